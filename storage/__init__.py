@@ -15,7 +15,7 @@ from storage.errors import (
     NotFoundError,
     StorageError,
 )
-from storage.jobs.queue import JobStore
+from storage.jobs import JobStore
 from storage.records import (
     TASKS_JOB,
     JobControl,

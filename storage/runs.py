@@ -10,32 +10,13 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    delete,
-    func,
-    insert,
-    literal,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
-from storage import codec
+from storage import codec, statements
 from storage.database import Database
-from storage.dialects.expressions import contains, insert_into, now_us
 from storage.errors import DatabaseCorruptError, InvalidRecordError
 from storage.records import FINAL_STATUSES, Record, RunKind, RunRecord, RunSize, RunStatus, title_of
 from storage.schema import events_table, runs_table
-from storage.statements import (
-    change_row,
-    checked_limit,
-    delete_row,
-    newest_rows,
-    require_id,
-    require_row,
-)
 
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
@@ -43,8 +24,6 @@ _MAX_INDEX = 2**31 - 1
 
 # RunStore has a method called ``list``, which hides the built-in from its annotations.
 _Records = list[Record]
-_RunRecords = list[RunRecord]
-_RunSizes = list[RunSize]
 
 
 def new_run_id() -> str:
@@ -86,8 +65,8 @@ class RunStore:
             "parent": parent,
         }
         with self._database.write() as connection:
-            values["created_us"] = values["updated_us"] = now_us(connection)
-            statement = insert_into(connection, runs_table).on_conflict_do_nothing()
+            values["created_us"] = values["updated_us"] = statements.now_us(connection)
+            statement = statements.insert_into(connection, runs_table).on_conflict_do_nothing()
             connection.execute(statement, values)
             return _run(connection, str(values["id"]))
 
@@ -115,9 +94,9 @@ class RunStore:
         run_id = str(values["id"])
         events = _event_values(run_id, rows)
         with self._database.write() as connection:
-            connection.execute(insert(runs_table), values)
+            connection.execute(sa.insert(runs_table), values)
             if events:
-                connection.execute(insert(events_table), events)
+                connection.execute(sa.insert(events_table), events)
             return _run(connection, run_id)
 
     def append_events(self, run_id: str, rows: Sequence[Record]) -> int:
@@ -128,22 +107,22 @@ class RunStore:
         """
         values = _event_values(run_id, rows)
         with self._database.write() as connection:
-            require_id(connection, runs_table, run_id, lock=True)
+            statements.require_id(connection, runs_table, run_id, lock=True)
             if not values:
                 return 0
-            statement = insert_into(connection, events_table).on_conflict_do_nothing()
+            statement = statements.insert_into(connection, events_table).on_conflict_do_nothing()
             counting = statement.execution_options(preserve_rowcount=True)
             num_new = connection.execute(counting, values).rowcount
             if num_new:
                 num_tokens = runs_table.c.num_tokens + num_new
-                change_row(connection, runs_table, run_id, num_tokens=num_tokens)
+                statements.change_row(connection, runs_table, run_id, num_tokens=num_tokens)
             return num_new
 
     def set_prefill(self, run_id: str, prefill: Record) -> None:
         """Save the prefill event. Raises: NotFoundError, InvalidRecordError."""
         data = codec.encode_json("prefill", prefill)
         with self._database.write() as connection:
-            change_row(connection, runs_table, run_id, prefill=data)
+            statements.change_row(connection, runs_table, run_id, prefill=data)
 
     def finish(
         self,
@@ -160,7 +139,7 @@ class RunStore:
             "error": codec.text_or_none("error", error),
         }
         with self._database.write() as connection:
-            change_row(connection, runs_table, run_id, **values)
+            statements.change_row(connection, runs_table, run_id, **values)
 
     def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
         """The run. Raises: NotFoundError; DatabaseCorruptError for a damaged one unless allowed."""
@@ -173,16 +152,16 @@ class RunStore:
     def events(self, run_id: str, after: int = -1, limit: int | None = None) -> _Records:
         """Token events in order, those above index ``after``, at most ``limit``."""
         query = (
-            select(events_table.c.record)
+            sa.select(events_table.c.record)
             .where(events_table.c.run_id == run_id, events_table.c.idx > after)
             .order_by(events_table.c.idx)
         )
         if limit is not None:
-            query = query.limit(checked_limit(limit))
+            query = query.limit(statements.checked_limit(limit))
         with self._database.read() as connection:
             blobs = connection.execute(query).scalars().all()
             if not blobs:
-                require_id(connection, runs_table, run_id)
+                statements.require_id(connection, runs_table, run_id)
         return [codec.decode_json(blob) for blob in blobs]
 
     def list(
@@ -192,7 +171,7 @@ class RunStore:
         before: str | None = None,
         query: str = "",
         kind: RunKind | None = None,
-    ) -> _RunRecords:
+    ) -> Sequence[RunRecord]:
         """Runs, newest first and older than the run ``before``; damaged ones say so in ``damage``.
 
         ``query`` is a text that the prompt must contain, upper and lower case alike. Raises:
@@ -204,63 +183,65 @@ class RunStore:
         needle = codec.encode_text("query", query.casefold())
         with self._database.read() as connection:
             if needle:
-                conditions.append(contains(connection, runs_table.c.search_text, needle))
-            rows = newest_rows(connection, runs_table, owner, limit, before, *conditions)
+                conditions.append(statements.contains(connection, runs_table.c.search_text, needle))
+            rows = statements.newest_rows(connection, runs_table, owner, limit, before, *conditions)
         return [codec.read_row(RunRecord, row) for row in rows]
 
     def count_naming(self, policy: str, owner: str | None = None) -> int:
         """Number of runs, of this owner, whose configurations or rows name this policy."""
         # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
         needle = codec.encode_json("policy", {"policy": policy})[1:-1]
-        statement = select(func.count(runs_table.c.seq))
+        statement = sa.select(sa.func.count(runs_table.c.seq))
         if owner is not None:
             statement = statement.where(runs_table.c.owner == codec.encode_text("owner", owner))
         with self._database.read() as connection:
-            statement = statement.where(contains(connection, runs_table.c.config, needle))
+            statement = statement.where(
+                statements.contains(connection, runs_table.c.config, needle)
+            )
             return int(connection.execute(statement).scalar_one())
 
     def delete(self, run_id: str) -> None:
         """Delete the run and its events for good. Raises: NotFoundError."""
         with self._database.write() as connection:
-            delete_row(connection, runs_table, run_id)
+            statements.delete_row(connection, runs_table, run_id)
 
     def delete_beyond(self, kept: int) -> int:
         """Delete every owner's ended runs but the ``kept`` newest ones; return how many."""
-        rank = func.row_number().over(
+        rank = sa.func.row_number().over(
             partition_by=runs_table.c.owner, order_by=runs_table.c.seq.desc()
         )
-        ranked = select(runs_table.c.id, rank.label("rank")).subquery()
-        return self.delete_ended(select(ranked.c.id).where(ranked.c.rank > kept))
+        ranked = sa.select(runs_table.c.id, rank.label("rank")).subquery()
+        return self.delete_ended(sa.select(ranked.c.id).where(ranked.c.rank > kept))
 
-    def sizes(self) -> _RunSizes:
+    def sizes(self) -> Sequence[RunSize]:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
         run = runs_table.c
         texts = (run.prompt, run.search_text, run.config, run.error)
         columns = (*texts, run.prefill, run.summary, run.preview)
-        parts = (func.coalesce(func.length(column), 0) for column in columns)
-        size: ColumnElement[int] = sum(parts, literal(0))
-        events = select(func.sum(func.length(events_table.c.record)))
-        size += func.coalesce(events.where(events_table.c.run_id == run.id).scalar_subquery(), 0)
-        query = select(run.id, run.owner, size).where(run.status != "running").order_by(run.seq)
+        parts = (sa.func.coalesce(sa.func.length(column), 0) for column in columns)
+        size: sa.ColumnElement[int] = sum(parts, sa.literal(0))
+        events = sa.select(sa.func.sum(sa.func.length(events_table.c.record)))
+        size += sa.func.coalesce(events.where(events_table.c.run_id == run.id).scalar_subquery(), 0)
+        query = sa.select(run.id, run.owner, size).where(run.status != "running").order_by(run.seq)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [RunSize(row[0], row[1], int(row[2])) for row in rows]
 
-    def delete_ended(self, run_ids: Sequence[str] | Select[tuple[str]]) -> int:
+    def delete_ended(self, run_ids: Sequence[str] | sa.Select[tuple[str]]) -> int:
         """Delete those of the runs that have ended; return how many."""
         columns = runs_table.c
-        these = delete(runs_table).where(columns.status != "running", columns.id.in_(run_ids))
+        these = sa.delete(runs_table).where(columns.status != "running", columns.id.in_(run_ids))
         with self._database.write() as connection:
             return connection.execute(these).rowcount
 
     def mark_interrupted(self) -> int:
         """Turn running runs of this data directory into interrupted ones; return how many."""
         columns = runs_table.c
-        statement = update(runs_table).where(
+        statement = sa.update(runs_table).where(
             columns.status == "running", columns.data_dir_id.in_(("", self._data_dir_id))
         )
         with self._database.write() as connection:
-            values = {"status": "interrupted", "updated_us": now_us(connection)}
+            values = {"status": "interrupted", "updated_us": statements.now_us(connection)}
             return connection.execute(statement, values).rowcount
 
 
@@ -296,5 +277,5 @@ def _check_final(status: str) -> None:
         )
 
 
-def _run(connection: Connection, run_id: str) -> RunRecord:
-    return codec.read_row(RunRecord, require_row(connection, runs_table, run_id))
+def _run(connection: sa.Connection, run_id: str) -> RunRecord:
+    return codec.read_row(RunRecord, statements.require_row(connection, runs_table, run_id))

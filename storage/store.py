@@ -10,7 +10,7 @@ from storage.database import BUSY_TIMEOUT_S, Backend, Database
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend, SqliteReader
 from storage.errors import DatabaseWriteError
-from storage.jobs.queue import JobStore
+from storage.jobs import JobStore
 from storage.runs import RunStore
 from storage.schema import LATEST_VERSION, add_missing, check_version
 
@@ -82,11 +82,11 @@ def open_store(
     Raises: DatabaseVersionError, DatabaseLockedError (beyond ``busy_timeout_s``),
     DatabaseWriteError, DatabaseConnectionError.
     """
-    if writes or not isinstance(location, Path):
-        return _opened(_backend(location), data_dir_id, busy_timeout_s)
     try:
         return _opened(_backend(location), data_dir_id, busy_timeout_s)
     except DatabaseWriteError:
+        if writes or not isinstance(location, Path):
+            raise
         database = Database(SqliteReader(location), busy_timeout_s)
         with database.read() as connection:
             if database.backend.schema_version(connection) != LATEST_VERSION:

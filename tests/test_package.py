@@ -209,10 +209,10 @@ import sol_core
 from sol_core.policy import check_policy
 from sol_core.files.places import SHIPPED_POLICY
 from sol_core.app.web.assets import style_sheet, terms
-from sol_core.app.web.modules import in_order
+from sol_core.app.web.assets import in_order
 from sol_core.app.setup.requirements import BASE, project_requirements
 from sol_core.app.host.environment import SOURCES
-from sol_core.app.host.program import PROJECT_ROOT
+from sol_core.app.host.hosting import PROJECT_ROOT
 from sol_core.app.results.shipped import shipped_record, shipped_recording
 assert check_policy(SHIPPED_POLICY).name == "default"
 assert terms() and shipped_recording() and shipped_record("evaluate")

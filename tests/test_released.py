@@ -13,9 +13,9 @@ import pytest
 from app.host.database import open_database
 from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
-from app.pages.explore.form import form_from_config as explore_form
+from app.pages.explore import form_from_config as explore_form
 from app.pages.lab.accuracy_view import accuracy_view
-from app.pages.lab.job_forms import TASKS_FORM
+from app.pages.lab.jobs import TASKS_FORM
 from app.results.figures import result_view
 from app.sharing.kinds import export, import_documents
 from sol_core.actions import ActionGrid

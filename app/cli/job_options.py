@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.options import add_grid, load_model, open_data_dir, schedule_finder
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.console import Console
-from app.host.errors import AppError, InputFileError
+from app.host.errors import AppError
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, GRIDS, Budget
-from sol_core.corpus.documents import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.policy.files.locate import shipped_for
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 
@@ -39,25 +38,6 @@ def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tupl
 
     with open_database(data_dir, writes=fills) as store:
         yield data_dir, store
-
-
-def corpus_source(text: str) -> str:
-    """A corpus as the engine takes it: a path becomes absolute, since a worker runs elsewhere."""
-    if text in (BUILTIN, PAPERS):
-        return text
-    try:
-        path = Path(text).expanduser()
-        if text.strip() and (path.is_file() or path.is_dir()):
-            return str(path.absolute())
-    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
-        raise InputFileError(f"cannot read the corpus {text!r}: {error}") from error
-    if not names_hub_data_set(text):
-        raise InputFileError(
-            f"cannot read the corpus {text!r}: no such file or folder; give a .txt, .jsonl, .csv "
-            f"or .parquet file, a folder of them, {BUILTIN!r}, {PAPERS!r} or a Hub data set "
-            "owner/name:config:part:column, of which owner/name is enough"
-        )
-    return text
 
 
 def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -144,8 +124,10 @@ def job_as_json(job: JobRecord) -> dict[str, Any]:
     }
 
 
-def time_left(seconds: float) -> str:
-    """A duration as people say it: "40 s", "3 min", "2.5 h"."""
+def time_left(seconds: float | None) -> str:
+    """A duration as people say it: "40 s", "3 min", "2.5 h"; "" where it is not known."""
+    if seconds is None:
+        return ""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

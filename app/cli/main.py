@@ -17,16 +17,17 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import NoReturn
 
 from app.host.console import Console
+from app.host.errors import is_told
+from app.host.hosting import is_checkout
 from app.host.interrupts import EXIT_INTERRUPTED, Notice, answering, leave
-from app.host.program import is_checkout
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.card_errors import in_words
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError
 from sol_core.files.places import program_name
 
 EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN_PIPE = 1, 2, 141
@@ -35,7 +36,6 @@ COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
 TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 DEFAULT_COMMAND = "serve"
 _HERE = __name__.rpartition(".")[0]
-_STORAGE_ERRORS = "storage.errors"  # with more in front in a wheel
 _OURS = (__name__.partition(".")[0], "sol_core")  # the same package in a wheel
 COMMANDS = (  # modules of ``commands``, and of ``program``
     *("serve", "generate", "inspect", "lens", "score", "train", "evaluate", "tasks", "jobs"),
@@ -108,11 +108,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _complete() -> int:
     """Answer the shell; without the packages there is no answer, nothing is installed for one."""
     ensure_environment(install=False)
-    try:
+    with suppress(ModuleNotFoundError):
         import argcomplete
-    except ModuleNotFoundError:
-        return EXIT_FAILED
-    argcomplete.autocomplete(_build_parser(COMMANDS))  # leaves the program
+
+        argcomplete.autocomplete(_build_parser(COMMANDS))  # leaves the program
     return EXIT_FAILED
 
 
@@ -143,7 +142,7 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
         )
         sub.set_defaults(
             run=command.run,
-            check=lambda args: None,
+            check=getattr(command, "check", lambda args: None),
             extras=(),
             install=True,
             usage=sub.format_usage,
@@ -156,8 +155,7 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
 
 def _told(error: Exception) -> str | None:
     """An error in the user's words; None for a bug, which is shown as it is."""
-    # Storage is imported where it raises: its packages may be missing.
-    if isinstance(error, SolError) or type(error).__module__.endswith(_STORAGE_ERRORS):
+    if is_told(error):
         return str(error)
     if isinstance(error, RuntimeError):
         card = in_words(error)

@@ -14,24 +14,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from app.formats.plain_json import json_safe
+from app.cli.input_files import read_text
+from app.formats import json_safe
 from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import (
-    AXES,
-    DEFAULT_GRID,
-    DENSE,
-    GRIDS,
-    SHARE_GRID,
-    ActionGrid,
-    Budget,
-    QuantSite,
-)
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
+from sol_core.inspection.records import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -64,6 +57,26 @@ def add_texts(parser: argparse._ActionsContainer, texts: Mapping[str, str], **mo
     for declared, text in texts.items():
         name, _, metavar = declared.partition(" ")
         parser.add_argument(f"--{name}", metavar=metavar or None, help=text, **more)
+
+
+def add_several(parser: argparse._ActionsContainer, name: str, text: str, **more: Any) -> None:
+    """An option whose values make a list, declared as in ``add_texts``."""
+    text += "; may be given several times"
+    add_texts(parser, {name: text}, action="append", default=[], **more)
+
+
+def add_actions(
+    parser: argparse.ArgumentParser, texts: Mapping[str, str]
+) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a command's actions, of which one must be named; each takes ``--json``."""
+    made = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    actions = {
+        name: made.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for name, text in texts.items()
+    }
+    for action in actions.values():
+        add_json(action)
+    return actions
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -151,7 +164,7 @@ def asked_budget(args: argparse.Namespace) -> Budget:
     if args.budget is None:
         default: Budget = args.default_budget
         return replace(default, **given)
-    bits = given.pop("bit_width", DENSE.bit_width)
+    bits = given.pop("bit_width", Budget().bit_width)
     if given:
         raise ConfigError("give --budget, or --keep and --channels: a budget decides both")
     return Budget.share(args.budget, bits)
@@ -243,11 +256,31 @@ def _own_schedule(name: str) -> Callable[..., Any]:
     return schedule
 
 
-def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
-    add_budget(parser, default)
+def add_fixed_text(parser: argparse.ArgumentParser) -> None:
+    """Options of a command that scores a given text, whose ``check`` uses ``read_fixed_text``."""
+    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
+    add_budget(parser, Budget(0.5, 0.6, 8.0))
     add_mechanisms(parser)
     add_value(parser, "seed", 0, "of random")
     add_value(parser, "prefix N", 1, "tokens read densely first and not scored, at least 1")
+    add_model(parser)
+    add_json(parser)
+
+
+def read_fixed_text(
+    args: argparse.Namespace, names: Iterable[str], max_tokens: int | None = None
+) -> None:
+    """Build the configuration and read the text, before anything heavy is loaded."""
+    budget = asked_budget(args)
+    schedules = [schedule_from_option(name, budget, args.seed) for name in names]
+    args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
+    args.config = InspectionConfig(
+        schedules=checkable(args, args.asked),
+        grid=grid_from(args),
+        prefix_tokens=args.prefix,
+        max_tokens=max_tokens,
+    )
+    args.text = read_text(args.file)
 
 
 def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleConfig:

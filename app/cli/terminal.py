@@ -10,12 +10,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
-from app.web.theme_colours import WHITE, ink, scale_colour
+from app.web.theme import WHITE, ink, scale_colour
 from sol_core.actions import AXES
 
 ColourDepth = Literal["none", "256", "24bit"]
 
 RESET = "\x1b[0m"
+LEGEND_STEPS = 16
 NAME_WIDTH = 24  # characters of a record's names
 # Characters that reorder or end lines without being in Unicode's control category.
 LAYOUT_CHARACTERS = frozenset(
@@ -55,6 +56,11 @@ def paint(text: str, value: float, depth: ColourDepth) -> str:
         cube = 16 + sum(step * weight for step, weight in zip(steps, (36, 6, 1), strict=True))
         style = f"\x1b[48;5;{cube};38;5;{231 if dark else 16}m"
     return "\n".join(f"{style}{line}{RESET}" if line else "" for line in safe.split("\n"))
+
+
+def legend(depth: ColourDepth) -> str:
+    scale = "".join(paint(" ", step / (LEGEND_STEPS - 1), depth) for step in range(LEGEND_STEPS))
+    return f"colour    spend: little {scale} much\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:

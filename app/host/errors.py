@@ -45,3 +45,23 @@ def system_errors(
         raise
     except OSError as error:
         raise kind(f"{failed}: {error.strerror or error}{remedy}") from error
+
+
+def is_told(error: BaseException) -> bool:
+    """Return whether an error of the engine, the app or storage has a message for the user."""
+    # Storage is imported where it raises: its packages may be missing.
+    return isinstance(error, SolError) or type(error).__module__.endswith("storage.errors")
+
+
+@contextmanager
+def naming_damage(record: str) -> Iterator[None]:
+    """Turn what goes wrong with the shape of a record, as in "This run", into a DamagedError."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if is_told(error):
+            raise
+        raise DamagedError(
+            f"{record} is damaged and cannot be shown ({type(error).__name__}: "
+            f"{str(error)[:200]}). Delete it."
+        ) from error

@@ -1,7 +1,8 @@
 """Ctrl+C is answered at once, whatever the main thread is doing.
 
 Python runs signal handlers between two of its own instructions, so a compiler delays them. Here a
-thread reads the signal from a socket and ends the process if the main thread does not.
+thread reads the signal from a socket and ends the process if the main thread does not. What may
+go on for a while, until a checkpoint, has a flag that every signal to end sets.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from app.host.console import Console
 
 EXIT_INTERRUPTED = 130
 GRACE_S = 1.0  # a busy machine takes as much again until the process is gone
 _AGAIN_GRACE_S = 0.3
+_NAP_S = 0.05
+# Of signals that ask to end; no system has all.
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 
 
 @dataclass(slots=True)
@@ -74,3 +80,42 @@ def _watch(ours: socket.socket, notice: Notice) -> None:
             leave()
         if not signals:
             return
+
+
+class StopFlag:
+    """False until ``set``; a handler that ran while ``threading.Event`` waits would hang."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for as long, or until it is set; returns whether it is."""
+        ends_at = time.monotonic() + seconds
+        while not self.is_set() and (left := ends_at - time.monotonic()) > 0:
+            time.sleep(min(_NAP_S, left))
+        return self.is_set()
+
+
+@contextmanager
+def set_by_signals(stop: StopFlag) -> Iterator[None]:
+    """Signals that ask to end, and are not ignored, set ``stop``; a second SIGINT ends at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.host.errors import AppError
+from app.host.interrupts import StopFlag, set_by_signals
 from app.host.paths import DataDir
 from app.jobs.runner import JobFunctions, JobTask
-from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.policies.library import PolicyLibrary
 from sol_core.errors import RankLostError, SolError
 from sol_core.fields import from_json
@@ -38,14 +38,12 @@ def train_job(
     name = _param(task, "name", str)
     for event in train_events(task, ranks, labels):
         if isinstance(event, WorkFinished):
+            library, summary = PolicyLibrary(task.data_dir), event.result["summary"]
             if not allow_untrained:
-                check_kept(event.result["summary"])
-            library, made = PolicyLibrary(task.data_dir), Path(event.result["folder"])
-            stored = library.adopt(made, name, task.job.id)
+                check_kept(summary)
+            stored = library.adopt(Path(event.result["folder"]), name, task.job.id)
             folder = str(library.folder / stored)
-            summary = event.result["summary"]
-            yield WorkFinished({"policy": stored, "folder": folder, "summary": summary})
-            return
+            event = WorkFinished({"policy": stored, "folder": folder, "summary": summary})
         yield event
 
 

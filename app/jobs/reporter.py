@@ -10,16 +10,8 @@ import logging
 import threading
 from typing import Any
 
-from app.formats.plain_json import json_safe
-from storage import (
-    InvalidRecordError,
-    JobControl,
-    JobRecord,
-    JobStateError,
-    JobStore,
-    NotFoundError,
-    StorageError,
-)
+from app.formats import json_safe
+from storage import JobControl, JobRecord, JobStore, errors
 
 BEAT_S = 1.0  # at least this often the row shows a sign of life
 SAVE_WAIT_S = 0.5  # how long work waits for its report to be saved; one row takes milliseconds
@@ -107,7 +99,7 @@ class JobReporter:
                 with self._lock:
                     self._sample = None if self._sample is sample else self._sample
             self.control = self._jobs.heartbeat(self._job_id, self._worker, *beat)
-        except (JobStateError, NotFoundError) as error:
+        except (errors.JobStateError, errors.NotFoundError) as error:
             logger.warning("stopping: %s", error)
             self.is_lost = True
             self._saved.set()
@@ -115,7 +107,7 @@ class JobReporter:
     def _save(self, call: Any) -> None:
         try:
             call()
-        except InvalidRecordError as error:  # saying it again would not help
+        except errors.InvalidRecordError as error:  # saying it again would not help
             logger.warning("a report was left out: %s", error)
 
     def _work(self) -> None:
@@ -124,7 +116,7 @@ class JobReporter:
             try:
                 self.flush()
                 is_waiting = False
-            except StorageError as error:
+            except errors.StorageError as error:
                 if not is_waiting:
                     logger.warning("progress waits for the database: %s", error)
                 is_waiting = True

@@ -17,23 +17,15 @@ from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.errors import AppError
+from app.host.interrupts import StopFlag
 from app.host.paths import DataDir
 from app.jobs.reporter import JobReporter
-from app.jobs.stop_flag import StopFlag
 from sol_core.card_errors import give_memory_back, in_words
 from sol_core.errors import CardLostError, SolError
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
-from storage import (
-    DatabaseLockedError,
-    DatabaseWriteError,
-    JobRecord,
-    JobStateError,
-    JobStatus,
-    JobStore,
-    NotFoundError,
-)
+from storage import JobRecord, JobStatus, JobStore, errors
 
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
@@ -98,7 +90,7 @@ def delete_job(jobs: JobStore, data_dir: DataDir, job_id: str) -> None:
     """Delete the job, its folder and log; on a full disk the files first, which make room."""
     try:
         jobs.delete(job_id)
-    except DatabaseWriteError:
+    except errors.DatabaseWriteError:
         if jobs.get(job_id).status == "running":
             raise
         _delete_files(data_dir, job_id)
@@ -227,7 +219,7 @@ def _save_ending(
         return replace(outcome, status=None)
     try:
         return replace(outcome, status=patiently(finish, gives_up).status)
-    except (JobStateError, NotFoundError) as error:
+    except (errors.JobStateError, errors.NotFoundError) as error:
         logger.warning("the ending was not saved: %s", error)
         return replace(outcome, status=None)
 
@@ -305,7 +297,7 @@ def patiently(call: Callable[[], T], gives_up: Callable[[], bool] = lambda: Fals
     while True:
         try:
             return call()
-        except (DatabaseLockedError, DatabaseWriteError) as error:
+        except (errors.DatabaseLockedError, errors.DatabaseWriteError) as error:
             if gives_up():
                 raise
             if time.monotonic() - told_at >= REMIND_S:

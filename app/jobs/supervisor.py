@@ -18,9 +18,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from app.host.hosting import program_command
 from app.host.paths import DataDir
-from app.host.process_identity import is_worker_alive, process_id_of
-from app.host.program import program_command
+from app.host.processes import is_worker_alive, process_id_of
 from app.jobs.worker import EXIT_NOT_NEEDED, read_holder
 
 LOOK_S = 1.0

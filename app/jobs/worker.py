@@ -1,35 +1,39 @@
 """The worker: takes one queued job after another until it is told to end.
 
 A signal asks the running job for a checkpoint and puts it back in line. A supervised worker holds a
-lock that keeps it single, and ends when its page was killed and nothing is left to do.
+lock that keeps it single, and ends when its page was killed and nothing is left to do. Every
+worker, and the page beside its own, also looks for jobs whose worker died.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from app.host.database import open_database
-from app.host.instance_lock import read_note, write_note
+from app.host.interrupts import StopFlag, set_by_signals
 from app.host.paths import DataDir
-from app.host.process_identity import own_worker_id, process_exists
+from app.host.processes import is_worker_alive, own_worker_id, process_exists, read_note, write_note
 from app.jobs.engines import ENGINES
-from app.jobs.reaper import reaping
 from app.jobs.runner import JobFunctions, Workplace, patiently, run_job
-from app.jobs.stop_flag import StopFlag, set_by_signals
 from sol_core.card_errors import give_memory_back
 from sol_core.errors import CardLostError
-from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore
+from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore, StorageError
 
 EXIT_NOT_NEEDED = 3  # another supervised worker is at work
 EXIT_CARD_LOST = 4  # only a new process can use the GPU again
 LOCK_WAIT_S = 1.5  # whoever only looks at the lock holds it for an instant
+REAP_S = 5.0
+# Only where the worker's process cannot be looked up: on another machine.
+STALE_S = 20.0
 
 logger = logging.getLogger(__name__)
 
@@ -106,3 +110,38 @@ def _hold_lock(path: Path, opened: ExitStack) -> bool:
     opened.callback(lock.release)
     write_note(path, {"worker": own_worker_id()})
     return True
+
+
+def reap(jobs: JobStore) -> list[JobRecord]:
+    """Take running jobs from dead workers; return them as they are now. Raises: StorageError."""
+    abandoned = list(jobs.abandon_stale(STALE_S, is_worker_alive))
+    for job in abandoned:
+        logger.warning("the worker of job %s is gone: the job is %s now", job.id, job.status)
+    return abandoned
+
+
+@contextmanager
+def reaping(
+    jobs: JobStore, interval_s: float = REAP_S, silence_s: float = STALE_S / 2
+) -> Iterator[None]:
+    """Reap at once and every few seconds, after an error of the database later."""
+    ending = threading.Event()
+
+    def work() -> None:
+        while not ending.is_set():
+            wait_s = interval_s
+            try:
+                reap(jobs)
+            except StorageError as error:  # the next look may work
+                logger.info("no look at the workers: %s", error)
+                # A server that comes back has heard of nobody: let every worker speak first.
+                wait_s = max(wait_s, silence_s)
+            ending.wait(wait_s)
+
+    thread = threading.Thread(target=work, name="job-reaper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()

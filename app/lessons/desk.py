@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.formats.plain_json import iso, json_safe
+from app.formats import iso, json_safe
 from app.host.errors import AppError
 from app.host.limits import Holder, Shares
 from app.host.visitor import address
-from app.model.compute import Question, Workbench
-from app.model.loader import ModelLoader
+from app.model.compute import ModelLoader, Question, Workbench
 from app.runs.queue import GenerationRuns
 from sol_core.errors import SolError
 

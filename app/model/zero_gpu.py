@@ -29,8 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from app.host.errors import AppError
-from app.model.compute import Question, ShouldStop, Work, Workbench
-from app.model.loader import ModelLoader
+from app.model.compute import Compute, ModelLoader, Question, ShouldStop, Work
 from sol_core.errors import SolError
 
 logger = logging.getLogger(__name__)
@@ -59,15 +58,15 @@ _ADVICE = {
 }
 
 
-class ZeroGpu:
+class ZeroGpu(Compute):
     """``Compute`` in calls that ``gpu`` decorates, each asking for ``seconds`` at most."""
 
     def __init__(
         self, loader: ModelLoader, gpu: Callable[..., Any], seconds: int, concurrent: int = 1
     ) -> None:
-        self._loader, self._seconds = loader, seconds
+        super().__init__(loader)
+        self._seconds = seconds
         self._flags = _StopFlags(concurrent)
-        self._bench: Workbench | None = None  # of a forked process
         self._is_compiled = True
         self._test_there = gpu(self._test_here, duration=START_CALL_S)
         self._compile_there = gpu(self._compile_here, duration=START_CALL_S)
@@ -156,12 +155,7 @@ class ZeroGpu:
             yield dataclasses.replace(event, reason="time_limit") if is_cut else event
 
     def _ask_here(self, question: Question[Any], asked: int) -> Any:
-        def answer() -> Any:
-            if self._bench is None:
-                self._bench = Workbench(self._loader.loaded())
-            return question(self._bench)
-
-        return _caught(answer)
+        return _caught(lambda: question(self._workbench()))
 
 
 class _StopFlags:

@@ -1,42 +1,51 @@
 """The policies that can be used by name: the shipped one, and those in the data directory.
 
 The shipped one is called "default" and stays as it is. A former name of a renamed policy still
-finds it, as long as no other policy has taken that name.
+finds it, as long as no other policy has taken that name. Everything that comes in, as a folder, a
+zip or a Hub repository, is staged beside the library, checked there, and moved in with one rename;
+nothing of it is ever run.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app.host.errors import AppError, PolicyNotFoundError
+from app.host.errors import AppError, InputFileError, PolicyNotFoundError, system_errors
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, grid_named
 from sol_core.config import ScheduleConfig
-from sol_core.errors import SolError
-from sol_core.files.places import SHIPPED_POLICY
-from sol_core.files.staging import flush_to_disk, staged_folder
+from sol_core.errors import PolicyError, SolError
+from sol_core.files.places import SHIPPED_POLICY, program_name
+from sol_core.files.staging import flush_to_disk, replacing, staged_folder
+from sol_core.policy.files import archive, locate
 from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
-from sol_core.policy.files.locate import (
-    DEFAULT_POLICY,
-    NAME_LENGTH,
-    find_stored,
-    holds_policy,
-    is_policy_name,
-    stored_folders,
-)
+from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH, holds_policy, stored_folders
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
-SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
+ZIP = ".zip"
+KEEP_INCOMING_S = 24 * 3600
+_INCOMING = ".incoming-"
 _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
+
+
+class ModelInUse(NamedTuple):
+    """The language model that a policy must have been trained for."""
+
+    name: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +80,11 @@ def grid_for(
     find: Callable[[str], Path],
 ) -> ActionGrid:
     """The named grid; for None that of the first policy, else the default of shares or axes."""
-    from sol_core.policy.files.locate import grid_in_use
-
     schedules = list(schedules)
     policies = [schedule.policy for schedule in schedules if schedule.policy]
     by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
     if name is None and policies:
-        grid = grid_in_use(find(policies[0]), by_share=by_share)
+        grid = locate.grid_in_use(find(policies[0]), by_share=by_share)
     else:
         grid = grid_named(name or (SHARE_GRID if by_share else DEFAULT_GRID))
     return replace(grid, quant_site=quant_site)
@@ -88,7 +95,7 @@ class PolicyLibrary:
 
     def __init__(self, data_dir: DataDir, shipped: Path | None = None) -> None:
         self.folder = data_dir.policies
-        self._shipped = shipped or SHIPPED_FOLDER
+        self._shipped = shipped or SHIPPED_POLICY
 
     def list_all(self) -> tuple[list[StoredPolicy], list[dict[str, Any]]]:
         """The shipped one first, then the newest; and records of those that cannot be read."""
@@ -121,7 +128,7 @@ class PolicyLibrary:
                     f"({self._shipped} is missing): train one first, or name a folder"
                 )
             return self._shipped
-        if folder := find_stored(self.folder, name):
+        if folder := locate.find_stored(self.folder, name):
             return folder
         try:
             folder = Path(name).expanduser().absolute()
@@ -137,7 +144,7 @@ class PolicyLibrary:
         """As ``resolve``, for what comes from a browser: names only, no path of the server's."""
         if name == DEFAULT_POLICY:
             return self.resolve(name)
-        if folder := find_stored(self.folder, name):
+        if folder := locate.find_stored(self.folder, name):
             return folder
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
@@ -153,7 +160,7 @@ class PolicyLibrary:
     def rename(self, name: str, wanted: str) -> None:
         """Give a stored policy another name; its former one still finds it. Raises: AppError."""
         folder = self._own(name, "renamed")
-        if not is_policy_name(wanted) or wanted != wanted.strip(" ."):
+        if not locate.is_policy_name(wanted) or wanted != wanted.strip(" ."):
             raise AppError(
                 f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
                 f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
@@ -185,11 +192,6 @@ class PolicyLibrary:
         write_notes(folder, PolicyNotes(job=job_id))
         return self._move_in(folder, wanted)
 
-    def take_in(self, folder: Path, wanted: str) -> str:
-        """Move a policy that was made elsewhere and has been checked into the library, likewise."""
-        write_notes(folder, PolicyNotes(added=_now()))
-        return self._move_in(folder, wanted)
-
     def _move_in(self, folder: Path, wanted: str) -> str:
         """Move a complete policy in one rename that a power cut leaves whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -208,23 +210,112 @@ class PolicyLibrary:
 
     def copy_out(self, name: str, target: Path) -> None:
         """Copy a policy to an empty or new folder, complete or not at all."""
-        from sol_core.policy.files.archive import copy_policy
-
         source = self.resolve(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with staged_folder(target) as staging:
             staged = staging / "policy"
             staged.mkdir()
-            copy_policy(source, staged)
+            archive.copy_policy(source, staged)
             if target.is_dir():
                 target.rmdir()  # refuses a folder that is not empty
             staged.rename(target)
+
+    def export(self, name: str, target: Path) -> None:
+        """Export to a zip if ``target`` ends so, else a new or empty folder. Raises: AppError."""
+        remedy = "; name a new zip, or a new or empty folder"
+        with system_errors(f"cannot write the policy to {target}", remedy=remedy):
+            if target.suffix.lower() != ZIP:
+                self.copy_out(name, target)
+                return
+            folder = self.resolve(name)
+            with replacing(target) as staged:
+                archive.pack_policy(folder, staged)
+
+    def zip_bytes(self, name: str, limit: int) -> bytes:
+        """The policy as a zip in memory, of at most ``limit`` bytes. Raises: AppError."""
+        with self._staging() as staging:
+            self.export(name, staging / "policy.zip")
+            if (staging / "policy.zip").stat().st_size > limit:
+                raise AppError(
+                    f"this policy is larger than {limit / 1e6:.0f} MB: export it with "
+                    f"{program_name()} policies export"
+                )
+            return (staging / "policy.zip").read_bytes()
+
+    def take_in(self, source: Path, wanted: str, model: ModelInUse | None) -> str:
+        """Import a folder or zip under a name like ``wanted``; its name. Raises: AppError."""
+        with system_errors(f"cannot read {source}"):
+            if source.is_dir():
+                return self._checked_in(archive.copy_policy, source, str(source), wanted, model)
+            if source.is_file() and zipfile.is_zipfile(source):  # no pipe, no device
+                return self._checked_in(archive.unpack_policy, source, str(source), wanted, model)
+            exists = source.exists()
+        what = "is no policy's folder and no zip" if exists else "does not exist"
+        raise InputFileError(f"{source} {what}: name what policies export wrote")
+
+    def pull(
+        self, repository: str, wanted: str, model: ModelInUse | None, *, endpoint: str | None = None
+    ) -> str:
+        """As ``take_in``, from the Hub's repository "owner/name". Raises: DownloadError also."""
+        with self._staging() as fetched:
+            locate.pull_policy(repository, fetched, endpoint=endpoint)
+            return self._checked_in(archive.copy_policy, fetched, repository, wanted, model)
+
+    def push(
+        self, name: str, repository: str, *, private: bool, endpoint: str | None = None
+    ) -> str:
+        """Put a policy on the Hub; returns its address there. Raises: AppError, DownloadError."""
+        folder = self.resolve(name)
+        return locate.push_policy(folder, repository, private=private, endpoint=endpoint)
+
+    def _checked_in(
+        self,
+        read: Callable[[Path, Path], None],
+        source: Path,
+        shown: str,
+        wanted: str,
+        model: ModelInUse | None,
+    ) -> str:
+        """Check what ``read`` puts into a folder, and move it in; messages name ``shown``."""
+        from sol_core.policy import check_policy
+
+        with self._staging() as staging:
+            folder = staging / "policy"
+            folder.mkdir()
+            try:
+                read(source, folder)
+                info = check_policy(folder)
+            except PolicyError as error:
+                words = str(error).replace(str(folder), shown).replace(str(source), shown)
+                raise PolicyError(words) from error
+            if model is not None and model.fingerprint != info.fingerprint:
+                raise PolicyError(
+                    f"this policy was trained for {info.model} (fingerprint "
+                    f"{info.fingerprint[:8]}), not for {model.name} ({model.fingerprint[:8]}): it "
+                    "would be refused there"
+                )
+            write_notes(folder, PolicyNotes(added=_now()))
+            return self._move_in(folder, wanted)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """A folder on the library's disk that goes in the end; after a day, of a killed process."""
+        parent = self.folder
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{_INCOMING}*"):
+            with suppress(FileNotFoundError):  # another process was faster
+                if time.time() - left.stat().st_mtime > KEEP_INCOMING_S:
+                    shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=_INCOMING, dir=parent, ignore_cleanup_errors=True
+        ) as staging:
+            yield Path(staging)
 
     def _own(self, name: str, changed: str) -> Path:
         """The folder of a policy that may be changed, by its name of today."""
         if name == DEFAULT_POLICY:
             raise AppError(f"the policy that came with the program cannot be {changed}")
-        if not is_policy_name(name) or not holds_policy(self.folder / name):
+        if not locate.is_policy_name(name) or not holds_policy(self.folder / name):
             raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
         return self.folder / name
 

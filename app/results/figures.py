@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from app.formats.plain_json import SCHEDULE_LABELS, finite, rounded
+from app.formats import SCHEDULE_LABELS, finite, rounded
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 
 Result = dict[str, Any]
 MEASURES = ("nll", "kl")
 ROLE = "policy"
-_FORMER = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}  # of schema 1
+FORMER = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}  # of schema 1
 _LABELS = SCHEDULE_LABELS | {
     "policy_sampled": "Policy, sampled",
     "line": "Old line",
@@ -74,7 +74,7 @@ def _in_roles(budget: dict[str, Any], roles: dict[str, str]) -> dict[str, Any]:
     known = {name: role for name, role in roles.items() if role not in budget["methods"]}
     methods = {known.get(name, name): method for name, method in budget["methods"].items()}
     paired = {
-        known.get(name, name): {_FORMER.get(key, key): value for key, value in pair.items()}
+        known.get(name, name): {FORMER.get(key, key): value for key, value in pair.items()}
         for name, pair in budget.get("paired", {}).items()
     }
     return budget | {"methods": methods} | ({"paired": paired} if paired else {})

@@ -1,12 +1,12 @@
-"""A result as files to keep: the JSON as it is, and one CSV row per budget and method."""
+"""A result as a file to keep: one CSV row per budget and method, or text."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.formats import csv_cells
+from app import formats
+from app.results.figures import FORMER
 from sol_core.actions import SHORT_AXES
 
 _GAINS = ("gain", "low", "high")
@@ -17,7 +17,6 @@ _PAIRED = (
     "nll_verdict",
     "kl_verdict",
 )
-_FORMER = dict(zip(_PAIRED, _GAINS, strict=False))  # of schema 1
 _READ = ("bytes_share", "bytes_per_token", "dense_bytes_per_token")
 _COLUMNS = (
     *(f"requested_{axis}" for axis in SHORT_AXES),
@@ -33,20 +32,16 @@ _COLUMNS = (
 )
 
 
-def json_text(result: dict[str, Any]) -> str:
-    return json.dumps(result, ensure_ascii=False, indent=1)
-
-
 def csv_text(result: dict[str, Any]) -> str:
     """One row per budget and method, with the policy's gain over that method and its interval."""
-    return csv_cells.csv_text(_COLUMNS, _rows(result), line_end="\n")
+    return formats.csv_text(_COLUMNS, _rows(result), line_end="\n")
 
 
 def text_losses_csv(losses: Sequence[dict[str, Any]]) -> str:
     """The losses of every text, one row per text, budget and method."""
     columns = tuple(losses[0]) if losses else ()
-    rows = (row | {"method": csv_cells.plain_cell(row["method"])} for row in losses)
-    return csv_cells.csv_text(columns, rows, line_end="\n")
+    rows = (row | {"method": formats.plain_cell(row["method"])} for row in losses)
+    return formats.csv_text(columns, rows, line_end="\n")
 
 
 def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -56,10 +51,10 @@ def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for name, method in budget["methods"].items():
             spend = method.get("spend", {})
             paired = budget.get("paired", {}).get(name, {})
-            paired |= {new: paired[old] for new, old in _FORMER.items() if old in paired}
+            paired |= {new: paired[old] for old, new in FORMER.items() if old in paired}
             yield (
                 requested
-                | {"method": csv_cells.plain_cell(name)}
+                | {"method": formats.plain_cell(name)}
                 | {key: method.get(key) for key in ("nll", "kl", "perplexity", "net_keep_rate")}
                 | {f"spend_{axis}": spend.get(axis) for axis in SHORT_AXES}
                 | {key: method.get(key) for key in _READ}

@@ -11,7 +11,6 @@ from sol_core.policy.files.locate import DEFAULT_POLICY
 from storage import TASKS_JOB, JobKind
 
 SHIPPED = "shipped"  # asked for in place of a job's id
-TITLE = DEFAULT_POLICY
 _MEASURED = Path(__file__).with_name("measured")
 _FILES: dict[JobKind, str] = {"evaluate": "evaluation.json", TASKS_JOB: "accuracy.json"}
 
@@ -24,7 +23,7 @@ def shipped_record(kind: JobKind) -> dict[str, Any]:
 def shipped_about(kind: JobKind) -> dict[str, Any]:
     """Everything of ``shipped_record`` but the result, and the policy's name as "title"."""
     about = {name: value for name, value in shipped_record(kind).items() if name != "result"}
-    return about | {"title": TITLE}
+    return about | {"title": DEFAULT_POLICY}
 
 
 def shipped_recording() -> dict[str, Any]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from app.formats.plain_json import json_safe
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.formats import json_safe
+from app.host.errors import AppError, naming_damage
 from app.model.compute import Workbench
 from app.runs.queue import GenerationRuns
 from app.runs.recorded_run import RecordedRun
@@ -38,7 +38,7 @@ def ask_lens(
         run = runs.recorded(owner, run_id, "generation" if row is None else "inspection")
         with naming_damage("This run"):
             actions, ids = _actions(run, row), tuple(run.token_ids)
-        make = functools.partial(_lens_of, run.without_tokens(), ids, actions)
+        make = functools.partial(_lens_of, replace(run, tokens=()), ids, actions)
         question = functools.partial(_answer, key=(run_id, row), make=make, look=look, asked=asked)
         return dict(json_safe(runs.ask(place, question)))
 

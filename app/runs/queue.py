@@ -1,6 +1,6 @@
 """Runs in the background: started, polled and stopped by id, one at a time on the model.
 
-A run is a generation or an inspection (``kinds.py``). Each has a thread that waits in line
+A run is a generation or an inspection (``recorded_run.py``). Each has a thread that waits in line
 (``model_line.py``), has the model's work done (``compute.py``), and hands every event to
 the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks again with
 its visitor id and gets everything from the start.
@@ -16,22 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from app.formats.plain_json import json_safe
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.formats import json_safe
+from app.host.errors import AppError, naming_damage
 from app.host.limits import Limits
-from app.model.compute import Compute, InProcess, Question, ShouldStop
-from app.model.loader import ModelLoader
+from app.model.compute import Compute, ModelLoader, Question, ShouldStop
 from app.model.model_line import ModelLine, Place
-from app.runs.kinds import RunConfig, kind_of
-from app.runs.live_run import EndPhase, LiveRun
-from app.runs.recorded_run import RecordedRun
-from app.runs.saver import RunSaver
+from app.runs.live_run import EndPhase, LiveRun, RunSaver
+from app.runs.recorded_run import RecordedRun, RunConfig, kind_of
 from app.runs.views import ROWS_PER_POLL, live_view, stored_view
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
 from sol_core.events import Event
-from sol_core.inspection.records import InspectionConfig, InspectionEvent
+from sol_core.inspection.records import InspectionEvent
 from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id
 
 logger = logging.getLogger(__name__)
@@ -53,10 +49,8 @@ class RunNotFoundError(AppError, LookupError):
     """No run has this id, or it is not this visitor's to see."""
 
 
-# ``sol_core.generation.engine.generate`` and ``sol_core.inspection.engine.inspect_text``: given a
-# model, a text, its configuration, and the question whether to stop.
-GenerateFunction = Callable[[Any, str, GenerationConfig, ShouldStop], Iterator[Event]]
-InspectFunction = Callable[[Any, str, InspectionConfig, ShouldStop], Iterator[InspectionEvent]]
+# Given a model, a text, a run's configuration, and the question whether to stop.
+EngineFunction = Callable[[Any, str, Any, ShouldStop], Iterator[Any]]
 
 
 class GenerationRuns:
@@ -66,9 +60,8 @@ class GenerationRuns:
         self,
         store: RunStore,
         loader: ModelLoader,  # runs that start before the model is loaded wait for it
-        generate: GenerateFunction,
+        engine: EngineFunction,  # of runs of both kinds
         keep_ended_s: float = KEEP_ENDED_S,  # in memory, once a run is saved
-        inspect: InspectFunction | None = None,
         *,
         compute: Compute | None = None,  # by default in this process
         limits: Limits | None = None,
@@ -76,10 +69,10 @@ class GenerationRuns:
     ) -> None:
         self._store = store
         self._loader = loader
-        self._compute = compute or InProcess(loader)
+        self._compute = compute or Compute(loader)
         self._limits = limits or Limits()
         self._on_tick = on_tick
-        self._engines: dict[RunKind, Any] = {"generation": generate, "inspection": inspect}
+        self._engine = engine
         self._keep_ended_s = keep_ended_s
         self._runs: dict[str, LiveRun] = {}
         self.line = ModelLine(self._limits)
@@ -224,7 +217,7 @@ class GenerationRuns:
             return "stopped"
         run.model = model.name
         run.phase = "prefill"
-        work = functools.partial(_events, self._engines[run.kind.name], run.prompt, run.config)
+        work = functools.partial(_events, self._engine, run.prompt, run.config)
         steps = run.kind.steps(run.config)
         for event in self._compute.stream(work, run.stop_requested.is_set, steps):
             self._take(run, event)
@@ -283,8 +276,7 @@ class GenerationRuns:
 
 
 def _events(
-    engine: Any, prompt: str, config: RunConfig, model: Any, should_stop: ShouldStop
+    engine: EngineFunction, prompt: str, config: RunConfig, model: Any, should_stop: ShouldStop
 ) -> Iterator[Any]:
     """A run's work; a function of the module, because it may travel."""
-    events: Iterator[Any] = engine(model, prompt, config, should_stop)
-    return events
+    return engine(model, prompt, config, should_stop)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from app.formats.plain_json import iso
-from app.runs.kinds import KINDS, KindOfRun
+from app.formats import iso
 from app.runs.live_run import ENDED, LiveRun
-from app.runs.recorded_run import RecordedRun
+from app.runs.recorded_run import KINDS, KindOfRun, RecordedRun
 from storage import RunRecord, title_of
 
 ROWS_PER_POLL = 400
@@ -37,14 +36,10 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
     """State of a run in the database; ``events`` are from ``cursor`` on, with one that is next."""
     kind, title = KINDS[record.kind], record.title or title_of(record.prompt)
     rows = [_with(event, kind.token) for event in events[:ROWS_PER_POLL]]
-    state = {
-        "live": False,
-        "stopping": False,
-        "place": None,
+    state = {"live": False, "stopping": False, "place": None, "warning": None} | {
         "rows": rows,
         "cursor": rows[-1]["index"] + 1 if rows else cursor,
         "more": len(events) > ROWS_PER_POLL,
-        "warning": None,
     }
     about = {} if cursor else _about(RecordedRun.of(record, events), title, record.created_at)
     return state | {"status": record.status} | _events(record, kind) | about

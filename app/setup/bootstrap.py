@@ -15,8 +15,7 @@ from typing import NoReturn
 
 from app.host.console import Console
 from app.host.errors import BootstrapError
-from app.host.hosting import is_space
-from app.host.program import PROJECT_ROOT, is_checkout
+from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
 from app.setup.requirements import BASE, read_requirements, unmet
 from app.setup.virtual_environment import Groups, VirtualEnvironment
 from sol_core.files.places import LAUNCHER

@@ -10,13 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.host.hosting import is_space
+from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
 from app.host.paths import MIN_FREE_BYTES, DataDir
-from app.host.program import PROJECT_ROOT, is_checkout
-from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
-from app.setup.torch_build import why_gpu_is_unused
+from app.setup.requirements import (
+    BASE,
+    project_requirements,
+    requirement_name,
+    unmet,
+    why_gpu_is_unused,
+)
 from sol_core.errors import SolError
-from sol_core.files.places import program_name
+from sol_core.files.places import BLOCKS_NAME, program_name
 
 TEST_EXTRA = "test"
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
@@ -165,7 +169,6 @@ def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
 def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str, Any]:
     from sol_core.files.assets import DEFAULT_MODEL_ASSET
     from sol_core.files.gguf_folder import verify_model
-    from sol_core.files.places import BLOCKS_NAME
 
     asset = DEFAULT_MODEL_ASSET.name
     if name is not None and name != asset:

@@ -20,8 +20,7 @@ from typing import Any
 
 from app.host.console import Console
 from app.host.errors import BootstrapError, system_errors
-from app.setup.requirements import digest, requirement_name, unmet
-from app.setup.torch_build import needed_bytes, torch_index
+from app.setup.requirements import digest, needed_bytes, requirement_name, torch_index, unmet
 
 VENV_VARIABLE = "SOL_VENV"
 MARKER_FILE = "sol-environment.json"
@@ -86,7 +85,13 @@ class VirtualEnvironment:
         marker = self._read_marker()
         starts_over = not (marker and self.python.exists()) or self._python_changed(marker)
         if starts_over:
-            needed = self._check_disk()
+            free, needed = shutil.disk_usage(self.root).free, needed_bytes()
+            if free < needed:
+                raise BootstrapError(
+                    f"only {free / 1e9:.1f} GB are free for the packages in {self.root}, they "
+                    f"need {needed / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
+                    "folder on another disk"
+                )
             console.say(
                 f"Setting up the Python packages in {self.root} (once; 1 to 3 GB to fetch, "
                 f"up to {needed / 1e9:.0f} GB on disk, usually 2 to 10 minutes)"
@@ -143,17 +148,6 @@ class VirtualEnvironment:
         if marker.get("made_here") is False:  # a release before wrote it into the user's
             return False
         return (self.root / LOCK_FILE).exists() or not any(self.root.iterdir())
-
-    def _check_disk(self) -> int:
-        """Return the bytes that the packages need. Raises: BootstrapError when they do not fit."""
-        free, needed = shutil.disk_usage(self.root).free, needed_bytes()
-        if free < needed:
-            raise BootstrapError(
-                f"only {free / 1e9:.1f} GB are free for the packages in {self.root}, they "
-                f"need {needed / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
-                "folder on another disk"
-            )
-        return needed
 
     def _create(self, lock: int) -> None:
         """Empty the folder and make a fresh environment with pip in it."""

@@ -6,16 +6,19 @@ A document comes from anywhere and is never trusted.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from app.host.damage import naming_damage
-from app.host.errors import DocumentError
-from app.sharing.comparison import SEPARATOR, ScorePair, comparison_page
-from app.sharing.generation_document import GENERATION
-from app.sharing.inspection_document import INSPECTION
-from app.sharing.run_document import VERSION, RunDocument
+from app.formats import json_safe
+from app.host.errors import DocumentError, naming_damage
+from app.runs.views import whole_view
+from app.sharing.run_document import VERSION, RunDocument, ended_run, html_page
+from app.sharing.run_kinds import GENERATION, INSPECTION
+from sol_core.comparing.alignment import align, first_divergence
+from sol_core.errors import SolError
 from sol_core.files.places import whole_characters, why_not_parsed
 from storage import Store
 from storage.codec import refuse_constant
@@ -27,13 +30,16 @@ _ADVICE = (
 )
 
 DOCUMENTS = {document.part: document for document in (GENERATION, INSPECTION)}
-COMPARISON = "comparison"
+COMPARISON = "comparison"  # of two generations; its id is theirs with a comma, as in a link
+SEPARATOR = ","
 KINDS = (*DOCUMENTS, COMPARISON)
 # Parameters that name a thing in a link, and the tab that shows it.
 _ADDRESSES = {document.part: document.tab for document in DOCUMENTS.values()} | {
     "compare": "compare"
 }
 Document = dict[str, Any]
+# Of two generations, every token's NLL under the dense model, nats; None where it is not known.
+ScorePair = Callable[[tuple[str, str]], list[list[float | None] | None]]
 
 
 def kind_of(store: Store, thing_id: str) -> str:
@@ -42,11 +48,6 @@ def kind_of(store: Store, thing_id: str) -> str:
         return COMPARISON
     kind = store.runs.get(thing_id).kind
     return next(part for part, document in DOCUMENTS.items() if document.kind == kind)
-
-
-def runs_of(thing_id: str) -> tuple[str, ...]:
-    """Ids of what may be runs in a thing's id: RUN or RUN,RUN."""
-    return tuple(thing_id.split(SEPARATOR))
 
 
 def thing_in_link(text: str) -> str:
@@ -89,7 +90,7 @@ def export(
         if form != "json":
             # CSV and HTML have no escape for half characters: they become U+FFFD.
             text = whole_characters(text)
-        name = _file_stem(kind, store.runs.get(runs_of(thing_id)[0]).title)
+        name = _file_stem(kind, store.runs.get(thing_id.partition(SEPARATOR)[0]).title)
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
 
@@ -141,3 +142,57 @@ def _file_stem(kind: str, title: str) -> str:
     words = "".join(char if char.isascii() and char.isalnum() else "-" for char in title)
     stem = "-".join(part for part in words.split("-") if part)[:50].rstrip("-").lower()
     return f"{kind}-{stem}" if stem else kind
+
+
+def align_tokens(
+    first: Sequence[int], second: Sequence[int], *, same_prompt: bool
+) -> dict[str, Any]:
+    """ "parted", and "stretches" [same, start, stop, start, stop]; None for different prompts."""
+    answer: dict[str, Any] = {"same_prompt": same_prompt, "parted": None, "stretches": None}
+    if same_prompt:
+        answer["parted"] = first_divergence(first, second)
+        answer["stretches"] = [
+            [stretch.same, *stretch.first, *stretch.second] for stretch in align(first, second)
+        ]
+    return answer
+
+
+def _recorded_dense_nll(
+    config: dict[str, Any], events: Sequence[dict[str, Any]]
+) -> list[float | None] | None:
+    """NLL of every token under the dense model, nats, where the generation itself measured it."""
+    if not events:
+        return None
+    if config.get("schedule", {}).get("kind") == "dense":
+        return [event["surprisal"] for event in events]
+    dense = {
+        row["name"] for row in config.get("side_rows", []) if row["schedule"]["kind"] == "dense"
+    }
+    values = [
+        next((side["surprisal"] for side in event["side"] if side["name"] in dense), None)
+        for event in events
+    ]
+    return values if any(value is not None for value in values) else None
+
+
+def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
+    one, _, other = pair.partition(SEPARATOR)
+    if not (one and other):
+        raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {pair!r}")
+    runs = [ended_run(store, run_id, GENERATION.kind) for run_id in (one, other)]
+    scored: list[list[float | None] | None] = [None, None]
+    if score is not None:
+        # With another model, or a busy one, what the runs measured themselves remains.
+        with suppress(SolError):
+            scored = score((one, other))
+    sides = []
+    for (record, events), nll in zip(runs, scored, strict=True):
+        known = json_safe(nll or _recorded_dense_nll(record.config, events))
+        problem = None if known else "no dense pass over this text is in the file."
+        sides.append({"nll": known, "problem": problem})
+    views = [whole_view(record, events) for record, events in runs]
+    first, second = ([event["token_id"] for event in events] for _, events in runs)
+    asked = {(record.prompt, bool(record.config.get("chat"))) for record, _ in runs}
+    compared = align_tokens(first, second, same_prompt=len(asked) == 1) | {"sides": sides}
+    view = {"views": views, "compared": compared}
+    return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from app.host.hosting import is_space
@@ -61,13 +61,13 @@ class Doorman:
 
 
 class BoundedConnection(asyncio.Protocol):
-    """A connection of uvicorn, refused beyond the doorman's numbers, ended at a deadline."""
+    """Half of a connection, uvicorn's before it: refused by the doorman, ended at a deadline."""
 
-    def __init__(self, inner: Any, doorman: Doorman, deadlines: Mapping[str, float]) -> None:
-        self._inner, self._doorman, self._deadlines = inner, doorman, deadlines
-        self._address: str | None = None  # while it is counted
-        self._part: tuple[str, Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+    cycle: Any  # uvicorn's, of the newest request whose head has come
+    _doorman: Doorman
+    _address: str | None = None  # while it is counted
+    _part: tuple[str, Any] | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -77,7 +77,7 @@ class BoundedConnection(asyncio.Protocol):
             transport.abort()
             return
         self._address = address
-        self._inner.connection_made(transport)
+        super().connection_made(transport)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,25 +87,16 @@ class BoundedConnection(asyncio.Protocol):
         if self._address is not None:
             self._doorman.leave(self._address)
             self._address = None
-            self._inner.connection_lost(exc)
+            super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._address is not None:
-            self._inner.data_received(data)
+            super().data_received(data)
             self._watch()
-
-    def eof_received(self) -> bool | None:
-        return None if self._address is None else self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
 
     def _watch(self) -> None:
         """Set the alarm of the part that has begun; a part that goes on keeps its own."""
-        cycle = self._inner.cycle  # of the newest request whose head has come
+        cycle = self.cycle
         if cycle is None or cycle.response_complete:
             part = "head"
         else:
@@ -120,19 +111,13 @@ class BoundedConnection(asyncio.Protocol):
         if part != "answer":
             self._doorman.unfinished[self._transport] = None
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._deadlines[part], self._transport.abort)
+        self._timer = loop.call_later(DEADLINES[part], self._transport.abort)
 
 
-def bound_connections(
-    server: Any, doorman: Doorman, deadlines: Mapping[str, float] = DEADLINES
-) -> None:
+def bound_connections(server: Any, doorman: Doorman) -> None:
     """Bound the connections that a running ``uvicorn.Server`` takes from now on."""
-    protocol: Callable[..., Any] = server.config.http_protocol_class
-
-    def bounded(**options: Any) -> BoundedConnection:
-        return BoundedConnection(protocol(**options), doorman, deadlines)
-
-    server.config.http_protocol_class = bounded
+    halves = BoundedConnection, server.config.http_protocol_class
+    server.config.http_protocol_class = type("Bounded", halves, {"_doorman": doorman})
     server.config.ws_protocol_class = None  # it would take the connection over, uncounted
 
 

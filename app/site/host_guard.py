@@ -25,17 +25,16 @@ import json
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.host.hosting import is_space
 from app.pages.shared.uploads import DROPPED_BYTES, UPLOADS_PLACE
-from app.web.assets import plotly_path
-from app.web.modules import MODULES_PLACE
+from app.web.assets import MODULES_PLACE, plotly_path
 from sol_core.errors import ConfigError
 
 ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
@@ -56,11 +55,6 @@ _LOOK, _ASK = ("GET", "HEAD"), ("POST",)
 # Gradio keeps something for every session that it hears of, under the name that it was sent.
 _SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 _FRAME_RULE = (b"content-security-policy", b"frame-ancestors 'self'")
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +95,28 @@ class GatePolicy:
         return netloc == host.lower() or _name_of(netloc) in self.trusted
 
 
+@dataclass(frozen=True, slots=True)
 class HostGuard:
     """Pure ASGI middleware: refuses with a status and a sentence, before any route."""
 
-    def __init__(self, app: App, policy: GatePolicy, components: Container[int]) -> None:
-        self._app = app
-        self._policy = policy
-        self._components = components  # whose functions may be called
+    app: ASGIApp
+    policy: GatePolicy
+    components: Container[int]  # whose functions may be called
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # the page opens none
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = _headers(scope)
         refusal = self._refusal(scope, headers)
         if refusal is None and scope["method"] not in _SAFE_METHODS and not _is_upload(scope):
-            body = await _whole_body(receive, self._policy.max_body)
+            body = await _whole_body(receive, self.policy.max_body)
             if body is None:
                 refusal = self._too_large()
-            elif not is_call(body, self._components):
+            elif not is_call(body, self.components):
                 refusal = 400, "This is no call of the page. Reload the page."
             else:
                 receive = _replaying(body, receive)
@@ -130,19 +124,19 @@ class HostGuard:
             is_sending = refusal[0] == 413 and "expect" not in headers
             await _refuse(send, *refusal, receive if is_sending else None)
             return
-        if not self._policy.may_be_framed:
+        if not self.policy.may_be_framed:
             send = _refusing_frames(send)
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
-    def _refusal(self, scope: Message, headers: dict[str, str]) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and sentence, as far as the headers say."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._policy.serves(host):
+        if not self.policy.serves(host):
             return 421, (
                 f"This server does not answer to the name {host[:100]!a}. If it is yours, start "
                 f"the server with {ALLOWED_HOSTS_VARIABLE} set to it (names, separated by commas)."
             )
-        if origin is not None and not self._policy.trusts(origin, host):
+        if origin is not None and not self.policy.trusts(origin, host):
             return 403, (
                 f"A page of {origin[:100]!a} may not use this server. If a proxy of yours "
                 f"serves it under that name, set {ALLOWED_HOSTS_VARIABLE} to the name."
@@ -162,13 +156,13 @@ class HostGuard:
         if kind != "application/json":
             return 415, "Send Content-Type: application/json."
         length = headers.get("content-length", "0")
-        if len(length) > 15 or (length.isdecimal() and int(length) > self._policy.max_body):
+        if len(length) > 15 or (length.isdecimal() and int(length) > self.policy.max_body):
             return self._too_large()
         return None
 
     def _too_large(self) -> tuple[int, str]:
         return 413, (
-            f"A call may have {self._policy.max_body / 1024**2:.1f} MiB. Send less at a time; the "
+            f"A call may have {self.policy.max_body / 1024**2:.1f} MiB. Send less at a time; the "
             "server's owner can raise the limit of characters in SOL_LIMITS, on which it depends."
         )
 
@@ -207,7 +201,7 @@ def is_call(body: bytes, components: Container[int]) -> bool:
     return is_named and isinstance(component, int) and component in components
 
 
-def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
+def _is_from_here(scope: Scope, headers: dict[str, str]) -> bool:
     """Return whether a browser, if it is one, sends this for our page, or to open our page."""
     if headers.get("sec-fetch-site", "none").lower() in ("same-origin", "none"):
         return True
@@ -215,15 +209,15 @@ def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
     return is_opened and scope["method"] in ("GET", "HEAD")
 
 
-def _is_upload(scope: Message) -> bool:
+def _is_upload(scope: Scope) -> bool:
     return _path(scope) == f"/{UPLOADS_PLACE}"
 
 
-def _path(scope: Message) -> str:
+def _path(scope: Scope) -> str:
     return str(scope["path"]).removeprefix(scope.get("root_path", "")) or "/"
 
 
-def _headers(scope: Message) -> dict[str, str]:
+def _headers(scope: Scope) -> dict[str, str]:
     """The headers that are read; one that is sent twice has both values and fits nothing."""
     sent = Headers(raw=scope["headers"])
     values = {name: [value.strip() for value in sent.getlist(name)] for name in _READ}

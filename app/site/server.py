@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from app.host import environment
 from app.host.console import Console
 from app.host.errors import AppError, system_errors
-from app.host.instance_lock import publish_url
 from app.host.paths import DataDir
-from app.jobs.reaper import reaping
+from app.host.processes import publish_url
 from app.jobs.supervisor import WorkerSupervisor, worker_command
+from app.jobs.worker import reaping
 from app.site.connections import Doorman, bound_connections
 from app.site.host_guard import GatePolicy, HostGuard
 from app.web.services import Services, build_services, engine_load, engine_run
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 # Gradio keeps 35 KB of every visitor, of 10,000 unless told otherwise; no page here needs it.
 SESSIONS = 200
 IDLE_S = 0.1  # of Gradio's queue
-
-logger = logging.getLogger(__name__)
 
 
 def serve(
@@ -45,20 +42,13 @@ def serve(
     load = engine_load(data_dir, model_name, dtype)
     services = build_services(data_dir, model_name, load, engine_run(data_dir))
     try:
-        with _background_work(services, dtype):
-            _serve_page(services, host, port, open_browser)
+        with _background_work(services, dtype), contextlib.suppress(KeyboardInterrupt):
+            app = launch_app(services, host=host, port=port, open_browser=open_browser)
+            publish_url(services.data_dir.lock_file, str(app.local_url))
+            Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
+            app.block_thread()
     finally:
         services.close()
-
-
-def _serve_page(services: Services, host: str | None, port: int | None, open_browser: bool) -> None:
-    try:
-        app = launch_app(services, host=host, port=port, open_browser=open_browser)
-        publish_url(services.data_dir.lock_file, str(app.local_url))
-        Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
-        app.block_thread()
-    except KeyboardInterrupt:
-        logger.info("interrupted")
 
 
 @contextlib.contextmanager
@@ -112,13 +102,11 @@ def _launch_options(
 
     from app.pages.shared.uploads import upload_route
     from app.site.ui import UPLOADS, page_constants
-    from app.web.assets import page_head
-    from app.web.modules import module_route
+    from app.web.assets import module_route, page_head
     from app.web.theme import build_theme
 
     bound = host or os.environ.get("GRADIO_SERVER_NAME")
     policy = GatePolicy.of_server(bound, services.limits.characters)
-    guard: Any = HostGuard  # starlette's types are its own
     return {
         "theme": build_theme(),
         "head": page_head(page_constants(services)),
@@ -134,7 +122,7 @@ def _launch_options(
         "server_port": port,
         "app_kwargs": {
             "routes": [module_route(), upload_route(services, UPLOADS)],
-            "middleware": [Middleware(guard, policy=policy, components=app.blocks)],
+            "middleware": [Middleware(HostGuard, policy=policy, components=app.blocks)],
         },
     }
 

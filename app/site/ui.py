@@ -6,15 +6,15 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.explore.handlers import PAGE as EXPLORE
-from app.pages.history.handlers import PAGE as HISTORY
-from app.pages.inspect.handlers import PAGE as INSPECT
+from app.pages.explore import PAGE as EXPLORE
+from app.pages.history import PAGE as HISTORY
+from app.pages.inspect import PAGE as INSPECT
 from app.pages.lab.jobs import PAGE as LAB
-from app.pages.learn.handlers import PAGE as LEARN
-from app.pages.policies.handlers import POLICY_UPLOAD
+from app.pages.learn import PAGE as LEARN
+from app.pages.policies import POLICY_UPLOAD
 from app.pages.shared.corpus_choice import CORPUS_UPLOAD, MAX_UPLOAD_BYTES, SUFFIXES
-from app.pages.shared.sharing_calls import IMPORT_UPLOAD
-from app.web.component import mount_script
+from app.pages.shared.run_calls import IMPORT_UPLOAD
+from app.web.calls import mount_script
 from app.web.services import Services
 
 TITLE = "SOL Explorer"

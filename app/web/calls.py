@@ -1,22 +1,29 @@
-"""Calls from the page's scripts into Python: one JSON object in, one JSON object out.
+"""Pages, and calls from their scripts into Python: one JSON object in, one JSON object out.
 
-Everything that arrives is checked; what this project raises on purpose goes back as ``{"refused":
-message}``.
+A tab is one component of Gradio's, which draws itself and asks Python by functions. Everything that
+arrives is checked; what this project raises on purpose goes back as ``{"refused": message}``.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.host.errors import AppError
 from app.host.visitor import take_ticket
+from app.web.assets import module_url, plotly_path
 from app.web.services import Services
 from sol_core.errors import SolError
 from sol_core.fields import MAX_WHOLE, Rules, from_json
 from sol_core.files.places import whole_characters
 from storage import StorageError
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
@@ -26,11 +33,47 @@ FormT = TypeVar("FormT")
 MAX_NUMBER = 2**53 - 1  # the largest whole number that a browser tells from the next
 _FORM = Rules(name="the form")
 _OWNER = re.compile(r"[0-9a-f]{32}")
+_STALE = "This page is of an older release, or the server does not answer. Reload it."
 MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
 
 
 class RequestError(AppError, ValueError):
     """A call that no page of ours makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A tab, which the module ``js/<name>/<name>.js`` draws from ``constants`` and ``handlers``."""
+
+    name: str
+    label: str
+    handlers: Mapping[str, Handler]
+    constants: Callable[[Services], dict[str, Any]] = lambda services: {}
+
+    def build(self, services: Services) -> gr.HTML:
+        import gradio as gr
+
+        gr.set_static_paths([plotly_path()])
+        module = f"{self.name}/{self.name}.js"
+        return gr.HTML(
+            value="",
+            html_template=f'<div class="sol-page sol-{self.name}"></div>',
+            js_on_load=mount_script(module, "server", self.constants(services)),
+            server_functions=server_functions(services, self.handlers),
+            apply_default_css=False,
+            elem_id=f"{self.name}-page",
+        )
+
+
+def mount_script(module: str, tool: str, constants: dict[str, Any]) -> str:
+    """Return the body for ``js_on_load``: import a module and mount it with Gradio's tool."""
+    page = json.dumps(constants, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    return (
+        "const root = element.firstElementChild;\n"
+        f'import(new URL("{module_url(module)}", document.baseURI))\n'
+        f"  .then((module) => module.mount(root, {tool}, {page}),\n"
+        f"    () => root.append({json.dumps(_STALE)}));"
+    )
 
 
 def by_name(*handlers: Handler) -> dict[str, Handler]:
@@ -67,11 +110,8 @@ def whole_numbers(request: Request, name: str) -> list[int]:
 def choice(request: Request, name: str, choices: Iterable[ChoiceT]) -> ChoiceT | None:
     """A named value that is one of some words, or missing. Raises: RequestError for another."""
     value, known = request.get(name), tuple(choices)
-    if value is None:
-        return None
-    for choice in known:
-        if value == choice:
-            return choice
+    if value is None or value in known:
+        return value
     raise RequestError(f"{name} must be one of {', '.join(known)} or null. Reload the page.")
 
 
@@ -97,7 +137,7 @@ def _server_function(
             if not isinstance(request, dict):
                 raise RequestError("a call takes one object. Reload the page.")
             take_ticket(request)
-            answer = handler(services, _whole(_shallow(request)))
+            answer = handler(services, _whole(request))
             return dict(_whole(answer, is_answer=True))
         except (SolError, StorageError) as error:
             return {"refused": str(error)}
@@ -106,25 +146,20 @@ def _server_function(
     return call
 
 
-def _whole(value: Any, *, is_answer: bool = False) -> Any:
-    """The value without halves of characters and, of answers, whole numbers beyond 64 bits."""
+def _whole(value: Any, *, is_answer: bool = False, depth: int = 0) -> Any:
+    """The value without halves of characters and, of answers, whole numbers beyond 64 bits.
+
+    Raises: RequestError for a request that is nested too deep.
+    """
     if isinstance(value, str):
         return whole_characters(value)
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item, is_answer=is_answer) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_whole(item, is_answer=is_answer) for item in value]
+    if isinstance(value, (dict, list, tuple)):
+        if depth == MAX_DEPTH and not is_answer:
+            raise RequestError(f"a call is nested at most {MAX_DEPTH} deep. Reload the page.")
+        inner = functools.partial(_whole, is_answer=is_answer, depth=depth + 1)
+        if isinstance(value, dict):
+            return {inner(key): inner(item) for key, item in value.items()}
+        return list(map(inner, value))
     if is_answer and isinstance(value, int) and abs(value) > MAX_WHOLE:
         return None
     return value
-
-
-def _shallow(request: Request) -> Request:
-    """The request itself. Raises: RequestError when it is nested too deep."""
-    layer: list[Any] = [request]
-    for _ in range(MAX_DEPTH):
-        inner = [item.values() if isinstance(item, dict) else item for item in layer]
-        layer = [item for items in inner for item in items if isinstance(item, (dict, list))]
-        if not layer:
-            return request
-    raise RequestError(f"a call is nested at most {MAX_DEPTH} deep. Reload the page.")

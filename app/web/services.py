@@ -13,11 +13,10 @@ from app.host.limits import Limits
 from app.host.paths import DataDir
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
-from app.model.compute import Compute, InProcess
-from app.model.loader import LoadFunction, ModelLoader
+from app.model.compute import Compute, LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
-from app.runs.kinds import RunConfig
-from app.runs.queue import GenerateFunction, GenerationRuns, InspectFunction
+from app.runs.queue import EngineFunction, GenerationRuns
+from app.runs.recorded_run import RunConfig
 from app.runs.storage_cap import StorageCap
 from sol_core.inspection.records import InspectionConfig
 from storage import Store
@@ -45,11 +44,7 @@ class Services:
 
 
 def build_services(
-    data_dir: DataDir,
-    model_name: str,
-    load: LoadFunction,
-    generate: GenerateFunction,
-    inspect: InspectFunction | None = None,
+    data_dir: DataDir, model_name: str, load: LoadFunction, engine: EngineFunction
 ) -> Services:
     """Open the database, mark runs of dead processes as interrupted, begin to load."""
     limits, on_zero_gpu = Limits.from_environment(), is_zero_gpu()
@@ -57,15 +52,15 @@ def build_services(
     store.runs.mark_interrupted()
     loader = ModelLoader(model_name, load, in_background=not on_zero_gpu)
     cap = StorageCap(store, limits)
-    compute = _compute(loader, limits)
+    compute = Compute(loader)
+    if on_zero_gpu:
+        from app.model.zero_gpu import ZeroGpu
+
+        # Imported first of all (``program/serve.py``); the package exists on Spaces only.
+        gpu = importlib.import_module("spaces").GPU
+        compute = ZeroGpu(loader, gpu, limits.gpu_seconds, limits.concurrent)
     runs = GenerationRuns(
-        store.runs,
-        loader,
-        generate,
-        inspect=inspect or engine_run(data_dir),
-        compute=compute,
-        limits=limits,
-        on_tick=cap.enforce_now_and_then,
+        store.runs, loader, engine, compute=compute, limits=limits, on_tick=cap.enforce_now_and_then
     )
     loader.start()
     compute.prepare()
@@ -85,16 +80,6 @@ def build_services(
     )
 
 
-def _compute(loader: ModelLoader, limits: Limits) -> Compute:
-    if not is_zero_gpu():
-        return InProcess(loader)
-    from app.model.zero_gpu import ZeroGpu
-
-    # Imported first of all (``program/serve.py``); the package exists on Spaces only.
-    gpu = importlib.import_module("spaces").GPU
-    return ZeroGpu(loader, gpu, limits.gpu_seconds, limits.concurrent)
-
-
 def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     """The real engine's loader; torch is imported when it is called, not before."""
 
@@ -106,7 +91,7 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     return load
 
 
-def engine_run(data_dir: DataDir) -> Any:
+def engine_run(data_dir: DataDir) -> EngineFunction:
     """The real engine for runs of both kinds, with policies by their names; it can be pickled."""
     return functools.partial(_run, data_dir)
 

@@ -1,36 +1,112 @@
-"""The look that all tabs share: a Gradio theme and the style sheet's colour variables."""
+"""The look that all tabs share: every colour, once, a Gradio theme and the colours as CSS.
+
+The tint of a token is viridis (Smith, van der Walt, Firing 2015), in steps that look equally large
+(CIE 1976), at full strength in both themes; its text is black or white, whichever stands out more,
+4.6:1 at least. The lanes are Okabe and Ito's blue, vermilion and green, which stay apart under
+deuteranopia. A difference goes from orange over nothing to blue, the pair that every kind of colour
+vision tells apart.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.web.theme_colours import DARK, DIFFERENCE_BINS, LIGHT, SCALE, Palette, difference_tint, ink
 from sol_core.actions import AXES
 
 if TYPE_CHECKING:
     import gradio as gr
 
+DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
+DIFFERENCE_SHARE = 0.5
 _LANE, _LANE_PITCH = 6, 8  # height of a token's lane, from one to the next: px
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
 
 
-def build_theme() -> gr.themes.Base:
-    """The Gradio theme; both themes take every colour from ``theme_colours``."""
-    import gradio as gr
+class Rgb(NamedTuple):
+    """An sRGB colour, 0 to 255 per channel."""
 
-    theme = gr.themes.Base(
-        primary_hue=gr.themes.colors.slate,
-        neutral_hue=gr.themes.colors.stone,
-        font=[*_SANS, "sans-serif"],
-        font_mono=list(_MONO),
-        radius_size=gr.themes.sizes.radius_md,
-    )
-    settings: dict[str, str] = {}
-    for variable, name in _THEME_COLOURS.items():
-        settings[variable] = LIGHT[name]
-        settings[f"{variable}_dark"] = DARK[name]
-    return theme.set(**settings)
+    red: float
+    green: float
+    blue: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rgb:
+        return cls(*(int(text[at : at + 2], 16) for at in (1, 3, 5)))
+
+    def hex(self) -> str:
+        return "#" + "".join(f"{round(channel):02x}" for channel in self)
+
+
+Palette = dict[str, str]  # the colours of one theme by name, each as #rrggbb
+# Of each colour the light theme's and the dark one's.
+_COLOURS = {
+    "page": ("#f5f5f2", "#0c0f13"),
+    "panel": ("#ffffff", "#14181e"),
+    "sunken": ("#f7f7f5", "#10141a"),  # wells inside the panels
+    "text": ("#16191d", "#f1f3f5"),
+    "muted": ("#59616b", "#a1abb8"),
+    "line": ("#e0e1dc", "#2a313a"),
+    "edge": ("#878e97", "#697481"),  # of what can be operated: 3:1 or more
+    "accent": ("#14305c", "#f0d95b"),
+    "on_accent": ("#ffffff", "#14181e"),
+    "attention": ("#0072b2", "#56b4e9"),
+    "channels": ("#d55e00", "#ff8a3d"),
+    "bits": ("#009e73", "#2fd0a0"),
+    "track": ("#e8e8e4", "#262d36"),  # the unfilled part of a lane
+    "kl": ("#a3297a", "#f08cc8"),
+    "surprisal": ("#6b7480", "#8f9aa8"),
+    "good": ("#0b6b4c", "#4fd1a1"),
+    "bad": ("#b3261e", "#ff8a80"),
+    # The ends of a difference, as they are tinted into the panel.
+    "worse": ("#e08a00", "#d97a00"),
+    "better": ("#1f6fd0", "#2f86f0"),
+}
+LIGHT, DARK = ({name: pair[theme] for name, pair in _COLOURS.items()} for theme in (0, 1))
+
+# Of a token's tint, from little to much.
+_STEPS = """
+    #440154 #472070 #44367f #3e4889 #38578b #32658d #2c738e
+    #27808e #238e8c #209b89 #27a783 #32b37c #44bd70 #5bc663
+    #72cf55 #8cd545 #a7db34 #c2e02a #e0e327 #fde725
+"""
+SCALE = tuple(Rgb.parse(step) for step in _STEPS.split())
+NUM_BINS = len(SCALE)  # two levels of a grid never share one
+BLACK, WHITE = Rgb(0, 0, 0), Rgb(255, 255, 255)
+_EVEN_LUMINANCE = (0.05 * 1.05) ** 0.5 - 0.05  # on which both have the same contrast
+
+
+def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
+    """``over`` at opacity ``share`` in [0, 1] on ``under``."""
+    return Rgb(*(share * a + (1 - share) * b for a, b in zip(over, under, strict=True)))
+
+
+def scale_colour(value: float) -> Rgb:
+    place = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
+    low = min(int(place), NUM_BINS - 2)
+    return mix(SCALE[low + 1], SCALE[low], place - low)
+
+
+def ink(background: Rgb) -> Rgb:
+    """Black or white, whichever has the larger contrast on it (WCAG 2)."""
+    return BLACK if _luminance(background) > _EVEN_LUMINANCE else WHITE
+
+
+def difference_tint(bin_index: int, palette: Palette) -> Rgb:
+    """The background of a token in bin ``bin_index`` of ``DIFFERENCE_BINS``: worse to better."""
+    middle = DIFFERENCE_BINS // 2
+    end = palette["better" if bin_index > middle else "worse"]
+    share = DIFFERENCE_SHARE * abs(bin_index - middle) / middle
+    return mix(Rgb.parse(end), Rgb.parse(palette["panel"]), share)
+
+
+def _luminance(colour: Rgb) -> float:
+    red, green, blue = (_linear(channel / 255) for channel in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _linear(channel: float) -> float:
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)
 
 
 _THEME_COLOURS = {
@@ -50,6 +126,24 @@ _THEME_COLOURS = {
     "button_primary_text_color": "on_accent",
     "slider_color": "accent",
 }
+
+
+def build_theme() -> gr.themes.Base:
+    """The Gradio theme; every colour is one of ``LIGHT`` or ``DARK``."""
+    import gradio as gr
+
+    theme = gr.themes.Base(
+        primary_hue=gr.themes.colors.slate,
+        neutral_hue=gr.themes.colors.stone,
+        font=[*_SANS, "sans-serif"],
+        font_mono=list(_MONO),
+        radius_size=gr.themes.sizes.radius_md,
+    )
+    settings: dict[str, str] = {}
+    for variable, name in _THEME_COLOURS.items():
+        settings[variable] = LIGHT[name]
+        settings[f"{variable}_dark"] = DARK[name]
+    return theme.set(**settings)
 
 
 def colour_css() -> str:

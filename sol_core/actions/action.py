@@ -39,7 +39,7 @@ class Axis:
 
     field: str  # in Action and Budget; a grid's levels have it in the plural
     short: str  # as options, forms and stored results abbreviate it
-    key: str  # of its colour and its lane on the page (``app/web/theme_colours.py``)
+    key: str  # of its colour and its lane on the page (``app/web/theme.py``)
     name: str
     title: str
     noun: str  # what a value counts, in budgets

@@ -11,14 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from storage.errors import (
-    DatabaseConnectionError,
-    DatabaseCorruptError,
-    DatabaseLockedError,
-    DatabaseVersionError,
-    DatabaseWriteError,
-    StorageError,
-)
+from storage import errors
 
 DRIVER = "psycopg"
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -65,7 +58,7 @@ class PostgresBackend:
 
     def look(self, busy_timeout_s: float) -> tuple[int, int] | None:
         with self._probing() as connection:
-            if not self._has_table(connection, _VERSION_TABLE):
+            if not sa.inspect(connection).has_table(_VERSION_TABLE):
                 return None
             runs = connection.execute(sa.text("SELECT count(*) FROM runs")).scalar_one()
             return self.schema_version(connection), int(runs)
@@ -94,7 +87,7 @@ class PostgresBackend:
         )
         return reader, engine.execution_options(isolation_level="READ COMMITTED")
 
-    def storage_error(self, error: BaseException | None) -> StorageError:
+    def storage_error(self, error: BaseException | None) -> errors.StorageError:
         return storage_error_from_postgres(self.shown, error)
 
     def lock_schema(self, connection: sa.Connection) -> None:
@@ -102,12 +95,13 @@ class PostgresBackend:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
 
     def schema_version(self, connection: sa.Connection) -> int:
-        if self._has_table(connection, _VERSION_TABLE):
+        tables = sa.inspect(connection)
+        if tables.has_table(_VERSION_TABLE):
             return int(
                 connection.execute(sa.text(f"SELECT version FROM {_VERSION_TABLE}")).scalar_one()
             )
-        if self._has_table(connection, "runs"):
-            raise DatabaseVersionError(
+        if tables.has_table("runs"):
+            raise errors.DatabaseVersionError(
                 f"The database {self.shown} has a table called runs that is another program's. "
                 "It was left unchanged. Use a database or a schema of its own."
             )
@@ -127,7 +121,7 @@ class PostgresBackend:
     def _probing(self) -> Iterator[sa.Connection]:
         """A connection of its own, whose failures say how to put things right."""
         if importlib.util.find_spec(DRIVER) is None:
-            raise DatabaseConnectionError(
+            raise errors.DatabaseConnectionError(
                 f"The database {self.shown} needs the package {DRIVER}, which is missing. "
                 f"Install it with: {sys.executable} -m pip install '{DRIVER}[binary]>=3.2'"
             )
@@ -136,57 +130,50 @@ class PostgresBackend:
         )
         try:
             with engine.connect() as connection:
-                self._check_server(connection)
+                major = int((connection.dialect.server_version_info or (0,))[0])
+                if major < MINIMUM_SERVER:
+                    raise errors.DatabaseVersionError(
+                        f"The server of the database {self.shown} is PostgreSQL {major}; "
+                        f"{MINIMUM_SERVER} or newer is needed."
+                    )
                 yield connection
         except SQLAlchemyError as error:
-            reason = error.orig if isinstance(error, DBAPIError) else None
-            raise DatabaseConnectionError(
-                f"The database {self.shown} cannot be opened ({_reason(reason)}). Check host, "
-                "port, user, password, database name and options of its URL, and that the server "
-                "runs."
+            reason = "an option of its URL is unknown or wrong"  # which the driver would quote
+            if isinstance(error, DBAPIError) and type(error.orig).__name__ == "OperationalError":
+                reason = " ".join(str(error.orig).split())
+            raise errors.DatabaseConnectionError(
+                f"The database {self.shown} cannot be opened ({reason}). Check host, port, user, "
+                "password, database name and options of its URL, and that the server runs."
             ) from error
-
-    def _check_server(self, connection: sa.Connection) -> None:
-        major = int((connection.dialect.server_version_info or (0,))[0])
-        if major < MINIMUM_SERVER:
-            raise DatabaseVersionError(
-                f"The server of the database {self.shown} is PostgreSQL {major}; "
-                f"{MINIMUM_SERVER} or newer is needed."
-            )
 
     def _connect_args(self) -> dict[str, Any]:
         return {} if "connect_timeout" in self._url.query else {"connect_timeout": _CONNECT_S}
 
-    @staticmethod
-    def _has_table(connection: sa.Connection, name: str) -> bool:
-        table = connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": name})
-        return table.scalar() is not None
 
-
-def storage_error_from_postgres(shown: str, error: BaseException | None) -> StorageError:
+def storage_error_from_postgres(shown: str, error: BaseException | None) -> errors.StorageError:
     """Say in words: one without a code is the client's, whose connection broke."""
     code = getattr(error, "sqlstate", None)
     is_broken = code is None and type(error).__name__ in ("OperationalError", "InterfaceError")
     if code in _LOCKED:
-        return DatabaseLockedError(
+        return errors.DatabaseLockedError(
             f"A row of the database {shown} is locked by another process ({error}). "
             "Try again in a moment."
         )
     if code in _CORRUPT:
-        return DatabaseCorruptError(
+        return errors.DatabaseCorruptError(
             f"The database {shown} is damaged ({error}). Its administrator has to repair it."
         )
     if code in _NOT_ALLOWED:
-        return DatabaseWriteError(
+        return errors.DatabaseWriteError(
             f"The user of the database {shown} may not do this ({error}). It needs the rights to "
             "create tables and to read and write them."
         )
     if is_broken or (code or "").startswith(_GONE_CLASSES):
-        return DatabaseWriteError(
+        return errors.DatabaseWriteError(
             f"The database {shown} does not answer or cannot write ({error}). What waits is "
             "tried again; check the server, its disk and the network."
         )
-    return StorageError(f"The database {shown} refused the operation: {error}")
+    return errors.StorageError(f"The database {shown} refused the operation: {error}")
 
 
 def _parse(location: str) -> sa.URL:
@@ -198,16 +185,9 @@ def _parse(location: str) -> sa.URL:
         url = sa.make_url(location)
     except (SQLAlchemyError, ValueError):
         # Without the cause: its text may quote a piece of the password.
-        raise DatabaseConnectionError(problem) from None
+        raise errors.DatabaseConnectionError(problem) from None
     if url.drivername not in ("postgresql", "postgres", f"postgresql+{DRIVER}"):
-        raise DatabaseConnectionError(problem)
+        raise errors.DatabaseConnectionError(problem)
     if not url.database or "@" in url.database or "@" in (url.host or ""):
-        raise DatabaseConnectionError(problem)
+        raise errors.DatabaseConnectionError(problem)
     return url.set(drivername=f"postgresql+{DRIVER}")
-
-
-def _reason(error: BaseException | None) -> str:
-    """Return the driver's reason; not of options, which it quotes."""
-    if type(error).__name__ == "OperationalError":
-        return " ".join(str(error).split())
-    return "an option of its URL is unknown or wrong"

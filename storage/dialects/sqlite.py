@@ -14,14 +14,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
-from storage.dialects.sqlite_health import (
-    inspect_database,
-    notice_if_empty,
-    set_aside_if_corrupt,
-    sqlite_primary_code,
-    storage_error_from_sqlite,
-    translate_sqlite_errors,
-)
+from storage.dialects import sqlite_health as health
 from storage.errors import DatabaseWriteError, StorageError
 from storage.schema import APPLICATION_ID
 
@@ -46,17 +39,20 @@ class SqliteBackend:
                 f"The folder {self.path.parent} for the database cannot be made ({error}). "
                 "Choose another data directory."
             ) from error
-        notices = (notice_if_empty(self.path), set_aside_if_corrupt(self.path, busy_timeout_s))
+        notices = (
+            health.notice_if_empty(self.path),
+            health.set_aside_if_corrupt(self.path, busy_timeout_s),
+        )
         return tuple(notice for notice in notices if notice is not None)
 
     def look(self, busy_timeout_s: float) -> tuple[int, int] | None:
         """Schema version and number of runs, with nothing changed; None for a blank."""
         if not self.path.exists():
             return None
-        inspect_database(self.path, busy_timeout_s)
+        health.inspect_database(self.path, busy_timeout_s)
         uri = f"{self.path.as_uri()}?mode=ro"
         with (
-            translate_sqlite_errors(self.path),
+            health.translate_sqlite_errors(self.path),
             closing(sqlite3.connect(uri, uri=True, timeout=busy_timeout_s)) as connection,
         ):
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -66,11 +62,18 @@ class SqliteBackend:
 
     def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
         """Engines for reading and for writing, on one pool of connections."""
-        reader = _make_engine(self.path, busy_timeout_s)
-        return reader, reader.execution_options(begin_statement="BEGIN IMMEDIATE")
+        engine = _make_engine(URL.create("sqlite", database=self.shown), busy_timeout_s)
+
+        def set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+            enable_wal(connection, busy_timeout_s)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = NORMAL")
+
+        event.listen(engine, "connect", set_pragmas)
+        return engine, engine.execution_options(begin_statement="BEGIN IMMEDIATE")
 
     def storage_error(self, error: BaseException | None) -> StorageError:
-        return storage_error_from_sqlite(self.path, error)
+        return health.storage_error_from_sqlite(self.path, error)
 
     def lock_schema(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE has locked everything."""
@@ -97,21 +100,12 @@ class SqliteReader(SqliteBackend):
     """The same of a file that cannot be written now, because its disk is full or read-only."""
 
     def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
-        uri = f"{self.path.as_uri()}?mode=ro"
+        query = {"uri": "true", "mode": "ro"}
         log = Path(f"{self.path}-wal")
         if not log.exists() or not log.stat().st_size:
-            uri += "&immutable=1"  # nobody writes, and readers need no room for what they share
-        options: dict[str, Any] = {"timeout": busy_timeout_s, "check_same_thread": False}
-
-        def connect() -> sqlite3.Connection:
-            connection: sqlite3.Connection = sqlite3.connect(
-                uri, uri=True, isolation_level=None, **options
-            )
-            return connection
-
-        reader = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
-        event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        return reader, super().open(busy_timeout_s)[1]
+            query["immutable"] = "1"  # nobody writes, and readers need no room for what they share
+        url = URL.create("sqlite", database=self.path.as_uri(), query=query)
+        return _make_engine(url, busy_timeout_s), super().open(busy_timeout_s)[1]
 
 
 def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
@@ -120,20 +114,19 @@ def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
         except sqlite3.OperationalError as error:
             # Two processes that switch a blank file at once would deadlock, so SQLite reports
             # "locked" to one of them without waiting for the busy timeout.
-            is_busy = sqlite_primary_code(error) == sqlite3.SQLITE_BUSY
+            is_busy = health.sqlite_primary_code(error) == sqlite3.SQLITE_BUSY
             if not is_busy or time.monotonic() >= deadline:
                 raise
             time.sleep(_WAL_RETRY_S)
-        else:
-            return
 
 
-def _make_engine(path: Path, busy_timeout_s: float) -> Engine:
+def _make_engine(url: URL, busy_timeout_s: float) -> Engine:
     engine = create_engine(
-        URL.create("sqlite", database=str(path)),
+        url,
         poolclass=QueuePool,
         pool_size=_POOL_SIZE,
         max_overflow=-1,
@@ -145,16 +138,9 @@ def _make_engine(path: Path, busy_timeout_s: float) -> Engine:
         },
     )
 
-    def set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
-        enable_wal(connection, busy_timeout_s)
-        connection.execute(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")
-
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         connection.exec_driver_sql(options.get("begin_statement", "BEGIN"))
 
-    event.listen(engine, "connect", set_pragmas)
     event.listen(engine, "begin", begin)
     return engine

@@ -16,13 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from storage.errors import (
-    DatabaseCorruptError,
-    DatabaseLockedError,
-    DatabaseVersionError,
-    DatabaseWriteError,
-    StorageError,
-)
+from storage import errors
 from storage.schema import APPLICATION_ID, check_version
 
 # Primary result codes of SQLite; extended codes carry them in the low 8 bits.
@@ -51,26 +45,26 @@ def sqlite_primary_code(error: BaseException | None) -> int:
     return int(code) & 0xFF
 
 
-def storage_error_from_sqlite(path: Path, error: BaseException | None) -> StorageError:
+def storage_error_from_sqlite(path: Path, error: BaseException | None) -> errors.StorageError:
     """The storage error that says what ``error`` means for the user and what to do about it."""
     code = sqlite_primary_code(error)
     if code in _LOCKED_CODES:
-        return DatabaseLockedError(
+        return errors.DatabaseLockedError(
             f"The database {path} is locked by another process ({error}). "
             "Close the other program that uses it, or choose another data directory."
         )
     if code in _CORRUPT_CODES:
-        return DatabaseCorruptError(
+        return errors.DatabaseCorruptError(
             f"The database {path} is damaged ({error}). Stop the program and start it again: "
             "a damaged file is kept aside and a new database is made. "
             "If the error comes back, move the file away yourself."
         )
     if code in _WRITE_CODES:
-        return DatabaseWriteError(
+        return errors.DatabaseWriteError(
             f"The database {path} cannot be opened or written ({error}). Check that its folder "
             "exists, is writable and has free space, or choose another data directory."
         )
-    return StorageError(f"The database {path} refused the operation: {error}")
+    return errors.StorageError(f"The database {path} refused the operation: {error}")
 
 
 @contextmanager
@@ -88,13 +82,13 @@ def set_aside_if_corrupt(path: Path, busy_timeout_s: float) -> str | None:
         with _directory_lock(path.parent, exclusive=False):
             inspect_database(path, busy_timeout_s)
             return None
-    except DatabaseCorruptError:
+    except errors.DatabaseCorruptError:
         pass
     with _directory_lock(path.parent, exclusive=True):
         # Another process may have done it meanwhile: look again, now that no other can.
         try:
             inspect_database(path, busy_timeout_s)
-        except DatabaseCorruptError as error:
+        except errors.DatabaseCorruptError as error:
             kept = _set_aside(path)
             return (
                 f"{error} It was kept aside as {kept}, and a new, empty database was made. "
@@ -147,9 +141,9 @@ def _inspect_copy(path: Path, busy_timeout_s: float) -> None:
                     shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
             _inspect(path, copy, "rw", busy_timeout_s)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, errors.StorageError):
             raise
-        raise DatabaseWriteError(
+        raise errors.DatabaseWriteError(
             f"The database {path} needs a repair after a crash, which its folder does not allow "
             f"({error}). Check that the folder is writable and has free space."
         ) from error
@@ -166,7 +160,7 @@ def _inspect(path: Path, opened: Path, mode: str, busy_timeout_s: float) -> None
             application_id = _scalar(connection, "PRAGMA application_id")
             num_tables = _scalar(connection, "SELECT count(*) FROM sqlite_master")
             if num_tables and application_id != APPLICATION_ID:
-                raise DatabaseVersionError(
+                raise errors.DatabaseVersionError(
                     f"{path} is a database of another program. It was left unchanged. "
                     "Move it away, or choose another data directory."
                 )
@@ -180,8 +174,8 @@ def _inspect(path: Path, opened: Path, mode: str, busy_timeout_s: float) -> None
         raise
 
 
-def _corrupt(path: Path, finding: str) -> DatabaseCorruptError:
-    return DatabaseCorruptError(f"The database {path} is damaged ({finding}).")
+def _corrupt(path: Path, finding: str) -> errors.DatabaseCorruptError:
+    return errors.DatabaseCorruptError(f"The database {path} is damaged ({finding}).")
 
 
 def _scalar(connection: sqlite3.Connection, statement: str) -> int:
@@ -201,7 +195,7 @@ def _set_aside(path: Path) -> Path:
             if companion.exists():
                 companion.rename(f"{kept}{suffix}")
     except OSError as error:
-        raise DatabaseWriteError(
+        raise errors.DatabaseWriteError(
             f"The database {path} is damaged and could not be renamed to {kept.name} ({error}). "
             "Close other programs that use it, or move it away yourself."
         ) from error

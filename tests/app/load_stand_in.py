@@ -14,8 +14,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.host.instance_lock import hold_instance_lock, publish_url
 from app.host.paths import DataDir
+from app.host.processes import hold_instance_lock, publish_url
 from app.site.server import launch_app
 from app.web.services import build_services
 from tests.app import job_stand_in

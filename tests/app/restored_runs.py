@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from sol_core.config import GenerationConfig
 from sol_core.events import event_to_dict
 from tests.support.fake_engine import make_token

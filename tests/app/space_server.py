@@ -66,7 +66,6 @@ def main():
         "tiny",
         lambda report: model,
         Paced(engine_run(data_dir)),
-        Paced(engine_run(data_dir)),
     )
     app = launch_app(services, host="127.0.0.1", port=0)
     say({"url": app.local_url, "pid": os.getpid()})

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, TimeoutError, expect, sync_playwright
 import sol_core.policy
 from app.host.paths import DataDir
 from app.site.server import launch_app
-from app.web.modules import module_url
+from app.web.assets import module_url
 from app.web.services import Services, build_services
 from tests.browser.shared_pages import SharedPages
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -235,7 +235,7 @@ def shared_pages():
 @pytest.fixture
 def stand_in_policies(monkeypatch, tmp_path):
     """Stand-in policies only, and none that ships."""
-    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
+    monkeypatch.setattr("app.policies.library.SHIPPED_POLICY", tmp_path / "none")
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.host.errors import AppError
-from app.host.instance_lock import read_note
+from app.host.hosting import program_command
 from app.host.paths import DataDir
-from app.host.program import program_command
+from app.host.processes import read_note
 
 START_S, END_S = 180.0, 90.0
 

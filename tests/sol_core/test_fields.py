@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.web.theme_colours import LIGHT
+from app.web.theme import LIGHT
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict

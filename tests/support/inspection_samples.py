@@ -2,7 +2,7 @@
 
 import math
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from sol_core.actions import DENSE, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from app.formats.plain_json import SCHEDULE_LABELS
-from app.pages.explore.form import default_form
-from app.pages.explore.handlers import EXAMPLES
+from app.formats import SCHEDULE_LABELS
+from app.pages.explore import EXAMPLES, default_form
 from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.jobs import LAB_JOBS
 from app.results.figures import result_view
 from app.runs.views import whole_view
 from app.web.assets import page_axes
-from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
+from app.web.theme import DIFFERENCE_BINS, NUM_BINS
 from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict

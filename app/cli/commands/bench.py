@@ -11,14 +11,13 @@ from typing import Any
 
 from app.cli import options as cli
 from app.cli.terminal import record_text
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.console import Console
 from app.host.errors import AppError
+from app.host.hosting import PROJECT_ROOT, is_checkout
 from app.host.paths import DataDir
-from app.host.program import PROJECT_ROOT, is_checkout
-from app.policies.library import SHIPPED_FOLDER
 from sol_core.actions import DEFAULT_GRID
-from sol_core.files.places import LAUNCHER
+from sol_core.files.places import DEFAULT_MODEL, LAUNCHER, SHIPPED_POLICY
 
 ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
@@ -86,7 +85,6 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.files.assets import ensure_default_gguf
     from sol_core.files.gguf_folder import is_gguf_name
-    from sol_core.files.places import DEFAULT_MODEL
     from sol_core.models.loading import locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
@@ -97,7 +95,7 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     name, gguf = cli.model_name(args), None
     folder = locate_model(name, data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
-    policy = SHIPPED_FOLDER if name == DEFAULT_MODEL else None
+    policy = SHIPPED_POLICY if name == DEFAULT_MODEL else None
     if args.llama_cpp is not None and name == DEFAULT_MODEL:
         gguf = ensure_default_gguf(data_dir.root, console.progress)
     elif is_gguf_name(name):

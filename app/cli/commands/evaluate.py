@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli import experiment_file, job_options
-from app.cli.options import add_json, add_model, add_texts, print_result, schedule_finder
-from app.cli.reports.evaluation import as_table
-from app.formats.plain_json import json_safe
+from app.cli import input_files, job_options
+from app.cli import options as cli
+from app.cli.terminal import table
+from app.formats import json_safe
 from app.host.console import Console
 from app.host.errors import InputFileError, system_errors
+from app.results.figures import budget_label
 from app.results.files import csv_text, text_losses_csv
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
 from sol_core.config import POLICY_PREFIX
@@ -27,7 +28,7 @@ from sol_core.progress import WorkFinished
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-OPTIONS = ("policy", "grid", *experiment_file.MODEL_OPTIONS)
+OPTIONS = ("policy", "grid", *input_files.MODEL_OPTIONS)
 EXTENT = {
     "texts": "texts (default: 128)",
     "steps": "scored steps of a rollout (default: 16)",
@@ -58,23 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "out DIR": "also write result.json, result.csv, per_text.csv (losses of every text) and "
         "evaluation.toml (for --config) there",
     }
-    add_texts(parser, texts)
-    add_texts(parser, files, type=Path)
-    parser.add_argument(
-        "--schedule",
-        dest="others",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="also measure this at POLICY's spend: policy:NAME, or MODULE:NAME, a function of your "
-        "own; may be given several times",
+    cli.add_texts(parser, texts)
+    cli.add_texts(parser, files, type=Path)
+    text = (
+        "also measure this at POLICY's spend: policy:NAME, or MODULE:NAME, a function of your own"
     )
-    add_texts(parser, EXTENT, type=int)
+    cli.add_several(parser, "schedule NAME", text, dest="others")
+    cli.add_texts(parser, EXTENT, type=int)
     for name, text in PROBES.items():
         parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
-    add_model(parser)
-    add_json(parser)
-    parser.set_defaults(check=_check)
+    cli.add_model(parser)
+    cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     configs = [replace(config, context=context) for context in contexts]
     usual = SHARE_GRID if config.by_share else DEFAULT_GRID
     grid = GRIDS[args.grid or usual]  # of a schedule; a policy has its own
-    find = schedule_finder(args)
+    find = cli.schedule_finder(args)
     others = {
         name: find(name) for name in (text.removeprefix(POLICY_PREFIX) for text in args.others)
     }
@@ -107,23 +102,19 @@ def run(args: argparse.Namespace) -> int:
             folder = args.out if len(configs) == 1 else args.out / f"context-{measured.context}"
             _write(args, folder, measured, finished)
     text = "\n".join(as_table(result) for result in results)
-    print_result(args, results[0] if len(results) == 1 else results, text)
+    cli.print_result(args, results[0] if len(results) == 1 else results, text)
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    options, args.fields = experiment_file.read_experiment(args.config, OPTIONS)
+def check(args: argparse.Namespace) -> None:
+    options, args.fields = input_files.read_experiment(args.config, OPTIONS)
     named = args.fields.pop("schedules", [])
     args.others = args.others or named
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise InputFileError(f"{args.config}: schedules must be a list of names, got {named!r}")
-    experiment_file.take_options(args, options)
+    input_files.take_options(args, options, BUILTIN)
     if args.policy is None:
         raise ConfigError("name a POLICY, or give a --config that has one")
-    if args.corpus is None:
-        args.corpus = args.fields.pop("corpus", BUILTIN)
-    if isinstance(args.corpus, str):
-        args.corpus = job_options.corpus_source(args.corpus)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise InputFileError(f"--out {args.out} is a file: name a folder")
 
@@ -135,7 +126,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     if args.baselines is not None:
         given["baselines"] = parse_baselines(args.baselines)
     config = from_json(
-        EvaluationConfig, experiment_file.merged(EvaluationConfig().to_dict(), args.fields)
+        EvaluationConfig, input_files.merged(EvaluationConfig().to_dict(), args.fields)
     )
     return replace(config, **given)
 
@@ -180,13 +171,13 @@ def _write(
         "An evaluation; to do it again: evaluate --config THIS_FILE",
         f"model {result.get('model')}, fingerprint {result.get('fingerprint')}",
         f"corpus {result.get('corpus')}, fingerprint {result.get('corpus_fingerprint')}",
-        experiment_file.versions(),
+        input_files.versions(),
     )
     files = {
         "result.json": json.dumps(result, allow_nan=False, indent=2),
         "result.csv": csv_text(result),
         "per_text.csv": text_losses_csv(finished.per_text),
-        "evaluation.toml": experiment_file.experiment_text(
+        "evaluation.toml": input_files.experiment_text(
             options | json_safe(config.to_dict()), remarks
         ),
     }
@@ -194,3 +185,61 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, "utf-8", newline="")
+
+
+def as_table(result: dict[str, Any]) -> str:
+    """Every budget with its methods, spend beside each number."""
+    lines = [
+        f"{result.get('policy', 'policy')} on {result.get('corpus', '?')}: "
+        f"{result.get('scored_tokens', '?')} tokens after {result.get('context', '?')}, "
+        "nats per token"
+    ]
+    first = result["policy"]
+    for budget in result["budgets"]:
+        asked = budget["requested"]
+        methods = _methods(budget, first)
+        # Results of before there was an axis lack it, and those by share ask for none.
+        axes = [name for name in SHORT_AXES if name in methods[0][1]["spend"]]
+        by_share = "share" in asked
+        read = ("bytes", "MB") if by_share else ()
+        better = (f"{first} is better in NLL by (95 %)", "in KL by (95 %)")
+        head = ("  method", "NLL", "KL", *read, *axes, *better)
+        rows = [_cells(budget, method, row) for method, row in methods]
+        sides = f"<{'>' * (len(head) - 3)}<<"
+        lines += ["", f"budget  {budget_label(asked)}", *table(head, rows, sides)]
+        if by_share:
+            off = budget["adherence"]["gap"]["share"]
+            lines.append(f"  {first} read {100 * off:+.2f} points of the bytes asked for")
+    measured_on = result.get("mixes_measured_on")
+    if measured_on not in (None, result.get("model")):
+        lines.append(f"shares were spent by the damage measured on {measured_on}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _methods(budget: dict[str, Any], first: str) -> list[tuple[str, dict[str, Any]]]:
+    methods: dict[str, dict[str, Any]] = budget["methods"]
+    order = [name for name in (first, "policy", "dense", "static") if name in methods]
+    return [(name, methods[name]) for name in [*order, *(m for m in methods if m not in order)]]
+
+
+def _cells(budget: dict[str, Any], method: str, row: dict[str, Any]) -> tuple[str, ...]:
+    spend = row["spend"]
+    read: tuple[str, ...] = ()
+    if "share" in budget["requested"]:
+        read = (f"{100 * row['bytes_share']:.1f} %", f"{row['bytes_per_token'] / 1e6:.1f}")
+    axes = (f"{spend[name]:.3f}" for name in SHORT_AXES if name in spend)
+    paired = budget.get("paired", {}).get(method)
+    better = ("", "") if paired is None else (_better(paired, "nll"), _better(paired, "kl"))
+    losses = _number(row.get("nll")), _number(row.get("kl"))
+    return f"  {method}", *losses, *read, *axes, *better
+
+
+def _better(paired: dict[str, Any], loss: str) -> str:
+    gain, low, high = (paired[f"{loss}_{part}"] for part in ("gain", "low", "high"))
+    if paired[f"{loss}_verdict"] not in ("better", "worse"):
+        return f"{paired[f'{loss}_verdict']} ({gain:+.4f})"
+    return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.4f}"

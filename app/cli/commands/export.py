@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli import options as cli
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError, system_errors
 
@@ -34,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="html is a page to look at offline, json can be imported, csv is for spreadsheets "
         "(default: by OUT's ending)",
     )
-    add_data_dir(parser)
-    parser.set_defaults(check=_check)
+    cli.add_data_dir(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     if args.form is None:
         args.form = args.out.suffix.removeprefix(".").lower()
         if args.form not in FORMS:

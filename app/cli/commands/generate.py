@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli import options
+from app.cli import options as cli
+from app.cli.generation_report import Outcome, json_report, summary, until_stop
 from app.cli.input_files import read_text
-from app.cli.terminal import colour_depth, paint
+from app.cli.terminal import colour_depth, legend, paint
 from app.host.console import Console, write_out
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
@@ -39,22 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'break; "-" reads stdin',
         "prompts FILE": "instead: a text file with a prompt on every line",
     }
-    options.add_texts(parser, files)
+    cli.add_texts(parser, files)
     _add_schedule(parser)
     _add_sampling(parser)
-    options.add_model(parser)
-    options.add_flag(parser, "page-reads", "with --json: the pages that every step read, by layer")
-    options.add_left_out(parser, "pages of the prompt that no step may read")
-    options.add_json(parser)
-    parser.set_defaults(check=_check)
+    cli.add_model(parser)
+    cli.add_flag(parser, "page-reads", "with --json: the pages that every step read, by layer")
+    cli.add_left_out(parser, "pages of the prompt that no step may read")
+    cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     console, find = Console(), _finder(args)
-    grid = options.grid_from(args, [args.asked], find)
+    grid = cli.grid_from(args, [args.asked], find)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
-    model, load_ms = options.load_model(args, console, [args.asked.budget])
-    from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
+    model, load_ms = cli.load_model(args, console, [args.asked.budget])
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
 
@@ -87,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 layers = model.spec.num_layers
                 lists = (None if step is None else step.lists(layers) for step in reads)
                 report["page_reads"] = list(lists)
-        options.print_json(reports[0] if args.prompts is None else reports)
+        cli.print_json(reports[0] if args.prompts is None else reports)
         return 0
     for outcome in outcomes:
         if args.prompts is not None:
@@ -100,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finder(args: argparse.Namespace) -> Callable[[str], Any]:
-    """As ``options.schedule_finder``; an own schedule that is given no budget keeps its own."""
-    resolve = options.schedule_finder(args)
+    """As ``cli.schedule_finder``; an own schedule that is given no budget keeps its own."""
+    resolve = cli.schedule_finder(args)
 
     def find(name: str) -> Any:
         source = resolve(name)
@@ -134,8 +133,6 @@ def _shown(
     """The events of one prompt, its text written as it comes."""
     if args.json:
         return list(events)
-    from app.cli.reports.generation import until_stop
-
     events, copy = itertools.tee(events)
     for token in until_stop(copy, args.config.stop_strings):
         write_out(paints(token))
@@ -174,14 +171,12 @@ def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], Fi
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
-    options.add_value(group, "schedule KIND", config.schedule.kind, options.SCHEDULE_HELP)
-    options.add_budget(group, Budget())
-    options.add_mechanisms(group)
+    cli.add_value(group, "schedule KIND", config.schedule.kind, cli.SCHEDULE_HELP)
+    cli.add_budget(group, Budget())
+    cli.add_mechanisms(group)
     text = "steps per episode; schedules start over there"
-    options.add_value(group, "episode-steps N", config.episode_steps, text)
-    options.add_flag(
-        group, "shadow", "decode a dense row beside it and report the KL divergence to it"
-    )
+    cli.add_value(group, "episode-steps N", config.episode_steps, text)
+    cli.add_flag(group, "shadow", "decode a dense row beside it and report the KL divergence to it")
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -195,25 +190,19 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         ("top-p", sampling.top_p, "draw from the smallest set with this probability"),
         ("repetition-penalty FACTOR", penalty, "above 1 discourages repeating"),
     ):
-        options.add_value(group, name, default, text)
+        cli.add_value(group, name, default, text)
     text = "the same seed gives the same tokens"
-    options.add_value(group, "seed", sampling.seed, text, type=options.whole(0, MAX_SEED))
-    options.add_flag(group, "chat", "wrap the prompt in the chat template")
-    group.add_argument(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="stop when the text contains this; may be given several times",
-    )
-    options.add_flag(group, "ignore-eos", "go on past the end-of-text token")
+    cli.add_value(group, "seed", sampling.seed, text, type=cli.whole(0, MAX_SEED))
+    cli.add_flag(group, "chat", "wrap the prompt in the chat template")
+    cli.add_several(group, "stop TEXT", "stop when the text contains this")
+    cli.add_flag(group, "ignore-eos", "go on past the end-of-text token")
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     """Build the configuration and read the prompt, before anything heavy is loaded."""
-    budget = options.asked_budget(args)
-    args.asked = options.schedule_from_option(args.schedule, budget, args.seed)
-    args.config = _config(args, next(iter(options.checkable(args, [args.asked])), SHADOW.schedule))
+    budget = cli.asked_budget(args)
+    args.asked = cli.schedule_from_option(args.schedule, budget, args.seed)
+    args.config = _config(args, next(iter(cli.checkable(args, [args.asked])), SHADOW.schedule))
     given = (args.prompt, args.prompt_file, args.prompts)
     if sum(source is not None for source in given) != 1:
         raise ConfigError("give a PROMPT, --prompt-file FILE or --prompts FILE")
@@ -240,7 +229,7 @@ def _config(args: argparse.Namespace, schedule: ScheduleConfig) -> GenerationCon
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed
         ),
-        grid=options.grid_from(args),
+        grid=cli.grid_from(args),
         max_new_tokens=args.max_new_tokens,
         chat=args.chat,
         stop_strings=tuple(args.stop),

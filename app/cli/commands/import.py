@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from app.cli import options as cli
 from app.cli.input_files import read_file
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir, add_json, print_result
 
 HELP = "bring back what was exported as JSON"
 OWNER = "command line"
@@ -15,8 +15,8 @@ OWNER = "command line"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a JSON file that export wrote")
-    add_json(parser)
-    add_data_dir(parser)
+    cli.add_json(parser)
+    cli.add_data_dir(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,5 +27,5 @@ def run(args: argparse.Namespace) -> int:
         made = import_documents(store, OWNER, data)
     records = [{"kind": kind, "id": new_id} for kind, new_id in made]
     lines = [f"imported as {kind} {new_id}; History lists it\n" for kind, new_id in made]
-    print_result(args, records if len(records) > 1 else records[0], "".join(lines))
+    cli.print_result(args, records if len(records) > 1 else records[0], "".join(lines))
     return 0

@@ -3,54 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.cli import options
-from app.cli.input_files import read_text
-from app.cli.terminal import colour_depth
+from app.cli import options as cli
+from app.cli.terminal import ColourDepth, colour_depth, escape, legend, paint, table
 from app.host.console import Console, write_out
-from sol_core.actions import Budget, grid_name, record_of
+from sol_core.actions import SHORT_AXES, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
 from sol_core.events import StepCost
-from sol_core.inspection.records import (
-    MAX_SCHEDULES,
-    InspectedToken,
-    InspectionConfig,
-    InspectionEnd,
-    InspectionEvent,
-    InspectionStart,
-    inspection_json,
-)
+from sol_core.inspection import records
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
 HELP = "score a text token by token under several schedules; nothing is generated"
-INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
     parser.add_argument(
         "--schedules",
         metavar="LIST",
         default=f"dense,static,{POLICY_PREFIX}{DEFAULT_POLICY}",
-        help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
-        f"each is {options.SCHEDULE_HELP} (default: %(default)s)",
+        help=f"up to {records.MAX_SCHEDULES} beside dense, which always rides along, separated by "
+        f"commas; each is {cli.SCHEDULE_HELP} (default: %(default)s)",
     )
-    options.add_fixed_text(parser, INSPECTED_BUDGET)
     text = "leave out what comes after N tokens (default: the model's context)"
-    options.add_texts(parser, {"max-tokens N": text}, type=int)
-    options.add_model(parser)
-    options.add_json(parser)
-    parser.set_defaults(check=_check)
+    cli.add_texts(parser, {"max-tokens N": text}, type=int)
+    cli.add_fixed_text(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    find = options.settle_schedules(args)
+    find = cli.settle_schedules(args)
     console = Console()
     budgets = [schedule.budget for schedule in args.config.schedules]
-    model, _ = options.load_model(args, console, budgets)
+    model, _ = cli.load_model(args, console, budgets)
     from sol_core.inspection.engine import inspect_text
 
     events = inspect_text(model, args.text, args.config, policies=find)
@@ -64,19 +51,17 @@ def run(args: argparse.Namespace) -> int:
             f"{start.tokens_left_out:,} were left out ({limit})"
         )
     if args.json:
-        records = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
-        report = inspection_json(args.text, model.name, args.config.to_dict(), *records)
+        parts = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
+        report = records.inspection_json(args.text, model.name, args.config.to_dict(), *parts)
         grid = {"dtype": model.dtype_name, "grid": grid_name(args.config.grid)}
-        options.print_json(report | grid | {"schedules": _per_token(end)})
+        cli.print_json(report | grid | {"schedules": _per_token(end)})
         return 0
-    from app.cli.reports.inspection import coloured_text, report_text
-
     write_out(coloured_text(start, tokens, colour_depth(sys.stdout)))
     write_out(report_text(start, end))
     return 0
 
 
-def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
+def _per_token(end: records.InspectionEnd) -> list[dict[str, Any]]:
     """Means per token of every schedule; bytes are computed, ``share`` is of the dense ones."""
     dense = end.rows[0].cost if end.rows else StepCost()
     return [
@@ -94,14 +79,18 @@ def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
     ]
 
 
+def check(args: argparse.Namespace) -> None:
+    cli.read_fixed_text(args, map(str.strip, args.schedules.split(",")), args.max_tokens)
+
+
 def _collect(
-    events: Iterable[InspectionEvent], console: Console
-) -> tuple[InspectionStart, list[InspectedToken], InspectionEnd]:
-    tokens: list[InspectedToken] = []
+    events: Iterable[records.InspectionEvent], console: Console
+) -> tuple[records.InspectionStart, list[records.InspectedToken], records.InspectionEnd]:
+    tokens: list[records.InspectedToken] = []
     for event in events:
-        if isinstance(event, InspectionStart):
+        if isinstance(event, records.InspectionStart):
             start = event
-        elif isinstance(event, InspectedToken):
+        elif isinstance(event, records.InspectedToken):
             tokens.append(event)
             console.progress("Scoring", len(tokens) / start.scored_tokens)
         else:
@@ -110,16 +99,67 @@ def _collect(
     return start, tokens, end
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Build the configuration and read the text, before anything heavy is loaded."""
-    budget = options.asked_budget(args)
-    asked = [name.strip() for name in args.schedules.split(",")]
-    schedules = [options.schedule_from_option(name, budget, args.seed) for name in asked]
-    args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
-    args.config = InspectionConfig(
-        schedules=options.checkable(args, args.asked),
-        grid=options.grid_from(args),
-        prefix_tokens=args.prefix,
-        max_tokens=args.max_tokens,
+def coloured_text(
+    start: records.InspectionStart, tokens: Sequence[records.InspectedToken], depth: ColourDepth
+) -> str:
+    """The scored text coloured by the last schedule; nothing where there are no colours."""
+    if depth == "none":
+        return ""
+    painted = [paint(token.text, token.rows[-1].action.net_keep_rate, depth) for token in tokens]
+    scale = legend(depth).rstrip()
+    return escape(start.prefix_text) + "".join(painted) + f"\n\n{scale} ({start.rows[-1]})\n\n"
+
+
+def report_text(start: records.InspectionStart, end: records.InspectionEnd) -> str:
+    """Totals per schedule and spend by kind of token; the tokens that stand out are in the JSON."""
+    lines = [
+        f"{end.num_tokens:,} tokens scored after {len(start.prefix):,} read densely; measured "
+        f"{end.tokens_per_s:.1f} tokens/s, {len(start.rows)} rows a step",
+        *_totals(end.rows),
+    ]
+    if end.report is not None:
+        for row in end.report.rows:
+            lines += ["", *_row(row)]
+    return "\n".join(lines) + "\n"
+
+
+def _totals(rows: Sequence[records.RowTotals]) -> list[str]:
+    dense = rows[0]
+    static = next((row for row in rows if row.name == "static"), None)
+    head = ("NLL", "perplexity", "vs dense", "vs static", "KL", *SHORT_AXES)
+    cells = [
+        (
+            row.name,
+            f"{row.nll:.3f}",
+            f"{math.exp(row.nll):.2f}",
+            f"{row.nll - dense.nll:+.4f}",
+            "" if static is None else f"{row.nll - static.nll:+.4f}",
+            f"{row.kl:.3f}",
+            *(f"{value:.3f}" for value in row.spend.as_tuple()),
+            f"{100 * (1 - row.cost.bytes_read / dense.cost.bytes_read):.0f} %",
+        )
+        for row in rows
+    ]
+    return table(("", *head, "bytes saved (computed)"), cells, f"<{'>' * len(head)}<")
+
+
+def _row(row: records.RowReport) -> list[str]:
+    lines = [f"{row.name}: spend by kind of token"]
+    head = ("  ", "tokens", *SHORT_AXES, "KL", "lost vs dense")
+    cells = [
+        (
+            f"  {kind.kind}",
+            f"{kind.tokens:,}",
+            *(f"{getattr(kind, name):.3f}" for name in SHORT_AXES),
+            f"{kind.kl:.3f}",
+            f"{kind.loss:+.4f}",
+        )
+        for kind in row.kinds
+    ]
+    lines += table(head, cells, f"<{'>' * (len(head) - 1)}")
+    pairs = ", ".join(
+        f"{axis} {values['surprisal']:+.2f} and {values['entropy']:+.2f}"
+        for axis, values in row.correlation.items()
     )
-    args.text = read_text(args.file)
+    lines.append(f"  rank correlation of spend with dense surprisal and entropy: {pairs}")
+    return lines

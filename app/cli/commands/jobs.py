@@ -6,8 +6,8 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from app.cli import options as cli
 from app.cli.job_options import job_as_json, open_jobs, time_left
-from app.cli.options import add_data_dir, add_json, add_value, print_json, print_result, whole
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
@@ -31,23 +31,20 @@ MAX_LIMIT = 2**31 - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    for name, text in ACTIONS.items():
-        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+    for name, action in cli.add_actions(parser, ACTIONS).items():
         if name == "list":
             choices, shown = (*KINDS, *STORED_KINDS.values()), f"{{{','.join(KINDS)}}}"
             text = "only jobs of this kind"
             action.add_argument("--kind", choices=choices, metavar=shown, help=text)
-            add_value(action, "limit", 50, "at most this many", type=whole(1, MAX_LIMIT))
+            cli.add_value(action, "limit", 50, "at most this many", type=cli.whole(1, MAX_LIMIT))
         else:
             action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
-        add_json(action)
-        add_data_dir(action)
+        cli.add_data_dir(action)
 
 
 def run(args: argparse.Namespace) -> int:
     with open_jobs(args) as (data_dir, store):
-        from app.jobs.reaper import reap
+        from app.jobs.worker import reap
         from storage import DatabaseWriteError
 
         with suppress(DatabaseWriteError):  # of a disk that is full or read-only
@@ -64,7 +61,7 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
     head = ("ID", "kind", "status", "done", "left", "title")
     lines = table(head, map(_cells, jobs), "<<<>><") if jobs else ["There are no jobs."]
     record = {"jobs": [job_as_json(job) for job in jobs]}
-    print_result(args, record, "".join(f"{line}\n" for line in lines))
+    cli.print_result(args, record, "".join(f"{line}\n" for line in lines))
 
 
 def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
@@ -75,7 +72,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
 
         delete_job(jobs, data_dir, args.job)
         if args.json:
-            print_json({"deleted": job.id})
+            cli.print_json({"deleted": job.id})
         else:
             Console().say(f"deleted {_kind(job)} job {job.id}")
         return
@@ -86,7 +83,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
     for row in jobs.metrics(job.id):  # the newest value of each stays
         latest |= row.get("metrics") or {}
     if args.json:
-        print_json(job_as_json(job) | {"latest_metrics": latest})
+        cli.print_json(job_as_json(job) | {"latest_metrics": latest})
     else:
         write_out(_details(job, latest))
         if job.status == "queued":
@@ -94,8 +91,8 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
 
 
 def _cells(job: JobRecord) -> tuple[str, ...]:
-    left = "" if job.eta_s is None else time_left(job.eta_s)
-    return job.id, _kind(job), _status(job), f"{job.progress:.0%}", left, escape(job.title)
+    done, left = f"{job.progress:.0%}", time_left(job.eta_s)
+    return job.id, _kind(job), _status(job), done, left, escape(job.title)
 
 
 def _details(job: JobRecord, latest: dict[str, Any]) -> str:
@@ -106,7 +103,7 @@ def _details(job: JobRecord, latest: dict[str, Any]) -> str:
         "status": _status(job),
         "done": f"{job.progress:.0%}",
         "doing": job.message,
-        "left": None if job.eta_s is None else time_left(job.eta_s),
+        "left": time_left(job.eta_s),
         "error": job.error,
         "policy": (job.result or {}).get("policy"),
         "log": job.log_file,

@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.cli import options
-from app.cli.commands.inspect import INSPECTED_BUDGET
-from app.cli.input_files import read_text
+from app.cli import options as cli
 from app.cli.terminal import escape, table
-from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from sol_core.actions import AXES, record_of
 from sol_core.errors import ConfigError
-from sol_core.inspection.records import InspectionConfig
 from sol_core.lens.records import LensRow, LensView, PageEffects
 
 LENS_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
@@ -25,7 +21,6 @@ HELP = "what one token of a text costs under every level of attention, channels 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
     parser.add_argument(
         "--token",
         type=int,
@@ -33,23 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I",
         help="which token, counted as inspect --json does: 0 is the first one that is scored",
     )
-    text = (
-        f"what all other steps, and the other two axes of this one, spend: {options.SCHEDULE_HELP}"
-    )
-    options.add_value(parser, "schedule KIND", "dense", text)
-    options.add_fixed_text(parser, INSPECTED_BUDGET)
-    options.add_left_out(parser, "also decode the step without these pages of the cache")
+    text = f"what all other steps, and the other two axes of this one, spend: {cli.SCHEDULE_HELP}"
+    cli.add_value(parser, "schedule KIND", "dense", text)
+    cli.add_left_out(parser, "also decode the step without these pages of the cache")
     text = "also decode it without each page of the cache in turn: which of them mattered"
-    options.add_flag(parser, "rank-pages", text)
-    options.add_model(parser)
-    options.add_json(parser)
-    parser.set_defaults(check=_check)
+    cli.add_flag(parser, "rank-pages", text)
+    cli.add_fixed_text(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    find = options.settle_schedules(args)
+    find = cli.settle_schedules(args)
     console = Console()
-    model, _ = options.load_model(args, console)
+    model, _ = cli.load_model(args, console)
     from sol_core.generation.sampling import page_texts
     from sol_core.lens.engine import Lens, run_of_text
 
@@ -68,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view)
         if effects is not None:
             report |= {"pages": _ranked(effects, texts), "correlation": effects.correlation}
-        options.print_json(report)
+        cli.print_json(report)
     else:
         write_out(_table(view, token, args.schedule))
         if effects is not None:
@@ -111,7 +101,7 @@ def _pages_table(effects: PageEffects, texts: Sequence[str]) -> str:
 
 
 def _numbers_of(view: LensView) -> dict[str, Any]:
-    """The steps, one row per level of every axis, and what followed; JSON without NaN."""
+    """The steps, one row per level of every axis, and what followed."""
     fields = view.to_dict()
     rows = [
         {"axis": axis.field, "level": row["action"][axis.field]}
@@ -120,7 +110,7 @@ def _numbers_of(view: LensView) -> dict[str, Any]:
         for row in levels
     ]
     shown = {name: fields[name] for name in ("taken", "dense", "without") if name in fields}
-    return dict(json_safe(shown | {"rows": rows, "trails": fields["trails"]}))
+    return shown | {"rows": rows, "trails": fields["trails"]}
 
 
 def _table(view: LensView, token: str, schedule: str) -> str:
@@ -153,14 +143,7 @@ def _numbers(row: LensRow, axis: str) -> tuple[str, ...]:
     return f"{getattr(row.action, axis):g}", *numbers, choice
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     if args.token < 0:
         raise ConfigError(f"--token must be 0 or more, got {args.token}")
-    schedule = options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed)
-    args.asked = () if schedule.kind == "dense" else (schedule,)
-    args.config = InspectionConfig(
-        schedules=options.checkable(args, args.asked),
-        grid=options.grid_from(args),
-        prefix_tokens=args.prefix,
-    )
-    args.text = read_text(args.file)
+    cli.read_fixed_text(args, [args.schedule])

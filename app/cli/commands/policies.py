@@ -6,26 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.experiment_file import recipe
+from app.cli import options as cli
+from app.cli.input_files import recipe
 from app.cli.job_options import open_jobs
-from app.cli.options import (
-    add_data_dir,
-    add_flag,
-    add_json,
-    add_model,
-    model_name,
-    print_result,
-)
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.policies.files import ModelInUse, PolicyFiles
-from app.policies.library import PolicyLibrary, StoredPolicy
+from app.policies.library import ModelInUse, PolicyLibrary, StoredPolicy
 from sol_core.errors import PolicyError
 
 if TYPE_CHECKING:
-    from app.policies.uses import PolicyUses
+    from app.policies.views import PolicyUses
     from storage import Store
 
 HELP = "list, show, rename, delete, export, import, push or pull policies"
@@ -44,35 +36,30 @@ _REPOSITORY = "repository on the Hub, OWNER/NAME"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    made = {
-        name: actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-        for name, text in ACTIONS.items()
-    }
+    made = cli.add_actions(parser, ACTIONS)
     for name in ("show", "recipe", "rename", "delete", "export", "push"):
         made[name].add_argument("name", metavar="NAME", help="the policy's name")
     made["rename"].add_argument("new_name", metavar="NEW", help="its name from now on")
-    add_flag(made["delete"], "force", "even if a job that has not ended needs it")
+    cli.add_flag(made["delete"], "force", "even if a job that has not ended needs it")
     made["export"].add_argument("out", type=Path, metavar="OUT", help="a zip, or a new folder")
     made["import"].add_argument("source", type=Path, metavar="FILE", help="a folder or a zip")
     for name in ("push", "pull"):
         made[name].add_argument("repository", metavar="REPO", help=_REPOSITORY)
-    add_flag(made["push"], "private", "make a private repository")
+    cli.add_flag(made["push"], "private", "make a private repository")
     for name, action in made.items():
         if name in ("import", "pull"):
             action.add_argument("--name", dest="as_name", help="what to call it here")
-            add_flag(action, "any-model", "do not check that it was trained for --model")
-            add_model(action, with_device=False)
+            cli.add_flag(action, "any-model", "do not check that it was trained for --model")
+            cli.add_model(action, with_device=False)
         else:
-            add_data_dir(action)
-        add_json(action)
+            cli.add_data_dir(action)
 
 
 def run(args: argparse.Namespace) -> int:
     with open_jobs(args, fills=args.action in ("import", "pull")) as (data_dir, store):
         desk = _Desk(args, data_dir, store)
         record, text = getattr(desk, f"do_{args.action}")()
-    print_result(args, record, escape(text))
+    cli.print_result(args, record, escape(text))
     return 0
 
 
@@ -83,11 +70,8 @@ class _Desk:
     """One action each; an answer is its JSON and its words."""
 
     def __init__(self, args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
-        self._args = args
-        self._data_dir = data_dir
-        self._store = store
+        self._args, self._data_dir, self._store = args, data_dir, store
         self._library = PolicyLibrary(data_dir)
-        self._files = PolicyFiles(self._library)
 
     def do_list(self) -> _Answer:
         from app.policies.views import policy_row
@@ -95,7 +79,11 @@ class _Desk:
         policies, damaged = self._library.list_all()
         rows = [policy_row(policy) for policy in policies]
         head = ("name", "model", "parameters", "made")
-        lines = table(head, map(_cells, rows), "<<><") if rows else ["There are no policies."]
+        cells = [
+            (row["name"], row["model"], f"{row['parameters']:,}", row["created"][:16])
+            for row in rows
+        ]
+        lines = table(head, cells, "<<><") if rows else ["There are no policies."]
         lines += [f"{broken['name']} is damaged: {broken['problem']}" for broken in damaged]
         return {"policies": rows, "damaged": damaged}, "".join(f"{line}\n" for line in lines)
 
@@ -117,8 +105,7 @@ class _Desk:
         return record, _details(row, policy, uses, evaluations)
 
     def do_recipe(self) -> _Answer:
-        policy, _ = self._policy()
-        text = recipe(policy.info)
+        text = recipe(self._library.get(self._args.name).info)
         return {"recipe": text}, text
 
     def do_rename(self) -> _Answer:
@@ -148,23 +135,23 @@ class _Desk:
         return record, f"deleted {policy.name}; what named it: {uses.sentence()}\n"
 
     def do_export(self) -> _Answer:
-        self._files.write(self._args.name, self._args.out)
+        self._library.export(self._args.name, self._args.out)
         out = str(self._args.out)
         return {"name": self._args.name, "out": out}, f"wrote {self._args.name} to {out}\n"
 
     def do_import(self) -> _Answer:
         source = self._args.source
         wanted = self._args.as_name or source.resolve().name.removesuffix(".zip")
-        return self._taken(self._files.read(source, wanted, self._model()))
+        return self._taken(self._library.take_in(source, wanted, self._model()))
 
     def do_pull(self) -> _Answer:
         repository = self._args.repository
         wanted = self._args.as_name or repository.rpartition("/")[2]
-        return self._taken(self._files.pull(repository, wanted, self._model()))
+        return self._taken(self._library.pull(repository, wanted, self._model()))
 
     def do_push(self) -> _Answer:
         name, args = self._args.name, self._args
-        address = self._files.push(name, args.repository, private=args.private)
+        address = self._library.push(name, args.repository, private=args.private)
         return {"name": name, "address": address}, f"{name} is at {address}\n"
 
     def _taken(self, name: str) -> _Answer:
@@ -174,7 +161,7 @@ class _Desk:
         return row, f"took in {name}: for {row['model']}, {row['parameters']:,} parameters\n"
 
     def _policy(self) -> tuple[StoredPolicy, PolicyUses]:
-        from app.policies.uses import uses_of
+        from app.policies.views import uses_of
 
         policy = self._library.get(self._args.name)
         return policy, uses_of(self._store, self._library, policy)
@@ -184,16 +171,12 @@ class _Desk:
             return None
         from sol_core.models.loading import model_fingerprint
 
-        console, name = Console(), model_name(self._args)
+        console, name = Console(), cli.model_name(self._args)
         fingerprint = model_fingerprint(
             name, data_dir=self._data_dir.root, on_progress=console.progress
         )
         console.clear()
         return ModelInUse(name, fingerprint)
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return row["name"], row["model"], f"{row['parameters']:,}", row["created"][:16]
 
 
 def _details(

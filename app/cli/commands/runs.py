@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from app.cli import options as cli
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir, add_json, add_value, print_result
 from app.cli.terminal import escape, table
-from app.formats.plain_json import budget_text, iso, schedule_label
+from app.formats import budget_text, iso, schedule_label
 
 if TYPE_CHECKING:
     from storage import RunRecord
@@ -18,14 +18,11 @@ KINDS = ("generation", "inspection")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    text = "the newest runs"
-    listing = actions.add_parser("list", help=text, description=text, allow_abbrev=False)
+    listing = cli.add_actions(parser, {"list": "the newest runs"})["list"]
     listing.add_argument("--kind", choices=KINDS, help="only runs of this kind")
     listing.add_argument("--query", default="", metavar="TEXT", help="only prompts with this text")
-    add_value(listing, "limit N", 50, "at most this many")
-    add_json(listing)
-    add_data_dir(listing)
+    cli.add_value(listing, "limit N", 50, "at most this many")
+    cli.add_data_dir(listing)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         {name: getattr(run, name) for name in names} | {"created": iso(run.created_at)}
         for run in runs
     ]
-    print_result(args, {"runs": records}, "".join(f"{line}\n" for line in lines))
+    cli.print_result(args, {"runs": records}, "".join(f"{line}\n" for line in lines))
     return 0
 
 

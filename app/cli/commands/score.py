@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli import options
+from app.cli import options as cli
 from app.cli.input_files import read_case_file
 from app.cli.terminal import table
-from app.host.console import Console, write_out
+from app.host.console import Console
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
         'result has the same frame, with {"nll": [[...]]} for each case, in order',
     )
-    options.add_mechanisms(parser, "paper")  # published cases are of its mechanisms
+    cli.add_mechanisms(parser, "paper")  # published cases are of its mechanisms
     parser.add_argument(
         "--schedule",
         metavar="NAME",
@@ -39,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "instead of them; the result also has actions",
     )
     for name, default in zip(SHORT_AXES, Budget().as_tuple(), strict=True):
-        options.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
-    options.add_model(parser)
-    options.add_json(parser)
-    parser.set_defaults(check=_check)
+        cli.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
+    cli.add_model(parser)
+    cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,13 +49,13 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.comparing.scoring import parse_case, score_case
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
-    model, _ = options.load_model(args, Console())
+    model, _ = cli.load_model(args, Console())
     if args.policy:
         from sol_core.comparing.scoring import score_policy
         from sol_core.policy import load_policy
 
-        grid = options.grid_from(args)
-        policy = options.schedule_finder(args)(args.policy)
+        grid = cli.grid_from(args)
+        policy = cli.schedule_finder(args)(args.policy)
         if isinstance(policy, Path):
             policy = load_policy(policy, model, grid=grid)
         how = grid.mechanisms
@@ -70,21 +69,17 @@ def run(args: argparse.Namespace) -> int:
             for actions, nll in results
         ]
     else:
-        scores = [
-            {"nll": score_case(model, case, options.grid_from(args).mechanisms)} for case in parsed
-        ]
-    if not args.json:
-        write_out(_table(parsed, scores))
-        return 0
-    options.print_json({"cases": scores} if in_object else scores)
+        how = cli.grid_from(args).mechanisms
+        scores = [{"nll": score_case(model, case, how)} for case in parsed]
+    cli.print_result(args, {"cases": scores} if in_object else scores, _table(parsed, scores))
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     args.asked = Budget(*(getattr(args, name) for name in SHORT_AXES))
     args.policy = None
     if args.schedule is not None:
-        args.policy = options.schedule_from_option(args.schedule, args.asked).policy
+        args.policy = cli.schedule_from_option(args.schedule, args.asked).policy
         if args.policy is None:
             raise ConfigError(
                 f"--schedule takes policy:NAME_OR_FOLDER or MODULE:NAME here, got "

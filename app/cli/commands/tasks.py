@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli import options as cli
 from app.cli.job_options import PARTIAL_FOLDER, WorkEvents, add_policy, measured_policies
-from app.cli.options import add_json, add_model, add_texts, add_value, print_result
-from app.cli.reports.evaluation import tasks_table
+from app.cli.terminal import table
+from app.results.figures import budget_label
 from sol_core.actions import SHORT_AXES
 from sol_core.evaluation.config import parse_budgets
 from sol_core.tasks.config import TasksConfig, parse_contexts, parse_names
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
+Gain = dict[str, float] | None
+_SCORED = (
+    *("  asked", "method", "spent", "MB a token", "accuracy", "margin"),
+    *("over static, points", "over static, margin"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "budgets LIST": f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to '
         "harsh), or shares of the full model's bytes, as in 50%%,65%%",
     }
-    add_texts(parser, texts)
+    cli.add_texts(parser, texts)
     baselines = "static, then paper (static with the paper's mechanisms at the same bytes)"
-    add_value(parser, "baselines LIST", "static", baselines)
-    add_value(parser, "limit", 500, "questions of each task")
-    add_value(parser, "seed", 0, "decides which questions")
-    add_model(parser)
-    add_json(parser)
+    cli.add_value(parser, "baselines LIST", "static", baselines)
+    cli.add_value(parser, "limit", 500, "questions of each task")
+    cli.add_value(parser, "seed", 0, "decides which questions")
+    cli.add_model(parser)
+    cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return run_tasks(model, name, source, config, data_dir=data_dir, partial=partial)
 
     (finished,) = measured_policies(args, config.budgets, [measure])
-    print_result(args, finished.result, tasks_table(finished.result))
+    cli.print_result(args, finished.result, tasks_table(finished.result))
     return 0
 
 
@@ -63,3 +70,109 @@ def _config(args: argparse.Namespace) -> TasksConfig:
     texts = {name: text for name in parsers if (text := getattr(args, name)) is not None}
     lists = {name: parsers[name](text) for name, text in texts.items()}
     return TasksConfig(limit=args.limit, seed=args.seed, **lists)
+
+
+def tasks_table(result: dict[str, Any]) -> str:
+    """Every method on every task at every budget, spend beside it."""
+    lines = [
+        f"{result['policy']} ({result['grid']} grid) on {result['model']}, accuracy in %, "
+        "margins in nats per byte (95 % interval)"
+    ]
+    for task in result["tasks"]:
+        chance = f"chance {100 * task['chance']:.1f}"
+        title = f"{task['task']}: {task['questions']} questions, {chance}"
+        lines += ["", *_scored(title, task), *_recalled(task)]
+    for pooled in result["pooled"]:
+        title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
+        lines += ["", *_scored(title, pooled)]
+    summary = result["summary"]
+    mean, nll, best = summary["mean_gain"], summary["mean_nll_gain"], summary["best"]
+    lines += [
+        "",
+        f"mean gain over static {_points(mean)} points of accuracy over {summary['pairs']} pairs "
+        f"of task and budget: better on {summary['better']}, interval above 0 on "
+        f"{summary['above']}, below on {summary['below']}",
+        f"best gain {_points(best['gain'])} points ({best['task']}, "
+        f"{budget_label(best['requested'])}), chosen among {summary['pairs']}",
+        *([f"mean gain in the right answers' NLL {_nats(nll)} nats per token"] if nll else []),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _scored(title: str, scored: dict[str, Any]) -> list[str]:
+    rows = []
+    for budget in scored["budgets"]:
+        gains = _gains_over_static(budget)
+        for at, (name, method) in enumerate(budget["methods"].items()):
+            points, margin = gains.get(name, (None, None))
+            rows.append(
+                (
+                    "  " if at else f"  {budget_label(budget['requested'])}",
+                    name,
+                    _spent(budget, method),
+                    f"{method['bytes_per_token'] / 1e6:.1f}",
+                    _percent(method["accuracy"]),
+                    "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}",
+                    _points(points),
+                    _nats(margin),
+                )
+            )
+    dense = _percent(scored["dense"]["accuracy"])
+    return [f"{title}, dense {dense}", *table(_SCORED, rows, "<<>>>>><")]
+
+
+def _recalled(task: dict[str, Any]) -> list[str]:
+    """A line for every method on recall: points over dense, answers written, kinds of question."""
+    kinds = task.get("kinds")
+    if not kinds:
+        return []
+    head = ("  ", "", "over dense, points", "wrote the answer, %", *(k["kind"] for k in kinds))
+    dense = (f"{100 * kind['dense']:.1f}" for kind in kinds)
+    rows = [("  ", "dense", "", _wrote(task["dense"]), *dense)]
+    for at, budget in enumerate(task["budgets"]):
+        for place, (name, method) in enumerate(budget["methods"].items()):
+            asked = "  " if place else f"  {budget_label(budget['requested'])}"
+            right = (f"{100 * kind['budgets'][at][name]:.1f}" for kind in kinds)
+            rows.append((asked, name, _points(method["over_dense"]), _wrote(method), *right))
+    return table(head, rows, f"<<{'>' * (len(head) - 2)}")
+
+
+def _wrote(method: dict[str, Any]) -> str:
+    return _percent(method["written"]["holds"]) if method["written"] else ""
+
+
+def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:
+    """By method: in accuracy, and in the margin."""
+    gains: dict[str, tuple[Gain, Gain]] = {"policy": (budget["gain"], budget["margin_gain"])}
+    for pair, gain in budget["differences"].items():
+        better, worse = pair.split("-")
+        if worse == "static":
+            gains[better] = (gain["accuracy"], gain["margin"])
+        elif better == "static":
+            gains[worse] = (_negative(gain["accuracy"]), _negative(gain["margin"]))
+    return gains
+
+
+def _negative(gain: Gain) -> Gain:
+    if gain is None:
+        return None
+    return {"mean": -gain["mean"], "low": -gain["high"], "high": -gain["low"]}
+
+
+def _interval(value: Gain, form: str, scale: float = 1) -> str:
+    """A mean and its 95 % interval; nothing where there is none."""
+    if value is None:
+        return ""
+    mean, low, high = (format(scale * value[name], form) for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+_points = partial(_interval, form="+.1f", scale=100)
+_percent = partial(_interval, form=".1f", scale=100)
+_nats = partial(_interval, form="+.3f")
+
+
+def _spent(budget: dict[str, Any], method: dict[str, Any]) -> str:
+    if "share" in budget["requested"]:
+        return f"{100 * method['bytes_share']:.1f} %"
+    return budget_label(method["spend"])

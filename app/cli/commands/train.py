@@ -12,19 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.experiment_file import apply_settings, merged, read_experiment, take_options
-from app.cli.job_options import ProgressLine, corpus_source, open_jobs
-from app.cli.options import (
-    add_flag,
-    add_json,
-    add_model,
-    add_texts,
-    model_name,
-    open_data_dir,
-    print_json,
-)
+from app.cli import options as cli
+from app.cli.input_files import apply_settings, merged, read_experiment, take_options
+from app.cli.job_options import ProgressLine, open_jobs
 from app.cli.terminal import record_text
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError, system_errors
 from app.host.interrupts import EXIT_INTERRUPTED, Notice
@@ -69,27 +61,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "text, grid and seed takes them and adds what it needs",
     }
     minutes = "end after this time with a policy; above the preset's own, with more work"
-    add_texts(parser, texts)
-    add_texts(parser, files, type=Path)
-    add_texts(parser, {"minutes M": minutes}, type=_minutes)
+    cli.add_texts(parser, texts)
+    cli.add_texts(parser, files, type=Path)
+    cli.add_texts(parser, {"minutes M": minutes}, type=_minutes)
     parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
     keep = "keep the policy even if it learnt nothing or is no better than static"
-    add_flag(parser, "allow-untrained", keep)
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any field of the configuration, such as grpo.updates=50; may be given several times",
-    )
-    add_model(parser)
-    add_json(parser)
-    parser.set_defaults(check=_check)
+    cli.add_flag(parser, "allow-untrained", keep)
+    text = "any field of the configuration, such as grpo.updates=50"
+    cli.add_several(parser, "set KEY=VALUE", text, dest="settings")
+    cli.add_model(parser)
+    cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    data_dir = open_data_dir(args)  # before torch comes in: it sets the libraries up
+    data_dir = cli.open_data_dir(args)  # before torch comes in: it sets the libraries up
     from sol_core.training.joining import join_ranks
 
     with join_ranks() as ranks:
@@ -103,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
+    from app.host.interrupts import StopFlag, set_by_signals
     from app.jobs.engines import ENGINES, train_job
     from app.jobs.runner import Workplace, run_job
-    from app.jobs.stop_flag import StopFlag, set_by_signals
 
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):
@@ -129,8 +114,8 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
 
 def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
     """A new job, or the one to resume, as this process's. Raises: AppError, ConfigError."""
-    from app.host.process_identity import own_worker_id
-    from app.jobs.reaper import reap
+    from app.host.processes import own_worker_id
+    from app.jobs.worker import reap
     from storage import StorageError
 
     worker = own_worker_id()
@@ -167,7 +152,7 @@ def _report(
     if args.json:
         report = {"job": job.id, "status": outcome.status, "params": job.params, **result}
         report["out"] = None if args.out is None else str(args.out)
-        print_json(report)
+        cli.print_json(report)
     elif outcome.status == "succeeded":
         write_out(_summary(result))
     if outcome.status == "succeeded":
@@ -204,7 +189,7 @@ def _show(console: Console, line: ProgressLine, notice: Notice, update: JobUpdat
         line.show(update)
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     """Refuse what can be known to be wrong before anything is loaded."""
     of_job = (args.preset, args.config, args.minutes, args.corpus, args.seed, args.name)
     if args.resume and (args.settings or any(value is not None for value in of_job)):
@@ -215,10 +200,6 @@ def _check(args: argparse.Namespace) -> None:
     take_options(args, options)
     if args.preset not in (None, *PRESETS):
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {args.preset!r}")
-    if args.corpus is None:
-        args.corpus = args.fields.pop("corpus", None)
-    if isinstance(args.corpus, str):
-        args.corpus = corpus_source(args.corpus)
     if args.name is not None and not args.name.strip():
         raise ConfigError("--name is empty: give a name, or leave the option out")
     if args.out is not None and args.out.exists():
@@ -229,7 +210,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
     config = _config(args, num_ranks)
-    model = model_name(args)
+    model = cli.model_name(args)
     if Path(model).expanduser().is_dir():
         model = str(Path(model).expanduser().absolute())
     name = args.name or f"{args.preset or DEFAULT_PRESET}-seed{config.seed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from app.cli.options import add_flag, add_json, add_model, model_name, open_data_dir, print_result
+from app.cli import options as cli
 from app.cli.terminal import record_text
 from app.host import environment
 from app.host.console import Console
@@ -14,13 +14,13 @@ HELP = "show versions, device, model, disk and database, and what is missing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser, with_device=False)
-    add_json(parser)
+    cli.add_model(parser, with_device=False)
+    cli.add_json(parser)
     text = "first read every byte of the model; fetch it again where it is damaged or missing"
-    add_flag(parser, "repair", text)
+    cli.add_flag(parser, "repair", text)
     text = "test the GPU and measure the model on it: what runs in which way, how fast, and whether"
     text += " compressing pays; exit status 0 right, 1 right with replacements, 2 use the CPU"
-    add_flag(parser, "gpu", text)
+    cli.add_flag(parser, "gpu", text)
     parser.set_defaults(install=False)
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         from sol_core.models.loading import repair_model
 
         console = Console()
-        repair_model(model_name(args), open_data_dir(args).root, console.progress)
+        repair_model(cli.model_name(args), cli.open_data_dir(args).root, console.progress)
         console.clear()
     if args.gpu:
         return _gpu(args)
@@ -44,16 +44,18 @@ def run(args: argparse.Namespace) -> int:
         data_dir = None
     findings = diagnose(data_dir, args.model, args.dtype)
     text = record_text(findings)
-    print_result(args, findings, text if findings["missing"] else f"{text}\nNothing is missing.\n")
+    cli.print_result(
+        args, findings, text if findings["missing"] else f"{text}\nNothing is missing.\n"
+    )
     return 1 if findings["missing"] else 0
 
 
 def _gpu(args: argparse.Namespace) -> int:
     from sol_core.speed.card_report import card_report
 
-    console, root = Console(), open_data_dir(args).root
-    report = card_report(model_name(args), root, console.progress, args.dtype)
+    console, root = Console(), cli.open_data_dir(args).root
+    report = card_report(cli.model_name(args), root, console.progress, args.dtype)
     console.clear()
     shown = {name: value for name, value in report.items() if name != "status"}
-    print_result(args, report, record_text(shown))
+    cli.print_result(args, report, record_text(shown))
     return int(report["status"])

@@ -13,7 +13,7 @@ import sys
 import threading
 from types import FrameType
 
-from app.cli.options import add_flag, add_model, add_texts, model_name, open_data_dir, whole
+from app.cli import options as cli
 from app.host.hosting import is_space
 from app.host.interrupts import leave
 from app.host.paths import DataDir
@@ -28,22 +28,22 @@ _UNSTOPPABLE = ("model-loader", "kernel-warm-up")  # threads inside torch or a c
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     host = "address to listen on (default: 127.0.0.1, this machine only)"
     port = "port to listen on, 0 for any free one (default: 7860, or the next free one)"
-    add_texts(parser, {"host": host})
-    add_texts(parser, {"port": port}, type=whole(0, MAX_PORT))
-    add_flag(parser, "no-browser", "do not open a browser window")
-    add_model(parser)
+    cli.add_texts(parser, {"host": host})
+    cli.add_texts(parser, {"port": port}, type=cli.whole(0, MAX_PORT))
+    cli.add_flag(parser, "no-browser", "do not open a browser window")
+    cli.add_model(parser)
     parser.set_defaults(is_answered=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    data_dir = open_data_dir(args)
+    data_dir = cli.open_data_dir(args)
     if args.device != "auto":
         os.environ[DEVICE_VARIABLE] = args.device  # for the worker too
     _log_to_file(data_dir)
     _end_as_from_ctrl_c()
     if is_space() and importlib.util.find_spec("spaces") is not None:
         importlib.import_module("spaces")  # ZeroGPU patches torch and must come before it
-    from app.host.instance_lock import hold_instance_lock
+    from app.host.processes import hold_instance_lock
 
     with hold_instance_lock(data_dir.lock_file):
         from app.site.server import serve
@@ -53,10 +53,13 @@ def run(args: argparse.Namespace) -> int:
             host=args.host,
             port=args.port,
             open_browser=not args.no_browser,
-            model_name=model_name(args),
+            model_name=cli.model_name(args),
             dtype=args.dtype,
         )
-    _leave_compilers_behind()
+    # Threads of torch or a compiler cannot be stopped: end here and now while they work.
+    if any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
+        logging.shutdown()
+        leave(0)
     return 0
 
 
@@ -75,13 +78,6 @@ def _end_as_from_ctrl_c() -> None:
         signal.default_int_handler(number, frame)
 
     signal.signal(signal.SIGHUP, hang_up)
-
-
-def _leave_compilers_behind() -> None:
-    """End here and now while torch or a compiler works, whose threads cannot be stopped."""
-    if any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
-        logging.shutdown()
-        leave(0)
 
 
 def _log_to_file(data_dir: DataDir) -> None:

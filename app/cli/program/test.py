@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
-from app.cli.options import add_flag, add_texts
+from app.cli import options as cli
 from app.host import environment
+from app.host.hosting import PROJECT_ROOT
 from app.host.paths import DataDir
-from app.host.program import PROJECT_ROOT
 from app.setup.bootstrap import replace_process
 
 HELP = "run the tests; other arguments go to pytest"
@@ -27,10 +27,10 @@ KernelWarmUp(sys.argv[1], "cpu", bits=bits).wait(lambda *progress: None)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     extent = parser.add_mutually_exclusive_group()
-    add_flag(extent, "all", "also what only a release needs")
-    add_flag(extent, "fast", f"leave out what takes long: pytest -m '{FAST}'")
+    cli.add_flag(extent, "all", "also what only a release needs")
+    cli.add_flag(extent, "fast", f"leave out what takes long: pytest -m '{FAST}'")
     text = "also what only a release needs of the paths changed since a commit"
-    add_texts(extent, {"since COMMIT": text})
+    cli.add_texts(extent, {"since COMMIT": text})
     parser.set_defaults(extras=("test",), passes_rest_on=True, is_answered=False)
 
 

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 
-from app.cli.options import DTYPES, add_data_dir, open_data_dir
+from app.cli import options as cli
 from app.host.console import Console
 
 HELP = "run background jobs (training, evaluation) until interrupted; the page has one already"
@@ -17,15 +17,15 @@ NICENESS = 5  # the page's own generation comes first on a busy machine
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "number format of the weights, where a job does not say (default: auto)"
-    parser.add_argument("--dtype", choices=DTYPES, default="auto", help=text)
+    parser.add_argument("--dtype", choices=cli.DTYPES, default="auto", help=text)
     # Given by the page to its own worker: one per data directory, ends when it is not needed.
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
-    add_data_dir(parser)
+    cli.add_data_dir(parser)
     parser.set_defaults(is_answered=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    data_dir = open_data_dir(args)
+    data_dir = cli.open_data_dir(args)
     from app import jobs
     from app.host.limits import UNLIMITED, Limits
     from app.jobs.worker import run_worker

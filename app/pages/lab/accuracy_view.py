@@ -27,16 +27,18 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
             | {"name": task["task"], "label": _label(task["task"]), "chance": task["chance"]}
             for task in result["tasks"]
         ],
-        "pooled": [_pooled(group, len(result["tasks"])) for group in result.get("pooled", ())],
+        "pooled": [
+            _scored(group)
+            | {"name": "pooled", "label": _labels(group["tasks"], result), "chance": None}
+            for group in result.get("pooled", ())
+        ],
         "summary": _summary(result["summary"]),
     }
 
 
-def _pooled(pooled: dict[str, Any], num_tasks: int) -> dict[str, Any]:
-    """Questions of several tasks as one task; which tasks, where they are not all."""
-    names = pooled["tasks"]
-    label = "All questions" if len(names) == num_tasks else " + ".join(map(_label, names))
-    return _scored(pooled) | {"name": "pooled", "label": label, "chance": None}
+def _labels(names: list[str], result: dict[str, Any]) -> str:
+    """Which tasks' questions are one task's here, where they are not all."""
+    return "All questions" if len(names) == len(result["tasks"]) else " + ".join(map(_label, names))
 
 
 def _scored(scored: dict[str, Any]) -> dict[str, Any]:

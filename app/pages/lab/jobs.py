@@ -1,44 +1,117 @@
-"""The Lab's page, and Python calls of its jobs; ``LAB_JOBS`` says in what they differ."""
+"""The Lab's page, its forms, and Python calls of its jobs; ``LAB_JOBS`` says how they differ."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.plain_json import json_safe
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.formats import json_safe
+from app.host.errors import AppError, naming_damage
 from app.host.limits import Holder
-from app.pages.lab.accuracy_view import accuracy_view
-from app.pages.lab.job_forms import EVALUATE_FORM, PRESET_WORDS, TASKS_FORM, TRAIN_FORM
+from app.pages.lab.accuracy_view import TASKS, accuracy_view
 from app.pages.lab.schema_form import SchemaForm
-from app.pages.policies.handlers import PAGE as POLICIES
+from app.pages.policies import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
-from app.pages.shared.job_calls import (
-    JOB_HANDLERS,
-    JOBS,
-    check_jobs_allowed,
-    refusal,
-    visible_job,
-)
+from app.pages.shared.job_calls import JOB_HANDLERS, JOBS, check_jobs_allowed, refusal, visible_job
 from app.policies.views import policy_choices
 from app.results.figures import result_view
-from app.results.files import csv_text, json_text
-from app.results.shipped import SHIPPED, TITLE, shipped_about, shipped_record
-from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
-from app.web.component import Page
+from app.results.files import csv_text
+from app.results.shipped import SHIPPED, shipped_about, shipped_record
+from app.web.calls import Page, Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
+from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError, SolError
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
-from sol_core.training.config import PRESETS
+from sol_core.tasks.config import TasksConfig
+from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig
 from storage import TASKS_JOB, JobKind
 
 MAX_WAITING = 100
 MAX_POLICIES = 6
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Words of the forms where a dataclass has none of its own.
+GRID_HELP = {
+    **{axis.levels_field: axis.meaning for axis in AXES},
+    "quant_site": "which side of the MLP is quantised; the output is what papers report",
+    "page_scorer": "what pages are chosen by: "
+    + ", or ".join(scorer.meaning for scorer in PAGE_SCORERS.values()),
+    "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
+    "page_budget": "what a level of attention is: so many pages in each layer, or a mean that "
+    "layers and steps take a share of as they need",
+    "head": "how the vocabulary's weights are read: whole, or a 4-bit preview and then exactly "
+    "those of the likely tokens",
+    "mlp_pruning": "which channels of the MLP are dropped: "
+    + ", or ".join(pruner.meaning for pruner in MLP_PRUNERS.values()),
+    "page_size": "cached tokens per page; pages are kept or left as a whole",
+}
+_TAKES = {
+    name: f" About {minutes:g} minutes on two CPU cores."
+    for name, minutes in NOMINAL_MINUTES.items()
+}
+PRESET_WORDS = {
+    "quick": ("Quick", f"A first look: a small policy that already saves.{_TAKES['quick']}"),
+    "standard": (
+        "Standard",
+        "The default: warm start on many texts, then learning from rollouts (GRPO)."
+        + _TAKES["standard"],
+    ),
+    "share": (
+        "Shares",
+        "For budgets that are a share of the bytes: a small network that sees long texts."
+        + _TAKES["share"],
+    ),
+    "paper": (
+        "Paper",
+        "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone."
+        + _TAKES["paper"],
+    ),
+    "defaults": ("Defaults", ""),
+}
+TRAIN_FORM = SchemaForm(
+    TrainConfig,
+    elsewhere=("corpus", "grid.mlp_split"),  # a picker's; measured, not chosen
+    labels={
+        "policy": "Policy network",
+        "warm_start": "Warm start",
+        "grpo": "Rollouts (GRPO)",
+        "grid": "Action grid",
+        "num_heads": "Heads",
+        "quant_site": "Quantisation site",
+        "head": "Vocabulary",
+        **{axis.levels_field: f"{axis.name}: levels" for axis in AXES},
+        "held_out_texts": "Held-out texts",
+        "checkpoint_seconds": "Checkpoint every (s)",
+        "time_limit_minutes": "Time limit (min)",
+        "max_gradient_norm": "Gradient limit",
+        "penalty": "Gap penalty",
+    },
+    helps=GRID_HELP,
+    choices={
+        "page_scorer": {name: scorer.label for name, scorer in PAGE_SCORERS.items()},
+        "mlp_pruning": {name: pruner.label for name, pruner in MLP_PRUNERS.items()},
+        "reward": {"kl": "KL to dense", "nll": "Log-likelihood"},
+        "budget": {"price": "Price per axis", "penalty": "Squared gap"},
+        "quant_site": {"mlp_output": "MLP output", "mlp_input": "MLP input"},
+        "page_choice": {"head": "Every head", "group": "KV groups"},
+        "page_budget": {"count": "So many pages", "need": "By need"},
+    },
+)
+EVALUATE_FORM = SchemaForm(
+    EvaluationConfig,
+    elsewhere=("corpus",),
+    labels={"windows": "Windows per text", "sampled": "Also sampled", "pollution": "KV pollution"},
+)
+TASKS_FORM = SchemaForm(
+    TasksConfig,
+    labels={"limit": "Questions of each task", "contexts": "Lengths of recall"},
+    choices={"tasks": {name: f"{label}: {meaning}" for name, (label, meaning) in TASKS.items()}},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +126,7 @@ class LabJob:
     has_corpus: bool = True  # it reads a text that the visitor chooses
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
-    def page(self) -> Page:
-        return Page(self.name, self.label, HANDLERS, self._constants)
-
-    def _constants(self, services: Services) -> dict[str, Any]:
+    def constants(self, services: Services) -> dict[str, Any]:
         presets = PRESETS if self.kind == "train" else {"defaults": self.form.config()}
         return {
             "kind": self.kind,
@@ -168,7 +238,9 @@ def export_result(services: Services, request: Request) -> dict[str, Any]:
         raise RequestError("form must be json, or csv of an evaluation. Reload the page.")
     title, result = _finished(services, request, job)
     with naming_damage("This result"):
-        text = json_text(result) if form == "json" else csv_text(result)
+        text = (
+            json.dumps(result, ensure_ascii=False, indent=1) if form == "json" else csv_text(result)
+        )
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:60] or "result"
     noun = "evaluation" if job.kind == "evaluate" else job.name
     return {"name": f"{noun}-{stem}.{form}", "text": text}
@@ -218,7 +290,7 @@ def _finished(services: Services, request: Request, job: LabJob) -> tuple[str, d
     """Title and result of the finished job that the request names, or of what ships."""
     if job.view is not None:
         if field(request, "job_id", str) == SHIPPED:
-            return TITLE, shipped_record(job.kind)["result"]
+            return DEFAULT_POLICY, shipped_record(job.kind)["result"]
         record = visible_job(services, request)
         if record.kind == job.kind and record.result is not None:
             return record.title, record.result
@@ -235,10 +307,8 @@ def _taken_names(services: Services) -> set[str]:
 
 
 def _free_name(taken: set[str]) -> str:
-    number = 1
-    while f"policy-{number}" in taken:
-        number += 1
-    return f"policy-{number}"
+    names = (f"policy-{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 HANDLERS = (
@@ -246,7 +316,8 @@ HANDLERS = (
     | CORPUS_HANDLERS
     | by_name(lab_home, start_job, job_settings, job_result, export_result)
 )
-VIEWS = (*(job.page() for job in LAB_JOBS.values()), POLICIES)
+VIEWS = [Page(job.name, job.label, HANDLERS, job.constants) for job in LAB_JOBS.values()]
+VIEWS.append(POLICIES)
 
 
 def _constants(services: Services) -> dict[str, Any]:

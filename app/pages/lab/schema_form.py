@@ -129,18 +129,16 @@ class SchemaForm(Generic[ConfigT]):
             (record.setdefault(group, {}) if group else record)[part] = known[name].read(value)
         return from_json(self.config, record)
 
-    def items(self) -> Iterator[Item]:
+    def items(self, kind: Any = None, before: str = "") -> Iterator[Item]:
         """Fields of the form, those of an inner dataclass by their dotted names."""
-        yield from self._items(self.config, "")
-
-    def _items(self, kind: Any, before: str) -> Iterator[Item]:
+        kind = kind or self.config
         hints = typing.get_type_hints(kind, include_extras=True)
         for part in dataclasses.fields(kind):
             name, hint = before + part.name, hints[part.name]
             if name in self.elsewhere:
                 continue
             if dataclasses.is_dataclass(hint):
-                yield from self._items(hint, f"{name}.")
+                yield from self.items(hint, f"{name}.")
                 continue
             rule = None
             if get_origin(hint) is Annotated:

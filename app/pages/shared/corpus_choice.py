@@ -38,7 +38,12 @@ class CorpusFiles:
         """Name and size in bytes of every file, by name."""
         if not self.folder.is_dir():
             return []
-        files = [entry for entry in self.folder.iterdir() if _is_corpus(entry)]
+        files = [
+            entry
+            for entry in self.folder.iterdir()
+            if entry.suffix in SUFFIXES and not entry.name.startswith(".")
+            if entry.is_file() and not entry.is_symlink()
+        ]
         return [
             {"name": entry.name, "bytes": entry.stat().st_size}
             for entry in sorted(files, key=lambda entry: entry.name.lower())
@@ -123,7 +128,9 @@ def _uploads_folder(services: Services) -> Path:
     return services.data_dir.corpora / "uploads"
 
 
-def _check_total(services: Services, size: int) -> None:
+def _check_upload(services: Services, owner: str, name: str, size: int) -> None:
+    check_jobs_allowed(services)
+    safe_name(name)
     most = services.limits.kept_mb * 1024**2
     if most == UNLIMITED:
         return
@@ -133,12 +140,6 @@ def _check_total(services: Services, size: int) -> None:
             f"The uploaded texts on this server fill the {services.limits.kept_mb:,} MB that they "
             "may take. Delete some of yours, or choose the built-in text."
         )
-
-
-def _check_upload(services: Services, owner: str, name: str, size: int) -> None:
-    check_jobs_allowed(services)
-    safe_name(name)
-    _check_total(services, size)
 
 
 def _existing(name: str) -> str:
@@ -167,15 +168,6 @@ def safe_name(name: str) -> str:
     if stem.lower() in _RESERVED:
         stem += "_"
     return stem + suffix
-
-
-def _is_corpus(entry: Path) -> bool:
-    return (
-        entry.suffix in SUFFIXES
-        and not entry.name.startswith(".")
-        and entry.is_file()
-        and not entry.is_symlink()
-    )
 
 
 CORPUS_HANDLERS = by_name(list_corpora, delete_corpus)

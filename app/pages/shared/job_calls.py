@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.formats.plain_json import finite, iso, json_safe
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.formats import finite, iso, json_safe
+from app.host.errors import AppError, naming_damage
 from app.host.hosting import is_zero_gpu
 from app.host.limits import Shares
 from app.jobs import runner

@@ -1,20 +1,25 @@
-"""Python calls shared by Explore and Inspect: a run's life, its lens, and the model's state."""
+"""Python calls of every page with runs: a run's life and lens, comparison, export and import."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from app.formats.plain_json import budget_text, iso, schedule_label
-from app.host.damage import naming_damage
-from app.host.errors import DamagedError
+from app.formats import budget_text, iso, json_safe, schedule_label
+from app.host.errors import DamagedError, naming_damage
+from app.model.compute import Workbench
+from app.pages.shared.uploads import UploadKind
 from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
+from app.runs.recorded_run import RecordedRun, parting_token
+from app.sharing.kinds import MAX_DOCUMENT_BYTES, SEPARATOR, align_tokens, export, import_documents
 from app.web.calls import Handler, Request, by_name, field, owner_of, whole_numbers
 from app.web.services import Services
 from sol_core.errors import SolError
-from storage import RunKind, title_of
+from storage import RunKind, RunRecord, title_of
 
 NUM_SAVED = 50
 
@@ -78,17 +83,15 @@ class RunCalls:
             limit=NUM_SAVED,
             kind="generation",
         )
-        runs = []
-        for record in records:
-            if record.status == "running" or record.num_tokens == 0 or record.damage is not None:
-                continue
-            with suppress(DamagedError), naming_damage("This run"):
-                schedule = schedule_label(record.schedule, record.config)
-                facts = f"{schedule} · {budget_text(record.config)}"
-                title = record.title or title_of(record.prompt)
-                made = iso(record.created_at)
-                runs.append({"id": record.id, "title": title, "facts": facts, "created_at": made})
-        return {"runs": runs}
+        rows = [run_row(record) for record in records if record.num_tokens]
+        return {
+            "runs": [
+                {name: row[name] for name in ("id", "title", "created_at")}
+                | {"facts": f"{row['schedule_label']} · {row['budget']}"}
+                for row in rows
+                if row["status"] not in ("running", "damaged")
+            ]
+        }
 
     def handlers(self) -> dict[str, Handler]:
         return by_name(
@@ -109,3 +112,93 @@ class RunCalls:
         run_id, index = field(request, "run_id", str), field(request, "index", int)
         row = field(request, "row", int) if self.kind == "inspection" else None
         return ask_lens(services.runs, owner_of(request), run_id, row, look, index, *asked)
+
+
+def run_row(record: RunRecord) -> dict[str, Any]:
+    """Return a saved run's row in a list."""
+    row: dict[str, Any] = {
+        "id": record.id,
+        "kind": record.kind,
+        "title": record.title or title_of(record.prompt),
+        "status": record.status,
+        "status_label": record.status.capitalize(),
+        "schedule_label": "",
+        "budget": "",
+        "tokens": record.num_tokens,
+        "created_at": iso(record.created_at),
+        "model": record.model,
+        "fork": None,
+        "can_delete": record.status != "running",
+    }
+    try:
+        if record.damage is not None:
+            raise DamagedError(record.damage)
+        with naming_damage("This run"):
+            row["schedule_label"] = schedule_label(record.schedule, record.config)
+            row["budget"] = budget_text(record.config)
+            if (index := parting_token(record)) is not None:
+                row["fork"] = {"parent": record.parent, "index": index}
+    except DamagedError:
+        row |= {"status": "damaged", "status_label": "Damaged"}
+    return row
+
+
+def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
+    """The runs' alignment, and each side's "nll" per token under the dense model or "problem"."""
+    # Reading and aligning long runs is work too: the place in line bounds how often it is done.
+    with services.runs.line.held(owner) as place:
+        first, second = (services.runs.recorded(owner, run_id) for run_id in run_ids)
+        same = first.asked == second.asked
+        with naming_damage("One of these runs"):
+            answer = align_tokens(first.token_ids, second.token_ids, same_prompt=same)
+            sides = [(replace(run, tokens=()), run.token_ids) for run in (first, second)]
+        answer["sides"] = services.runs.ask(place, functools.partial(_both, sides=sides))
+    return answer
+
+
+def _both(bench: Workbench, sides: list[tuple[RecordedRun, list[int]]]) -> list[dict[str, Any]]:
+    return [_dense(bench.model, run, ids) for run, ids in sides]
+
+
+def _dense(model: Any, run: RecordedRun, ids: list[int]) -> dict[str, Any]:
+    """One side under the dense model; a side that cannot be scored says why."""
+    from sol_core.comparing.scoring import dense_nll
+
+    if not ids:
+        return {"nll": None, "problem": "Nothing was generated."}
+    try:
+        prompt = run.prompt_ids(model)
+        nll = dense_nll(model, [*prompt, *ids], len(prompt))
+    except SolError as error:
+        return {"nll": None, "problem": str(error)}
+    return {"nll": json_safe(nll), "problem": None}
+
+
+def export_file(services: Services, request: Request) -> dict[str, Any]:
+    """One thing as a file: "kind", "id" and "form" in; name, media type and text out."""
+    kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
+    owner = owner_of(request)
+    for run_id in thing_id.split(SEPARATOR):
+        services.runs.check_visible(owner, run_id)
+
+    def score(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        return [side["nll"] for side in compare_pair(services, owner, run_ids)["sides"]]
+
+    made = export(services.store, kind, thing_id, form, score)
+    return {"name": made.name, "type": made.media_type, "text": made.text}
+
+
+def _take_document(services: Services, owner: str, name: str, part: Path) -> dict[str, Any]:
+    (kind, new_id), *_ = import_documents(services.store, owner, part.read_bytes())
+    services.storage_cap.enforce()
+    return {"kind": kind, "id": new_id}
+
+
+EXPORT_HANDLERS = {"export_file": export_file}
+IMPORT_UPLOAD = UploadKind(
+    "A file to import",
+    "Import it on the command line of your own machine: python launch.py import.",
+    lambda services: min(MAX_DOCUMENT_BYTES, services.limits.upload_mb * 1024**2),
+    lambda services, owner, name, size: None,
+    _take_document,
+)

@@ -13,7 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from app.host.errors import AppError
 from app.host.limits import Holder, Shares
@@ -22,11 +27,6 @@ from app.web.calls import RequestError, owner_of
 from app.web.services import Services
 from sol_core.errors import SolError
 from storage import StorageError
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.routing import BaseRoute
 
 UPLOADS_PLACE = "gradio_api/sol-upload"  # under Gradio's own prefix, which proxies pass on
 SHARES = Shares("uploads going on", of_visitor=4, of_address=16, of_all=32)
@@ -49,13 +49,8 @@ class UploadKind:
     take: Callable[[Services, str, str, Path], dict[str, Any]]  # the answer is the page's
 
 
-def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> BaseRoute:
+def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> Route:
     """Return the route: a query of "kind", "owner" and the file's "name"; the body is the file."""
-    from starlette.concurrency import run_in_threadpool
-    from starlette.requests import ClientDisconnect
-    from starlette.responses import JSONResponse, PlainTextResponse
-    from starlette.routing import Route
-
     going: list[Holder] = []
 
     async def upload(request: Request) -> Response:
@@ -140,8 +135,6 @@ async def _store(request: Request, part: Path, size: int) -> None:
 
 
 async def _drop(request: Request) -> None:
-    from starlette.requests import ClientDisconnect
-
     left = DROPPED_BYTES
     with suppress(RuntimeError, ClientDisconnect):  # all of it was read; nobody is there
         async for chunk in request.stream():

@@ -72,7 +72,8 @@ def move_wheel(source: Path, target: Path) -> None:
             place = member.filename
             if place.startswith(_LEFT_OUT) or member.is_dir():
                 continue
-            member.filename = _moved_place(place)
+            if place.partition("/")[0] in MOVED:
+                member.filename = f"{NAMESPACE}/{place}"
             if member.filename in written:
                 raise ImportFormError(f"{place} would be {member.filename}, which is there already")
             written.add(member.filename)
@@ -118,10 +119,6 @@ def _insertions(source: bytes, place: str) -> Iterator[tuple[int, bytes]]:
 
 def _is_moved(module: str) -> bool:
     return module.partition(".")[0] in MOVED
-
-
-def _moved_place(place: str) -> str:
-    return f"{NAMESPACE}/{place}" if place.partition("/")[0] in MOVED else place
 
 
 def _moved_content(place: str, content: bytes) -> bytes:

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.commands import train as train_command
-from app.cli.experiment_file import apply_settings, read_experiment, recipe
-from app.host.process_identity import own_worker_id
+from app.cli.input_files import apply_settings, read_experiment, recipe
+from app.host.processes import own_worker_id
 from app.jobs.engines import ENGINES
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError, CorpusError

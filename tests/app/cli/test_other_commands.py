@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.host.process_identity import is_worker_alive, own_worker_id
+from app.host.processes import is_worker_alive, own_worker_id
 from app.jobs.worker import read_holder
 from sol_core.speed import decode
 from tests.app.command_line import one_line, started

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.cli.reports.generation import until_stop
+from app.cli.generation_report import until_stop
 from app.cli.terminal import colour_depth, escape
 from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent

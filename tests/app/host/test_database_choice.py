@@ -7,7 +7,7 @@ import pytest
 
 from app.host.database import DATABASE_VARIABLE, database_location, open_database
 from app.host.paths import DataDir
-from app.jobs.reaper import reaping
+from app.jobs.worker import reaping
 from storage import DatabaseWriteError
 from tests.app.command_line import one_line
 from tests.app.waiting import wait_until

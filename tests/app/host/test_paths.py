@@ -12,8 +12,8 @@ import pytest
 from app.host import environment, paths
 from app.host.environment import KEPT_DAYS, kernel_cache_folder, remove_unused_caches
 from app.host.errors import AppError, DataDirError
-from app.host.instance_lock import hold_instance_lock, publish_url, read_note
 from app.host.paths import DataDir
+from app.host.processes import hold_instance_lock, publish_url, read_note
 from tests.app.tiny_project import PROJECT
 
 
@@ -105,7 +105,7 @@ def test_only_long_unused_caches_are_removed(tmp_path):
 
 HOLD = """
 import sys, pathlib
-from app.host.instance_lock import hold_instance_lock
+from app.host.processes import hold_instance_lock
 with hold_instance_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

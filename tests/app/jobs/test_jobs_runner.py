@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from app.host import process_identity
-from app.host.process_identity import is_worker_alive, own_worker_id, process_exists, process_id_of
+from app.host import processes
+from app.host.interrupts import StopFlag, set_by_signals
+from app.host.processes import is_worker_alive, own_worker_id, process_exists, process_id_of
 from app.jobs import runner
 from app.jobs.runner import JobOutcome, Workplace, run_job
-from app.jobs.stop_flag import StopFlag, set_by_signals
 from sol_core.errors import CorpusError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import JobRecord
@@ -180,7 +180,7 @@ def test_a_job_runs_without_a_log_and_ends_in_words_without_a_result(run, data_d
 
 @pytest.mark.parametrize("by", ["psutil", "/proc"] if sys.platform == "linux" else ["psutil"])
 def test_ids_tell_the_living_from_the_dead_and_from_their_successors(by, monkeypatch):
-    monkeypatch.setattr(process_identity, "_IS_LINUX", by == "/proc")
+    monkeypatch.setattr(processes, "_IS_LINUX", by == "/proc")
     own = own_worker_id()
     pid, start, place = own.split("-")
     assert is_worker_alive(own) is True
@@ -191,7 +191,7 @@ def test_ids_tell_the_living_from_the_dead_and_from_their_successors(by, monkeyp
     for unknown in (f"{pid}-{start}-000000000000", "w", "", f"{own}-more"):
         assert is_worker_alive(unknown) is None
         assert process_id_of(unknown) is None
-    code = "import time\nfrom app.host import process_identity as i\n"
+    code = "import time\nfrom app.host import processes as i\n"
     code += f"i._IS_LINUX = {by == '/proc'}\nprint(i.own_worker_id(), flush=True)\ntime.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     worker = child.stdout.readline().strip()

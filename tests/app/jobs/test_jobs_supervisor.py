@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.host.instance_lock import write_note
 from app.host.paths import DataDir
+from app.host.processes import write_note
 from app.jobs.supervisor import WorkerSupervisor
 from app.jobs.worker import read_holder
 from app.pages.shared.job_calls import refusal

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from app.host.process_identity import is_worker_alive
-from app.jobs.reaper import reaping
+from app.host.processes import is_worker_alive
+from app.jobs.worker import reaping
 from tests.app.job_stand_in import worked_steps
 from tests.app.waiting import wait_until
 

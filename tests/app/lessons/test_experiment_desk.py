@@ -7,7 +7,7 @@ import pytest
 from app.host.errors import AppError
 from app.lessons import desk as experiment_desk
 from app.lessons.desk import SHARES, Experiment, ExperimentDesk
-from app.model.loader import ModelLoader
+from app.model.compute import ModelLoader
 from app.runs.queue import GenerationRuns
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError

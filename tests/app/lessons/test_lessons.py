@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from app.lessons.texts import BEGINNINGS, PASSAGES
-from app.pages.learn.handlers import PAGE
+from app.lessons.experiments import BEGINNINGS, PASSAGES
+from app.pages.learn import PAGE
 from app.web.calls import server_functions
 from tests.app.page_calls import engine_services
 from tests.app.waiting import wait_until

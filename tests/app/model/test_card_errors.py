@@ -7,8 +7,7 @@ import torch
 
 from app.jobs.runner import Workplace, run_job
 from app.jobs.worker import EXIT_CARD_LOST, run_worker
-from app.model.compute import InProcess
-from app.model.loader import ModelLoader
+from app.model.compute import Compute, ModelLoader
 from sol_core import card_errors
 from sol_core.card_errors import in_words
 from sol_core.errors import CardLostError, CardMemoryError, ModelLoadError
@@ -29,7 +28,7 @@ def compute():
     model = SimpleNamespace(name="m", **facts)
     loader = ModelLoader("m", lambda _: model, in_background=False)
     loader.start()
-    return InProcess(loader)
+    return Compute(loader)
 
 
 def _raising(error):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.lessons.texts import BEGINNINGS
+from app.lessons.experiments import BEGINNINGS
 from tests.app.http_page import HttpPage
 from tests.app.page_calls import ANNA, BEN
 from tests.app.waiting import wait_until

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from app.model.loader import ModelLoader
+from app.model.compute import ModelLoader
 from app.model.zero_gpu import COMPILE_S, ZeroGpu
 from sol_core.generation import warm_up
 from sol_core.models.card import checks, self_test

@@ -8,13 +8,13 @@ from contextlib import closing
 import pytest
 
 from app.jobs.runner import Workplace, run_job
-from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.history.handlers import HANDLERS as HISTORY
-from app.pages.inspect.handlers import HANDLERS as INSPECT
+from app.pages.explore import HANDLERS as EXPLORE
+from app.pages.history import HANDLERS as HISTORY
+from app.pages.inspect import HANDLERS as INSPECT
 from app.pages.lab.jobs import HANDLERS as LAB
-from app.pages.policies.handlers import HANDLERS as POLICIES
-from app.policies.library import SHIPPED_FOLDER
+from app.pages.policies import HANDLERS as POLICIES
 from sol_core.config import GenerationConfig
+from sol_core.files.places import SHIPPED_POLICY
 from storage import TASKS_JOB
 from tests.app.page_calls import ANNA, caller
 
@@ -157,7 +157,7 @@ def test_a_worker_fails_a_damaged_job_and_goes_on(services, data_dir):
 )
 def test_a_damaged_policy_is_listed_as_such_and_deleted(call, data_dir, change, said):
     folder = data_dir.policies / "odd"
-    shutil.copytree(SHIPPED_FOLDER, folder)
+    shutil.copytree(SHIPPED_POLICY, folder)
     record = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps(record | change), "utf-8")
     library = call("all_policies")

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from app.host.paths import DataDir
-from app.pages.explore.form import DEFAULT_FORM, config_from_form, form_from_config
-from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.history.handlers import HANDLERS as HISTORY
+from app.pages.explore import DEFAULT_FORM, config_from_form, form_from_config
+from app.pages.explore import HANDLERS as EXPLORE
+from app.pages.history import HANDLERS as HISTORY
 from app.web.calls import server_functions
 from app.web.services import build_services
 from sol_core.config import GenerationConfig

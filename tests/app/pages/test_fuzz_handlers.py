@@ -19,10 +19,10 @@ import pytest
 from hypothesis import strategies as st
 
 from app.host.errors import AppError
-from app.pages.explore.form import DEFAULT_FORM
-from app.pages.inspect.form import DEFAULT_FORM as INSPECTION_SETTINGS
+from app.pages.explore import DEFAULT_FORM
+from app.pages.inspect import DEFAULT_FORM as INSPECTION_SETTINGS
 from app.pages.lab.jobs import LAB_JOBS
-from app.policies.files import PolicyFiles
+from app.policies.library import PolicyLibrary
 from tests.app.call_schemas import Call, all_calls
 from tests.app.fake_server import FakeServer, serving
 from tests.app.http_page import HttpPage
@@ -210,7 +210,7 @@ def target(request, tmp_path_factory):
         patch.setenv("SOL_PUBLIC", str(int(is_shared)))
         patch.setenv("SOL_LIMITS", "jobs=1")
         for name in ("pull", "push"):  # nothing leaves this machine
-            patch.setattr(PolicyFiles, name, _offline)
+            patch.setattr(PolicyLibrary, name, _offline)
         folder = tmp_path_factory.mktemp("fuzzed")
         with serving(folder, FakeEngine(repeat=False)) as server:
             theirs = plant(server.services, BEN, MARKER)

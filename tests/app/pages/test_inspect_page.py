@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from app.host.paths import DataDir
-from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.history.handlers import HANDLERS as HISTORY
-from app.pages.inspect.form import DEFAULT_FORM, config_from_form, default_form, form_from_config
-from app.pages.inspect.handlers import HANDLERS as INSPECT
+from app.pages.explore import HANDLERS as EXPLORE
+from app.pages.history import HANDLERS as HISTORY
+from app.pages.inspect import DEFAULT_FORM, config_from_form, default_form, form_from_config
+from app.pages.inspect import HANDLERS as INSPECT
 from app.web.services import build_services, engine_run
 from sol_core.actions import ActionGrid
 from sol_core.inspection.records import InspectedToken
@@ -47,7 +47,7 @@ def services(gate):
     data_dir = gate.data_dir
     data_dir.prepare()
     model = make_language_model()
-    made = build_services(data_dir, "tiny", lambda _: model, engine_run(data_dir), gate)
+    made = build_services(data_dir, "tiny", lambda _: model, gate)
     yield made
     made.close()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import sol_core.policy
-from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.lab.job_forms import EVALUATE_FORM, TASKS_FORM, TRAIN_FORM
+from app.pages.explore import HANDLERS as EXPLORE
+from app.pages.lab.jobs import EVALUATE_FORM, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.shared.job_calls import JOBS, METRICS_PER_POLL
 from sol_core.errors import ConfigError

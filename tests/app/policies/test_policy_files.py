@@ -9,10 +9,10 @@ import zipfile
 import pytest
 
 from app.host.errors import AppError, InputFileError, PolicyNotFoundError
-from app.policies.files import ModelInUse, PolicyFiles
-from app.policies.library import SHIPPED_FOLDER, PolicyLibrary
-from app.policies.uses import uses_of
+from app.policies.library import ModelInUse, PolicyLibrary
+from app.policies.views import uses_of
 from sol_core.errors import PolicyError
+from sol_core.files.places import SHIPPED_POLICY
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB
 from tests.app.command_line import one_line
@@ -20,7 +20,7 @@ from tests.support.hub_stand_in import hub_stand_in
 from tests.support.job_samples import evaluation_result, finished_job
 
 MODEL = ModelInUse("smollm2-135m-instruct", "59bc67149cc45deb72540bafc014dfdc")
-FILES = {name: (SHIPPED_FOLDER / name).read_bytes() for name in MAX_BYTES}
+FILES = {name: (SHIPPED_POLICY / name).read_bytes() for name in MAX_BYTES}
 
 
 @pytest.fixture
@@ -29,14 +29,9 @@ def library(data_dir):
 
 
 @pytest.fixture
-def files(library):
-    return PolicyFiles(library)
-
-
-@pytest.fixture
 def stored(library, data_dir):
     """A policy that was trained here."""
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     return "mine"
 
 
@@ -59,10 +54,10 @@ def leftovers(data_dir):
     return sorted(path.name for path in data_dir.policies.iterdir())
 
 
-def test_folders_and_zips_come_back_as_they_were(files, library, data_dir, stored, tmp_path):
+def test_folders_and_zips_come_back_as_they_were(library, data_dir, stored, tmp_path):
     for target in (tmp_path / "out.zip", tmp_path / "out" / "folder"):
-        files.write(stored, target)
-        name = files.read(target, "copy of it", MODEL)
+        library.export(stored, target)
+        name = library.take_in(target, "copy of it", MODEL)
         copied = held(data_dir.policies / name)
         assert copied.pop("notes.json")
         assert copied == FILES
@@ -73,20 +68,20 @@ def test_folders_and_zips_come_back_as_they_were(files, library, data_dir, store
     assert policy.notes.added
     assert held(tmp_path / "out" / "folder") == FILES
     with pytest.raises(InputFileError, match="name a new zip, or a new or empty folder"):
-        files.write(stored, tmp_path / "out")
+        library.export(stored, tmp_path / "out")
     with pytest.raises(AppError, match="larger than 1 MB"):
-        files.zip_bytes(stored, 1_000_000)
+        library.zip_bytes(stored, 1_000_000)
     first = (tmp_path / "out.zip").read_bytes()
-    files.write(stored, tmp_path / "out.zip")  # a zip is replaced
+    library.export(stored, tmp_path / "out.zip")  # a zip is replaced
     assert (tmp_path / "out.zip").read_bytes() == first
     assert not any(name.startswith(".") for name in leftovers(data_dir))
 
 
-def test_a_zip_may_hold_its_folder_and_what_a_mac_adds(files, tmp_path):
+def test_a_zip_may_hold_its_folder_and_what_a_mac_adds(library, tmp_path):
     inside = {f"my policy/{name}": data for name, data in FILES.items() if name != "README.md"}
     clutter = {"__MACOSX/my policy/._config.json": b"x", "my policy/.DS_Store": b"x"}
     made = write_zip(tmp_path / "a.zip", {"my policy/": b"", **inside, **clutter})
-    assert files.read(made, "a", MODEL) == "a"
+    assert library.take_in(made, "a", MODEL) == "a"
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -119,15 +114,15 @@ ZIPS = [
 
 
 @pytest.mark.parametrize(("contents", "change", "said"), ZIPS, ids=[said for *_, said in ZIPS])
-def test_zips_that_attack(files, data_dir, tmp_path, contents, change, said):
+def test_zips_that_attack(library, data_dir, tmp_path, contents, change, said):
     made = write_zip(tmp_path / "a.zip", contents, change)
     with pytest.raises(PolicyError, match=said):
-        files.read(made, "a", MODEL)
+        library.take_in(made, "a", MODEL)
     assert leftovers(data_dir) == []
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "data"}
 
 
-def test_a_bomb_that_lies_about_its_size(files, data_dir, tmp_path, monkeypatch):
+def test_a_bomb_that_lies_about_its_size(library, data_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(MAX_BYTES, WEIGHTS, 50_000)
     made = write_zip(tmp_path / "a.zip", {"config.json": b"{}", WEIGHTS: bytes(10_000_000)})
     data = bytearray(made.read_bytes())
@@ -135,23 +130,23 @@ def test_a_bomb_that_lies_about_its_size(files, data_dir, tmp_path, monkeypatch)
     assert data.count(lied) == 2  # in the entry's head and in the directory
     made.write_bytes(bytes(data).replace(lied, (100).to_bytes(4, "little")))
     with pytest.raises(PolicyError, match=r"no zip, or is damaged|more than 0\.05 MB"):
-        files.read(made, "a", MODEL)
+        library.take_in(made, "a", MODEL)
     assert leftovers(data_dir) == []
 
 
-def test_damaged_zips(files, tmp_path):
+def test_damaged_zips(library, tmp_path):
     made = write_zip(tmp_path / "a.zip", FILES)
     data = bytearray(made.read_bytes())
     data[2000:2400] = bytes(400)
     made.write_bytes(data)
     with pytest.raises(PolicyError, match=r"a\.zip is no zip, or is damaged"):
-        files.read(made, "a", MODEL)
+        library.take_in(made, "a", MODEL)
     for name, content in (("b.zip", b"no zip"), ("c.safetensors", FILES[WEIGHTS])):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputFileError, match="is no policy's folder and no zip"):
-            files.read(tmp_path / name, "a", MODEL)
+            library.take_in(tmp_path / name, "a", MODEL)
     with pytest.raises(InputFileError, match="does not exist"):
-        files.read(tmp_path / "nothing", "a", MODEL)
+        library.take_in(tmp_path / "nothing", "a", MODEL)
 
 
 def config(**changes):
@@ -180,24 +175,24 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize(("contents", "said"), FOLDERS, ids=[said for _, said in FOLDERS])
-def test_folders_that_lie(files, data_dir, tmp_path, contents, said):
+def test_folders_that_lie(library, data_dir, tmp_path, contents, said):
     (tmp_path / "p").mkdir()
     for name, data in contents.items():
         (tmp_path / "p" / name).write_bytes(data)
     with pytest.raises(PolicyError, match=said):
-        files.read(tmp_path / "p", "p", MODEL)
+        library.take_in(tmp_path / "p", "p", MODEL)
     assert leftovers(data_dir) == []
 
 
-def test_only_the_files_of_a_policy_are_copied(files, data_dir, tmp_path):
-    shutil.copytree(SHIPPED_FOLDER, tmp_path / "p")
+def test_only_the_files_of_a_policy_are_copied(library, data_dir, tmp_path):
+    shutil.copytree(SHIPPED_POLICY, tmp_path / "p")
     (tmp_path / "p" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    files.read(tmp_path / "p", "p", MODEL)
+    library.take_in(tmp_path / "p", "p", MODEL)
     assert held(data_dir.policies / "p").keys() == {*FILES, "notes.json"}
     (tmp_path / "p" / "config.json").unlink()
-    (tmp_path / "p" / "config.json").symlink_to(SHIPPED_FOLDER / "config.json")
+    (tmp_path / "p" / "config.json").symlink_to(SHIPPED_POLICY / "config.json")
     with pytest.raises(PolicyError, match=r"holds no config\.json"):
-        files.read(tmp_path / "p", "p", MODEL)
+        library.take_in(tmp_path / "p", "p", MODEL)
 
 
 def test_a_former_name_still_finds_it(library, data_dir, stored):
@@ -208,7 +203,7 @@ def test_a_former_name_still_finds_it(library, data_dir, stored):
         assert library.resolve(name) == library.resolve_name(name) == data_dir.policies / "best one"
     policy = library.get("better")
     assert policy.all_names == ("best one", "better", "mine")
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     assert library.resolve("mine") == data_dir.policies / "mine"  # a name in use comes first
     library.rename("best one", "better")
     assert [one.name for one in library.get("better").notes.former_names] == ["best one", "mine"]
@@ -228,7 +223,7 @@ def test_a_former_name_still_finds_it(library, data_dir, stored):
     ],
 )
 def test_names_that_cannot_be(library, data_dir, stored, name, said):
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "other")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "other")
     with pytest.raises(AppError, match=said):
         library.rename(stored, name)
     assert set(library.names()) == {"default", "mine", "other"}
@@ -259,7 +254,7 @@ def test_what_names_a_policy(library, data_dir, store, stored):
     uses = uses_of(store, library, library.get("yours"))
     assert [job.id for job in uses.waiting] == [waiting.id]
     # Another one takes the name: from now on the name means that one.
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     later = evaluation(store, "mine")
     uses = uses_of(store, library, library.get("yours"))
     assert [job.id for job in uses.evaluations] == [done]
@@ -278,14 +273,14 @@ def hub(monkeypatch):
 
 
 def test_a_policy_goes_to_the_hub_and_comes_back(
-    files, library, data_dir, hub, stored, caplog, monkeypatch
+    library, data_dir, hub, stored, caplog, monkeypatch
 ):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     caplog.set_level("DEBUG")
-    address = files.push(stored, "me/mine", private=True, endpoint=hub.url)
+    address = library.push(stored, "me/mine", private=True, endpoint=hub.url)
     assert address == f"{hub.url}/me/mine"
     assert hub.repositories["me/mine"] == FILES  # the notes stay here
-    name = files.pull("me/mine", "pulled", MODEL, endpoint=hub.url)
+    name = library.pull("me/mine", "pulled", MODEL, endpoint=hub.url)
     assert held(data_dir.policies / name).keys() == {*FILES, "notes.json"}
     assert (data_dir.policies / name / WEIGHTS).read_bytes() == FILES[WEIGHTS]
     assert hub.tokens == {"hf_secret"}
@@ -295,19 +290,19 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     assert not any(path.startswith(".") for path in leftovers(data_dir))
 
 
-def test_what_is_pulled_is_checked(files, library, hub):
+def test_what_is_pulled_is_checked(library, hub):
     hub.repositories["me/a"] = {"config.json": b"{}", "policy.pkl": b"\x80\x04."}
     with pytest.raises(PolicyError, match=r"holds no model\.safetensors"):
-        files.pull("me/a", "a", MODEL, endpoint=hub.url)
+        library.pull("me/a", "a", MODEL, endpoint=hub.url)
     hub.repositories["me/a"] = {**FILES, "evil.pkl": b"\x80\x04."}
     hub.sizes[WEIGHTS] = 200_000_001
     with pytest.raises(PolicyError, match="too large for a policy"):
-        files.pull("me/a", "a", MODEL, endpoint=hub.url)
+        library.pull("me/a", "a", MODEL, endpoint=hub.url)
     assert WEIGHTS not in hub.fetched
     hub.sizes.clear()
     with pytest.raises(PolicyError, match="not for other"):
-        files.pull("me/a", "a", ModelInUse("other", "0" * 32), endpoint=hub.url)
-    assert files.pull("me/a", "a", MODEL, endpoint=hub.url) == "a"
+        library.pull("me/a", "a", ModelInUse("other", "0" * 32), endpoint=hub.url)
+    assert library.pull("me/a", "a", MODEL, endpoint=hub.url) == "a"
     assert "evil.pkl" not in hub.fetched
 
 
@@ -350,8 +345,8 @@ def test_the_whole_way_on_the_command_line(run, store, tmp_path):
     assert "OWNER/NAME" in one_line(run("policies", "push", "default", "mine"))
 
 
-def test_what_a_killed_pull_left_goes_after_a_day(files, tmp_path):
-    folder = files.library.folder
+def test_what_a_killed_pull_left_goes_after_a_day(library, tmp_path):
+    folder = library.folder
     left = {hours: folder / f".incoming-{hours}" for hours in (1, 25)}
     for hours, path in left.items():
         path.mkdir(parents=True)
@@ -359,5 +354,5 @@ def test_what_a_killed_pull_left_goes_after_a_day(files, tmp_path):
         then = time.time() - hours * 3600
         os.utime(path, (then, then))
     with pytest.raises(PolicyError):
-        files.read(tmp_path, "a", None)
+        library.take_in(tmp_path, "a", None)
     assert [hours for hours, path in left.items() if path.exists()] == [1]

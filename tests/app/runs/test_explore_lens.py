@@ -6,7 +6,7 @@ import pytest
 
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.pages.explore.handlers import HANDLERS
+from app.pages.explore import HANDLERS
 from app.runs import queue as generation_runs
 from app.web.services import build_services
 from tests.app.page_calls import ANNA, BEN, caller, engine_services

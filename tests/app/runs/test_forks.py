@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from app.pages.explore.handlers import HANDLERS
+from app.pages.explore import HANDLERS
 from app.web.services import build_services
 from tests.app.page_calls import BEN, caller
 from tests.app.waiting import wait_until

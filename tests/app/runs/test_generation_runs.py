@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.host.errors import AppError
 from app.host.limits import Limits
 from app.model import model_line
-from app.model.loader import ModelLoader
+from app.model.compute import ModelLoader
 from app.model.model_line import ModelLine
 from app.runs.queue import GenerationRuns, RunNotFoundError
 from sol_core.actions import Budget

@@ -233,7 +233,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 def use_torch_index(project, address):
     """Let the project ask this index for torch, whatever pip's settings and the drivers are."""
-    module = project.root / "app" / "setup" / "torch_build.py"
+    module = project.root / "app" / "setup" / "requirements.py"
     with module.open("a", encoding="utf-8") as file:
         file.write(f"\n\ndef torch_index(python):\n    return {address!r}\n")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.host.paths import DataDir
-from app.setup import diagnosis, torch_build
-from app.setup.torch_build import CPU_INDEX, CUDA_12_INDEX, needed_bytes, torch_index
+from app.setup import diagnosis, requirements
+from app.setup.requirements import CPU_INDEX, CUDA_12_INDEX, needed_bytes, torch_index
 from sol_core.models.devices import torch_has_gpu_code
 
 PYTHON = Path(sys.executable)
@@ -21,7 +21,7 @@ def without_driver_and_settings(monkeypatch):
         if name.startswith("PIP_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setattr(torch_build, "driver_cuda", lambda: (0, 0))
+    monkeypatch.setattr(requirements, "driver_cuda", lambda: (0, 0))
     monkeypatch.setattr(sys, "platform", "linux")
 
 
@@ -36,7 +36,7 @@ def without_driver_and_settings(monkeypatch):
     ],
 )
 def test_a_driver_gets_the_cuda_that_it_runs(monkeypatch, system, driver, index, size):
-    monkeypatch.setattr(torch_build, "driver_cuda", lambda: driver)
+    monkeypatch.setattr(requirements, "driver_cuda", lambda: driver)
     monkeypatch.setattr(sys, "platform", system)
     assert torch_index(PYTHON) == index
     assert needed_bytes() == size
@@ -67,7 +67,7 @@ def test_an_index_in_pips_file_holds(monkeypatch, tmp_path):
     ],
 )
 def test_doctor_says_why_a_gpu_is_left_unused(monkeypatch, tmp_path, driver, said):
-    monkeypatch.setattr(torch_build, "driver_cuda", lambda: driver)
+    monkeypatch.setattr(requirements, "driver_cuda", lambda: driver)
     name = diagnosis.diagnose(DataDir(tmp_path), None, "auto")["device"]["name"]
     assert said in name
     assert name.startswith("cpu; " if said else "cpu")
@@ -87,4 +87,4 @@ def test_the_driver_is_asked_what_it_runs(monkeypatch, version):
 
     monkeypatch.undo()
     monkeypatch.setattr(ctypes, "CDLL", load)
-    assert torch_build.driver_cuda() == ((12, 2) if version else (0, 0))
+    assert requirements.driver_cuda() == ((12, 2) if version else (0, 0))

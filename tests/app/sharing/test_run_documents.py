@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.errors import AppError, DocumentError
 from app.sharing.kinds import export, import_documents, kind_of, thing_in_link
 from sol_core.actions import Action, Budget

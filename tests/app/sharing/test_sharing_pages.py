@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.policies.handlers import HANDLERS as POLICIES
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS
-from app.policies.library import SHIPPED_FOLDER
+from app.pages.explore import HANDLERS as EXPLORE
+from app.pages.policies import HANDLERS as POLICIES
+from app.pages.shared.run_calls import EXPORT_HANDLERS
+from sol_core.files.places import SHIPPED_POLICY
 from tests.app.page_calls import ANNA, caller, sender
 from tests.app.policies.test_policy_files import FILES, evaluation, write_zip
 from tests.app.sharing.test_run_documents import as_json, contents, save_run
@@ -63,7 +63,7 @@ def test_a_policy_goes_out_and_comes_back(call, send, services, tmp_path, monkey
 
 
 def test_a_policy_is_shown_renamed_and_deleted(call, services):
-    shutil.copytree(SHIPPED_FOLDER, services.data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, services.data_dir.policies / "mine")
     jobs = services.store.jobs
     training = jobs.create("train", ANNA, "mine", {}, worker="w")
     jobs.append_metrics(training.id, [metric_row(step) for step in range(5)])
@@ -85,6 +85,6 @@ def test_a_policy_is_shown_renamed_and_deleted(call, services):
     jobs.request_cancel(waiting.id)
     assert call("delete_policy", name="yours") == {}
     for name in ("policy_details", "export_policy", "delete_policy"):  # no path of the server
-        for policy in ("yours", str(SHIPPED_FOLDER), "../policies", ""):
+        for policy in ("yours", str(SHIPPED_POLICY), "../policies", ""):
             assert "no policy" in call(name, name=policy)["refused"]
     assert "cannot be deleted" in call("delete_policy", name="default")["refused"]

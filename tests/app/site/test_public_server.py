@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.host.limits import Limits
-from app.pages.shared import sharing_calls
-from app.policies.library import SHIPPED_FOLDER
+from app.pages.shared import run_calls
 from app.runs import queue as generation_runs
 from app.runs.storage_cap import fair_choice
-from app.sharing.comparison import align_tokens
+from app.sharing.kinds import align_tokens
 from sol_core.errors import ConfigError
+from sol_core.files.places import SHIPPED_POLICY
 from storage import TASKS_JOB, RunSize
 from tests.app.page_calls import ANNA, BEN
 from tests.app.restored_runs import restored_run
@@ -160,7 +160,7 @@ def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve):
 def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve):
     server = serve(SOL_LIMITS="jobs=1")
     store, data_dir = server.services.store, server.services.data_dir
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     upload = data_dir.corpora / "uploads" / BEN / "secret.txt"
     upload.parent.mkdir(parents=True)
     upload.write_text("secret words")
@@ -297,7 +297,7 @@ def test_a_flood_of_comparisons_leaves_the_others_their_answers(serve, monkeypat
         aligned.append(len(sides[0]))
         return align_tokens(*sides, same_prompt=same_prompt)
 
-    monkeypatch.setattr(sharing_calls, "align_tokens", counted)
+    monkeypatch.setattr(run_calls, "align_tokens", counted)
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 60.0)
     server = serve()
     server.engine.pause_at = 1

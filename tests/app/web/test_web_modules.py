@@ -6,10 +6,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.web import modules
-from app.web.assets import plotly_path, site_data, terms
-from app.web.component import mount_script
-from app.web.modules import JS, bundle, dependencies, in_order, module_route, module_url
+from app.web import assets
+from app.web.assets import JS, bundle, dependencies, in_order, module_route, module_url
+from app.web.calls import mount_script
 
 ALL = sorted(path.relative_to(JS).as_posix() for path in JS.rglob("*.js"))
 EXPORTED_PAGES = [name for name in ALL if re.search(r"sharing/shared_(?!parts)", name)]
@@ -18,11 +17,11 @@ EXPORTED_PAGES = [name for name in ALL if re.search(r"sharing/shared_(?!parts)",
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """A tree of modules for a test to write, instead of the page's."""
-    monkeypatch.setattr(modules, "JS", tmp_path)
-    for cached in (modules._hash, modules._read):
+    monkeypatch.setattr(assets, "JS", tmp_path)
+    for cached in (assets._hash, assets._read):
         cached.cache_clear()
     yield tmp_path
-    for cached in (modules._hash, modules._read):
+    for cached in (assets._hash, assets._read):
         cached.cache_clear()
 
 
@@ -49,7 +48,7 @@ def test_another_release_and_other_files_are_not_served():
     for path in (
         here.replace("/shared", "0/shared"),
         module_url("../css/base.css"),
-        module_url("%2e%2e/modules.py"),
+        module_url("%2e%2e/assets.py"),
         module_url("shared"),
         module_url(""),
     ):
@@ -63,7 +62,7 @@ def test_a_changed_module_changes_every_address(tree):
     (tree / "b.js").write_text("export const B = 1;\n")
     before = module_url("a.js")
     (tree / "b.js").write_text("export const B = 2;\n")
-    modules._hash.cache_clear()
+    assets._hash.cache_clear()
     assert module_url("a.js") != before
 
 
@@ -88,14 +87,14 @@ TERM = re.compile(r"\[\[([a-z][a-z -]*)(?:\|[^\]\[]+)?\]\]")
 
 def test_every_term_used_is_explained_and_every_one_explained_is_used():
     used = {key for path in JS.rglob("*.js") for key in TERM.findall(path.read_text("utf-8"))}
-    assert used == set(terms())
+    assert used == set(assets.terms())
 
 
 MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
 
 
 def test_the_pages_load_nothing_from_elsewhere():
-    assert plotly_path().is_file()
+    assert assets.plotly_path().is_file()
     sheets = [path.read_text("utf-8") for path in (JS.parent / "css").rglob("*.css")]
     sources = "\n".join([*MODULES.values(), *sheets])
     assert len(sheets) > 10
@@ -114,7 +113,7 @@ def test_the_pages_load_nothing_from_elsewhere():
 def test_constants_cannot_end_the_script_they_are_in():
     for script in (
         mount_script("explore/explore.js", "server", {"label": "</script>\u2028"}),
-        site_data({"label": "</script>\u2028"}).removesuffix("</script>"),
+        assets.site_data({"label": "</script>\u2028"}).removesuffix("</script>"),
     ):
         assert "</script>" not in script
         assert "\u2028" not in script

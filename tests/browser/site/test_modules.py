@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from app.web.modules import JS
+from app.web.assets import JS
 
 pytestmark = pytest.mark.browser
 TABS = ["Inspect", "Learn", "Train", "Evaluate", "Accuracy", "Policies", "History"]

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 import storage
-from storage.dialects import expressions, postgres
+from storage import statements
+from storage.dialects import postgres
 from storage.dialects.postgres import storage_error_from_postgres
 from storage.schema import LATEST_VERSION
 from tests.storage.child_python import let_go, outputs_of, start_all
@@ -196,7 +197,7 @@ def test_times_are_the_servers(store, monkeypatch):
         def now(cls, tz=None):
             return datetime(2020, 1, 1, tzinfo=tz)
 
-    monkeypatch.setattr(expressions, "datetime", Slow)
+    monkeypatch.setattr(statements, "datetime", Slow)
     job = store.jobs.create("train", "a", "t", {}, worker="w")
     assert abs((job.created_at - datetime.now(UTC)).total_seconds()) < 60
     assert store.jobs.abandon_stale(20, lambda worker: None) == ()

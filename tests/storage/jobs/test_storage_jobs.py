@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import InvalidRecordError, JobStateError, JobStatus, NotFoundError, open_store
-from storage.jobs.queue import ABANDONED_ERROR, give_to
-from storage.jobs.series import KEPT_SAMPLES
+from storage.jobs import ABANDONED_ERROR, KEPT_SAMPLES, give_to
 
 PARAMS = {"config": {"seed": 1}, "model": "m", "name": "p"}
 RESUMABLE = ("paused", "failed", "cancelled", "abandoned")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app.lessons.texts import PAINTED
-from app.web.calls import Request, by_name, field, owner_of
-from app.web.component import Page
+from app.lessons.experiments import PAINTED
+from app.web.calls import Page, Request, by_name, field, owner_of
 from app.web.services import Services
 
 

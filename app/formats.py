@@ -1,9 +1,12 @@
-"""Records as the page wants them: plain, finite JSON. No Gradio here, no state."""
+"""Records as the page wants them, plain, finite JSON, and as CSV that is safe in a spreadsheet."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +21,7 @@ SCHEDULE_LABELS = {
     "dac": "Drift (DAC)",
 }
 _DIGITS = 5
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def finite(value: Any) -> float | None:
@@ -30,22 +34,20 @@ def finite(value: Any) -> float | None:
 
 def rounded(value: Any) -> Any:
     """The same nested value with its fractions as ``finite`` has them."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(item) for item in value]
-    return finite(value) if isinstance(value, float) else value
+    return _with_fractions(value, finite)
 
 
 def json_safe(value: Any) -> Any:
     """The same nested value with NaN and infinities as None: JSON has no word for them."""
+    return _with_fractions(value, lambda number: number if math.isfinite(number) else None)
+
+
+def _with_fractions(value: Any, change: Callable[[float], float | None]) -> Any:
     if isinstance(value, dict):
-        return {key: json_safe(item) for key, item in value.items()}
+        return {key: _with_fractions(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [json_safe(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return [_with_fractions(item, change) for item in value]
+    return change(value) if isinstance(value, float) else value
 
 
 def budget_text(config: dict[str, Any]) -> str:
@@ -92,3 +94,18 @@ def _schedule_words(kind: str, policy: str | None) -> str:
 def iso(moment: datetime) -> str:
     """ISO 8601 with the offset, which the browser turns into local time."""
     return moment.isoformat(timespec="seconds")
+
+
+def plain_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: such text gets an apostrophe in front."""
+    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]], line_end: str = "\r\n") -> str:
+    """A header and the rows, RFC 4180; a column that a row lacks is an empty cell."""
+    out = io.StringIO()
+    # RFC 4180's line ends, so that a carriage return in a token's text is quoted as well.
+    writer = csv.DictWriter(out, columns, restval="", lineterminator=line_end)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.formats.plain_json import budget_text, iso, schedule_label
-from app.host.damage import naming_damage
-from app.host.errors import DamagedError
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS
+from app.pages.shared.run_calls import EXPORT_HANDLERS, run_row
 from app.runs.queue import RunNotFoundError
-from app.runs.recorded_run import parting_token
-from app.web.calls import Request, RequestError, by_name, field, owner_of
-from app.web.component import Page
+from app.web.calls import Page, Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
-from storage import RunRecord, title_of
 
 MAX_LIMIT = 200
 
@@ -33,7 +27,7 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
     page = records[:limit]
     shown = [record for record in page if record.status != "running" or record.owner == owner]
     return {
-        "runs": [_row(record) for record in shown],
+        "runs": [run_row(record) for record in shown],
         "next": page[-1].id if len(records) > limit else None,
     }
 
@@ -48,34 +42,6 @@ def delete_run(services: Services, request: Request) -> dict[str, Any]:
     services.store.runs.delete(run_id)
     services.runs.forget(run_id)
     return {}
-
-
-def _row(record: RunRecord) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "id": record.id,
-        "kind": record.kind,
-        "title": record.title or title_of(record.prompt),
-        "status": record.status,
-        "status_label": record.status.capitalize(),
-        "schedule_label": "",
-        "budget": "",
-        "tokens": record.num_tokens,
-        "created_at": iso(record.created_at),
-        "model": record.model,
-        "fork": None,
-        "can_delete": record.status != "running",
-    }
-    try:
-        if record.damage is not None:
-            raise DamagedError(record.damage)
-        with naming_damage("This run"):
-            row["schedule_label"] = schedule_label(record.schedule, record.config)
-            row["budget"] = budget_text(record.config)
-            if (index := parting_token(record)) is not None:
-                row["fork"] = {"parent": record.parent, "index": index}
-    except DamagedError:
-        row |= {"status": "damaged", "status_label": "Damaged"}
-    return row
 
 
 HANDLERS = by_name(list_runs, delete_run)

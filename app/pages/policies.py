@@ -8,12 +8,9 @@ from typing import Any
 
 from app.host.errors import AppError
 from app.pages.shared.uploads import UploadKind
-from app.policies.files import ModelInUse, PolicyFiles
-from app.policies.library import StoredPolicy
-from app.policies.uses import PolicyUses, uses_of
-from app.policies.views import headlines_of, policy_row
-from app.web.calls import Request, RequestError, by_name, field, owner_of
-from app.web.component import Page
+from app.policies.library import ModelInUse, StoredPolicy
+from app.policies.views import PolicyUses, headlines_of, policy_row, uses_of
+from app.web.calls import Page, Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.errors import PolicyError
 from sol_core.policy.files.archive import MAX_ZIP_BYTES
@@ -76,7 +73,7 @@ def export_policy(services: Services, request: Request) -> dict[str, Any]:
     """The policy as a zip, in base64: anyone who may use a policy here may take it."""
     name = field(request, "name", str)
     services.policies.resolve_name(name)
-    data = PolicyFiles(services.policies).zip_bytes(name, MAX_DOWNLOAD_BYTES)
+    data = services.policies.zip_bytes(name, MAX_DOWNLOAD_BYTES)
     return {"name": f"{name}.zip", "data": base64.b64encode(data).decode("ascii")}
 
 
@@ -105,7 +102,7 @@ def _take_upload(services: Services, owner: str, name: str, part: Path) -> dict[
         raise AppError("The model is not loaded yet. Try again when it is ready.")
     wanted = Path(name).name.removesuffix(".zip")
     in_use = ModelInUse(model.name, model.fingerprint)
-    return {"name": PolicyFiles(services.policies).read(part, wanted, in_use)}
+    return {"name": services.policies.take_in(part, wanted, in_use)}
 
 
 POLICY_UPLOAD = UploadKind(

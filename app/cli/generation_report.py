@@ -8,13 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.cli.terminal import ColourDepth, paint
-from app.formats.plain_json import json_safe
 from sol_core.actions import AXES, AXIS_FIELDS, Budget, record_of
 from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent, event_to_dict
-
-LEGEND_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +70,33 @@ def _stop_in(tokens: Sequence[TokenEvent], stop_strings: Sequence[str]) -> list[
 
 
 def json_report(outcome: Outcome) -> dict[str, Any]:
-    """The JSON of ``generate --json``, which can be imported; NaN and infinities become null."""
-    from app.sharing.generation_document import GENERATION
+    """The JSON of ``generate --json``, which can be imported."""
     from app.sharing.run_document import VERSION
+    from app.sharing.run_kinds import GENERATION
+    from storage import title_of
 
-    finish = outcome.finish
-    report = {
+    finish, config = outcome.finish, outcome.config.to_dict()
+    return {
         "format": GENERATION.format,
         "version": VERSION,
-        "run": _run(outcome),
+        "run": {
+            "id": "",
+            "status": "finished",
+            "title": title_of(outcome.prompt),
+            "model": outcome.model_name,
+            "config": config,
+            "error": None,
+            "prompt": outcome.prompt,
+            "schedule": outcome.config.schedule.kind,
+            "prefill": event_to_dict(outcome.prefill),
+            "summary": event_to_dict(finish),
+            "created_at": datetime.now(UTC).isoformat(),
+        },
         "prompt": outcome.prompt,
         "text": finish.text,
         "model": outcome.model_name,
         "dtype": outcome.dtype_name,
-        "config": outcome.config.to_dict(),
+        "config": config,
         "events": [event_to_dict(token) for token in outcome.tokens],
         "spend": dict.fromkeys(AXIS_FIELDS) if finish.spend is None else record_of(finish.spend),
         "requested": record_of(outcome.requested),
@@ -107,25 +116,6 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
             "tokens_per_s": finish.tokens_per_s,
             "ms_per_token": outcome.ms_per_token,
         },
-    }
-    return dict(json_safe(report))
-
-
-def _run(outcome: Outcome) -> dict[str, Any]:
-    from storage import title_of
-
-    return {
-        "id": "",
-        "status": "finished",
-        "title": title_of(outcome.prompt),
-        "model": outcome.model_name,
-        "config": outcome.config.to_dict(),
-        "error": None,
-        "prompt": outcome.prompt,
-        "schedule": outcome.config.schedule.kind,
-        "prefill": event_to_dict(outcome.prefill),
-        "summary": event_to_dict(outcome.finish),
-        "created_at": datetime.now(UTC).isoformat(),
     }
 
 
@@ -159,11 +149,6 @@ def summary(outcome: Outcome) -> str:
         )
         lines.append(_quality(outcome.tokens))
     return "\n".join(lines) + "\n"
-
-
-def legend(depth: ColourDepth) -> str:
-    scale = "".join(paint(" ", step / (LEGEND_STEPS - 1), depth) for step in range(LEGEND_STEPS))
-    return f"colour    spend: little {scale} much\n"
 
 
 def _quality(tokens: Sequence[TokenEvent]) -> str:

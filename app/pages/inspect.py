@@ -1,30 +1,105 @@
-"""Python calls of the Inspect page. Each handler takes the services and one JSON object."""
+"""The Inspect page: its form's values and what they mean to the engine, and its Python calls."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from app.host.damage import naming_damage
-from app.host.errors import AppError
-from app.pages.inspect.form import MAX_TOKENS, config_from_form, default_form, form_from_config
-from app.pages.shared.run_calls import RunCalls
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS
+from app.host.errors import AppError, naming_damage
+from app.pages.explore import BudgetForm, budget_values, grid_choice, schedule_from
+from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls
 from app.runs.recorded_run import RecordedRun
-from app.web.calls import Request, by_name, field, owner_of
-from app.web.component import Page
+from app.web.calls import Page, Request, by_name, field, owner_of, read_form
 from app.web.services import Services
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
-from sol_core.config import ScheduleConfig
+from sol_core.config import POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import ConfigError
-from sol_core.fields import from_json
+from sol_core.fields import Range, from_json
 from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from sol_core.decoding.cost import CostModel
 
+MAX_TOKENS = 4096  # of a text; as many as a generation may have
+NO_SCHEDULE = ""
 _ALWAYS = ("static", "painted")  # kinds of schedules that every painted inspection has
+# Texts to begin with: prose with names, code, numbers in order, and repetition.
+_TEXTS = {
+    "A story": "The lighthouse keeper wrote down the weather every evening: the wind, the height "
+    "of the sea, the ships that passed, and the hour at which he lit the lamp. On the night of the "
+    "great storm he wrote only one word, and nobody who read the book in later years could agree "
+    "on what that word had been. Some said it was the name of a ship.",
+    "Code": "def mean(values):\n"
+    '    """Return the arithmetic mean of some numbers."""\n'
+    "    total = 0\n"
+    "    for value in values:\n"
+    "        total = total + value\n"
+    "    return total / len(values)\n\n\n"
+    "print(mean([1, 2, 3]))\n",
+    "A table": "planet, moons, days in a year\n"
+    "Mercury, 0, 88\nVenus, 0, 225\nEarth, 1, 365\nMars, 2, 687\n"
+    "Jupiter, 95, 4333\nSaturn, 146, 10759\n",
+    "Facts": "Water boils at 100 degrees Celsius at sea level. On a high mountain the air presses "
+    "less, and water boils at a lower temperature. At the top of Mount Everest water boils at "
+    "about 70 degrees Celsius.",
+}
+EXAMPLES = [{"label": label, "prompt": text} for label, text in _TEXTS.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectForm(BudgetForm):
+    """The form's values as the page sends them; what they mean is checked by the engine."""
+
+    keep: float = 50
+    channels: float = 60
+    bits: float = 8
+    schedules: tuple[str, ...] = ("static", "emc", NO_SCHEDULE)
+    max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
+
+
+DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(InspectForm().schedules)}
+
+
+def default_form(policies: list[str]) -> dict[str, Any]:
+    """Return the form's defaults: the shipped policy beside static where there is one."""
+    first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
+    return DEFAULT_FORM | ({"schedules": first} if DEFAULT_POLICY in policies else {})
+
+
+def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
+    """The engine's configuration for the page's settings; ``find`` gives a policy's folder."""
+    form = read_form(InspectForm, values)
+    chosen = [name for name in form.schedules if name != NO_SCHEDULE]
+    if not chosen:
+        raise ConfigError("Choose at least one schedule to set beside dense.")
+    schedules = tuple(schedule_from(name, form.budget, form.seed) for name in chosen)
+    return InspectionConfig(
+        schedules=schedules,
+        grid=form.action_grid(schedules, find),
+        episode_steps=form.episode_steps,
+        max_tokens=form.max_tokens,
+        read_pages=True,
+    )
+
+
+def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
+    """The form's values of a saved inspection without its painted schedule. Raises: SolError."""
+    config = from_json(InspectionConfig, record)
+    form = dict(DEFAULT_FORM)
+    names = [schedule.name for schedule in config.schedules if schedule.kind != "painted"]
+    form["schedules"] = [*names, *[NO_SCHEDULE] * (MAX_SCHEDULES - len(names))]
+    if config.schedules:
+        first = config.schedules[0]
+        form |= budget_values(first.budget) | {"seed": first.seed}
+    return form | {
+        "max_tokens": min(config.max_tokens or MAX_TOKENS, MAX_TOKENS),
+        "grid": grid_choice(config.grid),
+        "quant_site": config.grid.quant_site,
+        "episode_steps": config.episode_steps,
+    }
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:
@@ -135,29 +210,6 @@ def _of_run(
     # The limit is for texts; a run is never cut.
     whole = replace(config, generated=tuple(run.token_ids), chat=chat, max_tokens=None)
     return prompt, whole
-
-
-# Texts to begin with: prose with names, code, numbers in order, and repetition.
-_TEXTS = {
-    "A story": "The lighthouse keeper wrote down the weather every evening: the wind, the height "
-    "of the sea, the ships that passed, and the hour at which he lit the lamp. On the night of the "
-    "great storm he wrote only one word, and nobody who read the book in later years could agree "
-    "on what that word had been. Some said it was the name of a ship.",
-    "Code": "def mean(values):\n"
-    '    """Return the arithmetic mean of some numbers."""\n'
-    "    total = 0\n"
-    "    for value in values:\n"
-    "        total = total + value\n"
-    "    return total / len(values)\n\n\n"
-    "print(mean([1, 2, 3]))\n",
-    "A table": "planet, moons, days in a year\n"
-    "Mercury, 0, 88\nVenus, 0, 225\nEarth, 1, 365\nMars, 2, 687\n"
-    "Jupiter, 95, 4333\nSaturn, 146, 10759\n",
-    "Facts": "Water boils at 100 degrees Celsius at sea level. On a high mountain the air presses "
-    "less, and water boils at a lower temperature. At the top of Mount Everest water boils at "
-    "about 70 degrees Celsius.",
-}
-EXAMPLES = [{"label": label, "prompt": text} for label, text in _TEXTS.items()]
 
 
 def _constants(services: Services) -> dict[str, Any]:

@@ -12,13 +12,11 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
-from storage import codec
+from storage import codec, statements
 from storage.database import Database
-from storage.dialects.expressions import now_us
 from storage.errors import InvalidRecordError, JobStateError, NotFoundError
-from storage.jobs.series import JobSeries
 from storage.records import (
     ENDED_STATUSES,
     JOB_KINDS,
@@ -30,27 +28,27 @@ from storage.records import (
     JobStatus,
     Record,
 )
-from storage.schema import jobs_table
-from storage.statements import change_row, delete_row, newest_rows, require_row
+from storage.schema import job_metrics_table, job_samples_table, jobs_table
 
 ABANDONED_ERROR = (
     "The process that ran this job ended before the job did. "
     "Resume continues from the last checkpoint."
 )
+KEPT_SAMPLES = 12
+_MAX_STEP = 2**53  # the largest whole number that every JSON reader keeps exactly
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
-_Columns = dict[str, Any]
 # Given a worker id: does its process live? None when that cannot be known here.
 IsAlive = Callable[[str], bool | None]
 
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
-_JobRecords = list[JobRecord]
+_Records = list[Record]
 
 
-class JobStore(JobSeries):
+class JobStore:
     """The jobs of one database, for the threads of its process; any call may raise StorageError."""
 
     def __init__(self, database: Database, data_dir_id: str = "") -> None:
-        super().__init__(database)
+        self._database = database
         self._data_dir_id = data_dir_id
 
     def create(
@@ -58,7 +56,7 @@ class JobStore(JobSeries):
     ) -> JobRecord:
         """Save a new job, queued or running at once on a ``worker``. Raises: InvalidRecordError."""
         _check_choice("kind", kind, JOB_KINDS)
-        values: _Columns = {
+        values: Record = {
             "id": secrets.token_hex(_ID_BYTES),
             "kind": kind,
             "owner": codec.encode_text("owner", owner),
@@ -70,14 +68,11 @@ class JobStore(JobSeries):
             "message": b"",
             "data_dir_id": self._data_dir_id,
         }
-        if worker is not None:
-            values |= {"status": "running", "worker": worker}
         with self._database.write() as connection:
-            now = now_us(connection)
-            values |= {"created_us": now, "updated_us": now}
-            if worker is not None:
-                values |= {"started_us": now, "heartbeat_us": now, "claimed_us": now}
+            values["created_us"] = values["updated_us"] = statements.now_us(connection)
             connection.execute(insert(jobs_table), values)
+            if worker is not None:
+                give_to(connection, str(values["id"]), worker)
             return _require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
@@ -111,14 +106,16 @@ class JobStore(JobSeries):
         }
         with self._database.write() as connection:
             job = _require_held(connection, job_id, worker)
-            change_row(connection, jobs_table, job_id, heartbeat_us=now_us(connection), **values)
+            statements.change_row(
+                connection, jobs_table, job_id, heartbeat_us=statements.now_us(connection), **values
+            )
         return job.control
 
     def set_log_file(self, job_id: str, log_file: str) -> None:
         """Save where the job's log is. Raises: NotFoundError."""
         data = codec.encode_text("log_file", log_file)
         with self._database.write() as connection:
-            change_row(connection, jobs_table, job_id, log_file=data)
+            statements.change_row(connection, jobs_table, job_id, log_file=data)
 
     def finish(
         self,
@@ -135,7 +132,7 @@ class JobStore(JobSeries):
         """
         allowed = tuple(name for name in JOB_STATUSES if name != "running")
         _check_choice("status", status, allowed)
-        values: _Columns = {
+        values: Record = {
             "result": codec.json_or_none("result", result),
             "error": codec.text_or_none("error", error),
         }
@@ -161,7 +158,7 @@ class JobStore(JobSeries):
         statuses: Sequence[JobStatus] | None = None,
         limit: int = 50,
         before: str | None = None,
-    ) -> _JobRecords:
+    ) -> Sequence[JobRecord]:
         """At most ``limit`` jobs of these, newest first, older than the job ``before``."""
         columns = jobs_table.c
         conditions = []
@@ -171,7 +168,7 @@ class JobStore(JobSeries):
             wanted = [_check_choice("status", status, JOB_STATUSES) for status in statuses]
             conditions.append(columns.status.in_(wanted))
         with self._database.read() as connection:
-            rows = newest_rows(connection, jobs_table, owner, limit, before, *conditions)
+            rows = statements.newest_rows(connection, jobs_table, owner, limit, before, *conditions)
         return [codec.read_row(JobRecord, row) for row in rows]
 
     def request_cancel(self, job_id: str) -> JobRecord:
@@ -179,7 +176,7 @@ class JobStore(JobSeries):
         with self._database.write() as connection:
             status = _require_job(connection, job_id, lock=True).status
             if status == "running":
-                change_row(connection, jobs_table, job_id, control="cancel")
+                statements.change_row(connection, jobs_table, job_id, control="cancel")
             elif status in ("queued", "paused", "abandoned"):
                 _set_status(connection, job_id, "cancelled")
             return _require_job(connection, job_id)
@@ -189,7 +186,7 @@ class JobStore(JobSeries):
         with self._database.write() as connection:
             job = _require_job(connection, job_id, lock=True)
             if job.status == "running" and job.control == "run":
-                change_row(connection, jobs_table, job_id, control="pause")
+                statements.change_row(connection, jobs_table, job_id, control="pause")
             elif job.status == "queued":
                 _set_status(connection, job_id, "paused")
             return _require_job(connection, job_id)
@@ -208,7 +205,7 @@ class JobStore(JobSeries):
                 if worker is not None:
                     give_to(connection, job_id, worker)
             elif worker is None and job.status == "running" and job.control != "cancel":
-                change_row(connection, jobs_table, job_id, control="run")
+                statements.change_row(connection, jobs_table, job_id, control="run")
             else:
                 raise JobStateError(_why_not_resumed(job))
             return _require_job(connection, job_id)
@@ -220,7 +217,7 @@ class JobStore(JobSeries):
             self._require_at_hand(job)
             if job.status == "running":
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
-            delete_row(connection, jobs_table, job_id)
+            statements.delete_row(connection, jobs_table, job_id)
 
     def abandon_stale(self, seconds: float, is_alive: IsAlive) -> tuple[JobRecord, ...]:
         """Take running jobs from workers that died; return them as they are now.
@@ -246,6 +243,73 @@ class JobStore(JobSeries):
                         _set_status(connection, job.id, "abandoned", error=error)
                     taken.append(_require_job(connection, job.id))
         return tuple(taken)
+
+    def append_metrics(self, job_id: str, rows: Sequence[Record]) -> int:
+        """Save metric rows that have a counting "step"; return how many were new.
+
+        One whose step is not above the last saved is left out: a resumed job repeats steps. Raises:
+        NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
+        """
+        values = [
+            (
+                codec.number_of(row, "A metric row", "step", _MAX_STEP),
+                codec.encode_json("metric row", row),
+            )
+            for row in rows
+        ]
+        table = job_metrics_table
+        last = select(func.max(table.c.seq), func.max(table.c.step)).where(table.c.job_id == job_id)
+        with self._database.write() as connection:
+            statements.require_id(connection, jobs_table, job_id, lock=True)
+            last_seq, last_step = (
+                -1 if newest is None else int(newest) for newest in connection.execute(last).one()
+            )
+            new: _Records = []
+            for step, data in values:
+                if step > last_step:
+                    last_step, last_seq = step, last_seq + 1
+                    new.append({"job_id": job_id, "seq": last_seq, "step": step, "record": data})
+            if new:
+                connection.execute(insert(table), new)
+        return len(new)
+
+    def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> _Records:
+        """Metric rows in order, each with its "seq", above ``after``. Raises: NotFoundError."""
+        table = job_metrics_table
+        query = (
+            select(table.c.seq, table.c.record)
+            .where(table.c.job_id == job_id, table.c.seq > after)
+            .order_by(table.c.seq)
+        )
+        if limit is not None:
+            query = query.limit(statements.checked_limit(limit))
+        with self._database.read() as connection:
+            statements.require_id(connection, jobs_table, job_id)
+            rows = connection.execute(query).all()
+        return [{**codec.decode_json(record), "seq": seq} for seq, record in rows]
+
+    def set_sample(self, job_id: str, sample: Record) -> None:
+        """Save a sample, in the place of an equal one; only the last ``KEPT_SAMPLES`` are kept."""
+        data = codec.encode_json("sample", sample)
+        columns = job_samples_table.c
+        of_job = columns.job_id == job_id
+        with self._database.write() as connection:
+            statements.require_id(connection, jobs_table, job_id, lock=True)
+            connection.execute(delete(job_samples_table).where(of_job, columns.record == data))
+            last = connection.execute(select(func.max(columns.seq)).where(of_job)).scalar()
+            seq = 0 if last is None else int(last) + 1
+            values = {"job_id": job_id, "seq": seq, "record": data}
+            connection.execute(insert(job_samples_table), values)
+            old = columns.seq <= seq - KEPT_SAMPLES
+            connection.execute(delete(job_samples_table).where(of_job, old))
+
+    def samples(self, job_id: str) -> _Records:
+        """The samples that are kept, oldest first. Raises: NotFoundError."""
+        columns = job_samples_table.c
+        query = select(columns.record).where(columns.job_id == job_id).order_by(columns.seq)
+        with self._database.read() as connection:
+            statements.require_id(connection, jobs_table, job_id)
+            return [codec.decode_json(record) for record in connection.execute(query).scalars()]
 
     def _require_at_hand(self, job: JobRecord) -> None:
         if job.data_dir_id not in ("", self._data_dir_id):
@@ -277,7 +341,7 @@ def _queued(data_dir_id: str) -> Select[tuple[str]]:
 
 def give_to(connection: Connection, job_id: str, worker: str) -> bool:
     """Make a queued job this worker's; False when it is not queued (any more)."""
-    job, now = jobs_table.c, now_us(connection)
+    job, now = jobs_table.c, statements.now_us(connection)
     values = {"status": "running", "control": "run", "worker": worker}
     times = dict.fromkeys(("claimed_us", "heartbeat_us", "updated_us"), now)
     statement = (
@@ -294,7 +358,7 @@ def _jobs_of_the_dead(
     """Running jobs whose worker is dead, or silent for ``seconds`` where that is not known."""
     # In one order, so that two who take jobs at once do not wait for each other.
     running = select(jobs_table).where(jobs_table.c.status == "running").order_by(jobs_table.c.seq)
-    deadline = codec.decode_time(now_us(connection)) - timedelta(seconds=seconds)
+    deadline = codec.decode_time(statements.now_us(connection)) - timedelta(seconds=seconds)
 
     def is_dead(job: JobRecord) -> bool:
         alive = is_alive(job.worker or "")
@@ -309,13 +373,13 @@ def _jobs_of_the_dead(
 def _set_status(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
     """Give the job a status in which nobody works on it. Raises: NotFoundError."""
     values |= {"status": status, "control": "run", "eta_s": None}
-    values["finished_us"] = now_us(connection) if status in ENDED_STATUSES else None
-    change_row(connection, jobs_table, job_id, **values)
+    values["finished_us"] = statements.now_us(connection) if status in ENDED_STATUSES else None
+    statements.change_row(connection, jobs_table, job_id, **values)
 
 
 def _require_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord:
     """The job; with ``lock`` nobody else changes it in this transaction's time."""
-    return codec.read_row(JobRecord, require_row(connection, jobs_table, job_id, lock))
+    return codec.read_row(JobRecord, statements.require_row(connection, jobs_table, job_id, lock))
 
 
 def _require_held(connection: Connection, job_id: str, worker: str) -> JobRecord:

@@ -1,1 +1,0 @@
-"""JSON and CSV as pages, the terminal and files want them: plain, finite, checked."""

@@ -1,1 +1,0 @@
-"""The Explore page: a prompt, a budget, and every token coloured by what was spent on it."""

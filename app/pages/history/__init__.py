@@ -1,1 +1,0 @@
-"""The History page: runs that have ended, newest first."""

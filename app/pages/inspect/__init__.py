@@ -1,1 +1,0 @@
-"""The Inspect page: any text, token by token, under several schedules."""

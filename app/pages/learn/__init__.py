@@ -1,1 +1,0 @@
-"""The Learn page: short lessons, each with a live experiment, and the glossary."""

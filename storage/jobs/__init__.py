@@ -1,1 +1,0 @@
-"""Background jobs in the database: the queue, its records, its series."""
