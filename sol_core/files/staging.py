@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sol_core.errors import SolError
+
 POLL_SECONDS = 0.2
 _ON_WINDOWS = os.name == "nt"
 SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
@@ -43,6 +45,28 @@ def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def make_once(
+    target: Path,
+    is_there: Callable[[], bool],
+    make: Callable[[Path], Path],  # of a private folder: what takes the target's place
+    on_wait: Callable[[], None] = lambda: None,
+) -> None:
+    """Put a file or folder in its place unless it is there; of several processes, one does."""
+    with exclusive(target, on_wait):
+        if not is_there():
+            with staged_folder(target) as staging:
+                publish(make(staging), target, staging)
+
+
+@contextmanager
+def storing(name: str, folder: Path, kind: type[SolError]) -> Iterator[None]:
+    """Raises: an error of this kind where the disk of a folder refuses something."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot store {name}: {explain_os_error(error, folder)}") from error
 
 
 def has_leftovers(target: Path) -> bool:
