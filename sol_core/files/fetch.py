@@ -22,15 +22,10 @@ from sol_core.files.staging import check_free_space, make_once, sha256_of, stori
 from sol_core.progress import Progress, ignore_progress, megabytes
 
 logger = logging.getLogger(__name__)
+# Everything that this program writes stays in its data directory: no cache of pip's.
 _PIP_DOWNLOAD = (
-    "download",
-    "--no-deps",
-    "--only-binary=:all:",
-    "--ignore-requires-python",
-    "--no-cache-dir",  # everything this program writes stays in its data directory
-    "--no-input",
-    "--progress-bar=off",
-    "--disable-pip-version-check",
+    "download --no-deps --only-binary=:all: --ignore-requires-python --no-cache-dir --no-input "
+    "--progress-bar=off --disable-pip-version-check"
 )
 # Words of pip's output when a download fails, the most telling first, and what they mean.
 _REASONS = (
@@ -127,7 +122,7 @@ def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
     report("")
     result = run_module(
         "pip",
-        [*_PIP_DOWNLOAD, "--dest", str(destination), "--requirement", str(requirements)],
+        [*_PIP_DOWNLOAD.split(), "--dest", str(destination), "--requirement", str(requirements)],
         staging,
         environment={key: str(scratch) for key in ("TMPDIR", "TMP", "TEMP")},
         on_poll=report,

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -37,14 +36,11 @@ CHECKSUM_SHARE = 0.1  # of the progress bar
 
 
 class FileRecord(NamedTuple):
-    """A file as a manifest has it."""
-
     num_bytes: int
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class GgufSource:
+class GgufSource(NamedTuple):
     """Source of a folder; file, sha256: what the manifest says it was made from."""
 
     name: str  # the model's
@@ -138,7 +134,11 @@ def ensure_gguf_model(
     models = data_dir / "models" / "gguf"
     with storing(f"{path.name} converted", models, ModelLoadError):
         on_progress(f"Reading {path.name}", 0.0)
-        source = GgufSource(path.stem, path.name, known_sha256(path, stamps), _num_bytes(header))
+        # At most what the folder takes: weights of four bytes, and the blocks once more.
+        tensors = header.tensors.values()
+        sizes = (4 * math.prod(tensor.shape) + tensor.num_bytes for tensor in tensors)
+        made_from = path.stem, path.name, known_sha256(path, stamps)
+        source = GgufSource(*made_from, sum(sizes) + TOKENIZER_BYTES)
         folder = models / source.sha256[:16]
 
         def is_there() -> bool:
@@ -188,13 +188,6 @@ def _checked(path: Path) -> GgufHeader:
     header = read_gguf_header(path)
     check_gguf(header)
     return header
-
-
-def _num_bytes(header: GgufHeader) -> int:
-    """At most what the folder takes: weights of four bytes, and the blocks once more."""
-    weights = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
-    blocks = sum(tensor.num_bytes for tensor in header.tensors.values())
-    return 4 * weights + blocks + TOKENIZER_BYTES
 
 
 def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) -> None:
