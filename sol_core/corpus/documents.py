@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -91,8 +90,7 @@ def some_in_chat(document: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return str(tokenizer.apply_chat_template(turns, tokenize=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """A text, the data set it is from, and the article it is part of where that is known."""
 
     text: str

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -185,11 +184,21 @@ def _read_json_lines(path: Path) -> Iterator[str]:
                 raise CorpusError(
                     f"{where} has over {MAX_LINE_CHARACTERS:,} characters: this is not JSON Lines"
                 )
-            if line.strip():
-                record = _parse_line(line, where)
-                column = choose_column(list(record), column, where)
-                if text := _text_of(record[column], column, where):
-                    yield text
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise CorpusError(f"{where} is not valid JSON: {error}") from error
+            if not isinstance(record, dict):
+                wanted = 'an object like {"text": "..."}'
+                raise CorpusError(f"{where} holds {kind_of(record)}, expected {wanted}")
+            column = choose_column(list(record), column, where)
+            value = record[column]
+            if not isinstance(value, str | None):
+                raise CorpusError(f"{where}: {column!r} holds {kind_of(value)}, not text")
+            if text := whole_characters(value or "").strip():  # JSON may hold halves of characters
+                yield text
 
 
 def _read_csv(path: Path) -> Iterator[str]:
@@ -225,26 +234,6 @@ def _read_parquet(path: Path) -> Iterator[str]:
                         yield text.strip()
     except pa.ArrowException as error:
         raise CorpusError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def _parse_line(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{where} is not valid JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise CorpusError(
-            f'{where} holds {kind_of(record)}, expected an object like {{"text": "..."}}'
-        )
-    return record
-
-
-def _text_of(value: Any, column: str, where: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise CorpusError(f"{where}: {column!r} holds {kind_of(value)}, not text")
-    return whole_characters(value).strip()  # JSON may hold halves of characters
 
 
 # Readers of the files that hold a text a row.

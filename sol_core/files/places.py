@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from sol_core.errors import ConfigError
 
@@ -61,6 +63,15 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
             errno.EFBIG, f"it has more than {max_bytes / 1e6:g} MB, the most that is read"
         )
     return content
+
+
+def known_object(path: Path) -> dict[str, Any]:
+    """A file's JSON object; an empty one where it is missing, damaged or another thing."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def whole_characters(text: str) -> str:

@@ -18,6 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sol_core.errors import SolError
+from sol_core.files.places import known_object
+
 POLL_SECONDS = 0.2
 _ON_WINDOWS = os.name == "nt"
 SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
@@ -25,9 +28,13 @@ STAMPS_NAME = "checksums.json"
 _OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes it
 
 
-@contextmanager
-def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock for making ``target``; ``on_wait`` is called if another has it."""
+def make_once(
+    target: Path,
+    is_there: Callable[[], bool],
+    make: Callable[[Path], Path],  # of a private folder: what takes the target's place
+    on_wait: Callable[[], None] = lambda: None,  # called if another process is making it
+) -> None:
+    """Put a file or folder in its place unless it is there; of several processes, one does."""
     target.parent.mkdir(parents=True, exist_ok=True)
     import filelock  # not before the command line has found its packages
 
@@ -38,16 +45,27 @@ def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         on_wait()
         lock.acquire(poll_interval=POLL_SECONDS)
     try:
-        for leftover in _leftovers(target):
+        for leftover in leftovers(target):
             shutil.rmtree(leftover, ignore_errors=True)
-        yield
+        if not is_there():
+            with staged_folder(target) as staging:
+                publish(make(staging), target, staging)
     finally:
         lock.release()
 
 
-def has_leftovers(target: Path) -> bool:
-    """Return whether a killed process left a staging folder, or a living one is at work."""
-    return any(True for _ in _leftovers(target))
+@contextmanager
+def storing(name: str, folder: Path, kind: type[SolError]) -> Iterator[None]:
+    """Raises: an error of this kind where the disk of a folder refuses something."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot store {name}: {explain_os_error(error, folder)}") from error
+
+
+def leftovers(target: Path) -> list[Path]:
+    """Staging folders that a killed process left, or in which a living one is at work."""
+    return list(target.parent.glob(f"{glob.escape(_prefix(target))}*"))
 
 
 @contextmanager
@@ -120,20 +138,12 @@ def _prefix(target: Path) -> str:
     return f".{target.name}.partial-"
 
 
-def _leftovers(target: Path) -> Iterator[Path]:
-    return target.parent.glob(f"{glob.escape(_prefix(target))}*")
-
-
 def known_sha256(path: Path, stamps: Path | None) -> str:
     """A file's hex SHA-256; remembered in ``stamps`` until size, mtime or inode change."""
     if stamps is None:
         return sha256_of(path)
-    status, key = path.stat(), str(path)
+    status, key, known = path.stat(), str(path), known_object(stamps)
     stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-    known: Any = {}
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(stamps.read_text("utf-8"))
-    known = known if isinstance(known, dict) else {}
     record = known.get(key)
     if not isinstance(record, dict) or record.get("stamp") != stamp:
         known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}

@@ -1,26 +1,20 @@
 """The counterfactual lens: what one token of a run would have been under other actions.
 
-The run's KV cache is rebuilt as it was at a decode step: the prompt dense, then every step
-replayed under the action that was taken, beside the rows that the run had beside it (a bf16 sum
-may depend on how many rows a step has). From there the one step is decoded again, all
-alternatives as rows of one batch that share the cache. Some of them go on for the tokens
-that followed, under the actions taken there, which shows how far their keys and values carry
-the damage (SOL, arXiv:2605.10875, "KV pollution"). Tokens stay as they are throughout.
-On a fixed text the lens shows one token under every level of every axis.
+The run's KV cache is rebuilt as it was at a decode step, replayed beside the rows that the run had
+beside it: a bf16 sum may depend on how many rows a step has. From there the one step is decoded
+again, all alternatives as rows of one batch. Some go on for the tokens that followed, under the
+actions taken there: how far their keys and values carry the damage (SOL, arXiv:2605.10875).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from kernels.kv_blocks import token_scores
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
 from sol_core.comparing.statistics import rank_correlation
@@ -43,11 +37,6 @@ from sol_core.lens.records import (
 )
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kernels.kv_blocks import KVBlock
 
 FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
@@ -74,14 +63,10 @@ class Lens:
 
     @torch.no_grad()
     def look(self, index: int, without: Sequence[int] = ()) -> LensView:
-        """Every level of every axis, in one batch, and what came of the lowest ones.
-
-        Args:
-            without: pages of the cache; the view says what the step is without them.
-        """
+        """Every level of every axis, what came of the lowest ones, the step without some pages."""
         taken, grid = self._taken(index), self._run.grid
         axes = [
-            [dataclasses.replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
+            [replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
             for axis, levels in zip(AXES, grid.levels(), strict=True)
         ]
         actions = [taken, *(action for levels in axes for action in levels)]
@@ -99,12 +84,7 @@ class Lens:
 
     @torch.no_grad()
     def without(self, index: int, sets: Sequence[Sequence[int]]) -> tuple[PageEffect, ...]:
-        """The step as it was taken, without some pages of its cache.
-
-        Args:
-            sets: of pages, each a row of one batch, beside one that reads them all.
-        Raises: ConfigError for a page that is not there, or is the new token's own.
-        """
+        """The step as it was taken, without each of these sets of pages of its cache."""
         taken, count = self._taken(index), self._page_count(index)
         if not all(0 <= page < count for pages in sets for page in pages):
             raise ConfigError(
@@ -141,25 +121,16 @@ class Lens:
         """Pages before the one that the step's own token is in."""
         return (self._run.before + index) // self._run.grid.page_size
 
-    @torch.no_grad()
     def _attention(self, index: int) -> list[float]:
         """Per page that can be left out, its share of a dense step's attention."""
-        run, size, at = self._run, self._run.grid.page_size, self._run.before + index
-        pages = self._page_count(index)
-        total = torch.zeros(pages)
-
-        def watch(layer: int, query: Tensor, block: KVBlock) -> None:
-            scores = token_scores(query[:, :, -1], block)[0]
-            window = self._model.spec.windows[layer]
-            scores[:, : max(at + 1 - window, 0) if window else 0] = -torch.inf
-            shares = scores.softmax(-1)
-            total.add_(shares[:, : pages * size].unflatten(1, (pages, size)).sum(-1).mean(0).cpu())
-
-        if pages:
-            cache = self._replayed(index).cache.branch(1, 1, lengths=[at])
-            fed = torch.tensor([[run.tokens[at]]], device=self._lm.device)
-            self._lm.prefill(fed, cache, watch=watch)
-        means: list[float] = (total / self._model.spec.num_layers).tolist()
+        at, pages = self._run.before + index, self._page_count(index)
+        if not pages:
+            return []
+        cache = self._replayed(index).cache.branch(1, 1, lengths=[at])
+        fed = torch.tensor([self._run.tokens[at]], device=self._lm.device)
+        mass = self._lm.decode_step(fed, cache, record=["attention"]).page_mass
+        assert mass is not None
+        means: list[float] = mass[0].mean((0, 1))[:pages].tolist()
         return means
 
     def _taken(self, index: int) -> Action:
@@ -174,17 +145,10 @@ class Lens:
         for batch in _batches(actions, ROWS_AT_ONCE):
             (scored,) = self._steps(index, [[action] for action in batch])
             best = scored.step.log_probabilities.max(-1)
-            rows |= {
-                row[0]: LensRow(*row)
-                for row in zip(
-                    batch,
-                    scored.nll[0].tolist(),
-                    scored.kl[0].tolist(),
-                    scored.step.entropy.tolist(),
-                    alternatives(self._model, best.values, best.indices),
-                    strict=True,
-                )
-            }
+            numbers = (scored.nll[0].tolist(), scored.kl[0].tolist(), scored.step.entropy.tolist())
+            choices = alternatives(self._model, best.values, best.indices)
+            for row in zip(batch, *numbers, choices, strict=True):
+                rows[row[0]] = LensRow(*row)
         return rows
 
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
@@ -230,11 +194,10 @@ class Lens:
         return replay
 
     def _replayed_step(self, scored: ScoredStep) -> ReplayedStep:
-        dense, log_probabilities = self._run.dense_row, scored.step.log_probabilities
-        kl = None
-        if dense is not None:
-            divergence, _ = kl_to_dense(log_probabilities[dense : dense + 1], log_probabilities[:1])
-            kl = 0.0 if dense == 0 else float(divergence)
+        dense, rows = self._run.dense_row, scored.step.log_probabilities
+        kl = 0.0 if dense == 0 else None
+        if dense:
+            kl = float(kl_to_dense(rows[dense : dense + 1], rows[:1])[0])
         return ReplayedStep(float(scored.nll[0, 0]), float(scored.step.entropy[0]), kl)
 
     def _decode(
@@ -250,15 +213,14 @@ class Lens:
         if left_out is None and self._run.left_out:
             left_out = [self._run.left_out] * len(schedules)
         options = DecodeOptions(
-            max_steps=len(schedules[0]),
-            mechanisms=self._run.grid.mechanisms,
+            len(schedules[0]),
+            self._run.grid.mechanisms,
             rows_per_sequence=len(schedules),
             left_out=left_out,
             in_place=in_place,
         )
-        rows = PlannedRows(schedules)
         path = self._run.tokens[self._run.before + first :]
-        return teacher_forced(self._lm, prefix, [path], rows, options)
+        return teacher_forced(self._lm, prefix, [path], PlannedRows(schedules), options)
 
 
 def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
@@ -274,17 +236,9 @@ def look_at_text(
     index: int,
     config: InspectionConfig,
     policies: Callable[[str], Path] = Path,
-    without: Sequence[int] = (),
+    without: Sequence[int] = (),  # pages of the cache; the view says what the step is without them
 ) -> tuple[LensView, int]:
-    """One token under every level of every axis, and its id.
-
-    Args:
-        index: 0-based number among the scored tokens, as an inspection counts them.
-        config: without a schedule all other steps and axes are dense; with one they are as that
-            schedule takes them.
-        without: pages of the cache; the view says what the step is without them.
-    Raises: ConfigError for an index outside the text; SolError.
-    """
+    """One token under every level of every axis, and its id; arguments as of ``run_of_text``."""
     run, at, token = run_of_text(model, text, index, config, policies)
     return replace(Lens(model, run).look(at, without), index=index), token
 
@@ -292,14 +246,11 @@ def look_at_text(
 def run_of_text(
     model: LanguageModel,
     text: str,
-    index: int,
-    config: InspectionConfig,
+    index: int,  # 0-based among the scored tokens, as an inspection counts them
+    config: InspectionConfig,  # its schedule takes the other steps and axes; dense without one
     policies: Callable[[str], Path] = Path,
 ) -> tuple[LensRun, int, int]:
-    """The run along a text, the token's number in it, and the token's id.
-
-    Args: as of ``look_at_text``.
-    """
+    """The run along a text, the token's number in it, and the token's id."""
     tokens, prefix = text_tokens(model, text, config)
     tokens = cut(model, tokens, config)
     count = len(tokens) - prefix

@@ -12,18 +12,12 @@ from sol_core.fields import later
 
 @dataclass(frozen=True, slots=True)
 class LensRun:
-    """A generation to look into.
-
-    Attributes:
-        actions: taken, one per generated token; the step of action t fed the token before
-            generated token t.
-        beside: actions of the rows that ran beside it, each on a cache of its own.
-    """
+    """A generation to look into."""
 
     tokens: tuple[int, ...]  # the prompt's, then the generated ones
-    actions: tuple[Action, ...]
+    actions: tuple[Action, ...]  # taken; the step of action t fed the token before generated one t
     grid: ActionGrid  # whose levels are tried; its page size and site are the run's
-    beside: tuple[tuple[Action, ...], ...] = ()
+    beside: tuple[tuple[Action, ...], ...] = ()  # of rows that ran along, each on its own cache
     observed: bool = False  # a policy read the last prefilled token, which was a prefill of its own
     left_out: tuple[int, ...] = later(())  # pages that no step of it could read
 
@@ -53,100 +47,69 @@ class LensRun:
 
 @dataclass(frozen=True, slots=True)
 class LensRow:
-    """The step under one action.
-
-    Attributes:
-        choice: the row's most probable token, before any temperature or repetition penalty.
-    """
+    """The step under one action."""
 
     action: Action
     nll: float  # of the token that was generated, nats
     kl: float  # KL(dense ‖ row) to the dense step on the same cache, nats
     entropy: float  # of the row's distribution, nats
-    choice: Alternative
+    choice: Alternative  # its most probable token, before any temperature or repetition penalty
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStep:
-    """The step as the run took it, beside the rows that it had beside it.
-
-    Attributes:
-        kl_to_dense: KL(dense ‖ step) to the row that was dense throughout, nats: what the run
-            recorded. ``LensRow.kl`` asks less: one dense step on the run's own cache. None
-            without a dense row.
-    """
+    """The step as the run took it, beside the rows that it had beside it."""
 
     nll: float  # of the token that was generated, nats
     entropy: float  # of the step's distribution, nats
+    # KL(dense ‖ step) to the row that was dense throughout, nats, as the run recorded it; None
+    # without such a row. ``LensRow.kl`` asks less: one dense step on the run's own cache.
     kl_to_dense: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class LensTrail:
-    """Effect of a row's keys and values on the tokens that followed.
-
-    Attributes:
-        nll_change: per following token, its NLL less the one after a dense step, nats.
-    """
+    """Effect of a row's keys and values on the tokens that followed."""
 
     name: str  # "taken", or the axis whose lowest level the row is
     action: Action
-    nll_change: tuple[float, ...]
+    nll_change: tuple[float, ...]  # per following token, its NLL less that after a dense step
     kl: tuple[float, ...]  # per following token, KL(after a dense step ‖ after this row), nats
 
 
 @dataclass(frozen=True, slots=True)
 class PageEffect:
-    """The step as it was taken, decoded again without some pages of its cache.
+    """The step as it was taken, decoded again without some pages of its cache; in nats."""
 
-    Attributes:
-        pages: that were left out, oldest first.
-        kl: KL(step ‖ step without them), nats.
-        nll_change: NLL of the generated token without them, less that with them, nats: what
-            ContextCite (arXiv:2409.00729) calls the drop in log-probability.
-        nll: without them.
-        choice: the most probable token without them.
-    """
-
-    pages: tuple[int, ...]
-    kl: float
+    pages: tuple[int, ...]  # that were left out, oldest first
+    kl: float  # KL(step ‖ step without them)
+    # NLL of the generated token without them, less that with them: what ContextCite
+    # (arXiv:2409.00729) calls the drop in log-probability.
     nll_change: float
-    nll: float
-    choice: Alternative
+    nll: float  # without them
+    choice: Alternative  # the most probable token without them
 
 
 @dataclass(frozen=True, slots=True)
 class PageEffects(Record):
-    """Effects of single pages on one step: cause, beside what attention gives.
-
-    Attributes:
-        count: pages that can be left out: those before the newest.
-        effects: of some of them, in order.
-        attention: per page of all, the dense step's attention, mean over layers and heads.
-        correlation: Spearman's, of ``attention`` with ``kl``; None until all were left out, or
-            where one of them is the same everywhere.
-    """
+    """Effects of single pages on one step: cause, beside what attention gives."""
 
     index: int  # 0-based number of the token within the generation
-    count: int
-    effects: tuple[PageEffect, ...]
-    attention: tuple[float, ...]
+    count: int  # pages that can be left out: those before the newest
+    effects: tuple[PageEffect, ...]  # of some of them, in order
+    attention: tuple[float, ...]  # of a dense step to each of all, mean over layers and heads
+    # Spearman's, with ``kl``; None until all were left out, or where one is the same everywhere.
     correlation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LensView(Record):
-    """One token under every level of every axis, the other axes as they were taken.
-
-    Attributes:
-        taken, dense: the step as it was, and everything kept.
-        axes: per axis in the order of ``AXIS_FIELDS``, a row per level, ascending.
-    """
+    """One token under every level of every axis, the other axes as they were taken."""
 
     index: int  # 0-based number of the token within the generation
-    taken: LensRow
-    dense: LensRow
-    axes: tuple[tuple[LensRow, ...], ...]
+    taken: LensRow  # the step as it was
+    dense: LensRow  # everything kept
+    axes: tuple[tuple[LensRow, ...], ...]  # as ``AXIS_FIELDS``, a row per level, ascending
     trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
     replayed: ReplayedStep  # the step as the run took it
     without: PageEffect | None = later(None)  # where pages were asked to be left out

@@ -8,20 +8,82 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.key_codes import OCTET
+from kernels.key_codes import OCTET, encode_keys
 from kernels.page_attention import KVBlock
+from sol_core.card_errors import KEEPERS
 from sol_core.errors import ContextLengthError, ShapeError
-from sol_core.models.layer_store import POOLED_TOKENS, LayerStore, StorePool
+from sol_core.models.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from sol_core.models.spec import ModelSpec
+POOLED_TOKENS = 256  # capacities of pooled stores are multiples of this
+MOST_FREE = 4  # sets of stores, of one cache each: a run's, its branch's, and as many before
+
+
+@dataclass(slots=True, eq=False)
+class LayerStore:
+    """Keys, values and 4-bit copies of the keys of one layer: buffers of R rows."""
+
+    keys: Tensor  # keys, values: [R, Hkv, capacity, D]
+    values: Tensor
+    codes: tuple[Tensor, Tensor] | None = None  # and scales; see ``encode_keys``
+
+    def encode(self, start: int, end: int) -> None:
+        """Make the codes of tokens ``start`` to ``end`` of every row."""
+        if self.codes is None:
+            rows, heads, capacity, size = self.keys.shape
+            octets, device = (rows, heads, -(-capacity // OCTET)), self.keys.device
+            self.codes = (
+                torch.zeros((*octets, size // 8, 8, 4), dtype=torch.uint8, device=device),
+                torch.zeros((*octets, 2, 8), dtype=torch.bfloat16, device=device),
+            )
+        if end > start:
+            first = start // OCTET
+            keys = self.keys[:, :, first * OCTET : -(-end // OCTET) * OCTET]
+            keys = torch.nn.functional.pad(keys, (0, 0, 0, -keys.shape[2] % OCTET))
+            for kept, made in zip(self.codes, encode_keys(keys), strict=True):
+                kept[:, :, first : first + made.shape[2]] = made
+
+    def places(self) -> list[int]:
+        """Addresses of keys, values, codes and scales; of what is not there any."""
+        buffers = (self.keys, self.values, *(self.codes or (self.keys, self.keys)))
+        return [buffer.data_ptr() for buffer in buffers]
+
+
+class StorePool:
+    """Stores of caches that are gone, for the next of their sizes: CUDA graphs need the memory."""
+
+    def __init__(self) -> None:
+        self._free: list[tuple[Hashable, list[LayerStore]]] = []
+        KEEPERS.add(self)
+
+    def take(self, key: Hashable, make: Callable[[], list[LayerStore]]) -> list[LayerStore]:
+        """Stores as new: kept ones of this key, or those that ``make`` returns."""
+        for index in reversed(range(len(self._free))):
+            if self._free[index][0] == key:
+                _, stores = self._free.pop(index)
+                for store in stores:
+                    store.keys.zero_()
+                    store.values.zero_()
+                return stores
+        try:
+            return make()
+        except torch.OutOfMemoryError:
+            self.clear()
+            return make()
+
+    def give(self, key: Hashable, stores: list[LayerStore]) -> None:
+        self._free.append((key, stores))
+        del self._free[:-MOST_FREE]
+
+    def clear(self) -> None:
+        self._free.clear()
 
 
 class KVCache:
@@ -48,14 +110,11 @@ class KVCache:
         self.capacity = -(-capacity // page_size) * page_size
         shape = (num_rows, spec.num_kv_heads, self.capacity, spec.head_size)
 
+        def zeros() -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
         def make() -> list[LayerStore]:
-            return [
-                LayerStore(
-                    torch.zeros(shape, dtype=dtype, device=device),
-                    torch.zeros(shape, dtype=dtype, device=device),
-                )
-                for _ in range(spec.num_layers)
-            ]
+            return [LayerStore(zeros(), zeros()) for _ in range(spec.num_layers)]
 
         self._pool = pool
         if pool is None:
@@ -97,7 +156,9 @@ class KVCache:
         if len(set(self.own_lengths)) > 1:
             raise ShapeError("rows of different lengths take one token at a time")
         self._coded_ends = []
-        self.layers[layer].write(keys, values, self.own_lengths[0])
+        store, start = self.layers[layer], self.own_lengths[0]
+        store.keys[:, :, start : start + keys.shape[2]] = keys
+        store.values[:, :, start : start + keys.shape[2]] = values
 
     def advance(self, counts: int | list[int]) -> None:
         """Count tokens written to every row (or to each row, a list)."""
@@ -142,11 +203,7 @@ class KVCache:
         return True
 
     def places(self) -> tuple[Any, Any]:
-        """Addresses and sizes of the rows' own memory, and of the shared one.
-
-        Returns: int64 numpy arrays: each layer's ``LayerStore.places`` [L, 2, 4], and sequences and
-            capacity [2, 2].
-        """
+        """Of own and shared memory: ``LayerStore.places`` [L, 2, 4]; rows and capacity [2, 2]."""
         other = self if self._shared is None else self._shared
         coded = [store.codes is not None for store in (*self.layers, *other.layers)]
         if self._places[0] != coded:
@@ -163,10 +220,8 @@ class KVCache:
         for row, (length, own) in enumerate(zip(self.lengths, self.own_lengths, strict=True)):
             shared, mine = (length - own) // size, own // size + 1
             pieces = values[row, :, :shared], values[row, :, first_own : first_own + mine]
-            rows.append(torch.cat(pieces, -1))
-        most = max(row.shape[-1] for row in rows)
-        pad = torch.nn.functional.pad
-        return torch.stack([pad(row, (0, most - row.shape[-1])) for row in rows])
+            rows.append(torch.cat(pieces, -1).T)
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).transpose(1, 2)
 
     def layout(self) -> Hashable:
         """Equal for two caches whose steps read and write the same memory in the same way."""
@@ -195,7 +250,8 @@ class KVCache:
             child._shared = self
             child.shared_lengths = shared
             child.row_sources = [source for source in sources for _ in range(rows_per_group)]
-            if sources != self._in_order(len(sources)):
+            repeats = len(sources) // self.num_rows
+            if sources != [row for row in range(self.num_rows) for _ in range(repeats)]:
                 child._sources = torch.tensor(sources, device=self.device)
         child.own_lengths = [tail for tail in tails for _ in range(rows_per_group)]
         child._copy_tails(self, sources, shared, tails)
@@ -207,29 +263,25 @@ class KVCache:
         first, lengths = caches[0], [cache.own_lengths[0] for cache in caches]
         made = first._empty(len(caches), max(lengths) + extra_capacity)
         made.own_lengths = lengths
-        for layer, mine in enumerate(made.layers):
-            for row, (cache, length) in enumerate(zip(caches, lengths, strict=True)):
-                theirs = cache.layers[layer]
-                mine.keys[row, :, :length] = theirs.keys[0, :, :length]
-                mine.values[row, :, :length] = theirs.values[0, :, :length]
+        for row, (cache, length) in enumerate(zip(caches, lengths, strict=True)):
+            made._copy(row, 0, cache, 0, length)
         return made
 
     def copy_row(self, row: int) -> KVCache:
         """One row as a cache of its own, which can be branched; no memory is shared with it."""
-        source = self.row_sources[row]
-        own = self.own_lengths[row]
-        shared = self.lengths[row] - own
-        copy = self._empty(1, shared + own)
-        copy.own_lengths = [shared + own]
-        for layer, mine in enumerate(copy.layers):
-            theirs = self.layers[layer]
-            mine.keys[0, :, shared : shared + own] = theirs.keys[row, :, :own]
-            mine.values[0, :, shared : shared + own] = theirs.values[row, :, :own]
-            if self._shared is not None:
-                before = self._shared.layers[layer]
-                mine.keys[0, :, :shared] = before.keys[source, :, :shared]
-                mine.values[0, :, :shared] = before.values[source, :, :shared]
+        own, length = self.own_lengths[row], self.lengths[row]
+        copy = self._empty(1, length)
+        copy.own_lengths = [length]
+        if self._shared is not None:
+            copy._copy(0, 0, self._shared, self.row_sources[row], length - own)
+        copy._copy(0, length - own, self, row, own)
         return copy
+
+    def _copy(self, row: int, place: int, cache: KVCache, source: int, count: int) -> None:
+        """Take over the first ``count`` of another cache's own tokens, from ``place`` on."""
+        for mine, theirs in zip(self.layers, cache.layers, strict=True):
+            mine.keys[row, :, place : place + count] = theirs.keys[source, :, :count]
+            mine.values[row, :, place : place + count] = theirs.values[source, :, :count]
 
     def _empty(self, num_rows: int, capacity: int) -> KVCache:
         return KVCache(
@@ -257,11 +309,6 @@ class KVCache:
             for new, old in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
                 grouped = new.unflatten(0, (groups, -1))[:, :, :, :width]
                 grouped.copy_(old[which, :, places].transpose(1, 2)[:, None])
-
-    def _in_order(self, num_groups: int) -> list[int]:
-        """Sources that are this cache's rows in order, each as often as the others."""
-        repeats = num_groups // self.num_rows
-        return [row for row in range(self.num_rows) for _ in range(repeats)]
 
     def _check_branch(self, sources: list[int], lengths: list[int]) -> None:
         if self._shared is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tokenizers import Tokenizer
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-from sol_core.files.places import first_line
+from sol_core.files.places import first_line, known_object
 from sol_core.models.families.readers import SUPPORTED_FAMILIES
 from sol_core.models.families.refusals import complete_config, refuse_family
 from sol_core.models.spec import ModelSpec
@@ -29,6 +29,7 @@ _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 # Further fields that tokenizer_config.json may hold here; transformers acts on anything more.
 _IGNORED = {"backend", "is_local", "local_files_only", "model_max_length", "tokenizer_class"}
 _FURTHER_FILES = ("added_tokens.json", "special_tokens_map.json")
+_SETTINGS = "tokenizer_config.json"
 _WEIGHTS_NAME = "model.safetensors"
 _CONVERT = (
     "python -c \"import transformers as t; [kind.from_pretrained({name!r}).save_pretrained('NEW') "
@@ -124,19 +125,6 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _tokenizer_settings(folder: Path) -> dict[str, Any]:
-    """Empty where tokenizer_config.json cannot be read."""
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
-def _is_general(settings: dict[str, Any]) -> bool:
-    return settings.get("tokenizer_class") in _GENERAL
-
-
 class PlainTokenizer:
     """A folder's tokenizer for text and ids; methods and attributes are those of transformers."""
 
@@ -149,9 +137,10 @@ class PlainTokenizer:
     @classmethod
     def read(cls, folder: Path) -> PlainTokenizer | None:
         """A folder's tokenizer; None where transformers must read it, or say what is wrong."""
-        settings = _tokenizer_settings(folder)
+        settings = known_object(folder / _SETTINGS)
         further = any((folder / name).exists() for name in _FURTHER_FILES)
-        if not _is_general(settings) or further or set(settings) - {*_ROLES, *_IGNORED}:
+        general = settings.get("tokenizer_class") in _GENERAL
+        if not general or further or set(settings) - {*_ROLES, *_IGNORED}:
             return None
         roles = {role: settings[role] for role in _ROLES if settings.get(role) is not None}
         try:
@@ -203,7 +192,7 @@ def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
 def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
     is_there = (folder / "tokenizer.json").is_file()
     # ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
-    general = _is_general(_tokenizer_settings(folder)) and is_there
+    general = is_there and known_object(folder / _SETTINGS).get("tokenizer_class") in _GENERAL
     kind = "PreTrainedTokenizerFast" if general else "AutoTokenizer"
     reader: Any = getattr(importlib.import_module("transformers"), kind)
     try:

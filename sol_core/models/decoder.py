@@ -18,14 +18,13 @@ from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
 from kernels.cpu.tuning import Tuning
 from kernels.gated_mlp import activated
 from kernels.gpu.triton_support import runs_triton
-from kernels.kv_write import NewTokens, rotated
+from kernels.kv_write import NewTokens, rotate_and_write, rotated
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import Attended, KVBlock, attend
 from kernels.residual import Residual, add_and_norm
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
-from sol_core.models.cache import KVCache
-from sol_core.models.layer_store import StorePool
+from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.measured import PageThresholds, shipped_floors
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import (
@@ -210,15 +209,14 @@ class FrozenLM:
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
         self._check_context(max(cache.lengths) + 1)
-        floors = None
+        floors = preview = None
         if mechanisms.page_budget == "need":
             floors = self.page_thresholds or shipped_floors()
-        preview = None
         if mechanisms.head == "preview" and any(action != DENSE for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
         asked = actions, mechanisms, observe, clock, floors, form, left_out, record
-        request = StepRequest.of(*asked)
+        request = StepRequest(*asked)
         few = self._few_rows if cache.num_rows <= FEW_ROWS else None
         if few and few.takes(cache, request):
             with torch_on_one_thread():
@@ -291,22 +289,22 @@ class FrozenLM:
     ) -> StepOutput:
         """One step; the cache is written but not advanced."""
         weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
-        angles = self._angles(plan.positions)
+        angles, spec, pruner = self._angles(plan.positions), self.spec, plan.shape.mechanisms.pruner
         hidden, update = self._embed(tokens), None
         # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
         dtype = self.dtype if self._in_buckets else torch.float32
-        signals = Signals(self.spec) if plan.shape.observe else None
+        signals = Signals(spec) if plan.shape.observe else None
         kept = LayerOutputs("hidden" in record)
         lap("rest")
         for index, layer in enumerate(weights.layers):
             residual = self._residual(hidden, update, layer.attention_norm)
             hidden, normed = add_and_norm(residual, dtype)
-            turned = angles[self.spec.ropes[index]]
+            turned = angles[spec.ropes[index]]
             masses = "attention" in record
             attended = self._attend(index, layer, normed, cache, plan, turned, masses=masses)
             update = layer.attention_output(attended.mixed.flatten(1))
-            update = normed_update(update, layer.attention_output_norm, self.spec)
-            seen = plan.tokens_seen[self.spec.windows[index]]
+            update = normed_update(update, layer.attention_output_norm, spec)
+            seen = plan.tokens_seen[spec.windows[index]]
             kept.add(attended, seen, hidden)
             if signals is not None:
                 signals.add_stream(index - 1, hidden)
@@ -314,13 +312,13 @@ class FrozenLM:
                     signals.add_mass(attended.outside)
             lap("attention")
             residual = self._residual(hidden, update, layer.mlp_norm)
-            hidden, update = step_mlp(layer, residual, plan, self.spec.activation, dtype)
-            update = normed_update(update, layer.mlp_output_norm, self.spec)
+            hidden, update = step_mlp(layer, residual, plan.mlp, pruner, spec.activation, dtype)
+            update = normed_update(update, layer.mlp_output_norm, spec)
             lap("mlp")
         residual = self._residual(hidden, update, self.weights.final_norm)
         stream, hidden = add_and_norm(residual)
         if signals is not None:
-            signals.add_stream(self.spec.num_layers - 1, stream)
+            signals.add_stream(spec.num_layers - 1, stream)
         concentration, middle = (None, None) if signals is None else signals.stacked()
         lap("rest")
         logits = self.logits(hidden)
@@ -363,7 +361,8 @@ class FrozenLM:
         heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
         new, store = NewTokens(heads, *angles, scale), cache.layers[index]
-        query = store.rotate_and_write(new, plan.slots, extend=shape.extend)
+        buffers, taken = (store.keys, store.values), store.codes if shape.extend else None
+        query = rotate_and_write(new, buffers, plan.slots, taken)
         codes = attention.valid_pages is not None and shape.mechanisms.scorer.reads_codes
         blocks = cache.blocks(index, 1, codes=codes, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0

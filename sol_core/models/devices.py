@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +15,7 @@ from sol_core.errors import ConfigError
 from sol_core.files.places import DEVICE_VARIABLE
 
 NO_GPU = "no GPU was found"
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -27,11 +24,10 @@ def pick_device(name: str) -> torch.device:
         name = os.environ.get(DEVICE_VARIABLE, "").strip() or "auto"
     if name == "auto":
         return torch.device("cpu" if why_no_gpu() is not None else "cuda")
-    try:
+    device = None
+    with contextlib.suppress(RuntimeError):
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
+    if device is None or device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
@@ -45,14 +41,10 @@ def why_no_gpu() -> str | None:
     if not torch_has_gpu_code():
         return "torch was built without CUDA"
     if not torch.cuda.is_available():
-        ask: Any = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)  # with CUDA alone
-        driver = ask()
-        if driver:
-            return (
-                f"the NVIDIA driver knows CUDA {driver // 1000}.{driver % 1000 // 10}, torch needs "
-                f"{torch.version.cuda}: install a newer driver"
-            )
-        return NO_GPU
+        if (driver := driver_version()) == "0.0":
+            return NO_GPU
+        needed = f"torch needs {torch.version.cuda}: install a newer driver"
+        return f"the NVIDIA driver knows CUDA {driver}, {needed}"
     if torch.version.hip is not None or _has_code_for(*torch.cuda.get_device_capability()):
         return None
     major, minor = torch.cuda.get_device_capability()
@@ -60,6 +52,13 @@ def why_no_gpu() -> str | None:
         f"this torch has no code for {torch.cuda.get_device_name()} (compute capability "
         f"{major}.{minor}), only for {', '.join(torch.cuda.get_arch_list())}"
     )
+
+
+def driver_version() -> str:
+    """The CUDA that the driver knows; "0.0" without one."""
+    ask: Any = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)  # with CUDA alone
+    version = ask()
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _has_code_for(major: int, minor: int) -> bool:
@@ -100,11 +99,9 @@ def torch_has_gpu_code() -> bool:
 
 def cpu_kernels() -> str:
     """Return "compiled", or why a CPU's steps are torch's, by the first line of the reason."""
-    reason = why_no_kernels()
-    if reason is None:
+    if (reason := why_no_kernels()) is None:
         return "compiled"
-    first_line, _, _ = reason.partition("\n")
-    return f"none, torch computes all steps, slowly: {first_line}"
+    return f"none, torch computes all steps, slowly: {reason.splitlines()[0]}"
 
 
 def cpu_has_bf16() -> bool:

@@ -161,10 +161,8 @@ def load_language_model(
     on_progress("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
     tables = read_tables(data_dir, fingerprint)
-    lm.page_thresholds = tables.floors
-    lm.head_directions = tables.directions
-    ends = end_ids(folder, config, tokenizer)
-    damage = dict(tables.damage)
+    lm.page_thresholds, lm.head_directions = tables.floors, tables.directions
+    ends, damage = end_ids(folder, config, tokenizer), dict(tables.damage)
     return LanguageModel(shown, fingerprint, lm, tokenizer, ends, damage, tuple(notes))
 
 
@@ -276,7 +274,7 @@ def _check_fits(
         return
     free, _ = torch.cuda.mem_get_info(device)
     if _size(tensors, dtype) > free:
-        raise _too_large(name, tensors, dtype, device, free)
+        raise _too_large(name, tensors, dtype, device, f" ({free / 1e9:.1f} GB)")
 
 
 def _size(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> int:
@@ -288,12 +286,11 @@ def _too_large(
     tensors: Mapping[str, Tensor],
     dtype: torch.dtype,
     device: torch.device,
-    free: int | None = None,
+    free: str = "",
 ) -> ModelLoadError:
-    room = "has free" if free is None else f"has free ({free / 1e9:.1f} GB)"
     return ModelLoadError(
         f"{name} takes {_size(tensors, dtype) / 1e9:.1f} GB in "
-        f"{str(dtype).removeprefix('torch.')}, more than {device} {room}: choose a 16-bit "
+        f"{str(dtype).removeprefix('torch.')}, more than {device} has free{free}: choose a 16-bit "
         "format, a smaller model or a larger device, or --device cpu. A model is not spread over "
         "several devices"
     )

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,11 @@ from sol_core.fields import from_json
 from sol_core.files.places import read_regular
 from sol_core.files.staging import replacing
 
-SHIPPED_FLOORS = Path(__file__).parents[1] / "calibration" / "floors" / "smollm2-135m-instruct.json"
+_CALIBRATION = Path(__file__).parents[1] / "calibration"
+_SHIPPED_FLOORS = _CALIBRATION / "floors" / "smollm2-135m-instruct.json"
+_SHIPPED_HEAD = _CALIBRATION / "head" / "smollm2-135m-instruct.json"
+_SCHEMA = 1
+_MAX_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,9 @@ class PageThresholds:
         return math.exp((1 - part) * at_low + part * at_high)
 
 
-def _floors_of(record: Any) -> PageThresholds:
-    return from_json(PageThresholds, record, "page floors")
-
-
 @cache
 def shipped_floors() -> PageThresholds:
-    return _floors_of(json.loads(SHIPPED_FLOORS.read_text("utf-8")))
-
-
-def floors_for(fingerprint: str) -> PageThresholds | None:
-    shipped = shipped_floors()
-    return shipped if shipped.fingerprint == fingerprint else None
+    return from_json(PageThresholds, json.loads(_SHIPPED_FLOORS.read_text("utf-8")), "page floors")
 
 
 def _between(knots: Sequence[float], at: float) -> tuple[int, int, float]:
@@ -84,13 +79,7 @@ def _between(knots: Sequence[float], at: float) -> tuple[int, int, float]:
     return right - 1, right, (at - knots[right - 1]) / (knots[right] - knots[right - 1])
 
 
-_SHIPPED = Path(__file__).parents[1] / "calibration" / "head" / "smollm2-135m-instruct.json"
-_SCHEMA = 1
-_MAX_BYTES = 4_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredTables:
+class MeasuredTables(NamedTuple):
     floors: PageThresholds | None  # of attention by need; None without
     damage: Mapping[str, Any]  # by name of a grid, a ``DamageTable`` as JSON
     directions: Tensor | None  # [C, D] fp32, for the head's preview; None without
@@ -100,13 +89,18 @@ def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
     """Read a model's tables: those with the program, or those measured here; they may be empty."""
     path = _path(data_dir, fingerprint)
     if not path.exists():
-        return MeasuredTables(floors_for(fingerprint), {}, shipped_directions(fingerprint))
+        floors, head = shipped_floors(), json.loads(_SHIPPED_HEAD.read_text("utf-8"))
+        return MeasuredTables(
+            floors if floors.fingerprint == fingerprint else None,
+            {},
+            directions_of(head) if head["fingerprint"] == fingerprint else None,
+        )
     try:
         record = json.loads(read_regular(path, _MAX_BYTES))
         if record["schema"] != _SCHEMA:
             raise ConfigError(f"schema {record['schema']!r}, this release reads {_SCHEMA}")
         return MeasuredTables(
-            _floors_of(record["floors"]),
+            from_json(PageThresholds, record["floors"], "page floors"),
             dict(record["damage"]),
             directions_of(record["head"]),
         )
@@ -136,12 +130,6 @@ def write_tables(data_dir: Path, name: str, fingerprint: str, tables: MeasuredTa
 
 def _path(data_dir: Path, fingerprint: str) -> Path:
     return Path(data_dir) / "measured" / f"{fingerprint}.json"
-
-
-def shipped_directions(fingerprint: str) -> Tensor | None:
-    """Final states' directions of a model, [C, D] float32; None of one that none come with."""
-    record = json.loads(_SHIPPED.read_text("utf-8"))
-    return directions_of(record) if record["fingerprint"] == fingerprint else None
 
 
 def directions_record(directions: Tensor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shlex
 import sys
@@ -19,14 +20,16 @@ from sol_core.models.tuning import cpu_name
 PACKAGES = ("torch", "transformers", "numba", "triton")
 
 
+def package_version(name: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(name)
+    return None
+
+
 def provenance(model: LanguageModel) -> dict[str, Any]:
     """Versions, format, device, processor, threads, kernels in use and command; JSON-ready."""
     versions = {"sol-explorer": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    versions |= {name: version for name in PACKAGES if (version := package_version(name))}
     device = model.lm.device
     on_card = device.type == "cuda"
     replaced = f"; {'; '.join(model.notes)}" if model.notes else ""

@@ -13,26 +13,19 @@ Activation = Literal["silu", "gelu_tanh"]
 
 @dataclass(frozen=True, slots=True)
 class RopeSpec:
-    """Rotary position embedding (arXiv:2104.09864) and how it is stretched.
-
-    Attributes:
-        kind: "default"; "linear" (positions divided by ``factor``); "llama3" (wavelengths above
-            ``original_positions / low_frequency`` divided by ``factor``, those below
-            ``/ high_frequency`` kept, between interpolated); "yarn" (arXiv:2309.00071);
-            "longrope" (arXiv:2402.13753); "none", a layer whose heads are not rotated.
-        rotated: the first channels of a stored head, which alone are rotated; None is all.
-        ramp: YaRN's pairs of channels from which on frequencies are divided by ``factor``: up to
-            the first kept, from the second on divided, between interpolated.
-    """
+    """Rotary position embedding (arXiv:2104.09864) and how it is stretched."""
 
     theta: float = 10_000.0
+    # "linear": positions divided by ``factor``; "llama3": wavelengths above ``original_positions /
+    # low_frequency`` divided by ``factor``, those below ``/ high_frequency`` kept, between
+    # interpolated; "yarn": arXiv:2309.00071; "longrope": arXiv:2402.13753; "none": not rotated.
     kind: Literal["default", "linear", "llama3", "yarn", "longrope", "none"] = "default"
     factor: float = 1.0
     low_frequency: float = 1.0
     high_frequency: float = 4.0
     original_positions: int = 8192
-    rotated: int | None = None
-    ramp: tuple[float, float] | None = None
+    rotated: int | None = None  # the first channels of a stored head; None is all
+    ramp: tuple[float, float] | None = None  # YaRN's: pairs kept up to, and divided from
     divisors: tuple[float, ...] | None = None  # LongRoPE's, of each pair's frequency
     amplitude: float | None = None  # factor on the rotated channels of queries and keys; None is 1
 

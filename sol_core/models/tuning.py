@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,6 +20,7 @@ from kernels.cpu.tuning import AHEAD, Tuning, default_tuning
 from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
+from sol_core.files.places import known_object
 from sol_core.files.staging import replacing
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
 
 def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
     """Tunings measured on this CPU with this many threads, by the weights' name."""
-    record = _read(folder).get(_machine())
+    record = known_object(folder / _FILE).get(_machine())
     try:
         return {name: MeasuredTuning(**values) for name, values in dict(record or {}).items()}
     except (TypeError, ValueError):  # written by hand, or by another version
@@ -173,19 +174,10 @@ def _machine() -> str:
     return f"{cpu_name()}, {kernel_threads()} threads"
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    """All that the file holds; nothing where it is missing or damaged."""
-    try:
-        record = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def _store(folder: Path, name: str, measured: MeasuredTuning) -> None:
     """Keep a tuning; where nothing can be written it is measured again another time."""
     known = {cpu: asdict(values) for cpu, values in stored_tunings(folder).items()}
-    kept = _read(folder) | {_machine(): known | {name: asdict(measured)}}
+    kept = known_object(folder / _FILE) | {_machine(): known | {name: asdict(measured)}}
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / _FILE) as staged:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -136,23 +136,16 @@ class ModelWeights:
         yield self.head
 
 
+@dataclass(slots=True)
 class _Reader:
     """Takes tensors by name, checks their shape, places them, and knows which were left over."""
 
-    def __init__(
-        self,
-        tensors: Mapping[str, Tensor],
-        spec: ModelSpec,
-        dtype: torch.dtype,
-        place: Callable[[Tensor], Tensor],
-        blocks: Mapping[str, GgufBlocks],
-    ) -> None:
-        self.tensors = tensors
-        self.place, self.blocks = place, blocks
-        self.spec = spec
-        self.dtype = dtype
-        self.used: set[str] = set()
-        self.channels = head_channels(spec)
+    tensors: Mapping[str, Tensor]
+    spec: ModelSpec
+    dtype: torch.dtype
+    place: Callable[[Tensor], Tensor]
+    blocks: Mapping[str, GgufBlocks]
+    used: set[str] = field(default_factory=set)
 
     def take(self, name: str, *shape: int) -> Tensor:
         if name not in self.tensors:
@@ -173,19 +166,19 @@ class _Reader:
     ) -> Linear:
         """Matrices side by side; a bias where any of them has one (zero for the others)."""
         weights, biases = [], []
+        has_bias = any(f"{prefix}{name}.bias" in self.tensors for name in names)
         for name, out in names.items():
             weights.append(self.take(f"{prefix}{name}.weight", out, in_size).to(self.dtype))
             given = f"{prefix}{name}.bias" in self.tensors
             bias_of = self.take(f"{prefix}{name}.bias", out) if given else torch.zeros(out)
             biases.append(bias_of.to(self.dtype))
-        weight = torch.cat(weights)
-        has_bias = any(f"{prefix}{name}.bias" in self.tensors for name in names)
-        bias = torch.cat(biases) if has_bias else None
-        if self.channels is not None and heads is not None:
+        weight, bias = torch.cat(weights), torch.cat(biases) if has_bias else None
+        channels = None if heads is None else head_channels(self.spec)
+        if channels is not None and heads is not None:
             stored = self.spec.stored_head_size or self.spec.head_size
-            weight = spread_heads(weight, self.channels, stored, heads)
+            weight = spread_heads(weight, channels, stored, heads)
             if bias is not None and heads == 0:
-                bias = spread_heads(bias, self.channels, stored, 0)
+                bias = spread_heads(bias, channels, stored, 0)
             blocks = None
         else:
             blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
@@ -241,7 +234,13 @@ def arrange_weights(
         tied = join_blocks(reader.blocks, [embedding_name])
         head = Linear(to_device(_in_out_view(embedding.to(dtype))), blocks=tied)
         placed = head.weight.t()
-    _refuse_leftovers(set(tensors) - reader.used)
+    # Old checkpoints carry the rotary frequencies, which are recomputed.
+    left = [name for name in tensors if not name.endswith("rotary_emb.inv_freq")]
+    if unknown := sorted(set(left) - reader.used):
+        raise ModelLoadError(
+            f"the weights hold {len(unknown)} tensors this family does not have, "
+            f"such as {unknown[0]!r}; refusing to ignore them"
+        )
     return ModelWeights(placed, layers, final_norm, head)
 
 
@@ -283,13 +282,3 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
 def _side_by_side(names: tuple[str, ...], sizes: list[int]) -> dict[str, int]:
     """Outputs of the matrices; one name is of all of them."""
     return {names[0]: sum(sizes)} if len(names) == 1 else dict(zip(names, sizes, strict=True))
-
-
-def _refuse_leftovers(names: set[str]) -> None:
-    # Old checkpoints carry the rotary frequencies, which are recomputed.
-    unknown = sorted(name for name in names if not name.endswith("rotary_emb.inv_freq"))
-    if unknown:
-        raise ModelLoadError(
-            f"the weights hold {len(unknown)} tensors this family does not have, "
-            f"such as {unknown[0]!r}; refusing to ignore them"
-        )

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -24,11 +25,7 @@ from torch import Tensor
 from kernels.activation_quantisation import quantise_rows
 from kernels.channel_pruning import MAX_PRUNED, prune_rows
 from kernels.gated_mlp import MlpPlan, MlpWeights
-from kernels.gated_mlp.triton_dispatch import (
-    MAX_ROWS,
-    activate_with_triton,
-    multiply_with_triton,
-)
+from kernels.gated_mlp.triton_dispatch import MAX_ROWS, activate_with_triton, multiply_with_triton
 from kernels.gpu.triton_support import KERNEL_DTYPES, Launch, recorded_launches
 from kernels.kv_write import NewTokens, rotate_and_write_with_triton
 from kernels.page_attention import AttentionPlan, KVBlock
@@ -96,15 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compile_numbered(work: tuple[int, int]) -> Binary:
     launch, architecture = shipped_launches()[work[0]], work[1]
+    named = launch.kernel.__name__, _variant(launch), architecture
     try:
-        return _compile(launch, architecture)
+        return Binary(*named, *_compile(launch, architecture))
     except Exception as error:  # of Triton's compiler or of its tools, which raise many kinds
-        words = f"{type(error).__name__}: {error}".strip()
-        name, variant = launch.kernel.__name__, _variant(launch)
-        return Binary(name, variant, architecture, 0, 0, 0, 0, words)
+        return Binary(*named, 0, 0, 0, 0, f"{type(error).__name__}: {error}".strip())
 
 
-def _compile(launch: Launch, architecture: int) -> Binary:
+def _compile(launch: Launch, architecture: int) -> tuple[int, int, int, int]:
+    """Registers, spills, shared bytes and warps."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -119,13 +116,8 @@ def _compile(launch: Launch, architecture: int) -> Binary:
     source = ASTSource(launch.kernel, types, dict(launch.constants), aligned)
     options = {"enable_fp_fusion": True, **dict(launch.options)}
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    registers, spills = _resources(compiled.asm["cubin"])
-    return Binary(
-        launch.kernel.__name__,
-        _variant(launch),
-        architecture,
-        registers,
-        spills,
+    return (
+        *_resources(compiled.asm["cubin"]),
         compiled.metadata.shared,
         compiled.metadata.num_warps,
     )
@@ -148,15 +140,8 @@ def _resources(cubin: bytes) -> tuple[int, int]:
         file.flush()
         command = [str(tool), "--dump-resource-usage", file.name]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    used = dict(_numbers(report))
+    used = {name: int(value) for name, value in re.findall(r"(\w+):(\d+)", report)}
     return used["REG"], used["STACK"] + used["LOCAL"]
-
-
-def _numbers(report: str) -> Iterator[tuple[str, int]]:
-    for word in report.split():
-        name, _, value = word.partition(":")
-        if value.isdigit():
-            yield name, int(value)
 
 
 @cache

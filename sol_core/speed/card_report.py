@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import time
 from pathlib import Path
@@ -15,8 +14,9 @@ from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, Mechanisms
 from sol_core.errors import SolError
 from sol_core.models import FrozenLM
 from sol_core.models.card.self_test import checked_card
-from sol_core.models.devices import pick_device, pick_dtype, why_no_gpu
+from sol_core.models.devices import driver_version, pick_device, pick_dtype, why_no_gpu
 from sol_core.models.loading import load_language_model
+from sol_core.models.provenance import package_version
 from sol_core.progress import Progress
 
 RIGHT, FALLBACKS, USE_CPU = 0, 1, 2  # exit status
@@ -46,13 +46,12 @@ def card_report(
 
 def _facts() -> dict[str, str]:
     """The card's name, and the versions of what drives it."""
-    driver = torch._C._cuda_getDriverVersion() if torch.version.cuda else 0  # type: ignore[attr-defined]  # a build with CUDA has it
     major, minor = torch.cuda.get_device_capability()
     return {
         "card": f"{torch.cuda.get_device_name()} (compute capability {major}.{minor})",
-        "driver": f"for CUDA {driver // 1000}.{driver % 1000 // 10}",
+        "driver": f"for CUDA {driver_version()}",
         "torch": f"{torch.__version__}, CUDA {torch.version.cuda}",
-        "triton": _version("triton"),
+        "triton": package_version("triton") or "not installed",
         "compiler": shutil.which("gcc") or shutil.which("clang") or "none",
     }
 
@@ -140,10 +139,3 @@ def _use_cpu(
 ) -> dict[str, Any]:
     verdict = f"Use --device cpu: {reason}."
     return {"status": USE_CPU, "gpu": facts, "tokens_per_s": speeds or {}, "verdict": verdict}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -215,18 +215,15 @@ def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
     return sides
 
 
-def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
+def _command(side: str, dtype: str, options: BenchOptions) -> list[str]:
     contexts = list(dict.fromkeys((options.context, *LONG_CONTEXTS)))
+    if side == LLAMA_CPP:
+        script = Path(__file__).with_name("llama_cpp_worker.mjs")
+        numbers = (torch.get_num_threads(), options.new_tokens, max(contexts))
+        return ["node", *map(str, (script, options.llama_cpp, options.gguf, *numbers))]
     given = {**asdict(options), "dtype": dtype, "contexts": contexts, "shares": SHARES}
     given_json = json.dumps(given, default=str)
     return [sys.executable, "-m", "sol_core.speed.decode_worker", side, given_json]
-
-
-def _llama_cpp(options: BenchOptions) -> list[str]:
-    script = Path(__file__).with_name("llama_cpp_worker.mjs")
-    longest = max(options.context, *LONG_CONTEXTS)
-    numbers = (torch.get_num_threads(), options.new_tokens, longest)
-    return ["node", str(script), str(options.llama_cpp), str(options.gguf), *map(str, numbers)]
 
 
 class _Worker:
@@ -237,9 +234,8 @@ class _Worker:
         environment = dict(os.environ)
         if side != "ours":  # each side as it runs by itself
             environment.pop("GOMP_SPINCOUNT", None)
-        command = _llama_cpp(options) if side == LLAMA_CPP else _worker(side, dtype, options)
         self._process = subprocess.Popen(
-            command,
+            _command(side, dtype, options),
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -257,10 +253,7 @@ class _Worker:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        self._process.communicate()  # which closes its pipes
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,8 @@ class _Ours:
     policy: Policy | None
     new_tokens: int
     grid: ActionGrid
-    caches: dict[int, KVCache] = field(default_factory=dict)
+    caches: dict[int, KVCache]  # by context
     chosen: list[Action] = field(default_factory=list)  # by the policy
-
-    def read(self, contexts: Sequence[int], text: KVCache) -> None:
-        """Make a cache for each context: the first tokens of a cache of one row."""
-        for context in contexts:
-            self.caches[context] = text.branch(1, self.new_tokens + 1, [context])
 
     def measure(self, kind: str, action: tuple[float, float], context: int) -> float:
         """Tokens per second: "fixed" steps of one action, "policy", or its "replay"."""
@@ -135,9 +129,9 @@ def _serve_ours(given: dict[str, Any]) -> None:
             policy = load_policy(Path(given["policy_folder"]), model, grid=mix_grid)
     room = lm.spec.max_positions - new_tokens - 1
     contexts = list(dict.fromkeys(min(context, room) for context in given["contexts"]))
-    ours = _Ours(lm, policy, new_tokens, mix_grid)
-    read = random_cache if given["shape"] else _prefilled
-    ours.read(contexts, read(lm, max(contexts)))
+    text = (random_cache if given["shape"] else _prefilled)(lm, max(contexts))
+    caches = {context: text.branch(1, new_tokens + 1, [context]) for context in contexts}
+    ours = _Ours(lm, policy, new_tokens, mix_grid, caches)
     ours.measure("fixed", (1.0, 1.0), contexts[0])  # warm up: caches, lazy initialisation
     mixes = [_mix(lm, mix_grid, share, at) for at in contexts for share in given["shares"]]
     _reply({"mixes": mixes, "storage": storage, "tuning": lm.tuning})

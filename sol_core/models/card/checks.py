@@ -10,29 +10,28 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from kernels import activation_quantisation, channel_pruning, gated_mlp, kv_write, residual
-from kernels.activation_quantisation import reference as quantisation
-from kernels.channel_pruning import reference as pruning
 from kernels.gated_mlp import MlpPlan, MlpWeights
 from kernels.gated_mlp.reference import gated_mlp as mlp_reference
 from kernels.gpu.triton_support import OPERATIONS, triton_on_cpu, use_reference
 from kernels.key_codes import encode_keys
 from kernels.kv_write import NewTokens
 from kernels.page_attention import AttentionPlan, KVBlock, attend
-from kernels.page_attention import reference as attention
 from kernels.residual import Residual
-from kernels.residual import reference as residuals
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
-from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.decoder import FrozenLM
 from sol_core.models.devices import DTYPES
+from sol_core.models.spec import plain_llama
 from sol_core.models.step.graph import StepGraphs
 from sol_core.models.weights import arrange_weights
 
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
 STEPS = "steps"  # eager decode steps against the references'
 GRAPHS = "graphs"  # steps in CUDA graphs against eager ones
 CHECKS = (*OPERATIONS, STEPS, GRAPHS)
@@ -45,6 +44,18 @@ _CONTEXT = 100
 _MLP_DIFFERS = {torch.float32: 0.002, torch.bfloat16: 0.05, torch.float16: 0.05}
 _STEPS_DIFFER = 0.1
 
+# The proportions of a small Llama: the kernels for one text ask for whole vectors of channels.
+SMALL_SPEC = plain_llama(
+    256,
+    vocab_size=64,
+    hidden_size=192,
+    intermediate_size=256,
+    num_layers=3,
+    num_heads=3,
+    num_kv_heads=1,
+    head_size=64,
+)
+
 
 class WrongNumbersError(ArithmeticError):
     """A kernel's numbers are not its reference's."""
@@ -54,6 +65,8 @@ def run_check(name: str, device: torch.device, dtype: torch.dtype) -> None:
     """Run one of ``CHECKS``. Raises: WrongNumbersError; whatever a compiler or CUDA raises."""
     torch.manual_seed(0)
     _CHECKS[name](device, dtype)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # an error of a launch is raised here at the latest
 
 
 def check_lines(names: Sequence[str], device: torch.device, dtype: torch.dtype) -> Iterator[str]:
@@ -61,21 +74,25 @@ def check_lines(names: Sequence[str], device: torch.device, dtype: torch.dtype) 
     with triton_on_cpu() if device.type == "cpu" else contextlib.nullcontext():
         for name in names:
             yield json.dumps([name])
-            error = _error_of(name, device, dtype)
-            yield json.dumps([name, error])
-            if error is not None:
+            try:
+                run_check(name, device, dtype)
+            except Exception as error:  # of Triton's compiler, its tools or CUDA, of many kinds
+                lines = str(error).strip().splitlines() or [""]
+                yield json.dumps([name, f"{type(error).__name__}: {lines[-1][:200]}"])
                 return
+            yield json.dumps([name, None])
 
 
-def _error_of(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+def _both(
+    operation: Callable[P, ResultT], *given: P.args, **how: P.kwargs
+) -> tuple[ResultT, ResultT]:
+    """The results of an operation by its kernels and by its reference."""
+    mine = operation(*given, **how)
+    use_reference(OPERATIONS)
     try:
-        run_check(name, device, dtype)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)  # an error of a launch is raised here at the latest
-    except Exception as error:  # of Triton's compiler, its tools or CUDA, which raise many kinds
-        lines = str(error).strip().splitlines() or [""]
-        return f"{type(error).__name__}: {lines[-1][:200]}"
-    return None
+        return mine, operation(*given, **how)
+    finally:
+        use_reference(())
 
 
 def _check_residual(device: torch.device, dtype: torch.dtype) -> None:
@@ -83,7 +100,7 @@ def _check_residual(device: torch.device, dtype: torch.dtype) -> None:
         hidden, norm = torch.randn(3, width, device=device), torch.rand(width, device=device)
         for update in (None, _random((3, width), device, dtype)):
             entering = Residual(hidden, update, norm, 1e-5)
-            mine, right = residual.add_and_norm(entering), residuals.add_and_norm(entering)
+            mine, right = _both(residual.add_and_norm, entering)
             _compare("the stream", mine[0], right[0], 0.0)
             _compare("normalised rows", mine[1], right[1], 1e-4)
 
@@ -94,31 +111,21 @@ def _check_writes(device: torch.device, dtype: torch.dtype) -> None:
     still = torch.ones_like(angles), torch.zeros_like(angles)
     for turn, tolerance in ((still, 0.0), ((angles.cos(), angles.sin()), 0.01)):
         for coded in (False, True):
-            made = []
-            for write in (kv_write.rotate_and_write, _write_by_reference):
-                torch.manual_seed(1)
-                keys, values = (_random((2, 2, 5 * _PAGE, 64), device, dtype) for _ in range(2))
-                new = NewTokens(torch.randn(2, 7, 64, device=device), *turn, 0.125)
-                codes = _contiguous(encode_keys(keys)) if coded else None
-                slots = torch.tensor([37, 12], device=device)
-                query = write(new, (keys, values), slots, codes)
-                made.append((query, keys, values, *((codes or ()) if turn is still else ())))
-            for mine, right in zip(*made, strict=True):
+            written = zip(*_both(_written, device, dtype, turn, coded), strict=True)
+            for mine, right in list(written)[: 5 if turn is still else 3]:  # codes must be equal
                 _compare("a cache with 4-bit keys" if coded else "a cache", mine, right, tolerance)
 
 
-def _write_by_reference(
-    new: NewTokens,
-    buffers: tuple[Tensor, Tensor],
-    slots: Tensor,
-    codes: tuple[Tensor, Tensor] | None,
-) -> Tensor:
-    query, key, value = kv_write.rotated(new.heads, 2, new.cosine, new.sine)
-    kv_write.reference.write_token(buffers[0], key, slots)
-    kv_write.reference.write_token(buffers[1], value, slots)
-    if codes is not None:
-        kv_write.reference.extend_codes(*codes, key.to(buffers[0].dtype), slots)
-    return query * new.scale
+def _written(
+    device: torch.device, dtype: torch.dtype, turn: tuple[Tensor, Tensor], coded: bool
+) -> list[Tensor]:
+    torch.manual_seed(1)
+    keys, values = (_random((2, 2, 5 * _PAGE, 64), device, dtype) for _ in range(2))
+    new = NewTokens(torch.randn(2, 7, 64, device=device), *turn, 0.125)
+    codes = _contiguous(encode_keys(keys)) if coded else None
+    slots = torch.tensor([37, 12], device=device)
+    query = kv_write.rotate_and_write(new, (keys, values), slots, codes)
+    return [query, keys, values, *(codes or ())]
 
 
 def _check_attention(device: torch.device, dtype: torch.dtype) -> None:
@@ -134,8 +141,7 @@ def _check_attention(device: torch.device, dtype: torch.dtype) -> None:
         for floors in (None, torch.tensor([0.8, 0.5], device=device)):
             how = ("int4", "group", floors)
             plan = AttentionPlan(_PAGE, valid, counts > 0, kept, counts, *how)
-            mine = attend(query, [block], plan, 0.4)
-            right = attention.attend(query, [block], plan, 0.4)
+            mine, right = _both(attend, query, [block], plan, 0.4)
             named = f"head size {head_size}{'' if floors is None else ', by need'}"
             _compare(f"{named}: values", mine.mixed, right.mixed, 1e-3)
             _compare(f"{named}: mass", mine.outside, right.outside, 1e-3)
@@ -143,7 +149,7 @@ def _check_attention(device: torch.device, dtype: torch.dtype) -> None:
             assert right.tokens_read is not None
             _compare(f"{named}: tokens read", mine.tokens_read, right.tokens_read, 0.0)
         dense = AttentionPlan(_PAGE, valid)
-        mine, right = attend(query, [block], dense), attention.attend(query, [block], dense)
+        mine, right = _both(attend, query, [block], dense)
         _compare(f"head size {head_size}, dense", mine.mixed, right.mixed, 1e-3)
 
 
@@ -171,23 +177,18 @@ def _check_mlp(device: torch.device, dtype: torch.dtype) -> None:
 def _check_pruning(device: torch.device, dtype: torch.dtype) -> None:
     hidden = torch.randn(3, 600, device=device)
     kept = torch.tensor([1, 300, 600], device=device)
-    pruned = channel_pruning.keep_largest_channels(hidden, kept)
-    _compare("channels", pruned, pruning.keep_largest_channels(hidden, kept), 0.0)
+    mine, right = _both(channel_pruning.keep_largest_channels, hidden, kept)
+    _compare("channels", mine, right, 0.0)
 
 
 def _check_quantisation(device: torch.device, dtype: torch.dtype) -> None:
     rows, bits = _random((4, 600), device, dtype), torch.tensor([2, 5, 8, 16], device=device)
-    rounded = activation_quantisation.fake_quantise(rows, bits)
-    _compare("activations", rounded, quantisation.fake_quantise(rows, bits), 0.0)
+    mine, right = _both(activation_quantisation.fake_quantise, rows, bits)
+    _compare("activations", mine, right, 0.0)
 
 
 def _check_steps(device: torch.device, dtype: torch.dtype) -> None:
-    mine = _logits_of_steps(device, dtype, None)
-    use_reference(OPERATIONS)
-    try:
-        right = _logits_of_steps(device, dtype, None)
-    finally:
-        use_reference(())
+    mine, right = _both(_logits_of_steps, device, dtype, None)
     for kind in ("dense", "sparse"):
         _compare_sizes(f"logits of {kind} steps", mine[kind], right[kind], _STEPS_DIFFER)
 
@@ -233,6 +234,30 @@ def _logits_of_steps(
         ]
         made[name] = torch.cat(logits)
     return made
+
+
+def small_tensors() -> dict[str, Tensor]:
+    """Random weights of ``SMALL_SPEC``, with which kernels are compiled and checked."""
+    generator = torch.Generator().manual_seed(0)
+    size, spec = SMALL_SPEC.hidden_size, SMALL_SPEC
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (spec.vocab_size, size)}
+    tensors = {"model.norm.weight": torch.ones(size)}
+    for layer in range(spec.num_layers):
+        name = f"layers.{layer}"
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"model.{name}.{norm}.weight"] = torch.ones(size)
+        shapes |= {
+            f"{name}.self_attn.q_proj": (spec.query_width, size),
+            f"{name}.self_attn.k_proj": (spec.kv_width, size),
+            f"{name}.self_attn.v_proj": (spec.kv_width, size),
+            f"{name}.self_attn.o_proj": (size, spec.query_width),
+            f"{name}.mlp.gate_proj": (spec.intermediate_size, size),
+            f"{name}.mlp.up_proj": (spec.intermediate_size, size),
+            f"{name}.mlp.down_proj": (size, spec.intermediate_size),
+        }
+    for name, shape in shapes.items():
+        tensors[f"model.{name}.weight"] = 0.1 * torch.randn(shape, generator=generator)
+    return tensors
 
 
 def _random(

@@ -36,9 +36,6 @@ CHILD_SECONDS = 900.0  # a child compiles about 30 kernels
 _HERE = Path(__file__).resolve()
 _log = logging.getLogger(__name__)
 
-# The output of a child that ran these checks, as far as it came, and its exit status.
-RunChild = Callable[[Sequence[str]], tuple[str, int]]
-
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
@@ -94,7 +91,10 @@ def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Car
         return None
 
 
-def run_checks(card: str, run_child: RunChild) -> CardReport:
+def run_checks(
+    card: str,
+    run_child: Callable[[Sequence[str]], tuple[str, int]],  # its output so far, and its status
+) -> CardReport:
     errors: dict[str, str] = {}
     pending = list(CHECKS)
     while pending:

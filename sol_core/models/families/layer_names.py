@@ -7,14 +7,12 @@ are not rotated become pairs turned by no angle, and zeros are added. No score c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from sol_core.models.spec import ModelSpec
+from sol_core.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)

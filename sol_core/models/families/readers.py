@@ -1,35 +1,34 @@
-"""A family's transformers config as a ``ModelSpec``."""
+"""A family's transformers config as a ``ModelSpec``.
+
+Where a rotary embedding changes with a text's length, the context ends before that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sol_core.errors import UnsupportedModelError
+from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.models.families.layer_names import layer_names
 from sol_core.models.families.refusals import refuse_family
-from sol_core.models.families.ropes import longest_text, rope_spec
 from sol_core.models.spec import Activation, ModelSpec, RopeSpec
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
-_ACTIVATIONS: dict[str, Activation] = {
-    "silu": "silu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-}
+_ACTIVATIONS: dict[str, Activation] = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _LAYERS = ("full_attention", "sliding_attention")
 _WHOLE = 8  # channels of a head come in multiples of it
+_KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
+_PARTIAL = ("phi3",)  # families whose code in transformers rotates a part of a head
 
 
-def spec_from_config(config: PretrainedConfig) -> ModelSpec:
+def spec_from_config(config: Any) -> ModelSpec:
     """Raises: UnsupportedModelError for what the decoder lacks."""
     refuse_family({**vars(config), "model_type": config.model_type}, SUPPORTED_FAMILIES)
     return _READERS[config.model_type](config)
 
 
-def _common(config: PretrainedConfig, **differences: Any) -> ModelSpec:
+def _common(config: Any, **differences: Any) -> ModelSpec:
     """Llama's spec but for the differences, which may name an activation of transformers."""
     act = differences.pop("activation", None) or config.hidden_act
     if act not in _ACTIVATIONS:
@@ -61,12 +60,12 @@ def _common(config: PretrainedConfig, **differences: Any) -> ModelSpec:
     }
     if "ropes" not in differences:
         rope = config.rope_parameters
-        fields["ropes"] = (rope_spec(rope, config, stored, used),) * config.num_hidden_layers
-        fields["max_positions"] = longest_text(rope, config.max_position_embeddings)
+        fields["ropes"] = (_rope_spec(rope, config, stored, used),) * config.num_hidden_layers
+        fields["max_positions"] = _longest_text(rope, config.max_position_embeddings)
     return ModelSpec(**fields | differences)
 
 
-def _head_sizes(config: PretrainedConfig) -> tuple[int, int]:
+def _head_sizes(config: Any) -> tuple[int, int]:
     """Channels of a head in the checkpoint, and in the decoder."""
     stored = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     used = -(-stored // _WHOLE) * _WHOLE
@@ -78,15 +77,15 @@ def _head_sizes(config: PretrainedConfig) -> tuple[int, int]:
     return stored, used
 
 
-def _read_mistral(config: PretrainedConfig) -> ModelSpec:
+def _read_mistral(config: Any) -> ModelSpec:
     return _common(config, windows=(config.sliding_window or None,) * config.num_hidden_layers)
 
 
-def _read_qwen(config: PretrainedConfig) -> ModelSpec:
+def _read_qwen(config: Any) -> ModelSpec:
     return _common(config, windows=_windows(config))
 
 
-def _read_granite(config: PretrainedConfig) -> ModelSpec:
+def _read_granite(config: Any) -> ModelSpec:
     residual = config.residual_multiplier
     for name in ("residual_multiplier", "embedding_multiplier", "logits_scaling"):
         if not getattr(config, name) > 0:
@@ -102,14 +101,14 @@ def _read_granite(config: PretrainedConfig) -> ModelSpec:
     )
 
 
-def _read_smollm3(config: PretrainedConfig) -> ModelSpec:
+def _read_smollm3(config: Any) -> ModelSpec:
     plain = _common(config, windows=_windows(config))
     none, rotates = RopeSpec(plain.ropes[0].theta, "none"), config.no_rope_layers
     ropes = (rope if does else none for rope, does in zip(plain.ropes, rotates, strict=False))
     return replace(plain, ropes=tuple(ropes))
 
 
-def _read_gemma2(config: PretrainedConfig, **differences: Any) -> ModelSpec:
+def _read_gemma2(config: Any, **differences: Any) -> ModelSpec:
     return _common(
         config,
         activation=config.hidden_activation,
@@ -123,19 +122,19 @@ def _read_gemma2(config: PretrainedConfig, **differences: Any) -> ModelSpec:
     )
 
 
-def _read_gemma3(config: PretrainedConfig) -> ModelSpec:
+def _read_gemma3(config: Any) -> ModelSpec:
     sizes, parameters = _head_sizes(config), config.rope_parameters
-    ropes = {kind: rope_spec(values, config, *sizes) for kind, values in parameters.items()}
+    ropes = {kind: _rope_spec(values, config, *sizes) for kind, values in parameters.items()}
     return _read_gemma2(
         config,
         ropes=tuple(ropes[kind] for kind in config.layer_types),
         max_positions=min(
-            longest_text(values, config.max_position_embeddings) for values in parameters.values()
+            _longest_text(values, config.max_position_embeddings) for values in parameters.values()
         ),
     )
 
 
-def _windows(config: PretrainedConfig) -> tuple[int | None, ...]:
+def _windows(config: Any) -> tuple[int | None, ...]:
     for kind in config.layer_types:
         if kind not in _LAYERS:
             raise UnsupportedModelError(
@@ -147,7 +146,124 @@ def _windows(config: PretrainedConfig) -> tuple[int | None, ...]:
     )
 
 
-_READERS: dict[str, Callable[[PretrainedConfig], ModelSpec]] = {
+def _rope_spec(values: Mapping[str, Any], config: Any, stored: int, used: int) -> RopeSpec:
+    """Read one of ``rope_parameters``; heads of ``stored`` channels become ``used`` ones."""
+    share = values.get("partial_rotary_factor")
+    if share not in (None, 1) and config.model_type not in _PARTIAL:
+        raise UnsupportedModelError(
+            f"partial_rotary_factor = {share} is not supported for {config.model_type}; "
+            f"supported: {', '.join(_PARTIAL)}"
+        )
+    channels = int(stored * (1.0 if share is None else share))
+    if channels < 2 or channels % 2 or stored % 2:
+        raise UnsupportedModelError(
+            f"{channels} rotated of {stored} channels of a head are not supported: channels are "
+            "rotated in pairs"
+        )
+    theta = _number(values, "rope_theta")
+    stretch = _stretch(values, config.max_position_embeddings, channels, theta)
+    return RopeSpec(theta, rotated=None if channels == used else channels, **stretch)
+
+
+def _longest_text(values: Mapping[str, Any], positions: int) -> int:
+    """Tokens up to which a rope is what it is from the first token on."""
+    if values.get("rope_type") == "longrope":
+        return min(positions, _original(values, positions))
+    return positions
+
+
+def _number(values: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    value = values.get(name)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ModelLoadError(f"config.json's rope_parameters need a number {name!r}, got {value!r}")
+    return float(value)
+
+
+def _original(values: Mapping[str, Any], positions: int) -> int:
+    return int(_number(values, "original_max_position_embeddings", positions))
+
+
+def _stretch(
+    values: Mapping[str, Any], positions: int, channels: int, theta: float
+) -> dict[str, Any]:
+    """Fields of the ``RopeSpec`` that say how it is stretched; none for the default."""
+    match kind := values.get("rope_type", "default"):
+        case "default":
+            return {}
+        case "dynamic":  # which begins beyond the context
+            _number(values, "factor")
+            return {}
+        case "linear":
+            return {"kind": kind, "factor": _number(values, "factor")}
+        case "llama3":
+            return {
+                "kind": kind,
+                "factor": _number(values, "factor"),
+                "low_frequency": _number(values, "low_freq_factor"),
+                "high_frequency": _number(values, "high_freq_factor"),
+                "original_positions": _original(values, positions),
+            }
+        case "yarn" | "longrope":
+            original = _original(values, positions)
+            factor = _number(values, "factor", positions / original)
+            if kind == "yarn":
+                amplitude = _yarn_amplitude(values, factor)
+                shape: dict[str, Any] = {"ramp": _ramp(values, original, channels, theta)}
+            else:
+                plain = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
+                amplitude = _number(values, "attention_factor", plain)
+                shape = {"divisors": _divisors(values, channels)}
+            return {
+                "kind": kind,
+                "factor": factor,
+                "original_positions": original,
+                "amplitude": None if amplitude == 1.0 else amplitude,
+                **shape,
+            }
+    raise UnsupportedModelError(
+        f"rope scaling {kind!r} is not supported; supported: {', '.join(_KINDS)}"
+    )
+
+
+def _ramp(
+    values: Mapping[str, Any], original: int, channels: int, theta: float
+) -> tuple[float, float]:
+    """YaRN's pairs (arXiv:2309.00071), with the defaults of transformers."""
+    slow, fast = _number(values, "beta_slow", 1.0), _number(values, "beta_fast", 32.0)
+    ends = [
+        channels * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(theta))
+        for turns in (fast or 32.0, slow or 1.0)
+    ]
+    if values.get("truncate", True):
+        ends = [math.floor(ends[0]), math.ceil(ends[1])]
+    first, last = max(ends[0], 0), min(ends[1], channels - 1)
+    return float(first), float(last) + (0.001 if first == last else 0.0)
+
+
+def _yarn_amplitude(values: Mapping[str, Any], factor: float) -> float:
+    if values.get("attention_factor") is not None:
+        return _number(values, "attention_factor")
+
+    def scale(share: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * share * math.log(factor) + 1.0
+
+    above, below = _number(values, "mscale", 0.0), _number(values, "mscale_all_dim", 0.0)
+    return scale(above) / scale(below) if above and below else scale(1.0)
+
+
+def _divisors(values: Mapping[str, Any], channels: int) -> tuple[float, ...]:
+    """LongRoPE's (arXiv:2402.13753) of texts up to the original length: the short factors."""
+    divisors = values.get("short_factor")
+    if not isinstance(divisors, list) or len(divisors) != channels // 2:
+        raise ModelLoadError(
+            "config.json's rope_parameters need 'short_factor', one number for each of "
+            f"{channels // 2} pairs of channels"
+        )
+    return tuple(float(divisor) for divisor in divisors)
+
+
+_READERS: dict[str, Callable[[Any], ModelSpec]] = {
     "llama": _common,
     "mistral": _read_mistral,
     "qwen2": _read_qwen,

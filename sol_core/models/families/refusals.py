@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 _INPUT_BIASED = frozenset(f"self_attn.{name}_proj" for name in "qkv")
 _ATTENTION = _INPUT_BIASED | {"self_attn.o_proj"}
@@ -62,7 +59,7 @@ def refuse_family(record: Mapping[str, Any], supported: Sequence[str]) -> None:
         )
 
 
-def refuse_denied_biases(config: PretrainedConfig, names: Iterable[str]) -> None:
+def refuse_denied_biases(config: Any, names: Iterable[str]) -> None:
     """Raises: ModelLoadError for a bias that transformers would leave out."""
     allowed = _biased_matrices(config)
     for name in sorted(names):
@@ -74,7 +71,7 @@ def refuse_denied_biases(config: PretrainedConfig, names: Iterable[str]) -> None
             )
 
 
-def _biased_matrices(config: PretrainedConfig) -> frozenset[str]:
+def _biased_matrices(config: Any) -> frozenset[str]:
     """Matrices of a layer that have a bias, as the family's code in transformers reads a config."""
     if config.model_type == "qwen2":
         return _INPUT_BIASED
@@ -83,20 +80,12 @@ def _biased_matrices(config: PretrainedConfig) -> frozenset[str]:
 
 
 # Fields that are read of a Llama's config.json, and their types.
+_COUNTS = (
+    "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
+    "num_key_value_heads head_dim max_position_embeddings"
+)
 _LLAMA: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(
-        (
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "head_dim",
-            "max_position_embeddings",
-        ),
-        (int,),
-    ),
+    **dict.fromkeys(_COUNTS.split(), (int,)),
     **dict.fromkeys(("tie_word_embeddings", "attention_bias", "mlp_bias"), (bool,)),
     "rms_norm_eps": (float,),
     "hidden_act": (str,),

@@ -18,30 +18,16 @@ def no_lap(part: Part) -> None:
     """The lap of a step that has no clock."""
 
 
-class GraphLaps:
-    """Laps within a CUDA graph: events that every replay records again."""
-
-    def __init__(self) -> None:
-        self.parts: list[Part] = []  # of the laps, in order; events: their ends
-        self.events: list[torch.cuda.Event] = []
-
-    def lap(self, part: Part) -> None:
-        """While a graph is captured: what was captured since the last lap is ``part``."""
-        event = torch.cuda.Event(enable_timing=True, external=True)
-        event.record()
-        self.parts.append(part)
-        self.events.append(event)
-
-
 class StepClock:
-    """Laps of one step; made when the step begins and read before the next one."""
+    """Laps of one step, read before the next one; in a graph, events that each replay records."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
+    def __init__(self, device: torch.device, *, in_graph: bool = False) -> None:
+        self._on_gpu, self._in_graph = device.type == "cuda" or in_graph, in_graph
         self._times: list[float] = []
         self._events: list[torch.cuda.Event] = []
         self._parts: list[Part] = []
-        self._read()
+        if not in_graph:
+            self._read()
 
     def lap(self, part: Part) -> None:
         """Count the time since the last lap as ``part``."""
@@ -58,10 +44,10 @@ class StepClock:
             self._parts.append(part)
             self._times.append(begin + taken * counted / total)
 
-    def replayed(self, laps: GraphLaps) -> None:
+    def replayed(self, laps: StepClock) -> None:
         """A graph that was captured with these laps has been started."""
-        self._parts += laps.parts
-        self._events += laps.events
+        self._parts += laps._parts
+        self._events += laps._events
 
     def part_times(self, step_ms: float) -> PartTimes:
         """Milliseconds by part; on a GPU it waits for the last lap."""
@@ -74,7 +60,7 @@ class StepClock:
 
     def _read(self) -> None:
         if self._on_gpu:
-            event = torch.cuda.Event(enable_timing=True)
+            event = torch.cuda.Event(enable_timing=True, external=self._in_graph)
             event.record()
             self._events.append(event)
         else:

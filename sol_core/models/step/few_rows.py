@@ -75,20 +75,14 @@ class FewRowStep:
     def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
         """For a model whose weights the kernels can take, where they can run; else None."""
         head = weights.head.weight
-        if head.device.type != "cpu" or head.dtype not in DTYPES or weights.head.bias is not None:
+        grouped = spec.num_heads // spec.num_kv_heads <= MOST_HEADS and spec.attention_cap is None
+        stored = head.device.type == "cpu" and head.dtype in DTYPES and weights.head.bias is None
+        fits = stored and grouped and lies_out_major(head) is not None
+        if not fits or not all(
+            _fits(layer, head.dtype, spec.head_size) for layer in weights.layers
+        ):
             return None
-        if spec.num_heads // spec.num_kv_heads > MOST_HEADS or spec.attention_cap is not None:
-            return None
-        for layer in weights.layers:
-            layouts = {
-                lies_out_major(linear.weight)
-                for linear in (layer.query_key_value, layer.attention_output, layer.down)
-            }
-            biased = layer.gate_up.bias is not None or layer.down.bias is not None
-            alike = None not in layouts and len(layouts) == 1 and _has_types(layer, head.dtype)
-            if biased or not alike or not _has_norms(layer, spec.head_size):
-                return None
-        kernel = None if lies_out_major(head) is None else few_row_kernel()
+        kernel = few_row_kernel()
         return None if kernel is None else FewRowStep(spec, weights, kernel)
 
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
@@ -111,17 +105,8 @@ class FewRowStep:
         pages = -(-(max(cache.lengths) + 1) // cache.page_size) if "pages" in request.record else 0
         readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
         read = np.empty((num_rows, spec.num_layers), np.int64)
-        noted = concentration, readers, read
-        arguments = (
-            streams,
-            self._table,
-            memory,
-            rows,
-            mlp,
-            self._head_preview(request),
-            angles,
-            noted,
-        )
+        noted, preview = (concentration, readers, read), self._head_preview(request)
+        arguments = streams, self._table, memory, rows, mlp, preview, angles, noted
         threads = kernel_threads()
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
@@ -262,19 +247,19 @@ _STORAGE = {
 }
 
 
-def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
-    """Return whether the arrays have the types under which the kernels address them."""
-    norms = (layer.attention_norm, layer.mlp_norm)
-    return {linear.weight.dtype for linear in layer.matrices} == {dtype} and all(
-        norm is None or norm.dtype == torch.float32 for norm in norms
+def _fits(layer: LayerWeights, dtype: torch.dtype, head_size: int) -> bool:
+    """Return whether the kernels can address a layer's weights, and have its norms."""
+    around, of_heads = (layer.attention_norm, layer.mlp_norm), (layer.query_norm, layer.key_norm)
+    one_row = (layer.query_key_value, layer.attention_output, layer.down)
+    layouts = {lies_out_major(linear.weight) for linear in one_row}
+    return (
+        all(norm is not None and norm.dtype == torch.float32 for norm in around)
+        and all(norm is None or norm.shape[0] == head_size for norm in of_heads)
+        and {linear.weight.dtype for linear in layer.matrices} == {dtype}
+        and layouts in ({True}, {False})
+        and layer.gate_up.bias is None
+        and layer.down.bias is None
     )
-
-
-def _has_norms(layer: LayerWeights, head_size: int) -> bool:
-    """Return whether its norms are where the kernels have them."""
-    before = layer.attention_norm is not None and layer.mlp_norm is not None
-    of_heads = (layer.query_norm, layer.key_norm)
-    return before and all(norm is None or norm.shape[0] == head_size for norm in of_heads)
 
 
 def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:

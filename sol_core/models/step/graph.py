@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sol_core.models.devices import from_host
-from sol_core.models.step.clock import GraphLaps, Lap, StepClock, no_lap
+from sol_core.models.step.clock import Lap, StepClock, no_lap
 from sol_core.models.step.output import StepOutput
 
 # A capture costs about as much as two steps, and an episode's cache lives for sixteen.
@@ -43,7 +43,7 @@ class _Captured:
     tokens: Tensor  # [R] int64; numbers: [N, …] int64; set before a replay
     numbers: Tensor
     output: StepOutput  # set by a replay, overwritten by the next one
-    laps: GraphLaps | None  # of a step with a clock
+    laps: StepClock | None  # of a step with a clock
 
 
 class _State:
@@ -121,7 +121,7 @@ class StepGraphs:
         """A new graph; None, and a line in the log, where the step cannot be captured."""
         fed = tokens.clone()
         given = from_host(numbers, tokens.device)
-        laps = GraphLaps() if timed else None
+        laps = StepClock(tokens.device, in_graph=True) if timed else None
         beside = next((other.graph for other in self._graphs.values()), None)
         try:
             graph, output = self._capture(

@@ -27,8 +27,7 @@ class StepOutput:
 
     def on_host(self) -> StepOutput:
         """The same in the host's memory, by a single copy, which waits for the device."""
-        tensors = {name: getattr(self, name) for name in self.__slots__}
-        given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        given = self._given()
         # fp32 holds counts below 2^24 exactly.
         flat = torch.cat([tensor.float().flatten() for tensor in given.values()]).cpu()
         parts = flat.split([tensor.numel() for tensor in given.values()])
@@ -48,9 +47,11 @@ class StepOutput:
         return replace(self, page_readers=readers, page_mass=mass)
 
     def clone(self) -> StepOutput:
+        return replace(self, **{name: tensor.clone() for name, tensor in self._given().items()})
+
+    def _given(self) -> dict[str, Tensor]:
         tensors = {name: getattr(self, name) for name in self.__slots__}
-        copies = {name: t.clone() for name, t in tensors.items() if t is not None}
-        return replace(self, **copies)
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 class LayerOutputs:
@@ -73,11 +74,7 @@ class LayerOutputs:
                 self._kept[name].append(tensor)
 
     def output(
-        self,
-        hidden: Tensor,
-        logits: Tensor,
-        concentration: Tensor | None,
-        middle: Tensor | None,
+        self, hidden: Tensor, logits: Tensor, concentration: Tensor | None, middle: Tensor | None
     ) -> StepOutput:
         """The step's output; arguments as its fields."""
         if self._keeps_streams:

@@ -7,13 +7,15 @@ differs is in ``step_numbers``. An axis on which every row is dense is None.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.gated_mlp import MlpPlan
+from kernels.head_preview import HeadPreview
 from kernels.page_attention import AttentionPlan
 from sol_core.actions import MAX_BITS, Action, Budget, Mechanisms, ceil_fraction
 from sol_core.errors import ShapeError
@@ -21,50 +23,35 @@ from sol_core.models.cache import KVCache
 from sol_core.models.measured import PageThresholds
 from sol_core.models.signals import Observe
 from sol_core.models.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from kernels.head_preview import HeadPreview
-    from sol_core.models.step.clock import StepClock
+from sol_core.models.step.clock import StepClock
 
 # Own tokens are rounded up to a multiple of this where a step must not depend on their number:
 # as many as one program of the attention kernel is given, so no more than one idles.
 BUCKET_TOKENS = 256
 
 
-class StepRequest(NamedTuple):
+@dataclass(slots=True)
+class StepRequest:
     """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""
 
     actions: Sequence[Action]
     mechanisms: Mechanisms
     observe: Observe
     clock: StepClock | None
-    thresholds: PageThresholds | None = None
-    preview: HeadPreview | None = None
-    left_out: Sequence[Iterable[int]] | None = None
-    record: Collection[str] = ()
-    # Derived by ``of``, once a step.
-    is_layered: bool = False  # the step must be made layer by layer, each on its own
-    is_sparse: bool = False  # some row drops pages
-    scores_pages: bool = False
-    reads_codes: bool = False  # pages are scored by 4-bit keys
+    thresholds: PageThresholds | None
+    preview: HeadPreview | None
+    left_out: Sequence[Iterable[int]] | None
+    record: Collection[str]
+    is_layered: bool = field(init=False)  # the step must be made layer by layer, each on its own
+    is_sparse: bool = field(init=False)  # some row drops pages
+    scores_pages: bool = field(init=False)
+    reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
 
-    @staticmethod
-    def of(
-        actions: Sequence[Action],
-        mechanisms: Mechanisms,
-        observe: Observe,
-        clock: StepClock | None,
-        thresholds: PageThresholds | None,
-        preview: HeadPreview | None,
-        left_out: Sequence[Iterable[int]] | None,
-        record: Collection[str],
-    ) -> StepRequest:
-        sparse = any(action.keep_fraction < 1 for action in actions)
-        scores = sparse or observe.scores_pages
-        layered = left_out is not None or any(kind != "pages" for kind in record)
-        codes = scores and mechanisms.scorer.reads_codes
-        asked = actions, mechanisms, observe, clock, thresholds, preview, left_out, record
-        return StepRequest(*asked, layered, sparse, scores, codes)
+    def __post_init__(self) -> None:
+        self.is_layered = self.left_out is not None or any(kind != "pages" for kind in self.record)
+        self.is_sparse = any(action.keep_fraction < 1 for action in self.actions)
+        self.scores_pages = self.is_sparse or self.observe.scores_pages
+        self.reads_codes = self.scores_pages and self.mechanisms.scorer.reads_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +79,7 @@ class StepPlan:
     slots: Tensor  # [R] int64, where it goes in the row's own memory
     attention: dict[int | None, AttentionPlan]  # plan per attention window that occurs in the model
     tokens_seen: dict[int | None, Tensor]  # likewise [R, 1] int64, summed over KV heads
-    channels_kept: Tensor | None  # [R] int64, input channels of the MLP, or None for all
-    inner_kept: Tensor | None  # [R] int64, inner ones
-    bit_widths: Tensor | None  # [R] int64, or None when no row is quantised
+    mlp: MlpPlan
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
@@ -218,9 +203,12 @@ def plan_step(
             window: spec.num_kv_heads * _tokens_seen(plan, positions, window, left_out)
             for window, plan in attention.items()
         },
-        channels_kept=channels if shape.pruned else None,
-        inner_kept=inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
-        bit_widths=bits if shape.quantised else None,
+        mlp=MlpPlan(
+            channels if shape.pruned else None,
+            bits if shape.quantised else None,
+            shape.mechanisms.quant_site == "mlp_input",
+            inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
+        ),
     )
 
 
@@ -233,10 +221,7 @@ def mlp_channels(
     action: Action | Budget, spec: ModelSpec, mechanisms: Mechanisms
 ) -> tuple[int, int]:
     entering, inner = mechanisms.mlp_shares(action.channel_keep_ratio)
-    return (
-        ceil_fraction(entering, spec.hidden_size),
-        ceil_fraction(inner, spec.intermediate_size),
-    )
+    return (ceil_fraction(entering, spec.hidden_size), ceil_fraction(inner, spec.intermediate_size))
 
 
 def _plan_attention(
@@ -248,16 +233,16 @@ def _plan_attention(
     budget: tuple[Tensor, Tensor | None],
     left_out: Tensor | None,
 ) -> AttentionPlan:
-    spans = None
+    spans, scored = None, shape.sparse or shape.observe.scores_pages
     if slots.device.type == "cpu" and left_out is None:
         first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
         spans = torch.stack((positions - slots, slots, first_seen))
-    if not (masked or shape.sparse or shape.observe.scores_pages):
+    if not (masked or scored):
         return AttentionPlan(shape.page_size, spans=spans)
     valid = _visible_tokens(shape, slots, positions, window)
     if left_out is not None:
         valid = valid & ~left_out
-    if not (shape.sparse or shape.observe.scores_pages):
+    if not scored:
         return AttentionPlan(shape.page_size, valid, spans=spans)
     padding = -valid.shape[1] % shape.page_size
     paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.key_codes import encode_keys
-from kernels.kv_write import NewTokens
+from kernels.kv_write import NewTokens, rotate_and_write
 from tests.support.tiny_models import make_tiny_lm
 
 CAPACITY = 48
@@ -43,7 +43,8 @@ def _step(cache, generator, *, reads_codes):
     for store in cache.layers:
         new = torch.randn(cache.num_rows, heads, spec.head_size, generator=generator)
         slots = torch.tensor(cache.own_lengths)
-        store.rotate_and_write(NewTokens(new, *still, 1.0), slots, extend=extend)
+        codes = store.codes if extend else None
+        rotate_and_write(NewTokens(new, *still, 1.0), (store.keys, store.values), slots, codes)
 
 
 @settings(max_examples=100)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
-from sol_core.models.measured import PageThresholds, floors_for, shipped_floors
+from sol_core.models.measured import PageThresholds, read_tables, shipped_floors
 
 TABLE = PageThresholds("abc", (64, 1024), (0.1, 0.5), ((0.0, -2.0), (-1.0, -4.0)))
 
@@ -52,10 +52,10 @@ def test_damaged_tables_are_refused(change):
         from_json(PageThresholds, [], "page floors")
 
 
-def test_the_shipped_table_serves_the_grid_at_every_length():
+def test_the_shipped_table_serves_the_grid_at_every_length(tmp_path):
     shipped = shipped_floors()
-    assert floors_for(shipped.fingerprint) is shipped
-    assert floors_for("another") is None
+    assert read_tables(tmp_path, shipped.fingerprint).floors is shipped
+    assert read_tables(tmp_path, "another").floors is None
     assert shipped.contexts[0] == 64
     assert shipped.contexts[-1] >= 2048
     assert set(GRIDS["need"].keep_fractions[:-1]) <= set(shipped.levels)

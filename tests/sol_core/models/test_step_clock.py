@@ -66,7 +66,7 @@ def test_a_graph_keeps_its_laps_and_every_replay_gives_them_to_its_clock(monkeyp
     _Event.log, _Event.count = [], 0
     monkeypatch.setattr(torch.cuda, "Event", _Event)
     begin = StepClock.__init__
-    on_gpu = lambda clock, device: begin(clock, torch.device("cuda"))  # noqa: E731
+    on_gpu = lambda clock, device, **how: begin(clock, torch.device("cuda"), **how)  # noqa: E731
     monkeypatch.setattr(StepClock, "__init__", on_gpu)
     lm, graphs = make_language_model().lm, StepGraphs(tape_capture)
     lm.graphs = graphs
@@ -81,7 +81,7 @@ def test_a_graph_keeps_its_laps_and_every_replay_gives_them_to_its_clock(monkeyp
         layers = ["attention", "mlp"] * lm.spec.num_layers
         assert clock._parts == ["policy", "rest", *layers, "rest", "head"]
         assert clock._events[-1].external == (clock in clocks[2:])
-    assert clocks[3]._events[2:] == graph.laps.events
+    assert clocks[3]._events[2:] == graph.laps._events
     lm.decode_step(torch.tensor([9]), cache)
     assert list(graphs._graphs.values()) == [graph]  # a step without a clock is another graph
 

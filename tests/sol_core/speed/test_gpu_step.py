@@ -1,6 +1,5 @@
 """A whole step's launches are counted without a GPU, and the steps that are timed do decode."""
 
-import dataclasses
 from unittest.mock import Mock
 
 import pytest
@@ -28,7 +27,7 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
     assert lm.weights.layers[0].gate_up.weight.is_contiguous(), "as on a GPU"
     # Pages are scored, chosen and listed; the MLP is pruned.
     assert counts["compressed"] > counts["dense"]
-    deeper = dataclasses.replace(TINY, num_layers=4)
+    deeper = TINY._replace(num_layers=4)
     per_layer = kernels.count_launches(deeper, HALF, 40, how)["dense"] - counts["dense"]
     assert 8 < per_layer < 13
     # What is there once: embedding, angles, mask, head. Within a graph it costs nothing to start.

@@ -1,7 +1,5 @@
 """Models of random weights: shapes by name and by sizes, and steps that read what they should."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -25,7 +23,7 @@ def test_a_shape_has_a_name_or_every_size():
     sizes = "layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,vocab=49152"
     named = shape_from_text("0.6b")
     assert named is SHAPES["0.6B"]
-    assert dataclasses.replace(shape_from_text(sizes), name="0.6B") == named
+    assert shape_from_text(sizes)._replace(name="0.6B") == named
     for wrong in ("0.7B", "layers=16", sizes + ",layers=2", sizes.replace("heads=24", "heads=25")):
         with pytest.raises(ConfigError, match=r"0\.6B|multiple"):
             shape_from_text(wrong)

@@ -133,10 +133,8 @@ def test_the_result_is_kept_for_this_card_and_this_source(monkeypatch, tmp_path)
 
 
 def test_wrong_numbers_of_a_kernel_are_noticed(monkeypatch):
-    right = checks.channel_pruning.keep_largest_channels
-    monkeypatch.setattr(
-        checks.channel_pruning, "keep_largest_channels", lambda *given: right(*given) + 1e-6
-    )
+    right = checks.channel_pruning.prune_rows
+    monkeypatch.setattr(checks.channel_pruning, "prune_rows", lambda *given: right(*given) + 1e-6)
     with triton_here(), pytest.raises(checks.WrongNumbersError, match="channels differ"):
         checks.run_check("keep_largest_channels", CPU, torch.float32)
 
