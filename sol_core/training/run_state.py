@@ -5,31 +5,26 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
-from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.folder import prices_of, prices_record
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
-from sol_core.policy.prices import NO_CORRECTION, AimCorrection, PriceTable
+from sol_core.policy.prices import NO_CORRECTION, PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
-from sol_core.training.checkpoint import (
-    Progress,
-    read_checkpoint,
-    restore,
-    write_checkpoint,
-)
+from sol_core.training.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
 from sol_core.training.config import (
     MEASURE_EVERY_S,
     MEASURE_REST,
@@ -38,8 +33,8 @@ from sol_core.training.config import (
     Phase,
     TrainConfig,
 )
-from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
+from sol_core.training.rollouts import TextPrefill
 
 
 class TextSource:
@@ -64,15 +59,11 @@ class TextSource:
 
     def nth(self, stream: str, number: int) -> list[int]:
         """Of the stream "label", "grpo" (another order) or "papers"; going back starts it again."""
-        place, blocks = self._streams.get(stream, (0, iter(())))
-        if stream not in self._streams or place > number:
+        place, blocks = self._streams.get(stream, (number + 1, iter(())))
+        if place > number:
             place, blocks = 0, self._endless(stream)
-        text: list[int] = []
-        while place <= number:
-            text = next(blocks)
-            place += 1
-        self._streams[stream] = (place, blocks)
-        return text
+        self._streams[stream] = number + 1, blocks
+        return next(islice(blocks, number - place, None))
 
     def _endless(self, stream: str) -> Iterator[list[int]]:
         corpus, turn = self._corpus, 500_000 if stream == "grpo" else 0
@@ -134,7 +125,8 @@ class RunState:
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
-        self.held_out: HeldOut | None = None
+        self.held_out_texts: list[list[int]] = []  # that training never sees
+        self.held_out: dict[int, TextPrefill] = {}  # of them, those that this rank plays
         # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins again.
         self.calibrated, self.begun_anew = 0, 0
         self._began = time.monotonic()
@@ -165,17 +157,35 @@ class RunState:
     def generator_of(self, unit: str, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed_of(unit, number))
 
-    def set_prices(
-        self,
-        tables: Sequence[PriceTable],
-        correction: AimCorrection = NO_CORRECTION,
-        states: SampleStates | None = None,
-    ) -> None:
+    def set_prices(self, tables: Sequence[PriceTable]) -> None:
         """New prices; a correction and states belong to the prices they were measured with."""
         policy = self.policy
-        policy.prices, policy.correction, policy.states = list(tables), correction, states
-        for name, record in prices_record(tables, correction, states).items():
+        policy.prices, policy.correction, policy.states = list(tables), NO_CORRECTION, None
+        self.keep_prices()
+
+    def keep_prices(self) -> None:
+        """The policy's prices, and what belongs to them, are those of the next checkpoint."""
+        policy = self.policy
+        kept = prices_record(policy.prices, policy.correction, policy.states)
+        for name, record in kept.items():
             setattr(self.progress, name, record)
+
+    def descend(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
+        """One step down the sum of all ranks' losses; returns that sum."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros(())
+        for loss in losses:
+            loss.backward()
+            total += loss.detach().cpu()
+        parameters = list(self.policy.network.parameters())
+        self.ranks.add(total)
+        self.ranks.add_gradients(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+        self.check_finite({"the loss": total, "the gradient": norm})
+        self.optimiser.step()
+        return float(total)
 
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Raises: TrainingDivergedError naming the first that is NaN or infinite."""
