@@ -29,10 +29,10 @@ from sol_core.comparing.methods import (
     line,
     place_on,
     read_beyond,
+    row_by_row,
 )
 from sol_core.comparing.rollout import Floats, Rollout
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.cost import PolicyReads
 from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
 from sol_core.evaluation.measurement import Batch
@@ -50,15 +50,12 @@ class ShareRows(BaselineRows):
         self._setting, self._table = setting, table
         self._mixes, self._line = setting.mixes, line(setting.grid)
 
-    def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
+    def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         """As of ``BaselineRows``; all rollouts before the first are in the table."""
-        aims = [self._aim(row, first, count) for row in rows]
-        placed, schedulers = [], []
-        for rollout in range(count):
-            for number, (row, aim) in enumerate(zip(rows, aims, strict=True)):
-                placed.append((rollout, number))
-                schedulers.append(self._scheduler(row, aim, (first + rollout, rollout)))
-        return [(placed, RowSchedulers(schedulers))]
+        aims = {row: self._aim(row, first, count) for row in rows}
+        return row_by_row(
+            rows, count, lambda row, place: self._at_share(row, aims[row], first + place, place)
+        )
 
     def _aim(self, row: Row, first: int, count: int) -> float:
         """Share for the next ``count`` rollouts."""
@@ -68,29 +65,28 @@ class ShareRows(BaselineRows):
         owed = float((share - before).sum()) / count
         return share + min(max(owed, -MOST_OWED), MOST_OWED)
 
-    def _scheduler(self, row: Row, aim: float, place: tuple[int, int]) -> Scheduler:
-        setting, (rollout, lane) = self._setting, place  # its number, and place in the batch
-        steps, bits = setting.config.steps, self._spends[row.budget].bit_width
+    def _at_share(self, row: Row, aim: float, rollout: int, place: int) -> Scheduler:
+        setting, bits = self._setting, self._spends[row.budget].bit_width
         context = setting.config.first_context(rollout)
         share = min(max(aim, self._mixes.lowest(context)), 1.0)
         if row.method == "line":
             counted = self._mixes.step_bytes
             budget = place_on(self._line, bits, share, lambda at: counted.share(at, context))
-            return StaticScheduler(budget, setting.grid, first_step=rollout * steps)
+            first_step = rollout * setting.config.steps
+            return StaticScheduler(budget, setting.grid, first_step=first_step)
         mean = self._mixes.mean(share, context, bits)
         if row.method == "static":
             mean = Budget.share(share, bits)
         seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
         config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
         made = build_scheduler(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
-        return self._going_on(made, (row, lane)) if isinstance(made, SignalScheduler) else made
-
-    def _going_on(self, made: SignalScheduler, key: tuple[Row, int]) -> Lane:
-        """A signal-driven schedule at another budget, with the statistics of its lane."""
-        if key in self._lanes:
-            made.go_on_from(self._lanes[key].scheduler.state())
-        self._lanes[key] = Lane(made)
-        return self._lanes[key]
+        if not isinstance(made, SignalScheduler):
+            return made
+        # A signal-driven schedule goes on at another budget, with the statistics of its lane.
+        if (row, place) in self._lanes:
+            made.go_on_from(self._lanes[row, place].scheduler.state())
+        self._lanes[row, place] = Lane(made)
+        return self._lanes[row, place]
 
 
 class ContenderPass(TablePass):
@@ -213,7 +209,7 @@ class BaselinePass(TablePass):
         return BaselineRows(spends, setting.grid, setting.horizon, seed=setting.config.seed)
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        return self._rows.parts(rows, count, first)
+        return self._rows.parts(rows, first, count)
 
 
 class PaperPass(TablePass):
@@ -253,14 +249,12 @@ class PaperPass(TablePass):
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, grid = self.setting.config, self.setting.grid
-        placed, schedulers = [], []
-        for rollout in range(count):
-            for number, row in enumerate(rows):
-                budget = self._budget(row.budget, config.first_context(first + rollout))
-                step = (first + rollout) * config.steps
-                placed.append((rollout, number))
-                schedulers.append(StaticScheduler(budget, grid, first_step=step))
-        return [(placed, RowSchedulers(schedulers))]
+
+        def static(row: Row, place: int) -> StaticScheduler:
+            budget = self._budget(row.budget, config.first_context(first + place))
+            return StaticScheduler(budget, grid, first_step=(first + place) * config.steps)
+
+        return row_by_row(rows, count, static)
 
     def _budget(self, index: int, context: int) -> Budget:
         assert self._beyond is not None
