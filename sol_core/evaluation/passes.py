@@ -109,15 +109,12 @@ class ContenderPass(TablePass):
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         budgets, parts = self._budgets(), []
         for method, (contender, sampled) in self._sources.items():
-            mine = [(n, row.budget) for n, row in enumerate(rows) if row.method == method]
-            placed = [(rollout, number) for rollout in range(count) for number, _ in mine]
-            if not mine:
-                continue
-            scheduler = contender.scheduler(
-                [budgets[budget] for _ in range(count) for _, budget in mine],
-                derive_seed(self.setting.config.seed, method, first) if sampled else None,
-            )
-            parts.append((placed, scheduler))
+            mine = [number for number, row in enumerate(rows) if row.method == method]
+            placed = [(place, number) for place in range(count) for number in mine]
+            if placed:
+                asked = [budgets[rows[number].budget] for _, number in placed]
+                seed = derive_seed(self.setting.config.seed, method, first) if sampled else None
+                parts.append((placed, contender.scheduler(asked, seed)))
         return parts
 
 

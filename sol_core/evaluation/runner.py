@@ -38,7 +38,6 @@ from sol_core.evaluation.result import (
 )
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
-from sol_core.events import StepCost
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
@@ -209,8 +208,12 @@ class _Run:
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
         )
+        costs = CostModel.of(self.model.lm, self.setting.grid)
+        # Of a step at the mean spend, halfway through the scored tokens.
+        cached = self.config.context + self.config.windows * self.config.steps // 2
         for method in record["methods"].values():
-            cost = self._cost(method["spend"])
+            spend = Budget(*(method["spend"][name] for name in SHORT_AXES))
+            cost = costs.decode_step(spend, cached)
             method.setdefault("bytes_per_token", cost.bytes_read)
             method["flops_per_token"] = cost.flops
         names, roles = [contender.name for contender in self.contenders], record["methods"]
@@ -224,12 +227,6 @@ class _Run:
         tables = [stage.table for stage in passes if stage is not None]
         done = [table for table in tables if table.done >= max(compared, 1) * windows]
         return method_scores(index, self.policies.table, done, windows)
-
-    def _cost(self, spend: dict[str, float]) -> StepCost:
-        """Computed cost of a step at a mean spend, halfway through the scored tokens."""
-        config, costs = self.config, CostModel.of(self.model.lm, self.setting.grid)
-        cached = config.context + config.windows * config.steps // 2
-        return costs.decode_step(Budget(*(spend[name] for name in SHORT_AXES)), cached)
 
     def _difficulty(self) -> dict[str, Any]:
         tokens, start = self.policies.tokens, self.config.context

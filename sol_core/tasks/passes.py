@@ -205,7 +205,7 @@ class PolicyTaskPass(TaskPass):
         budgets, count = self.setting.budgets, len(indices)
         rows = [(place, number) for place in range(count) for number in range(len(budgets))]
         scheduler = self.setting.contender.scheduler(budgets * count, None)
-        return assemble([(rows, scheduler)], count, self.group, steps)
+        return assemble([(rows, scheduler)], count, self.group)
 
 
 class PlannedTaskPass(TaskPass):

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import AXES, GRIDS, ActionGrid, record_of
+from sol_core.actions import AXES, GRIDS, ActionGrid, Record
 from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, Seed, changed, check_fields, check_kind, configuration, setting
@@ -128,7 +128,7 @@ class GrpoConfig:
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
+class TrainConfig(Record):
     """Everything that decides a trained policy besides the model and the machine.
 
     The method is the paper's (arXiv:2605.10875): GRPO on rollouts, here after a warm start.
@@ -202,10 +202,6 @@ class TrainConfig:
         """Held-out texts to measure on: a short run has the time for fewer."""
         limit = self.time_limit_minutes
         return self.held_out_texts if limit is None else min(self.held_out_texts, math.ceil(limit))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, as a policy's files and a job hold it."""
-        return record_of(self)
 
 
 # On the default mechanisms, at contexts from a short question's to a long text's.
