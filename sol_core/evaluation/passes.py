@@ -232,9 +232,14 @@ class PaperPass(TablePass):
         """Shares that one text's rollouts read, and that their actions allowed: [budgets] each."""
         self._beyond = beyond
         super().run_texts(first_text, blocks)
-        tried = self._rollouts(first_text, 1)
+        tried, config = self._rollouts(first_text, 1), self.setting.config
         read: Floats = self.table.share[tried].mean(0)
-        return read, self._allowed(range(tried.start, tried.stop))
+        contexts = [config.first_context(n) for n in range(tried.start, tried.stop)]
+        allowed = [
+            [self.step_bytes.share(self._budget(row.budget, at), at) for at in contexts]
+            for row in self.table.rows
+        ]
+        return read, np.mean(allowed, 1)
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
         assert self._beyond is not None
@@ -259,15 +264,3 @@ class PaperPass(TablePass):
         share = float(self._baselines.share[:, column].mean() - self._beyond[index])
         bits = float(self._baselines.spend[:, column, 2].mean())
         return place_on(self._corners, bits, share, lambda at: self.step_bytes.share(at, context))
-
-    def _allowed(self, rollouts: Sequence[int]) -> Floats:
-        """[budgets] mean share that the rollouts' actions allowed."""
-        contexts = [self.setting.config.first_context(rollout) for rollout in rollouts]
-        return np.asarray(
-            [
-                np.mean(
-                    [self.step_bytes.share(self._budget(row.budget, at), at) for at in contexts]
-                )
-                for row in self.table.rows
-            ]
-        )

@@ -110,7 +110,6 @@ class _Run:
         mixes: MixTable | None,
     ) -> None:
         self.model, self.config, self.texts = model, config, texts
-        self.contenders = contenders
         blocks = torch.tensor(texts.blocks[: config.texts], device=model.lm.device)
         self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes)
         self.policies = PolicyPass(setting)
@@ -155,14 +154,14 @@ class _Run:
         }
 
     def _finished(self, elapsed_s: float) -> WorkFinished:
-        config, names = self.config, [contender.name for contender in self.contenders]
+        config, names = self.config, [contender.name for contender in self.setting.contenders]
         bootstrap = PairedBootstrap(config.texts, seed=derive_seed(config.seed, "bootstrap"))
         budgets = [self._budget(index, bootstrap) for index in range(len(config.budgets))]
         probe_seed = derive_seed(config.seed, "probes")
         result = {
             "schema": SCHEMA,
             "policies": names,
-            "policy": self.contenders[0].name,
+            "policy": names[0],
             "grid": grid_name(self.setting.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
@@ -178,7 +177,7 @@ class _Run:
             "baselines": list(config.baselines),
             "weights_sha256": {
                 contender.name: contender.weights_sha256
-                for contender in self.contenders
+                for contender in self.setting.contenders
                 if contender.weights_sha256
             },
             "elapsed_s": elapsed_s,
@@ -216,7 +215,7 @@ class _Run:
             cost = costs.decode_step(spend, cached)
             method.setdefault("bytes_per_token", cost.bytes_read)
             method["flops_per_token"] = cost.flops
-        names, roles = [contender.name for contender in self.contenders], record["methods"]
+        names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
         parts = ("methods", "paired")
         return record | {part: own_names(record[part], names, roles) for part in parts}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,20 +127,17 @@ def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
         encoder.mlp_out,
         encoder.final_norm,
     )
+    # In float16, as a policy's folder holds them, if that loses nothing; half as much to read.
     maps = [module for module in modules if isinstance(module, nn.Linear)]
-    narrow = dict(zip(maps, _narrowed([module.weight for module in maps]), strict=True))
+    narrow = all(fits_float16(module.weight) for module in maps)
     arrays = [as_array(encoder.rest_mean), as_array(encoder.rest_scale)]
     for module in modules:
-        weight = narrow[module] if isinstance(module, nn.Linear) else module.weight
+        weight = module.weight
+        if narrow and module in maps:
+            weight = weight.detach().half()
         arrays += [as_array(weight), as_array(module.bias)]
-    number = as_array(torch.empty(1, dtype=narrow[maps[0]].dtype))
+    number = as_array(torch.empty(1, dtype=torch.float16 if narrow else torch.float32))
     return Encoder(table_of(arrays), number, encoder.num_heads), arrays
-
-
-def _narrowed(weights: Sequence[Tensor]) -> list[Tensor]:
-    """In float16, as a policy's folder holds them, if that loses nothing; half as much to read."""
-    exact = all(map(fits_float16, weights))
-    return [weight.detach().half() for weight in weights] if exact else list(weights)
 
 
 def _heads(network: DamageNetwork) -> DamageHeads:

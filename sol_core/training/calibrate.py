@@ -73,7 +73,7 @@ def _play_texts(
     """Add to what was played, with ``rows`` budgets a window, until the time is over."""
     for start in range(0, len(texts), state.ranks.size):
         numbers = texts[start : start + state.ranks.size]
-        played += state.ranks.collect(numbers, play)
+        played += state.ranks.split(numbers, play)
         state.calibrated += len(numbers)
         state.begun_anew += 1
         state.decisions += len(numbers) * rows * state.config.windows * state.config.steps

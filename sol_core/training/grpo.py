@@ -86,7 +86,7 @@ def _update(state: RunState) -> None:
     if state.policy.prices and progress.updates % CALIBRATE_EVERY == 0:
         # From this update alone: what a resumed run no longer has must not decide.
         inputs = {number: batch.inputs for number, batch in batches.items()}
-        seen = ranks.collect(
+        seen = ranks.split(
             numbers, lambda n: damages_at(state.policy, inputs[n].rows, inputs[n].tokens)
         )
         set_prices(state, seen)

@@ -219,29 +219,28 @@ class RunState:
 
     def fraction(self) -> float:
         """Estimated share of the work that is done, in [0, 1]."""
-        warm, grpo, done = self.config.warm_start, self.config.grpo, self.progress
+        config, done, side_by_side = self.config, self.progress, self.ranks.size
+        warm, grpo = config.warm_start, config.grpo
         if done.phase == "done":
             return 1.0
-        per_text = self.config.windows * self.config.steps
         # In decode steps: the prefill of a text costs about two thirds of a step per token;
         # a gradient step on labelled steps about a thirtieth.
         # Ranks work side by side on texts, and alike on gradient steps.
-        side_by_side = self.ranks.size
-        label_unit = (per_text * warm.schedules + 0.7 * self.config.block_len) / side_by_side
-        update_unit = grpo.windows * grpo.rollouts * self.config.steps * 1.2
-        update_unit += 0.7 * self.config.block_len
+        per_text, prefill = config.windows * config.steps, 0.7 * config.block_len
+        label_unit = (per_text * warm.schedules + prefill) / side_by_side
+        update_unit = grpo.windows * grpo.rollouts * config.steps * 1.2 + prefill
         update_unit *= math.ceil(grpo.texts / side_by_side)
+        calibration_unit = (per_text + prefill) / side_by_side
         texts = warm.texts if done.label_limit is None else done.label_limit
         learning = texts * per_text * warm.schedules * warm.epochs / 30
-        calibration_unit = (per_text + 0.7 * self.config.block_len) / side_by_side
-        calibrating = (PRICED_TEXTS + self.config.calibration_texts) * calibration_unit
-        total = texts * label_unit + learning + grpo.updates * update_unit + calibrating
-        batches = max(1.0, texts * self.config.windows * warm.schedules * warm.epochs / 64)
+        total = texts * label_unit + learning + grpo.updates * update_unit
+        total += (PRICED_TEXTS + config.calibration_texts) * calibration_unit
+        batches = max(1.0, texts * config.windows * warm.schedules * warm.epochs / 64)
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)
         worked += self.calibrated * calibration_unit
         share = min(0.999, worked / max(total, 1e-9))
-        limit = self.config.time_limit_minutes
+        limit = config.time_limit_minutes
         return share if limit is None else min(0.999, max(share, self.elapsed_s / (60 * limit)))
 
     def is_checkpoint_due(self) -> bool:

@@ -106,7 +106,7 @@ def _label_texts(state: RunState, numbers: range) -> None:
         state.check_finite({"a label": labels.damage, "an input": labels.rows})
         return labels
 
-    made = ranks.collect(missing, labels_of)
+    made = ranks.split(missing, labels_of)
 
     def keep() -> float:
         for number, labels in zip(missing, made, strict=True):

@@ -43,10 +43,13 @@ def model_card(info: PolicyInfo) -> str:
         for axis, some in zip(AXES, info.grid.levels(), strict=True)
     )
     summary = json.dumps(info.summary, indent=1, sort_keys=True)
+    # The Hub takes its own ids only, so a local folder has none.
+    hub_id = _HUB_IDS.get(info.model, info.model)
+    base_model = f"base_model: {hub_id}\n" if is_hub_id(hub_id) else ""
     return f"""---
 library_name: sol-explorer
 tags: [per-token-compute, policy, model_hub_mixin, pytorch_model_hub_mixin]
-{_base_model(info.model)}---
+{base_model}---
 
 # {info.name}
 
@@ -79,12 +82,6 @@ What its training measured, on held-out text of the training corpus:
 {summary}
 ```
 """
-
-
-def _base_model(name: str) -> str:
-    """The front matter's line; the Hub takes its own ids only, so a local folder has none."""
-    hub_id = _HUB_IDS.get(name, name)
-    return f"base_model: {hub_id}\n" if is_hub_id(hub_id) else ""
 
 
 class PolicyParts(NamedTuple):
