@@ -272,6 +272,6 @@ def _request(
 
 
 def _gathered(events: list[Any]) -> Generation:
-    """Of a PrefillEvent, TokenEvents and a FinishEvent."""
+    """A generation from its PrefillEvent, TokenEvents and FinishEvent."""
     finish = events[-1]
     return Generation(finish.text, tuple(events[1:-1]), finish)

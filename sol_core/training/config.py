@@ -48,6 +48,7 @@ METRICS: dict[str, str] = {
 # for no more than a quarter of the time.
 MEASURE_EVERY_S, MEASURE_SHARE = 60.0, 1 / 30
 MEASURE_REST = 3.0  # times as long as the measurement before, at least
+MEASURES_PER_PHASE = 4  # at least, whatever the clock says
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
 # When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
 LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9

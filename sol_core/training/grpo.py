@@ -21,7 +21,7 @@ from sol_core.policy.scheduler import mean_entropy
 from sol_core.progress import WorkEvent
 from sol_core.training.calibrate import damages_at, set_prices
 from sol_core.training.config import GAPS, GRPO_SHARE, GrpoConfig, TrainConfig
-from sol_core.training.measure import MEASURES_PER_PHASE, measure
+from sol_core.training.measure import measure
 from sol_core.training.rollouts import TextPrefill, draw_budgets, prefill_text
 from sol_core.training.run_state import RunState
 from sol_core.training.warm_start import gamma_loss
@@ -56,11 +56,9 @@ def grpo(state: RunState) -> Iterator[WorkEvent]:
     """Rollouts and updates; prices follow the policy's own states."""
     updates, progress = state.config.grpo.updates, state.progress
     state.metrics = {}
-    every = max(1, -(-updates // MEASURES_PER_PHASE))
     while progress.updates < updates and not state.is_past(GRPO_SHARE):
         _update(state)
-        is_mark = progress.updates % every == 0 or progress.updates == updates
-        if is_mark or state.is_measure_due():
+        if state.is_measure_due(progress.updates, updates):
             yield from measure(state)
         yield state.report("grpo")
 

@@ -17,7 +17,6 @@ from sol_core.training.config import GAPS, TrainConfig
 from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
 
-MEASURES_PER_PHASE = 4  # at least; else by the clock (``RunState.is_measure_due``)
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
 

@@ -29,6 +29,7 @@ from sol_core.training.config import (
     MEASURE_EVERY_S,
     MEASURE_REST,
     MEASURE_SHARE,
+    MEASURES_PER_PHASE,
     PRICED_TEXTS,
     Phase,
     TrainConfig,
@@ -247,8 +248,10 @@ class RunState:
         due_at = self._last_checkpoint + self.config.checkpoint_seconds
         return self.ranks.lead(lambda: time.monotonic() >= due_at)
 
-    def is_measure_due(self) -> bool:
-        """Return whether it is time to measure again, by the lead's clock."""
+    def is_measure_due(self, done: int, total: int) -> bool:
+        """Return whether a phase's work is at a mark, or it is time by the lead's clock."""
+        if done % max(1, -(-total // MEASURES_PER_PHASE)) == 0 or done == total:
+            return True
         rest = max(MEASURE_EVERY_S, MEASURE_SHARE * self.elapsed_s, MEASURE_REST * self._measure_s)
         return self.ranks.lead(lambda: time.monotonic() >= self._measured_at + rest)
 

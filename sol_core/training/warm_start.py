@@ -40,7 +40,7 @@ from sol_core.training.config import (
     TrainConfig,
     WarmStartConfig,
 )
-from sol_core.training.measure import MEASURES_PER_PHASE, measure
+from sol_core.training.measure import measure
 from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
 
@@ -244,7 +244,6 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
     episodes = labels.damage.shape[0]
     per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
     total = per_epoch * config.warm_start.epochs
-    every = max(1, -(-total // MEASURES_PER_PHASE))
     share = WARM_SHARE if config.grpo.updates else GRPO_SHARE
     while progress.warm_steps < total and not state.is_past(share):
         step = progress.warm_steps
@@ -256,8 +255,7 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
         rate = learning_rate_at(step, total, config.warm_start)
         state.metrics["loss"] = _warm_step(state, labels.take(index), rate)
         progress.warm_steps += 1
-        is_mark = (step + 1) % every == 0 or step + 1 == total
-        if is_mark or state.is_measure_due():
+        if state.is_measure_due(step + 1, total):
             _price(state, labels)
             yield from measure(state)
         yield state.report("warm start")
