@@ -101,14 +101,13 @@ def with_nearest(function: Callable[P, ValueT]) -> Callable[P, ValueT]:
 def check_names(given: Iterable[str], known: Collection[str], what: str) -> None:
     """Raises: UnknownNameError for a name that is not known, with the nearest one that is."""
     for name in given:
-        if name not in known:
-            raise UnknownNameError(f"{what} {_short(name)}; {_nearest(str(name), list(known))}")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    close = close or [other for other in known if name in other or other in name][:1]
-    return f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+        if name in known:
+            continue
+        text = str(name)
+        close = difflib.get_close_matches(text, known, 1, 0.5)
+        close = close or [other for other in known if text in other or other in text][:1]
+        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+        raise UnknownNameError(f"{what} {_short(name)}; {hint}")
 
 
 def changed(config: RecordT, changes: Mapping[str, Any]) -> RecordT:

@@ -15,13 +15,9 @@ def share_cores() -> None:
     os.environ.setdefault(SPIN_VARIABLE, SPIN_COUNT)
     processes = os.environ.get(_PROCESSES_HERE, "")
     if processes.isdecimal() and int(processes) > 1:
-        threads = max(1, _num_cores() // int(processes))
+        has_affinity = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        threads = max(1, cores // int(processes))
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         # Numba has a count of its own, which does not follow OpenMP's.
         os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"].split(",")[0])
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

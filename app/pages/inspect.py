@@ -159,7 +159,7 @@ def _with_painted(
 ) -> InspectionConfig:
     """The inspection's configuration with a painted schedule, and others at its bytes."""
     from sol_core.decoding.cost import CostModel, StepBytes
-    from sol_core.inspection.matching import budget_of_bytes
+    from sol_core.inspection.engine import budget_of_bytes
 
     config = from_json(InspectionConfig, run.config)
     others = [schedule for schedule in config.schedules if schedule.kind not in _ALWAYS]

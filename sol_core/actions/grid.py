@@ -48,7 +48,6 @@ class Mechanisms:
     head: HeadReading = later("whole")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mlp_split", tuple(tuple(knot) for knot in self.mlp_split))
         check_fields(self)
         if bool(self.pruner.split) != bool(self.mlp_split):
             takes = [name for name, pruner in MLP_PRUNERS.items() if pruner.split]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from sol_core.actions import Budget, grid_named
 from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from sol_core.events import Event, PrefillEvent, TokenEvent
+from sol_core.events import Event
 from sol_core.fields import check_kind, check_names, kind_of, with_nearest
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
@@ -147,12 +147,12 @@ def generate(
     Raises: SolError for a request that cannot run; TypeError for an unknown option.
     """
     if isinstance(prompt, str):
-        return _gathered(stream_generate(model, prompt, policy, budget, **options))
+        return _gathered(list(stream_generate(model, prompt, policy, budget, **options)))
     stream = stream_generate(model, prompt, policy, budget, **options)
     events: list[list[Event]] = [[] for _ in prompt]
     for number, event in stream:
         events[number].append(event)
-    return [_gathered(sequence) for sequence in events]
+    return list(map(_gathered, events))
 
 
 @overload
@@ -271,11 +271,7 @@ def _request(
     return chosen, Extras(tuple(logits_processors), frozenset(record))
 
 
-def _gathered(events: Iterable[Event]) -> Generation:
-    tokens: list[TokenEvent] = []
-    for event in events:
-        if isinstance(event, TokenEvent):
-            tokens.append(event)
-        elif not isinstance(event, PrefillEvent):
-            finish = event
-    return Generation(finish.text, tuple(tokens), finish)
+def _gathered(events: list[Any]) -> Generation:
+    """A generation from its PrefillEvent, TokenEvents and FinishEvent."""
+    finish = events[-1]
+    return Generation(finish.text, tuple(events[1:-1]), finish)

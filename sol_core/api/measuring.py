@@ -69,20 +69,12 @@ def inspect(
     Raises: SolError for what cannot be run.
     """
     from sol_core.inspection.engine import inspect_text
-    from sol_core.inspection.records import InspectedToken, InspectionStart
 
     check_model(model)
     check_kind("text", text, str, "text")
     chosen, find = _asked(config, settings, methods, budget)
-    tokens: list[InspectedToken] = []
-    for event in inspect_text(model, text, chosen, policies=find):
-        if isinstance(event, InspectionStart):
-            start = event
-        elif isinstance(event, InspectedToken):
-            tokens.append(event)
-        else:
-            end = event
-    return Inspection(start, tuple(tokens), end)
+    events: list[Any] = list(inspect_text(model, text, chosen, policies=find))
+    return Inspection(events[0], tuple(events[1:-1]), events[-1])
 
 
 @with_nearest

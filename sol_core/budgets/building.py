@@ -7,7 +7,6 @@ context. The schedules that spend unevenly get that mix as their budget per axis
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sol_core.actions import Action, ActionGrid, Budget
@@ -75,17 +74,19 @@ class MeanOfMixes:
     """Another schedule at the mean spend of the mixes that meet the share at its first step."""
 
     def __init__(
-        self, budget: Budget, mixes: MixTable, build: Callable[[Budget], Scheduler]
+        self, config: ScheduleConfig, grid: ActionGrid, horizon: Horizon, mixes: MixTable
     ) -> None:
-        self._budget, self._mixes, self._build = budget, mixes, build
+        self._config, self._grid, self._horizon, self._mixes = config, grid, horizon, mixes
         self._scheduler: Scheduler | None = None
 
     def next_action(self, observation: Observation) -> Action:
         if self._scheduler is None:
-            share, context = self._budget.bytes_share, observation.cached_tokens + 1
-            assert share is not None
-            self._mixes.check(share, context)
-            self._scheduler = self._build(self._mixes.mean(share, context, self._budget.bit_width))
+            budget, context = self._config.budget, observation.cached_tokens + 1
+            assert budget.bytes_share is not None
+            self._mixes.check(budget.bytes_share, context)
+            mean = self._mixes.mean(budget.bytes_share, context, budget.bit_width)
+            config = dataclasses.replace(self._config, budget=mean)
+            self._scheduler = build_scheduler(config, self._grid, horizon=self._horizon)
         return self._scheduler.next_action(observation)
 
 
@@ -116,16 +117,11 @@ def _build_by_share(
     config: ScheduleConfig, grid: ActionGrid, horizon: Horizon, mixes: MixTable | None
 ) -> Scheduler:
     """``build_scheduler`` for a budget of bytes."""
-    budget = config.budget
     if mixes is None:
-        raise ConfigError(f"{config.kind} takes a budget per axis here, got {budget.words}")
+        raise ConfigError(f"{config.kind} takes a budget per axis here, got {config.budget.words}")
     if config.kind == "static":
-        return ShareScheduler(budget, grid, mixes)
-
-    def build(mean: Budget) -> Scheduler:
-        return build_scheduler(dataclasses.replace(config, budget=mean), grid, horizon=horizon)
-
-    return MeanOfMixes(budget, mixes, build)
+        return ShareScheduler(config.budget, grid, mixes)
+    return MeanOfMixes(config, grid, horizon, mixes)
 
 
 def own_schedule(

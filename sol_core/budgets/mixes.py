@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, compress, pairwise
 from math import isfinite, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +70,8 @@ class DamageTable:
         def take(
             levels: tuple[float, ...], rows: tuple[tuple[float, ...], ...], wanted: Sequence[float]
         ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
-            places = [place for place, level in enumerate(levels) if level in wanted]
-            return tuple(levels[place] for place in places), tuple(
-                tuple(row[place] for place in places) for row in rows
-            )
+            kept = [level in wanted for level in levels]
+            return tuple(compress(levels, kept)), tuple(tuple(compress(row, kept)) for row in rows)
 
         fractions, attention = take(self.keep_fractions, self.attention, keep)
         ratios, mlp = take(self.channel_keep_ratios, self.channels, channels)
@@ -90,17 +88,9 @@ class DamageTable:
 
         def mixed(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
             pairs = zip(rows[lower], rows[upper], strict=True)
-            return _falling([a + (b - a) * share for a, b in pairs])
+            return tuple(accumulate((a + (b - a) * share for a, b in pairs), min))
 
         return mixed(self.attention), mixed(self.channels)
-
-
-def _falling(damages: Sequence[float]) -> tuple[float, ...]:
-    falling, least = [], float("inf")
-    for damage in damages:
-        least = min(least, damage)
-        falling.append(least)
-    return tuple(falling)
 
 
 def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:

@@ -81,11 +81,9 @@ def longest_common_subsequence(
 def _rows(
     row: int, items: Iterable[Hashable], places: Mapping[Hashable, int], full: int
 ) -> Iterator[int]:
-    """The table's rows after each item.
-
-    Bit b is 0 where the common subsequence with the first b + 1 items of the other side is longer
-    than that with the first b.
-    """
+    """The table's rows after each item."""
+    # Bit b is 0 where the common subsequence with the first b + 1 items of the other side is
+    # longer than that with the first b.
     for item in items:
         matches = row & places.get(item, 0)
         row = (row + matches | row - matches) & full

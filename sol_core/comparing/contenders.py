@@ -69,7 +69,15 @@ def load_contenders(
         trained[name] if name in trained else _own(name, given, own_grid, mixes)
         for name, given in policies.items()
     ]
-    _check_grids(contenders)
+    if not contenders:
+        raise ConfigError("no policy to evaluate; give at least one")
+    first = contenders[0]
+    for other in contenders[1:]:
+        if other.grid != first.grid:
+            raise ConfigError(
+                f"policies {first.name} and {other.name} have different action grids "
+                "(levels, page size or quantisation site); evaluate them separately"
+            )
     return contenders
 
 
@@ -143,16 +151,3 @@ def _content_fingerprint(policy: Policy) -> str:
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _check_grids(contenders: Sequence[Contender]) -> None:
-    """Raises: ConfigError for no contender, and for grids that differ."""
-    if not contenders:
-        raise ConfigError("no policy to evaluate; give at least one")
-    first = contenders[0]
-    for other in contenders[1:]:
-        if other.grid != first.grid:
-            raise ConfigError(
-                f"policies {first.name} and {other.name} have different action grids "
-                "(levels, page size or quantisation site); evaluate them separately"
-            )

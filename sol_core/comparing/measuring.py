@@ -8,7 +8,7 @@ mean KL of teacher-forced steps, the level alone; their keys and values stay in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -86,32 +86,24 @@ def _weigh(
     cache = lm.new_cache(1, len(text))
     fed = torch.tensor([list(text)], device=lm.device)
     places = [_around(context, len(text)) for context in contexts]
+
+    def watch(
+        start: int, inside: Sequence[Tensor], layer: int, query: Tensor, block: KVBlock
+    ) -> None:
+        for number, here in enumerate(inside):
+            if not len(here):
+                continue
+            seen, window = query[:, :, here - start], lm.spec.windows[layer]
+            shares, valid = text_shares(seen, block, here, cache.page_size, window)
+            heaviest = shares >= shares.amax(-1, keepdim=True)  # read in any case
+            need = page_need(shares, valid).masked_fill(heaviest, torch.inf)
+            needs[number].append(need[valid[:, None].expand_as(need)].cpu())
+
     for start in range(0, len(text), _PREFILL):
         end = min(start + _PREFILL, len(text))
         inside = [place[(place >= start) & (place < end)] for place in places]
-        watch = partial(_watch, lm.spec.windows, cache.page_size, start, inside, needs)
-        lm.prefill(fed[:, start:end], cache, watch=watch if any(map(len, inside)) else None)
-
-
-def _watch(
-    windows: Sequence[int | None],
-    page_size: int,
-    start: int,
-    places: Sequence[Tensor],
-    needs: list[list[Tensor]],
-    layer: int,
-    query: Tensor,
-    block: KVBlock,
-) -> None:
-    """Add the needs of the pages that some tokens see, of a pass that begins at ``start``."""
-    for number, here in enumerate(places):
-        if not len(here):
-            continue
-        seen = query[:, :, here - start]
-        shares, valid = text_shares(seen, block, here, page_size, windows[layer])
-        heaviest = shares >= shares.amax(-1, keepdim=True)  # read in any case
-        need = page_need(shares, valid).masked_fill(heaviest, torch.inf)
-        needs[number].append(need[valid[:, None].expand_as(need)].cpu())
+        watching = partial(watch, start, inside) if any(map(len, inside)) else None
+        lm.prefill(fed[:, start:end], cache, watch=watching)
 
 
 def _around(context: int, length: int) -> Tensor:
@@ -153,8 +145,8 @@ def measure_damage(
     grid: ActionGrid,
     *,
     count: int,
-) -> Generator[float, None, DamageTable]:
-    """Measure a model's table on texts of ``text_len()`` tokens; yields the share of work done."""
+) -> Iterator[float | DamageTable]:
+    """Shares of the work done, then a model's table, on texts of ``text_len()`` tokens."""
     room = lm.spec.max_positions - WINDOWS * STEPS
     contexts = tuple(context for context in CONTEXTS if context <= room) or (max(room, 1),)
     attention = [Action(keep_fraction=level) for level in LEVELS]
@@ -176,7 +168,7 @@ def measure_damage(
         raise ConfigError("no text to measure damage on")
     means = (sums / read).tolist()
     split = len(attention)
-    return DamageTable(
+    yield DamageTable(
         tuple(contexts),
         (*LEVELS, 1.0),
         grid.channel_keep_ratios,
@@ -241,13 +233,11 @@ def measured_first(
     papers = list(islice(joined_texts(model, PAPERS, data_dir, length), TEXTS))
     if lm.head_directions is None:
         lm.head_directions = measure_directions(lm, (*texts, *papers))
-    measuring = measure_damage(lm, iter(papers), grid, count=TEXTS)
-    while True:
-        try:
-            yield WorkProgress(next(measuring), MESSAGE)
-        except StopIteration as end:
-            model.damage[name] = asdict(end.value)
+    for made in measure_damage(lm, iter(papers), grid, count=TEXTS):
+        if isinstance(made, DamageTable):
+            model.damage[name] = asdict(made)
             break
+        yield WorkProgress(made, MESSAGE)
         if should_stop():
             yield WorkStopped()
             return

@@ -9,8 +9,7 @@ is a place on a path through the plane of attention and channels: ``line`` is th
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
@@ -20,8 +19,15 @@ from sol_core.actions import PAPER, Action, ActionGrid, Budget
 from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedulers
-from sol_core.decoding.schedules import Horizon, Observation, Scheduler, SignalScheduler
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.schedules import (
+    FixedScheduler,
+    Horizon,
+    Observation,
+    Scheduler,
+    SignalScheduler,
+    StaticScheduler,
+)
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
@@ -107,6 +113,15 @@ def baseline_rows(
     ]
 
 
+def row_by_row(
+    rows: Sequence[Row], count: int, scheduler: Callable[[Row, int], Scheduler]
+) -> list[Part]:
+    """A scheduler for each row of each of a batch's rollouts, by the rollout's place in it."""
+    placed = [(place, number) for place in range(count) for number in range(len(rows))]
+    made = RowSchedulers([scheduler(rows[number], place) for place, number in placed])
+    return [(placed, made)]
+
+
 class BaselineRows:
     """The schedulers behind baseline rows; they live as long as the evaluation."""
 
@@ -114,26 +129,12 @@ class BaselineRows:
         self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
-        self._planners: dict[Row, tuple[Scheduler, Iterator[int]]] = {}  # and texts so far
+        self._planners: dict[Row, Scheduler] = {}
         self._lanes: dict[tuple[Row, int], Lane] = {}
 
-    def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
-        """Schedulers for one batch of rollouts; call in the order of the texts."""
-        planned, steered = [], []
-        plans: list[list[Action]] = []
-        lanes: list[Scheduler] = []
-        for rollout in range(count):
-            for number, row in enumerate(rows):
-                if row.method in ("static", "random"):
-                    planned.append((rollout, number))
-                    plans.append(self._plan(row))
-                else:
-                    steered.append((rollout, number))
-                    lanes.append(self._lane(row, rollout))
-        parts: list[Part] = [(planned, PlannedRows(plans))]
-        if steered:
-            parts.append((steered, RowSchedulers(lanes)))
-        return parts
+    def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        """Schedulers for rollouts ``first`` …; call in the order of the texts."""
+        return row_by_row(rows, count, lambda row, place: self._scheduler(row, first, place))
 
     def steering(self) -> Floats:
         """[lanes, numbers] fp64: where the signal-driven schedules stand."""
@@ -146,17 +147,16 @@ class BaselineRows:
         for lane, state in zip(self._lanes.values(), states.tolist(), strict=True):
             lane.scheduler.go_on_from(state)
 
-    def _plan(self, row: Row) -> list[Action]:
-        """The next rollout's actions, of a scheduler that looks at nothing."""
-        if row not in self._planners:
-            self._planners[row] = self._build(row), itertools.count()
-        scheduler, rollouts = self._planners[row]
+    def _scheduler(self, row: Row, first: int, place: int) -> Scheduler:
         steps = self._horizon.total_steps
-        # Static mixes levels by the number of the step; random plans every rollout alone.
-        first = next(rollouts) * steps if row.method == "static" else 0
-        return [scheduler.next_action(Observation(first + step)) for step in range(steps)]
-
-    def _lane(self, row: Row, place: int) -> Lane:
+        if row.method == "static":  # mixes levels by the number of the step
+            first_step = (first + place) * steps
+            return StaticScheduler(self._spends[row.budget], self._grid, first_step=first_step)
+        if row.method == "random":  # plans every rollout alone
+            if row not in self._planners:
+                self._planners[row] = self._build(row)
+            planner = self._planners[row]
+            return FixedScheduler([planner.next_action(Observation(n)) for n in range(steps)])
         if (row, place) not in self._lanes:
             scheduler = self._build(row)
             assert isinstance(scheduler, SignalScheduler)

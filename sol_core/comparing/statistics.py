@@ -71,11 +71,9 @@ def win_rate(baseline: Values, method: Values) -> float:
 
 def rank_correlation(left: Values, right: Values) -> float:
     """Spearman's, as surprisal is far from normal; 0 where one side never varies."""
-    left_ranks, right_ranks = _ranks(left), _ranks(right)
-    left_ranks -= left_ranks.mean()
-    right_ranks -= right_ranks.mean()
-    scale = float(np.sqrt((left_ranks**2).sum() * (right_ranks**2).sum()))
-    return float((left_ranks * right_ranks).sum()) / scale if scale > 0 else 0.0
+    first, second = (ranks - ranks.mean() for ranks in map(_ranks, (left, right)))
+    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum()) / scale if scale > 0 else 0.0
 
 
 def _ranks(values: Values) -> Values:

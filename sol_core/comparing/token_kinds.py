@@ -14,6 +14,7 @@ KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", 
 _SPACE_MARKS = ("Ġ", "▁")  # how byte-level and SentencePiece vocabularies write a space
 _QUOTES = "\"'“”\u2018’«»"
 _SENTENCE_ENDS = ".!?:;\n([*#" + _QUOTES
+_TYPOGRAPHIC = "–—…·•" + _QUOTES
 _FENCE = re.compile(r"\s*(```|~~~)")
 # A line of code has signs that prose does not use, an assignment, a call, a keyword
 # in the form that only code gives it.
@@ -60,11 +61,14 @@ def token_kind(
     if word[0].isdigit():
         return "number"
     if not any(character.isalnum() for character in word):
-        return "punctuation" if word.isascii() or _is_typographic(word) else "other"
-    starts = text[0].isspace() or not before or not _joins(before[-1])
-    if not starts:
+        is_plain = all(sign.isascii() or sign in _TYPOGRAPHIC for sign in word)
+        return "punctuation" if is_plain else "other"
+    # Letters right after these continue a word: "don" + "'" + "t".
+    joins = bool(before) and (before[-1].isalnum() or before[-1] in "'’-")
+    if joins and not text[0].isspace():
         return "continuation"
-    if word[0].isupper() and word != "I" and not _ends_sentence(before):
+    sentence = before.rstrip(" ")
+    if word[0].isupper() and word != "I" and sentence and sentence[-1] not in _SENTENCE_ENDS:
         return "name"
     return "word start" if word[0].isalpha() else "other"
 
@@ -85,17 +89,3 @@ def _in_code(texts: Sequence[str]) -> list[bool]:
         place = at if at < start else start - len(text)
         flags.append(bool(text) and is_code[place])
     return flags
-
-
-def _joins(character: str) -> bool:
-    """Return whether letters right after this character continue its word: "don" + "'" + "t"."""
-    return character.isalnum() or character in "'’-"
-
-
-def _ends_sentence(before: str) -> bool:
-    stripped = before.rstrip(" ")
-    return not stripped or stripped[-1] in _SENTENCE_ENDS
-
-
-def _is_typographic(word: str) -> bool:
-    return all(character in "–—…·•" + _QUOTES or character.isascii() for character in word)

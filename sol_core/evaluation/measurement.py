@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.rollout import Floats
-from sol_core.files.staging import publish, read_safetensors
+from sol_core.files.staging import flush_to_disk, read_safetensors, replacing
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkProgress
 
@@ -110,7 +110,10 @@ class BatchRunner:
         header = {"key": self._key, "count": str(batch.count), "seconds": repr(seconds)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, stage.saved(batch), header)
+            arrays = {k: np.ascontiguousarray(part) for k, part in stage.saved(batch).items()}
+            with replacing(path) as staged:
+                staged.write_bytes(save(arrays, header))
+                flush_to_disk(staged)
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
@@ -140,13 +143,3 @@ def measurement_key(
         "texts": [list(text) for text in texts],
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:
-    staged = path.with_suffix(".part")
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
-    try:
-        staged.write_bytes(data)
-        publish(staged, path, path.parent)
-    finally:
-        staged.unlink(missing_ok=True)

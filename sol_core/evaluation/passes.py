@@ -29,10 +29,10 @@ from sol_core.comparing.methods import (
     line,
     place_on,
     read_beyond,
+    row_by_row,
 )
 from sol_core.comparing.rollout import Floats, Rollout
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.cost import PolicyReads
 from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
 from sol_core.evaluation.measurement import Batch
@@ -50,15 +50,12 @@ class ShareRows(BaselineRows):
         self._setting, self._table = setting, table
         self._mixes, self._line = setting.mixes, line(setting.grid)
 
-    def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
+    def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         """As of ``BaselineRows``; all rollouts before the first are in the table."""
-        aims = [self._aim(row, first, count) for row in rows]
-        placed, schedulers = [], []
-        for rollout in range(count):
-            for number, (row, aim) in enumerate(zip(rows, aims, strict=True)):
-                placed.append((rollout, number))
-                schedulers.append(self._scheduler(row, aim, (first + rollout, rollout)))
-        return [(placed, RowSchedulers(schedulers))]
+        aims = {row: self._aim(row, first, count) for row in rows}
+        return row_by_row(
+            rows, count, lambda row, place: self._at_share(row, aims[row], first + place, place)
+        )
 
     def _aim(self, row: Row, first: int, count: int) -> float:
         """Share for the next ``count`` rollouts."""
@@ -68,29 +65,28 @@ class ShareRows(BaselineRows):
         owed = float((share - before).sum()) / count
         return share + min(max(owed, -MOST_OWED), MOST_OWED)
 
-    def _scheduler(self, row: Row, aim: float, place: tuple[int, int]) -> Scheduler:
-        setting, (rollout, lane) = self._setting, place  # its number, and place in the batch
-        steps, bits = setting.config.steps, self._spends[row.budget].bit_width
+    def _at_share(self, row: Row, aim: float, rollout: int, place: int) -> Scheduler:
+        setting, bits = self._setting, self._spends[row.budget].bit_width
         context = setting.config.first_context(rollout)
         share = min(max(aim, self._mixes.lowest(context)), 1.0)
         if row.method == "line":
             counted = self._mixes.step_bytes
             budget = place_on(self._line, bits, share, lambda at: counted.share(at, context))
-            return StaticScheduler(budget, setting.grid, first_step=rollout * steps)
+            first_step = rollout * setting.config.steps
+            return StaticScheduler(budget, setting.grid, first_step=first_step)
         mean = self._mixes.mean(share, context, bits)
         if row.method == "static":
             mean = Budget.share(share, bits)
         seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
         config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
         made = build_scheduler(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
-        return self._going_on(made, (row, lane)) if isinstance(made, SignalScheduler) else made
-
-    def _going_on(self, made: SignalScheduler, key: tuple[Row, int]) -> Lane:
-        """A signal-driven schedule at another budget, with the statistics of its lane."""
-        if key in self._lanes:
-            made.go_on_from(self._lanes[key].scheduler.state())
-        self._lanes[key] = Lane(made)
-        return self._lanes[key]
+        if not isinstance(made, SignalScheduler):
+            return made
+        # A signal-driven schedule goes on at another budget, with the statistics of its lane.
+        if (row, place) in self._lanes:
+            made.go_on_from(self._lanes[row, place].scheduler.state())
+        self._lanes[row, place] = Lane(made)
+        return self._lanes[row, place]
 
 
 class ContenderPass(TablePass):
@@ -113,15 +109,12 @@ class ContenderPass(TablePass):
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         budgets, parts = self._budgets(), []
         for method, (contender, sampled) in self._sources.items():
-            mine = [(n, row.budget) for n, row in enumerate(rows) if row.method == method]
-            placed = [(rollout, number) for rollout in range(count) for number, _ in mine]
-            if not mine:
-                continue
-            scheduler = contender.scheduler(
-                [budgets[budget] for _ in range(count) for _, budget in mine],
-                derive_seed(self.setting.config.seed, method, first) if sampled else None,
-            )
-            parts.append((placed, scheduler))
+            mine = [number for number, row in enumerate(rows) if row.method == method]
+            placed = [(place, number) for place in range(count) for number in mine]
+            if placed:
+                asked = [budgets[rows[number].budget] for _, number in placed]
+                seed = derive_seed(self.setting.config.seed, method, first) if sampled else None
+                parts.append((placed, contender.scheduler(asked, seed)))
         return parts
 
 
@@ -213,7 +206,7 @@ class BaselinePass(TablePass):
         return BaselineRows(spends, setting.grid, setting.horizon, seed=setting.config.seed)
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        return self._rows.parts(rows, count, first)
+        return self._rows.parts(rows, first, count)
 
 
 class PaperPass(TablePass):
@@ -239,9 +232,14 @@ class PaperPass(TablePass):
         """Shares that one text's rollouts read, and that their actions allowed: [budgets] each."""
         self._beyond = beyond
         super().run_texts(first_text, blocks)
-        tried = self._rollouts(first_text, 1)
+        tried, config = self._rollouts(first_text, 1), self.setting.config
         read: Floats = self.table.share[tried].mean(0)
-        return read, self._allowed(range(tried.start, tried.stop))
+        contexts = [config.first_context(n) for n in range(tried.start, tried.stop)]
+        allowed = [
+            [self.step_bytes.share(self._budget(row.budget, at), at) for at in contexts]
+            for row in self.table.rows
+        ]
+        return read, np.mean(allowed, 1)
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
         assert self._beyond is not None
@@ -253,14 +251,12 @@ class PaperPass(TablePass):
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, grid = self.setting.config, self.setting.grid
-        placed, schedulers = [], []
-        for rollout in range(count):
-            for number, row in enumerate(rows):
-                budget = self._budget(row.budget, config.first_context(first + rollout))
-                step = (first + rollout) * config.steps
-                placed.append((rollout, number))
-                schedulers.append(StaticScheduler(budget, grid, first_step=step))
-        return [(placed, RowSchedulers(schedulers))]
+
+        def static(row: Row, place: int) -> StaticScheduler:
+            budget = self._budget(row.budget, config.first_context(first + place))
+            return StaticScheduler(budget, grid, first_step=(first + place) * config.steps)
+
+        return row_by_row(rows, count, static)
 
     def _budget(self, index: int, context: int) -> Budget:
         assert self._beyond is not None
@@ -268,15 +264,3 @@ class PaperPass(TablePass):
         share = float(self._baselines.share[:, column].mean() - self._beyond[index])
         bits = float(self._baselines.spend[:, column, 2].mean())
         return place_on(self._corners, bits, share, lambda at: self.step_bytes.share(at, context))
-
-    def _allowed(self, rollouts: Sequence[int]) -> Floats:
-        """[budgets] mean share that the rollouts' actions allowed."""
-        contexts = [self.setting.config.first_context(rollout) for rollout in rollouts]
-        return np.asarray(
-            [
-                np.mean(
-                    [self.step_bytes.share(self._budget(row.budget, at), at) for at in contexts]
-                )
-                for row in self.table.rows
-            ]
-        )

@@ -119,24 +119,24 @@ class PollutionProbe(TextStage):
         """
         bootstrap = PairedBootstrap(self.num_texts, seed=seed)
         axes: dict[str, list[dict[str, Any]]] = {name: [] for name in SHORT_AXES}
+        tail = slice(self._region, None)
         for row, (axis, level, _) in enumerate(self._impulses, start=1):
-            axes[axis].append({"level": level, **self._level_report(row, bootstrap)})
+            change: Floats = self._nll[:, row, tail] - self._nll[:, 0, tail]
+            interval = bootstrap.interval(change.mean(-1))
+            axes[axis].append(
+                {
+                    "level": level,
+                    "change": math.expm1(interval.mean),
+                    "low": math.expm1(interval.low),
+                    "high": math.expm1(interval.high),
+                    "kl": float(self._kl[:, row, tail].mean()),
+                    "region_kl": float(self._kl[:, row, : self._region].mean()),
+                    "by_step": change.mean(0).tolist(),
+                }
+            )
         return {
             "region": self._region,
             "tail": self._region,
             "texts": self.num_texts,
             "axes": axes,
-        }
-
-    def _level_report(self, row: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
-        tail = slice(self._region, None)
-        change: Floats = self._nll[:, row, tail] - self._nll[:, 0, tail]
-        interval = bootstrap.interval(change.mean(-1))
-        return {
-            "change": math.expm1(interval.mean),
-            "low": math.expm1(interval.low),
-            "high": math.expm1(interval.high),
-            "kl": float(self._kl[:, row, tail].mean()),
-            "region_kl": float(self._kl[:, row, : self._region].mean()),
-            "by_step": change.mean(0).tolist(),
         }

@@ -99,9 +99,7 @@ def budget_record(
     return {
         "requested": asked_record(requested),
         "methods": {
-            name: _method_record(method, policy)
-            | _bytes_record(method, policy, scores["dense"])
-            | _intervals(method, scores["dense"], bootstrap)
+            name: _method_record(method, policy, scores["dense"], bootstrap)
             for name, method in scores.items()
         },
         "paired": {
@@ -170,11 +168,13 @@ def _at(table: ScoreTable, column: int) -> MethodScores:
     return MethodScores(*(value[:, column] for value in values))
 
 
-def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]:
+def _method_record(
+    method: MethodScores, policy: MethodScores, dense: MethodScores, bootstrap: PairedBootstrap
+) -> dict[str, Any]:
     spend = method.spend.mean(axis=0)
     gaps = np.abs(spend - policy.spend.mean(axis=0))
     nll = float(method.nll.mean())
-    return {
+    record = {
         "nll": nll,
         "kl": float(method.kl.mean()),
         "perplexity": math.exp(min(nll, 700.0)),
@@ -182,34 +182,21 @@ def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]
         "spend": axes_record(spend.tolist()),
         "matched": bool((gaps <= np.asarray(SPEND_TOLERANCE) + 1e-9).all()),
     }
-
-
-def _bytes_record(
-    method: MethodScores, policy: MethodScores, dense: MethodScores
-) -> dict[str, Any]:
-    """Bytes of a method, where they were counted; ``matched`` then says whether by bytes."""
-    if not dense.num_bytes.any():
-        return {}
-    share = float(method.share.mean())
-    return {
-        "bytes_share": share,
-        "bytes_per_token": float(method.num_bytes.mean()),
-        "dense_bytes_per_token": float(dense.num_bytes.mean()),
-        "matched": bool(abs(share - float(policy.share.mean())) <= SHARE_TOLERANCE),
-    }
-
-
-def _intervals(
-    method: MethodScores, dense: MethodScores, bootstrap: PairedBootstrap
-) -> dict[str, float]:
-    """Ends of the 95 % intervals of what a method loses to dense, added to dense's own loss."""
-    ends = {}
+    if dense.num_bytes.any():  # counted, and matched
+        share = float(method.share.mean())
+        record |= {
+            "bytes_share": share,
+            "bytes_per_token": float(method.num_bytes.mean()),
+            "dense_bytes_per_token": float(dense.num_bytes.mean()),
+            "matched": bool(abs(share - float(policy.share.mean())) <= SHARE_TOLERANCE),
+        }
     for measure in ("nll", "kl"):
+        # Ends of the 95 % interval of what it loses to dense, added to dense's own loss.
         base = getattr(dense, measure)
         lost = bootstrap.interval(getattr(method, measure) - base)
-        ends[f"{measure}_low"] = float(base.mean()) + lost.low
-        ends[f"{measure}_high"] = float(base.mean()) + lost.high
-    return ends
+        record[f"{measure}_low"] = float(base.mean()) + lost.low
+        record[f"{measure}_high"] = float(base.mean()) + lost.high
+    return record
 
 
 def _paired_record(

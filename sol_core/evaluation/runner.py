@@ -38,7 +38,6 @@ from sol_core.evaluation.result import (
 )
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
-from sol_core.events import StepCost
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
@@ -111,7 +110,6 @@ class _Run:
         mixes: MixTable | None,
     ) -> None:
         self.model, self.config, self.texts = model, config, texts
-        self.contenders = contenders
         blocks = torch.tensor(texts.blocks[: config.texts], device=model.lm.device)
         self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes)
         self.policies = PolicyPass(setting)
@@ -156,14 +154,14 @@ class _Run:
         }
 
     def _finished(self, elapsed_s: float) -> WorkFinished:
-        config, names = self.config, [contender.name for contender in self.contenders]
+        config, names = self.config, [contender.name for contender in self.setting.contenders]
         bootstrap = PairedBootstrap(config.texts, seed=derive_seed(config.seed, "bootstrap"))
         budgets = [self._budget(index, bootstrap) for index in range(len(config.budgets))]
         probe_seed = derive_seed(config.seed, "probes")
         result = {
             "schema": SCHEMA,
             "policies": names,
-            "policy": self.contenders[0].name,
+            "policy": names[0],
             "grid": grid_name(self.setting.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
@@ -179,7 +177,7 @@ class _Run:
             "baselines": list(config.baselines),
             "weights_sha256": {
                 contender.name: contender.weights_sha256
-                for contender in self.contenders
+                for contender in self.setting.contenders
                 if contender.weights_sha256
             },
             "elapsed_s": elapsed_s,
@@ -209,11 +207,15 @@ class _Run:
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
         )
+        costs = CostModel.of(self.model.lm, self.setting.grid)
+        # Of a step at the mean spend, halfway through the scored tokens.
+        cached = self.config.context + self.config.windows * self.config.steps // 2
         for method in record["methods"].values():
-            cost = self._cost(method["spend"])
+            spend = Budget(*(method["spend"][name] for name in SHORT_AXES))
+            cost = costs.decode_step(spend, cached)
             method.setdefault("bytes_per_token", cost.bytes_read)
             method["flops_per_token"] = cost.flops
-        names, roles = [contender.name for contender in self.contenders], record["methods"]
+        names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
         parts = ("methods", "paired")
         return record | {part: own_names(record[part], names, roles) for part in parts}
 
@@ -224,12 +226,6 @@ class _Run:
         tables = [stage.table for stage in passes if stage is not None]
         done = [table for table in tables if table.done >= max(compared, 1) * windows]
         return method_scores(index, self.policies.table, done, windows)
-
-    def _cost(self, spend: dict[str, float]) -> StepCost:
-        """Computed cost of a step at a mean spend, halfway through the scored tokens."""
-        config, costs = self.config, CostModel.of(self.model.lm, self.setting.grid)
-        cached = config.context + config.windows * config.steps // 2
-        return costs.decode_step(Budget(*(spend[name] for name in SHORT_AXES)), cached)
 
     def _difficulty(self) -> dict[str, Any]:
         tokens, start = self.policies.tokens, self.config.context

@@ -16,7 +16,7 @@ from sol_core.budgets.mixes import MixTable
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import Part, Row, paper_grid
 from sol_core.comparing.rollout import Floats, Rollout, prefill_texts, roll_out
-from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, SplitScheduler
+from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
 from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.schedules import Horizon
@@ -59,11 +59,7 @@ class ScoreTable:
         self.done = 0  # rollouts filled in so far, counted from the first, for every row
 
     def add(self, first: int, first_column: int, rollout: Rollout, read: Floats | None) -> None:
-        """Fill in a rollout whose rows, dense aside, are consecutive columns.
-
-        Args:
-            read: bytes of its steps, [B, G, T], where they are counted.
-        """
+        """Rows, dense aside, are consecutive columns; read: bytes of steps, [B, G, T], if any."""
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
         columns = slice(first_column, first_column + group - 1)
@@ -160,15 +156,15 @@ class TextStage:
             view[...] = arrays[name]
 
 
-def assemble(parts: Sequence[Part], count: int, group: int, steps: int) -> SplitScheduler:
+def assemble(parts: Sequence[Part], count: int, group: int) -> SplitScheduler:
     """One scheduler of all rows; row 0 of each rollout is dense."""
-    dense = PlannedRows([[DENSE] * steps] * count)
-    placed: list[tuple[list[int], BatchScheduler]] = [
-        ([rollout * group for rollout in range(count)], dense)
-    ]
-    for rows, scheduler in parts:
-        placed.append(([rollout * group + 1 + number for rollout, number in rows], scheduler))
-    return SplitScheduler(placed)
+    dense: Part = [(rollout, -1) for rollout in range(count)], PlannedRows([[DENSE]] * count)
+    return SplitScheduler(
+        [
+            ([rollout * group + 1 + number for rollout, number in rows], scheduler)
+            for rows, scheduler in (dense, *parts)
+        ]
+    )
 
 
 def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
@@ -210,7 +206,7 @@ class TablePass(TextStage):
                 options = DecodeOptions(
                     config.steps, setting.grid.mechanisms, rows_per_sequence=group
                 )
-                scheduler = assemble(parts, count, group, config.steps)
+                scheduler = assemble(parts, count, group)
                 rollout = roll_out(setting.lm, part, scheduler, options)
                 read = None
                 if config.by_share:

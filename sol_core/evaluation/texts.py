@@ -6,7 +6,7 @@ only; any other is unseen as a whole and gives both sides.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -51,8 +51,20 @@ def load_texts(
             )
         sides = {"held_out": sides["held_out"]}
     documents = chain.from_iterable(side.shuffled(seed) for side in sides.values())
-    where = f"{'the held-out side of ' if held_out_only else ''}{source}"
-    blocks = _cut(documents, tokenizer, count, block_len, where)
+    blocks: list[list[int]] = []
+    reason = ""
+    try:
+        blocks.extend(token_blocks(documents, tokenizer, block_len, limit=count))
+    except CorpusError as error:
+        if blocks:
+            raise
+        reason = f" ({error})"
+    if len(blocks) < count:
+        raise CorpusError(
+            f"{'the held-out side of ' if held_out_only else ''}{source} holds {len(blocks)} texts "
+            f"of {block_len} tokens, {count} were asked for{reason}: use a longer text, fewer "
+            "texts or a shorter context"
+        )
     return EvaluationTexts(any_side.name, any_side.fingerprint, held_out_only, blocks)
 
 
@@ -68,26 +80,3 @@ def _load_sides(source: str, data_dir: Path) -> dict[Split, Corpus]:
     if failure is not None and not sides:
         raise failure
     return sides
-
-
-def _cut(
-    documents: Iterator[str],
-    tokenizer: PreTrainedTokenizerBase,
-    count: int,
-    block_len: int,
-    where: str,
-) -> list[list[int]]:
-    blocks: list[list[int]] = []
-    reason = ""
-    try:
-        blocks.extend(token_blocks(documents, tokenizer, block_len, limit=count))
-    except CorpusError as error:
-        if blocks:
-            raise
-        reason = f" ({error})"
-    if len(blocks) < count:
-        raise CorpusError(
-            f"{where} holds {len(blocks)} texts of {block_len} tokens, {count} were asked "
-            f"for{reason}: use a longer text, fewer texts or a shorter context"
-        )
-    return blocks

@@ -139,7 +139,7 @@ def _usable(
         source = load_policy(source, model, grid=grid)
     elif isinstance(source, Policy):
         source.check_model(model.fingerprint)
-        source.check_grid(grid)
+        source.info.check_grid(grid)
     if on_host and isinstance(source, Policy):
         return source.on_host(model.lm.host_embedding)
     return source

@@ -7,10 +7,6 @@ cache stays with it (SOL, arXiv:2605.10875, "KV pollution"). Row 0 is dense and 
 
 Static is scored once more at the bytes that another row really read, where they differ: a schedule
 does not win by overspending.
-
-The report is read off what was measured: no level is tried that no row took. So a token counts
-as over-served only where another row of the inspection really spent less on it and came to no
-harm, and a loss holds what earlier compressed steps left in the row's cache as well.
 """
 
 from __future__ import annotations
@@ -19,17 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from sol_core.actions import Budget
+from sol_core.actions import ActionGrid, Budget
+from sol_core.comparing.methods import place_on
 from sol_core.comparing.statistics import ENOUGH_TOKENS
 from sol_core.comparing.token_kinds import predicted_kinds
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, prefilled_in_chunks
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.loop import DecodeOptions, PrefixState, prefilled_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.evaluation.probes import difficulty_report
 from sol_core.events import StepCost
 from sol_core.files.places import whole_characters
 from sol_core.generation.engine import encode_prompt, never
@@ -42,120 +38,21 @@ from sol_core.generation.sequence import (
     page_readers,
     reads_by_page,
 )
-from sol_core.inspection.matching import StaticAgain
 from sol_core.inspection.records import (
-    DifficultyReport,
     InspectedRow,
     InspectedToken,
     InspectionConfig,
     InspectionEnd,
     InspectionEvent,
     InspectionStart,
-    KindSpend,
     MatchedStatic,
-    RowReport,
     RowTotals,
-    TokenPlace,
 )
+from sol_core.inspection.report import difficulty
+from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
-LISTED = 10  # entries of a list at most
-
-
-def difficulty(names: Sequence[str], tokens: Sequence[InspectedToken]) -> DifficultyReport:
-    """The report of an inspection."""
-    by_surprisal = sorted(tokens, key=lambda token: -token.rows[0].nll)
-    return DifficultyReport(
-        least_confident=tuple(_place(token, 0) for token in by_surprisal[:LISTED]),
-        rows=tuple(
-            _row_report(row, name, names, tokens) for row, name in enumerate(names) if row > 0
-        ),
-    )
-
-
-def _row_report(
-    row: int, name: str, names: Sequence[str], tokens: Sequence[InspectedToken]
-) -> RowReport:
-    dense = [token.rows[0] for token in tokens]
-    steps = [token.rows[row] for token in tokens]
-    kinds = np.array([token.kind for token in tokens])
-    loss = np.array([step.nll - full.nll for step, full in zip(steps, dense, strict=True)])
-    report = difficulty_report(
-        surprisal=np.array([full.nll for full in dense]),
-        entropy=np.array([full.entropy for full in dense]),
-        kinds=kinds.tolist(),
-        spend=np.array([[step.action.as_tuple() for step in steps]], dtype=np.float64),
-        kl=np.array([[step.kl for step in steps]]),
-    )
-    return RowReport(
-        name=name,
-        correlation=report["correlation"],
-        kinds=tuple(
-            KindSpend(
-                kind, int((kinds == kind).sum()), **means, loss=float(loss[kinds == kind].mean())
-            )
-            for kind, means in report["kinds"].items()
-        ),
-        under_served=_under_served(row, tokens, loss),
-        over_served=_over_served(row, names, tokens),
-    )
-
-
-def _under_served(
-    row: int, tokens: Sequence[InspectedToken], loss: NDArray[np.float64]
-) -> tuple[TokenPlace, ...]:
-    """Steps that got less than everything and lost most, the largest loss first."""
-    order = np.argsort(-loss, kind="stable")
-    worst = [
-        tokens[at]
-        for at in order.tolist()
-        if loss[at] > HARMLESS_KL and not tokens[at].rows[row].action.is_dense
-    ]
-    return tuple(_place(token, row) for token in worst[:LISTED])
-
-
-def _over_served(
-    row: int, names: Sequence[str], tokens: Sequence[InspectedToken]
-) -> tuple[TokenPlace, ...]:
-    """Steps on which another row spent less at no harm, the largest difference first."""
-    shifts = []
-    for token in tokens:
-        spent = _net(token.rows[row])
-        # Dense is harmless by definition and never cheaper; it takes no part.
-        harmless = [
-            (_net(step), other)
-            for other, step in enumerate(token.rows)
-            if other not in (0, row) and step.kl <= HARMLESS_KL and _net(step) < spent - 1e-9
-        ]
-        if harmless:
-            spend, other = min(harmless)
-            shifts.append((spent - spend, token, other))
-    shifts.sort(key=lambda entry: -entry[0])
-    return tuple(_place(token, row, names, other) for _, token, other in shifts[:LISTED])
-
-
-def _place(
-    token: InspectedToken, row: int, names: Sequence[str] = (), cheaper: int | None = None
-) -> TokenPlace:
-    step, dense = token.rows[row], token.rows[0]
-    other = None if cheaper is None else token.rows[cheaper]
-    return TokenPlace(
-        index=token.index,
-        text=token.text,
-        nll=step.nll,
-        kl=step.kl,
-        loss=step.nll - dense.nll,
-        entropy=dense.entropy,
-        spend=_net(step),
-        cheaper="" if cheaper is None else names[cheaper],
-        cheaper_spend=None if other is None else _net(other),
-        cheaper_kl=None if other is None else other.kl,
-    )
-
-
-def _net(step: InspectedRow) -> float:
-    return step.action.net_keep_rate
+MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
 
 
 def inspect_text(
@@ -163,12 +60,10 @@ def inspect_text(
     text: str,
     config: InspectionConfig,
     should_stop: Callable[[], bool] = never,
-    policies: Callable[[str], Path] = Path,
+    policies: Callable[[str], Path] = Path,  # the folder of a policy by its name
 ) -> Iterator[InspectionEvent]:
     """Score a text under ``config.rows``.
 
-    Args:
-        policies: finds the folder of a policy by its name; by default the name is a folder.
     Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
     """
@@ -195,12 +90,23 @@ def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tu
 
 
 def cut(model: LanguageModel, tokens: list[int], config: InspectionConfig) -> list[int]:
-    """The tokens that are looked at: up to ``max_tokens`` and the end of the context.
-
-    The last one is scored and not fed, so it needs no room in the context.
-    """
-    room = model.context_length + 1
+    """The tokens that are looked at: up to ``max_tokens`` and the end of the context."""
+    room = model.context_length + 1  # the last one is scored and not fed
     return tokens[: min(room, config.max_tokens or room)]
+
+
+def budget_of_bytes(
+    step_bytes: StepBytes, grid: ActionGrid, near: Budget, context: int, num_bytes: float
+) -> Budget:
+    """The budget per axis that reads ``num_bytes`` a step, or the nearest.
+
+    Attention and channels move together, from ``near`` towards their highest or lowest levels;
+    bits stay, since no byte depends on them.
+    """
+    keeps, ratios, _ = grid.levels()
+    middle = near.keep_fraction, near.channel_keep_ratio
+    corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
+    return place_on(corners, near.bit_width, num_bytes, lambda at: step_bytes.of(at, context))
 
 
 class _Inspection:
@@ -219,6 +125,7 @@ class _Inspection:
         self.schedules, self.should_stop = schedules, should_stop
         self.text_tokens = len(tokens)
         self.tokens = cut(model, tokens, config)
+        self.path = self.tokens[prefix - 1 :]  # to feed, and one more to score
         self.kinds = predicted_kinds(model.tokenizer, self.tokens)
         self.stream = TextStream(model.text_codec, self.tokens[:prefix])
         self.specials = set(model.text_codec.all_special_ids)
@@ -227,16 +134,16 @@ class _Inspection:
     @torch.no_grad()
     def run(self) -> Iterator[InspectionEvent]:
         began = time.perf_counter()
-        lm, first = self.model.lm, self.prefix - 1
-        grid = self.config.grid
+        model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
+        grid, steps = config.grid, len(self.path) - 1
         cache, state = prefilled_in_chunks(
-            lm, self.tokens[:first], grid.page_size, self.schedules.observed, self.should_stop
+            model.lm, prefix[:-1], grid.page_size, self.schedules.observed, self.should_stop
         )
-        steps = len(self.tokens) - self.prefix
+        spelled = model.text_codec.decode(prefix, clean_up_tokenization_spaces=False)
         yield InspectionStart(
-            rows=self.config.rows,
-            prefix=tuple(self.tokens[: self.prefix]),
-            prefix_text=self._spelled(self.tokens[: self.prefix]),
+            rows=config.rows,
+            prefix=tuple(prefix),
+            prefix_text=str(spelled),
             text_tokens=self.text_tokens,
             scored_tokens=steps,
             elapsed_ms=ms_since(began),
@@ -244,26 +151,33 @@ class _Inspection:
         options = DecodeOptions(
             max_steps=steps,
             mechanisms=grid.mechanisms,
-            rows_per_sequence=len(self.config.rows),
-            record={"pages"} if self.config.read_pages else (),
+            rows_per_sequence=len(config.rows),
+            record={"pages"} if config.read_pages else (),
         )
         decode_began = time.perf_counter()
         stopped = self.should_stop()
         if not stopped:
-            path, scheduler = self.tokens[first:], self.schedules.build(steps)
-            for step in teacher_forced(lm, cache, [path], scheduler, options, state):
+            scheduler = self.schedules.build(steps)
+            for step in teacher_forced(model.lm, cache, [self.path], scheduler, options, state):
                 self.made.append(self._scored(step, began))
                 yield self.made[-1]
                 stopped = len(self.made) < steps and self.should_stop()
                 if stopped:
                     break
-        decode_ms = ms_since(decode_began)
-        totals = [self._totals(row, name) for row, name in enumerate(self.config.rows)]
+        decode_ms, count = ms_since(decode_began), len(self.made)
+        totals = tuple(self._totals(row, name) for row, name in enumerate(config.rows))
         matched: tuple[MatchedStatic, ...] = ()
-        if not stopped and "static" in self.config.rows and len(self.made) >= ENOUGH_TOKENS:
-            again = StaticAgain(self.model, self.config, self.tokens[first:], cache, state)
-            matched = again.beside(totals, self.should_stop)
-        yield self._end(stopped, decode_ms, totals, matched)
+        if not stopped and "static" in config.rows and count >= ENOUGH_TOKENS:
+            matched = tuple(self._static_again(totals, cache, state))
+        yield InspectionEnd(
+            reason="stopped" if stopped else "finished",
+            num_tokens=count,
+            decode_ms=decode_ms,
+            tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
+            rows=totals if count else (),
+            report=difficulty(self.made) if count else None,
+            matched=matched,
+        )
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
         step, token = scored.step, int(scored.targets)
@@ -275,15 +189,14 @@ class _Inspection:
             step.entropy.tolist(),
             strict=True,
         )
-        rows = tuple(
-            InspectedRow(
-                *score,
-                cost=self.schedules.step_cost(step, row),
-                policy=(self.schedules.distributions(row) or (None,))[0],
-                pages_read=self._pages_read(step, row),
-            )
-            for row, score in enumerate(scores)
-        )
+        rows = []
+        for row, score in enumerate(scores):
+            readers, pages_read = page_readers(step, row, self.config.grid), ""
+            if readers is not None:
+                pages_read = reads_by_page(readers, self.model.spec.num_kv_heads)
+            cost = self.schedules.step_cost(step, row)
+            policy = (self.schedules.distributions(row) or (None,))[0]
+            rows.append(InspectedRow(*score, cost, policy, pages_read))
         shown = self.stream.push(token)
         return InspectedToken(
             index=step.index,
@@ -291,35 +204,10 @@ class _Inspection:
             text=self.model.spelled(token) if token in self.specials else shown,
             kind=self.kinds[self.prefix + step.index - 1],
             top=most_probable(self.model, step.log_probabilities[0]),
-            rows=rows,
+            rows=tuple(rows),
             cached_tokens=step.cached_tokens[0],
             step_ms=ms_since(step.started),
             elapsed_ms=ms_since(began),
-        )
-
-    def _pages_read(self, step: DecodeStep, row: int) -> str:
-        readers = page_readers(step, row, self.config.grid)
-        return "" if readers is None else reads_by_page(readers, self.model.spec.num_kv_heads)
-
-    def _spelled(self, tokens: list[int]) -> str:
-        return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))
-
-    def _end(
-        self,
-        stopped: bool,
-        decode_ms: float,
-        totals: Sequence[RowTotals],
-        matched: tuple[MatchedStatic, ...],
-    ) -> InspectionEnd:
-        count = len(self.made)
-        return InspectionEnd(
-            reason="stopped" if stopped else "finished",
-            num_tokens=count,
-            decode_ms=decode_ms,
-            tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
-            rows=tuple(totals) if count else (),
-            report=difficulty(self.config.rows, self.made) if count else None,
-            matched=matched,
         )
 
     def _totals(self, row: int, name: str) -> RowTotals:
@@ -333,3 +221,50 @@ class _Inspection:
             spend=Budget(*(sum(axis) / count for axis in axes)),
             cost=sum((step.cost for step in steps), StepCost()),
         )
+
+    def _static_again(
+        self, totals: Sequence[RowTotals], cache: KVCache, state: PrefixState | None
+    ) -> Iterator[MatchedStatic]:
+        """Static at the bytes of each row that read more or less than it."""
+        dense, static = totals[0], next(row for row in totals if row.name == "static")
+        for row in totals[1:]:
+            gap = row.cost.bytes_read - static.cost.bytes_read
+            if abs(gap) <= MATCHED_SHARE * dense.cost.bytes_read:
+                continue
+            budget = self._budget(row, dense)
+            try:
+                nll, cost = self._score_static(budget, cache, state)
+            except ConfigError:  # at the first step: no mix reads so few bytes
+                continue
+            if len(nll) < len(self.made):  # stopped
+                return
+            yield MatchedStatic(row.name, budget, tuple(nll), cost)
+
+    def _budget(self, row: RowTotals, dense: RowTotals) -> Budget:
+        """Of static, so that it reads what a row read."""
+        asked = next(row.budget for row in self.config.schedules if row.kind == "static")
+        if asked.bytes_share is not None:
+            share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
+            return Budget.share(share, asked.bit_width)
+        steps, grid = len(self.made), self.config.grid
+        context, num_bytes = self.prefix + steps // 2, row.cost.bytes_read / steps
+        step_bytes = StepBytes(CostModel.of(self.model.lm, grid))
+        return budget_of_bytes(step_bytes, grid, row.spend, context, num_bytes)
+
+    def _score_static(
+        self, budget: Budget, cache: KVCache, state: PrefixState | None
+    ) -> tuple[list[float], StepCost]:
+        """NLL of all tokens, or fewer if it was stopped; and the cost."""
+        grid, steps = self.config.grid, len(self.made)
+        schedule, episode = ScheduleConfig("static", budget), self.config.episode_steps
+        config = GenerationConfig(schedule, grid=grid, episode_steps=episode)
+        schedules = GenerationSchedules(self.model, config, Path)
+        scheduler, options = schedules.build(steps), DecodeOptions(steps, grid.mechanisms)
+        nll, cost = [], StepCost()
+        lm, paths = self.model.lm, [self.path]
+        for scored in teacher_forced(lm, cache, paths, scheduler, options, state):
+            if self.should_stop():
+                break
+            cost += schedules.step_cost(scored.step)
+            nll.append(float(scored.nll))
+        return nll, cost

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,24 +14,12 @@ from kernels.decode_layer import DTYPES
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.policy.network import DamageNetwork, StateEncoder
+from sol_core.policy.network import DamageNetwork, StateEncoder, observed_parts
 from sol_core.policy.policy import Policy, StepInputs, fits_float16
 from sol_core.policy.prices import PriceRule
 
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder
-
-
-class StepState(NamedTuple):
-    """State of an episode so far: [R, 3] each, shares of dense."""
-
-    goals: Tensor  # what to aim at but for the excess
-    targets: Tensor  # requested means
-    excess: Tensor  # spent beyond the targets
-    previous: Tensor  # spends of the step before
-    shares: Tensor  # of the excess that a step compensates
-    terms: ByteTerms  # of a price on bytes
-    greedy: bool  # take the most probable levels; excess and previous become theirs, in place
 
 
 class FewRowPolicy:
@@ -50,7 +37,7 @@ class FewRowPolicy:
         self._arrays: list[Any] = []  # that the network's table of addresses is of
         steps, width = policy.info.episode_steps, policy.info.config.width
         self._memory = np.empty((2, num_rows, steps, width), np.float32)
-        self._layout, self._width = policy.info.layout, policy.info.layout.width
+        self._layout = policy.info.layout
         self._rule: PriceRule | None = None
         self._no_budget = torch.empty(num_rows, 1, 0)
         self._levels = max(len(levels) for levels in policy.levels)
@@ -66,29 +53,23 @@ class FewRowPolicy:
         return None if kernel is None else FewRowPolicy(policy, network, kernel, num_rows)
 
     def step(
-        self, observation: StepObservation, state: StepState, step: int
+        self,
+        observation: StepObservation,
+        step: int,  # of the episode; they come in order
+        goals: Tensor,  # [R, 3] as the next four, shares of dense: what to aim at but for excess
+        targets: Tensor,  # requested means
+        excess: Tensor,  # spent beyond the targets
+        previous: Tensor,  # spends of the step before
+        shares: Tensor,  # of the excess that a step compensates
+        terms: ByteTerms,  # of a price on bytes
+        greedy: bool,  # take the most probable levels; excess and previous become theirs, in place
     ) -> tuple[StepInputs, Tensor, Tensor]:
-        """An episode's step; steps come in order. Returns: what was seen, T = 1."""
-        layout, num_rows = self._layout, observation.tokens.shape[0]
-
-        def part(values: Tensor | None, width: int) -> Any:
-            if values is None or width == 0:
-                return np.zeros((num_rows, width), np.float32)
-            return values.numpy().reshape(num_rows, width)
-
-        has_state = float(observation.hidden is not None)
-        known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
-        seen = (
-            part(observation.hidden, layout.hidden_size),
-            part(observation.mid_hidden, 2 * layout.hidden_size),
-            part(observation.concentration, layout.num_layers),
-            part(observation.entropy, 1),
-            part(observation.surprisal, 1),
-            np.array(known, np.float32),
-        )
+        """Inputs of the step, T = 1, logits and choices."""
+        num_rows = observation.tokens.shape[0]
+        seen = tuple(part.numpy() for part in observed_parts(observation, self._layout))
         if step == 0:
             self._take_over()
-        row = np.empty((num_rows, 1, self._width), np.float32)
+        row = np.empty((num_rows, 1, self._layout.width), np.float32)
         aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
         logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
         choices = np.empty((num_rows, KERNEL_AXES), np.int64)
@@ -96,18 +77,18 @@ class FewRowPolicy:
             seen,
             (observation.tokens.numpy(), self._embedding),
             (
-                state.goals.numpy(),
-                state.targets.numpy(),
-                state.excess.numpy(),
-                state.previous.numpy(),
+                goals.numpy(),
+                targets.numpy(),
+                excess.numpy(),
+                previous.numpy(),
                 *self._ends,
-                state.shares.numpy(),
-                state.greedy,
+                shares.numpy(),
+                greedy,
             ),
             self._network,
             self._memory,
             step,
-            state.terms,
+            terms,
             (row[:, 0], aims[:, 0], logits, choices),
         )
         inputs = StepInputs(
@@ -146,20 +127,17 @@ def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
         encoder.mlp_out,
         encoder.final_norm,
     )
+    # In float16, as a policy's folder holds them, if that loses nothing; half as much to read.
     maps = [module for module in modules if isinstance(module, nn.Linear)]
-    narrow = dict(zip(maps, _narrowed([module.weight for module in maps]), strict=True))
+    narrow = all(fits_float16(module.weight) for module in maps)
     arrays = [as_array(encoder.rest_mean), as_array(encoder.rest_scale)]
     for module in modules:
-        weight = narrow[module] if isinstance(module, nn.Linear) else module.weight
+        weight = module.weight
+        if narrow and module in maps:
+            weight = weight.detach().half()
         arrays += [as_array(weight), as_array(module.bias)]
-    number = as_array(torch.empty(1, dtype=narrow[maps[0]].dtype))
+    number = as_array(torch.empty(1, dtype=torch.float16 if narrow else torch.float32))
     return Encoder(table_of(arrays), number, encoder.num_heads), arrays
-
-
-def _narrowed(weights: Sequence[Tensor]) -> list[Tensor]:
-    """In float16, as a policy's folder holds them, if that loses nothing; half as much to read."""
-    exact = all(map(fits_float16, weights))
-    return [weight.detach().half() for weight in weights] if exact else list(weights)
 
 
 def _heads(network: DamageNetwork) -> DamageHeads:

@@ -29,10 +29,8 @@ def observed_by(layout: InputLayout) -> Observe:
     return Observe.CONCENTRATION if layout.num_layers else Observe.STATES
 
 
-def observation_row(
-    observation: StepObservation, previous_action: Tensor, layout: InputLayout
-) -> Tensor:
-    """The rows of one step. Returns: [R, layout.width] fp32."""
+def observed_parts(observation: StepObservation, layout: InputLayout) -> tuple[Tensor, ...]:
+    """[R, …] each: the three states, concentration, entropy, surprisal, what is known of all."""
     num_rows = observation.tokens.shape[0]
     device = observation.tokens.device
 
@@ -43,18 +41,23 @@ def observation_row(
 
     has_state = float(observation.hidden is not None)
     known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
-    return torch.cat(
-        (
-            filled(observation.hidden, layout.hidden_size),
-            filled(observation.mid_hidden, 2 * layout.hidden_size),
-            filled(observation.concentration, layout.num_layers),
-            filled(observation.entropy, 1),
-            filled(observation.surprisal, 1).clamp(max=_MAX_NATS),
-            torch.tensor(known, device=device),
-            previous_action.to(device),
-        ),
-        dim=1,
+    return (
+        filled(observation.hidden, layout.hidden_size),
+        filled(observation.mid_hidden, 2 * layout.hidden_size),
+        filled(observation.concentration, layout.num_layers),
+        filled(observation.entropy, 1),
+        filled(observation.surprisal, 1),
+        torch.tensor(known, device=device),
     )
+
+
+def observation_row(
+    observation: StepObservation, previous_action: Tensor, layout: InputLayout
+) -> Tensor:
+    """The rows of one step. Returns: [R, layout.width] fp32."""
+    *parts, surprisal, known = observed_parts(observation, layout)
+    bounded = surprisal.clamp(max=_MAX_NATS)
+    return torch.cat((*parts, bounded, known, previous_action.to(known.device)), dim=1)
 
 
 def kept_rows(rows: Tensor, layout: InputLayout) -> Tensor:

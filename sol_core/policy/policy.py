@@ -161,8 +161,7 @@ class Policy(
         return network.shapes(encoded), cache
 
     def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
-        """Logits of predictions [..., axes, levels of the longest], at the prices of ``aims`` [...,
-        axes]."""
+        """Logits of predictions [..., axes, levels of the longest], at the prices of aims."""
         sharpness = self.damage_network.log_sharpness.exp()
         return self.rule.logits(log_damages.exp(), aims, sharpness)
 
@@ -172,8 +171,7 @@ class Policy(
         return self.damage_network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
-        """Take [..., heads, levels] apart: [..., levels] of each head, without what a short axis
-        lacks."""
+        """[..., heads, levels] → [..., levels] of each head, without what a short axis lacks."""
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
@@ -182,23 +180,19 @@ class Policy(
         """Level of each axis [..., axes] that the heads' choices [..., num_heads] int64 mean."""
         if self.num_heads == len(self.levels):
             return choices
-        joint, places = choices[..., 0], []
-        for levels in reversed(self.levels):
-            places.append(joint % len(levels))
-            joint = joint // len(levels)
-        return torch.stack(places[::-1], -1)
+        places = torch.unravel_index(choices[..., 0], [len(levels) for levels in self.levels])
+        return torch.stack(places, -1)
 
     def spends(self, levels: Tensor) -> Tensor:
         """Spends [..., axes] fp32, shares of dense, of levels [..., axes] int64."""
         return self._level_table[self._axes, levels]
 
     def actions(self, choices: Tensor) -> list[Action]:
-        """The action of every row of choices [R, num_heads] int64; each is made once, for checks
-        take time."""
+        """The action of every row of choices [R, num_heads] int64."""
         levels = choices if self.num_heads > 1 else self.axis_levels(choices)
         actions = []
         for key in map(tuple, levels.tolist()):
-            if key not in self._actions:
+            if key not in self._actions:  # each is made once, for checks take time
                 self._actions[key] = self.info.grid.action(key)
             actions.append(self._actions[key])
         return actions
@@ -280,11 +274,6 @@ class Policy(
             for value in self.network.parameters()
         )
 
-    def check_grid(self, grid: ActionGrid) -> None:
-        """Raises: PolicyError for a grid of other levels, or of other mechanisms than it was made
-        for."""
-        self.info.check_grid(grid)
-
     def check_model(self, fingerprint: str) -> None:
         """Raises: PolicyError for the fingerprint of another model than its own."""
         if fingerprint != self.info.fingerprint:
@@ -311,7 +300,7 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
     policy.check_model(model.fingerprint)
     if grid is not None:
-        policy.check_grid(grid)
+        info.check_grid(grid)
     return policy
 
 

@@ -163,17 +163,18 @@ class AimCorrection:
         """Means to aim for [R, axes], within each axis; targets: [R, axes]."""
         if not self.weights:
             return targets
-        flat = targets.double().cpu()
         places = self._places(targets)
         weights = torch.tensor(self.weights, dtype=torch.float64)
         terms = _terms(places, self._lengths(contexts))
         gaps = (_room(places) * (terms @ weights.T)).clamp(-MAX_GAP, MAX_GAP)
-        low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
-        return (flat - gaps).clamp(low, high).float().to(targets.device)
+        return (targets.double().cpu() - gaps).clamp(*self._ends()).float().to(targets.device)
+
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        return torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
 
     def _places(self, targets: Tensor) -> Tensor:
         """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
-        low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
+        low, high = self._ends()
         place = (targets.double().cpu() - low) / (high - low).clamp(min=1e-6)
         return (2 * place - 1).clamp(-1, 1)
 

@@ -15,7 +15,7 @@ from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
-from sol_core.policy.few_rows import FewRowPolicy, StepState
+from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.network import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 
@@ -193,10 +193,9 @@ class PolicyScheduler:
             with torch.no_grad():
                 logits = self._logits(inputs, terms)
         else:
+            means = self._goals, self._targets, self._excess, self._previous, self._shares
             greedy = self._generator is None
-            means = self._goals, self._targets, self._excess, self._previous
-            state = StepState(*means, self._shares, terms, greedy)
-            inputs, logits, choices = self._few_rows.step(observation, state, place)
+            inputs, logits, choices = self._few_rows.step(observation, place, *means, terms, greedy)
         if self._few_rows is None or self._generator is not None:
             choices = self._choose(logits)
             self._account(choices)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.teacher_forcing import ScoredStep
@@ -29,10 +29,10 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.progress import Progress
 from sol_core.training.config import GrpoConfig, TrainConfig
+from sol_core.training.grpo import grpo_update, roll_out
 from sol_core.training.ranks import Ranks
-from sol_core.training.rollouts import StepScores, TextPrefill, prefill_text, roll_out
+from sol_core.training.rollouts import StepScores, TextPrefill, prefill_text
 from sol_core.training.run_state import RunState
-from sol_core.training.update import grpo_update
 
 # Parts of an update's time. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
@@ -167,15 +167,10 @@ class _TimedText(TextPrefill):
     clock: _Clock
 
     def rollout(
-        self,
-        starts: Sequence[int],
-        rows_per_start: int,
-        scheduler: BatchScheduler,
-        steps: int,
-        grid: ActionGrid,
+        self, starts: Sequence[int], rows_per_start: int, scheduler: BatchScheduler
     ) -> Iterator[StepScores]:
         timed = _TimedScheduler(scheduler, self.clock)
-        return TextPrefill.rollout(self, starts, rows_per_start, timed, steps, grid)
+        return TextPrefill.rollout(self, starts, rows_per_start, timed)
 
     def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
         with self.clock.of("dense_reference"):
@@ -197,8 +192,8 @@ class _Bench:
         """Seconds of each of ``PHASES``."""
         clock, state = _Clock(), self._state
         with clock.of("prefill"):
-            text = prefill_text(self._lm, self._tokens, state.config.grid, state.config.starts)
-        timed = _TimedText(text.lm, text.tokens, text.starts, text.cache, text.output, clock)
+            text = prefill_text(self._lm, self._tokens, state.config)
+        timed = _TimedText(text.lm, text.config, text.tokens, text.cache, text.output, clock)
         generator = torch.Generator().manual_seed(0)
         with clock.of("rollout"):
             batch = roll_out(state.policy, timed, state.config, generator)

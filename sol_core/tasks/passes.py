@@ -182,7 +182,7 @@ def policy_pass(setting: TaskSetting) -> TaskPass:
         count = len(questions)
         rows = [(place, number) for place in range(count) for number in range(len(budgets))]
         scheduler = contender.scheduler(budgets * count, None)
-        return assemble([(rows, scheduler)], count, len(reads), steps)
+        return assemble([(rows, scheduler)], count, len(reads))
 
     return TaskPass(setting, "policy", contender.grid, reads, schedule)
 

@@ -16,17 +16,17 @@ policy's folder (config.json, model.safetensors, README.md), held-out numbers an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import AXES, GRIDS, ActionGrid, record_of
+from sol_core.actions import AXES, GRIDS, ActionGrid, Record
 from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, Seed, changed, check_fields, check_kind, configuration, setting
 from sol_core.policy.info import MAX_POLICY_STEPS, PolicyConfig
 
 Phase = Literal["preparing", "labelling", "warm start", "grpo", "calibrating", "measuring"]
+GAPS = tuple(f"gap_{axis.short}" for axis in AXES)  # the metrics of mean spend minus budget
 # Name → what it is. Any of them may be missing from a report.
 METRICS: dict[str, str] = {
     "loss": "training loss of the phase",
@@ -37,8 +37,8 @@ METRICS: dict[str, str] = {
     "nll_static": "the same under static allocation at the same spend",
     "nll_dense": "the same, dense",
     **{
-        f"gap_{axis.short}": f"mean spend minus budget, {axis.term}, as a share of dense"
-        for axis in AXES
+        name: f"mean spend minus budget, {axis.term}, as a share of dense"
+        for name, axis in zip(GAPS, AXES, strict=True)
     },
     "entropy": "mean entropy of the policy per axis, nats",
     "clip_fraction": "share of actions whose probability ratio was clipped",
@@ -48,16 +48,14 @@ METRICS: dict[str, str] = {
 # for no more than a quarter of the time.
 MEASURE_EVERY_S, MEASURE_SHARE = 60.0, 1 / 30
 MEASURE_REST = 3.0  # times as long as the measurement before, at least
+MEASURES_PER_PHASE = 4  # at least, whatever the clock says
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
+# When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
+LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9
 # Far above any use, so that a number typed wrongly cannot queue a job that never ends.
 MAX_ROUNDS = 10_000_000  # texts of the warm start, updates of GRPO
 MAX_MINUTES = 525_600.0  # a year
 Count = Annotated[int, Range(1, 10_000)]
-
-
-def gap_metrics(gaps: Iterable[float]) -> dict[str, float]:
-    """Mean spend minus budget per axis, by the metrics' names."""
-    return {f"gap_{axis.short}": gap for axis, gap in zip(AXES, gaps, strict=True)}
 
 
 @configuration
@@ -131,7 +129,7 @@ class GrpoConfig:
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
+class TrainConfig(Record):
     """Everything that decides a trained policy besides the model and the machine.
 
     The method is the paper's (arXiv:2605.10875): GRPO on rollouts, here after a warm start.
@@ -205,10 +203,6 @@ class TrainConfig:
         """Held-out texts to measure on: a short run has the time for fewer."""
         limit = self.time_limit_minutes
         return self.held_out_texts if limit is None else min(self.held_out_texts, math.ceil(limit))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, as a policy's files and a job hold it."""
-        return record_of(self)
 
 
 # On the default mechanisms, at contexts from a short question's to a long text's.

@@ -46,14 +46,8 @@ class Processes(Ranks):
     def split(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
         parts = self._exchange(_attempt(lambda: [work(number) for number in self.share(numbers)]))
         _raise_first(error for _, error in parts)
-        return _dealt(numbers, [values for values, _ in parts])
-
-    def collect(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
-        own = self.each(lambda: [work(number) for number in self.share(numbers)])
-        parts: list[Any] | None = [None] * self.size if self.is_lead else None
-        with _losses():
-            dist.gather_object(own, parts, dst=0)
-        return [] if parts is None else _dealt(numbers, parts)
+        dealt = [cast(list[T], values) for values, _ in parts]
+        return [dealt[n % self.size][n // self.size] for n in range(len(numbers))]
 
     def any(self, flag: bool) -> bool:
         return any(self._exchange(flag))
@@ -124,11 +118,6 @@ def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
 def _raise_first(errors: Iterable[Exception | None]) -> None:
     for error in filter(None, errors):
         raise error
-
-
-def _dealt(numbers: Sequence[int], parts: Sequence[Any]) -> list[Any]:
-    """The ranks' results in the order of the numbers."""
-    return [parts[place % len(parts)][place // len(parts)] for place in range(len(numbers))]
 
 
 @contextmanager

@@ -1,104 +1,24 @@
-"""Episodes that a policy plays: its quality beside static's at the same spend, its states."""
+"""Held-out quality of a policy, beside static's at the same spend."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid, Budget, by_need
-from sol_core.budgets.mixes import MixTable, mix_table
+from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
-from sol_core.errors import ConfigError
-from sol_core.models import FrozenLM
-from sol_core.models.loading import LanguageModel
-from sol_core.policy import Policy, PolicyScheduler
-from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
+from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
-from sol_core.training.config import TrainConfig, gap_metrics
-from sol_core.training.ranks import Ranks
-from sol_core.training.rollouts import TextPrefill, prefill_text
+from sol_core.progress import WorkEvent, WorkSample
+from sol_core.training.config import GAPS, TrainConfig
+from sol_core.training.rollouts import prefill_text
+from sol_core.training.run_state import RunState
 
-HIGHEST = 0.95  # share of the dense bytes
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
-
-
-class Played(NamedTuple):
-    """Some greedy episodes."""
-
-    asked: Tensor  # [E, axes], means, shares of dense
-    spent: Tensor  # [E, axes], means, shares of dense
-    shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
-    levels: Tensor  # [E, T, axes] int64, taken then
-    damages: Tensor  # [E, T] fp32, KL to the dense step, nats
-
-    @staticmethod
-    @torch.no_grad()
-    def of(policy: Policy, scheduler: PolicyScheduler, asked: Tensor, damages: Tensor) -> Played:
-        """The episodes of a scheduler that kept its steps."""
-        shapes, _ = policy.shapes(scheduler.inputs())
-        levels = torch.stack([policy.axis_levels(step.choices) for step in scheduler.steps], 1)
-        spent = scheduler.mean_spends()
-        return Played(asked, spent.cpu(), shapes.cpu(), levels.cpu(), damages)
-
-
-def mixes_to_play(model: LanguageModel, grid: ActionGrid) -> MixTable | None:
-    """The model's mixes under a grid with pages by need; None where a level was not measured."""
-    try:
-        mixes = mix_table(model, by_need(grid))
-    except ConfigError:
-        return None
-    return mixes if BytePrices.fits(grid, mixes) else None
-
-
-def draw_shares(
-    mixes: MixTable, contexts: Sequence[int], generator: torch.Generator
-) -> list[Budget]:
-    """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
-    places = torch.rand(len(contexts), generator=generator).tolist()
-    return [
-        mixes.mean(lowest + place * (HIGHEST - lowest), context + 1)
-        for place, context in zip(places, contexts, strict=True)
-        for lowest in (mixes.lowest(context + 1),)
-    ]
-
-
-def sample_states(
-    policy: Policy, played: Sequence[Played], contexts: Sequence[int]
-) -> SampleStates:
-    """States for prices on bytes, of a policy whose first axes are ``BYTE_AXES``."""
-    axes = slice(len(BYTE_AXES))
-    shapes, levels, damages = (
-        torch.cat([getattr(episode, name) for episode in played])
-        for name in ("shapes", "levels", "damages")
-    )
-    network = policy.damage_network
-
-    @torch.no_grad()
-    def log_damages(given: Floats) -> Floats:
-        whole = torch.zeros_like(shapes)
-        whole[:, :, axes] = torch.from_numpy(given).to(whole)
-        of_levels = network.log_damages(whole.to(policy.embedding.device)).cpu()
-        taken = of_levels.gather(-1, levels[..., None])[:, :, axes, 0]
-        total: Floats = taken.logsumexp(-1).double().numpy()
-        return total
-
-    spends = policy.spends(levels.to(policy.embedding.device)).cpu()
-
-    return SampleStates.of(
-        shapes[:, :, axes].double().numpy(),
-        spends[:, :, axes].double().numpy(),
-        np.tile(np.asarray(contexts, np.float64), len(played)),
-        damages.double().numpy(),
-        log_damages,
-        len(played),
-    )
 
 
 def held_out_budgets(grid: ActionGrid) -> list[Budget]:
@@ -111,52 +31,85 @@ def held_out_budgets(grid: ActionGrid) -> list[Budget]:
     return [Budget(*values) for values in zip(*axes, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Texts that training never sees; each is prefilled once, by the rank that plays it."""
+def measure(state: RunState) -> Iterator[WorkEvent]:
+    """Held-out quality of the policy now, and a sample text."""
+    config = state.config
+    yield state.report("measuring")
+    _read_held_out(state)
+    with state.measuring():
+        metrics, played = _metrics(state)
+    state.check_finite(metrics)
+    state.progress.measured = dict(metrics)
+    before, state.metrics = state.metrics, state.metrics | metrics
+    event = state.report("measuring")
+    state.metrics = before
+    yield event
+    tokenizer, text = state.model.tokenizer, state.held_out_texts[0]
+    first = _starts(config)[0]
+    steps = zip(
+        text[first : first + config.steps],
+        played["spends"][0, 0].tolist(),
+        played["kl"][0, 0].tolist(),
+        strict=True,
+    )
+    record = {
+        "type": "sample",
+        "step": state.progress.reports,
+        "context": str(tokenizer.decode(list(text[: config.context][-40:]))),
+        "budget": held_out_budgets(config.grid)[0].as_tuple(),
+        "tokens": [
+            {
+                "text": str(tokenizer.decode([token])),
+                "action": list(Action.of(_values(shares)).as_tuple()),
+                "kl": damage,
+            }
+            for token, shares, damage in steps
+        ],
+    }
+    yield WorkSample(record)
 
-    lm: FrozenLM
-    texts: Sequence[Sequence[int]]
-    _prefilled: dict[int, TextPrefill] = field(default_factory=dict)
 
-    def prefill(self, number: int, config: TrainConfig) -> TextPrefill:
-        if number not in self._prefilled:
-            self._prefilled[number] = prefill_text(
-                self.lm, self.texts[number], config.grid, config.starts
-            )
-        return self._prefilled[number]
+def _read_held_out(state: RunState) -> None:
+    """Once, before anything of it is timed; each rank prefills the texts that it plays."""
+    ranks, config = state.ranks, state.config
+    if state.held_out_texts:
+        return
+    state.held_out_texts = ranks.each(lambda: state.texts.held_out(config.measured_texts))
+    own = ranks.share(range(len(state.held_out_texts)))
+    state.held_out = ranks.each(
+        lambda: {n: prefill_text(state.model.lm, state.held_out_texts[n], config) for n in own}
+    )
 
 
-def measure_held_out(
-    policy: Policy, held_out: HeldOut, config: TrainConfig, ranks: Ranks
-) -> tuple[dict[str, float], list[tuple[int, tuple[float, ...], float]]]:
-    """Means over greedy policy and static at its spend; and a step's token id, action and kl."""
-    starts = _starts(config)
+def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Means over greedy policy and static at its spend; and what the policy played."""
+    config, starts = state.config, _starts(state.config)
     asked = held_out_budgets(config.grid)
-    budgets = asked * len(starts)
 
     def greedy(_: int) -> PolicyScheduler:
         temperature = config.grpo.temperature  # of the entropy alone
-        return PolicyScheduler(policy, budgets, temperature=temperature, keep_steps=True)
+        budgets = asked * len(starts)
+        return PolicyScheduler(state.policy, budgets, temperature=temperature, keep_steps=True)
 
-    played = _play_texts(greedy, held_out, config, ranks)
+    played = _play_texts(greedy, state)
     grouped = played["spends"].unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, axes]
     realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
-    static = _play_texts(
-        lambda n: _static(realised, n, len(starts), config), held_out, config, ranks
-    )
+
+    def static(text: int) -> RowSchedulers:
+        """Its mixing goes on from window to window, so that the mean is met."""
+        firsts = [(text * len(starts) + start) * config.steps for start in range(len(starts))]
+        pairs = [(budget, first) for first in firsts for budget in realised]
+        return RowSchedulers([StaticScheduler(b, config.grid, first_step=at) for b, at in pairs])
+
+    beside = _play_texts(static, state)
     metrics = {
         **{name: float(played[name].mean()) for name in ("kl", "nll", "entropy")},
-        "kl_static": float(static["kl"].mean()),
-        "nll_static": float(static["nll"].mean()),
-        "nll_dense": float(static["dense_nll"].mean()),
-        **gap_metrics((grouped - budget_shares(asked)).mean(0).tolist()),
+        "kl_static": float(beside["kl"].mean()),
+        "nll_static": float(beside["nll"].mean()),
+        "nll_dense": float(beside["dense_nll"].mean()),
+        **dict(zip(GAPS, (grouped - budget_shares(asked)).mean(0).tolist(), strict=True)),
     }
-    tokens = held_out.texts[0][starts[0] : starts[0] + config.steps]
-    shares = played["spends"][0, 0].tolist()
-    actions = [Action.of(_values(step)).as_tuple() for step in shares]
-    first = zip(tokens, actions, played["kl"][0, 0].tolist(), strict=True)
-    return metrics, list(first)
+    return metrics, played
 
 
 def _starts(config: TrainConfig) -> Sequence[int]:
@@ -167,55 +120,35 @@ def _starts(config: TrainConfig) -> Sequence[int]:
 
 
 def _play_texts(
-    scheduler_of: Callable[[int], BatchScheduler],
-    held_out: HeldOut,
-    config: TrainConfig,
-    ranks: Ranks,
+    scheduler_of: Callable[[int], BatchScheduler], state: RunState
 ) -> dict[str, Tensor]:
     """kl, nll [texts, R, T], dense_nll [texts, B, T], spends and entropy of a scheduler a text."""
-    names, starts = ("kl", "nll", "dense_nll", "spends"), _starts(config)
+    names = ("kl", "nll", "dense_nll")
 
     def play(number: int) -> dict[str, Tensor]:
-        text, scheduler = held_out.prefill(number, config), scheduler_of(number)
-        rollout = text.rollout(starts, len(PLACES), scheduler, config.steps, config.grid)
-        steps = [
-            (
-                *(getattr(scores, name).cpu() for name in names[:3]),
-                torch.tensor([action.shares() for action in scores.step.actions]),
-            )
-            for scores in rollout
-        ]
-        columns = zip(names, zip(*steps, strict=True), strict=True)
-        played = {name: torch.stack(column, 1) for name, column in columns}
+        scheduler = scheduler_of(number)
+        steps = state.held_out[number].rollout(_starts(state.config), len(PLACES), scheduler)
+        columns: dict[str, list[Tensor]] = {name: [] for name in (*names, "spends")}
+        for scores in steps:
+            for name in names:
+                columns[name].append(getattr(scores, name).cpu())
+            shares = [action.shares() for action in scores.step.actions]
+            columns["spends"].append(torch.tensor(shares))
+        played = {name: torch.stack(column, 1) for name, column in columns.items()}
         if isinstance(scheduler, PolicyScheduler):
             played["entropy"] = scheduler.entropies()
         return played
 
-    parts = ranks.split(range(len(held_out.texts)), play)
+    parts = state.ranks.split(range(len(state.held_out_texts)), play)
     return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:
     """Shares of dense as a budget; sums in fp32 may end beside a level that every step took."""
-    axes = zip(AXES, _values(shares), grid.levels(), strict=True)
-    return Budget(**{axis.field: min(max(value, some[0]), some[-1]) for axis, value, some in axes})
+    pairs = zip(_values(shares), grid.levels(), strict=True)
+    return Budget(*(min(max(value, some[0]), some[-1]) for value, some in pairs))
 
 
 def _values(shares: Sequence[float]) -> list[float]:
     """Shares of dense as values of the axes."""
     return [share * axis.dense for axis, share in zip(AXES, shares, strict=True)]
-
-
-def _static(
-    budgets: Sequence[Budget], text: int, num_starts: int, config: TrainConfig
-) -> RowSchedulers:
-    """Static rows whose mixing goes on from window to window, so that the mean is met."""
-    return RowSchedulers(
-        [
-            StaticScheduler(
-                budget, config.grid, first_step=(text * num_starts + start) * config.steps
-            )
-            for start in range(num_starts)
-            for budget in budgets
-        ]
-    )

@@ -40,10 +40,6 @@ class Ranks:
         """``work`` of all numbers, in order and on every rank; each rank does its share."""
         return [work(number) for number in numbers]
 
-    def collect(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
-        """As ``split``, on the lead; the other ranks get none of it."""
-        return [work(number) for number in numbers]
-
     def any(self, flag: bool) -> bool:
         """Return whether it is true on any rank."""
         return flag

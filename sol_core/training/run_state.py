@@ -5,41 +5,37 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
-from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.folder import prices_of, prices_record
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
-from sol_core.policy.prices import NO_CORRECTION, AimCorrection, PriceTable
+from sol_core.policy.prices import NO_CORRECTION, PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
-from sol_core.training.checkpoint import (
-    Progress,
-    read_checkpoint,
-    restore,
-    write_checkpoint,
-)
+from sol_core.training.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
 from sol_core.training.config import (
     MEASURE_EVERY_S,
     MEASURE_REST,
     MEASURE_SHARE,
+    MEASURES_PER_PHASE,
     PRICED_TEXTS,
     Phase,
     TrainConfig,
 )
-from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
+from sol_core.training.rollouts import TextPrefill
 
 
 class TextSource:
@@ -64,15 +60,11 @@ class TextSource:
 
     def nth(self, stream: str, number: int) -> list[int]:
         """Of the stream "label", "grpo" (another order) or "papers"; going back starts it again."""
-        place, blocks = self._streams.get(stream, (0, iter(())))
-        if stream not in self._streams or place > number:
+        place, blocks = self._streams.get(stream, (number + 1, iter(())))
+        if place > number:
             place, blocks = 0, self._endless(stream)
-        text: list[int] = []
-        while place <= number:
-            text = next(blocks)
-            place += 1
-        self._streams[stream] = (place, blocks)
-        return text
+        self._streams[stream] = number + 1, blocks
+        return next(islice(blocks, number - place, None))
 
     def _endless(self, stream: str) -> Iterator[list[int]]:
         corpus, turn = self._corpus, 500_000 if stream == "grpo" else 0
@@ -134,7 +126,8 @@ class RunState:
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
-        self.held_out: HeldOut | None = None
+        self.held_out_texts: list[list[int]] = []  # that training never sees
+        self.held_out: dict[int, TextPrefill] = {}  # of them, those that this rank plays
         # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins again.
         self.calibrated, self.begun_anew = 0, 0
         self._began = time.monotonic()
@@ -165,17 +158,35 @@ class RunState:
     def generator_of(self, unit: str, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed_of(unit, number))
 
-    def set_prices(
-        self,
-        tables: Sequence[PriceTable],
-        correction: AimCorrection = NO_CORRECTION,
-        states: SampleStates | None = None,
-    ) -> None:
+    def set_prices(self, tables: Sequence[PriceTable]) -> None:
         """New prices; a correction and states belong to the prices they were measured with."""
         policy = self.policy
-        policy.prices, policy.correction, policy.states = list(tables), correction, states
-        for name, record in prices_record(tables, correction, states).items():
+        policy.prices, policy.correction, policy.states = list(tables), NO_CORRECTION, None
+        self.keep_prices()
+
+    def keep_prices(self) -> None:
+        """The policy's prices, and what belongs to them, are those of the next checkpoint."""
+        policy = self.policy
+        kept = prices_record(policy.prices, policy.correction, policy.states)
+        for name, record in kept.items():
             setattr(self.progress, name, record)
+
+    def descend(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
+        """One step down the sum of all ranks' losses; returns that sum."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros(())
+        for loss in losses:
+            loss.backward()
+            total += loss.detach().cpu()
+        parameters = list(self.policy.network.parameters())
+        self.ranks.add(total)
+        self.ranks.add_gradients(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+        self.check_finite({"the loss": total, "the gradient": norm})
+        self.optimiser.step()
+        return float(total)
 
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Raises: TrainingDivergedError naming the first that is NaN or infinite."""
@@ -209,37 +220,38 @@ class RunState:
 
     def fraction(self) -> float:
         """Estimated share of the work that is done, in [0, 1]."""
-        warm, grpo, done = self.config.warm_start, self.config.grpo, self.progress
+        config, done, side_by_side = self.config, self.progress, self.ranks.size
+        warm, grpo = config.warm_start, config.grpo
         if done.phase == "done":
             return 1.0
-        per_text = self.config.windows * self.config.steps
         # In decode steps: the prefill of a text costs about two thirds of a step per token;
         # a gradient step on labelled steps about a thirtieth.
         # Ranks work side by side on texts, and alike on gradient steps.
-        side_by_side = self.ranks.size
-        label_unit = (per_text * warm.schedules + 0.7 * self.config.block_len) / side_by_side
-        update_unit = grpo.windows * grpo.rollouts * self.config.steps * 1.2
-        update_unit += 0.7 * self.config.block_len
+        per_text, prefill = config.windows * config.steps, 0.7 * config.block_len
+        label_unit = (per_text * warm.schedules + prefill) / side_by_side
+        update_unit = grpo.windows * grpo.rollouts * config.steps * 1.2 + prefill
         update_unit *= math.ceil(grpo.texts / side_by_side)
+        calibration_unit = (per_text + prefill) / side_by_side
         texts = warm.texts if done.label_limit is None else done.label_limit
         learning = texts * per_text * warm.schedules * warm.epochs / 30
-        calibration_unit = (per_text + 0.7 * self.config.block_len) / side_by_side
-        calibrating = (PRICED_TEXTS + self.config.calibration_texts) * calibration_unit
-        total = texts * label_unit + learning + grpo.updates * update_unit + calibrating
-        batches = max(1.0, texts * self.config.windows * warm.schedules * warm.epochs / 64)
+        total = texts * label_unit + learning + grpo.updates * update_unit
+        total += (PRICED_TEXTS + config.calibration_texts) * calibration_unit
+        batches = max(1.0, texts * config.windows * warm.schedules * warm.epochs / 64)
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)
         worked += self.calibrated * calibration_unit
         share = min(0.999, worked / max(total, 1e-9))
-        limit = self.config.time_limit_minutes
+        limit = config.time_limit_minutes
         return share if limit is None else min(0.999, max(share, self.elapsed_s / (60 * limit)))
 
     def is_checkpoint_due(self) -> bool:
         due_at = self._last_checkpoint + self.config.checkpoint_seconds
         return self.ranks.lead(lambda: time.monotonic() >= due_at)
 
-    def is_measure_due(self) -> bool:
-        """Return whether it is time to measure again, by the lead's clock."""
+    def is_measure_due(self, done: int, total: int) -> bool:
+        """Return whether a phase's work is at a mark, or it is time by the lead's clock."""
+        if done % max(1, -(-total // MEASURES_PER_PHASE)) == 0 or done == total:
+            return True
         rest = max(MEASURE_EVERY_S, MEASURE_SHARE * self.elapsed_s, MEASURE_REST * self._measure_s)
         return self.ranks.lead(lambda: time.monotonic() >= self._measured_at + rest)
 

@@ -1,4 +1,4 @@
-"""Trains a policy: a generator of frozen events over the phases of ``phases.py``."""
+"""Trains a policy: a generator of frozen events over its phases."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sol_core.actions import record_of
 from sol_core.errors import ConfigError, PolicyNotKeptError
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import save_policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
+from sol_core.training.calibrate import calibrate
 from sol_core.training.config import TrainConfig
-from sol_core.training.phases import calibrate, grpo, label, measure, warm_start
+from sol_core.training.grpo import grpo
+from sol_core.training.measure import measure
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
-from sol_core.training.warm_start import LABELS_FOLDER, share_labels
+from sol_core.training.warm_start import label, share_labels, warm_start
 
 _PHASES = {"labelling": label, "warm start": warm_start, "grpo": grpo, "calibrating": calibrate}
 
@@ -63,7 +64,7 @@ def _events(
     _check_alike(state)
     if labels is not None:
         shared = labels
-        state.ranks.lead(lambda: _share_labels(state, shared))
+        state.ranks.lead(lambda: share_labels(state, shared))
     state.policy.info = replace(state.policy.info, corpus_fingerprint=state.texts.fingerprint)
     if not state.progress.measured:
         yield from measure(state)
@@ -82,22 +83,6 @@ def _events(
         state.progress.phase = after
         yield state.checkpoint()
     yield _finish(state)
-
-
-def _share_labels(state: RunState, shared: Path) -> None:
-    config, model = state.config, state.model
-    about = {
-        "model": model.fingerprint,
-        "dtype": model.dtype_name,
-        "corpus": state.texts.fingerprint,
-        "seed": config.seed,
-        "grid": record_of(config.grid),
-        "starts": config.starts,
-        "steps": config.steps,
-        "schedules": config.warm_start.schedules,
-        "concentration": config.policy.concentration,
-    }
-    share_labels(state.folder / LABELS_FOLDER, shared, about, provenance(model))
 
 
 def _finish(state: RunState) -> WorkFinished:

@@ -1,4 +1,4 @@
-"""The first phase of training: damage labels from random schedules, and a fit.
+"""The phases "labelling" and "warm start": damage labels from random schedules, and a fit.
 
 A step's label is its KL to the dense step. The fit is a gamma regression with a log link, ``loss =
 y / m + log m``: least where m is the conditional mean, and alike at 0.01 and at 1 nat. An auxiliary
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid
+from sol_core.actions import AXES, Action, ActionGrid, record_of
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.files.staging import read_safetensors, replacing, write_safetensors
 from sol_core.models import FrozenLM
+from sol_core.models.provenance import provenance
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import (
     DamageNetwork,
@@ -30,11 +31,23 @@ from sol_core.policy.network import (
     observation_row,
     observed_by,
 )
-from sol_core.training.config import TrainConfig, WarmStartConfig
+from sol_core.progress import WorkEvent
+from sol_core.training.calibrate import damages_at, set_prices
+from sol_core.training.config import (
+    GRPO_SHARE,
+    LABEL_SHARE,
+    WARM_SHARE,
+    TrainConfig,
+    WarmStartConfig,
+)
+from sol_core.training.measure import measure
 from sol_core.training.rollouts import prefill_text
+from sol_core.training.run_state import RunState
 
-LABELS_FOLDER = "labels"  # of a run
 EPISODES_PER_BATCH = 64
+# Ranks take such parts of a batch of labels: each draws its own dropout.
+EPISODES_PER_PART = 16
+CALIBRATION_EPISODES = 400
 ENTROPY_WEIGHT = 0.3
 DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad luck
 # At most a fifth of all steps: a short run at a rising step size learnt a quarter less.
@@ -57,18 +70,67 @@ class LabelledSteps(NamedTuple):
         return LabelledSteps(*(values.to(device) for values in self))
 
 
+def label(state: RunState) -> Iterator[WorkEvent]:
+    """Label texts under random schedules; every text is a file of its own."""
+    ranks, progress = state.ranks, state.progress
+    store = _labels_folder(state)
+    ranks.lead(lambda: store.mkdir(exist_ok=True))
+    limit = state.config.warm_start.texts
+    share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
+    while progress.labelled < limit:
+        if progress.labelled and state.is_past(share):
+            break
+        numbers = range(progress.labelled, min(progress.labelled + ranks.size, limit))
+        _label_texts(state, numbers)
+        progress.labelled = numbers.stop
+        yield state.report("labelling")
+    progress.label_limit = progress.labelled
+
+
+def _labels_folder(state: RunState) -> Path:
+    return state.folder / "labels"
+
+
+def _label_file(state: RunState, number: int) -> Path:
+    return _labels_folder(state) / f"{number:05d}.safetensors"
+
+
+def _label_texts(state: RunState, numbers: range) -> None:
+    """Each rank labels its share of those texts that have no file; the lead writes all files."""
+    ranks = state.ranks
+    missing = ranks.lead(lambda: [n for n in numbers if not _label_file(state, n).exists()])
+
+    def labels_of(number: int) -> LabelledSteps:
+        tokens, generator = state.texts.nth("label", number), state.generator_of("label", number)
+        labels = label_text(state.model.lm, tokens, state.config, generator)
+        state.check_finite({"a label": labels.damage, "an input": labels.rows})
+        return labels
+
+    made = ranks.split(missing, labels_of)
+
+    def keep() -> float:
+        for number, labels in zip(missing, made, strict=True):
+            with replacing(_label_file(state, number)) as staged:
+                tensors = {name: part.contiguous() for name, part in labels._asdict().items()}
+                write_safetensors(tensors, staged)
+        kept = [read_labels(_label_file(state, number)).damage for number in numbers]
+        return float(torch.stack(kept).mean())
+
+    state.metrics["loss"] = ranks.lead(keep)
+    state.decisions += sum(part.damage.numel() for part in made)
+
+
 def label_text(
     lm: FrozenLM, tokens: Sequence[int], config: TrainConfig, generator: torch.Generator
 ) -> LabelledSteps:
     """Label every step of every window of one text."""
-    layout = InputLayout.of(lm.spec, config.policy)
-    text = prefill_text(lm, tokens, config.grid, config.starts)
-    starts = config.starts
-    group = config.warm_start.schedules
+    starts, group = config.starts, config.warm_start.schedules
+    text = prefill_text(lm, tokens, config)
     levels = draw_levels(config.grid, (len(starts) * group, config.steps), generator)
+    layout = InputLayout.of(lm.spec, config.policy)
     scheduler = ExplorationScheduler(levels, config.grid, layout)
     damage, entropy = [], []
-    for scores in text.rollout(starts, group, scheduler, config.steps, config.grid):
+    for scores in text.rollout(starts, group, scheduler):
         damage.append(scores.kl.cpu())
         entropy.append(scores.dense_entropy.repeat_interleave(group).cpu())
     places = torch.tensor(starts)[:, None] + torch.arange(config.steps)
@@ -81,19 +143,37 @@ def label_text(
     )
 
 
-def share_labels(
-    store: Path, shared: Path, about: dict[str, Any], made_with: dict[str, Any]
-) -> None:
+def read_labels(path: Path) -> LabelledSteps:
+    """Raises: PolicyError for a file that is missing or damaged."""
+    try:
+        return LabelledSteps(**read_safetensors(path, "pt")[1])
+    except (OSError, ValueError, TypeError) as error:
+        raise PolicyError(
+            f"the labels {path} are missing or damaged ({error}): start the training anew"
+        ) from error
+
+
+def share_labels(state: RunState, shared: Path) -> None:
     """Let a run keep its labels in a folder that other runs have, too.
 
-    Args:
-        store: where the run looks for its labels; becomes a link.
-        about: what decides a label; kept in the folder with what made the first.
     Raises: ConfigError for a folder whose labels are others, and for a run that has its own.
     """
+    config, store = state.config, _labels_folder(state)
+    about = {
+        "model": state.model.fingerprint,
+        "dtype": state.model.dtype_name,
+        "corpus": state.texts.fingerprint,
+        "seed": config.seed,
+        "grid": record_of(config.grid),
+        "starts": config.starts,
+        "steps": config.steps,
+        "schedules": config.warm_start.schedules,
+        "concentration": config.policy.concentration,
+    }
     shared.mkdir(parents=True, exist_ok=True)
     path, about = shared / "labels.json", json.loads(json.dumps(about))
     if not path.exists():
+        made_with = provenance(state.model)
         with replacing(path) as staged:
             staged.write_text(json.dumps(about | {"made_with": made_with}, indent=1), "utf-8")
     try:
@@ -112,23 +192,6 @@ def share_labels(
         raise ConfigError(
             f"this run has its labels in {store.resolve()}: go on with that folder, or with none"
         )
-
-
-def write_labels(labels: LabelledSteps, path: Path) -> None:
-    """Raises: OSError when the disk is full; nothing is then left at ``path``."""
-    with replacing(path) as staged:
-        tensors = {name: values.contiguous() for name, values in labels._asdict().items()}
-        write_safetensors(tensors, staged)
-
-
-def read_labels(path: Path) -> LabelledSteps:
-    """Raises: PolicyError for a file that is missing or damaged."""
-    try:
-        return LabelledSteps(**read_safetensors(path, "pt")[1])
-    except (OSError, ValueError, TypeError) as error:
-        raise PolicyError(
-            f"the labels {path} are missing or damaged ({error}): start the training anew"
-        ) from error
 
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -166,6 +229,64 @@ class ExplorationScheduler:
         seen = observation_row(observation, previous, self._layout)
         self.rows.append(kept_rows(seen, self._layout).cpu())
         return [self._grid.action(places) for places in self._levels[:, step].tolist()]
+
+
+def warm_start(state: RunState) -> Iterator[WorkEvent]:
+    """Gradient steps on the labels, prices and held-out quality along the way."""
+    config, progress = state.config, state.progress
+
+    def read(number: int) -> LabelledSteps:
+        """The lead has the files and hands them out one by one."""
+        return state.ranks.lead(lambda: read_labels(_label_file(state, number)))
+
+    parts = [read(number) for number in range(progress.label_limit or 0)]
+    labels = LabelledSteps(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    episodes = labels.damage.shape[0]
+    per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
+    total = per_epoch * config.warm_start.epochs
+    share = WARM_SHARE if config.grpo.updates else GRPO_SHARE
+    while progress.warm_steps < total and not state.is_past(share):
+        step = progress.warm_steps
+        if step == 0:
+            encoder = state.policy.damage_network.encoder
+            encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
+        epoch, place = divmod(step, per_epoch)
+        index = batches_of_epoch(episodes, config.seed, epoch)[place]
+        rate = learning_rate_at(step, total, config.warm_start)
+        state.metrics["loss"] = _warm_step(state, labels.take(index), rate)
+        progress.warm_steps += 1
+        if state.is_measure_due(step + 1, total):
+            _price(state, labels)
+            yield from measure(state)
+        yield state.report("warm start")
+    _price(state, labels)
+    state.optimiser.state.clear()  # GRPO starts with moments of its own
+
+
+def _price(state: RunState, labels: LabelledSteps) -> None:
+    """Prices from states among the labels."""
+    episodes = labels.damage.shape[0]
+    sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
+    set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
+
+
+def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
+    """One gradient step on labelled episodes, shared out in parts; returns the loss."""
+    network, embedding = state.policy.damage_network, state.policy.embedding
+    parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
+
+    def loss_of(number: int) -> Tensor:
+        # For dropout.
+        torch.manual_seed(state.seed_of(f"warm {state.progress.warm_steps}", number))
+        part = batch.take(parts[number]).to(embedding.device)
+        share = len(parts[number]) / batch.damage.shape[0]
+        return share * damage_loss(network, part, embedding)
+
+    network.train()
+    losses = (loss_of(number) for number in state.ranks.share(range(len(parts))))
+    loss = state.descend(losses, rate, 1.0)
+    network.eval()
+    return loss
 
 
 def damage_loss(network: DamageNetwork, batch: LabelledSteps, embedding: Tensor) -> Tensor:

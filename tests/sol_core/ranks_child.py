@@ -15,9 +15,8 @@ import torch
 from sol_core.errors import SolError
 from sol_core.fields import from_json
 from sol_core.models.loading import load_language_model
-from sol_core.training import phases as phases_module
+from sol_core.training import join_ranks, warm_start
 from sol_core.training.config import TrainConfig, WarmStartConfig
-from sol_core.training.joining import join_ranks
 from sol_core.training.trainer import train
 
 PATIENCE = {"impatient": timedelta(seconds=10)}
@@ -47,20 +46,20 @@ def agree(model, config, folder, ranks):
     torch.manual_seed(ranks.rank)  # what the process did before must not matter
     whole = run(model, config, folder / "whole", ranks)
     stopped = run(model, config, folder / "stopped", ranks, stop_in="grpo")
-    label_text = phases_module.label_text
+    label_text = warm_start.label_text
 
     def poisoned(*arguments):
         labels = label_text(*arguments)
         damage = labels.damage * (torch.nan if ranks.rank == ranks.size - 1 else 1.0)
         return labels._replace(damage=damage)
 
-    phases_module.label_text = poisoned
+    warm_start.label_text = poisoned
     try:
         run(model, config, folder / "poisoned", ranks)
         error = ""
     except SolError as caught:
         error = f"{type(caught).__name__}: {caught}"
-    phases_module.label_text = label_text
+    warm_start.label_text = label_text
     return {"whole": whole, "stopped": stopped, "poisoned": error}
 
 

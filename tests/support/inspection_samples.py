@@ -7,7 +7,7 @@ from sol_core.actions import DENSE, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
 from sol_core.inspection import records
-from sol_core.inspection.engine import difficulty
+from sol_core.inspection.report import difficulty
 from tests.support.fake_engine import action_near, bells
 
 BUDGET = Budget(0.5, 0.7, 10)
@@ -28,7 +28,7 @@ def inspection_events(tokens, config=INSPECTION_CONFIG):
     yield records.InspectionStart(config.rows, (1,), "\ud83d<b>", len(made) + 3, len(made), 12.5)
     yield from made
     totals = [_totals(row, name, made) for row, name in enumerate(config.rows) if made]
-    report = difficulty(config.rows, made) if made else None
+    report = difficulty(made) if made else None
     yield records.InspectionEnd(
         "finished", len(made), 70.0 * len(made), 14.25, tuple(totals), report
     )

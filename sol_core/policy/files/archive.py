@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import zipfile
 import zlib
@@ -28,6 +29,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # The last one: an entry's name that says it is UTF-8 and is not.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError,
                UnicodeDecodeError)  # fmt: skip
+_MAC_CLUTTER = re.compile(r"^__MACOSX/|(^|/)\.DS_Store$")  # in every zip that one makes
 _KINDS = f"{CONFIG_FILE}, {WEIGHTS_FILE} and {CARD_FILE}"
 
 
@@ -102,7 +104,11 @@ def unpack_policy(source: Path, target: Path) -> None:
 
 def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
     """The entry of each of a policy's files; all must lie in the same place."""
-    listed = [entry for entry in archive.infolist() if not _is_clutter(entry)]
+    listed = [
+        entry
+        for entry in archive.infolist()
+        if not entry.is_dir() and not _MAC_CLUTTER.search(entry.filename)
+    ]
     if len(listed) > _MAX_ENTRIES:
         raise PolicyError(f"{source.name} holds {len(listed)} files: a policy has {_KINDS}")
     entries: dict[str, zipfile.ZipInfo] = {}
@@ -142,15 +148,6 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, lim
             if read > limit:
                 raise _too_large(entry.filename, limit)
             file.write(chunk)
-
-
-def _is_clutter(entry: zipfile.ZipInfo) -> bool:
-    """Folders, and what a Mac adds to every zip."""
-    return (
-        entry.is_dir()
-        or entry.filename.startswith("__MACOSX/")
-        or PurePosixPath(entry.filename).name == ".DS_Store"
-    )
 
 
 def _too_large(name: str, limit: int) -> PolicyError:

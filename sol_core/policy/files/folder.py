@@ -43,10 +43,13 @@ def model_card(info: PolicyInfo) -> str:
         for axis, some in zip(AXES, info.grid.levels(), strict=True)
     )
     summary = json.dumps(info.summary, indent=1, sort_keys=True)
+    # The Hub takes its own ids only, so a local folder has none.
+    hub_id = _HUB_IDS.get(info.model, info.model)
+    base_model = f"base_model: {hub_id}\n" if is_hub_id(hub_id) else ""
     return f"""---
 library_name: sol-explorer
 tags: [per-token-compute, policy, model_hub_mixin, pytorch_model_hub_mixin]
-{_base_model(info.model)}---
+{base_model}---
 
 # {info.name}
 
@@ -79,12 +82,6 @@ What its training measured, on held-out text of the training corpus:
 {summary}
 ```
 """
-
-
-def _base_model(name: str) -> str:
-    """The front matter's line; the Hub takes its own ids only, so a local folder has none."""
-    hub_id = _HUB_IDS.get(name, name)
-    return f"base_model: {hub_id}\n" if is_hub_id(hub_id) else ""
 
 
 class PolicyParts(NamedTuple):
@@ -131,7 +128,13 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     info = info_from_record(record, folder)
     network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
-    return PolicyParts(info, network, *_read_prices(record, folder, info))
+    try:
+        prices, correction, states = prices_of(record)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
+    if len(prices) != (len(AXES) if info.config.network == "factored" else 0):
+        raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
+    return PolicyParts(info, network, prices, correction, states)
 
 
 def check_policy(folder: Path) -> PolicyInfo:
@@ -150,18 +153,6 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
     columns, path = ours.get(info.config.network, 0), folder / WEIGHTS_FILE
     if not path.is_file() or 2 * info.config.width * columns > path.stat().st_size:
         raise PolicyError(f"{path} is missing, or too small for the network in {CONFIG_FILE}")
-
-
-def _read_prices(
-    record: dict[str, Any], folder: Path, info: PolicyInfo
-) -> tuple[list[PriceTable], AimCorrection, SampleStates | None]:
-    try:
-        prices, correction, states = prices_of(record)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
-    if len(prices) != (len(AXES) if info.config.network == "factored" else 0):
-        raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
-    return prices, correction, states
 
 
 def prices_record(

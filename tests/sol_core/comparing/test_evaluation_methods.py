@@ -25,7 +25,7 @@ def _run(rows, spends, texts, at_once, steps=16):
     generator = torch.Generator().manual_seed(0)
     for first in range(0, texts, at_once):
         count = min(at_once, texts - first)
-        for placed, scheduler in source.parts(rows, count):
+        for placed, scheduler in source.parts(rows, first, count):
             for step in range(steps):
                 observation = StepObservation(
                     step,
@@ -65,7 +65,7 @@ def test_drift_is_never_taken_across_texts():
     source = BaselineRows([Budget(0.5, 0.7, 10)], GRID, Horizon(4, 4), seed=0)
     spends = []
     for text in range(4):
-        ((placed, scheduler),) = source.parts([Row("dac", 0)], 1)[1:]
+        ((placed, scheduler),) = source.parts([Row("dac", 0)], text, 1)
         assert placed == [(0, 0)]
         hidden = torch.nn.functional.one_hot(torch.tensor([text]), 6).float()
         for step in range(4):

@@ -13,7 +13,8 @@ from sol_core.events import StepCost, TokenEvent
 from sol_core.fields import from_json
 from sol_core.generation.engine import encode_prompt, generate
 from sol_core.inspection import records
-from sol_core.inspection.engine import HARMLESS_KL, difficulty, inspect_text
+from sol_core.inspection.engine import inspect_text
+from sol_core.inspection.report import HARMLESS_KL, difficulty
 from sol_core.lens.engine import look_at_text
 from sol_core.policy import load_policy
 from tests.support.tiny_policies import save_tiny_policy
@@ -201,7 +202,7 @@ TOKENS = [
 
 
 def test_the_report_lists_what_its_words_say():
-    report = difficulty(("dense", "static", "policy:p"), TOKENS)
+    report = difficulty(TOKENS)
     assert [place.index for place in report.least_confident] == [3, 0, 2, 1]
     static, policy = report.rows
     # Lost against dense, most first; not what was harmless, lucky, or given everything.
@@ -215,7 +216,7 @@ def test_the_report_lists_what_its_words_say():
 
 
 def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with():
-    _, policy = difficulty(("dense", "static", "policy:p"), TOKENS).rows
+    _, policy = difficulty(TOKENS).rows
     kinds = {kind.kind: kind for kind in policy.kinds}
     assert list(kinds) == ["word start", "name"]
     assert (kinds["name"].tokens, kinds["name"].share) == (2, 0.5)

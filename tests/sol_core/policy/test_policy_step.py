@@ -6,7 +6,7 @@ import torch
 from kernels.policy_step import ByteTerms, policy_step_kernel
 from sol_core.actions import ActionGrid
 from sol_core.policy import PolicyConfig
-from sol_core.policy.few_rows import FewRowPolicy, StepState
+from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.policy import StepInputs
 from tests.sol_core.policy.test_policy import observe
 from tests.support.tiny_policies import COARSE, make_policy
@@ -26,15 +26,15 @@ def _states(policy, rows, steps):
     none, previous = torch.zeros(rows, 3), torch.rand(steps, rows, 3, generator=generator)
     previous[..., -1] *= 100  # beyond the clamp
     return [
-        StepState(aims[:, step].contiguous(), none, none, seen, none, ByteTerms.none(), False)
+        (aims[:, step].contiguous(), none, none, seen, none, ByteTerms.none(), False)
         for step, seen in enumerate(previous)
     ]
 
 
 def _play(fast, model, states):
     """Inputs of the steps and their logits, [R, T, axes, levels]."""
-    rows = len(states[0].goals)
-    played = [fast.step(observe(model, rows, n), state, n) for n, state in enumerate(states)]
+    rows = len(states[0][0])
+    played = [fast.step(observe(model, rows, n), n, *state) for n, state in enumerate(states)]
     inputs, logits, _ = zip(*played, strict=True)
     joined = StepInputs(*(torch.cat(parts, 1) for parts in zip(*inputs, strict=True)))
     return joined, torch.stack(logits, 1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol_core.training.config import GrpoConfig
-from sol_core.training.rollouts import advantages, budget_penalty, clipped_loss, discounted_returns
+from sol_core.training.grpo import advantages, budget_penalty, clipped_loss, discounted_returns
 
 
 def test_returns_are_discounted_sums_of_what_follows():

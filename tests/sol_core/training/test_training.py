@@ -103,9 +103,9 @@ def test_it_is_measured_every_minute_but_not_for_more_than_a_quarter_of_the_time
         with state.measuring():
             now.append(now[-1] + took)
         now.append(now[-1] + waits - 10)
-        assert not state.is_measure_due()
+        assert not state.is_measure_due(1, 99)
         now.append(now[-1] + 20)
-        assert state.is_measure_due()
+        assert state.is_measure_due(1, 99)
 
 
 def test_another_seed_gives_another_policy(model, config, whole, tmp_path):
