@@ -1,4 +1,4 @@
-"""Many browsers and many jobs at once, against a running server: ``bench load``.
+"""Many browsers and many jobs at once, against a running server: ``python -m tests.load``.
 
 ``page_client`` asks as a page asks, ``visitors`` generate and check what they are given,
 ``job_queue`` queues jobs and checks their order, ``processes`` are what is started, ``trial``

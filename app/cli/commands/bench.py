@@ -1,10 +1,8 @@
-"""``launch.py bench``: decoding, batched rollouts, GPU kernels and a page under load, measured."""
+"""``launch.py bench``: decoding, batched rollouts and GPU kernels, measured."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +11,15 @@ from app.cli import options as cli
 from app.cli.terminal import record_text
 from app.formats import json_safe
 from app.host.console import Console
-from app.host.errors import AppError
-from app.host.hosting import PROJECT_ROOT, is_checkout
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID
-from sol_core.files.places import DEFAULT_MODEL, LAUNCHER, SHIPPED_POLICY
+from sol_core.files.places import DEFAULT_MODEL, SHIPPED_POLICY
 
 ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
-HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
+HELP = "measure decoding, batched rollouts or GPU kernels"
 NUMBERS = {
     "context": "tokens before the first step (256; kernels: 2048)",
-    "new-tokens": "decode: tokens per round and contestant (24); load: per visitor (48)",
+    "new-tokens": "decode: tokens per round and contestant (24)",
 }
 TEXTS = {
     "compile sm_75,…": "kernels: compile for these cards alone",
@@ -39,12 +35,10 @@ LLAMA_CPP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=("decode", "rollout", "kernels", "load"),
+        choices=("decode", "rollout", "kernels"),
         help="decode: one text, against transformers and the memory bandwidth; "
         "rollout: an update of the trainer, against the rate of matrix products; "
-        "kernels: registers and spills of the Triton kernels, and their times where there is a "
-        "GPU; load: a page with many visitors and queued jobs, whether anything is lost, stuck or "
-        "unfair",
+        "kernels: registers and spills of the Triton kernels, and their times where there is a GPU",
     )
     cli.add_texts(parser, NUMBERS, type=int)
     for name, default, text in (
@@ -52,8 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("steps", 16, "rollout: decode steps"),
         ("group", 16, "rollout: schedules per window, which share its prefix"),
         ("rounds", 5, "alternating rounds"),
-        ("clients", 20, "load: visitors"),
-        ("jobs", 50, "load: queued jobs"),
         ("storage", "bf16", "decode --shape: bf16, fp32, or q4 for blocks of 4 bits"),
     ):
         cli.add_value(parser, name, default, "", help=f"{text} (%(default)s)")
@@ -69,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = cli.open_data_dir(args)
     console.say("measuring; leave the machine alone for some minutes")
-    measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "load": _load}
+    measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels}
     result = json_safe(measures[args.what](args, data_dir, console))
     console.clear()
     shown = {name: value for name, value in result.items() if name not in ONLY_JSON}
@@ -124,17 +116,3 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
         return compile_kernels(args.compile)
     shape = {} if args.shape is None else {"model": args.shape}
     return bench_kernels(console.progress, **_given(args, "context", "grid"), **shape)
-
-
-def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    """The trial is one of the project's tests, which an installed copy lacks."""
-    if not is_checkout():
-        raise AppError(
-            f"bench load needs the project's repository: clone it and use its {LAUNCHER}"
-        )
-    sys.path.insert(0, str(PROJECT_ROOT))  # not there when an editable install's command started
-    load: Any = importlib.import_module("tests.load")
-    options = load.LoadOptions(args.clients, args.jobs, **_given(args, "new_tokens"))
-    with load.launched(data_dir, cli.model_name(args), args.dtype) as processes:
-        report: dict[str, Any] = load.run_trial(processes, options, console.say)
-    return report

@@ -92,7 +92,7 @@ interface View {
   pages?: string[];
 }
 
-/** The loading of the model: app/model/loader.py. */
+/** The loading of the model: app/model/compute.py. */
 interface Model {
   state: "loading" | "ready" | "failed";
   message: string;

@@ -4,9 +4,6 @@ import logging
 
 import pytest
 
-from app.cli import main as cli
-from app.cli.commands import bench
-from app.host.errors import AppError
 from sol_core.errors import ConfigError
 from tests.app.call_schemas import all_calls
 from tests.app.load_stand_in import NUM_WORKERS, stand_in_processes
@@ -46,10 +43,3 @@ def test_strangers_leave_no_traceback_and_little_memory(tmp_path, monkeypatch):
 def test_more_than_a_page_takes_is_refused(counts):
     with pytest.raises(ConfigError, match=f"{next(iter(counts))} must be 1 to"):
         LoadOptions(**counts)
-
-
-def test_an_installed_copy_is_told_where_the_trial_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "is_checkout", lambda: False)
-    args = cli.parse(["bench", "load", "--data-dir", str(tmp_path)])
-    with pytest.raises(AppError, match="needs the project's repository"):
-        args.run(args)
