@@ -37,7 +37,7 @@ class FewRowPolicy:
         self._arrays: list[Any] = []  # that the network's table of addresses is of
         steps, width = policy.info.episode_steps, policy.info.config.width
         self._memory = np.empty((2, num_rows, steps, width), np.float32)
-        self._layout = policy.info.layout
+        self._layout, self._width = policy.info.layout, policy.info.layout.width
         self._rule: PriceRule | None = None
         self._no_budget = torch.empty(num_rows, 1, 0)
         self._levels = max(len(levels) for levels in policy.levels)
@@ -69,7 +69,7 @@ class FewRowPolicy:
         seen = tuple(part.numpy() for part in observed_parts(observation, self._layout))
         if step == 0:
             self._take_over()
-        row = np.empty((num_rows, 1, self._layout.width), np.float32)
+        row = np.empty((num_rows, 1, self._width), np.float32)
         aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
         logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
         choices = np.empty((num_rows, KERNEL_AXES), np.int64)
