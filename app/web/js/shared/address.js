@@ -1,13 +1,13 @@
-// The address says what is on show: the tab in front and what is open in it (a run with its token and colours, a job, a
-// policy). Each tab has names of its own, which wait here while another one is in front. The Lab's views are tabs of
-// their own. Parameters that are not in this table (the theme, a Space's) stay as they are.
+// The address says what is on show: the tab in front and what is open in it (a run with its token and
+// colours, a job, a policy). Each tab has names of its own, which wait here while another one is in front.
+// The Lab's views are tabs too. Parameters that are not in this table (the theme, a Space's) stay.
 
 import { emit, handOver, listen } from "./events.js";
 
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "explore", train: "train",
   evaluation: "evaluate", accuracy: "accuracy", policy: "policies", lesson: "learn" };
 export const LAB_VIEWS = ["train", "evaluate", "accuracy", "policies"];
-// Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from run to run.
+// Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay.
 export const LOOK_NAMES = {
   run: { token: "token", lens: "lens", colour: "colour" },
   inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
@@ -19,7 +19,7 @@ const OWNERS = { search: "history", ...TAB_OF, ...Object.fromEntries(Object.entr
 /** Values of all tabs, by their names. @type {Map<string, string>} */
 const known = new Map();
 
-// Links of older releases: their tabs, and their names, each with its new name or the tab that is opened instead.
+// Links of older releases: their tabs, and their names, each with its new name or the tab opened instead.
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
 const FORMER = { benchmark: { name: "accuracy" }, challenge: { room: "explore" }, room: { room: "learn" } };
 
@@ -53,11 +53,13 @@ function take(url) {
 }
 
 function keepInFront(url, tab) {
-  for (const [name, owner] of Object.entries(OWNERS)) put(url, { [name]: owner === tab ? known.get(name) ?? null : null });
+  put(url, Object.fromEntries(Object.entries(OWNERS).map(([name, owner]) =>
+    [name, owner === tab ? known.get(name) ?? null : null])));
   if (tabOf(url) !== tab) url.searchParams.set("tab", tab);
 }
 
-export const askedFor = (name) => new URL(window.location.href).searchParams.get(name) ?? known.get(name) ?? null;
+export const askedFor = (name) =>
+  new URL(window.location.href).searchParams.get(name) ?? known.get(name) ?? null;
 
 // The tab of an address: the one it names, else that of the first thing that it opens.
 export function tabOf(url = new URL(window.location.href)) {

@@ -17,11 +17,12 @@ export async function attempt(work, fail, otherwise = NO_ANSWER) {
   }
 }
 
-// What is asked, unless the same owner asks anew meanwhile, or is done with asking: then nothing comes of it, ever.
+// What is asked, unless the same owner asks anew meanwhile, or is done with asking: then nothing comes of it.
 export function newest(owner, asked) {
   const turn = owner.turn = {};
   return new Promise((resolve, reject) => {
-    asked.then((answer) => turn === owner.turn && resolve(answer), (error) => turn === owner.turn && reject(error));
+    const ifNewest = (settle) => (value) => turn === owner.turn && settle(value);
+    asked.then(ifNewest(resolve), ifNewest(reject));
   });
 }
 
@@ -37,8 +38,8 @@ function visitorId() {
   return made;
 }
 
-// On ZeroGPU Hugging Face's page around this one gives a ticket to whoever asks, so that the GPU's time is taken from the
-// visitor's quota. Gradio listens for the offer and asks for its own events.
+// On ZeroGPU Hugging Face's page around this one gives a ticket to whoever asks, so that the GPU's time is
+// taken from the visitor's quota. Gradio listens for the offer and asks for its own events.
 const TICKET_MS = 2000;
 
 function zeroGpuHeaders() {

@@ -3,7 +3,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
-export const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const svg = (tag, attributes, ...children) =>
+  fill(document.createElementNS(SVG, tag), attributes, children);
 
 /** What the page has from the start, by its selector. @param {string} selector @returns {Element} */
 export function pageElement(selector) {
@@ -41,7 +42,8 @@ export function opensHere(open) {
   };
 }
 
-export const headRow = (names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name))));
+export const headRow = (names) =>
+  h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name))));
 
 export const optionsOf = (options) => options.map(([value, text]) => h("option", { value }, text));
 export const selectOf = (options, attributes = {}) =>
@@ -85,7 +87,8 @@ export function bringIntoView(element) {
 
 // changed(isSeen): an element came into view, or went; early: how far from the view that already counts.
 export function watchSight(element, changed, early = "0px") {
-  new IntersectionObserver((entries) => changed(entries[entries.length - 1].isIntersecting), { rootMargin: early }).observe(element);
+  new IntersectionObserver((entries) => changed(entries[entries.length - 1].isIntersecting),
+    { rootMargin: early }).observe(element);
 }
 
 export const whenSeen = (element, seen) => watchSight(element, (isSeen) => isSeen && seen());

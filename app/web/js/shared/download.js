@@ -20,7 +20,7 @@ export function blobOf(dataUrl) {
 
 const MENU_GAP = 4; // px
 
-// A small menu under a chip, which Escape, a choice and a click elsewhere close. items: [{label, hint, run()}].
+// A small menu under a chip; Escape, a choice and a click elsewhere close it. items: [{label, hint, run()}].
 export function menu(label, items, spoken) {
   const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), popover: "auto",
     ontoggle: (event) => event.newState === "open" && place() },
@@ -51,8 +51,8 @@ export function imageMenu(title, image, fail) {
   return menu("Save", items, `${title}: save as an image`);
 }
 
-const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],
-  csv: ["CSV", "a row per token"] };
+const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"],
+  json: ["JSON", "everything; can be imported"], csv: ["CSV", "a row per token"] };
 // A kind's own hints; null: it has no such form.
 const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
   comparison: { json: null, csv: null } };
@@ -66,5 +66,6 @@ export function exportMenu(api, kind, id, fail, spoken) {
   const hints = EXPORT_HINTS[kind] ?? {};
   const items = Object.entries(EXPORT_FORMS).filter(([form]) => hints[form] !== null)
     .map(([form, [label, hint]]) => ({ label, hint: hints[form] ?? hint, run: run(form) }));
-  return items.length > 1 ? menu("Export", items, spoken) : chip("Export", items[0].run, { title: items[0].label });
+  return items.length > 1 ? menu("Export", items, spoken)
+    : chip("Export", items[0].run, { title: items[0].label });
 }

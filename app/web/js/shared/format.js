@@ -78,8 +78,8 @@ export function modelName(name) {
   return name.split(/[\\/]/).filter(Boolean).pop().replace(/\.gguf$/i, "");
 }
 
-// Kind and budget of a run; an unreadable configuration counts as static without a budget. Of a budget in bytes,
-// `share` is the share of the full model's, and nothing is asked of the axes that it decides.
+// Kind and budget of a run; an unreadable configuration counts as static without a budget. Of a budget in
+// bytes, `share` is the share of the full model's, and nothing is asked of the axes that it decides.
 export function scheduleOf(run) {
   const { kind, budget } = run?.config?.schedule ?? {};
   const share = (kind !== "dense" && budget?.bytes_share) || null;
@@ -94,7 +94,8 @@ export function scheduleName(run) {
   return policy ? `${name} ${modelName(policy)}` : name;
 }
 
-export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys", paper: "Paper: page bounds" };
+export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys",
+  paper: "Paper: page bounds" };
 
 // Pages of the prompt that no step of a run could read; "" where all were there.
 export function leftOutText(run) {
@@ -104,13 +105,15 @@ export function leftOutText(run) {
 
 // Names of a run's mechanisms. Runs of before there was a choice do not tell theirs.
 export function mechanismsOf(run) {
-  const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input", page_budget: budget = "count" } = run?.config?.grid ?? {};
-  const name = { "int4 group both count": "default", "int4 group both need": "need", "quest head input count": "paper" }[`${scorer} ${choice} ${pruning} ${budget}`];
+  const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input",
+    page_budget: budget = "count" } = run?.config?.grid ?? {};
+  const name = { "int4 group both count": "default", "int4 group both need": "need",
+    "quest head input count": "paper" }[`${scorer} ${choice} ${pruning} ${budget}`];
   return name ? MECHANISMS[name] : `Own: ${scorer}, ${choice}, ${pruning}`;
 }
 
-// The axes as Python declares them (sol_core/actions/action.py), and how a value becomes a share and a text. A run of
-// before there was an axis was dense there.
+// The axes as Python declares them (sol_core/actions/action.py), and how a value becomes a share and a text.
+// A run of before there was an axis was dense there.
 /** @type {SpendAxis[]} */
 export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[axis.field] ?? axis.dense,
   share: (value) => value / axis.dense, show: axis.unit === "%" ? percentTight : bitsText,
@@ -120,13 +123,14 @@ export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[
 export const actionOf = (values) => Object.fromEntries(AXES.map((axis, at) => [axis.field, values[at]]));
 
 // A form's numbers of a spend, "50 % attention · 70 % MLP · 8 bits"; numbers: by the axes' short names.
-export const spendText = (numbers) =>
-  AXES.map(({ noun, short, unit }) => `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
+export const spendText = (numbers) => AXES.map(({ noun, short, unit }) =>
+  `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
 
-// A spend beside its budget, whose words it leaves out, "30.0 % · 45.0 % · 6.0 bits"; values: in the order of the axes.
+// A spend beside its budget, whose words it leaves out: "30.0 % · 45.0 % · 6.0 bits". values: by axis.
 export function spentText(values) {
-  return values.every(isNumber)
-    ? AXES.map(({ scale, unit }, at) => `${(scale * values[at]).toFixed(1)} ${unit === "%" ? "%" : "bits"}`).join(" · ") : MISSING;
+  if (!values.every(isNumber)) return MISSING;
+  return AXES.map(({ scale, unit }, at) =>
+    `${(scale * values[at]).toFixed(1)} ${unit === "%" ? "%" : "bits"}`).join(" · ");
 }
 
 export const formNumbers = (values) =>

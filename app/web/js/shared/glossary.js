@@ -11,10 +11,11 @@ export const idOf = (key) => `sol-term-${key.replace(/\s+/g, "-")}`;
 function term(key, shown, isPassive) {
   if (!(key in TERMS)) return document.createTextNode(shown);
   if (isPassive) return h("span", { class: "sol-term is-passive", "data-term": key }, shown);
-  return h("button", { type: "button", class: "sol-term", "data-term": key, "aria-describedby": idOf(key) }, shown);
+  return h("button", { type: "button", class: "sol-term", "data-term": key, "aria-describedby": idOf(key) },
+    shown);
 }
 
-// Text with terms as [[TERM]] or [[TERM|as shown]] → nodes. A line never begins with what ends a term's sentence.
+// Text with [[TERM]] or [[TERM|as shown]] → nodes. A line never begins with what ends a term's sentence.
 export function glossed(text, isPassive = false) {
   return String(text).split(/(\[\[[^\]]+\]\][.,;:!?)]*)/).map((part) => {
     const found = /^\[\[([^\]]+)\]\](.*)$/.exec(part);

@@ -30,8 +30,9 @@ export const tiles = (list) => list.map(([name, value, note]) => {
   return made.element;
 });
 
-// A panel with a table that may be wider than it. name: of the table; head: more for the head; note: nodes below.
-/** @param {HTMLElement} table @param {{ title: string, label: string, name: string, head?: Node | Node[], note: string | Node | Node[] }} about */
+// A panel with a table that may be wider. name: of the table; head: more for the head; note: nodes below.
+/** @param {HTMLElement} table @param {{ title: string, label: string, name: string, head?: Node | Node[],
+ *   note: string | Node | Node[] }} about */
 export function tablePanel(table, { title, label, name, head, note }) {
   return h("section", { class: "sol-panel sol-results", "aria-label": label },
     h("header", {}, h("h2", {}, title), head),
@@ -40,7 +41,8 @@ export function tablePanel(table, { title, label, name, head, note }) {
 }
 
 // A row of a list: a link that opens its thing here, facts below it, tools beside it.
-/** @param {{ title: string, href: string, open: () => void, facts: unknown[], tools?: unknown[], link?: object, kind?: string }} row */
+/** @param {{ title: string, href: string, open: () => void, facts: unknown[], tools?: unknown[],
+ *   link?: object, kind?: string }} row */
 export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
   return h("li", { class: `sol-history-row ${kind}` }, h("div", {},
     h("a", { class: "sol-history-title", href, dir: "auto", onclick: opensHere(open), ...link }, title),
@@ -62,7 +64,8 @@ export function leadOf(name, text) {
   const part = h("p", { class: "sol-lead-text", dir: "auto" }, text);
   const head = h("span", { class: "sol-lead-name" }, name);
   if (text.length < LONG_LEAD) return [head, part];
-  return [head, h("details", { class: "sol-lead-more" }, h("summary", { dir: "auto" }, `${text.slice(0, LONG_LEAD).trimEnd()}…`), part)];
+  return [head, h("details", { class: "sol-lead-more" },
+    h("summary", { dir: "auto" }, `${text.slice(0, LONG_LEAD).trimEnd()}…`), part)];
 }
 
 export function selectionText(rows, [from, to]) {

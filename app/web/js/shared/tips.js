@@ -48,7 +48,8 @@ const leave = () => { timer = setTimeout(close, HIDE_AFTER_MS); };
 export function explainTerms() {
   // They wait in the page, hidden: that is what aria-describedby reads.
   document.body.append(h("div", {}, Object.entries(TERMS).map(([key, { name, text }]) =>
-    h("div", { id: idOf(key), role: "tooltip", class: "sol-tip", hidden: true }, h("b", {}, name), `: ${text}`))));
+    h("div", { id: idOf(key), role: "tooltip", class: "sol-tip", hidden: true },
+      h("b", {}, name), `: ${text}`))));
   document.addEventListener("pointerover", (event) => {
     if (event.pointerType === "touch") return;
     const button = termOf(event);

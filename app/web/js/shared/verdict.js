@@ -9,11 +9,12 @@ const MATCHED = 0.0105; // share of the full model's bytes: one point, and what 
 const BLOCK = 10; // neighbouring tokens depend on each other: intervals are over blocks of as many
 const T_VALUE = 2.09; // of Student's distribution, 95 %, twenty blocks
 
-/** A difference with its interval: above 0, the first of both is better. @typedef {[number | null, number | null, number | null]} Gain */
-/** name, other: what is compared with what; gains: one for each budget; text(gain): without the unit; samples: how many
- * of the word were scored, of `enough` that a verdict needs; spent: for each gain both shares of the full model's bytes.
- * @typedef {{ name: string, other: string, gains: Gain[], text: (gain: number) => string, unit: string, samples: number,
- *   word: string, enough: number, spent?: (number | null)[][] }} Compared */
+/** A difference with its interval: above 0, the first of both is better.
+ * @typedef {[number | null, number | null, number | null]} Gain */
+/** name, other: what is compared; gains: one for each budget; text(gain): without the unit; samples: how many
+ * of the word were scored, of `enough` that are needed; spent: for each gain both shares of the dense bytes.
+ * @typedef {{ name: string, other: string, gains: Gain[], text: (gain: number) => string, unit: string,
+ *   samples: number, word: string, enough: number, spent?: (number | null)[][] }} Compared */
 /** @typedef {{ kind: "good" | "bad" | "open", head: string, rest: string }} Verdict */
 
 /** @param {Gain} gain */
@@ -34,33 +35,38 @@ function spendWords(spent) {
   return ` Compute matched to ${(100 * largest).toFixed(1)} points.`;
 }
 
-// "spends 6.0 points more than static (80.0 % against 74.0 % compute)"; of several budgets the largest difference.
+// "spends 6.0 points more than static (80.0 % against 74.0 % compute)"; of several budgets the largest gap.
 function unequalWords(other, spent) {
   const gaps = spent.map(([own, its]) => own - its);
   const at = gaps.reduce((most, gap, place) => (Math.abs(gap) > Math.abs(gaps[most]) ? place : most), 0);
   const [own, its] = spent[at];
-  return `spends ${spent.length > 1 ? "up to " : ""}${(100 * Math.abs(gaps[at])).toFixed(1)} points ${gaps[at] > 0 ? "more" : "less"} than ${other} (${
-    percent(own, 1)} against ${percent(its, 1)} compute)`;
+  const points = `${spent.length > 1 ? "up to " : ""}${(100 * Math.abs(gaps[at])).toFixed(1)} points`;
+  return `spends ${points} ${gaps[at] > 0 ? "more" : "less"} than ${other} (${percent(own, 1)} against `
+    + `${percent(its, 1)} compute)`;
 }
 
 /** @param {Compared} compared @returns {Verdict | null} null where nothing was measured */
 export function verdictOf({ name, other, gains, text, unit, samples, word: counted, enough, spent }) {
   if (!gains.length) return null;
   if (samples < enough) {
-    return { kind: "open", head: "Too few to tell", rest: `: ${count(samples, counted)}. A verdict needs ${enough}.` };
+    return { kind: "open", head: "Too few to tell",
+      rest: `: ${count(samples, counted)}. A verdict needs ${enough}.` };
   }
   if (!gains.every(isKnown)) return null;
   if (gains.some((gain, at) => isBought(gain, spent?.[at]))) {
-    return { kind: "open", head: "No comparison at equal bytes", rest: `: ${name} ${unequalWords(other, spent)}.` };
+    return { kind: "open", head: "No comparison at equal bytes",
+      rest: `: ${name} ${unequalWords(other, spent)}.` };
   }
+  const isOne = gains.length === 1;
   const [better, worse] = [1, -1].map((sign) => gains.filter((gain) => signOf(gain) === sign).length);
   const kind = better && !worse ? "good" : worse && !better ? "bad" : "open";
   const words = [[better, "better"], [worse, "worse"], [gains.length - better - worse, "no difference shown"]]
-    .filter(([budgets]) => budgets).map(([budgets, word]) => (gains.length === 1 ? word : `${word} at ${budgets}`));
-  const head = sentence(words.join(", ")) + (gains.length === 1 ? "" : ` of ${gains.length} budgets`);
-  const [low, high] = [Math.min(...gains.map((gain) => gain[1] ?? 0)), Math.max(...gains.map((gain) => gain[2] ?? 0))];
+    .filter(([budgets]) => budgets).map(([budgets, word]) => (isOne ? word : `${word} at ${budgets}`));
+  const head = sentence(words.join(", ")) + (isOne ? "" : ` of ${gains.length} budgets`);
+  const low = Math.min(...gains.map((gain) => gain[1] ?? 0));
+  const high = Math.max(...gains.map((gain) => gain[2] ?? 0));
   const gained = `: ${name} against ${other}, ${text(mean(gains.map((gain) => gain[0])))} ${unit}`;
-  const range = gains.length === 1 ? ` (95 % interval ${text(low)} to ${text(high)}).`
+  const range = isOne ? ` (95 % interval ${text(low)} to ${text(high)}).`
     : ` on average (95 % intervals between ${text(low)} and ${text(high)}).`;
   return { kind, head, rest: gained + range + spendWords(spent) };
 }
@@ -83,14 +89,15 @@ export function apartGain(own, other) {
 }
 
 /** Of paired losses. @param {number[]} own @param {number[]} other */
-export const pairedGain = (own, other) => apartGain(own.map((loss, at) => loss - other[at]), own.map(() => 0));
+export const pairedGain = (own, other) =>
+  apartGain(own.map((loss, at) => loss - other[at]), own.map(() => 0));
 
 export class VerdictLine {
   element = h("div", { class: "sol-findings" });
 
   /** @param {(Verdict | null)[]} verdicts */
   draw(verdicts) {
-    this.element.replaceChildren(...verdicts.filter((verdict) => verdict !== null).map(({ kind, head, rest }) =>
+    this.element.replaceChildren(...verdicts.filter((one) => one !== null).map(({ kind, head, rest }) =>
       h("p", { class: "sol-finding", "data-verdict": kind }, h("b", {}, head), rest)));
   }
 }

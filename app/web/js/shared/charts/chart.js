@@ -1,4 +1,4 @@
-// One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps; and several of them.
+// One live chart: title, a legend that hides lines, a plot of somebody else's arrays; and several of them.
 
 import { h, messageOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { isNumber } from "../format.js";
@@ -7,8 +7,8 @@ import { glossed } from "../glossary.js";
 export class Chart {
   cost = 0; // of a drawing: ms
 
-  // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data, colour), config,
-  // isKnown(data)}; colour: of a name in the theme; on: {hover, leave, select}
+  // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data,
+  // colour), config, isKnown(data)}; colour: of a name in the theme; on: {hover, leave, select}
   constructor(spec, on) {
     this.spec = spec;
     this.on = on;
@@ -46,7 +46,7 @@ export class Chart {
     return !data.x.length || this.spec.isKnown?.(data) === false;
   }
 
-  // A drawing begins: words in place of it where there is nothing, and only lines that there are in the legend.
+  // A drawing begins: words in its place where there is nothing, and only lines that there are in the legend.
   begin(data) {
     show(this.empty, this.isEmpty(data) || Boolean(this.absent));
     this.spec.keys.forEach((key, at) => show(this.legend.children[at], key.isKnown?.(data) ?? true));
@@ -102,7 +102,8 @@ export class Chart {
 
   lay(mark, ends) {
     const frame = ends && this.frame();
-    const [left, right] = frame ? [Math.max(frame.x(ends[0]), 0), Math.min(frame.x(ends[1]), frame.width)] : [0, -1];
+    const [left, right] = frame
+      ? [Math.max(frame.x(ends[0]), 0), Math.min(frame.x(ends[1]), frame.width)] : [0, -1];
     show(mark, right >= left);
     if (!frame || right < left) return;
     const box = { left: frame.left + left, width: right - left, top: frame.top, height: frame.height };
@@ -136,7 +137,8 @@ export class LiveCharts {
   }
 
   drawSoon() {
-    this.timer ??= setTimeout(() => this.draw(), Math.min(Math.max(REDRAW_MS, REST * this.all[0].cost), LONGEST_REDRAW_MS));
+    const pause = Math.min(Math.max(REDRAW_MS, REST * this.all[0].cost), LONGEST_REDRAW_MS);
+    this.timer ??= setTimeout(() => this.draw(), pause);
   }
 
   async draw() {

@@ -11,16 +11,16 @@ import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.j
 const VIEW = "qualityView";
 
 export class Charts extends LiveCharts {
-  // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text surprisal scores.
-  constructor(Kind, on, { missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]].",
-    scored = "All rows score the text that this run wrote, which favours its own row." }) {
+  // Kind: a chart's class; missing: said where KL was not measured; scored: whose text surprisal scores.
+  constructor(Kind, on, { scored = "All rows score the text that this run wrote, which favours its own row.",
+    missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]]." }) {
     const quality = new Kind(QUALITY_VIEWS[0], on);
     super([new Kind(spendChart, on), quality], "sol-charts");
     this.quality = quality;
     this.missing = missing;
     this.scored = scored;
-    this.choice = selectOf(QUALITY_VIEWS.map((view) => [view.id, view.name]),
-      { class: "sol-input is-head", "aria-label": "Quality: measure", onchange: () => this.choose(this.choice.value) });
+    this.choice = selectOf(QUALITY_VIEWS.map(({ id, name }) => [id, name]), { class: "sol-input is-head",
+      "aria-label": "Quality: measure", onchange: () => this.choose(this.choice.value) });
     quality.legend.before(this.choice);
     this.clear(null);
     this.choose(memory.get(VIEW));
@@ -82,8 +82,9 @@ export class ChartedStage extends TokenStage {
       hover: (index) => this.mark(index, true), leave: () => this.mark(null),
       select: (range) => this.select(this.within(range)),
     }, words);
-    this.reading = new Reading({ rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt),
-      mark: (index) => this.mark(index, true), select: (range) => this.select(range), effects: on.effects });
+    this.reading = new Reading({ effects: on.effects,
+      rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt),
+      mark: (index) => this.mark(index, true), select: (range) => this.select(range) });
     this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
     this.unselect = chip("Clear selection", () => this.select(null), { hidden: true });
     addEventListener("keydown", (event) => {

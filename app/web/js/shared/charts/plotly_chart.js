@@ -1,4 +1,4 @@
-// A chart drawn by plotly, which is loaded, half of the page's scripts, where there is something to draw in sight.
+// A chart drawn by plotly, half of the page's scripts: loaded where there is something to draw in sight.
 
 import { h, pageElement, show, SITE, watchSight } from "../dom.js";
 import { isNumber } from "../format.js";
@@ -140,7 +140,8 @@ export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, s
 export class Figure extends PlotlyChart {
   // spec: as of Chart, with aid: how to read it, and tools: nodes for its head
   constructor(spec) {
-    super({ config: FIGURE_CONFIG, ...spec, layout: (data) => ({ dragmode: "zoom", ...spec.layout(data) }) }, {});
+    super({ config: FIGURE_CONFIG, ...spec,
+      layout: (data) => ({ dragmode: "zoom", ...spec.layout(data) }) }, {});
     this.element.classList.add("sol-figure");
     if (spec.tools) this.legend.before(spec.tools);
     this.note.replaceChildren(...glossed(spec.aid));
@@ -154,16 +155,17 @@ export class Figure extends PlotlyChart {
 
 /** A figure of a result, which has all of its data at once; its tools redraw it. @param {any} spec */
 export function resultFigure({ data, ...spec }) {
-  const made = new Figure({ empty: "Not measured.", ...spec, layout: () => ({ hovermode: "closest", uirevision: 1,
-    datarevision: Math.random(), ...spec.layout() }) });
+  const made = new Figure({ empty: "Not measured.", ...spec, layout: () => ({ hovermode: "closest",
+    uirevision: 1, datarevision: Math.random(), ...spec.layout() }) });
   made.data = { ...data, x: [0] };
   spec.tools?.addEventListener("change", () => made.redraw());
   return made;
 }
 
-export const intervals = (points, colour) => ({ type: "data", symmetric: false, thickness: 1.2, width: 3, color: themeColour(colour),
-  array: points.map(([value, , high]) => (isNumber(high) ? high - value : 0)),
+export const intervals = (points, colour) => ({ type: "data", symmetric: false, thickness: 1.2, width: 3,
+  color: themeColour(colour), array: points.map(([value, , high]) => (isNumber(high) ? high - value : 0)),
   arrayminus: points.map(([value, low]) => (isNumber(low) ? value - low : 0)) });
 
-export const rule = (ends, colour, dash) => ({ type: "line", ...ends, line: { color: themeColour(colour), width: 1, dash } });
+export const rule = (ends, colour, dash) =>
+  ({ type: "line", ...ends, line: { color: themeColour(colour), width: 1, dash } });
 export const across = (y, colour, dash) => rule({ xref: "paper", x0: 0, x1: 1, y0: y, y1: y }, colour, dash);

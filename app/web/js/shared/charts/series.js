@@ -19,7 +19,7 @@ export function emptySeries(run) {
   };
 }
 
-// While a long run streams, of every few tokens the lowest and the highest are drawn, so that no peak is lost.
+// While a long run streams, of every few tokens the lowest and highest are drawn, so that no peak is lost.
 const LIVE_POINTS = 240;
 
 function thinned(data, values) {
@@ -101,8 +101,8 @@ export const spendChart = {
   layout: (data) => ({ uirevision: data.id ?? "spend", datarevision: data.x.length, xaxis: tokenAxis(data),
     yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100], ticktext: ["0", "25", "50", "75", "100 %"] } }),
   traces: (data, colour) => [
-    ...AXES.map((axis, at) => ({ meta: "steps", ...thinned(data, data.spent[at]), mode: "lines", opacity: 0.28,
-      line: { color: colour(axis.key), width: 1, shape: "hvh" }, hoverinfo: "skip" })),
+    ...AXES.map((axis, at) => ({ meta: "steps", ...thinned(data, data.spent[at]), mode: "lines",
+      opacity: 0.28, line: { color: colour(axis.key), width: 1, shape: "hvh" }, hoverinfo: "skip" })),
     ...AXES.map((axis, at) => ({ meta: "target", x: [0.5, Math.max(data.limit, data.x.length) + 0.5],
       y: [100 * data.target[at], 100 * data.target[at]], mode: "lines", hoverinfo: "skip",
       line: { color: colour(axis.key), width: 1.5, dash: "dash" } })),
@@ -116,11 +116,11 @@ export const spendChart = {
   ],
 };
 
-// The effect of a run's compute on quality, in views of one chart. The first one compares like with like: the run's
-// step and dense's at the same place of the same text. Surprisal scores a text that one row wrote.
+// The effect of a run's compute on quality, in views of one chart. The first one compares like with like: the
+// run's step and dense's at the same place of the same text. Surprisal scores a text that one row wrote.
 
-// A row's line among the keys. Rows of a generation have the kind of their schedule as their name, those of an
-// inspection its label.
+// A row's line among the keys. Rows of a generation have the kind of their schedule as their name, those of
+// an inspection its label.
 const keyOf = (name) => (name === OWN ? OWN
   : ["dense", "static"].find((kind) => kind === name || SITE.schedules[kind] === name) ?? "side");
 
@@ -146,7 +146,8 @@ const againstDense = viewOf("dense", {
   keys: [
     { id: "kl", name: "KL to the full model", colour: "kl", dash: "bars" },
     { id: "klMean", name: "Mean so far", colour: "kl" },
-    { id: "other", name: "Not the full model's choice", colour: "text", dash: "dots", isKnown: (data) => data.hasChoice },
+    { id: "other", name: "Not the full model's choice", colour: "text", dash: "dots",
+      isKnown: (data) => data.hasChoice },
   ],
   unit: "KL, nats",
   traces: (data, colour) => [
@@ -157,16 +158,18 @@ const againstDense = viewOf("dense", {
       hovertemplate: "KL to the full model %{y:.3f} nats so far, on average<extra></extra>",
       line: { color: colour("kl"), width: 2.5 } },
     // A dot on a token's own KL, if another token than dense's comes first.
-    data.hasChoice && { meta: "other", x: data.other.x, y: data.other.kl, customdata: data.other.kept, mode: "markers",
-      hovertemplate: "Not the full model's choice, which was kept %{customdata:.1f} % of the time so far<extra></extra>",
+    data.hasChoice && { meta: "other", x: data.other.x, y: data.other.kl, customdata: data.other.kept,
+      mode: "markers", hovertemplate: "Not the full model's choice, which was kept %{customdata:.1f} % "
+        + "of the time so far<extra></extra>",
       marker: { color: colour("text"), size: 7 } },
   ].filter(Boolean),
 });
 
 function scoreLine(data, colour, name) {
   const row = ROWS.find(({ id }) => id === keyOf(name));
+  const whose = name === OWN ? "" : ` of the ${name} row`;
   return { meta: row?.id, ...thinned(data, data.rows[name].mean), mode: "lines",
-    hovertemplate: `Mean surprisal${name === OWN ? "" : ` of the ${name} row`} %{y:.2f} so far<extra></extra>`,
+    hovertemplate: `Mean surprisal${whose} %{y:.2f} so far<extra></extra>`,
     line: { color: colour(row?.colour), width: row?.width ?? 1.5, dash: row?.line } };
 }
 
@@ -176,7 +179,8 @@ const surprisal = viewOf("surprisal", {
   unit: "surprisal, nats",
   traces: (data, colour) => [
     { meta: "surprisal", ...thinned(data, data.surprisal), mode: "lines", opacity: 0.75,
-      hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>", line: { color: colour("surprisal"), width: 1 } },
+      hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>",
+      line: { color: colour("surprisal"), width: 1 } },
     ...Object.keys(data.rows).map((name) => scoreLine(data, colour, name)),
   ],
 });

@@ -36,13 +36,13 @@ class TrainSeries {
   }
 }
 
-// A report's numbers by their lines. A loss belongs to the phase that had it: what one phase minimises has nothing to
-// do with what another does. NLL is drawn as what is lost to dense, so that nothing is its axis' beginning.
+// A report's numbers by their lines. A loss belongs to its phase: what one minimises has nothing to do with
+// what another does. NLL is drawn as what is lost to dense, so that nothing is its axis' beginning.
 /** @param {{ phase?: string, metrics?: Record<string, number> }} row @returns {[string, number][]} */
 function metricsOf({ phase, metrics = {} }) {
   const { loss, nll, nll_static: nllStatic, nll_dense: dense } = metrics;
-  const named = { ...metrics, [`loss ${phase}`]: loss, nll_lost: nll - dense, nll_lost_static: nllStatic - dense };
-  return Object.entries(named).filter(([, value]) => isNumber(value));
+  return Object.entries({ ...metrics, [`loss ${phase}`]: loss,
+    nll_lost: nll - dense, nll_lost_static: nllStatic - dense }).filter(([, value]) => isNumber(value));
 }
 
 const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8];
@@ -61,11 +61,12 @@ export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 /** sign: 1 where values are above nothing, −1 where they are below it, 0: both, null: anything.
  * @typedef {{ title: string, sign: number | null, least?: number, zeroline?: boolean }} Scale */
 /** id: of a metric; isHeld: true between two measurements.
- * @typedef {{ id: string, name: string, words: string, colour: string, dash?: string, width?: number, scale?: number,
+ * @typedef {{ id: string, name: string, words: string, colour: string, dash?: string, scale?: number,
  *   isSecond?: boolean, isHeld?: boolean }} MetricLine */
 
-// A chart of some metrics; it only knows of the reports that carry one of them. lines: from the back to the front.
-/** @param {{ title: string, aid: string, y: Scale, y2?: Scale, shapes?: () => object[], lines: MetricLine[] }} chart */
+// A chart of some metrics; it only knows of the reports that carry one of them. lines: from back to front.
+/** @param {{ title: string, aid: string, y: Scale, y2?: Scale, shapes?: () => object[],
+ *   lines: MetricLine[] }} chart */
 function metricChart({ title, aid, y, y2, shapes = () => [], lines }) {
   return new Figure({
     title, aid, isKnown: (data) => lines.some((line) => data.lines[line.id]),
@@ -86,7 +87,7 @@ function metricChart({ title, aid, y, y2, shapes = () => [], lines }) {
 
 const endOfAxis = ({ x }) => roundAbove(Math.max(0.5, 1.01 * (x.at(-1) ?? 0)));
 
-// Both sides are shown where a value lies on the one that has none as a rule: a compressed step may surprise less.
+// Both sides are shown where a value lies on the usually empty one: a compressed step may surprise less.
 function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
   const values = lines.flatMap((line) => data.line(line.id, line.scale).y);
   const end = roundAbove(values.reduce((top, value) => Math.max(top, 1.04 * Math.abs(value)), least));
@@ -95,56 +96,67 @@ function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
   return { title: smallTitle(title), zerolinecolor: themeColour("edge"), ...range, ...more };
 }
 
-// Names of phases stand above the chart, in two rows by turns: a short phase's name then reaches over the next one's
-// begin. Towards the chart's end they stand before their line.
+// Names of phases stand above the chart, in two rows by turns: a short phase's name then reaches over the
+// next one's begin. Towards the chart's end they stand before their line.
 function phaseMarks(data) {
   const late = 0.6 * endOfAxis(data);
   return data.phases.slice(1).map(({ name, from }, at) => ({
     ...rule({ xref: "x", yref: "paper", y0: 0, y1: 1, x0: from, x1: from }, "edge", "dot"),
     label: { text: phaseName(name), textposition: "end", textangle: 0, padding: at % 2 ? 1 : 12,
-      yanchor: "bottom", xanchor: from > late ? "right" : "left", font: { size: 10, color: themeColour("muted") } } }));
+      yanchor: "bottom", xanchor: from > late ? "right" : "left",
+      font: { size: 10, color: themeColour("muted") } } }));
 }
 
 /** @param {TrainSeries} data @param {MetricLine} line */
-function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecond = false, isHeld = false }) {
-  const line = data.line(id, scale);
-  const size = line.x.length > 60 ? 0.1 : 4;
-  const isLate = isHeld && line.x.at(-1) < data.x.at(-1); // then it goes on to now, without a mark there
-  return { meta: id, x: isLate ? [...line.x, data.x.at(-1)] : line.x, y: isLate ? [...line.y, line.y.at(-1)] : line.y, mode: "lines+markers", yaxis: isSecond ? "y2" : undefined,
-    line: { color: themeColour(colour), width, dash },
-    marker: { size: isLate ? [...line.x.map(() => size), 0] : size, color: themeColour(colour) },
+function metricLine(data, { id, words, colour, dash, scale, isSecond = false, isHeld = false }) {
+  const { x, y } = data.line(id, scale);
+  const size = x.length > 60 ? 0.1 : 4;
+  const isLate = isHeld && x.at(-1) < data.x.at(-1); // then it goes on to now, without a mark there
+  return { meta: id, x: isLate ? [...x, data.x.at(-1)] : x, y: isLate ? [...y, y.at(-1)] : y,
+    mode: "lines+markers", yaxis: isSecond ? "y2" : undefined,
+    line: { color: themeColour(colour), width: isSecond ? 1.5 : 2.2, dash },
+    marker: { size: isLate ? [...x.map(() => size), 0] : size, color: themeColour(colour) },
     hovertemplate: `${words}<extra></extra>` };
 }
 
-// Of a measure, beside static allocation.
-const qualityLines = (id) => [
-  { id: `${id}_static`, name: "Static, same spend", words: "Static %{y:.4f} nats", colour: "channels", dash: "dash", isHeld: true },
-  { id, name: "Policy", words: "Policy %{y:.4f} nats", colour: "accent" },
-];
+// Of a measure on unseen text, beside static allocation.
+const heldOutChart = (id, title, aid) => metricChart({
+  title, aid, y: { title: "nats per token", sign: 1 },
+  lines: [
+    { id: `${id}_static`, name: "Static, same spend", words: "Static %{y:.4f} nats", colour: "channels",
+      dash: "dash", isHeld: true },
+    { id, name: "Policy", words: "Policy %{y:.4f} nats", colour: "accent" },
+  ],
+});
+const lossLine = (phase, name, words, colour) =>
+  ({ id: `loss ${phase}`, name, words, colour, isSecond: true });
 
 function trainCharts() {
   return [
+    heldOutChart("kl", "Held-out KL to the full model",
+      "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than "
+      + "[[static]] does for the same [[spend]]. While texts are labelled, a policy learns from the labels "
+      + "so far and is measured; the run's own learns when all are there."),
+    heldOutChart("nll_lost", "Held-out NLL above the full model",
+      "How much more unseen text surprises the model ([[nll|NLL]]) than it does the [[dense|full model]], "
+      + "which is 0. What static loses here can be [[recovered]]."),
     metricChart({
-      title: "Held-out KL to the full model", y: { title: "nats per token", sign: 1 }, lines: qualityLines("kl"),
-      aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than [[static]] does for the same [[spend]]. While texts are labelled, a policy learns from the labels so far and is measured; the run's own learns when all are there.",
-    }),
-    metricChart({
-      title: "Held-out NLL above the full model", y: { title: "nats per token", sign: 1 }, lines: qualityLines("nll_lost"),
-      aid: "How much more unseen text surprises the model ([[nll|NLL]]) than it does the [[dense|full model]], which is 0. What static loses here can be [[recovered]].",
-    }),
-    metricChart({
-      title: "Reward and loss", y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
-      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Each phase has a loss of its own, which says nothing beside another's: the labels' mean [[kl|KL]], the [[warm start]]'s, [[grpo|GRPO]]'s.",
+      title: "Reward and loss",
+      y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
+      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Each phase has a loss of its "
+        + "own, which says nothing beside another's: the labels' mean [[kl|KL]], the [[warm start]]'s, "
+        + "[[grpo|GRPO]]'s.",
       lines: [
-        { id: "loss labelling", name: "Labels", words: "Labels' mean KL %{y:.4f} nats", colour: "muted", isSecond: true, width: 1.5 },
-        { id: "loss warm start", name: "Loss, warm start", words: "Warm start's loss %{y:.4f}", colour: "channels", isSecond: true, width: 1.5 },
-        { id: "loss grpo", name: "Loss, rollouts", words: "Loss of the rollouts %{y:.4f}", colour: "bits", isSecond: true, width: 1.5 },
+        lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),
+        lossLine("warm start", "Loss, warm start", "Warm start's loss %{y:.4f}", "channels"),
+        lossLine("grpo", "Loss, rollouts", "Loss of the rollouts %{y:.4f}", "bits"),
         { id: "reward", name: "Reward", words: "Reward %{y:.4f} nats", colour: "good" },
       ],
     }),
     metricChart({
       title: "Budget gap", y: { title: "points", zeroline: true, sign: 0, least: 3 },
-      aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points it is on budget.",
+      aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points "
+        + "it is on budget.",
       shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
         fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
       lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.short}`, name: axis.name, colour: axis.key,
@@ -152,16 +164,19 @@ function trainCharts() {
     }),
     metricChart({
       title: "Exploration", y: { title: "nats", sign: 1 }, y2: { title: "clipped, %", sign: 1 },
-      aid: "[[entropy|Entropy]]: how undecided the policy is, per axis. Clipped: actions whose change was cut; steadily above 30 % means too large steps.",
+      aid: "[[entropy|Entropy]]: how undecided the policy is, per axis. Clipped: actions whose change was "
+        + "cut; steadily above 30 % means too large steps.",
       lines: [
-        { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal", isSecond: true, scale: 100, width: 1.5 },
+        { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal",
+          isSecond: true, scale: 100 },
         { id: "entropy", name: "Entropy", words: "Entropy %{y:.3f} nats", colour: "kl" },
       ],
     }),
     metricChart({
       title: "Speed", y: { title: "decisions per second", sign: 1 },
       aid: "Actions taken or labelled per second, measured. Labelling and rollouts differ by nature.",
-      lines: [{ id: "decisions_per_s", name: "Decisions", words: "%{y:.0f} decisions/s", colour: "attention" }],
+      lines: [{ id: "decisions_per_s", name: "Decisions", words: "%{y:.0f} decisions/s",
+        colour: "attention" }],
     }),
   ];
 }

@@ -68,7 +68,7 @@ export class Form {
     wrong.box.focus();
   }
 
-  /** What keeps the form from being sent, if anything: the first field that is asked and holds a wrong number.
+  /** What keeps the form from being sent, if anything: the first asked field that holds a wrong number.
    * @returns {any} */
   wrong() {
     return Object.values(this.fields).find((field) => field.problem?.() && !field.box?.matches(":disabled"));
@@ -91,8 +91,8 @@ export class RunForm extends Form {
   }
 }
 
-// A question with two answers. words: {title, text, yes, no, isDanger, fields: {name: field}}; answer(values) does it: a
-// refusal of Python's is said inside, and the dialog stays.
+// A question with two answers. words: {title, text, yes, no, isDanger, fields: {name: field}}; answer(values)
+// does it: a refusal of Python's is said inside, and the dialog stays.
 export function ask(place, { title, text = "", yes, no = "Cancel", isDanger = false, fields = {} }, answer) {
   const error = errorLine();
   const go = h("button", { class: `sol-button ${isDanger ? "is-danger" : "is-primary"}` }, yes);

@@ -16,7 +16,8 @@ function hintOf(input, hint) {
 
 export function labelled(label, hint, input, className = "") {
   input.id = uniqueId("field");
-  return h("div", { class: `sol-field ${className}` }, h("label", { for: input.id }, label), input, hintOf(input, hint));
+  return h("div", { class: `sol-field ${className}` },
+    h("label", { for: input.id }, label), input, hintOf(input, hint));
 }
 
 /** @param {FieldWords} words @returns {Field} */
@@ -27,10 +28,11 @@ export function toggleField({ label, hint }) {
   return { element, input, get: () => input.checked, set: (value) => { input.checked = value; } };
 }
 
-// A number box's limits in the form's words, said under it once a wrong number is entered. problem(): these words while
-// there is none in the box, or one out of range; else null.
+// A number box's limits in the form's words, said under it once a wrong number is entered. problem(): these
+// words while there is none in the box, or one out of range; else null.
 function limitsOf(box, { label, unit = "", min, max }) {
-  const range = min === undefined ? "a number" : max === undefined ? `${min} or more` : `${min} to ${max.toLocaleString("en")}`;
+  const range = min === undefined ? "a number"
+    : max === undefined ? `${min} or more` : `${min} to ${max.toLocaleString("en")}`;
   const words = `${label}: ${range} ${unit}`.trim();
   const line = errorLine();
   const problem = () => {
@@ -70,10 +72,11 @@ export function sliderField({ label, hint, unit, axis, min, max, step }) {
 }
 
 // A slider over given levels. Its value is spoken as the level's text, not as a number.
-/** @param {{ label: string, axis?: string, levels: any[], text: (level: any) => string, at: number, show: (at: number) => void }} options */
+/** @param {{ label: string, axis?: string, levels: any[], text: (level: any) => string, at: number,
+ *   show: (at: number) => void }} options */
 export function levelSlider({ label, axis, levels, text, at, show }) {
-  const input = h("input", { type: "range", class: "sol-range", id: uniqueId("level"), min: 0, max: levels.length - 1,
-    value: at, oninput: () => update() });
+  const input = h("input", { type: "range", class: "sol-range", id: uniqueId("level"), min: 0,
+    max: levels.length - 1, value: at, oninput: () => update() });
   const value = h("output", { class: "sol-learn-level" });
   const update = () => {
     input.style.setProperty("--fill", levels.length > 1 ? input.value / (levels.length - 1) : 1);
@@ -103,13 +106,14 @@ export function numberField({ min, max, step, ...words }) {
   const field = inputField(words, input);
   const { line, check, ...limits } = limitsOf(input, { ...words, min, max });
   input.after(line);
-  return { ...field, ...limits, get: () => input.valueAsNumber, set: (value) => { field.set(value); check(false); } };
+  return { ...field, ...limits, get: () => input.valueAsNumber,
+    set: (value) => { field.set(value); check(false); } };
 }
 
 /** @param {FieldWords} words @returns {Field} */
 export function textField({ value, isRequired, maxLength, ...words }) {
-  return inputField(words, h("input", { type: "text", class: "sol-input", value, spellcheck: "false", required: isRequired,
-    maxlength: maxLength }));
+  return inputField(words, h("input", { type: "text", class: "sol-input", value, spellcheck: "false",
+    required: isRequired, maxlength: maxLength }));
 }
 
 /** @param {FieldWords & { choices: Record<string, string> }} words @returns {Field} */
@@ -137,12 +141,12 @@ export function exampleChips(examples, use) {
     examples.map((example) => chip(example.label, () => use(example), { title: example.prompt })));
 }
 
-// Boxes to tick, or one of them, whose values are a list. choices: "name: note" by value; offer(choices): others;
-// isRanked: the list is in the order in which they were ticked, and keeps what is not offered yet.
+// Boxes to tick, or one of them, whose values are a list. choices: "name: note" by value; offer(choices):
+// others; isRanked: the list is in the order in which they were ticked, and keeps what is not offered yet.
 /** @param {FieldWords & { choices: Record<string, string>, isOne?: boolean, isRanked?: boolean }} words
  * @returns {Field & { offer(choices: Record<string, string>): void }} */
 export function checksField({ label, hint, choices, isOne, isRanked }) {
-  const name = uniqueId("checks");
+  const [name, type] = [uniqueId("checks"), isOne ? "radio" : "checkbox"];
   const list = h("div", { class: "sol-checks" });
   const element = h("fieldset", { class: "sol-fieldset is-wide" }, h("legend", {}, label), list,
     hint && h("p", { class: "sol-hint" }, glossed(hint)));
@@ -154,10 +158,11 @@ export function checksField({ label, hint, choices, isOne, isRanked }) {
     ranked = [...new Set([...ranked.filter((value) => now.includes(value)), ...now])];
   });
   const offer = (offered) => {
-    inputs = Object.keys(offered).map((value) => h("input", { type: isOne ? "radio" : "checkbox", name, value }));
+    inputs = Object.keys(offered).map((value) => h("input", { type, name, value }));
     list.replaceChildren(...Object.values(offered).map((text, at) => {
       const [choice, note] = text.split(": ");
-      return h("label", { class: "sol-check" }, inputs[at], h("span", {}, choice, h("small", { class: "sol-muted" }, ` ${note}`)));
+      return h("label", { class: "sol-check" }, inputs[at],
+        h("span", {}, choice, h("small", { class: "sol-muted" }, ` ${note}`)));
     }));
   };
   offer(choices);
@@ -168,10 +173,11 @@ export function checksField({ label, hint, choices, isOne, isRanked }) {
     } };
 }
 
-// Radio buttons drawn as pills, whose chosen one's meaning is written below. value: chosen at first; changed(value): another
-// was chosen; isSmall: in a line with their legend.
-/** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>, value?: string,
- *   changed?: (value: any) => void, isSmall?: boolean}} words @returns {Field & { inputs: Record<string, any> }} */
+// Radio buttons drawn as pills, whose chosen one's meaning is written below. value: chosen at first;
+// changed(value): another was chosen; isSmall: in a line with their legend.
+/** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>,
+ *   value?: string, changed?: (value: any) => void, isSmall?: boolean}} words
+ * @returns {Field & { inputs: Record<string, any> }} */
 export function pillsField({ legend, choices, meanings, value, changed, isSmall = false }) {
   const name = uniqueId("pills");
   const inputs = Object.fromEntries(Object.keys(choices).map((choice) =>
@@ -183,9 +189,11 @@ export function pillsField({ legend, choices, meanings, value, changed, isSmall 
     const text = meanings?.[get() ?? ""] ?? "";
     if (text !== told) meaning.replaceChildren(...glossed(told = text));
   };
-  const element = h("fieldset", { class: isSmall ? "sol-axis-choice" : "sol-fieldset", onchange: refresh }, h("legend", {}, legend),
-    h("div", { class: isSmall ? "sol-pills is-small" : "sol-pills" }, Object.entries(choices).map(([choice, text]) =>
-      h("label", { class: "sol-pill" }, inputs[choice], h("span", {}, text)))), meanings && meaning);
+  const element = h("fieldset", { class: isSmall ? "sol-axis-choice" : "sol-fieldset", onchange: refresh },
+    h("legend", {}, legend),
+    h("div", { class: `sol-pills${isSmall ? " is-small" : ""}` }, Object.keys(choices).map((choice) =>
+      h("label", { class: "sol-pill" }, inputs[choice], h("span", {}, choices[choice])))),
+    meanings && meaning);
   if (changed) element.addEventListener("change", () => changed(get()));
   const set = (wanted) => { if (inputs[wanted]) inputs[wanted].checked = true; refresh(); };
   if (value !== undefined) set(value);
@@ -206,8 +214,8 @@ export function filePicker(label, accept, take, spoken = label) {
   return h("span", { class: "sol-file-picker" }, button, input);
 }
 
-// A picker of a text file for a form; one may also be dropped on `box`. use(text) takes what is in it, and the form
-// says why nothing was taken.
+// A picker of a text file for a form; one may also be dropped on `box`. use(text) takes what is in it, and
+// the form says why nothing was taken.
 export function textFilePicker(form, box, maxCharacters, use) {
   const take = async (file) => {
     form.fail(null);
@@ -228,7 +236,8 @@ export function textFilePicker(form, box, maxCharacters, use) {
 
 // Throws an error with a message for the form. A character of UTF-8 takes at most 4 bytes.
 async function textOf(file, maxCharacters) {
-  if (file.size > 4 * maxCharacters) throw new Error(`${file.name} is larger than ${quantity(4 * maxCharacters, "B")}.`);
+  const most = 4 * maxCharacters;
+  if (file.size > most) throw new Error(`${file.name} is larger than ${quantity(most, "B")}.`);
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
     if (!text.includes("\0")) return text;

@@ -6,7 +6,7 @@ import { AXES, MECHANISMS } from "../format.js";
 import { choiceField, numberField, pillsField, sliderField } from "./form_parts.js";
 
 export const POLICY_PREFIX = "policy:";
-const SCHEDULE_MEANINGS = {
+const MEANINGS = {
   policy: "A trained [[policy]] looks at the model's state and decides each step.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
   static: "[[static|Every step]] spends the same, mixed evenly to meet the budget.",
@@ -16,7 +16,7 @@ const SCHEDULE_MEANINGS = {
 };
 
 export function scheduleField(askNames) {
-  const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules, meanings: SCHEDULE_MEANINGS });
+  const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules, meanings: MEANINGS });
   const select = selectOf([], { "aria-label": "Policy" });
   const none = h("p", { class: "sol-hint", hidden: true }, "No policy is stored yet. Train one in the Lab.");
   pills.element.append(select, none);
@@ -66,11 +66,14 @@ export function budgetFields() {
 export function mechanismsField() {
   const field = pillsField({ legend: "Mechanisms", choices: { policy: "The policy's own", ...MECHANISMS },
     meanings: {
-      policy: "As the [[policy]] was trained; without one, by need under a share of the bytes, else the default [[mechanisms]].",
-      need: "Like the default, but each layer reads the [[page|pages]] that hold its attention: few here, many there.",
-      default: "[[page|Pages]] by [[key copies|4-bit keys]], once per [[kv group|KV group]]; the [[mlp|MLP]] skips on both sides. "
-        + "Loses less than the paper's for the same bytes.",
-      paper: "[[page|Pages]] by their [[page bounds|bounds]], head by head; the [[mlp|MLP]] skips at its input only. As published.",
+      policy: "As the [[policy]] was trained; without one, by need under a share of the bytes, else the "
+        + "default [[mechanisms]].",
+      need: "Like the default, but each layer reads the [[page|pages]] that hold its attention: few here, "
+        + "many there.",
+      default: "[[page|Pages]] by [[key copies|4-bit keys]], once per [[kv group|KV group]]; the [[mlp|MLP]] "
+        + "skips on both sides. Loses less than the paper's for the same bytes.",
+      paper: "[[page|Pages]] by their [[page bounds|bounds]], head by head; the [[mlp|MLP]] skips at its "
+        + "input only. As published.",
     } });
   field.element.classList.add("is-wide");
   return field;
@@ -81,7 +84,8 @@ export function stepFields(seedHint) {
     seed: numberField({ label: "Seed", hint: seedHint }),
     episode_steps: numberField({ label: "Episode length", min: 1,
       hint: "Steps of an [[episode]], after which schedules start again." }),
-    quant_site: choiceField({ label: "Quantisation site", choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
+    quant_site: choiceField({ label: "Quantisation site",
+      choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
       hint: "[[quantisation site|Where]] activations are rounded; papers report the output." }),
     grid: mechanismsField(),
   };

@@ -12,8 +12,8 @@ import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./len
 const MEASURES = { kl: "KL", nll: "Surprisal" };
 
 export class LensPanel {
-  // on: {close(hadFocus), show(), fork(index, token id)}: closed; something else of it is on show; where it can be
-  // done, the run goes on from another token
+  // on: {close(hadFocus), show(), fork(index, token id)}: closed; something else of it is on show; where it
+  // can be done, the run goes on from another token
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -28,17 +28,19 @@ export class LensPanel {
     this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "The tokens that followed" });
     this.trailNote = h("p", { class: "sol-hint" });
-    this.measure = pillsField({ legend: "Cells show", choices: MEASURES, value: "kl", isSmall: true, changed: () => {
-      this.drawTables();
-      if (this.view) this.on.show?.();
-    } });
+    this.measure = pillsField({ legend: "Cells show", choices: MEASURES, value: "kl", isSmall: true,
+      changed: () => {
+        this.drawTables();
+        if (this.view) this.on.show?.();
+      } });
     this.body = h("div", { class: "sol-lens-body", hidden: true },
       h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
         h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices),
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
         h("h3", {}, "Every level"), this.curves),
       h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
-        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element), this.trails, this.trailNote));
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element),
+        this.trails, this.trailNote));
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
         h("div", { class: "sol-tools" }, chip("Close", () => this.close()))),
@@ -108,7 +110,8 @@ export class LensPanel {
 
   fail(error) {
     setText(this.state, "");
-    showText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
+    showText(this.message,
+      reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
     show(this.again, true);
     show(this.body, false);
   }
@@ -117,8 +120,9 @@ export class LensPanel {
     this.view = view;
     const row = rows[view.index];
     this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
-    this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) => choiceTable(axis, levels, view.axes[at],
-      view.taken, row.token_id, this.on.fork && ((token) => this.on.fork(view.index, token)))));
+    const fork = this.on.fork && ((token) => this.on.fork(view.index, token));
+    this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) =>
+      choiceTable(axis, levels, view.axes[at], view.taken, row.token_id, fork)));
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
@@ -136,8 +140,9 @@ export class LensPanel {
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
     this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.get()) : "");
-    this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a full one, changes the tokens "
-      + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
+    this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a full one, "
+      + "changes the tokens after it through the keys and values it leaves in the cache "
+      + "([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here."));
   }
 }

@@ -1,5 +1,5 @@
-// Parts of what if: per axis the tokens that its levels would put here, in a table and as lines over the levels, which
-// the arrow keys walk as the pointer does; and the tokens that followed.
+// Parts of what if: per axis the tokens that its levels would put here, in a table and as lines over the
+// levels, which the arrow keys walk as the pointer does; and the tokens that followed.
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
@@ -20,29 +20,33 @@ function choiceRanges(rows, taken) {
 const MOST_CHANGES = 3; // that a heading lists
 
 // "20 to 60 %": the unit stands once.
-const joined = (texts, word) => [...texts.slice(0, -1).map((text) => text.split(" ")[0]), texts.at(-1)].join(word);
+const joined = (texts, word) =>
+  [...texts.slice(0, -1).map((text) => text.split(" ")[0]), texts.at(-1)].join(word);
 const between = (low, high) => joined(low === high ? [high] : [low, high], " to ");
 
 function changesText(places) {
   if (!places.length) return "the same at every level";
-  return places.length > MOST_CHANGES ? `changes ${places.length} times` : `changes at ${joined(places, ", ")}`;
+  return `changes ${places.length > MOST_CHANGES ? `${places.length} times` : `at ${joined(places, ", ")}`}`;
 }
 
 function probabilityText(rows) {
   const shares = rows.map((row) => row.choice.probability).filter(isNumber);
-  return shares.length ? between(probability(Math.min(...shares)), probability(Math.max(...shares))) : MISSING;
+  if (!shares.length) return MISSING;
+  return between(probability(Math.min(...shares)), probability(Math.max(...shares)));
 }
 
-const tokenParts = (text) => [h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
+const tokenParts = (text) => [
+  h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
-// axis: with the levels of the grid; rows: one per level; own: id of the token in the text; fork(token id): goes on
-// from another one, null where that cannot be.
+// axis: with the levels of the grid; rows: one per level; own: id of the token in the text; fork(token id):
+// goes on from another one, null where that cannot be.
 export function choiceTable(axis, levels, rows, taken, own, fork) {
   const ranges = choiceRanges(rows, taken);
   const takenAt = nearest(levels, taken.action[axis.field]);
   const id = uniqueId("choices");
-  const changes = changesText(ranges.slice(1).map((range) => levelText(axis, levels[range.from])));
+  const textOf = (at) => levelText(axis, levels[at]);
+  const changes = changesText(ranges.slice(1).map((range) => textOf(range.from)));
   return h("div", { class: "sol-lens-axis", "data-axis": axis.key },
     h("h3", { id }, h("span", {}, axis.title), h("small", {}, changes)),
     h("table", { class: "sol-lens-choices", "aria-labelledby": id },
@@ -50,7 +54,7 @@ export function choiceTable(axis, levels, rows, taken, own, fork) {
       h("tbody", {}, ranges.map((range) => {
         const isTaken = range.from <= takenAt && takenAt <= range.to;
         return h("tr", { class: range.isOther && "is-other" },
-          h("th", { scope: "row" }, between(levelText(axis, levels[range.from]), levelText(axis, levels[range.to]))),
+          h("th", { scope: "row" }, between(textOf(range.from), textOf(range.to))),
           h("td", {}, h("span", { "aria-hidden": "true" }, "→ "), tokenParts(range.choice.text),
             range.isOther && h("span", { class: "sol-offscreen" }, ", another token"),
             isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")],
@@ -156,8 +160,8 @@ export class LevelPlot {
 
   choices(taken) {
     return h("div", { class: "sol-lens-strip", "data-lane": "choice", "aria-hidden": "true" },
-      choiceRanges(this.rows, taken).map(({ from, to, choice, isOther }) => h("span", { class: isOther && "is-other",
-        "--n": to - from + 1, title: choice.text }, tokenNodes(choice.text))));
+      choiceRanges(this.rows, taken).map(({ from, to, choice: { text }, isOther }) => h("span",
+        { class: isOther && "is-other", "--n": to - from + 1, title: text }, tokenNodes(text))));
   }
 
   lane(lane, [low, high]) {
@@ -202,14 +206,14 @@ export class LevelPlot {
 
   show(wanted) {
     const at = this.at = Math.min(Math.max(wanted, 0), this.levels.length - 1);
-    const row = this.rows[at];
+    const { choice, kl, nll } = this.rows[at];
     this.mark.style.setProperty("--x", `${(100 * (at + 0.5)) / this.levels.length}%`);
-    const parts = [`KL ${nats(row.kl)}`, `surprisal ${nats(row.nll)}`];
+    const parts = [`KL ${nats(kl)}`, `surprisal ${nats(nll)}`];
     if (this.shares) parts.push(`policy ${probability(this.shares[at])}`);
     const level = `${levelText(this.axis, this.levels[at])}${at === this.taken ? " (taken)" : ""}`;
     this.mark.classList.toggle("is-taken", at === this.taken);
-    const { choice } = row;
-    this.readout.replaceChildren(h("b", {}, level), ...choice ? [h("span", {}, "→ ", h("b", {}, tokenNodes(choice.text)))] : [],
+    this.readout.replaceChildren(h("b", {}, level),
+      ...choice ? [h("span", {}, "→ ", h("b", {}, tokenNodes(choice.text)))] : [],
       ...parts.map((part) => h("span", {}, part)));
     if (choice) parts.push(`would choose ${spokenText(choice.text).trim()}`);
     this.plot.setAttribute("aria-valuenow", at + 1);

@@ -1,5 +1,5 @@
-// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it: the flow, as thick as
-// it has bytes, channels, bits; where they come from, the policy's choices.
+// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it: the flow,
+// as thick as it has bytes, channels, bits; where they come from, the policy's choices.
 
 import { h } from "../dom.js";
 import { percent } from "../format.js";
@@ -9,7 +9,7 @@ import { BESIDE, Sheet } from "./sheet.js";
 const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
 const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };
 const FLOW_TIP = 9; // px
-/** Colour, where the policy's level stands beside the drawing, and what it is for: px. @type {[string, number, number][]} */
+/** Colour, where the policy's level stands, and what it is for: px. @type {[string, number, number][]} */
 const COMING = [["attention", 50, 52], ["channels", 94, 127], ["bits", 139, 146.5]];
 /** @type {[number, string][]} */
 const KEYS = [[1, "read"], [0.55, "in part"], [0, "skipped"]];
@@ -19,8 +19,7 @@ const HEAD_MIDDLE = 6; // of the line above the pages: px
 const LEAST_NAMED = 12; // px: lower pages have no names of their own
 
 /**
- * What there are lanes for. names, numbers: of each cell of pages, where there is room for them; layers: where no
- * pages tell.
+ * What there are lanes for. names, numbers: of each cell of pages, if they fit; layers: where no pages tell.
  * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: number[], flow?: number[], bits?: number,
  *   names?: string[], numbers?: string[], layers?: number }} Step
  */
@@ -194,7 +193,7 @@ export class Zoom {
     this.element = h("div", { class: "sol-zoom" }, this.drawing, this.caption);
   }
 
-  // said: the caption; more: what the picture shows besides; shown: the caption's nodes, where it is not plain.
+  // said: the caption; more: what else the picture shows; shown: the caption's nodes, where it is not plain.
   draw(step, said, more, shown = [said]) {
     this.field.show(step);
     this.caption.replaceChildren(...shown);

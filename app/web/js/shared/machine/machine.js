@@ -13,7 +13,8 @@ const PLAY_MS = 125;
 const SETTLED_MS = 300; // without another token: then the words for screen readers follow
 const UNFOLDED_FROM = 700; // px of the window
 const STACKED_BELOW = 640; // px of the panel: choice and outcome then stand under the drawing
-const SHAPES = { back: "M11 2 4 8l7 6z", on: "M5 2l7 6-7 6z", play: "M4 2l9 6-9 6z", pause: "M4 2h3v12H4zM9 2h3v12H9z" };
+const SHAPES = { back: "M11 2 4 8l7 6z", on: "M5 2l7 6-7 6z", play: "M4 2l9 6-9 6z",
+  pause: "M4 2h3v12H4zM9 2h3v12H9z" };
 
 const icon = (shape) => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
   svg("path", { d: SHAPES[shape] }));
@@ -21,10 +22,12 @@ const iconButton = (shape, label, onclick, more = {}) =>
   chip(icon(shape), onclick, { title: label, "aria-label": label, ...more });
 
 const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
-const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
+const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]",
+  random: "[[random|Random]] choice" };
 
 // The chooser of a run, with terms as the glossary marks them.
-const titleOf = (run) => TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
+const titleOf = (run) =>
+  TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
 const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]/g, "$1");
 
 // One small histogram an axis: the policy's probability of every level, or the one level that was taken.
@@ -95,15 +98,17 @@ export class Machine {
 
   build() {
     const id = uniqueId("machine");
-    this.folder = h("button", { type: "button", class: "sol-machine-folder", "aria-controls": id, onclick: () => {
+    this.folder = chip("The machine", () => {
       this.fold(!this.isFolded);
       memory.set("machine", this.isFolded ? "folded" : "open");
-    } }, "The machine");
+    }, { class: "sol-machine-folder", "aria-controls": id });
     this.caption = h("p", { class: "sol-machine-caption" });
     this.player = iconButton("play", "Play token by token", () => (this.timer ? this.pause() : this.play()),
       { "aria-pressed": "false" });
-    this.buttons = h("div", { class: "sol-machine-buttons", role: "group", "aria-label": "Steps of the machine" },
-      iconButton("back", "Previous token", () => this.go(-1)), this.player, iconButton("on", "Next token", () => this.go(1)));
+    this.buttons = h("div",
+      { class: "sol-machine-buttons", role: "group", "aria-label": "Steps of the machine" },
+      iconButton("back", "Previous token", () => this.go(-1)), this.player,
+      iconButton("on", "Next token", () => this.go(1)));
     this.figure = h("div", { class: "sol-machine-figure", role: "img", id, "aria-label": "One decode step" },
       this.choices.element, this.field.element, this.outcome.element);
     this.said = h("p", { class: "sol-offscreen", role: "status" });
@@ -171,7 +176,8 @@ export class Machine {
     this.outcome.show(token);
     this.caption.replaceChildren(...captionNodes(token, reads));
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.say(spokenStep(token, reads, shares, plainTitle(this.run))), SETTLED_MS);
+    this.settling = setTimeout(
+      () => this.say(spokenStep(token, reads, shares, plainTitle(this.run))), SETTLED_MS);
   }
 
   say(words) {

@@ -18,7 +18,7 @@ export function readsOf(row) {
   const levels = unpacked(packed);
   let layers = Math.floor(levels.length / cells);
   // Every layer reads a page: one that reads none is what fills the last byte up.
-  const isEmpty = (layer) => levels.subarray(layer * cells, (layer + 1) * cells).every((level) => level === 0);
+  const isEmpty = (layer) => !levels.subarray(layer * cells, (layer + 1) * cells).some(Boolean);
   while (layers > 0 && isEmpty(layers - 1)) layers -= 1;
   return layers ? { layers, cells, pages, share, levels: levels.subarray(0, layers * cells) } : null;
 }
@@ -45,7 +45,7 @@ export function sharesOf(row) {
 }
 
 // Shares of the MLP's input channels and of its inner ones that an action keeps: Mechanisms.mlp_shares of
-// sol_core/actions/grid.py. A grid that prunes both sides brings its curve, share of the bytes → share of the input.
+// sol_core/actions/grid.py. A grid that prunes both sides has a curve, share of the bytes → of the input.
 /** @returns {[number, number]} */
 export function mlpShares(grid, ratio) {
   const { mlp_pruning: pruning = "input", mlp_split: knots = [] } = grid ?? {};
@@ -65,7 +65,8 @@ export const FLOW = ["attention", "mlp", "head", "policy"];
 
 // Bytes of each part of the step as shares of what the whole step reads densely, in the order of FLOW.
 export function flowOf({ cost, dense_cost: dense }) {
-  return FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read).map((share) => (isNumber(share) ? share : 0));
+  return FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read)
+    .map((share) => (isNumber(share) ? share : 0));
 }
 
 const NOT_RECORDED = "which pages were read was not recorded";
@@ -73,8 +74,8 @@ const NOT_RECORDED = "which pages were read was not recorded";
 // Of one layer: pages that a KV head reads, as many in every layer or their mean.
 export const pagesRead = ({ share, pages }) => Math.max(1, Math.round(share * pages));
 
-export const pagesText = (reads) => (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read in each layer`
-  : NOT_RECORDED);
+export const pagesText = (reads) =>
+  (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read in each layer` : NOT_RECORDED);
 
 const mlpShare = ({ cost, dense_cost: dense }) => cost.mlp_bytes / dense.mlp_bytes;
 const bitWords = (row) => `${bitsText(row.action.bit_width)} bits`;
@@ -87,6 +88,6 @@ export const captionNodes = (row, reads) => [`Token ${row.index + 1} “`, h("bd
 export function spokenStep(row, reads, [input, inner], title) {
   const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
   return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `
-    + `MLP: ${percent(mlpShare(row))} of its bytes, ${percent(input)} of the input channels, ${percent(inner)} of the `
-    + `inner ones. ${bitWords(row)} of 16. ${bytesText(row).join(" ")}.`;
+    + `MLP: ${percent(mlpShare(row))} of its bytes, ${percent(input)} of the input channels, `
+    + `${percent(inner)} of the inner ones. ${bitWords(row)} of 16. ${bytesText(row).join(" ")}.`;
 }

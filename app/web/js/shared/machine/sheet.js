@@ -3,15 +3,15 @@
 import { h, whenThemeChanges } from "../dom.js";
 import { AXES } from "../format.js";
 
-/** Widths beside the lanes of the whole step: lines from the policy's choices, names, numbers, the outcome: px. */
+/** Widths beside the whole step's lanes: lines from the policy's choices, names, numbers, the outcome: px. */
 export const BESIDE = { choices: 26, names: 68, numbers: 58, outcome: 132 };
 
 /**
- * What is drawn, and where: px. height: of the sheet; lanes: top and height of each that there is; pageHeight: at most;
- * sides: widths left and right of the lanes, where not just names and numbers stand there; isWhole: with the policy's
- * choices coming in and the outcome.
- * @typedef {{ height: number, lanes: Record<string, [number, number]>, pageHeight?: number, isWhole?: boolean,
- *   sides?: (sheet: { width: number, isWide: boolean }) => [number, number] }} Layout
+ * What is drawn, and where: px. height: of the sheet; lanes: top and height of each that there is;
+ * pageHeight: at most; sides: widths left and right of the lanes, where not just names and numbers stand
+ * there; isWhole: with the policy's choices coming in and the outcome.
+ * @typedef {{ height: number, lanes: Record<string, [number, number]>, pageHeight?: number,
+ *   isWhole?: boolean, sides?: (sheet: { width: number, isWide: boolean }) => [number, number] }} Layout
  */
 
 /** @type {Layout} */
@@ -20,7 +20,8 @@ export const WHOLE_STEP = {
   lanes: { pages: [16, 72], flow: [94, 16], input: [118, 6], inner: [130, 6], bits: [143, 7] },
   pageHeight: 10,
   isWhole: true,
-  sides: ({ isWide }) => [BESIDE.names + (isWide ? BESIDE.choices : 0), BESIDE.numbers + (isWide ? BESIDE.outcome : 0)],
+  sides: ({ isWide }) => (isWide ? [BESIDE.names + BESIDE.choices, BESIDE.numbers + BESIDE.outcome]
+    : [BESIDE.names, BESIDE.numbers]),
 };
 const LABEL = 11; // px
 const LEAST_WIDE = 60; // pixels of the lanes
@@ -74,7 +75,8 @@ export class Sheet {
     this.left = left;
     this.right = width - right;
     if (this.right - this.left < LEAST_WIDE) return false;
-    if (this.element.width !== width || this.element.height !== height) Object.assign(this.element, { width, height });
+    const { element } = this;
+    if (element.width !== width || element.height !== height) Object.assign(element, { width, height });
     this.scale = scale;
     this.colours ??= this.readColours();
     return true;
@@ -82,7 +84,8 @@ export class Sheet {
 
   readColours() {
     const style = getComputedStyle(this.element);
-    const colours = Object.fromEntries(SHEET_COLOURS.map((name) => [name, style.getPropertyValue(`--sol-${name}`).trim()]));
+    const colours = Object.fromEntries(SHEET_COLOURS.map((name) =>
+      [name, style.getPropertyValue(`--sol-${name}`).trim()]));
     const [dark, lit] = [rgbOf(colours.track), rgbOf(colours.attention)];
     this.lights = Array.from({ length: LIGHTS + 1 }, (_, at) => mixed(dark, lit, at / LIGHTS));
     this.pixels = Uint32Array.from(this.lights, packed);

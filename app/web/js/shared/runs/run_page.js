@@ -54,7 +54,8 @@ export class RunPage {
     this.part = part;
     this.names = LOOK_NAMES[part];
     this.follower = new RunFollower(api, { begin: (run) => this.begin(run), rows: (rows) => this.append(rows),
-      view: (view, run) => this.view(view, run), lost: () => this.lost(), gone: (error) => this.gone(error) });
+      view: (view, run) => this.view(view, run), lost: () => this.lost(),
+      gone: (error) => this.gone(error) });
     this.reuse = chip("Use its settings", () => {
       this.reuseSettings();
       flash(this.reuse, "In the form");
@@ -208,7 +209,7 @@ export class RunPage {
     this.pick(number - 1, at);
   }
 
-  // Asks what if of a token, whose place the address then has: its number, and that of its text where there are several.
+  // Asks what if of a token, whose place the address then has: its number, and of several texts its text's.
   pick(index, at) {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;

@@ -21,13 +21,15 @@ export class RunStage extends ChartedStage {
 
   makeCard(root) {
     return new DockedCard(root, (row) => {
-      const [head, ...parts] = cardParts(row, this.levels, this.view.origin(row, "given", "put in") || "taken");
+      const came = this.view.origin(row, "given", "put in") || "taken";
+      const [head, ...parts] = cardParts(row, this.levels, came);
       return [h("div", { class: "sol-dock-head" }, head, h("div", { class: "sol-tools" },
-        this.on.pick && chip("What if?", () => this.on.pick(row.index)), chip("Close", () => this.card.hide()))), ...parts];
+        this.on.pick && chip("What if?", () => this.on.pick(row.index)),
+        chip("Close", () => this.card.hide()))), ...parts];
     });
   }
 
-  // While what if of a token is on show, another one is only marked; what was read and the machine stay with the first.
+  // While what if is on show, another token is only marked: what was read and the machine stay as they are.
   enter(index, token, at) {
     if (this.dock.isHeld) super.mark(index);
     else super.enter(index, token, at);
@@ -57,8 +59,8 @@ export class RunStage extends ChartedStage {
 
   /** @param {{ over?: Element, tools?: Element }} [parts] */
   build({ over, tools } = {}) {
-    fill(this.panel, {}, [over, this.legend.element, this.reading.element, h("div", { class: "sol-token-place" }, this.view.element),
-      this.dock.element, this.buildFoot(tools)]);
+    fill(this.panel, {}, [over, this.legend.element, this.reading.element,
+      h("div", { class: "sol-token-place" }, this.view.element), this.dock.element, this.buildFoot(tools)]);
     return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel,
       this.status.numbers, this.charts.element);
   }
@@ -96,7 +98,7 @@ export class RunStage extends ChartedStage {
     show(this.view.lead, this.reading.element.hidden);
   }
 
-  // Takes a poll but for its rows; the texts of the prompt's pages come once it was read. model: the loader's state.
+  // Takes a poll but for its rows; the prompt's pages come once it was read. model: the loader's state.
   /** @param {View} view @param {Run} run @param {Model | null} model */
   update(view, run, model) {
     const { pages, prefill } = view;

@@ -45,9 +45,10 @@ class PartTimes {
     this.bar.replaceChildren(...PARTS.map(({ key }, at) => h("i", { "data-part": key, "--v": shares[at] })));
     this.times.replaceChildren(...PARTS.map(({ key, name, title }, at) => {
       const [time, share, note] = texts[at];
-      return h("div", { class: "sol-part-time", "data-part": key, title }, h("dt", {}, name), h("dd", {}, time),
-        h("dd", { class: "sol-part-share" }, share),
-        h("dd", { class: "sol-part-note" }, h("span", { class: "sol-part-computed" }, "computed: "), h("span", {}, note)));
+      return h("div", { class: "sol-part-time", "data-part": key, title },
+        h("dt", {}, name), h("dd", {}, time), h("dd", { class: "sol-part-share" }, share),
+        h("dd", { class: "sol-part-note" },
+          h("span", { class: "sol-part-computed" }, "computed: "), h("span", {}, note)));
     }));
   }
 
@@ -146,7 +147,8 @@ export class Status extends StatusLine {
     this.tally = new Tally();
     this.parts = new PartTimes();
     this.sentence = h("p", { class: "sol-sentence" });
-    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" }, this.head, this.sentence);
+    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
+      this.head, this.sentence);
     this.numbers = h("details", { class: "sol-panel sol-numbers", ...keptOpen("numbers") },
       h("summary", {}, "Numbers and times"),
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
@@ -160,7 +162,8 @@ export class Status extends StatusLine {
 
   clear() {
     this.tally = new Tally();
-    [...Object.values(this.tiles).map((one) => one.value), ...this.spend].forEach((place) => setText(place, MISSING));
+    const places = [...Object.values(this.tiles).map((one) => one.value), ...this.spend];
+    places.forEach((place) => setText(place, MISSING));
     this.parts.clear();
     this.sentence.replaceChildren();
     this.say(null);
@@ -195,8 +198,9 @@ export class Status extends StatusLine {
 }
 
 function runWords({ prefill, summary }, run) {
-  return [scheduleName(run), prefill && `${count(prefill.prompt_tokens, "prompt token")} read in full in ${duration(prefill.elapsed_ms)}`,
-    REASONS[summary?.reason]].filter(Boolean).join(" · ");
+  const read = prefill && `${count(prefill.prompt_tokens, "prompt token")} read in full in `
+    + duration(prefill.elapsed_ms);
+  return [scheduleName(run), read, REASONS[summary?.reason]].filter(Boolean).join(" · ");
 }
 
 // The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.
@@ -208,7 +212,8 @@ function sentenceOf(tally, speed, share) {
   parts.push(" with the full model beside it, which preferred another token ",
     bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "nowhere"),
     tally.others ? " (dotted)" : "");
-  if (isNumber(tally.kl.own)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(tally.kl.own / tally.rows)} nats`));
-  if (isNumber(tally.kl.static)) parts.push(", static at the same budget ", bold(nats(tally.kl.static / tally.rows)));
+  const { kl, rows } = tally;
+  if (isNumber(kl.own)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(kl.own / rows)} nats`));
+  if (isNumber(kl.static)) parts.push(", static at the same budget ", bold(nats(kl.static / rows)));
   return [...parts, "."];
 }

@@ -68,7 +68,7 @@ export class StatusLine extends StateHead {
     this.setBar(model.state === "loading" ? model.fraction : null);
   }
 
-  // view: of a poll; model: the loader's state; words: what is said of it once it goes on; done: the share that is done.
+  // view: of a poll; model: the loader's state; words: said once it goes on; done: the share that is done.
   update(view, model, words, done) {
     const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
     const loading = state === "loading" ? view.model || model : null;
@@ -79,9 +79,10 @@ export class StatusLine extends StateHead {
   }
 
   explain(view) {
-    const isCut = view.status === "interrupted";
+    const cut = view.status === "interrupted"
+      ? "The server ended before this run did. This is what had been saved." : null;
     if (view.status === "failed") this.say(view.error, "bad");
-    else this.say(view.warning || (isCut ? "The server ended before this run did. This is what had been saved." : null), "warn");
+    else this.say(view.warning || cut, "warn");
   }
 
   say(text, kind) {

@@ -16,14 +16,15 @@ const SPOKEN_FROM = 0.01; // levels less probable than this are not read out
 /** @returns {GridAxis[] | null} */
 export function gridLevels(run) {
   const grid = run?.config?.grid;
-  const axes = AXES.map((axis) => ({ axis, levels: grid?.[axis.levels] })).filter(({ levels }) => Array.isArray(levels));
+  const axes = AXES.map((axis) => ({ axis, levels: grid?.[axis.levels] }))
+    .filter(({ levels }) => Array.isArray(levels));
   return axes.length ? axes : null;
 }
 
 export const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
   && row.policy.every((one, at) => one.length === axes[at].levels.length);
 
-// What the policy wanted: the probability of every level, per axis. All have one scale, so a flat row means that it had
+// What the policy wanted: the probability of every level, per axis. All have one scale, so a flat row means
 // no preference. null for rows of other schedules, and for runs of before distributions were kept.
 function cardPolicy(row, axes) {
   if (!isOfPolicy(row, axes)) return null;
@@ -39,7 +40,8 @@ function levelRow(axis, levels, shares, value, top) {
   const chosen = nearest(levels, value);
   const texts = levels.map((level) => levelText(axis, level));
   const chances = shares.map(probability);
-  const others = texts.map((text, at) => at !== chosen && shares[at] >= SPOKEN_FROM && `${text} at ${chances[at]}`);
+  const others = texts.map((text, at) =>
+    at !== chosen && shares[at] >= SPOKEN_FROM && `${text} at ${chances[at]}`);
   const spoken = `${axis.name}: ${texts[chosen]} taken, at ${chances[chosen]}`;
   return h("div", { class: "sol-level-row", "data-axis": axis.key, role: "img",
     "aria-label": [spoken, others.filter(Boolean).join(", ")].filter(Boolean).join("; ") + "." },
@@ -157,9 +159,10 @@ export function cardParts(row, levels, came = "taken") {
     cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
 }
 
-export function cardHead(row, id = [`token ${row.index + 1}`, row.kind, `id ${row.token_id}`].filter(Boolean).join(" · ")) {
+export function cardHead(row, id) {
+  const words = id ?? [`token ${row.index + 1}`, row.kind, `id ${row.token_id}`].filter(Boolean).join(" · ");
   return h("div", { class: "sol-card-head" },
-    h("span", { class: "sol-card-token" }, tokenNodes(row.text)), h("span", { class: "sol-card-id" }, id));
+    h("span", { class: "sol-card-token" }, tokenNodes(row.text)), h("span", { class: "sol-card-id" }, words));
 }
 
 export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card-lane" },
@@ -169,14 +172,15 @@ export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card
 
 /** @param {Token} row */
 function cardSpend(row) {
+  const { surprisal, entropy, kl_to_dense: kl } = row;
   const facts = [
-    ["[[surprisal|Surprisal]]", `${nats(row.surprisal)} nats`, `p = ${probability(probabilityOf(row.surprisal))}`],
-    ["[[entropy|Entropy]]", `${nats(row.entropy)} nats`, ""],
-    ["[[kl|KL]] to the [[dense|full model]]", isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured", ""],
+    ["[[surprisal|Surprisal]]", `${nats(surprisal)} nats`, `p = ${probability(probabilityOf(surprisal))}`],
+    ["[[entropy|Entropy]]", `${nats(entropy)} nats`],
+    ["[[kl|KL]] to the [[dense|full model]]", isNumber(kl) ? `${nats(kl)} nats` : "not measured"],
   ];
-  for (const side of row.side) {
-    facts.push([["dense", SITE.schedules.dense].includes(side.name) ? "In the full model" : `In the ${side.name} row`, `${nats(side.surprisal)} nats`,
-      `here ${signed(difference(row.surprisal, side.surprisal))}`]);
+  for (const { name, surprisal: its } of row.side) {
+    const where = ["dense", SITE.schedules.dense].includes(name) ? "In the full model" : `In the ${name} row`;
+    facts.push([where, `${nats(its)} nats`, `here ${signed(difference(surprisal, its))}`]);
   }
   return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
     facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value,
@@ -188,17 +192,17 @@ function cardTop(row, came) {
   const isGiven = row.dense_surprisal !== undefined;
   const dense = densesChoice(row);
   const isTaken = (one) => one.token_id === row.token_id;
-  const own = { token_id: row.token_id, text: row.text, probability: probabilityOf(row.dense_surprisal ?? row.surprisal) };
+  const own = { ...row, probability: probabilityOf(row.dense_surprisal ?? row.surprisal) };
   const alternatives = row.top.some(isTaken) ? row.top : [...row.top, own];
   return h("div", { class: "sol-card-top" },
-    h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to the full model" : "Most probable here"),
+    h("div", { class: "sol-card-caption" }, `Most probable ${isGiven ? "to the full model" : "here"}`),
     alternatives.map((one) => h("div", { class: `sol-choice${isTaken(one) ? " is-chosen" : ""}` },
       h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
         isTaken(one) && h("small", { class: "sol-muted" }, ` ← ${isGiven ? "text" : came}`)),
       h("span", { class: "sol-meter", "--v": one.probability }),
       h("span", { class: "sol-value" }, probability(one.probability)))),
-    dense && h("p", { class: "sol-card-dense" },
-      "The full model would choose ", h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));
+    dense && h("p", { class: "sol-card-dense" }, "The full model would choose ",
+      h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));
 }
 
 function cardFoot(row) {
@@ -211,14 +215,14 @@ function cardFoot(row) {
     h("span", {}, `${count(row.cached_tokens, "cached token")}`));
 }
 
-// The docked side of the tokens: the card of the token looked at, or what if. It has a column of its own beside the
-// text, and where that is narrow a sheet at the window's foot, so it never lies over what is read.
+// The docked side of the tokens: the card of the token looked at, or what if. It has a column of its own
+// beside the text, and where that is narrow a sheet at the window's foot, so it never lies over what is read.
 
 const DOCKED_FROM = 700; // px of the panel, from which both have room side by side
 
 export class Dock {
-  // whatIf: what takes the card's place while it shows.
-  /** @param {HTMLElement} panel @param {TokenCard} card @param {{ element: HTMLElement, close(): void }} [whatIf] */
+  /** @param {HTMLElement} panel @param {TokenCard} card
+   * @param {{ element: HTMLElement, close(): void }} [whatIf] takes the card's place while it shows */
   constructor(panel, card, whatIf) {
     this.panel = panel;
     this.card = card;
@@ -264,12 +268,13 @@ export class DockedCard extends TokenCard {
   show(row, token) {
     super.show(row, token);
     const dock = this.element.parentElement;
-    if (getComputedStyle(dock).position === "fixed" && token === document.activeElement) keepAbove(dock, token);
+    const isSheet = getComputedStyle(dock).position === "fixed";
+    if (isSheet && token === document.activeElement) keepAbove(dock, token);
   }
 
   // By Escape or its button: the focus goes back to the token, whose card stays closed.
   hide() {
-    if (this.token && this.element.contains(document.activeElement)) this.token.focus({ preventScroll: true });
+    if (this.element.contains(document.activeElement)) this.token?.focus({ preventScroll: true });
     super.hide();
   }
 }

@@ -6,7 +6,7 @@ import { pillsField } from "../forms/form_parts.js";
 import { memory } from "../memory.js";
 import { BIN } from "./tokens.js";
 
-// A scale is fixed, so that a colour means the same in every run; beyond its ends the colour stays as it is there.
+// A scale is fixed, so that a colour means the same in every run; beyond its ends the colour stays the same.
 export function colourScale(axis) {
   const steps = Array.from({ length: axis.bins ?? SITE.numBins }, (_, bin) =>
     h("span", { class: "sol-token sol-swatch", [axis.attribute ?? BIN]: bin }));
@@ -30,8 +30,8 @@ export class Legend {
   constructor(axes, onAxis, key = "axis") {
     this.axes = axes;
     this.scale = h("div", {});
-    const choice = pillsField({ legend: "Colour", choices: Object.fromEntries(axes.map((axis) => [axis.key, axis.name])),
-      isSmall: true,
+    const choice = pillsField({ legend: "Colour", isSmall: true,
+      choices: Object.fromEntries(axes.map((axis) => [axis.key, axis.name])),
       changed: (chosen) => {
         memory.set(key, chosen);
         this.set(chosen, true);

@@ -11,8 +11,8 @@ const SHOWN_CHARACTERS = 60; // of a page
 
 /** @param {{ name: any, kl: number, attention: number }[]} pages */
 export const rankTable = (pages) => h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
-  h("tbody", {}, pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) => h("tr", {}, h("td", { dir: "auto" }, name),
-    h("td", {}, nats(kl)), h("td", {}, percent(attention, 1))))));
+  h("tbody", {}, pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) => h("tr", {},
+    h("td", { dir: "auto" }, name), h("td", {}, nats(kl)), h("td", {}, percent(attention, 1))))));
 
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
@@ -21,8 +21,8 @@ export class PageEffects {
   found = null;
   say = (text) => setText(this.said, text);
 
-  // on: {ask(name, request) → answer of a run's call, again(pages), at() → number of the token on show, rows(), texts() of
-  // the prompt's pages, changed()}
+  // on: {ask(name, request) → answer of a run's call, again(pages), at() → number of the token on show,
+  // rows(), texts() of the prompt's pages, changed()}
   constructor(on) {
     this.on = on;
     this.step = chip("", () => this.leaveOut());
@@ -33,7 +33,8 @@ export class PageEffects {
     this.said = h("p", { class: "sol-page-said", role: "status" });
     this.table = h("div", { class: "sol-page-ranks", hidden: true });
     this.element = h("div", { class: "sol-page-effects" },
-      h("div", { class: "sol-tools" }, this.step, this.again, this.none, this.which, this.hint), this.said, this.table);
+      h("div", { class: "sol-tools" }, this.step, this.again, this.none, this.which, this.hint),
+      this.said, this.table);
     this.clear();
   }
 
@@ -46,13 +47,14 @@ export class PageEffects {
   }
 
   toggle(page) {
-    this.choose(this.chosen.has(page) ? [...this.chosen].filter((one) => one !== page) : [...this.chosen, page]);
+    const others = [...this.chosen].filter((one) => one !== page);
+    this.choose(this.chosen.has(page) ? others : [...others, page]);
   }
 
   choose(pages) {
     this.chosen = new Set(pages);
     const { size } = this.chosen;
-    setText(this.step, size === 1 ? "What if this page were not read?" : `What if these ${count(size, "page")} were not read?`);
+    setText(this.step, `What if ${size === 1 ? "this page" : `these ${count(size, "page")}`} were not read?`);
     setText(this.again, `Answer again without ${size === 1 ? "it" : "them"}`);
     [this.step, this.again, this.none].forEach((one) => show(one, size > 0));
     show(this.hint, size === 0);
@@ -77,11 +79,11 @@ export class PageEffects {
     const { pages, choice, nll, nll_change: change } = effect;
     const token = this.on.rows()[index];
     const word = quoted(token.text);
-    const without = pages.length === 1 ? `Without page ${pages[0] + 1}` : `Without these ${count(pages.length, "page")}`;
+    const without = pages.length === 1 ? `page ${pages[0] + 1}` : `these ${count(pages.length, "page")}`;
     const moved = `from ${probability(Math.exp(change - nll))} to ${probability(Math.exp(-nll))}`;
     const first = choice.token_id === token.token_id ? "It stays the most probable token."
       : `The most probable token would be ${quoted(choice.text)} (${probability(choice.probability)}).`;
-    return `${without}, ${word} goes ${moved}. ${first} KL ${nats(effect.kl)} nats.`;
+    return `Without ${without}, ${word} goes ${moved}. ${first} KL ${nats(effect.kl)} nats.`;
   }
 
   async rank() {
@@ -99,7 +101,8 @@ export class PageEffects {
         first ??= { done: view.effects.length, at: performance.now() };
         const { effects: { length: done }, count: all } = view;
         const left = (performance.now() - first.at) / (done - first.done) * (all - done) / 1000;
-        this.say(`${done} of ${count(all, "page")} left out in turn${isNumber(left) ? `, ${Math.ceil(left)} s left` : ""}…`);
+        const rest = isNumber(left) ? `, ${Math.ceil(left)} s left` : "";
+        this.say(`${done} of ${count(all, "page")} left out in turn${rest}…`);
       }
       this.draw(index, view, (performance.now() - started) / 1000);
     }, this.say);
@@ -112,11 +115,13 @@ export class PageEffects {
     const ranked = effects.toSorted((a, b) => b.kl - a.kl);
     const [best] = ranked.filter((effect) => effect.pages[0] > 0);
     const word = quoted(this.on.rows()[index].text);
-    const verdict = !best || best.kl < NOTHING ? `No single page mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
+    const verdict = !best || best.kl < NOTHING
+      ? `No single page mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
       : `${this.textOf(best.pages[0])} mattered most to ${word}. ${this.sentence(index, best)}`;
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
     this.say(`${verdict}${rank} ${count(effects.length, "page")} in ${Math.ceil(seconds)} s.`);
-    this.table.replaceChildren(rankTable(ranked.map(({ kl, pages: [page] }) => ({ kl, attention: attention[page],
+    this.table.replaceChildren(rankTable(ranked.map(({ kl, pages: [page] }) => ({
+      kl, attention: attention[page],
       name: [this.textOf(page), page === 0 && h("small", {}, " first page: most steps need it")] }))));
     show(this.table, ranked.length > 0);
     this.on.changed();

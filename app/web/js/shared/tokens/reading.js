@@ -1,8 +1,8 @@
-// The text that a run read: the prompt by pages of the KV cache. Point at a token, and the pages light up that its
-// step read more than the run's other steps; point at a page, and the tokens do that read it. So the page of a fact is
-// among the first five for 11 of 12 right answers, for 6 by what was read alone: nearly every step reads some pages.
+// The text that a run read, by pages of the KV cache. Point at a token, and the pages light up that its step
+// read more than other steps did; point at a page, and the tokens do that read it. So a fact's page is among
+// the first five for 11 of 12 right answers, for 6 by what was read alone: nearly every step reads some.
 
-import { drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
+import { chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
@@ -16,8 +16,8 @@ const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
 const QUIET_MS = 300;
 const SHOWN_CHARACTERS = 60; // characters of a page in a sentence
 
-// Shades of the shares on show: of those that are half of the largest one and above, or among the first few. Others stay
-// unlit, else steps that read nearly everything would light it all.
+// Shades of the shares on show: of those that are half of the largest one and above, or among the first few.
+// Others stay unlit, else steps that read nearly everything would light it all.
 function shadesOf(shares) {
   const sorted = shares.toSorted((a, b) => b - a);
   const [most = 0] = sorted;
@@ -56,12 +56,13 @@ export class Reading {
   usual = [[], []];
   numSummed = 0;
 
-  // on: {rows() → tokens, elements() → theirs, mark(index), select(range)}, and where the model is at hand
-  // effects(on) → PageEffects
+  // on: {rows() → tokens, elements() → theirs, mark(index), select(range)}; where the model is at hand
+  // also effects(on) → PageEffects
   constructor(on) {
     this.on = on;
     /** @type {import("./page_effects.js").PageEffects | undefined} */
-    this.effects = on.effects?.({ rows: on.rows, at: () => this.at, texts: () => this.texts, changed: () => this.draw() });
+    this.effects = on.effects?.({ rows: on.rows, at: () => this.at, texts: () => this.texts,
+      changed: () => this.draw() });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
     this.clear();
@@ -71,9 +72,10 @@ export class Reading {
     const id = uniqueId("reading");
     this.caption = h("p", { class: "sol-reading-caption" });
     this.said = h("p", { class: "sol-offscreen", role: "status" });
-    this.text = h("div", { class: "sol-reading-text", id, dir: "auto", role: "listbox", "aria-label": "Prompt, by pages of eight tokens",
-      "aria-orientation": "horizontal", "aria-multiselectable": Boolean(this.effects) && "true" });
-    this.folder = h("button", { type: "button", class: "sol-chip", "aria-controls": id, onclick: () => this.fold(!this.isFolded) });
+    this.text = h("div", { class: "sol-reading-text", id, dir: "auto", role: "listbox",
+      "aria-label": "Prompt, by pages of eight tokens", "aria-orientation": "horizontal",
+      "aria-multiselectable": Boolean(this.effects) && "true" });
+    this.folder = chip("", () => this.fold(!this.isFolded), { "aria-controls": id });
     this.whole = h("input", { type: "checkbox", onchange: () => this.draw() });
     this.listen();
     return h("section", { class: "sol-reading", "aria-label": "What each step read", hidden: true },
@@ -117,13 +119,14 @@ export class Reading {
     show(this.element, false);
   }
 
-  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages that no step could read.
+  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages taken away.
   /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut] */
   begin(size, texts, numPrompt, leftOut = []) {
     Object.assign(this, { isBegun: true, size, texts, numPrompt, leftOut });
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
-      const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option", "aria-selected": "false", tabindex: "-1",
+      const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option",
+        "aria-selected": "false", tabindex: "-1",
         "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(text)}` }, text);
       span.solIndex = page;
       return span;
@@ -155,8 +158,8 @@ export class Reading {
     this.place();
   }
 
-  // Folded, only some pages stand in the text, so that a step lights a dozen elements and not hundreds. What stands
-  // there already is not moved: it may have the focus.
+  // Folded, only some pages stand in the text, so that a step lights a dozen elements and not hundreds. What
+  // stands there already is not moved: it may have the focus.
   place() {
     const named = new Set([...this.effects?.chosen ?? [], ...this.leftOut, this.fact, this.page]);
     const stands = this.pages.filter((span, page) => !this.isFolded || span.solShade || named.has(page));
@@ -207,13 +210,14 @@ export class Reading {
     return (sums[page] ?? 0) / (counts[page] ?? 1);
   }
 
-  // Light of each page of a step: its effect, once that was measured; or its share, or how far it is above the run's mean; the newest pages are left out then.
+  // Light of each page of a step: its effect, once that was measured; or its share, or how far it is above
+  // the run's mean; the newest pages are left out then.
   lights(row) {
     const shares = sharesOf(row);
     const { pages } = row.page_reads;
     const found = this.effects?.found;
-    if (found && found.index === row.index) return Array.from({ length: pages }, (_, page) => (page && found.kl[page]) || 0);
     return Array.from({ length: pages }, (_, page) => {
+      if (found && found.index === row.index) return (page && found.kl[page]) || 0;
       if (this.whole.checked) return shares?.(page) ?? 0;
       if (row.page_reads.share === 1 || page === 0 || page >= pages - NEWEST_PAGES) return 0;
       return Math.max((shares?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
@@ -223,7 +227,7 @@ export class Reading {
   mark(index) {
     this.isHeld = index !== null;
     if (index !== null) this.show(index);
-    else if (this.page === null) this.shadeTokens(null); // else a page is pointed at, which lights tokens up itself
+    else if (this.page === null) this.shadeTokens(null); // else a page is pointed at, which lights tokens up
   }
 
   show(index) {
@@ -243,13 +247,15 @@ export class Reading {
     });
     if (this.isFolded) this.place();
     const pageOf = (token) => Math.floor((this.numPrompt + token) / this.size);
-    this.shadeTokens(this.isHeld ? (token) => (token < (this.at ?? 0) ? shades[pageOf(token)] ?? 0 : 0) : null);
+    this.shadeTokens(this.isHeld
+      ? (token) => (token < (this.at ?? 0) ? shades[pageOf(token)] ?? 0 : 0) : null);
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
     setText(this.caption, this.sentence(row, lights));
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => setText(this.said, this.isHeld ? this.caption.textContent : ""), QUIET_MS);
+    this.settling = setTimeout(
+      () => setText(this.said, this.isHeld ? this.caption.textContent : ""), QUIET_MS);
   }
 
   reveal(page) {
@@ -280,17 +286,20 @@ export class Reading {
     const shades = shadesOf(readers);
     this.shadeTokens((token) => shades[token]);
     const word = quoted(rows[readers.indexOf(most)].text);
-    setText(this.caption, most > 0 ? `Page ${page + 1} was read most for ${word}: by ${percent(most)} of layers and heads.`
+    setText(this.caption, most > 0
+      ? `Page ${page + 1} was read most for ${word}: by ${percent(most)} of layers and heads.`
       : `No step read page ${page + 1}.`);
   }
 
   sentence(row, lights) {
     const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read all ${row.page_reads.pages} pages in every layer.`;
-    const best = lights.reduce((most, light, page) => (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
+    const best = lights.reduce((most, light, page) =>
+      (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
     if (best < 0) return `${word} read no page more than other tokens did.`;
     const text = quoted(this.textOf(best).slice(0, SHOWN_CHARACTERS));
     const usual = this.numSummed < FEWEST_STEPS ? "" : `, ${percent(this.meanOf(best))} on average`;
-    return `For ${word} most of all ${text}: read by ${percent(sharesOf(row)?.(best))} of layers and heads${usual}.`;
+    const share = percent(sharesOf(row)?.(best));
+    return `For ${word} most of all ${text}: read by ${share} of layers and heads${usual}.`;
   }
 }

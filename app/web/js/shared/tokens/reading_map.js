@@ -1,4 +1,4 @@
-// The reading map: pages of the text across, generated tokens down; the darker a cell, the more layers and heads read it.
+// The reading map: pages of the text across, generated tokens down; darker where more layers and heads read.
 
 import { drawInTurn, h, show, showText, svg } from "../dom.js";
 import { imageMenu } from "../download.js";
@@ -20,15 +20,16 @@ export class ReadingMap {
   constructor(on) {
     this.on = on;
     this.canvas = h("canvas", { class: "sol-reading-canvas", role: "img",
-      "aria-label": "Reading map: pages of the text across, generated tokens down. A dark column is a page that many steps read; "
-        + "the edge on the right is the newest text." });
+      "aria-label": "Reading map: pages of the text across, generated tokens down. A dark column is a page "
+        + "that many steps read; the edge on the right is the newest text." });
     this.problem = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
     this.bar = h("div", { class: "sol-reading-row", hidden: true });
     this.field = h("div", { class: "sol-reading-field" }, this.canvas, this.bar);
     this.element = h("details", { class: "sol-reading-map", ontoggle: () => this.draw() },
       h("summary", {}, "Map of the whole run"), this.field,
       h("p", { class: "sol-muted" }, `${AXES_TEXT} Drag to select tokens. `,
-        imageMenu("Reading map", (form) => this.picture(form), (words) => showText(this.problem, words))), this.problem);
+        imageMenu("Reading map", (form) => this.picture(form), (words) => showText(this.problem, words))),
+      this.problem);
     this.listen();
     this.clear();
   }
@@ -75,7 +76,7 @@ export class ReadingMap {
     this.field.style.height = `${Math.min(MOST_HEIGHT, Math.max(6 * height, 60))}px`;
     const context = this.canvas.getContext("2d");
     const image = context.createImageData(width, height);
-    const [red, green, blue] = (getComputedStyle(this.field).color.match(/[\d.]+/g) ?? ["0", "0", "0"]).map(Number);
+    const [red, green, blue] = (getComputedStyle(this.field).color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
     this.rows.forEach((row, token) => {
       const shares = sharesOf(row);
       for (let page = 0; shares && page < (row.page_reads?.pages ?? 0); page += 1) {
@@ -91,14 +92,16 @@ export class ReadingMap {
     const style = getComputedStyle(this.field);
     const [ink, paper] = [style.color, style.getPropertyValue("--sol-panel").trim()];
     const [across, down] = [width - 2 * margin, height - 2 * margin];
-    const drawing = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}` },
+    const drawing = svg("svg",
+      { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}` },
       svg("rect", { width, height, fill: paper }),
       svg("image", { href: this.canvas.toDataURL(), x: margin, y: margin, width: across, height: down,
         preserveAspectRatio: "none", style: "image-rendering: pixelated" }),
       svg("rect", { x: margin, y: margin, width: across, height: down, fill: "none", stroke: ink }),
       svg("text", { x: margin, y: margin - 14, fill: ink, "font-family": style.fontFamily, "font-size": 18 },
         `${AXES_TEXT} Dark: read by many layers and heads.`));
-    const address = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(drawing))}`;
+    const source = new XMLSerializer().serializeToString(drawing);
+    const address = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}`;
     if (form === "svg") return address;
     const [picture, sheet] = [new Image(width, height), h("canvas", { width, height })];
     picture.src = address;

@@ -15,7 +15,7 @@ export class TokenStage {
   picked = [null, 0];
   isLive = false;
 
-  // on: pick(index, at) where a lens is, colour(key) where it is kept; colourKey: under which the browser keeps it
+  // on: pick(index, at) where a lens is, colour(key) where it is kept; colourKey: as the browser keeps it
   constructor(root, axes, on, colourKey = "axis") {
     this.on = on;
     this.axes = axes;
@@ -32,8 +32,9 @@ export class TokenStage {
   }
 
   addColumn(at, label, more = {}) {
-    const view = new TokenView(this.axes, { enter: (index, token) => this.enter(index, token, at), leave: () => this.leave(),
-      select: (range) => this.select(range, at), pick: (index) => this.on.pick?.(index, at), ...more }, label);
+    const view = new TokenView(this.axes, { enter: (index, token) => this.enter(index, token, at),
+      leave: () => this.leave(), select: (range) => this.select(range, at),
+      pick: (index) => this.on.pick?.(index, at), ...more }, label);
     view.setAxis(this.legend.axis);
     this.columns.push({ at, view });
     return view;

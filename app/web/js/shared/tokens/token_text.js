@@ -2,7 +2,8 @@
 
 import { h } from "../dom.js";
 
-const INVISIBLE = /[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufe00-\ufe0f\ufeff\ufff9-\ufffb]/;
+const INVISIBLE = new RegExp("[\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u061c\\u1680\\u180e\\u2000-\\u200f"
+  + "\\u2028-\\u202f\\u205f-\\u2064\\u2066-\\u206f\\u3000\\ufe00-\\ufe0f\\ufeff\\ufff9-\\ufffb]");
 
 // Joiners and variation selectors inside a word or an emoji do their work; elsewhere they show.
 const JOINING = /[\u200c\u200d\ufe00-\ufe0f]/;

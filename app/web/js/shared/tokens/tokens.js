@@ -13,8 +13,8 @@ export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense
 
 // Compute: bytes that the step read, as a share of what it reads densely.
 export const colourAxes = () => [
-  { key: "cost", name: "Compute", of: (row) => row.cost.bytes_read / row.dense_cost.bytes_read, low: LEAST_COST, high: 1,
-    show: percentTight, isOpenBelow: true },
+  { key: "cost", name: "Compute", of: (row) => row.cost.bytes_read / row.dense_cost.bytes_read,
+    low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true },
   ...AXES,
   { ...klAxis("Surprisal"), key: "surprisal", of: (row) => row.surprisal, high: SURPRISAL_TOP },
 ];
@@ -42,13 +42,14 @@ export function binOf(axis, row) {
 
 /** @param {Token} row */
 function tokenLabel(row) {
+  const { surprisal, kl_to_dense: kl } = row;
   const other = densesChoice(row);
   return `Token ${row.index + 1}: ${spokenText(row.text)}. ${spendOf(row)}, `
-    + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to the full model ${nats(row.kl_to_dense)} nats`)
+    + (isNumber(surprisal) ? `surprisal ${nats(surprisal)} nats` : `KL to the full model ${nats(kl)} nats`)
     + (other ? `, the full model would choose ${spokenText(other.text)}` : "");
 }
 
-const tokenAttributes = (row) => ({ "aria-label": tokenLabel(row),
+const tokenAttributes = (row, origin = "") => ({ "aria-label": tokenLabel(row) + origin,
   ...Object.fromEntries(AXES.map((axis) => [`--${axis.key}`, axis.share(axis.of(row))])) });
 
 export class TokenView {
@@ -93,9 +94,10 @@ export class TokenView {
 
   addToken(row) {
     this.line ??= this.startLine();
-    const token = h("span", { class: `sol-token${densesChoice(row) ? " is-other" : ""}${this.origin(row, " is-given", " is-put")}`, role: "option", "aria-selected": "false",
-      tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row),
-      "aria-label": tokenLabel(row) + this.origin(row, ", given", ", put in") }, tokenNodes(row.text));
+    const other = densesChoice(row) ? " is-other" : "";
+    const token = h("span", { class: `sol-token${other}${this.origin(row, " is-given", " is-put")}`,
+      role: "option", "aria-selected": "false", tabindex: this.rows.length ? "-1" : "0",
+      ...tokenAttributes(row, this.origin(row, ", given", ", put in")) }, tokenNodes(row.text));
     token.solIndex = this.rows.length;
     this.paint(token, row);
     if (/^\s/.test(row.text)) this.line.append(h("wbr"));
@@ -114,7 +116,8 @@ export class TokenView {
 
   // Spaces after a line break belong to its token, and indent the line that they begin.
   startLine() {
-    const line = h("div", { class: "sol-line", role: "presentation", dir: "auto", "--indent": this.indent || null });
+    const line = h("div",
+      { class: "sol-line", role: "presentation", dir: "auto", "--indent": this.indent || null });
     this.indent = 0;
     this.place.append(line);
     return line;
@@ -137,7 +140,8 @@ export class TokenView {
   paint(token, row) {
     const bin = binOf(this.axis, row);
     const attribute = this.axis.attribute ?? BIN;
-    if (token.solAttribute && (bin === null || token.solAttribute !== attribute)) token.removeAttribute(token.solAttribute);
+    const { solAttribute: before } = token;
+    if (before && (bin === null || before !== attribute)) token.removeAttribute(before);
     token.solAttribute = attribute;
     if (bin !== null && token.getAttribute(attribute) !== String(bin)) token.setAttribute(attribute, bin);
   }
@@ -210,7 +214,8 @@ export class TokenView {
     // A finger cannot hover: where one looks first, its first touch of a token does, its second one picks.
     let isSecond = true;
     this.list.addEventListener("pointerdown", (event) => {
-      isSecond = !this.on.looksFirst || event.pointerType !== "touch" || tokenOf(event) === document.activeElement;
+      isSecond = !this.on.looksFirst || event.pointerType !== "touch"
+        || tokenOf(event) === document.activeElement;
     });
     this.list.addEventListener("click", (event) => {
       const token = tokenOf(event);
