@@ -209,8 +209,8 @@ function sentenceOf(tally, speed, share) {
   const parts = [bold(`${percent(tally.bytes / tally.denseBytes)} compute`), " of the full model's",
     share ? ` (budget: ${percent(share)})` : "", ", at ", bold(`${speed} tokens/s`)];
   if (!tally.compared) return [...parts, "."];
-  parts.push(" with the full model beside it, which preferred another token ",
-    bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "nowhere"),
+  parts.push(` with the full model beside it, which preferred ${tally.others ? "another token " : ""}`,
+    bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "the same tokens"),
     tally.others ? " (dotted)" : "");
   const { kl, rows } = tally;
   if (isNumber(kl.own)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(kl.own / rows)} nats`));
