@@ -63,8 +63,7 @@ function tieTabs(rooms, bring) {
   if (roomOf() !== rooms[0]) show();
 }
 
-// Keys of Gradio's tabs, which all are stops of Tab there: one stop, and arrows from tab to tab; Enter shows the one
-// that has the focus.
+// Keys of Gradio's tabs, each a stop of Tab there: one stop, arrows from tab to tab; Enter shows the focused.
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
 // The tabs may come later than the page's head, and Gradio makes them anew when some fit no longer.
@@ -80,7 +79,8 @@ function tieTabKeys() {
     const stop = all.find((tab) => tab.ariaSelected === "true") ?? all[0];
     all.forEach((tab) => { tab.tabIndex = tab === stop ? 0 : -1; });
   };
-  new MutationObserver(stopAtOne).observe(head, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
+  new MutationObserver(stopAtOne).observe(head,
+    { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
   head.addEventListener("keydown", (event) => {
     const all = tabs();
     const at = all.findIndex((tab) => tab === event.target);

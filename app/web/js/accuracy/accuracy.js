@@ -21,10 +21,12 @@ const points = (share) => signed(100 * share, 1);
 
 function taskFigure(task) {
   const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
-  const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]].filter(([share]) => isNumber(share));
+  const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
+    .filter(([share]) => isNumber(share));
   return resultFigure({
     title: task.label,
-    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[mean spend]] of attention, MLP and bits.`,
+    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the `
+      + "[[mean spend]] of attention, MLP and bits.",
     keys: [...styles.map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
@@ -36,10 +38,11 @@ function taskFigure(task) {
       const list = task.points[id].toSorted((a, b) => a.net - b.net);
       return { meta: id, x: list.map((one) => 100 * one.net), y: list.map((one) => 100 * one.mean),
         text: list.map((one) => one.label), mode: "lines+markers",
-        error_y: intervals(list.map((one) => [one.mean, one.low, one.high].map((share) => 100 * share)), style.colour),
+        error_y: intervals(list.map((one) => bounded(one).map((share) => 100 * share)), style.colour),
         line: { color: themeColour(style.colour), width: 1.5, dash: style.dash },
         marker: { color: themeColour(style.colour), symbol: style.symbol, size: 8 },
-        hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>spent %{x:.1f} % in the mean<extra></extra>` };
+        hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>`
+          + "spent %{x:.1f} % in the mean<extra></extra>" };
     }),
   });
 }
@@ -47,8 +50,9 @@ function taskFigure(task) {
 const accuracyText = (point) => [percent(point?.mean, 1),
   h("small", {}, point && `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}`)];
 const spent = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
-const gained = (gain) => [gain?.mean, gain?.low, gain?.high];
-const megabytes = (point) => (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);
+const bounded = (one) => [one?.mean, one?.low, one?.high];
+const megabytes = (point) =>
+  (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);
 
 function accuracyTable(tasks) {
   const methods = Object.entries(METHOD_STYLE).filter(([id]) => tasks.some((one) => one.points[id]));
@@ -58,7 +62,8 @@ function accuracyTable(tasks) {
       h("small", {}, `full model ${percent(task.dense.mean, 1)}`
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("th", { scope: "row" }, one.label),
-    gainCell(gained(one.gain), points), gainCell(gained(one.margin_gain), nats), gainCell(gained(one.nll_gain), nats),
+    gainCell(bounded(one.gain), points), gainCell(bounded(one.margin_gain), nats),
+    gainCell(bounded(one.nll_gain), nats),
     ...methods.map(([id]) => h("td", {}, accuracyText(one.methods[id]))),
     h("td", {}, spent(one.methods.policy), h("small", {}, spent(one.methods.static))),
     h("td", {}, megabytes(one.methods.policy),
@@ -68,12 +73,12 @@ function accuracyTable(tasks) {
       ...methods.map(([, style]) => style.name), "Spends", "MB a token"]),
     tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
   { title: "Every task and budget", label: "Every task and budget", name: "Table",
-    note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
-      + "95 % paired bootstrap over questions. Margin gain: the same for the log-likelihood of the right answer minus the best "
-      + "wrong one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats per "
-      + "token. Spends: of the policy, and below it of static. MB a token: what a step reads, "
-      + "computed; the policy above, the others below in their order. Short answers take few steps, so [[spend]] "
-      + "and [[budget]] may differ.") });
+    note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, 95 % paired bootstrap over "
+      + "questions. Margin gain: the same for the log-likelihood of the right answer minus the best wrong "
+      + "one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats "
+      + "per token. Spends: of the policy, and below it of static. MB a token: what a step reads, computed; "
+      + "the policy above, the others below in their order. Short answers take few steps, so [[spend]] and "
+      + "[[budget]] may differ.") });
 }
 
 export class AccuracyPage extends ResultPage {
@@ -105,7 +110,8 @@ export class AccuracyPage extends ResultPage {
 function accuracyVerdict(about, tasks, { mean_gain: gain }) {
   const shareOf = (method) => mean(tasks.flatMap(({ dense, rows }) =>
     rows.map((row) => row.methods[method]?.bytes_per_token / dense.bytes_per_token)));
-  return verdictOf({ name: `policy ${about.policy}`, other: "static", gains: [[gain.mean, gain.low, gain.high]],
-    text: points, unit: "points of accuracy", word: "question", enough: ENOUGH_QUESTIONS,
-    samples: tasks.reduce((sum, task) => sum + task.questions, 0), spent: [[shareOf("policy"), shareOf("static")]] });
+  const samples = tasks.reduce((sum, task) => sum + task.questions, 0);
+  return verdictOf({ name: `policy ${about.policy}`, other: "static", samples, enough: ENOUGH_QUESTIONS,
+    gains: [[gain.mean, gain.low, gain.high]], text: points, unit: "points of accuracy", word: "question",
+    spent: [[shareOf("policy"), shareOf("static")]] });
 }

@@ -25,11 +25,13 @@ class BesideForm extends RunForm {
     /** The run to compare with. @type {any} */
     this.first = null;
     this.matched = 100; // percent of the bytes that it spent
-    this.source = pillsField({ legend: "Compare with", choices: SOURCES, value: "schedule", changed: () => this.changed() });
+    this.source = pillsField({ legend: "Compare with", choices: SOURCES, value: "schedule",
+      changed: () => this.changed() });
     this.fields = {
       schedule: scheduleField(on.policies),
       share: numberField({ label: "Compute", min: 1, max: 100,
-        hint: "Percent of the full model's bytes. It starts at what A spent, so that only the schedule differs." }),
+        hint: "Percent of the full model's bytes. It starts at what A spent, so that only the schedule "
+          + "differs." }),
       grid: mechanismsField(),
     };
     const { schedule, share, grid } = this.fields;
@@ -96,7 +98,8 @@ export class Beside {
       generate: (changes) => this.generate(changes), stop: () => this.stop(),
       saved: (id) => this.show([this.ids[0], id]), close: () => on.closed(this.ids[0]), ...choicesOf(api),
     });
-    this.links = SIDES.map((_, at) => chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
+    this.links = SIDES.map((_, at) =>
+      chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
     this.element = h("div", { class: "sol-stage" });
     this.stage = new PairStage(this.element, HINT, (at) => this.links[at],
       { colour: (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }) });
@@ -110,8 +113,10 @@ export class Beside {
     this.again = smallButton("Try again", () => this.compare(), { hidden: true });
     this.link = copyChip("Copy link", () =>
       linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
-    this.export = exportMenu(api, "comparison", () => this.address, (message) => say(this.message, message, "bad"));
-    this.element.append(this.message, this.stage.build([this.again, this.link, this.export]), this.stage.table);
+    this.export = exportMenu(api, "comparison", () => this.address,
+      (message) => say(this.message, message, "bad"));
+    const stage = this.stage.build([this.again, this.link, this.export]);
+    this.element.append(this.message, stage, this.stage.table);
     this.clear();
   }
 

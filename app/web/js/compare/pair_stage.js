@@ -16,6 +16,8 @@ import { apartGain, ENOUGH_TOKENS, VerdictLine, verdictOf } from "../shared/verd
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
 
+const shareSpent = ({ tally }) => tally.bytes / tally.denseBytes;
+
 // Each line of the table says what it is and how it was got: measured while the run went on, computed from
 // what it spent, or scored now by the full model. less: whether less is better; null where neither is.
 /** @type {{name: string, how: (sides: any[]) => string, of: (side: any) => number | null,
@@ -29,7 +31,7 @@ const PAIR_LINES = [
     of: (side) => side.tally.ms, text: duration, less: null },
   ...AXES.map((axis, at) => ({ name: axis.name, how: () => "spent, mean of the steps", axis,
     of: (side) => side.tally.mean(at), text: axis.show, less: null })),
-  { name: "Compute", how: () => "bytes read, of the full model's", of: (side) => side.tally.bytes / side.tally.denseBytes,
+  { name: "Compute", how: () => "bytes read, of the full model's", of: shareSpent,
     text: (value) => percent(value, 1), less: null },
   { name: "Surprisal, own schedule", how: () => "mean over its tokens, as it was generated; nats",
     of: (side) => mean(side.rows.map((row) => row.surprisal)), text: nats, less: true },
@@ -70,8 +72,9 @@ function pairRow(line, sides) {
     h("td", { class: "sol-gain", "data-verdict": verdict }, text));
 }
 
-const TABLE_WORDS = "Two runs of one seed, measured one after the other on this machine; a difference in text can outweigh one "
-  + "in quality. The NLL says how likely the full model finds a text, not how good it is: repetition is likely too.";
+const TABLE_WORDS = "Two runs of one seed, measured one after the other on this machine; a difference in "
+  + "text can outweigh one in quality. The NLL says how likely the full model finds a text, not how good it "
+  + "is: repetition is likely too.";
 
 export class PairStage extends TokenStage {
   // hint: what the foot says before both are compared; tail(at): what a side's head ends with.
@@ -92,8 +95,9 @@ export class PairStage extends TokenStage {
     this.verdict = new VerdictLine();
   }
 
-  /** @returns {{ view: import("../shared/tokens/tokens.js").TokenView, rows: Token[], tally: Tally, run: Run | null, levels: GridAxis[] | null, nll: number[] | null,
-   *   state: HTMLElement, detail: HTMLElement, head: HTMLElement }} */
+  /** @returns {{ view: import("../shared/tokens/tokens.js").TokenView, rows: Token[], tally: Tally,
+   *   run: Run | null, levels: GridAxis[] | null, nll: number[] | null, state: HTMLElement,
+   *   detail: HTMLElement, head: HTMLElement }} */
   buildSide(side, at, tail) {
     const view = this.addColumn(at, `Tokens of ${sideName(side)}`);
     view.element = this.place; // both lists scroll in one place
@@ -101,7 +105,8 @@ export class PairStage extends TokenStage {
     const detail = h("span", { class: "sol-detail" });
     const head = h("header", { class: "sol-pair-head", "data-side": side },
       h("b", { class: "sol-side-letter" }, sideName(side)), state, detail, tail);
-    return { view, get rows() { return view.rows; }, tally: new Tally(), run: null, levels: null, nll: null, state, detail, head };
+    return { view, get rows() { return view.rows; }, tally: new Tally(), run: null, levels: null, nll: null,
+      state, detail, head };
   }
 
   build(tools = []) {
@@ -132,7 +137,8 @@ export class PairStage extends TokenStage {
     side.levels = gridLevels(run);
     const { kind, asked, share } = scheduleOf(run);
     const spend = share ? `${percent(share)} compute` : spendText(formNumbers(asked));
-    const parts = [scheduleName(run), ...(kind === "dense" ? [] : [spend, mechanismsOf(run)]), leftOutText(run)];
+    const isReduced = kind !== "dense";
+    const parts = [scheduleName(run), isReduced && spend, isReduced && mechanismsOf(run), leftOutText(run)];
     setText(side.detail, parts.filter(Boolean).join(" · "));
     if (at === 0) this.lead.replaceChildren(...leadParts(run));
   }
@@ -156,7 +162,8 @@ export class PairStage extends TokenStage {
       this.sides.forEach((one) => one.view.elements[compared.parted]?.classList.add("is-parted"));
     }
     this.verdict.draw([pairVerdict(this.sides)]);
-    this.drawTable(compared.sides.map(({ problem }, at) => problem && `${sideName(SIDES[at])}: ${problem}`).filter(Boolean));
+    const problems = compared.sides.map(({ problem }, at) => problem && `${sideName(SIDES[at])}: ${problem}`);
+    this.drawTable(problems.filter(Boolean));
   }
 
   partedText({ same_prompt: isSame, parted, stretches }) {
@@ -208,15 +215,15 @@ export class PairStage extends TokenStage {
   }
 }
 
-// How far each stays from the full model: KL where the full model rode along, else the likelihood of the text.
+// How far each stays from the full model: KL where that rode along, else the likelihood of the text.
 function pairVerdict(sides) {
   const drift = (side) => (isDense(side) ? side.rows.map(() => 0) : side.rows.map((row) => row.kl_to_dense));
   const hasDrift = sides.every((side) => drift(side).every(isNumber));
   const [a, b] = sides.map((side) => (hasDrift ? drift(side) : (side.nll ?? []).filter(isNumber)));
   return verdictOf({ name: "B", other: "A", gains: [apartGain(b, a)], samples: Math.min(a.length, b.length),
-    word: "scored token", enough: ENOUGH_TOKENS, spent: [[sides[1], sides[0]].map(({ tally }) => tally.bytes / tally.denseBytes)],
-    text: signed, unit: hasDrift ? "nats a token closer to the full model" : "nats a token more likely under the full model" });
+    word: "scored token", enough: ENOUGH_TOKENS, spent: [[sides[1], sides[0]].map(shareSpent)], text: signed,
+    unit: `nats a token ${hasDrift ? "closer to" : "more likely under"} the full model` });
 }
 
-const blockAttributes = (row, at, same) => ({ class: `sol-pair-block${same ? "" : " is-apart"}`, "data-side": SIDES[at],
-  "--row": row + 1, "--side": at + 1 });
+const blockAttributes = (row, at, same) => ({ class: `sol-pair-block${same ? "" : " is-apart"}`,
+  "data-side": SIDES[at], "--row": row + 1, "--side": at + 1 });

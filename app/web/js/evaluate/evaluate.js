@@ -51,10 +51,10 @@ export class EvaluatePage extends ResultPage {
 
 function evaluationVerdict({ about, rows }, baseline) {
   const budgets = rows[baseline.name] ?? [];
-  return verdictOf({ name: about.policy ? `policy ${about.policy}` : "the policy", other: baseline.label.toLowerCase(),
-    gains: budgets.map((row) => row.nll.gain), spent: budgets.map((row) => row.shares),
-    text: (gain) => signed(gain, 4), unit: "nats a token", samples: about.scored_tokens ?? 0, word: "scored token",
-    enough: ENOUGH_TOKENS });
+  return verdictOf({ name: about.policy ? `policy ${about.policy}` : "the policy",
+    other: baseline.label.toLowerCase(), gains: budgets.map((row) => row.nll.gain),
+    spent: budgets.map((row) => row.shares), text: (gain) => signed(gain, 4), unit: "nats a token",
+    samples: about.scored_tokens ?? 0, word: "scored token", enough: ENOUGH_TOKENS });
 }
 
 function aboutParts(about) {

@@ -24,7 +24,8 @@ const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFix
 const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
 
 export class ResultTable {
-  measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "nll", changed: () => this.render() });
+  measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "nll",
+    changed: () => this.render() });
   against = h("div", {});
   table = h("table", { class: "sol-table" });
   element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
@@ -61,8 +62,10 @@ export class ResultTable {
           h("small", {}, spent(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
-      h("caption", { class: "sol-offscreen" }, `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
-      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Texts won", "Recovered", "Spent"]),
+      h("caption", { class: "sol-offscreen" },
+        `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Texts won", "Recovered",
+        "Spent"]),
       h("tbody", {}, rows));
   }
 }
@@ -122,14 +125,17 @@ function paretoFigure(data) {
   const measure = measurePills();
   const cost = headSelect("Cost", data.costs.map((name) => [name, COSTS[name][0]]));
   const styles = data.methods.map((one, place) => methodStyle(one.name, place));
-  const known = (one) => one.points.filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
+  const known = (one) => one.points
+    .filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
   return resultFigure({
     data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
-    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of the loss against the full model.",
+    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same "
+      + "method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of the loss "
+      + "against the full model.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label, ...styles[place] })),
     layout: () => ({ uirevision: `${measure.get()} ${cost.value}`, margin: { l: 52, r: 14, b: 38 },
       xaxis: { title: smallTitle(COSTS[cost.value][1]),
-        range: rangeAround(data.methods.flatMap((one) => known(one).map((point) => point.costs[cost.value]))) },
+        range: rangeAround(data.methods.flatMap(known).map((point) => point.costs[cost.value])) },
       yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
     traces: () => data.methods.flatMap((one, place) => {
       const { colour, symbol, size, dash } = styles[place];
@@ -142,7 +148,8 @@ function paretoFigure(data) {
         { meta: one.name, x: points.map((point) => point.costs[cost.value]), y: lost.map((value) => value[0]),
           mode: "markers", text: points.map((point) => point.label),
           error_y: intervals(lost, colour), marker: { color: themeColour(colour), symbol, size },
-          hovertemplate: `${plainText(one.label)}<br>%{text}<br>%{y:.4f} nats at %{x:.4~g}${COSTS[cost.value][2]}<extra></extra>` },
+          hovertemplate: `${plainText(one.label)}<br>%{text}<br>%{y:.4f} nats at `
+            + `%{x:.4~g}${COSTS[cost.value][2]}<extra></extra>` },
       ];
     }),
   });
@@ -156,14 +163,15 @@ function violinFigure(data) {
   const x = data.budgets.map((_, at) => at + 1);
   const marks = (name, label, options) => ({
     meta: name, x, y: data.budgets.map((one) => one[measure.get()][name]), mode: "markers",
-    text: data.budgets.map((one) => one.label), hovertemplate: `${label} %{y:.4f} nats<br>%{text}<extra></extra>`,
-    ...options,
+    text: data.budgets.map((one) => one.label),
+    hovertemplate: `${label} %{y:.4f} nats<br>%{text}<extra></extra>`, ...options,
   });
   const dash = (colour, width) => ({ symbol: "line-ew-open", size: 24,
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return resultFigure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well lies below all of them. Under each: attention, MLP, bits.",
+    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well "
+      + "lies below all of them. Under each: attention, MLP, bits.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
@@ -195,7 +203,8 @@ function adherenceFigure(data) {
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
   return resultFigure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
-    aid: "On the line the [[budget]] is met exactly ([[adherence]]). Bars: the mean deviation of a single text.",
+    aid: "On the line the [[budget]] is met exactly ([[adherence]]). Bars: the mean deviation of a single "
+      + "text.",
     layout: () => ({ xaxis: { ...pointAxis("requested"), range: [low, high] },
       yaxis: { ...pointAxis("spent"), range: [low, high] },
       shapes: [rule({ x0: low, y0: low, x1: high, y1: high }, "edge", "dot")] }),
@@ -211,12 +220,13 @@ function adherenceFigure(data) {
 }
 
 function variabilityFigure(data) {
-  const axes = AXES.filter(({ short }) => data.budgets.every((one) => one[short])); // another release may have fewer
+  const axes = AXES.filter(({ short }) => data.budgets.every((one) => one[short])); // other releases: fewer
   const budget = headSelect("Budget", data.budgets.map((one, at) => [at, one.label]));
   budget.value = Math.floor(data.budgets.length / 2);
   return resultFigure({
     data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
-    aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. Dotted: the budget.",
+    aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. "
+      + "Dotted: the budget.",
     layout: () => ({ hovermode: "x unified",
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
@@ -226,10 +236,12 @@ function variabilityFigure(data) {
     traces: () => axes.flatMap((axis) => {
       const { mean, sd } = data.budgets[budget.value][axis.short];
       const x = mean.map((_, at) => at + 1);
-      const edge = (sign) => mean.map((value, at) => Math.min(Math.max(100 * (value + sign * (sd[at] ?? 0)), 0), 100));
+      const inPercent = (share) => Math.min(Math.max(100 * share, 0), 100);
+      const edge = (sign) => mean.map((value, at) => inPercent(value + sign * (sd[at] ?? 0)));
       return [
-        { meta: axis.short, x: [...x, ...x.toReversed()], y: [...edge(1), ...edge(-1).reverse()], fill: "toself",
-          fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines", hoverinfo: "skip" },
+        { meta: axis.short, x: [...x, ...x.toReversed()], y: [...edge(1), ...edge(-1).reverse()],
+          fill: "toself", fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines",
+          hoverinfo: "skip" },
         { meta: axis.short, x, y: mean.map((value) => 100 * value), mode: "lines+markers",
           customdata: sd.map((value) => 100 * value), marker: { size: 4 },
           line: { color: themeColour(axis.key), width: 2.2 },
@@ -246,7 +258,8 @@ function difficultyFigure(data) {
     data, title: "Spend by kind of token", keys: AXIS_KEYS,
     aid: "Compute of the step that predicts such a token; below each kind, its share of all tokens.",
     layout: () => ({ barmode: "group", bargap: 0.3, margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
-      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25, tickfont: { size: 10.5, color: themeColour("muted") } },
+      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
+        tickfont: { size: 10.5, color: themeColour("muted") } },
       yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
     traces: () => AXES.map((axis) => ({
       type: "bar", meta: axis.short, x: labels, y: data.kinds.map((kind) => 100 * kind[axis.short]),
@@ -261,11 +274,13 @@ function correlationFigure(data) {
   const axes = AXES.filter((axis) => data.correlation[axis.short]);
   return resultFigure({
     data, title: "Spend and difficulty", keys,
-    aid: "Rank correlation of a step's compute with how hard its token is for the full model. Above 0, hard tokens get more.",
+    aid: "Rank correlation of a step's compute with how hard its token is for the full model. Above 0, hard "
+      + "tokens get more.",
     layout: () => ({ barmode: "group", bargap: 0.35, xaxis: { showgrid: false },
       yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
     traces: () => keys.map(({ id, name, colour }) => ({
-      type: "bar", meta: id, x: axes.map((axis) => axis.name), y: axes.map((axis) => data.correlation[axis.short][id]),
+      type: "bar", meta: id, x: axes.map((axis) => axis.name),
+      y: axes.map((axis) => data.correlation[axis.short][id]),
       marker: { color: themeColour(colour) }, hovertemplate: `%{x} ${name} %{y:.3f}<extra></extra>`,
     })),
   });
@@ -275,7 +290,8 @@ function pollutionFigure(data) {
   const measured = AXES.filter((axis) => data.axes[axis.short]?.length);
   return resultFigure({
     data, title: "KV pollution", keys: AXIS_KEYS,
-    aid: "[[perplexity|Perplexity]] of full steps right after a compressed region, against a run of full steps only. 0: compression leaves no trace.",
+    aid: "[[perplexity|Perplexity]] of full steps right after a compressed region, against a run of full "
+      + "steps only. 0: compression leaves no trace.",
     layout: () => ({ xaxis: pointAxis("level of the region (bits of 16)"),
       yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
         zerolinecolor: themeColour("edge") } }),
@@ -283,13 +299,15 @@ function pollutionFigure(data) {
       const rows = data.axes[axis.short];
       return { meta: axis.short, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
         y: rows.map((row) => 100 * row.change), line: { color: themeColour(axis.key), width: 1.5 },
-        error_y: intervals(rows.map((row) => [row.change, row.low, row.high].map((change) => 100 * change)), axis.key),
+        error_y: intervals(rows.map((row) => [row.change, row.low, row.high].map((one) => 100 * one)),
+          axis.key),
         hovertemplate: `${axis.name} at %{x:.0f} %: %{y:+.2f} %<extra></extra>` };
     }),
   });
 }
 
 export const FIGURES = {
-  pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure], variability: [variabilityFigure],
-  difficulty: [difficultyFigure, correlationFigure], pollution: [pollutionFigure],
+  pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure],
+  variability: [variabilityFigure], difficulty: [difficultyFigure, correlationFigure],
+  pollution: [pollutionFigure],
 };

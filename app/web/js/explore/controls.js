@@ -13,12 +13,12 @@ import { keptOpen, recall, remember } from "../shared/memory.js";
 
 const ASK_AFTER_MS = 150;
 
-/** Python's answer (handlers.estimate_budget). @typedef {{ context: number, share: number, mix: Record<string, number>,
- *   lowest?: number, usual?: number, measured_on?: string }} Estimate: the last three of a budget of bytes */
+/** From handlers.estimate_budget; the last three for bytes alone. @typedef {{ context: number, share: number,
+ *   mix: Record<string, number>, lowest?: number, usual?: number, measured_on?: string }} Estimate */
 
-// One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a prompt of
-// this length, and until somebody turns the dial it stands where the text stays the full model's. Under "Set each axis"
-// the two have budgets of their own instead; bits always have one.
+// One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a
+// prompt of this length, and until somebody turns the dial it stands where the text stays the full model's.
+// Under "Set each axis" the two have budgets of their own instead; bits always have one.
 class BudgetDial {
   /** @type {Estimate | null} */
   estimate = null;
@@ -30,20 +30,23 @@ class BudgetDial {
     this.fields = fields;
     this.ask = ask;
     this.changed = changed;
-    this.range = h("input", { type: "range", min: 1, max: 100, step: 1, class: "sol-range", id: uniqueId("field"),
-      oninput: () => {
-        this.take(this.range.valueAsNumber);
-        this.say();
-      } });
+    const oninput = () => {
+      this.take(this.range.valueAsNumber);
+      this.say();
+    };
+    this.range = h("input", { type: "range", min: 1, max: 100, step: 1, class: "sol-range",
+      id: uniqueId("field"), oninput });
     this.output = h("output", { class: "sol-dial-share", for: this.range.id });
     this.note = h("p", { class: "sol-hint" });
     const { bits, ...axes } = fields;
     Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
-    this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") }, h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
+    this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") },
+      h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
     this.element = h("div", { class: "sol-dial" }, h("div", { class: "sol-slider" },
       h("div", { class: "sol-slider-head" }, h("label", { for: this.range.id }, "Compute"), this.output),
       this.range, this.note), this.axes);
-    this.field = { get: () => this.value, set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
+    this.field = { get: () => this.value,
+      set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
   }
 
   take(value, isUsual = false) {
@@ -86,15 +89,17 @@ class BudgetDial {
     const least = Number(this.range.min);
     this.range.style.setProperty("--fill", String((Number(this.range.value) - least) / (100 - least)));
     setText(this.output, share ? `${share} %` : "");
-    const values = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.get()]));
-    const mix = spendText(values);
+    const values = Object.entries(this.fields).map(([name, field]) => [name, field.get()]);
+    const mix = spendText(Object.fromEntries(values));
     this.range.setAttribute("aria-valuetext", `${share} %: ${mix}`);
     show(this.note, Boolean(estimate));
     if (!estimate) return;
     const after = `after about ${count(estimate.context, "token")}`;
+    const measured = estimate.measured_on
+      ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : "";
     this.note.replaceChildren(...glossed(value
-      ? `Share of the full model’s bytes. ${sentence(after)}: ${mix}. The least possible is ${percent(estimate.lowest ?? 0)}.${
-        estimate.measured_on ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : ""}`
+      ? `Share of the full model’s bytes. ${sentence(after)}: ${mix}. The least possible is `
+        + `${percent(estimate.lowest ?? 0)}.${measured}`
       : `Each [[axis]] has its own budget: ${mix}. ${sentence(after)} that is this compute.`));
   }
 }
@@ -122,13 +127,15 @@ export class Controls extends RunForm {
     this.on = on;
     this.budget = budgetFields();
     this.advanced = advancedFields(page.maxNewTokens);
-    this.dial = new BudgetDial(this.budget, page.defaults.share, () => on.estimate(this.values(), this.prompt.get()), () => this.changed());
+    this.dial = new BudgetDial(this.budget, page.defaults.share,
+      () => on.estimate(this.values(), this.prompt.get()), () => this.changed());
     this.fields = {
       share: this.dial.field,
       chat: toggleField({ label: "Chat", hint: "Wrap the prompt as a message; off continues the text." }),
       schedule: scheduleField(on.policies),
       shadow: toggleField({ label: "Measure quality against the full model",
-        hint: "Adds a [[shadow row]] to every step: [[kl|KL]] to the [[dense|full model]], at the price of a wider batch." }),
+        hint: "Adds a [[shadow row]] to every step: [[kl|KL]] to the [[dense|full model]], at the price of a "
+          + "wider batch." }),
       static_row: toggleField({ label: "Compare with static",
         hint: "Adds a row that spends the same [[budget]] evenly." }),
       ...this.budget, ...this.advanced,
@@ -139,7 +146,8 @@ export class Controls extends RunForm {
   }
 
   build() {
-    this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"), this.dial.element);
+    this.budgetSet = h("fieldset", { class: "sol-fieldset" },
+      h("legend", {}, "Budget, on average"), this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
     const picker = textFilePicker(this, this.prompt.input, this.page.maxCharacters, (text) => {
       this.prompt.set(text);
@@ -155,7 +163,8 @@ export class Controls extends RunForm {
       }), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element,
       h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
         h("div", { class: "sol-advanced-grid" }, Object.values(this.advanced).map((field) => field.element),
-          chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults), { class: "sol-chip is-wide" }))));
+          chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
+            { class: "sol-chip is-wide" }))));
   }
 
   set(prompt, settings) {

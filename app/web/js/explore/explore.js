@@ -37,7 +37,8 @@ class ExplorePage extends RunPage {
     { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
-      chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`), { hidden: true })];
+      chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),
+        { hidden: true })];
     this.recording = new RecordingView(page.recording, {
       run: (prompt, settings) => {
         this.form.set(prompt, settings);
@@ -46,9 +47,10 @@ class ExplorePage extends RunPage {
       own: () => this.unfold(),
       learn: () => showTab("learn"),
     });
-    this.beside = new Beside(api, { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
-    this.tools = this.makeTools("run", chip("Compare with …", () => openInTab("compare", this.follower.id)), ...this.ofFork,
-      copyChip("Copy text", () => this.stage.rows().map((row) => row.text).join("")));
+    this.beside = new Beside(api,
+      { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
+    this.tools = this.makeTools("run", chip("Compare with …", () => openInTab("compare", this.follower.id)),
+      ...this.ofFork, copyChip("Copy text", () => this.stage.rows().map((row) => row.text).join("")));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });
@@ -125,7 +127,8 @@ class ExplorePage extends RunPage {
   // The same run again, without some pages of its prompt, beside this one.
   async without(pages) {
     const parent = this.follower.id;
-    const id = await this.ask("run_without", { run_id: parent, pages }, (words) => this.stage.reading.effects?.say(words));
+    const id = await this.ask("run_without", { run_id: parent, pages },
+      (words) => this.stage.reading.effects?.say(words));
     this.comparing = id && { id, parent };
   }
 

@@ -18,10 +18,11 @@ const TOKEN_MS = 60; // from one token to the next while it plays
 /** @typedef {{ same: number, tokens: string[], costs: number[], steps: RecordedStep[] }} RecordedAnswer */
 /** @typedef {{ asked: number, spend: number[], share: number, answers: RecordedAnswer[] }} RecordedText */
 /** @typedef {{ question: string, stem: string, tokens: number, fact: number }} RecordedQuestion */
-/** @typedef {{ model: string, story: string, page_size: number, pages: string[], questions: RecordedQuestion[],
- *   texts: RecordedText[] }} Recording */
+/** @typedef {{ model: string, story: string, page_size: number, pages: string[],
+ *   questions: RecordedQuestion[], texts: RecordedText[] }} Recording */
 
-const axesOf = (spend) => spendText(Object.fromEntries(AXES.map((axis, at) => [axis.short, spend[at] ?? axis.scale * axis.dense])));
+const axesOf = (spend) => spendText(Object.fromEntries(AXES.map(({ short, scale, dense }, at) =>
+  [short, spend[at] ?? scale * dense])));
 
 function readsOfStep(step) {
   const [pages, cells, share, levels, byPage] = step.slice(7);
@@ -41,23 +42,26 @@ class RecordedMachine extends Zoom {
     const [place, words] = [`The step to token ${at + 1}`,
       `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`];
     this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits },
-      place, `“${spokenText(tokens[at])}”${words}.`, [`${place} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`]);
+      place, `“${spokenText(tokens[at])}”${words}.`,
+      [`${place} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`]);
   }
 }
 
 export class RecordingView {
-  /** Tokens of all answers on show, and the answer and number of each. @type {{ row: any, answer: number, at: number }[]} */
+  /** Tokens of all answers, with answer and number. @type {{ row: any, answer: number, at: number }[]} */
   shown = [];
 
   // on: where there is a live model; own: somebody has a prompt of their own.
-  /** @param {Recording} recording @param {{ run(prompt: string, settings: object): void, own(): void, learn(): void }} [on] */
+  /** @param {Recording} recording
+   *  @param {{ run(prompt: string, settings: object): void, own(): void, learn(): void }} [on] */
   constructor(recording, on) {
     this.recording = recording;
     this.on = on;
     this.axis = { of: (cost) => cost, low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true };
     this.own = button("Try your own prompt", on?.own, { class: "sol-button is-primary", hidden: !on });
     this.answers = recording.questions.map((one) => this.answer(one));
-    this.reading = new Reading({ rows: () => this.shown.map(({ row }) => row), elements: () => [], mark: () => {}, select: () => {} });
+    this.reading = new Reading({ rows: () => this.shown.map(({ row }) => row), elements: () => [],
+      mark: () => {}, select: () => {} });
     this.machine = new RecordedMachine();
     this.element = this.build();
     // The budget on show; it opens at the lowest one that gave all of the full model's answers.
@@ -83,13 +87,16 @@ export class RecordingView {
       this.said,
       h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
       this.reading.element,
-      h("p", { class: "sol-hint" }, "Underlined: the page that matters most to this answer, found by leaving out each in turn."),
-      h("details", { class: "sol-advanced" }, h("summary", {}, "Show this step in the model"), this.machine.element),
+      h("p", { class: "sol-hint" },
+        "Underlined: the page that matters most to this answer, found by leaving out each in turn."),
+      h("details", { class: "sol-advanced" },
+        h("summary", {}, "Show this step in the model"), this.machine.element),
       h("div", { class: "sol-recording-foot" },
         this.own, this.on && [button("Run it here", () => this.runHere()),
-          h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }), onclick: opensHere(this.on.learn) }, "Learn why, in 20 minutes")],
-        h("span", { class: "sol-muted" }, glossed("Colour: compute of each step, of the [[dense|full model]]'s."),
-          colourScale(this.axis))));
+          h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }),
+            onclick: opensHere(this.on.learn) }, "Learn why, in 20 minutes")],
+        h("span", { class: "sol-muted" },
+          glossed("Colour: compute of each step, of the [[dense|full model]]'s."), colourScale(this.axis))));
   }
 
   /** @param {RecordedQuestion} one */
@@ -111,10 +118,11 @@ export class RecordingView {
     const [dense, text] = [texts[0], texts[at]];
     this.at = at;
     this.dial.value = String(texts.length - 1 - at); // at its right end all is read
-    this.dial.setAttribute("aria-valuetext", `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
+    this.dial.setAttribute("aria-valuetext",
+      `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, `${Math.round(100 * text.share)} %`);
-    this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) => ({ answer: which, at: token,
-      row: { text: word, page_reads: readsOfStep(answer.steps[token]) } })));
+    this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) =>
+      ({ answer: which, at: token, row: { text: word, page_reads: readsOfStep(answer.steps[token]) } })));
     this.shown.forEach(({ row }, index) => { row.index = index; });
     const sames = this.samesOf(text);
     this.answers.forEach(({ tokens, full }, which) => {
@@ -128,7 +136,8 @@ export class RecordingView {
     this.reading.follow();
     const broken = sames.indexOf(false);
     this.said.replaceChildren(...this.sentence(text, sames));
-    this.point(Math.max(broken, 0), broken < 0 ? 0 : Math.min(text.answers[broken].same, text.answers[broken].tokens.length - 1));
+    const wrong = text.answers[broken];
+    this.point(Math.max(broken, 0), wrong ? Math.min(wrong.same, wrong.tokens.length - 1) : 0);
   }
 
   point(which, at) {
@@ -174,14 +183,17 @@ export class RecordingView {
     const { story, questions, texts } = this.recording;
     const { question, stem } = questions[Math.max(this.samesOf(texts[this.at]).indexOf(false), 0)];
     this.on?.run(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
-      { chat: false, schedule: this.at === 0 ? "dense" : "static", share: Math.round(100 * texts[this.at].asked) });
+      { chat: false, schedule: this.at === 0 ? "dense" : "static",
+        share: Math.round(100 * texts[this.at].asked) });
   }
 
   /** @param {RecordedText} text @param {boolean[]} sames */
   sentence(text, sames) {
     const { pages, questions, texts: [dense] } = this.recording;
     const bold = (words) => h("b", {}, words);
-    if (text === dense) return ["This is the full model: every step reads the whole story. Drag left to see which answer breaks first."];
+    const named = (word) => bold(word ? `“${word}”` : "an end");
+    if (text === dense) return ["This is the full model: every step reads the whole story. Drag left to see "
+      + "which answer breaks first."];
     const parts = ["With ", axesOf(text.spend), ": "];
     const { length } = questions;
     const which = sames.indexOf(false);
@@ -190,9 +202,11 @@ export class RecordingView {
     const own = wordOf(answer.tokens[answer.same]);
     const other = wordOf(dense.answers[which].tokens[answer.same]);
     const { fact } = questions[which];
-    const read = sharesOf({ page_reads: readsOfStep(answer.steps[Math.min(answer.same, answer.steps.length - 1)]) });
-    return [...parts, bold(`${sames.filter(Boolean).length} of ${length} answers are the full model's`), "; ", bold(own ? `“${own}”` : "an end"),
-      " instead of ", bold(other ? `“${other}”` : "an end"), `. The page that says it, ${quoted(pages[fact])}, was read by `,
+    const step = answer.steps[Math.min(answer.same, answer.steps.length - 1)];
+    const read = sharesOf({ page_reads: readsOfStep(step) });
+    return [...parts, bold(`${sames.filter(Boolean).length} of ${length} answers are the full model's`), "; ",
+      named(own), " instead of ", named(other),
+      `. The page that says it, ${quoted(pages[fact])}, was read by `,
       bold(percent(read?.(fact) ?? 1)), " of layers and heads."];
   }
 }

@@ -20,13 +20,15 @@ class HistoryPage {
 
   constructor(root, api) {
     this.api = api;
-    this.search = h("input", { type: "search", class: "sol-input", placeholder: "Words of the prompt", oninput: () => {
+    const oninput = () => {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => {
         setAddress({ search: this.search.value || null });
         this.load();
       }, 200);
-    } });
+    };
+    this.search = h("input",
+      { type: "search", class: "sol-input", placeholder: "Words of the prompt", oninput });
     this.search.value = askedFor("search") ?? "";
     addEventListener("popstate", () => {
       const asked = askedFor("search") ?? "";
@@ -37,12 +39,14 @@ class HistoryPage {
     this.list = h("ol", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true });
     this.error = errorLine();
-    this.more = button("Show more", () => this.load(this.last), { class: "sol-button sol-history-more", hidden: true });
+    this.more = button("Show more", () => this.load(this.last),
+      { class: "sol-button sol-history-more", hidden: true });
     this.root = root;
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
-        h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
+        h("p", { class: "sol-muted" }, SITE.isShared
+          ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
       this.more);
@@ -80,24 +84,27 @@ class HistoryPage {
   row(run) {
     const part = partOf(run);
     const link = linkTo({ [part]: run.id });
-    const tool = (label, action) => chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
+    const tool = (label, action) =>
+      chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
+    const forkPart = ({ parent, index }) => h("span", {}, "Fork of ", h("a", { href: linkTo({ run: parent }),
+      onclick: opensHere(() => openInTab(part, parent)) }, h("code", {}, parent)), ` at token ${index + 1}`);
     const isDamaged = run.status === "damaged";
-    const hasTokens = part === "run" && run.tokens > 0 && run.status !== "running" && !isDamaged;
+    const isWhole = run.status !== "running" && !isDamaged;
+    const hasTokens = part === "run" && run.tokens > 0 && isWhole;
     const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     return listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
       facts: [
         h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
-        h("span", {}, run.schedule_label), h("span", {}, run.budget), h("span", {}, count(run.tokens, "token")),
-        run.fork && h("span", {}, "Fork of ", h("a", { href: linkTo({ run: run.fork.parent }),
-          onclick: opensHere(() => openInTab(part, run.fork.parent)) }, h("code", {}, run.fork.parent)), ` at token ${run.fork.index + 1}`),
+        [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
+        run.fork && forkPart(run.fork),
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
         h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id)],
       tools: [
         hasTokens && tool("Inspect", () => handOverTo("inspect", "run-for-inspect", run.id)),
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),
         !isDamaged && copy,
-        run.status !== "running" && !isDamaged && exportMenu(this.api, part, () => run.id, this.fail, `Export: ${run.title}`),
+        isWhole && exportMenu(this.api, part, () => run.id, this.fail, `Export: ${run.title}`),
         run.can_delete && tool("Delete", () => this.ask(run))] });
   }
 

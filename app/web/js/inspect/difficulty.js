@@ -11,8 +11,9 @@ export class Difficulty {
     this.go = go;
     this.place = h("div", { class: "sol-difficulty-parts" });
     this.head = h("span", { class: "sol-muted" });
-    this.element = h("section", { class: "sol-panel sol-difficulty", hidden: true, "aria-label": "Difficulty report" },
-      h("header", {}, h("h2", {}, "Difficulty report"), this.head), this.place);
+    const title = "Difficulty report";
+    this.element = h("section", { class: "sol-panel sol-difficulty", hidden: true, "aria-label": title },
+      h("header", {}, h("h2", {}, title), this.head), this.place);
   }
 
   // report: as Python gives it at the end, or null; at: the row on show, 0 for dense.
@@ -20,8 +21,9 @@ export class Difficulty {
     show(this.element, Boolean(report));
     if (!report) return;
     const row = report.rows[at - 1];
-    setText(this.head, row ? `Under ${rowName(names[at])}, measured. Losses include the error that earlier compressed `
-      + "steps left in the cache." : "The full model spends the same everywhere. Choose another schedule above.");
+    setText(this.head, row ? `Under ${rowName(names[at])}, measured. Losses include the error that earlier `
+      + "compressed steps left in the cache."
+      : "The full model spends the same everywhere. Choose another schedule above.");
     this.place.replaceChildren(...[
       row && this.kinds(row), row && this.correlation(row),
       this.list("Least confident", "The full model gave these tokens the least probability.",
@@ -39,14 +41,16 @@ export class Difficulty {
 
   kinds(row) {
     const title = "Spend by kind of token";
-    const columns = ["Kind of [[token]]", "Tokens", ...AXIS_TERMS, "[[kl|KL]]", "Lost vs [[dense|full model]]"];
+    const columns = ["Kind of [[token]]", "Tokens", ...AXIS_TERMS, "[[kl|KL]]",
+      "Lost vs [[dense|full model]]"];
     const body = h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
       h("td", {}, kind.tokens.toLocaleString("en")),
       AXES.map((axis) => h("td", { "data-axis": axis.key },
         h("span", { class: "sol-meter", "--v": axis.share(kind[axis.short]), "aria-hidden": "true" }),
         axis.unit === "bit" ? fixed(kind[axis.short], 1) : percent(kind[axis.short]))),
       h("td", {}, nats(kind.kl)), h("td", {}, signed(kind.loss)))));
-    return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, title), scrollTable(title, columns, body));
+    return h("section", { class: "sol-difficulty-kinds" },
+      h("h3", {}, title), scrollTable(title, columns, body));
   }
 
   correlation(row) {

@@ -17,8 +17,8 @@ const HINT = "Hover a token, or focus the text and use the arrow keys. Click one
 class InspectPage extends RunPage {
   constructor(root, api, page) {
     super(root, api, "inspection");
-    this.form = new InspectForm(page, {
-      start: (request) => this.ask("start_inspection", request), stop: () => this.stop(), ...choicesOf(api) });
+    this.form = new InspectForm(page, { start: (request) => this.ask("start_inspection", request),
+      stop: () => this.stop(), ...choicesOf(api) });
     this.status = new StatusLine(this.statusHandlers, INSPECT_STATES, "Show the running inspection");
     this.stage = new InspectionStage(root, this.status, {
       pick: (index, at) => this.pick(index, at),
@@ -31,7 +31,8 @@ class InspectPage extends RunPage {
     this.paint = chip("Paint a schedule", () => this.openPainter());
     this.tools = this.makeTools("inspection", this.paint);
     this.empty = emptyInspection();
-    const stage = this.stage.build({ above: this.painter.element, over: this.empty, tools: this.tools, below: this.lens.element });
+    const stage = this.stage.build({ above: this.painter.element, over: this.empty, tools: this.tools,
+      below: this.lens.element });
     root.append(h("div", { class: "sol-grid" }, stage, this.form.element));
     this.reset();
   }
@@ -79,8 +80,9 @@ class InspectPage extends RunPage {
   finish() {
     this.stage.toTop();
     const { run } = this.follower;
-    show(this.paint, Boolean(this.stage.tokens.length && gridLevels(run)));
-    if (!this.paint.hidden && PaintPanel.isKept(run)) this.painter.open(run, this.stage.tokens, this.stage.names);
+    const { tokens, names } = this.stage;
+    show(this.paint, Boolean(tokens.length && gridLevels(run)));
+    if (!this.paint.hidden && PaintPanel.isKept(run)) this.painter.open(run, tokens, names);
   }
 
   route() {

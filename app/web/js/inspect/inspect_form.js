@@ -3,7 +3,9 @@
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { exampleChips, labelled, numberField, pillsField, runOptions, textFilePicker } from "../shared/forms/form_parts.js";
+import {
+  exampleChips, labelled, numberField, pillsField, runOptions, textFilePicker,
+} from "../shared/forms/form_parts.js";
 import { budgetFields, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
@@ -19,7 +21,8 @@ export class InspectForm extends RunForm {
     this.on = on;
     this.budget = budgetFields();
     this.source = pillsField({ legend: "What to inspect", choices: SOURCES });
-    this.schedules = page.defaults.schedules.map((_, at) => selectOf([], { "aria-label": `Schedule ${at + 1}` }));
+    this.schedules = page.defaults.schedules.map((_, at) =>
+      selectOf([], { "aria-label": `Schedule ${at + 1}` }));
     this.advanced = {
       max_tokens: numberField({ label: "Tokens at most", min: 2, max: this.page.maxTokens,
         hint: "What comes later in the text is left out." }),
@@ -41,17 +44,21 @@ export class InspectForm extends RunForm {
       h("div", { class: "sol-text-file" }, picker, this.counted),
       exampleChips(this.page.examples, ({ prompt }) => this.useText(prompt)));
     this.run = selectOf([]);
-    this.noRun = h("p", { class: "sol-hint", hidden: true }, "No run is saved yet. Generate something in Explore.");
+    this.noRun = h("p", { class: "sol-hint", hidden: true },
+      "No run is saved yet. Generate something in Explore.");
     this.runPart = h("div", { class: "sol-inspect-source" },
-      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run), this.noRun);
+      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run),
+      this.noRun);
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
-        h("p", { class: "sol-hint" }, glossed("The [[dense|full model]] always runs beside them as the reference.")),
+        h("p", { class: "sol-hint" },
+          glossed("The [[dense|full model]] always runs beside them as the reference.")),
         this.schedules),
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
         Object.values(this.budget).map((field) => field.element)),
       h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-        h("div", { class: "sol-advanced-grid" }, Object.values(this.advanced).map((field) => field.element))));
+        h("div", { class: "sol-advanced-grid" },
+          Object.values(this.advanced).map((field) => field.element))));
   }
 
   settings() {
@@ -66,9 +73,11 @@ export class InspectForm extends RunForm {
 
   // The choices of one schedule, the chosen one kept even if its policy is not stored any more.
   offer(select, chosen) {
-    const names = [...new Set([...FIXED, ...this.policies.map((name) => `policy:${name}`), chosen].filter(Boolean))];
+    const known = [...FIXED, ...this.policies.map((name) => `policy:${name}`)];
+    const names = [...new Set([...known, chosen].filter(Boolean))];
     const isFirst = select === this.schedules[0];
-    select.replaceChildren(...optionsOf([...(isFirst ? [] : [["", "None"]]), ...names.map((name) => [name, rowName(name)])]));
+    const options = names.map((name) => [name, rowName(name)]);
+    select.replaceChildren(...optionsOf(isFirst ? options : [["", "None"], ...options]));
     select.value = chosen || (isFirst ? FIXED[0] : "");
   }
 
@@ -77,7 +86,8 @@ export class InspectForm extends RunForm {
     show(this.textPart, !isRun);
     show(this.runPart, isRun);
     setText(this.counted, this.text.value ? count(Array.from(this.text.value).length, "character") : "");
-    remember("inspect", { source: this.source.get(), text: this.text.value, ...this.settings(), ...this.kept() });
+    remember("inspect",
+      { source: this.source.get(), text: this.text.value, ...this.settings(), ...this.kept() });
   }
 
   restore() {

@@ -44,8 +44,8 @@ export function rowOf(token, at) {
   const even = rows.find((row) => row.name === STATIC);
   return {
     ...shared, action, entropy, policy, surprisal: nll, kl_to_dense: kl,
-    page_reads: readsOfRow(token, rows[at]), cost: totalCost(cost), dense_cost: totalCost(rows[0].cost), dense_surprisal: rows[0].nll,
-    below_static: !even || even === rows[at] ? null : difference(even.nll, nll),
+    page_reads: readsOfRow(token, rows[at]), cost: totalCost(cost), dense_cost: totalCost(rows[0].cost),
+    dense_surprisal: rows[0].nll, below_static: !even || even === rows[at] ? null : difference(even.nll, nll),
     side: rows.filter((row) => row !== rows[at])
       .map((row) => ({ name: rowName(row.name), surprisal: row.nll })),
   };

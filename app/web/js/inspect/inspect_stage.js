@@ -19,8 +19,9 @@ class Totals {
   sums = []; // of each schedule
   count = 0;
   body = h("tbody", {});
-  element = scrollTable("Schedules compared", ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]",
-    "vs [[dense|full model]]", "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
+  element = scrollTable("Schedules compared",
+    ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense|full model]]",
+      "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
 
   clear(names = []) {
     this.count = 0;
@@ -54,22 +55,25 @@ class Totals {
           : percent(mean(sum.spend[place]), 1))),
         at ? percent(1 - sum.bytes / dense.bytes, 1) : MISSING,
       ];
-      return h("tr", {}, h("th", { scope: "row" }, rowName(sum.name)), cells.map((text) => h("td", {}, text)));
+      return h("tr", {}, h("th", { scope: "row" }, rowName(sum.name)),
+        cells.map((text) => h("td", {}, text)));
     }));
     show(this.element, true);
   }
 }
 
-// Each schedule against static, or against the first one where static is none of them; the painted one against the
-// others, too. matched: static once more, at the bytes of the row that it names.
+// Each schedule against static, or against the first one where static is none of them; the painted one
+// against the others, too. matched: static once more, at the bytes of the row that it names.
 function verdictsOf(sums, tokens, matched = []) {
   const losses = ({ name }) => tokens.map(({ rows }) => rows[sums.findIndex((sum) => sum.name === name)].nll);
   const against = (sum, other) => {
     const again = other.name === STATIC && matched.find(({ name }) => name === sum.name);
     const [nll, bytes] = again ? [again.nll, totalCost(again.cost).bytes_read] : [losses(other), other.bytes];
-    return verdictOf({ name: rowName(sum.name), other: rowName(other.name).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase()),
-      gains: [pairedGain(losses(sum), nll)], text: signed, unit: "nats a token gained", samples: tokens.length, word: "scored token",
-      enough: ENOUGH_TOKENS, spent: [[sum.bytes, bytes].map((spent) => spent / sums[0].bytes)] });
+    return verdictOf({ name: rowName(sum.name),
+      other: rowName(other.name).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase()),
+      gains: [pairedGain(losses(sum), nll)], text: signed, unit: "nats a token gained",
+      samples: tokens.length, word: "scored token", enough: ENOUGH_TOKENS,
+      spent: [[sum.bytes, bytes].map((spent) => spent / sums[0].bytes)] });
   };
   const base = sums.find(({ name }) => name === STATIC) ?? sums[1];
   const painted = sums.find(({ name }) => name === PAINTED);
@@ -77,7 +81,8 @@ function verdictsOf(sums, tokens, matched = []) {
   const pairs = [...(painted && painted !== base ? [...others, base].map((other) => [painted, other]) : []),
     ...others.map((sum) => [sum, base])];
   // Too few tokens are too few for every pair: said once.
-  return pairs.slice(0, tokens.length < ENOUGH_TOKENS ? 1 : undefined).map(([sum, other]) => against(sum, other));
+  const told = tokens.length < ENOUGH_TOKENS ? pairs.slice(0, 1) : pairs;
+  return told.map(([sum, other]) => against(sum, other));
 }
 
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
@@ -106,7 +111,7 @@ export class InspectionStage extends ChartedStage {
     this.speed = h("p", { class: "sol-hint" });
   }
 
-  // Panels in their order; above: the tokens; over: lies over them; tools: for the foot; below: under the tokens.
+  // Panels in their order; above: the tokens; over: lies over them; tools: for the foot; below: under them.
   /** @param {{ above?: Element, over?: Element, tools?: Element, below?: Element }} [parts] */
   build({ above, over, tools, below } = {}) {
     return h("div", { class: "sol-stage" },
@@ -180,7 +185,8 @@ export class InspectionStage extends ChartedStage {
     setText(this.speed, TABLE_NOTE);
     show(this.speed, true);
     this.legend.allow("difference", this.names.includes(STATIC), "Needs static among the schedules");
-    const choices = Object.fromEntries([...this.names.map((name, at) => [String(at), rowName(name)]), [ALL, "Side by side"]]);
+    const rows = this.names.map((name, at) => [String(at), rowName(name)]);
+    const choices = Object.fromEntries([...rows, [ALL, "Side by side"]]);
     this.chosen = pillsField({ legend: "Schedule", choices, isSmall: true, changed: (value) => {
       this.showRow(value);
       this.on.row?.(value);
@@ -254,7 +260,8 @@ export class InspectionStage extends ChartedStage {
       this.reading.follow();
     }
     const done = this.tokens.length;
-    this.status.update(view, model, prefill ? inspectionWords(prefill, done) : "", done / (prefill?.scored_tokens || 1));
+    this.status.update(view, model, prefill ? inspectionWords(prefill, done) : "",
+      done / (prefill?.scored_tokens || 1));
     this.totals.draw();
   }
 
@@ -279,5 +286,5 @@ function inspectionWords({ scored_tokens: scored, prefix, text_tokens: whole }, 
 }
 
 // The text before the scored tokens, which was read densely and has no score.
-const inspectionLead = (prefill, run) =>
-  leadOf(run.config.generated.length ? "Prompt, read in full" : "Read first, not scored", prefill.prefix_text);
+const inspectionLead = ({ prefix_text: text }, { config }) =>
+  leadOf(config.generated.length ? "Prompt, read in full" : "Read first, not scored", text);

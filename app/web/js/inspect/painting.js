@@ -15,8 +15,8 @@ const UNDO_STEPS = 200;
 const ASK_AFTER_MS = 120;
 const AXIS_KEYS = AXES.map((axis) => axis.name[0]);
 const PAINT_HINT = "Drag over tokens to paint, or tap them.";
-const KEYS_HINT = " Keys: arrows move, Shift + arrows select, + and − change by one level, "
-  + `1 … 9, 0 set lowest to highest, ${AXIS_KEYS.join(" ")} choose the axis, Enter paints, Ctrl + Z undoes.`;
+const KEYS_HINT = " Keys: arrows move, Shift + arrows select, + and − change by one level, 1 … 9, 0 set "
+  + `lowest to highest, ${AXIS_KEYS.join(" ")} choose the axis, Enter paints, Ctrl + Z undoes.`;
 
 // A schedule under the brush: which level every token has on every axis. Knows nothing of the page.
 class Painting {
@@ -71,8 +71,8 @@ class Painting {
   }
 }
 
-const meanText = (values) => spendText(Object.fromEntries(Object.entries(formNumbers(values)).map(([name, value]) =>
-  [name, +value.toFixed(name === "bits" ? 1 : 0)])));
+const meanText = (values) => spendText(Object.fromEntries(Object.entries(formNumbers(values))
+  .map(([name, value]) => [name, +value.toFixed(name === "bits" ? 1 : 0)])));
 
 // The painter opens once this inspection is done.
 export const keepToPaint = (id) => remember("painting", { id, isOpen: true });
@@ -89,13 +89,15 @@ export class PaintPanel {
   constructor(api, on) {
     this.api = api;
     this.on = on;
-    this.axisChoice = pillsField({ legend: "Paint", choices: Object.fromEntries(AXES.map((axis) => [axis.key, axis.name])),
-      isSmall: true, changed: (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)) });
-    this.colour = pillsField({ legend: "Colour", choices: { level: "Level", surprisal: "Surprisal", kl: "KL of static" },
-      isSmall: true, value: "level", changed: () => this.showColour() });
+    const axes = Object.fromEntries(AXES.map((axis) => [axis.key, axis.name]));
+    this.axisChoice = pillsField({ legend: "Paint", choices: axes, isSmall: true,
+      changed: (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)) });
+    const colours = { level: "Level", surprisal: "Surprisal", kl: "KL of static" };
+    this.colour = pillsField({ legend: "Colour", choices: colours, isSmall: true, value: "level",
+      changed: () => this.showColour() });
     this.view = new TokenView(AXES, { enter: (index) => this.tell(index), leave: () => {},
-      select: (range) => this.view.select(range), pick: (index) => this.paint([index, index], () => this.brush) },
-    "Painted tokens");
+      select: (range) => this.view.select(range),
+      pick: (index) => this.paint([index, index], () => this.brush) }, "Painted tokens");
     this.view.list.classList.add("sol-paintable");
     this.element = this.build();
     this.listen();
@@ -123,7 +125,8 @@ export class PaintPanel {
       h("div", { class: "sol-legend" }, this.colour.element, this.scale, this.spot),
       h("div", { class: "sol-paint-place" }, this.view.list),
       h("footer", { class: "sol-token-foot" }, h("p", { class: "sol-selection" },
-        h("span", {}, PAINT_HINT, h("span", { class: "sol-paint-keys" }, KEYS_HINT))), this.score), this.error);
+        h("span", {}, PAINT_HINT, h("span", { class: "sol-paint-keys" }, KEYS_HINT))), this.score),
+      this.error);
   }
 
   // Whether this inspection's painting was open before a reload.
@@ -144,8 +147,8 @@ export class PaintPanel {
     const kept = recall("painting");
     if (kept.id === run.id) this.painting.restore(kept.places);
     const least = this.painting.levels.map((levels) => levels[0]);
-    this.starts.replaceChildren(...names.map((name, at) => at > 0 && chip(rowName(name), () => this.load(this.actionsOf(at))))
-      .filter(Boolean), chip("Least", () => this.load(tokens.map(() => least))));
+    const starts = names.map((name, at) => chip(rowName(name), () => this.load(this.actionsOf(at))));
+    this.starts.replaceChildren(...starts.slice(1), chip("Least", () => this.load(tokens.map(() => least))));
     this.view.clear();
     this.view.append(tokens.map((_, at) => this.row(at)));
     setText(this.others, names.map((name, at) => at > 0 && `${rowName(name)} ${percent(this.shareOf(at), 1)}`)
@@ -178,12 +181,14 @@ export class PaintPanel {
 
   // Of a row that was scored: its share of the full model's bytes.
   shareOf(at) {
-    const sum = (row) => this.tokens.reduce((total, { rows }) => total + totalCost(rows[row].cost).bytes_read, 0);
+    const sum = (row) => this.tokens.reduce((total, { rows }) =>
+      total + totalCost(rows[row].cost).bytes_read, 0);
     return sum(at) / sum(0);
   }
 
   row(at) {
-    return { ...rowOf(this.tokens[at], this.base), policy: null, action: actionOf(this.painting?.actionAt(at) ?? []) };
+    const action = actionOf(this.painting?.actionAt(at) ?? []);
+    return { ...rowOf(this.tokens[at], this.base), policy: null, action };
   }
 
   chooseAxis(at) {
@@ -254,12 +259,14 @@ export class PaintPanel {
     if (!token) return;
     const row = this.row(index);
     setText(this.spot, `“${spokenText(token.text).trim()}”, token ${index + 1}: ${spendOf(row)}. `
-      + `Surprisal ${nats(token.rows[0].nll)} nats; ${rowName(this.names[this.base])} lost KL ${nats(row.kl_to_dense)}.`);
+      + `Surprisal ${nats(token.rows[0].nll)} nats; ${rowName(this.names[this.base])} lost KL `
+      + `${nats(row.kl_to_dense)}.`);
   }
 
   listen() {
     const { list } = this.view;
-    const indexAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest(".sol-token")?.solIndex ?? null;
+    const indexAt = ({ clientX, clientY }) =>
+      document.elementFromPoint(clientX, clientY)?.closest(".sol-token")?.solIndex ?? null;
     let last = null; // place of a stroke
     list.addEventListener("pointerdown", (event) => {
       last = event.button === 0 && event.isPrimary && this.painting ? indexAt(event) : null;

@@ -6,7 +6,8 @@ import { quantity } from "../shared/format.js";
 import { filePicker, pillsField } from "../shared/forms/form_parts.js";
 
 const { suffixes = [], maxUploadBytes = 0 } = SITE;
-const CORPUS_KINDS = { builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!SITE.isShared && { path: "Path" }) };
+const CORPUS_KINDS = { builtin: "Built-in", upload: "Your file", hub: "Hub",
+  ...(!SITE.isShared && { path: "Path" }) };
 const CORPUS_MEANINGS = {
   builtin: "English prose from reading-comprehension sets; works without a network.",
   upload: "Plain text, or a table with a text column. One document in ten is held out.",
@@ -25,13 +26,14 @@ export class CorpusPicker {
     this.drop = chip("Delete", () => this.remove(), { "aria-label": "Delete this file" });
     this.bar = h("progress", { class: "sol-progress", hidden: true, "aria-label": "Upload" });
     this.message = errorLine();
-    const name = (placeholder, spoken) =>
-      h("input", { type: "text", class: "sol-input", spellcheck: "false", placeholder, "aria-label": spoken });
+    const name = (placeholder, spoken) => h("input",
+      { type: "text", class: "sol-input", spellcheck: "false", placeholder, "aria-label": spoken });
     this.names = { hub: name("owner/name or owner/name:config", "Hub data set"),
       path: name("/home/you/texts", "Path of the text") };
     this.upRow = h("div", { class: "sol-upload" }, this.files,
       h("div", { class: "sol-upload-tools" }, this.add, this.drop,
-        h("span", { class: "sol-hint" }, `${suffixes.join(" ")}, up to ${maxUploadBytes / 1024 ** 2} MB`)), this.bar);
+        h("span", { class: "sol-hint" }, `${suffixes.join(" ")}, up to ${maxUploadBytes / 1024 ** 2} MB`)),
+      this.bar);
     this.element = h("div", { class: "sol-corpus" }, this.kind.element, this.upRow,
       Object.values(this.names), this.message);
     this.element.addEventListener("change", () => this.changed());

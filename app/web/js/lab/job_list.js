@@ -1,7 +1,9 @@
-// The list of jobs, whose rows are changed in place, so that the keyboard's place is not lost; and a job's head.
+// The list of jobs, whose rows change in place, so that the keyboard's place is not lost; and a job's head.
 
 import { attempt, newest } from "../shared/api.js";
-import { button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight } from "../shared/dom.js";
+import {
+  button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight,
+} from "../shared/dom.js";
 import { emit, listen } from "../shared/events.js";
 import { isNumber, MISSING, modelName, percent, sentence, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
@@ -26,7 +28,8 @@ export function roughly(seconds) {
 
 class JobRow {
   constructor(job, on) {
-    this.title = h("a", { class: "sol-history-title", href: "#", dir: "auto", onclick: opensHere(() => on.open(this.job)) });
+    const onclick = opensHere(() => on.open(this.job));
+    this.title = h("a", { class: "sol-history-title", href: "#", dir: "auto", onclick });
     this.state = h("span", { class: "sol-state" });
     this.facts = h("div", { class: "sol-history-facts" });
     this.meter = h("div", { class: "sol-job-meter", "aria-hidden": "true" });
@@ -41,8 +44,9 @@ class JobRow {
     const isOpen = ["running", "paused", "queued"].includes(job.status);
     setText(this.title, job.title || "Untitled");
     setPill(this.state, job.status_label, job.is_damaged ? "bad" : JOB_DOTS[job.status] || "idle");
+    const left = isNumber(job.eta_s) ? `, about ${roughly(job.eta_s)} left` : "";
     this.facts.replaceChildren(this.state, h("span", {}, job.kind_label),
-      isOpen ? h("span", {}, percent(job.progress) + (isNumber(job.eta_s) ? `, about ${roughly(job.eta_s)} left` : "")) : "",
+      isOpen ? h("span", {}, percent(job.progress) + left) : "",
       h("time", { datetime: job.created_at }, whenText(job.created_at)));
     show(this.meter, isOpen);
     this.meter.style.setProperty("--v", job.progress ?? 0);
@@ -102,8 +106,8 @@ export class JobList {
   }
 
   ask(job) {
-    askToDelete(this.element, "Delete this job for good?", `“${job.title}”: its charts, samples and checkpoint go. `
-      + "A policy that it finished stays.", async () => {
+    askToDelete(this.element, "Delete this job for good?", `“${job.title}”: its charts, samples and `
+      + "checkpoint go. A policy that it finished stays.", async () => {
       await this.api("delete_job", { job_id: job.id });
       emit("job-deleted", job.id);
       this.load();
@@ -151,9 +155,10 @@ export class JobPanel extends StateHead {
   }
 
   update(job) {
-    if (job.status_label !== this.job?.status_label) setText(this.announce, `${job.title}: ${job.status_label}.`);
+    const { status_label: label } = job;
+    if (label !== this.job?.status_label) setText(this.announce, `${job.title}: ${label}.`);
     this.job = job;
-    setPill(this.pill, job.status_label, JOB_DOTS[job.status] || "idle");
+    setPill(this.pill, label, JOB_DOTS[job.status] || "idle");
     setText(this.title, job.title || "Untitled");
     setText(this.detail, this.detailOf(job));
     this.setBar(job.live || job.status === "paused" ? job.progress ?? 0 : null);

@@ -2,7 +2,9 @@
 
 import { askedFor, linkTo, nameInFront, setAddress, TAB_OF, tabOf } from "../shared/address.js";
 import { attempt, newest } from "../shared/api.js";
-import { bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../shared/dom.js";
+import {
+  bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges,
+} from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
 import { emit, listen, takeOver } from "../shared/events.js";
 import { Follower } from "../shared/follower.js";
@@ -19,18 +21,20 @@ const IDLE_POLL_MS = 4000;
 const ASKED_FROM_MS = 60_000;
 
 export class JobPage {
-  // what: kind of the jobs; part: the job's name in the address and in events; noun: for sentences; wrong: words for another
-  // kind's job; go: the form's button; list: as a JobList's options; message(text): of a running job.
+  // what: kind of the jobs; part: the job's name in address and events; noun: for sentences; wrong: words for
+  // another kind's job; go: the button; list: as a JobList's options; message(text): of a running job.
   constructor(root, api, page, what) {
     this.root = root;
     this.api = api;
     this.what = what;
     this.form = new LabForm(api, { start: (request) => this.start(request) }, page, what.go);
-    this.panel = new JobPanel(what, { act: (name) => this.act(name), clone: () => this.clone(this.panel.job) });
-    this.list = new JobList(api, what.list, { open: (job) => this.openFromList(job), clone: (job) => this.clone(job) });
+    const clone = (job) => this.clone(job);
+    this.panel = new JobPanel(what, { act: (name) => this.act(name), clone: () => clone(this.panel.job) });
+    this.list = new JobList(api, what.list, { open: (job) => this.openFromList(job), clone });
     this.follower = new Follower({ take: (answer) => this.take(answer),
       ask: (id) => api("poll_job", { job_id: id, cursor: this.cursor, sample_step: this.sampleStep }),
-      lost: () => this.panel.say(`The server does not answer; trying again. The ${what.noun} itself goes on.`),
+      lost: () =>
+        this.panel.say(`The server does not answer; trying again. The ${what.noun} itself goes on.`),
       gone: (error) => { this.reset(); this.panel.say(error.message); } });
   }
 
@@ -142,8 +146,9 @@ export class JobPage {
     const { job } = this.panel;
     const worked = job.started_at ? Date.now() - Date.parse(job.started_at) : 0;
     if (name !== "cancel_job" || job.status !== "running" || worked < ASKED_FROM_MS) return this.send(name);
-    ask(this.root, { title: `Cancel this ${this.what.noun}?`, yes: "Cancel it", no: "Go on", isDanger: true,
-      text: `It began ${whenText(job.started_at)}. Its checkpoint is kept: Resume goes on from there.` }, () => this.send(name));
+    const text = `It began ${whenText(job.started_at)}. Its checkpoint is kept: Resume goes on from there.`;
+    ask(this.root, { title: `Cancel this ${this.what.noun}?`, text, yes: "Cancel it", no: "Go on",
+      isDanger: true }, () => this.send(name));
   }
 
   async send(name) {
@@ -161,8 +166,8 @@ export class JobPage {
   }
 }
 
-// A page whose jobs end with a result that is drawn. Before the first one here it shows what ships with the program;
-// what.shipped says when and where that was made.
+// A page whose jobs end with a result that is drawn. Before the first one here it shows what ships with the
+// program; what.shipped says when and where that was made.
 export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
   verdict = new VerdictLine();
@@ -178,9 +183,10 @@ export class ResultPage extends JobPage {
     whenThemeChanges(() => this.drawn.forEach((one) => one.redraw()));
     this.panel.tools.append(this.exports);
     const { title, machine, made } = page.shipped;
-    this.list.element.append(h("ol", { class: "sol-history-list" }, listRow({ title, href: linkTo({ [what.part]: SHIPPED }),
-      open: () => this.openFromList({ id: SHIPPED }),
-      facts: [h("span", {}, "Shipped"), h("span", {}, machine), h("time", { datetime: made }, whenText(made))] })));
+    const facts = [h("span", {}, "Shipped"), h("span", {}, machine),
+      h("time", { datetime: made }, whenText(made))];
+    this.list.element.append(h("ol", { class: "sol-history-list" }, listRow({ title, facts,
+      href: linkTo({ [what.part]: SHIPPED }), open: () => this.openFromList({ id: SHIPPED }) })));
   }
 
   draw(answer) {}

@@ -10,10 +10,11 @@ import {
 import { recall, remember } from "../shared/memory.js";
 import { CorpusPicker } from "./corpus_picker.js";
 
-const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: 65 % compute";
+const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: "
+  + "65 % compute";
 
-const FIELDS = { toggle: toggleField, choice: choiceField, checks: checksField, levels: linesField, words: linesField,
-  text: linesField };
+const FIELDS = { toggle: toggleField, choice: choiceField, checks: checksField, levels: linesField,
+  words: linesField, text: linesField };
 
 function anyField({ label, help: hint, kind, choices, min, max }) {
   if (kind === "budgets") return linesField({ label, hint: BUDGETS_HINT, rows: 5 });
@@ -23,20 +24,22 @@ function anyField({ label, help: hint, kind, choices, min, max }) {
 
 // Policies to choose; of several, the first that is ticked is the one that the figures are about.
 function policyField(most) {
-  const field = checksField({ label: most > 1 ? "Policies" : "Policy", choices: {}, isOne: most === 1, isRanked: true,
-    hint: `${most > 1 ? "The figures show the first that you choose; the others appear as further lines. " : ""}The `
-      + "[[dense|full model]] and [[static]] always run, static at the policy's own [[spend]]." });
+  const field = checksField({ label: most > 1 ? "Policies" : "Policy", choices: {}, isOne: most === 1,
+    isRanked: true, hint: (most > 1
+      ? "The figures show the first that you choose; the others appear as further lines. " : "")
+      + "The [[dense|full model]] and [[static]] always run, static at the policy's own [[spend]]." });
   const offer = (policies) => {
     const names = policies.map((policy) => policy.name);
-    field.offer(Object.fromEntries(policies.map((policy) => [policy.name, `${policy.name}: ${policyNote(policy)}`])));
+    const choices = policies.map((policy) => [policy.name, `${policy.name}: ${policyNote(policy)}`]);
+    field.offer(Object.fromEntries(choices));
     const known = field.get().filter((name) => names.includes(name));
     field.set(known.length ? known : names.slice(0, 1));
   };
   return { ...field, offer };
 }
 
-const policyNote = (policy) => (policy.shipped ? "shipped"
-  : [policy.model && modelName(policy.model), policy.created && whenText(policy.created)].filter(Boolean).join(", "));
+const policyNote = ({ shipped, model, created }) => (shipped ? "shipped"
+  : [model && modelName(model), created && whenText(created)].filter(Boolean).join(", "));
 
 export class LabForm extends Form {
   /** What Python says of this kind of job. @type {any} */
@@ -51,7 +54,8 @@ export class LabForm extends Form {
     this.fields = Object.fromEntries(page.groups.flatMap((group) => group.fields)
       .map((spec) => [spec.name, anyField(spec)]));
     const ofPresets = (name) => Object.fromEntries(page.presets.map((preset) => [preset.key, preset[name]]));
-    this.preset = pillsField({ legend: "Preset", choices: ofPresets("label"), meanings: ofPresets("meaning") });
+    this.preset = pillsField({ legend: "Preset", choices: ofPresets("label"),
+      meanings: ofPresets("meaning") });
     show(this.preset.element, page.presets.length > 1);
     this.policies = page.mostPolicies ? policyField(page.mostPolicies) : null;
     this.name = textField({ label: "Name of the policy", maxLength: page.maxNameLength,
@@ -70,7 +74,8 @@ export class LabForm extends Form {
     this.changes = h("p", { class: "sol-hint sol-changes", hidden: true });
     this.back = chip("Back to the preset", () => this.usePreset(), { hidden: true });
     const groups = this.page.groups.map((group) => h("fieldset", { class: "sol-group" },
-      this.page.groups.length > 1 && h("legend", {}, group.title), group.help && h("p", { class: "sol-hint" }, `${group.help}.`),
+      this.page.groups.length > 1 && h("legend", {}, group.title),
+      group.help && h("p", { class: "sol-hint" }, `${group.help}.`),
       h("div", { class: "sol-advanced-grid" }, group.fields.map((spec) => this.fields[spec.name].element))));
     const isLong = groups.length > 1;
     return this.lay(this.preset.element, h("div", { class: "sol-changes-row" }, this.changes, this.back),
@@ -106,7 +111,8 @@ export class LabForm extends Form {
   }
 
   wrong() {
-    return this.policies || this.nameProblem.hidden ? null : { problem: () => this.nameProblem.textContent, box: this.name.input };
+    if (this.policies || this.nameProblem.hidden) return null;
+    return { problem: () => this.nameProblem.textContent, box: this.name.input };
   }
 
   changed() {

@@ -25,10 +25,11 @@ const roomStep = ({ title, text, action, open }, number, page, on) => pathPage(`
 const DIAL = {
   key: "dial", title: "The dial", action: "Open the dial", open: () => showTab("explore"),
   text: [
-    "A language model spends the same compute on every [[token]], whether the next word is plain or hard. This path of about "
-      + "20 minutes shows what it could leave out, and ends with a schedule that you paint yourself.",
-    "Begin with the recording in Explore. Drag its dial to the left: the answer stays the full model's for a while, then one "
-      + "word breaks. Come back and see why.",
+    "A language model spends the same compute on every [[token]], whether the next word is plain or hard. "
+      + "This path of about 20 minutes shows what it could leave out, and ends with a schedule that you "
+      + "paint yourself.",
+    "Begin with the recording in Explore. Drag its dial to the left: the answer stays the full model's for a "
+      + "while, then one word breaks. Come back and see why.",
   ],
 };
 
@@ -36,21 +37,24 @@ const PAINT = {
   key: "paint", title: "Paint a schedule", action: "Paint it in Inspect",
   open: ({ painted }) => handOverTo("inspect", "text-to-paint", painted),
   text: [
-    "You have seen where compute is needed. Now spend it: Inspect scores a short text under [[static]] and under the [[policy]], "
-      + "then lets you paint. Start from the static schedule, take from tokens that need little, and give to those that lost most.",
-    "Press “Score it”. The policy and static are scored again at the compute that you painted, and the first sentence says "
-      + "whether you were better, worse, or whether no difference was shown.",
+    "You have seen where compute is needed. Now spend it: Inspect scores a short text under [[static]] and "
+      + "under the [[policy]], then lets you paint. Start from the static schedule, take from tokens that "
+      + "need little, and give to those that lost most.",
+    "Press “Score it”. The policy and static are scored again at the compute that you painted, and the "
+      + "first sentence says whether you were better, worse, or whether no difference was shown.",
   ],
 };
 
 function glossaryList() {
   const entries = Object.values(TERMS).sort((one, other) => one.name.localeCompare(other.name, "en"));
-  const intro = "Wherever one of these words is underlined with dots, hover or focus it to see what it means.";
+  const intro = "Wherever one of these words is underlined with dots, hover or focus it to see what it "
+    + "means.";
   return pathPage("Glossary", [intro], h("dl", { class: "sol-words" }, entries.map(({ name, text }) =>
     h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)))));
 }
 
-const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_MISSING, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND, PAINT];
+const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_MISSING, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS,
+  LESSON_SPEND, PAINT];
 const GLOSSARY = "glossary";
 
 class LearnPage {
@@ -58,7 +62,8 @@ class LearnPage {
     this.api = api;
     this.page = page;
     // Answers of other releases may be unreadable.
-    this.answers = Object.fromEntries(Object.entries(recall("lessons")).filter(([, choice]) => Number.isInteger(choice)));
+    const answers = Object.entries(recall("lessons")).filter(([, choice]) => Number.isInteger(choice));
+    this.answers = Object.fromEntries(answers);
     this.measured = recall("measured"); // true by lesson
     /** @type {(() => void) | null} names the lesson in the address */
     this.name = null;
@@ -67,8 +72,9 @@ class LearnPage {
     this.parts.set(GLOSSARY, glossaryList());
     this.links = new Map();
     this.stage = h("div", {}, [...this.parts.values()].map((part) => part.element));
-    root.append(h("div", { class: "sol-learn-grid" }, h("div", { class: "sol-learn-side" }, this.buildList()), this.stage));
-    for (const [key, choice] of Object.entries(this.answers)) this.parts.get(key)?.restore?.(choice);
+    root.append(h("div", { class: "sol-learn-grid" },
+      h("div", { class: "sol-learn-side" }, this.buildList()), this.stage));
+    for (const [key, choice] of answers) this.parts.get(key)?.restore?.(choice);
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
     whenSeen(root, () => this.seen());
@@ -78,7 +84,8 @@ class LearnPage {
   makeStep(spec, at) {
     const next = STEPS[at + 1] && (() => this.go(STEPS[at + 1].key));
     if (spec === DIAL || spec === PAINT) {
-      return roomStep(spec, at + 1, this.page, { next, opened: () => spec === DIAL && this.keepMeasured(DIAL.key) });
+      const opened = () => spec === DIAL && this.keepMeasured(DIAL.key);
+      return roomStep(spec, at + 1, this.page, { next, opened });
     }
     return new Lesson(spec, at + 1, this.api, { next, answered: (key, choice) => this.answered(key, choice),
       measured: (key) => this.keepMeasured(key) });
@@ -87,15 +94,18 @@ class LearnPage {
   buildList() {
     const link = (key, number, title) => {
       const done = h("span", { class: "sol-learn-done" });
-      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }), onclick: opensHere(() => this.go(key)) },
+      const onclick = opensHere(() => this.go(key));
+      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }), onclick },
         h("span", { class: "sol-learn-number", "aria-hidden": "true" }, number), h("span", {}, title), done);
       this.links.set(key, { element, done });
       return h("li", {}, element);
     };
     return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Steps" },
       h("h2", {}, "One path, 20 minutes"),
-      h("p", { class: "sol-hint" }, "Guess first; then the model that is loaded here is measured. Your place is kept."),
-      h("ol", {}, STEPS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")));
+      h("p", { class: "sol-hint" },
+        "Guess first; then the model that is loaded here is measured. Your place is kept."),
+      h("ol", {}, STEPS.map(({ key, title }, at) => link(key, at + 1, title)),
+        link(GLOSSARY, "A–Z", "Glossary")));
   }
 
   answered(key, choice) {

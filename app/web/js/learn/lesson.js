@@ -1,4 +1,4 @@
-// One lesson: a text, a question that is answered before anything is shown, then the measurement and what to make of it.
+// One lesson: a text, a question that is answered first, then the measurement and what to make of it.
 
 import {
   button, errorLine, h, scrollTo, setText, show, showText, smallButton, uniqueId,
@@ -20,11 +20,12 @@ function waitingText({ state, before, model }) {
   return before > 0 ? `${before} before you. Your turn comes by itself.` : "Measuring…";
 }
 
-// A page of the path, hidden at first, whose heading can take the focus. texts: with terms as the glossary marks them.
+// A page of the path, hidden at first, whose heading can take the focus. texts: the glossary marks terms.
 export function pathPage(title, texts, ...rest) {
   const heading = h("h2", { tabindex: "-1" }, title);
-  return { heading, element: h("article", { class: "sol-panel sol-lesson", hidden: true }, h("header", {}, heading),
-    texts.map((text) => h("p", { class: "sol-lesson-text" }, glossed(text))), rest) };
+  const element = h("article", { class: "sol-panel sol-lesson", hidden: true }, h("header", {}, heading),
+    texts.map((text) => h("p", { class: "sol-lesson-text" }, glossed(text))), rest);
+  return { heading, element };
 }
 
 export class Lesson {
@@ -41,22 +42,24 @@ export class Lesson {
       lost: () => setText(this.state, "The server does not answer; trying again."),
     });
     this.first = Object.keys(spec.texts)[0]; // the question is about it
-    this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, changed: () => this.measure() });
+    const changed = () => this.measure();
+    this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, changed });
     this.text.element.classList.add("sol-learn-texts");
     this.after = this.buildAfter();
-    const { heading, element } = pathPage(`${number}. ${spec.title}`, spec.intro, this.buildQuestion(), this.after);
-    Object.assign(this, { heading, element });
+    Object.assign(this, pathPage(`${number}. ${spec.title}`, spec.intro, this.buildQuestion(), this.after));
   }
 
   buildQuestion() {
     const name = uniqueId("answer");
     this.options = this.spec.options.map((text, value) => {
-      const input = h("input", { type: "radio", name, value, onchange: () => { this.commit.disabled = false; } });
+      const onchange = () => { this.commit.disabled = false; };
+      const input = h("input", { type: "radio", name, value, onchange });
       const mark = h("small", {});
       return { input, mark, element: h("label", { class: "sol-option" }, input,
         h("span", {}, h("b", { class: "sol-option-letter" }, LETTERS[value]), " ", text), mark) };
     });
-    this.commit = h("button", { type: "submit", class: "sol-button is-primary", disabled: true }, "Commit and measure");
+    this.commit = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
+      "Commit and measure");
     this.hint = h("span", { class: "sol-hint" }, "A guess is enough; it stays in this browser.");
     return h("form", { class: "sol-question", onsubmit: (event) => {
       event.preventDefault();
@@ -80,8 +83,8 @@ export class Lesson {
         this.spec.remember.map((text) => h("p", {}, glossed(text)))),
       this.on.next && button("Next step", this.on.next));
     return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
-      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state), this.error, this.again, this.figure, this.source,
-      this.outcome);
+      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state),
+      this.error, this.again, this.figure, this.source, this.outcome);
   }
 
   restore(choice) {
@@ -146,17 +149,19 @@ export class Lesson {
     this.picture.draw(result);
     if (this.text.get() === this.first) this.judge(result);
     const time = new Date(result.measured_at).toLocaleTimeString([], { timeStyle: "medium" });
-    setText(this.source, `Measured on ${modelName(result.model)} at ${time}, in ${duration(result.took_ms)}. ${this.spec.how}`);
+    const took = duration(result.took_ms);
+    setText(this.source, `Measured on ${modelName(result.model)} at ${time}, in ${took}. ${this.spec.how}`);
   }
 
   judge(result) {
     const right = this.spec.answer(result);
     this.options.forEach((one, at) => {
       one.element.classList.toggle("is-right", at === right);
-      setText(one.mark, [at === this.choice && "your guess", at === right && "measured"].filter(Boolean).join(", "));
+      const marks = [at === this.choice && "your guess", at === right && "measured"];
+      setText(one.mark, marks.filter(Boolean).join(", "));
     });
-    this.verdict.replaceChildren(h("b", {}, right === this.choice ? "As you guessed. " : "Not as you guessed. "),
-      ...glossed(this.spec.said(result)));
+    const start = right === this.choice ? "As you guessed. " : "Not as you guessed. ";
+    this.verdict.replaceChildren(h("b", {}, start), ...glossed(this.spec.said(result)));
     show(this.outcome, true);
     this.on.measured(this.spec.key);
   }

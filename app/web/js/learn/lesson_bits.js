@@ -3,7 +3,9 @@
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
-import { barRow, BitsZoom, pickedText } from "./pictures.js";
+import { barRow, BitsZoom, learnPart, pickedText, stretched } from "./pictures.js";
+
+const threeDigits = (value) => value.toPrecision(3);
 
 class BitsPicture {
   zoom = new BitsZoom();
@@ -18,14 +20,17 @@ class BitsPicture {
     const sites = { mlp_output: "Rounding the MLP's output", mlp_input: "Rounding its inputs" };
     const most = Math.max(...Object.values(result.kl).flat(), 1e-3);
     this.element.replaceChildren(
-      h("p", {}, "The output of layer ", h("b", {}, `${result.layer} of ${result.layers}`), " for ", pickedText(result.token),
+      h("p", {}, "The output of layer ", h("b", {}, `${result.layer} of ${result.layers}`), " for ",
+        pickedText(result.token),
         `: ${result.magnitudes.length} numbers, largest first, each grid line ten times the one below.`),
       slider.element, this.zoom.element, this.drawing, this.numbers,
-      h("section", { class: "sol-learn-part" }, h("h3", {}, "What it does to the predictions"),
-        h("p", { class: "sol-hint" }, `Mean KL to the full model of the passage's last ${count(result.steps, "step")}, nats.`),
-        h("div", { class: "sol-learn-columns" }, Object.entries(sites).map(([site, name]) => h("section", {}, h("h4", {}, name),
-          h("div", { class: "sol-learn-bars", "data-axis": "bits" }, result.levels.map((bits, at) => barRow(count(bits, "bit"), result.kl[site][at] / most,
-            nats(result.kl[site][at])))))))));
+      learnPart("What it does to the predictions",
+        h("p", { class: "sol-hint" },
+          `Mean KL to the full model of the passage's last ${count(result.steps, "step")}, nats.`),
+        h("div", { class: "sol-learn-columns" }, Object.entries(sites).map(([site, name]) =>
+          h("section", {}, h("h4", {}, name), h("div", { class: "sol-learn-bars", "data-axis": "bits" },
+            result.kl[site].map((kl, at) =>
+              barRow(count(result.levels[at], "bit"), kl / most, nats(kl)))))))));
     slider.update();
   }
 
@@ -35,8 +40,9 @@ class BitsPicture {
     const isRounded = bits[at] < 16;
     this.zoom.show(bits[at]);
     setText(this.numbers, isRounded
-      ? `${2 ** bits[at] - 1} values, ${spacing.toPrecision(3)} apart: what is smaller than half of that, ${(spacing / 2).toPrecision(3)}, becomes 0. These are `
-        + `${zeros[at]} of ${magnitudes.length} numbers, ${percent(zeros[at] / magnitudes.length)}; the middle one is ${median.toPrecision(3)}`
+      ? `${2 ** bits[at] - 1} values, ${threeDigits(spacing)} apart: what is smaller than half of that, `
+        + `${threeDigits(spacing / 2)}, becomes 0. These are ${zeros[at]} of ${magnitudes.length} numbers, `
+        + `${percent(zeros[at] / magnitudes.length)}; the middle one is ${threeDigits(median)}`
       : "16 bits leave the numbers as they are");
     this.drawing.replaceChildren(magnitudeDrawing(magnitudes, isRounded ? spacing / 2 : 0));
   }
@@ -46,17 +52,18 @@ class BitsPicture {
 function magnitudeDrawing(magnitudes, limit) {
   const high = Math.log10(magnitudes[0]);
   const low = Math.min(high - 3, Math.log10(Math.max(magnitudes[Math.floor(0.9 * magnitudes.length)], 1e-6)));
-  const y = (value) => 98 - (94 * Math.max(Math.log10(Math.max(value, 1e-9)) - low, 0)) / (high - low);
-  const x = (at) => (100 * at) / magnitudes.length;
-  const edge = magnitudes.map((value, at) => `${x(at).toFixed(2)} ${y(value).toFixed(2)}`).join("L");
+  const above = (value) => Math.max(Math.log10(Math.max(value, 1e-9)) - low, 0);
+  const y = (value) => (98 - (94 * above(value)) / (high - low)).toFixed(2);
+  const x = (at) => ((100 * at) / magnitudes.length).toFixed(2);
+  const edge = magnitudes.map((value, at) => `${x(at)} ${y(value)}`).join("L");
   const lines = [];
-  for (let power = Math.ceil(low); power <= high; power += 1) lines.push(`M0 ${y(10 ** power).toFixed(2)}H100`);
+  for (let power = Math.ceil(low); power <= high; power += 1) lines.push(`M0 ${y(10 ** power)}H100`);
   const kept = magnitudes.filter((value) => value >= limit).length;
-  return svg("svg", { class: "sol-learn-magnitudes", viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true", "data-axis": "bits" },
+  return stretched("sol-learn-magnitudes", { "aria-hidden": "true", "data-axis": "bits" },
     svg("path", { class: "is-grid", d: lines.join("") }),
     svg("path", { class: "is-area", d: `M0 98L${edge}L100 98Z` }),
-    limit > 0 && svg("path", { class: "is-zero", d: `M${x(kept).toFixed(2)} 4H100V98H${x(kept).toFixed(2)}Z` }),
-    limit > 0 && svg("path", { class: "is-limit", d: `M0 ${y(limit).toFixed(2)}H100` }));
+    limit > 0 && svg("path", { class: "is-zero", d: `M${x(kept)} 4H100V98H${x(kept)}Z` }),
+    limit > 0 && svg("path", { class: "is-limit", d: `M0 ${y(limit)}H100` }));
 }
 
 const ZERO_BOUNDS = [0.05, 0.5]; // shares of the numbers between the three answers
@@ -65,25 +72,29 @@ export const LESSON_BITS = {
   key: "bits", title: "Bits", experiment: "bits",
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
-    "The numbers inside a step, its [[activation|activations]], are stored with 16 [[bits]] each. [[quantisation|Quantisation]] writes them with "
-      + "fewer: 5 bits know 31 values, evenly spaced from minus the largest to plus the largest number. Everything is rounded to the nearest one.",
-    "So the largest number decides how far apart the values are. In language models a few activations are far larger than the rest: "
-      + "[[massive activation|massive activations]].",
+    "The numbers inside a step, its [[activation|activations]], are stored with 16 [[bits]] each. "
+      + "[[quantisation|Quantisation]] writes them with fewer: 5 bits know 31 values, evenly spaced from "
+      + "minus the largest to plus the largest number. Everything is rounded to the nearest one.",
+    "So the largest number decides how far apart the values are. In language models a few activations are "
+      + "far larger than the rest: [[massive activation|massive activations]].",
   ],
-  question: "The output of one MLP is written with 5 bits. How many of its numbers will be rounded to exactly 0?",
+  question: "The output of one MLP is written with 5 bits. How many of its numbers will be rounded to "
+    + "exactly 0?",
   options: ["Fewer than one in twenty", "Up to half of them", "More than half"],
   picture: () => new BitsPicture(),
   answer: ({ zeros, magnitudes }) => {
     const share = zeros[0] / magnitudes.length;
     return ZERO_BOUNDS.filter((bound) => share >= bound).length;
   },
-  said: ({ zeros, magnitudes, median, kl, levels }) => `${zeros[0]} of ${magnitudes.length}, ${percent(zeros[0] / magnitudes.length)}: the largest number is ${magnitudes[0].toPrecision(3)}, the `
-    + `middle one ${median.toPrecision(3)}. Even so, the steps' [[kl|KL]] to the full model is ${nats(kl.mlp_output[0])} nats at ${levels[0]} bits and ${nats(kl.mlp_output[3])} at ${levels[3]}.`,
+  said: ({ zeros: [zeros], magnitudes: { length, 0: largest }, median, kl: { mlp_output: kl }, levels }) =>
+    `${zeros} of ${length}, ${percent(zeros / length)}: the largest number is ${threeDigits(largest)}, the `
+      + `middle one ${threeDigits(median)}. Even so, the steps' [[kl|KL]] to the full model is `
+      + `${nats(kl[0])} nats at ${levels[0]} bits and ${nats(kl[3])} at ${levels[3]}.`,
   how: "The output shown is the most uneven one of the last steps, over all layers.",
   remember: [
-    "One massive activation sets the spacing for all. With few bits most of its neighbours vanish; with 8 or more almost "
-      + "nothing is lost.",
-    "Where one rounds matters as well: the [[quantisation site]]. Published numbers round the MLP's output; hardware that multiplies "
-      + "whole numbers needs the inputs rounded.",
+    "One massive activation sets the spacing for all. With few bits most of its neighbours vanish; with 8 or "
+      + "more almost nothing is lost.",
+    "Where one rounds matters as well: the [[quantisation site]]. Published numbers round the MLP's output; "
+      + "hardware that multiplies whole numbers needs the inputs rounded.",
   ],
 };

@@ -20,7 +20,8 @@ class ChannelsPicture {
     this.line = h("div", {});
     const slider = levelSlider({ label: "Channels kept", axis: "channels", levels: result.levels,
       text: percent, at: 0, show: (at) => this.show(at) });
-    this.element.replaceChildren(h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
+    this.element.replaceChildren(
+      h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
       slider.element, this.numbers,
       h("section", {}, h("h3", {}, "The machine: what the step read of the MLP"), this.zoom.element),
       h("div", { class: "sol-learn-columns" },
@@ -32,36 +33,47 @@ class ChannelsPicture {
 
   show(at) {
     const { rows, levels, width, layers } = this.result;
-    const row = rows[at];
+    const { kl, entropy, ...row } = rows[at];
     const dense = new Map(rows.at(-1).top.map((one) => [one.token_id, one.probability]));
-    setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(row.kl)} nats, entropy ${nats(row.entropy)} nats`);
+    setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(kl)} `
+      + `nats, entropy ${nats(entropy)} nats`);
     this.zoom.show(layers, row.mlp_shares, row.mlp_bytes / rows.at(-1).mlp_bytes);
-    this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) => barRow(pickedText(text), share,
-      `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
-    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE), endsOf(percent(levels[0]), percent(levels.at(-1))));
+    this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) =>
+      barRow(pickedText(text), share,
+        `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
+    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE),
+      endsOf(percent(levels[0]), percent(levels.at(-1))));
   }
 }
 
 function endingOf({ rows, levels }) {
-  const near = levels.indexOf(levels.reduce((best, one) => (Math.abs(one - LOOKED_AT) < Math.abs(best - LOOKED_AT) ? one : best)));
+  const distances = levels.map((level) => Math.abs(level - LOOKED_AT));
+  const near = distances.indexOf(Math.min(...distances));
   const changed = rows.filter((row) => row.top[0].token_id !== rows.at(-1).top[0].token_id).length;
   const turns = rows.slice(1).filter((row, at) => row.kl > rows[at].kl).length;
-  return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at ${percent(levels[near])} it is ${nats(rows[near].kl)}. `
-    + `The first guess is another token at ${changed} of ${levels.length} levels. The line ends where the levels end: what fewer channels would do is not measured.`
-    + (turns ? ` It is one step, so the line is not smooth: at ${count(turns, "level")} more channels did worse.` : "");
+  return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at `
+    + `${percent(levels[near])} it is ${nats(rows[near].kl)}. The first guess is another token at ${changed} `
+    + `of ${levels.length} levels. The line ends where the levels end: what fewer channels would do is not `
+    + "measured."
+    + (turns ? " It is one step, so the line is not smooth: at "
+      + `${count(turns, "level")} more channels did worse.` : "");
 }
 
 export const LESSON_CHANNELS = {
   key: "channels", title: "Channels", experiment: "channels",
   texts: { capital: "Paris", keeper: "Lighthouse", count: "Counting", door: "A door" },
   intro: [
-    "After attention, every layer passes the token through an [[mlp|MLP]], where most of the weights are. Inside, a token is a "
-      + "list of numbers, its [[channel|channels]]. Each channel is multiplied with a row of weights of its own.",
-    "Many channels are close to 0 at any moment, and what is multiplied with almost nothing gives almost nothing. So a step can keep "
-      + "only the largest: [[mlp kept|channels kept]]. The rows of the others need not be read.",
+    "After attention, every layer passes the token through an [[mlp|MLP]], where most of the weights are. "
+      + "Inside, a token is a list of numbers, its [[channel|channels]]. Each channel is multiplied with a "
+      + "row of weights of its own.",
+    "Many channels are close to 0 at any moment, and what is multiplied with almost nothing gives almost "
+      + "nothing. So a step can keep only the largest: [[mlp kept|channels kept]]. The rows of the others "
+      + "need not be read.",
   ],
-  question: "After “The capital of France is” the model's first guess should be Paris. Now only the largest 40 % of the channels are kept, in every layer. What becomes of that guess?",
-  options: ["It stays first, about as sure as before", "It stays first, but the model is far less sure", "Another token takes its place"],
+  question: "After “The capital of France is” the model's first guess should be Paris. Now only the "
+    + "largest 40 % of the channels are kept, in every layer. What becomes of that guess?",
+  options: ["It stays first, about as sure as before", "It stays first, but the model is far less sure",
+    "Another token takes its place"],
   picture: () => new ChannelsPicture(),
   answer: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
@@ -70,15 +82,17 @@ export const LESSON_CHANNELS = {
   },
   said: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
-    return `Under the full model, “${dense.text.trim()}” has ${probability(dense.probability)}. With 40 % of the channels “${now.text.trim()}” is first, with `
-      + `${probability(now.probability)}; the [[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
+    return `Under the full model, “${dense.text.trim()}” has ${probability(dense.probability)}. With `
+      + `40 % of the channels “${now.text.trim()}” is first, with ${probability(now.probability)}; the `
+      + `[[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
   },
   how: "One step under thirteen levels, decoded side by side.",
   remember: [
-    "[[kl|KL]] says how far a step's probabilities have moved from the [[dense|full model's]]. It sees all tokens, not only the first guess, "
-      + "and it does not depend on which token is taken.",
-    "Try the other beginnings: where the model knows, it can do without many channels; where several words are about equally likely, a "
-      + "few channels decide between them. Near 100 % leaving some out costs next to nothing; how much 40 % costs depends on the step, often "
-      + "less than one might think. That is why one level for all steps is the wrong question.",
+    "[[kl|KL]] says how far a step's probabilities have moved from the [[dense|full model's]]. It sees all "
+      + "tokens, not only the first guess, and it does not depend on which token is taken.",
+    "Try the other beginnings: where the model knows, it can do without many channels; where several words "
+      + "are about equally likely, a few channels decide between them. Near 100 % leaving some out costs "
+      + "next to nothing; how much 40 % costs depends on the step, often less than one might think. That is "
+      + "why one level for all steps is the wrong question.",
   ],
 };

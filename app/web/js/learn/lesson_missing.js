@@ -1,4 +1,4 @@
-// Step 4 of the path: a page that attention hardly looks at can carry the answer; only taking it away shows it.
+// Step 4 of the path: a page that attention hardly looks at can carry the answer; taking it away shows it.
 
 import { h, setText, svg } from "../shared/dom.js";
 import { count, fixed, nats, percent, probability } from "../shared/format.js";
@@ -6,14 +6,14 @@ import { levelSlider } from "../shared/forms/form_parts.js";
 import { endsOf } from "../shared/tokens/card.js";
 import { rankTable } from "../shared/tokens/page_effects.js";
 import { quoted } from "../shared/tokens/token_text.js";
-import { pickedText } from "./pictures.js";
+import { learnPart, pickedText, stretched } from "./pictures.js";
 
 // A bar for every page, the tallest as high as the picture; the chosen one stands out.
 class PageBars {
   constructor(title, axis, choose) {
     this.bars = svg("path", { class: "is-bars" });
     this.here = svg("path", { class: "is-here" });
-    this.picture = svg("svg", { class: "sol-learn-page-bars", viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, this.bars, this.here);
+    this.picture = stretched("sol-learn-page-bars", { "aria-hidden": "true" }, this.bars, this.here);
     this.picture.addEventListener("click", ({ clientX }) => {
       const { left, width } = this.picture.getBoundingClientRect();
       choose(Math.min(Math.floor((clientX - left) / width * this.values.length), this.values.length - 1));
@@ -49,21 +49,25 @@ class MissingPicture {
   note = h("p", {});
   element = h("div", { class: "sol-learn-parts" }, this.prompt,
     h("section", { class: "sol-learn-part" }, this.attention.element,
-      h("div", {}, this.effect.element, endsOf("the story's beginning", "the question")), this.place, this.page, this.said),
-    h("section", { class: "sol-learn-part" }, h("h3", {}, "The five pages that mattered most"), this.ranks, this.note));
+      h("div", {}, this.effect.element, endsOf("the story's beginning", "the question")),
+      this.place, this.page, this.said),
+    learnPart("The five pages that mattered most", this.ranks, this.note));
 
   draw(result) {
     this.result = result;
-    const { rows } = result;
-    this.prompt.replaceChildren(h("span", { class: "sol-muted" }, `… ${result.question} ${result.stem}`), pickedText(result.said));
+    const { rows, question, stem, said, correlation } = result;
+    this.prompt.replaceChildren(
+      h("span", { class: "sol-muted" }, `… ${question} ${stem}`), pickedText(said));
     this.attention.draw(rows.map((row) => row.attention));
     this.effect.draw(rows.map((row) => row.kl));
     const order = rows.map((_, page) => page).sort((one, other) => rows[other].kl - rows[one].kl);
     this.slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
       text: (page) => `${page + 1} of ${rows.length}`, show: (page) => this.show(page) });
     this.place.replaceChildren(this.slider.element);
-    this.ranks.replaceChildren(rankTable(order.map((page) => ({ ...rows[page], name: quoted(rows[page].text) }))));
-    setText(this.note, result.correlation === null ? "" : `Rank correlation of the two over all pages: ${fixed(result.correlation, 2)}.`);
+    const ranked = order.map((page) => ({ ...rows[page], name: quoted(rows[page].text) }));
+    this.ranks.replaceChildren(rankTable(ranked));
+    setText(this.note, correlation === null ? ""
+      : `Rank correlation of the two over all pages: ${fixed(correlation, 2)}.`);
     this.slider.update();
   }
 
@@ -73,8 +77,9 @@ class MissingPicture {
     this.attention.mark(page);
     this.effect.mark(page);
     setText(this.page, quoted(text));
-    setText(this.said, `Without this page ${quoted(said)} goes from ${probability(whole)} to ${probability(left)}; `
-      + `${changed ? `the model would say ${quoted(other)}` : "the model would still say it"}. KL ${nats(kl)} nats`);
+    const saysText = changed ? `the model would say ${quoted(other)}` : "the model would still say it";
+    setText(this.said, `Without this page ${quoted(said)} goes from ${probability(whole)} to `
+      + `${probability(left)}; ${saysText}. KL ${nats(kl)} nats`);
   }
 }
 
@@ -87,22 +92,28 @@ export const LESSON_MISSING = {
   key: "missing", title: "A page taken away", experiment: "missing",
   texts: { horse: "The horse", lamp: "The lamp", bridge: "The bridge" },
   intro: [
-    "Where [[attention]] looks can be drawn, and often is. But a step that looks at a page need not depend on it. There is a harder test: "
-      + "take the page away and decode the step again.",
-    "The story is the one that Explore opens with: 1,290 [[token|tokens]], 162 [[page|pages]]. At its end stands “What is the doctor's horse called? "
-      + "The doctor's horse is called”. The step that writes the next token is decoded once in full, then once without each page.",
+    "Where [[attention]] looks can be drawn, and often is. But a step that looks at a page need not depend "
+      + "on it. There is a harder test: take the page away and decode the step again.",
+    "The story is the one that Explore opens with: 1,290 [[token|tokens]], 162 [[page|pages]]. At its end "
+      + "stands “What is the doctor's horse called? The doctor's horse is called”. The step that writes "
+      + "the next token is decoded once in full, then once without each page.",
   ],
-  question: "The step is decoded 161 times, each time without one page of eight tokens. How often does the model say something else?",
+  question: "The step is decoded 161 times, each time without one page of eight tokens. How often does the "
+    + "model say something else?",
   options: ["Never: eight tokens are too few to matter", "Once", "Twice or more often"],
   picture: () => new MissingPicture(),
   answer: (result) => Math.min(numChanged(result), 2),
-  said: (result) => `Without ${count(numChanged(result), "page")} of ${result.rows.length} the model says something else. The page that mattered most, `
-    + `${quoted(worst(result).text)}, had ${percent(worst(result).attention, 1)} of the attention; the page that was looked at most had ${percent(mostLooked(result))}.`,
+  said: (result) => `Without ${count(numChanged(result), "page")} of ${result.rows.length} the model says `
+    + `something else. The page that mattered most, ${quoted(worst(result).text)}, had `
+    + `${percent(worst(result).attention, 1)} of the attention; the page that was looked at most had `
+    + `${percent(mostLooked(result))}.`,
   how: "Pages are hidden from all layers of the one step; positions stay.",
   remember: [
-    "Attention and need are different things. Nearly every step looks at the first page, because attention must go somewhere when nothing is wanted; "
-      + "without it little changes. The page of the answer gets a few per cent, and everything hangs on it.",
-    "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay right in Explore down to half of the bytes: the few pages "
-      + "that are still read are chosen by what the step asks for. Below that, the page of the answer is the one that goes missing.",
+    "Attention and need are different things. Nearly every step looks at the first page, because attention "
+      + "must go somewhere when nothing is wanted; without it little changes. The page of the answer gets a "
+      + "few per cent, and everything hangs on it.",
+    "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay "
+      + "right in Explore down to half of the bytes: the few pages that are still read are chosen by what "
+      + "the step asks for. Below that, the page of the answer is the one that goes missing.",
   ],
 };

@@ -3,7 +3,7 @@
 import { h, setText } from "../shared/dom.js";
 import { mean, percent, signed } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
-import { barRow, PagesZoom, paintScale, PassageView, pickedText, stepSlider } from "./pictures.js";
+import { barRow, learnPart, PagesZoom, paintScale, PassageView, pickedText, stepSlider } from "./pictures.js";
 
 const LOSS_TOP = 3; // nats; from here on the colour is at its strongest
 
@@ -13,22 +13,24 @@ class PagesPicture {
   zoom = new PagesZoom();
   worst = h("div", { class: "sol-learn-bars" });
   element = h("div", { class: "sol-learn-parts" }, this.place,
-    h("section", { class: "sol-learn-part" }, h("h3", {}, "The machine: which pages one step read"),
-      h("p", { class: "sol-hint" }, "Columns are layers, lines are pages with their words, oldest first. Every head of a layer chooses for itself, so a "
-        + "layer reads more pages than one head. Choose a step, or click a word above."),
+    learnPart("The machine: which pages one step read",
+      h("p", { class: "sol-hint" }, "Columns are layers, lines are pages with their words, oldest first. "
+        + "Every head of a layer chooses for itself, so a layer reads more pages than one head. Choose a "
+        + "step, or click a word above."),
       this.step, this.zoom.element),
-    h("section", { class: "sol-learn-part" }, h("h3", {}, "Who loses most"), this.worst));
+    learnPart("Who loses most", this.worst));
 
   draw(result) {
     this.result = result;
+    const { tokens, first, page_size: pageSize } = result;
     const levels = result.levels.slice(0, -1);
-    const view = new PassageView(result.tokens, result.first, "The passage, coloured by what each step loses", result.page_size);
+    const view = new PassageView(tokens, first, "The passage, coloured by what each step loses", pageSize);
     this.note = h("p", { class: "sol-learn-state" });
     const slider = levelSlider({ label: "Attention kept", axis: "attention", levels,
       text: percent, at: 0, show: (at) => { this.show(view, at); this.showStep(view, at, steps.at); } });
-    const steps = stepSlider(result.tokens, result.first, this.losses(0), (place) => this.showStep(view, slider.at, place));
+    const steps = stepSlider(tokens, first, this.losses(0), (place) => this.showStep(view, slider.at, place));
     view.choosing((place) => steps.set(place));
-    this.zoom.begin(result.tokens, result.page_size);
+    this.zoom.begin(tokens, pageSize);
     this.step.replaceChildren(steps.element);
     this.place.replaceChildren(slider.element, view.element,
       h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${LOSS_TOP} nats`), this.note));
@@ -48,17 +50,19 @@ class PagesPicture {
   }
 
   show(view, at) {
-    const { result } = this;
+    const { tokens, first, levels, page_size: pageSize } = this.result;
     const losses = this.losses(at);
-    const text = (place) => result.tokens[result.first + place];
-    view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${signed(losses[place])} nats`);
-    const cached = result.first + losses.length;
-    const pages = Math.ceil(cached / result.page_size);
-    setText(this.note, `Thin marks: pages. Each head reads ${Math.ceil(Math.ceil(result.levels[at] * cached) / result.page_size)} of ${pages} at the end; `
-      + `on average ${signed(mean(losses))} nats`);
-    const order = losses.map((_, place) => place).sort((one, other) => losses[other] - losses[one]).slice(0, 5);
-    this.worst.replaceChildren(...order.map((place) => barRow(pickedText(text(place)), losses[place] / Math.max(losses[order[0]], LOSS_TOP),
-      `${signed(losses[place])} nats`)));
+    const text = (place) => tokens[first + place];
+    const loss = (place) => `${signed(losses[place])} nats`;
+    view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${loss(place)}`);
+    const cached = first + losses.length;
+    const read = Math.ceil(Math.ceil(levels[at] * cached) / pageSize);
+    setText(this.note, `Thin marks: pages. Each head reads ${read} of ${Math.ceil(cached / pageSize)} at the `
+      + `end; on average ${signed(mean(losses))} nats`);
+    const order = losses.map((_, place) => place).sort((one, other) => losses[other] - losses[one]);
+    const top = Math.max(losses[order[0]], LOSS_TOP);
+    this.worst.replaceChildren(...order.slice(0, 5).map((place) =>
+      barRow(pickedText(text(place)), losses[place] / top, loss(place))));
   }
 }
 
@@ -71,8 +75,9 @@ function wordLoss(result, word, at) {
   const from = text.lastIndexOf(word);
   if (from < 0) return null;
   const dense = result.nll.at(-1);
-  return starts.reduce((total, start, place) => total + (start + scored[place].length > from && start < from + word.length
-    ? result.nll[at][place] - dense[place] : 0), 0);
+  const isOf = (start, place) => start + scored[place].length > from && start < from + word.length;
+  return starts.reduce((total, start, place) =>
+    total + (isOf(start, place) ? result.nll[at][place] - dense[place] : 0), 0);
 }
 
 const LOST_WORDS = ["Okafor", "answered", "water"];
@@ -82,15 +87,16 @@ export const LESSON_PAGES = {
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
     "[[attention|Attention]] is how a step looks back. Every earlier token has left a key and a value in the "
-      + "[[kv cache|KV cache]]; the step compares what it needs with all keys and fetches the values that fit. The longer the "
-      + "text, the more there is to read.",
-    "It need not read everything. The cache is cut into [[page|pages]] of eight tokens. For each page the smallest and the "
-      + "largest key are known, which bounds how well any of its tokens can fit. A step may read only the most "
-      + "promising pages: that share is [[attention kept]].",
-    "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman calls across the "
-      + "water, and she answers that her name is Mira Okafor.",
+      + "[[kv cache|KV cache]]; the step compares what it needs with all keys and fetches the values that "
+      + "fit. The longer the text, the more there is to read.",
+    "It need not read everything. The cache is cut into [[page|pages]] of eight tokens. For each page the "
+      + "smallest and the largest key are known, which bounds how well any of its tokens can fit. A step may "
+      + "read only the most promising pages: that share is [[attention kept]].",
+    "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman "
+      + "calls across the water, and she answers that her name is Mira Okafor.",
   ],
-  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end of the passage?",
+  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end of "
+    + "the passage?",
   options: ["“Okafor”, the name from the beginning", "“answered”", "“water”"],
   picture: () => new PagesPicture(),
   answer: (result) => {
@@ -101,9 +107,10 @@ export const LESSON_PAGES = {
     `“${word}” changed by ${signed(wordLoss(result, word, 0))} nats`).join(", ")}.`,
   how: "Each step is compressed alone: the steps before it are in full.",
   remember: [
-    "Most steps lose little: few pages hold what they need. A few lose a lot, and they are hard to guess: a name that must be "
-      + "fetched from far back, but also a plain word when the page that decided it was left out. No page is safe, not even the newest.",
-    "Move the slider: with more pages the losses melt away, at some steps sooner than at others. One setting for all "
-      + "steps is either wasteful or harmful.",
+    "Most steps lose little: few pages hold what they need. A few lose a lot, and they are hard to guess: a "
+      + "name that must be fetched from far back, but also a plain word when the page that decided it was "
+      + "left out. No page is safe, not even the newest.",
+    "Move the slider: with more pages the losses melt away, at some steps sooner than at others. One setting "
+      + "for all steps is either wasteful or harmful.",
   ],
 };

@@ -1,9 +1,9 @@
 // Step 8 of the path: why spend unevenly. The same channels in total, spent in different ways.
 
-import { h, headRow, setText } from "../shared/dom.js";
+import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { paintScale, PassageView } from "./pictures.js";
+import { learnTable, paintScale, PassageView } from "./pictures.js";
 
 const SPENDERS = { even: "Evenly", policy: "By a policy", hindsight: "In hindsight" };
 
@@ -14,17 +14,17 @@ class SpendPicture {
     this.result = result;
     const byName = Object.fromEntries(result.spenders.map((one) => [one.name, one]));
     const order = Object.keys(SPENDERS).map((name) => byName[name]).filter(Boolean);
-    const view = new PassageView(result.tokens, result.first, "The passage, coloured by the channels each step kept");
+    const view = new PassageView(result.tokens, result.first,
+      "The passage, coloured by the channels each step kept");
     const paint = () => this.paint(view, choice.get());
     const choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: paint,
       choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
-      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Spenders" }, h("table", { class: "sol-table sol-learn-table" },
-        headRow(["Spent", "Channels kept", "KL to the full model", "Of the even loss"]),
-        h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
+      learnTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
+        order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
           h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
-          h("td", {}, percent(mean(one.kl) / mean(byName.even.kl)))))))),
+          h("td", {}, percent(mean(one.kl) / mean(byName.even.kl)))))),
       h("p", { class: "sol-hint" }, spendText(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       choice.element, view.element,
@@ -34,12 +34,13 @@ class SpendPicture {
   }
 
   paint(view, name) {
-    const { result } = this;
-    const chosen = result.spenders.find((one) => one.name === name);
-    const low = result.levels[0];
-    view.paint(chosen.channels.map((value) => value - low), 1 - low, (at) => `${percent(chosen.channels[at])} of the channels, KL ${nats(chosen.kl[at])}`);
-    const worst = chosen.kl.indexOf(Math.max(...chosen.kl));
-    setText(this.note, `Loses most at “${result.tokens[result.first + worst].trim()}”: ${nats(chosen.kl[worst])} nats at ${percent(chosen.channels[worst])}`);
+    const { tokens, first, spenders, levels: [low] } = this.result;
+    const { channels, kl } = spenders.find((one) => one.name === name);
+    view.paint(channels.map((value) => value - low), 1 - low,
+      (at) => `${percent(channels[at])} of the channels, KL ${nats(kl[at])}`);
+    const worst = kl.indexOf(Math.max(...kl));
+    setText(this.note, `Loses most at “${tokens[first + worst].trim()}”: ${nats(kl[worst])} nats at `
+      + percent(channels[worst]));
   }
 }
 
@@ -47,7 +48,8 @@ class SpendPicture {
 function spendText({ spend, budget, policy }) {
   const asked = `Asked for: ${percent(budget)}. `;
   if (policy) return `${asked}Levels are steps of 5 %, so 24 steps may come out just below it.`;
-  return `${asked}The policy cannot foresee the steps and really spent ${percent(spend, 1)}. All compare at the same total, so everybody has that, not the half.`;
+  return `${asked}The policy cannot foresee the steps and really spent ${percent(spend, 1)}. All compare at `
+    + "the same total, so everybody has that, not the half.";
 }
 
 const savedShare = ({ spenders }, name) => {
@@ -59,10 +61,11 @@ export const LESSON_SPEND = {
   key: "spend", title: "Why spend unevenly?", experiment: "spenders",
   texts: { comet: "Comet", recipe: "Recipe", lighthouse: "Lighthouse" },
   intro: [
-    "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on average over 24 steps. The simplest "
-      + "[[schedule]] is [[static]]: half at every step.",
-    "Now suppose somebody knew beforehand what every step loses at every level. With the same total they would buy channels where "
-      + "they save most and take them where they are not missed. Nobody can know this; it shows how much there is to win.",
+    "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on "
+      + "average over 24 steps. The simplest [[schedule]] is [[static]]: half at every step.",
+    "Now suppose somebody knew beforehand what every step loses at every level. With the same total they "
+      + "would buy channels where they save most and take them where they are not missed. Nobody can know "
+      + "this; it shows how much there is to win.",
   ],
   question: "How much of the even spender's loss would that person save, at the same total?",
   options: ["Less than a fifth", "Between a fifth and a half", "More than half"],
@@ -73,15 +76,21 @@ export const LESSON_SPEND = {
   },
   said: (result) => {
     const policy = savedShare(result, "policy");
-    return `Hindsight saves ${percent(savedShare(result, "hindsight"))} of the loss.` + (Number.isNaN(policy) ? ""
-      : ` A trained [[policy]], which must decide before each step, ${policy >= 0 ? "saves" : "loses"} ${percent(Math.abs(policy))} ${policy >= 0 ? "" : "more "}on these 24 steps.`);
+    const hindsight = `Hindsight saves ${percent(savedShare(result, "hindsight"))} of the loss.`;
+    if (Number.isNaN(policy)) return hindsight;
+    const share = percent(Math.abs(policy));
+    return `${hindsight} A trained [[policy]], which must decide before each step, `
+      + `${policy >= 0 ? `saves ${share}` : `loses ${share} more`} on these 24 steps.`;
   },
-  how: "Losses are KL of each step compressed alone; the policy decided while watching its own compressed steps.",
+  how: "Losses are KL of each step compressed alone; the policy decided while watching its own compressed "
+    + "steps.",
   remember: [
-    "Loss is unevenly spread: a few steps lose most of it. Even spending is a good schedule when you know nothing, because loss "
-      + "grows faster the more one step is cut. It leaves a lot to whoever knows where the need is.",
-    "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] per channel; the budget sets the "
-      + "price. What comes out is the step's [[action]]. It cannot foresee everything. Try the other texts: 24 steps are few, "
-      + "and on some of them it does no better than even spending. Evaluate measures it over thousands.",
+    "Loss is unevenly spread: a few steps lose most of it. Even spending is a good schedule when you know "
+      + "nothing, because loss grows faster the more one step is cut. It leaves a lot to whoever knows where "
+      + "the need is.",
+    "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] "
+      + "per channel; the budget sets the price. What comes out is the step's [[action]]. It cannot foresee "
+      + "everything. Try the other texts: 24 steps are few, and on some of them it does no better than even "
+      + "spending. Evaluate measures it over thousands.",
   ],
 };

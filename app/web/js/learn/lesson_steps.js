@@ -1,8 +1,8 @@
 // Step 2 of the path: what a decode step is, and that every one reads as much as the next.
 
-import { h, headRow } from "../shared/dom.js";
+import { h } from "../shared/dom.js";
 import { duration, mean, MISSING, nats, percent, quantity } from "../shared/format.js";
-import { barRow, pickedText } from "./pictures.js";
+import { barRow, learnTable, pickedText } from "./pictures.js";
 
 class StepsPicture {
   rows = h("ol", { class: "sol-learn-steps" });
@@ -16,8 +16,9 @@ class StepsPicture {
     this.prompt.replaceChildren(h("span", { class: "sol-muted" }, result.prompt),
       ...result.rows.map((row) => h("span", {}, row.text)));
     this.rows.replaceChildren(
-      h("li", { class: "sol-learn-step is-head", "aria-hidden": "true" }, h("span", {}, "Token"),
-        h("span", {}, "Surprisal, measured"), h("span", {}, "Read, computed"), h("span", {}, "Time, measured")),
+      h("li", { class: "sol-learn-step is-head", "aria-hidden": "true" },
+        ["Token", "Surprisal, measured", "Read, computed", "Time, measured"].map((name) =>
+          h("span", {}, name))),
       ...result.rows.map((row) => h("li", { class: "sol-learn-step" }, pickedText(row.text),
         barRow("surprisal", row.surprisal / hardest, `${nats(row.surprisal)} nats`, "is-surprisal"),
         barRow("read", row.cost.bytes_read / most, quantity(row.cost.bytes_read, "B"), "is-read"),
@@ -26,26 +27,33 @@ class StepsPicture {
   }
 }
 
-const PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities", other: "Choosing, sampling, the rest" };
+const PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities",
+  other: "Choosing, sampling, the rest" };
 
 function timesOf({ parts: { dense, least }, least: levels }) {
   const ms = ({ ms: { policy, rest, ...reading } }) => ({ ...reading, other: policy + rest });
   const total = (values) => Object.values(values).reduce((sum, one) => sum + one, 0);
-  const row = (name, read, times) => h("tr", {}, h("th", { scope: "row" }, name), read.map((one) => h("td", {}, one ? quantity(one, "B") : MISSING)),
-    times.map((one) => h("td", {}, duration(one))));
   const [bytes, times] = [[dense.bytes, least.bytes], [ms(dense), ms(least)]];
+  const row = (name, of) => h("tr", {}, h("th", { scope: "row" }, name),
+    bytes.map((one) => h("td", {}, of(one) ? quantity(of(one), "B") : MISSING)),
+    times.map((one) => h("td", {}, duration(of(one)))));
   const share = (of) => percent(of[1] / of[0]);
   const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
   return [h("h3", {}, "Fewer bytes, how much faster?"),
-    h("p", {}, `The same twelve tokens once more, at the lowest levels there are: ${percent(levels[0])} of the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. `
-      + `A step then reads ${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the full step's.`),
-    h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Bytes and times of a step" },
-      h("table", { class: "sol-table sol-learn-table" }, headRow(["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"]),
-        h("tbody", {}, Object.entries(PARTS).map(([part, name]) => row(name, bytes.map((one) => one[part]), times.map((one) => one[part]))),
-          row("Whole step", bytes.map(total), times.map(total))))),
-    h("p", { class: "sol-hint" }, `Medians of twelve steps. Where bytes promise more than time keeps, there are three reasons. What is read in full stays: the head, and after so few tokens nearly `
-      + `all that attention reads, its weights; ${fixedShare} of the full model's bytes are still read. Saving is work: finding the largest channels and the best pages, and rounding to few `
-      + "bits, which reads no byte less. And a step that waits less for memory waits for arithmetic: a slow or busy processor hardly notices that it reads less.")];
+    h("p", {}, `The same twelve tokens once more, at the lowest levels there are: ${percent(levels[0])} of `
+      + `the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. A step then reads `
+      + `${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the `
+      + "full step's."),
+    learnTable("Bytes and times of a step",
+      ["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"],
+      [...Object.entries(PARTS).map(([part, name]) => row(name, (one) => one[part])),
+        row("Whole step", total)]),
+    h("p", { class: "sol-hint" }, "Medians of twelve steps. Where bytes promise more than time keeps, there "
+      + "are three reasons. What is read in full stays: the head, and after so few tokens nearly all that "
+      + `attention reads, its weights; ${fixedShare} of the full model's bytes are still read. Saving is `
+      + "work: finding the largest channels and the best pages, and rounding to few bits, which reads no "
+      + "byte less. And a step that waits less for memory waits for arithmetic: a slow or busy processor "
+      + "hardly notices that it reads less.")];
 }
 
 export const LESSON_STEPS = {
@@ -55,15 +63,18 @@ export const LESSON_STEPS = {
     "A language model writes one [[token]] at a time. For each it does one [[decode step]]: it takes the "
       + "text so far, runs it through all of its layers, and gives every token it knows a [[probability]]. "
       + "One is taken, and the next step begins.",
-    "Some tokens are easy: after “once upon a” there is little doubt. Others could be anything. How unexpected a "
-      + "token was is its [[surprisal]]: 0 [[nats]] if the model was certain, more the less it expected it.",
+    "Some tokens are easy: after “once upon a” there is little doubt. Others could be anything. How "
+      + "unexpected a token was is its [[surprisal]]: 0 [[nats]] if the model was certain, more the less it "
+      + "expected it.",
   ],
-  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data from memory?",
+  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data "
+    + "from memory?",
   options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
   picture: () => new StepsPicture(),
   answer: ({ rows }) => {
     // By surprisal, the hardest first.
-    const read = rows.toSorted((one, other) => other.surprisal - one.surprisal).map((row) => row.cost.bytes_read);
+    const read = rows.toSorted((one, other) => other.surprisal - one.surprisal)
+      .map((row) => row.cost.bytes_read);
     if (Math.max(...read) / Math.min(...read) < 1.01) return 2;
     const half = Math.floor(rows.length / 2);
     return mean(read.slice(0, half)) > mean(read.slice(half)) ? 0 : 1;
@@ -71,15 +82,16 @@ export const LESSON_STEPS = {
   said: ({ rows }) => {
     const ranked = rows.toSorted((one, other) => one.surprisal - other.surprisal);
     const [easy, hard] = [ranked[0], ranked.at(-1)];
-    return `The easiest token had a [[surprisal]] of ${nats(easy.surprisal)} nats, the hardest ${nats(hard.surprisal)}. Their steps read `
-      + `${quantity(easy.cost.bytes_read, "B")} and ${quantity(hard.cost.bytes_read, "B")}.`;
+    return `The easiest token had a [[surprisal]] of ${nats(easy.surprisal)} nats, the hardest `
+      + `${nats(hard.surprisal)}. Their steps read ${quantity(easy.cost.bytes_read, "B")} and `
+      + `${quantity(hard.cost.bytes_read, "B")}.`;
   },
   how: "Bytes are computed from the model's shape; times vary with what else this machine does.",
   remember: [
-    "A plain decode step reads every weight once, and the whole [[kv cache|KV cache]], whatever the token. An easy token costs as "
-      + "much as a hard one.",
-    "Reading takes most of the time where the processor is faster than its memory; then fewer bytes are less time. Bytes are counted here, "
-      + "times are measured, and the two are not the same.",
+    "A plain decode step reads every weight once, and the whole [[kv cache|KV cache]], whatever the token. "
+      + "An easy token costs as much as a hard one.",
+    "Reading takes most of the time where the processor is faster than its memory; then fewer bytes are less "
+      + "time. Bytes are counted here, times are measured, and the two are not the same.",
     "This is the waste that the other lessons are about: can a step that needs little also read little?",
   ],
 };

@@ -3,13 +3,13 @@
 import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent, quantity } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { barRow, MlpZoom, PagesZoom, paintScale, PassageView, stepSlider } from "./pictures.js";
+import { barRow, learnPart, MlpZoom, PagesZoom, paintScale, PassageView, stepSlider } from "./pictures.js";
 
 const PARTS = {
-  pages: { title: "Which pages", legend: "Attention kept", axis: "attention", bytes: "cache_bytes", of: "the cache",
-    paper: "Page bounds", default: "4-bit keys" },
-  mlp: { title: "Which side of the MLP", legend: "Bytes of the MLP read", axis: "channels", bytes: "mlp_bytes", of: "the MLP",
-    paper: "Input only", default: "Both sides" },
+  pages: { title: "Which pages", legend: "Attention kept", axis: "attention",
+    bytes: "cache_bytes", of: "the cache", paper: "Page bounds", default: "4-bit keys" },
+  mlp: { title: "Which side of the MLP", legend: "Bytes of the MLP read", axis: "channels",
+    bytes: "mlp_bytes", of: "the MLP", paper: "Input only", default: "Both sides" },
 };
 const WAYS = ["paper", "default"];
 
@@ -24,14 +24,16 @@ class WaysPicture {
     const choices = Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)]));
     this.choice = pillsField({ legend: words.legend, choices, value: "0", changed: () => this.show() });
     this.choice.element.classList.add("sol-learn-texts");
-    this.views = WAYS.map((way) => new PassageView(tokens.slice(first), 0, `The passage's end, coloured by what each step loses: ${words[way]}`));
+    this.views = WAYS.map((way) => new PassageView(tokens.slice(first), 0,
+      `The passage's end, coloured by what each step loses: ${words[way]}`));
     this.top = Math.max(...WAYS.flatMap((way) => ways[way][0].kl)) / 2;
     this.steps = ways.paper[0].reads && this.stepChoice(tokens, first);
     this.bars = h("div", { class: "sol-learn-bars", "data-axis": words.axis });
     this.note = h("p", { role: "status" });
-    this.element = h("section", { class: "sol-learn-part" }, h("h3", {}, words.title), this.choice.element, this.steps?.element,
-      WAYS.map((way, at) => h("section", {}, h("h4", {}, words[way]), this.views[at].element, zooms[at].element)),
-      h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${nats(this.top)} nats`)), this.bars, this.note);
+    this.element = learnPart(words.title, this.choice.element, this.steps?.element, WAYS.map((way, at) =>
+      h("section", {}, h("h4", {}, words[way]), this.views[at].element, zooms[at].element)),
+    h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${nats(this.top)} nats`)),
+    this.bars, this.note);
     this.steps?.update();
     this.show();
   }
@@ -48,18 +50,21 @@ class WaysPicture {
   showStep() {
     const place = this.steps.at;
     this.views.forEach((view) => view.mark(place));
-    WAYS.forEach((way, at) => this.zooms[at].show(this.ways[way][this.choice.get()].reads[place], this.result.first + place));
+    WAYS.forEach((way, at) =>
+      this.zooms[at].show(this.ways[way][this.choice.get()].reads[place], this.result.first + place));
   }
 
   show() {
     const found = WAYS.map((way) => this.ways[way][this.choice.get()]);
-    found.forEach(({ kl }, at) => this.views[at].paint(kl, this.top, (place) => `KL ${nats(kl[place])} nats`));
+    found.forEach(({ kl }, at) =>
+      this.views[at].paint(kl, this.top, (place) => `KL ${nats(kl[place])} nats`));
     const most = Math.max(...found.map(({ kl }) => mean(kl)), 1e-6);
     this.bars.replaceChildren(...found.map((one, at) => barRow(this.words[WAYS[at]], mean(one.kl) / most,
       `${nats(mean(one.kl))} nats, ${quantity(one[this.words.bytes], "B")}`)));
     setText(this.note, saidOf(this.words, this.ways, this.choice.get()));
     if (this.steps) this.showStep();
-    else found.forEach((one, at) => this.zooms[at].show(this.result.layers, one.mlp_shares, one.mlp_bytes / this.ways.dense_bytes));
+    else found.forEach((one, at) =>
+      this.zooms[at].show(this.result.layers, one.mlp_shares, one.mlp_bytes / this.ways.dense_bytes));
   }
 }
 
@@ -68,7 +73,8 @@ const leftOf = ({ paper, default: other }, at) => mean(other[at].kl) / mean(pape
 function saidOf(words, ways, at) {
   const read = percent(ways.default[at][words.bytes] / ways.paper[at][words.bytes]);
   const bytes = read === "100 %" ? "as many bytes" : `${read} of the bytes`;
-  return `${words.default}: ${percent(leftOf(ways, at))} of the KL of “${words.paper}”, for ${bytes} of ${words.of}.`;
+  const loss = `${percent(leftOf(ways, at))} of the KL of “${words.paper}”`;
+  return `${words.default}: ${loss}, for ${bytes} of ${words.of}.`;
 }
 
 const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answers
@@ -77,13 +83,17 @@ export const LESSON_WHICH = {
   key: "which", title: "Which pages, not how many", experiment: "mechanisms",
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
-    "A step that reads two [[page|pages]] in ten must first know which. The paper's way looks at each page's [[page bounds|bounds]]: its smallest and "
-      + "largest key. They promise how well a token of the page could fit, not that one does.",
-    "For about as many bytes a step can read a rough copy of every key instead: [[key copies|4-bit keys]]. They tell how much "
-      + "[[attention]] each page would really get. The heads of a [[kv group|KV group]] then choose together.",
-    "The [[mlp|MLP]] has a choice, too: skip only [[channel|channels]] at its input, or fewer of these and some of its inner ones, for the same bytes.",
+    "A step that reads two [[page|pages]] in ten must first know which. The paper's way looks at each page's "
+      + "[[page bounds|bounds]]: its smallest and largest key. They promise how well a token of the page "
+      + "could fit, not that one does.",
+    "For about as many bytes a step can read a rough copy of every key instead: [[key copies|4-bit keys]]. "
+      + "They tell how much [[attention]] each page would really get. The heads of a [[kv group|KV group]] "
+      + "then choose together.",
+    "The [[mlp|MLP]] has a choice, too: skip only [[channel|channels]] at its input, or fewer of these and "
+      + "some of its inner ones, for the same bytes.",
   ],
-  question: "The same two pages in ten are read, once chosen by bounds, once by 4-bit keys. How much of the bounds' loss is left with the 4-bit keys?",
+  question: "The same two pages in ten are read, once chosen by bounds, once by 4-bit keys. How much of the "
+    + "bounds' loss is left with the 4-bit keys?",
   options: ["Less than a third", "Between a third and two thirds", "More than two thirds"],
   picture: () => {
     const element = h("div", { class: "sol-learn-parts" });
@@ -95,13 +105,16 @@ export const LESSON_WHICH = {
   answer: ({ pages }) => LEFT_BOUNDS.filter((bound) => leftOf(pages, 0) >= bound).length,
   said: ({ pages, mlp }) => {
     const [bounds, keys] = WAYS.map((way) => mean(pages[way][0].kl));
-    return `With bounds the steps' [[kl|KL]] to the full model is ${nats(bounds)} nats, with 4-bit keys ${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At `
-      + `${percent(mlp.shares[0])} of the MLP's bytes, ${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
+    return `With bounds the steps' [[kl|KL]] to the full model is ${nats(bounds)} nats, with 4-bit keys `
+      + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.shares[0])} of the MLP's bytes, `
+      + `${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
   },
   how: "Each step is compressed alone. Bytes are computed, as if heads that share keys chose the same pages; "
     + "by bounds each head chooses its own, and a real step reads more.",
   remember: [
-    "What is lost depends on which parts are skipped as much as on how many. Judge a way of skipping at equal bytes.",
-    "Explore and Inspect offer both ways under Advanced, as [[mechanisms]]; Compare sets one against the other. Published numbers need the paper's.",
+    "What is lost depends on which parts are skipped as much as on how many. Judge a way of skipping at "
+      + "equal bytes.",
+    "Explore and Inspect offer both ways under Advanced, as [[mechanisms]]; Compare sets one against the "
+      + "other. Published numbers need the paper's.",
   ],
 };

@@ -1,6 +1,6 @@
 // Parts of the lessons' pictures: a slider over levels, bars, a passage of tokens.
 
-import { h, SITE, svg } from "../shared/dom.js";
+import { h, headRow, SITE, svg } from "../shared/dom.js";
 import { count, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
@@ -8,9 +8,20 @@ import { FLOW, pagesText, readsOf } from "../shared/machine/reads.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
+export const learnPart = (title, ...rest) =>
+  h("section", { class: "sol-learn-part" }, h("h3", {}, title), ...rest);
+
+export const learnTable = (label, names, rows) =>
+  h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": label },
+    h("table", { class: "sol-table sol-learn-table" }, headRow(names), h("tbody", {}, rows)));
+
+// A drawing of 100 by 100, stretched to its place.
+export const stretched = (className, attributes, ...children) => svg("svg",
+  { class: className, viewBox: "0 0 100 100", preserveAspectRatio: "none", ...attributes }, ...children);
+
 // A named bar with its value in words; `share` of the full length, in [0, 1].
-export function barRow(name, share, value, className) {
-  return h("div", { class: `sol-learn-bar ${className || ""}` }, h("span", { class: "sol-learn-bar-name" }, name),
+export function barRow(name, share, value, className = "") {
+  return h("div", { class: `sol-learn-bar ${className}` }, h("span", { class: "sol-learn-bar-name" }, name),
     h("span", { class: "sol-meter", "aria-hidden": "true", "--v": Math.min(Math.max(share || 0, 0), 1) }),
     h("span", { class: "sol-value" }, value));
 }
@@ -22,9 +33,9 @@ export const pickedText = (text) => h("b", { class: "sol-learn-word", dir: "auto
 export class PassageView {
   constructor(texts, first, label, pageSize = Infinity) {
     this.first = first;
-    this.tokens = texts.map((text, at) => h("span", {
-      class: `${at < first ? "sol-muted" : "sol-token sol-learn-token"}${at % pageSize === 0 ? " is-page" : ""}`,
-    }, text));
+    const classOf = (at) => (at < first ? "sol-muted" : "sol-token sol-learn-token")
+      + (at % pageSize === 0 ? " is-page" : "");
+    this.tokens = texts.map((text, at) => h("span", { class: classOf(at) }, text));
     this.element = h("p", { class: "sol-learn-passage", role: "group", "aria-label": label,
       dir: "auto" }, this.tokens);
   }
@@ -32,7 +43,8 @@ export class PassageView {
   // For who sees the text; the keyboard has a slider.
   choosing(chosen) {
     this.element.classList.add("is-choosing");
-    this.tokens.slice(this.first).forEach((token, place) => token.addEventListener("click", () => chosen(place)));
+    const own = this.tokens.slice(this.first);
+    own.forEach((token, place) => token.addEventListener("click", () => chosen(place)));
   }
 
   mark(place) {
@@ -58,9 +70,9 @@ export function curve(values, at, axis, least) {
   const x = (place) => 1 + (98 * place) / Math.max(values.length - 1, 1);
   const y = (value) => 96 - (90 * value) / top;
   const points = values.map((value, place) => `${x(place).toFixed(2)} ${y(value).toFixed(2)}`);
-  return h("div", { class: "sol-learn-axis", "data-axis": axis, "aria-hidden": "true" }, h("span", {}, top === 1 ? "1 nat" : `${+top.toFixed(2)} nats`), h("span", {}, "0"),
-    svg("svg", { class: "sol-learn-curve", viewBox: "0 0 100 100", preserveAspectRatio: "none" },
-      svg("path", { class: "is-grid", d: "M0 6H100M0 51H100" }),
+  return h("div", { class: "sol-learn-axis", "data-axis": axis, "aria-hidden": "true" },
+    h("span", {}, top === 1 ? "1 nat" : `${+top.toFixed(2)} nats`), h("span", {}, "0"),
+    stretched("sol-learn-curve", {}, svg("path", { class: "is-grid", d: "M0 6H100M0 51H100" }),
       svg("path", { class: "is-line", d: `M${points.join("L")}` }),
       svg("path", { class: "is-dots", d: points.map((point) => `M${point}h0`).join("") }),
       svg("path", { class: "is-here", d: `M${points[at]}h0` })));
@@ -98,12 +110,15 @@ export class PagesZoom extends Zoom {
     const width = Math.ceil(pages / cells) * this.pageSize; // tokens of a cell
     const names = Array.from({ length: cells }, (_, cell) =>
       this.tokens.slice(cell * width, Math.min((cell + 1) * width, place)).join("").trim());
+    // levels: layer after layer
     const readers = names.map((_, cell) =>
-      Array.from({ length: layers }, (__, layer) => levels[layer * cells + cell]).filter((level) => level > 0).length);
+      levels.filter((level, at) => level > 0 && at % cells === cell).length);
     const never = readers.filter((number) => number === 0).length;
+    const ofLayers = count(layers, "layer");
     this.draw({ reads, names, numbers: readers.map((number) => `${number} of ${layers}`) },
-      `The step to “${spokenText(this.tokens[place]).trim()}”: ${pagesText(reads)}${never ? `, ${never} in none` : ""}.`,
-      names.map((name, cell) => `“${name}”: read in ${readers[cell]} of ${count(layers, "layer")}.`).join(" "));
+      `The step to “${spokenText(this.tokens[place]).trim()}”: ${pagesText(reads)}`
+        + (never ? `, ${never} in none.` : "."),
+      names.map((name, cell) => `“${name}”: read in ${readers[cell]} of ${ofLayers}.`).join(" "));
   }
 }
 
@@ -116,7 +131,8 @@ export class MlpZoom extends Zoom {
   show(layers, shares, bytes) {
     const [input, inner] = shares.map((share) => percent(share));
     this.draw({ layers, shares, flow: FLOW.map((part) => (part === "mlp" ? bytes : 0)) },
-      `In each of ${count(layers, "layer")} ${input} of the MLP's input channels and ${inner} of its inner ones: ${percent(bytes)} of its bytes.`,
+      `In each of ${count(layers, "layer")} ${input} of the MLP's input channels and ${inner} of its inner `
+        + `ones: ${percent(bytes)} of its bytes.`,
       "A flow as thick as these bytes, and two bars in each layer.");
   }
 }
@@ -127,7 +143,8 @@ export class BitsZoom extends Zoom {
   }
 
   show(bits) {
-    this.draw({ bits }, bits < 16 ? `${bits} of 16 bits: each number becomes one of ${(2 ** bits - 1).toLocaleString("en")}.`
+    const values = (2 ** bits - 1).toLocaleString("en");
+    this.draw({ bits }, bits < 16 ? `${bits} of 16 bits: each number becomes one of ${values}.`
       : "All 16 bits: no number is rounded.", "A gauge of 16 parts.");
   }
 }

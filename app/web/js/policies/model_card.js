@@ -1,11 +1,12 @@
-// A model card drawn from its Markdown: headings, paragraphs, lists, code, and the facts at its top, without the
-// policy's name as its title, which the page has already. A card may come from anybody: all of it goes in as text,
-// links lead to https alone, and what is not understood stays as it was written.
+// A model card drawn from its Markdown, without the title, which the page has. It may come from anybody:
+// all of it goes in as text, links lead to https alone, and what is not understood stays as it was written.
 
 import { h } from "../shared/dom.js";
 
 const LONG_CODE = 16; // lines; a longer block is folded
-const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\((https:\/\/[^\s)]+)\)|\b(arXiv):(\d{4}\.\d{4,5})\b/g;
+const INLINE = new RegExp([/`([^`]+)`/, /\*\*([^*]+)\*\*/, /\*([^*\s][^*]*)\*/,
+  /\[([^\]]+)\]\((https:\/\/[^\s)]+)\)/, /\b(arXiv):(\d{4}\.\d{4,5})\b/,
+].map(({ source }) => source).join("|"), "g");
 
 /** A card's nodes. @param {string} text @param {string} policy its name @returns {HTMLElement[]} */
 export function cardNodes(text, policy) {
@@ -13,7 +14,8 @@ export function cardNodes(text, policy) {
   const nodes = [];
   const facts = takeFacts(lines);
   if (facts.length) {
-    nodes.push(h("dl", { class: "sol-model-facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
+    nodes.push(h("dl", { class: "sol-model-facts" },
+      facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
   }
   const title = lines.findIndex((line) => line.trim());
   if (lines[title] === `# ${policy}`) lines.splice(title, 1);
@@ -36,7 +38,10 @@ function takeBlock(lines) {
   if (!first.trim()) return [];
   const heading = /^(#{1,6})\s+(.*)$/.exec(first);
   if (heading) return [h(heading[1].length === 1 ? "h3" : "h4", {}, inline(heading[2]))];
-  if (first.startsWith("```")) return [codeBlock(first.slice(3).trim(), takeWhile(lines, (line) => !line.startsWith("```"), true))];
+  if (first.startsWith("```")) {
+    const code = takeWhile(lines, (line) => !line.startsWith("```"), true);
+    return [codeBlock(first.slice(3).trim(), code)];
+  }
   if (/^[-*]\s/.test(first)) {
     const items = [first.slice(2)];
     while (lines.length && (/^[-*]\s/.test(lines[0]) || /^\s+\S/.test(lines[0]))) {
@@ -60,7 +65,8 @@ function takeWhile(lines, isPart, withEnd = false) {
 function codeBlock(language, lines) {
   const code = h("pre", { class: "sol-card-code", tabindex: "0", dir: "ltr" }, lines.join("\n"));
   if (lines.length <= LONG_CODE) return code;
-  return h("details", {}, h("summary", {}, `${language ? `${language.toUpperCase()}, ` : ""}${lines.length} lines`), code);
+  const name = language ? `${language.toUpperCase()}, ` : "";
+  return h("details", {}, h("summary", {}, `${name}${lines.length} lines`), code);
 }
 
 function inline(text) {

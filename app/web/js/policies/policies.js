@@ -1,4 +1,4 @@
-// Puts the Policies page together: the library at the side; the policy on show: what it is, what was measured, its card.
+// Puts the Policies page together: the library at the side; the policy on show, its measurements, its card.
 
 import { askedFor, handOverTo, linkTo, nameInFront, openInTab, setAddress } from "../shared/address.js";
 import { attempt, sendFile } from "../shared/api.js";
@@ -21,7 +21,8 @@ export class PoliciesPage {
     this.stage = h("div", { class: "sol-stage", hidden: true });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
-    this.empty = h("p", { class: "sol-history-empty", hidden: true }, "No policies yet. Train one, or import one.");
+    this.empty = h("p", { class: "sol-history-empty", hidden: true },
+      "No policies yet. Train one, or import one.");
     this.into = filePicker("Import a zip", ".zip,application/zip", (file) =>
       this.attempt(async () => this.changed((await sendFile("policy", file)).name)));
     root.append(h("div", { class: "sol-grid" },
@@ -66,15 +67,16 @@ export class PoliciesPage {
     const recovered = percent(1 - kl / klStatic);
     return listRow({ title: policy.name, href: linkTo({ policy: policy.name }), open, kind: "sol-policy-row",
       link: { "aria-current": policy.name === this.shown && "true" },
-      facts: [h("span", {}, modelName(policy.model)), recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
+      facts: [h("span", {}, modelName(policy.model)),
+        recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
         policy.created && h("time", { datetime: policy.created }, whenText(policy.created))] });
   }
 
   damagedRow(one) {
     return h("li", { class: "sol-history-row sol-policy-row" }, h("div", {},
       h("span", { class: "sol-history-title" }, one.name),
-      h("div", { class: "sol-history-facts" }, h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"),
-        h("span", {}, one.problem))),
+      h("div", { class: "sol-history-facts" },
+        h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"), h("span", {}, one.problem))),
     h("div", { class: "sol-tools" }, !this.isFixed && !one.is_shipped && chip("Delete",
       () => this.remove({ name: one.name, uses: "nothing" }), { "aria-label": `Delete: ${one.name}` })));
   }
@@ -136,7 +138,8 @@ export class PoliciesPage {
 function policyPanels(policy, isFixed, on) {
   return [policyHead(policy, isFixed, on), policyEvaluations(policy.evaluations),
     h("details", { class: "sol-panel sol-card-place", open: true }, h("summary", {}, "Model card"),
-      h("div", { class: "sol-model-card", dir: "auto" }, cardNodes(policy.card || "This policy has no model card.", policy.name)))];
+      h("div", { class: "sol-model-card", dir: "auto" },
+        cardNodes(policy.card || "This policy has no model card.", policy.name)))];
 }
 
 function policyHead(policy, isFixed, on) {
@@ -155,12 +158,14 @@ function policyHead(policy, isFixed, on) {
 }
 
 function policyEvaluations(evaluations) {
-  const rows = evaluations.map((one) => listRow({ title: evaluationTitle(one), href: linkTo({ evaluation: one.id }),
-    open: () => openInTab("evaluation", one.id), facts: [evaluationFacts(one).map((fact) => h("span", {}, fact)),
+  const rows = evaluations.map((one) => listRow({ title: evaluationTitle(one),
+    href: linkTo({ evaluation: one.id }), open: () => openInTab("evaluation", one.id),
+    facts: [evaluationFacts(one).map((fact) => h("span", {}, fact)),
       h("time", { datetime: one.created_at }, whenText(one.created_at))] }));
-  return h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" }, h("header", {}, h("h2", {}, "Evaluations")),
-    rows.length ? h("ol", { class: "sol-history-list" }, rows)
-      : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));
+  return h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" },
+    h("header", {}, h("h2", {}, "Evaluations")),
+    rows.length ? h("ol", { class: "sol-history-list" }, rows) : h("p", { class: "sol-history-empty" },
+      "Not evaluated here yet. Evaluate compares it with static at the same spend."));
 }
 
 function policyTiles({ measured, parameters, network }) {
@@ -168,7 +173,8 @@ function policyTiles({ measured, parameters, network }) {
   const than = (value) => (isNumber(value) ? `static ${nats(value)}` : "nats per token");
   return [
     ["KL, held out", nats(kl), than(klStatic)],
-    ["NLL, held out", nats(nll), isNumber(nllDense) ? `${than(nllStatic)}, full model ${nats(nllDense)}` : than(nllStatic)],
+    ["NLL, held out", nats(nll),
+      than(nllStatic) + (isNumber(nllDense) ? `, full model ${nats(nllDense)}` : "")],
     ["Recovered", percent(1 - kl / klStatic), "of static's loss in KL"],
     ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
     ["Parameters", quantity(parameters, "").trim(), `${network} network`],
@@ -179,7 +185,8 @@ function policyFacts(policy) {
   return [`For ${modelName(policy.model)} (fingerprint ${policy.fingerprint.slice(0, 8)})`,
     `quantised at the ${policy.quant_site === "mlp_input" ? "MLP's input" : "MLP's output"}`,
     `pages of ${policy.page_size} tokens`, policy.created && `made ${whenText(policy.created)}`,
-    policy.added && `imported ${whenText(policy.added)}`, "numbers measured in training, on held-out text"].filter(Boolean);
+    policy.added && `imported ${whenText(policy.added)}`,
+    "numbers measured in training, on held-out text"].filter(Boolean);
 }
 
 function evaluationTitle(one) {

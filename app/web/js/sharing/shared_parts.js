@@ -4,8 +4,8 @@ import { h, pageElement } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
 
-export const SHARED_HINT = "Hover a token, or focus the text and use the arrow keys. Shift and an arrow selects; "
-  + "Escape clears.";
+export const SHARED_HINT = "Hover a token, or focus the text and use the arrow keys. Shift and an arrow "
+  + "selects; Escape clears.";
 
 export async function sharedView() {
   const packed = blobOf(`data:application/gzip;base64,${pageElement("#sol-data").textContent}`);
@@ -13,11 +13,12 @@ export async function sharedView() {
 }
 
 export function sharedHead(run) {
+  const made = new Date(run.created_at).toLocaleString([], { dateStyle: "long", timeStyle: "short" });
   return h("header", { class: "sol-header" },
     h("span", { class: "sol-mark", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
     h("div", {}, h("h1", { dir: "auto" }, run.title),
-      h("p", {}, `${modelName(run.model)}, ${new Date(run.created_at).toLocaleString([],
-        { dateStyle: "long", timeStyle: "short" })}. Exported from SOL Explorer; everything is in this file.`)));
+      h("p", {},
+        `${modelName(run.model)}, ${made}. Exported from SOL Explorer; everything is in this file.`)));
 }
 
 const MOST_ENTRIES = 16; // of a list that is shown: a painted schedule has an action per token

@@ -8,4 +8,5 @@ import { SvgChart } from "./svg_chart.js";
 
 const place = pageElement("main");
 showStage(place, new RunStage(place, new Status({}), {}, { hint: SHARED_HINT, ChartKind: SvgChart,
-  missing: "[[kl|KL]] was not measured: the full model did not run beside it." }), await sharedView(), "Settings of this run");
+  missing: "[[kl|KL]] was not measured: the full model did not run beside it." }),
+await sharedView(), "Settings of this run");

@@ -1,4 +1,4 @@
-// A chart of the same specification as on the page, drawn as SVG. Colours are variables: the theme needs no redraw.
+// A chart of the page's specification, drawn as SVG. Colours are variables: the theme needs no redraw.
 
 import { Chart } from "../shared/charts/chart.js";
 import { h, show, svg, uniqueId } from "../shared/dom.js";
@@ -38,7 +38,8 @@ function areaOf(wide, tall, [from, to], { low, high }) {
   const { left, top } = MARGIN;
   const [width, height] = [wide - left - MARGIN.right, tall - top - MARGIN.bottom];
   return { left, top, width, height, x: (value) => (width * (value - from)) / (to - from),
-    token: (x) => Math.round(from + (x * (to - from)) / width), y: (value) => top + height * (1 - (value - low) / (high - low)) };
+    token: (x) => Math.round(from + (x * (to - from)) / width),
+    y: (value) => top + height * (1 - (value - low) / (high - low)) };
 }
 
 function gridOf(area, scale) {
@@ -63,11 +64,11 @@ function lineOf(area, trace) {
   let last = null;
   trace.x.forEach((x, at) => {
     if (!isNumber(trace.y[at])) { last = null; return; }
-    const here = [left + area.x(x), area.y(trace.y[at])].map((one) => one.toFixed(1));
-    if (last === null) path += `M${here.join(" ")}`;
-    else if (trace.line.shape === "hvh") path += `H${((+last + +here[0]) / 2).toFixed(1)}V${here[1]}H${here[0]}`;
-    else path += `L${here.join(" ")}`;
-    [last] = here;
+    const [right, down] = [left + area.x(x), area.y(trace.y[at])].map((one) => one.toFixed(1));
+    if (last === null) path += `M${right} ${down}`;
+    else if (trace.line.shape === "hvh") path += `H${((+last + +right) / 2).toFixed(1)}V${down}H${right}`;
+    else path += `L${right} ${down}`;
+    last = right;
   });
   const ends = [trace.x[0], trace.x.at(-1)].map((x) => (left + area.x(x)).toFixed(1));
   return [trace.fill && path && svg("path", { d: `${path}L${ends[1]} ${top + height}H${ends[0]}Z`,
@@ -105,7 +106,8 @@ export class SvgChart extends Chart {
     this.plot.replaceChildren(svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
       "aria-hidden": "true" }, gridOf(area, scale), tokenTicks(area, tokens),
     // A scale may leave out a line's first jumps.
-    svg("clipPath", { id: this.clip }, svg("rect", { x: area.left, y: area.top - 2, width: area.width, height: area.height + 3 })),
+    svg("clipPath", { id: this.clip },
+      svg("rect", { x: area.left, y: area.top - 2, width: area.width, height: area.height + 3 })),
     svg("g", { "clip-path": `url(#${this.clip})` },
       this.traces.map((trace) => (trace.mode === "markers" ? dotsOf(area, trace) : lineOf(area, trace))))));
     this.placeMarker();

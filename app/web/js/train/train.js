@@ -70,7 +70,8 @@ class SamplePanel extends TokenStage {
     this.newer.disabled = this.at >= this.samples.length - 1;
     this.card.hide();
     this.tokens.clear();
-    this.tokens.lead.replaceChildren(...(sample ? leadOf("Read in full before", tail(String(sample.context ?? ""))) : []));
+    const lead = sample ? leadOf("Read in full before", tail(String(sample.context ?? ""))) : [];
+    this.tokens.lead.replaceChildren(...lead);
     if (sample) this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));
     this.toTop();
     setText(this.about, sample ? this.sentence(sample) : "");
@@ -101,14 +102,17 @@ export class TrainPage extends JobPage {
   constructor(root, api, page) {
     super(root, api, page, { kind: "train", part: "train", noun: "training",
       wrong: "This job is not a training. Choose it in the list.", go: "Start training", message: phaseName,
-      list: { heading: "Jobs", kind: null, empty: "Nothing yet. Choose a preset and press Start training." } });
+      list: { heading: "Jobs", kind: null,
+        empty: "Nothing yet. Choose a preset and press Start training." } });
     this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
     this.made = h("div", { class: "sol-made", hidden: true });
-    this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
+    this.tileList = h("dl", { class: "sol-tiles is-job" },
+      Object.values(this.tiles).map((one) => one.element));
     this.charts = new TrainCharts();
     this.sample = new SamplePanel(root);
-    this.empty = h("section", { class: "sol-panel sol-explains" }, h("h2", {}, "Train a policy of your own"), h("ol", {},
-      [["Press Start training.", "A worker process does the work; you may close this page."],
+    this.empty = h("section", { class: "sol-panel sol-explains" },
+      h("h2", {}, "Train a policy of your own"), h("ol", {}, [
+        ["Press Start training.", "A worker process does the work; you may close this page."],
         ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
         ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
       ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
@@ -169,7 +173,8 @@ export class TrainPage extends JobPage {
     this.made.dataset.job = job.id;
     const use = (label, order, tab) => smallButton(label, () => handOverTo(tab, order, name));
     this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title),
-      ` is stored. ${lastReport(this.charts.data.last)}`), ...(name ? [use("Use it in Explore", "use-policy", "explore"),
+      ` is stored. ${lastReport(this.charts.data.last)}`),
+    ...(name ? [use("Use it in Explore", "use-policy", "explore"),
       use("Evaluate it", "evaluate-policy", "evaluate")] : []));
   }
 
@@ -185,6 +190,7 @@ export class TrainPage extends JobPage {
 function lastReport({ kl, kl_static: even }) {
   if (!isNumber(kl) || !isNumber(even)) return "Evaluate it to learn whether it beats static.";
   const gap = even - kl;
-  return `Held out, its KL is ${nats(Math.abs(gap))} nats a token ${gap > 0 ? "lower" : "higher"} than that of static at the `
-    + "same spend. Training measures no interval: only an evaluation tells whether that is a difference.";
+  return `Held out, its KL is ${nats(Math.abs(gap))} nats a token ${gap > 0 ? "lower" : "higher"} than that `
+    + "of static at the same spend. Training measures no interval: only an evaluation tells whether that is "
+    + "a difference.";
 }
