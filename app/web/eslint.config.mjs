@@ -13,6 +13,7 @@ export default [
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: {
       "eqeqeq": "error",
+      "max-len": ["error", { code: 110 }],
       "no-eval": "error",
       "no-implied-eval": "error",
       "no-new-func": "error",
