@@ -32,7 +32,7 @@ def _sha256(name):
 @pytest.mark.parametrize("command", COMMANDS, ids=range(len(COMMANDS)))
 def test_a_command_is_taken(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("FILE.txt", "novels.txt", "code.txt"):
+    for name in ("FILE.txt", "novels.txt", "code.txt", "kinds.jsonl"):
         (tmp_path / name).write_text("text")
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "CASES.json").symlink_to(ROOT / "tests" / "golden" / "authors_nll.json")

@@ -64,7 +64,7 @@ def records(folder):
             "defaults": default_form(), "examples": EXAMPLES[:1], "maxCharacters": 1000,
             "maxNewTokens": 4096,
         },
-        "forms": {kind: job._constants(None) for kind, job in LAB_JOBS.items()},
+        "forms": {kind: job.constants(None) for kind, job in LAB_JOBS.items()},
         "reads": [_reads(*shape) for shape in ((1, 1), (2, 3), (30, 5), (31, 65))],
         "mlp": [
             [grid.to_dict(), ratio, grid.mechanisms.mlp_shares(ratio)]
