@@ -96,7 +96,8 @@ def _reads(layers, pages):
 def _rounded(value):
     """Six digits, which every machine computes alike; ids and times of making are left out."""
     if isinstance(value, dict):
-        known = {"id": "made", "created_at": "2026-01-02T03:04:05+00:00"}
+        time = "2026-01-02T03:04:05+00:00"
+        known = {"id": "made", "created_at": time, "made": time}
         return {name: known.get(name) or _rounded(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_rounded(one) for one in value]
