@@ -47,7 +47,7 @@ class TaskSetting:
     @property
     def name(self) -> str:
         """The task and a hash of its texts."""
-        texts = [(one.context, one.tokens, one.read) for one in self.continuations]
+        texts = [(item.context, item.tokens, item.read) for item in self.continuations]
         return f"{self.task}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
 
     @property
@@ -92,7 +92,7 @@ class TaskPass:
         self.greedy = np.zeros((count, group))
         self.spend = np.zeros((count, group, len(AXES)))
         self.num_bytes = np.zeros((count, group))
-        self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
+        self.lengths = np.asarray([len(item.tokens) for item in setting.continuations])
         self.tokens = np.zeros((count, group, WRITTEN_TOKENS * self._recalls))
         self.batches = [
             Batch(number, len(indices), self._work(indices))
@@ -164,13 +164,13 @@ class TaskPass:
         ones = self.ones(indices)
         steps = len(ones) * self.group * max(len(continuation.tokens) for continuation in ones)
         if self._recalls:
-            steps += len({one.question for one in ones}) * self.group * WRITTEN_TOKENS
+            steps += len({item.question for item in ones}) * self.group * WRITTEN_TOKENS
         shared = {continuation.context[: continuation.shared] for continuation in ones}
         alone = {continuation.context[continuation.shared :] for continuation in ones}
         return steps + sum(map(len, shared | alone)) // 2
 
     def _scheduler(self, indices: Sequence[int], steps: int) -> BatchScheduler:
-        return self._schedule([one.question for one in self.ones(indices)], steps)
+        return self._schedule([item.question for item in self.ones(indices)], steps)
 
 
 def policy_pass(setting: TaskSetting) -> TaskPass:

@@ -112,7 +112,7 @@ class PaperReading:
     ) -> None:
         self._grid, self._bytes = grid, StepBytes(CostModel.of(lm, grid))
         self._cached = [  # tokens that each step attends over
-            len(one.context) + step for one in continuations for step in range(len(one.tokens))
+            len(item.context) + step for item in continuations for step in range(len(item.tokens))
         ]
         places = np.quantile(self._cached, np.linspace(0, 1, PLACES))
         self._places = [int(count) for count in places]

@@ -126,12 +126,12 @@ def encode_questions(
             tokens = whole[dense:][-(max_tokens - 2) :]
             parts, size = (tuple(whole[:dense]), tuple(tokens)), len(text.strip().encode())
             parted.append(Continuation(number, choice, *parts, size, len(tokens) - scored))
-    room = max_tokens - len(start) - max((len(one.tokens) for one in parted), default=0)
+    room = max_tokens - len(start) - max((len(item.tokens) for item in parted), default=0)
     continuations = []
-    for one in parted:
-        before = (*start, *one.context[-room:])
+    for item in parted:
+        before = (*start, *item.context[-room:])
         lacking = (int(tokenizer.eos_token_id or 0),) * (MIN_CONTEXT - len(before))
-        continuations.append(replace(one, context=lacking + before))
+        continuations.append(replace(item, context=lacking + before))
     return continuations
 
 
@@ -158,7 +158,7 @@ def encode_after_texts(
 def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[int]]:
     """Numbers of continuations that run together: at most ``most``, of about equal length."""
     if continuations and continuations[0].shared:
-        yield from _grouped(continuations, lambda one: one.context[: one.shared])
+        yield from _grouped(continuations, lambda item: item.context[: item.shared])
         return
 
     def length(indices: list[int]) -> tuple[int, int]:

@@ -163,7 +163,7 @@ def _method_scores(
     """Scores of one row of a pass that has run, question by question."""
     ones = run.setting.continuations
     scores = scores_per_byte(ones, len(questions), run.log_likelihood[:, row])
-    right = [n for n, one in enumerate(ones) if one.choice == questions[one.question].answer]
+    right = [n for n, item in enumerate(ones) if item.choice == questions[item.question].answer]
     scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
     exact, holds = _written(task, questions, run, row)
     return MethodScores(
@@ -182,10 +182,10 @@ def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) 
     """[2, questions], whether the text written after each is its answer, and holds it."""
     answered = np.full((2, len(questions)), np.nan)
     if is_recall(task):
-        for one, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
-            if one.choice == 0:
+        for item, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
+            if item.choice == 0:
                 written = run.setting.spell([int(token) for token in tokens])
-                answered[:, one.question] = is_answered(written, questions[one.question])
+                answered[:, item.question] = is_answered(written, questions[item.question])
     return answered
 
 

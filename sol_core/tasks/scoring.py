@@ -37,7 +37,7 @@ PLACES = 1024  # whose logits are made at once
 @torch.no_grad()
 def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
     """Per continuation its log-likelihood, nats, and whether it is the greedy one."""
-    texts = list(dict.fromkeys((one.context + one.tokens)[:-1] for one in ones))
+    texts = list(dict.fromkeys((item.context + item.tokens)[:-1] for item in ones))
     rows = {text: row for row, text in enumerate(texts)}  # answers by letter share one
     lengths = [len(text) for text in texts]
     padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
@@ -196,7 +196,7 @@ def read_contexts(
     sources = tuple(contexts.index(continuation.context) for continuation in ones)
     lengths = [len(context) - 1 for context in contexts]
     # A policy observes the last token read, so that one is never among the shared ones.
-    shared = min(*(one.shared for one in ones), *(length - 1 for length in lengths))
+    shared = min(*(item.shared for item in ones), *(length - 1 for length in lengths))
     size = grid.page_size
     if shared > 0:  # read once, and copied into every row
         text = lm.new_cache(1, shared, page_size=size)

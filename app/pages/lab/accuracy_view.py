@@ -37,7 +37,7 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels(names: list[str], result: dict[str, Any]) -> str:
-    """Which tasks' questions are one task's here, where they are not all."""
+    """The tasks whose questions are taken together, by name where they are not all."""
     return "All questions" if len(names) == len(result["tasks"]) else " + ".join(map(_label, names))
 
 
