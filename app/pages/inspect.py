@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,26 +27,9 @@ if TYPE_CHECKING:
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""
 _ALWAYS = ("static", "painted")  # kinds of schedules that every painted inspection has
-# Texts to begin with: prose with names, code, numbers in order, and repetition.
-_TEXTS = {
-    "A story": "The lighthouse keeper wrote down the weather every evening: the wind, the height "
-    "of the sea, the ships that passed, and the hour at which he lit the lamp. On the night of the "
-    "great storm he wrote only one word, and nobody who read the book in later years could agree "
-    "on what that word had been. Some said it was the name of a ship.",
-    "Code": "def mean(values):\n"
-    '    """Return the arithmetic mean of some numbers."""\n'
-    "    total = 0\n"
-    "    for value in values:\n"
-    "        total = total + value\n"
-    "    return total / len(values)\n\n\n"
-    "print(mean([1, 2, 3]))\n",
-    "A table": "planet, moons, days in a year\n"
-    "Mercury, 0, 88\nVenus, 0, 225\nEarth, 1, 365\nMars, 2, 687\n"
-    "Jupiter, 95, 4333\nSaturn, 146, 10759\n",
-    "Facts": "Water boils at 100 degrees Celsius at sea level. On a high mountain the air presses "
-    "less, and water boils at a lower temperature. At the top of Mount Everest water boils at "
-    "about 70 degrees Celsius.",
-}
+# Texts to begin with: prose with names, code, numbers in order, and repetition; long enough for a
+# verdict.
+_TEXTS = json.loads(Path(__file__).with_name("inspect_texts.json").read_text("utf-8"))
 EXAMPLES = [{"label": label, "prompt": text} for label, text in _TEXTS.items()]
 
 

@@ -104,6 +104,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
     else:
         policy = given
         grid = by_need(policy.info.grid) if by_share else policy.info.grid
+        policy.info.check_grid(grid)
     policy.check_model(model.fingerprint)
     info, mixes = policy.info, mix_table(model, grid) if by_share else None
 

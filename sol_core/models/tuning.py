@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM
     from sol_core.models.loading import LanguageModel
 
-TUNING = "measuring what suits this CPU (first start)"
+TUNING = "measuring what suits this CPU"
 TUNING_VARIABLE = "SOL_CPU_TUNING"  # "threads,ahead", instead of what was measured
 _FILE = "tuning.json"
 _MOST_TURNS = 10  # of each choice

@@ -77,12 +77,12 @@ const DRAWINGS = {
   comparison: (all) => exported("comparison", pair(all, records())),
   lens,
   evaluation: async ({ evaluation }) => lab(mounting(EvaluatePage), "evaluate", { job_result: { view: evaluation } }),
-  evaluation_kl: async ({ evaluation }) => {
+  evaluation_nll: async ({ evaluation }) => {
     Object.assign(evaluation.rows.static[0], { asked_share: 0.655, shares: [0.64, 0.65], win_rate: null });
     Object.assign(evaluation.rows.static[0].nll, { gain: [null, null, null], policy: null });
     const root = await lab(mounting(EvaluatePage), "evaluate", { job_result: { view: { ...evaluation, figures: {} } } });
     await settled();
-    root.querySelector(".sol-table-tools input[value=kl]").click();
+    root.querySelector(".sol-table-tools input[value=nll]").click();
     root.append(partialTable({ texts: 1, budgets: [{}, { requested: { share: 0.6 }, methods: { policy: { nll: 3 }, random_best: {} } }] }),
       ...FIGURES.pollution.map((make) => make({ axes: { keep: [{ level: 0.5, change: 0.02, low: 0.01, high: 0.05 }] } })).map((figure) => (figure.redraw(), figure.element)));
     return root;

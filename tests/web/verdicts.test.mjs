@@ -35,7 +35,7 @@ told("the verdict of an evaluation follows the baseline; nothing is said where a
   type(root.querySelector("select[aria-label=Budget]"), "1");
   await settled();
   say([...root.querySelectorAll(".sol-plot")][3].layout.shapes.map((shape) => shape.y0));
-  evaluation.rows.static[0].nll.gain = [null, null, null];
+  evaluation.rows.static[0].kl.gain = [null, null, null];
   say((await opened(mounting(EvaluatePage), "evaluate", evaluation)).querySelector(".sol-finding"));
   say(textOf(await opened(mounting(EvaluatePage), "evaluate", { ...evaluation, baselines: [], figures: {} })));
   const gains = [[1, 0.1, 2], [-1, -2, -0.1], [1, 0, 2], [-1, -2, 0], [null, null, null]].map((gain) => gainCell(gain, String));

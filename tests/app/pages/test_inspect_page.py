@@ -7,7 +7,13 @@ import pytest
 from app.host.paths import DataDir
 from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.history import HANDLERS as HISTORY
-from app.pages.inspect import DEFAULT_FORM, config_from_form, default_form, form_from_config
+from app.pages.inspect import (
+    DEFAULT_FORM,
+    EXAMPLES,
+    config_from_form,
+    default_form,
+    form_from_config,
+)
 from app.pages.inspect import HANDLERS as INSPECT
 from app.web.services import build_services, engine_run
 from sol_core.actions import ActionGrid
@@ -173,6 +179,12 @@ def test_the_lens_looks_into_a_row(call, services):
 def test_bad_requests_are_refused_in_words(call, request_, message):
     answer = call("start_inspection", **({"text": TEXT, "settings": {}} | request_))
     assert message in answer["refused"]
+
+
+@pytest.mark.model
+def test_every_example_is_long_enough_for_a_verdict(default_model):
+    tokenizer = default_model.tokenizer
+    assert all(len(tokenizer.encode(example["prompt"])) > 200 for example in EXAMPLES)
 
 
 def test_settings_and_configuration_are_each_others_inverse():

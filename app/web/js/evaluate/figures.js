@@ -24,7 +24,7 @@ const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFix
 const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
 
 export class ResultTable {
-  measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "nll",
+  measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "kl",
     changed: () => this.render() });
   against = h("div", {});
   table = h("table", { class: "sol-table" });
@@ -34,13 +34,13 @@ export class ResultTable {
       + "[[interval]] over texts. Recovered: the share of static's loss that the policy avoids. "
       + "Spent: by the policy, and below it by the baseline, in the budget's order.") });
 
-  take(view, onBaseline) {
+  take(view, onChoice) {
     this.view = view;
+    this.onChoice = onChoice;
     const choices = Object.fromEntries(view.baselines.map((one) => [one.name, one.label]));
     const changed = () => {
       this.baseline = view.baselines.find((one) => one.name === pills.get()) ?? null;
       this.render();
-      onBaseline(this.baseline);
     };
     const pills = pillsField({ legend: "Policy against", choices, changed,
       value: "static" in choices ? "static" : view.baselines[0]?.name });
@@ -52,6 +52,7 @@ export class ResultTable {
     const { baseline } = this;
     const measure = this.measure.get();
     if (!baseline) return;
+    this.onChoice(baseline, measure);
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
       const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4), percent(row.win_rate),
@@ -99,7 +100,7 @@ const methodStyle = (name, at) => METHOD_STYLE[name]
   ?? { colour: OTHER_COLOURS[at % OTHER_COLOURS.length], symbol: "diamond", size: 8, dash: "dot" };
 
 function measurePills() {
-  const field = pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "nll" });
+  const field = pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl" });
   field.element.classList.add("is-head");
   return field;
 }
