@@ -21,7 +21,9 @@ from types import FrameType
 from app.host.console import Console
 
 EXIT_INTERRUPTED = 130
-GRACE_S = 1.0  # a busy machine takes as much again until the process is gone
+# Time to end in order; a busy machine takes as much again until the process is gone. A checkpoint
+# is at most 20 s old, so nobody waits for the unit of work.
+GRACE_S = 1.0
 _AGAIN_GRACE_S = 0.3
 _NAP_S = 0.05
 # Of signals that ask to end; no system has all.
@@ -30,10 +32,9 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 
 @dataclass(slots=True)
 class Notice:
-    """Sentence that answers Ctrl+C, and the time that the command then has."""
+    """Sentence that answers Ctrl+C."""
 
     kept: str = "nothing is kept"  # what is kept, and the line that goes on
-    grace_s: float = GRACE_S  # until the process ends; a second Ctrl+C shortens it
     is_told: bool = False
 
     def tell(self) -> None:
@@ -74,7 +75,7 @@ def _watch(ours: socket.socket, notice: Notice) -> None:
         try:
             signals = ours.recv(16)
             if signal.SIGINT in signals:
-                ours.settimeout(_AGAIN_GRACE_S if notice.is_told else notice.grace_s)
+                ours.settimeout(_AGAIN_GRACE_S if notice.is_told else GRACE_S)
                 notice.tell()
         except TimeoutError:
             leave()

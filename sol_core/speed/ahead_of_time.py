@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,10 +66,18 @@ def compile_in_child(architectures: Sequence[int] = ARCHITECTURES) -> list[Binar
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = own_python_path()
     command = [sys.executable, "-P", "-m", __name__, *map(str, architectures)]
-    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ends = subprocess.PIPE
+    with subprocess.Popen(  # in a group of its own, whose workers end with it
+        command, env=environment, stdout=ends, stderr=ends, text=True, start_new_session=True
+    ) as child:
+        try:
+            listed, said = child.communicate()
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
     if child.returncode != 0:
-        raise RuntimeError(f"compiling the kernels failed:\n{child.stderr[-2000:]}")
-    return [Binary(**record) for record in json.loads(child.stdout)]
+        raise RuntimeError(f"compiling the kernels failed:\n{said[-2000:]}")
+    return [Binary(**record) for record in json.loads(listed)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -242,7 +242,11 @@ class _Worker:
             text=True,
             cwd=Path(__file__).resolve().parents[2],
         )
-        self.ready = self._read()  # what it said about its model when it was ready
+        try:
+            self.ready = self._read()  # what it said about its model when it was ready
+        except BaseException:
+            self.close()
+            raise
 
     def measure(self, contestant: _Contestant) -> float:
         """Tokens per second of one round."""

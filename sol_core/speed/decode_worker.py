@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -184,6 +185,7 @@ def _reply(record: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark ends its workers
     options = json.loads(sys.argv[2])
     if sys.argv[1] == "ours":
         _serve_ours(options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from app.cli.terminal import record_text
 from app.formats import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError, system_errors
-from app.host.interrupts import EXIT_INTERRUPTED, Notice
+from app.host.interrupts import EXIT_INTERRUPTED
 from app.host.paths import DataDir
 from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
 from sol_core.fields import from_json
@@ -37,7 +38,6 @@ PRESETS = ("quick", "standard", "share", "paper")
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
 EXIT_FAILED = 1
-UNIT_GRACE_S = 30.0  # for the text in work, after which a checkpoint is written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     with join_ranks() as ranks:
         if ranks.is_lead:
             return _lead(args, ranks)
-        args.notice.kept, args.notice.grace_s = "the lead says how to go on", UNIT_GRACE_S
+        args.notice.kept = "the lead says how to go on"
         from app.jobs.engines import follow_training
 
         ending = follow_training(data_dir, ranks)
@@ -95,14 +95,15 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
-        args.notice.kept = (
-            f"the job and its last checkpoint are kept; go on with: {_resume_command(job)}"
-        )
+        args.again = f"{program_name()} train --resume {job.id}"
+        if args.data_dir is not None:
+            args.again += f" --data-dir {shlex.quote(str(args.data_dir))}"
+        args.notice.kept = f"the job and its last checkpoint are kept; go on with: {args.again}"
         engine: JobFunction = ENGINES[job.kind]
         allowed = {"allow_untrained": args.allow_untrained, "labels": args.labels}
         if ranks.size > 1 or any(allowed.values()):
             engine = partial(train_job, ranks=ranks, **allowed)
-        stop, show = StopFlag(), partial(_show, console, ProgressLine(console), args.notice)
+        stop, show = StopFlag(), partial(_show, console, ProgressLine(console))
         place = Workplace(
             store.jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show
         )
@@ -139,7 +140,7 @@ def _report(
 ) -> int:
     """Say how it ended; returns the exit status. Raises: what the engine raised."""
     if outcome.status == "failed":
-        raise _why_failed(job, outcome)
+        raise _why_failed(outcome, args.again)
     if outcome.status is None:
         raise AppError(f"another process took the job {job.id}; see: {program_name()} jobs list")
     result = outcome.result or {}
@@ -158,34 +159,27 @@ def _report(
     if outcome.status == "succeeded":
         return 0
     Console().say(
-        f"{outcome.status}, with a checkpoint; go on here with: {_resume_command(job)}, or in the "
+        f"{outcome.status}, with a checkpoint; go on here with: {args.again}, or in the "
         f"background with: {program_name()} jobs resume {job.id}"
     )
     return EXIT_INTERRUPTED
 
 
-def _why_failed(job: JobRecord, outcome: JobOutcome) -> SolError:
+def _why_failed(outcome: JobOutcome, again: str) -> SolError:
     reason = outcome.reason
     if isinstance(reason, RankLostError):
-        return AppError(f"{reason}; go on with: {_resume_command(job)}")
+        return AppError(f"{reason}; go on with: {again}")
     if isinstance(reason, PolicyNotKeptError):
-        again = f"{_resume_command(job)} --allow-untrained"
-        return AppError(f"{reason}; to keep it all the same: {again}")
+        return AppError(f"{reason}; to keep it all the same: {again} --allow-untrained")
     if isinstance(reason, SolError):
         return reason
     return AppError(outcome.error or "the training failed")
 
 
-def _resume_command(job: JobRecord) -> str:
-    return f"{program_name()} train --resume {job.id}"
-
-
-def _show(console: Console, line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
+def _show(console: Console, line: ProgressLine, update: JobUpdate) -> None:
     if isinstance(update, str):
         console.progress(update)
     elif isinstance(update, WorkProgress):
-        if update.row is not None:
-            notice.grace_s = UNIT_GRACE_S
         line.show(update)
 
 

@@ -174,6 +174,14 @@ def test_ctrl_c_checkpoints_and_says_how_to_go_on(data_dir, store):
     assert json.loads((data_dir.jobs / job.id / "checkpoint.json").read_text())["step"] > 0
 
 
+def test_ctrl_c_does_not_wait_for_a_long_unit_of_work(data_dir, store):
+    deaf = TRAIN_FOR_LONG.replace("steps=1000", "steps=1000, deaf=True")
+    with started("-c", deaf, PROJECT, "train", "--data-dir", data_dir.root) as process:
+        wait_until(lambda: store.jobs.list() and store.jobs.metrics(store.jobs.list()[0].id))
+        process.send_signal(signal.SIGINT)
+        assert "--data-dir" in process.communicate(timeout=10)[1]
+
+
 def test_settings_are_read_by_the_types_of_their_fields():
     assert tuple(PRESETS) == train_command.PRESETS
     config = apply_settings(
