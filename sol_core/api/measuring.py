@@ -151,6 +151,7 @@ def train(
     from sol_core.comparing.measuring import measured_first
     from sol_core.generation.engine import never
     from sol_core.policy import load_policy as load
+    from sol_core.training.checkpoint import check_own
     from sol_core.training.config import TrainConfig, preset
     from sol_core.training.trainer import check_kept
     from sol_core.training.trainer import train as engine
@@ -163,6 +164,7 @@ def train(
     chosen = _with_settings(chosen, settings, corpus, root)
     try:
         run = Path(folder).expanduser()
+        check_own(run)
         shared = None if labels is None else Path(labels).expanduser()
         training = engine(model, chosen, run, data_dir=root, labels=shared)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:

@@ -21,6 +21,7 @@ from sol_core.files.staging import flush_to_disk, read_safetensors, write_safete
 from sol_core.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)
+LABELS = "labels"  # folder of a run's labelled texts
 _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
@@ -37,6 +38,15 @@ class Progress:
     correction: dict[str, Any] | None = None  # of the aims, as JSON
     states: dict[str, Any] | None = None  # that prices on bytes are read off, likewise
     measured: dict[str, Any] = field(default_factory=dict)  # the last held-out metrics
+
+
+def check_own(folder: Path) -> None:
+    """Raises: ConfigError for a folder that holds something, but no run."""
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if held and not held & {_NAME, _PREVIOUS, LABELS}:
+        raise ConfigError(
+            f"{folder} holds other files: name a new folder, or that of a run to go on with"
+        )
 
 
 def write_checkpoint(

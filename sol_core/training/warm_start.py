@@ -33,6 +33,7 @@ from sol_core.policy.network import (
 )
 from sol_core.progress import WorkEvent
 from sol_core.training.calibrate import damages_at, set_prices
+from sol_core.training.checkpoint import LABELS
 from sol_core.training.config import (
     GRPO_SHARE,
     LABEL_SHARE,
@@ -88,7 +89,7 @@ def label(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _labels_folder(state: RunState) -> Path:
-    return state.folder / "labels"
+    return state.folder / LABELS
 
 
 def _label_file(state: RunState, number: int) -> Path:

@@ -224,9 +224,10 @@ def test_a_training_that_is_of_no_use_is_said_and_not_kept(model, tmp_path, monk
 def test_a_folder_that_cannot_be_is_said(model, policy, tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.touch()
-    for folder in (file, file / "inside"):
-        with pytest.raises(ConfigError, match=r"is a file|cannot make the folder"):
+    for folder in (file, file / "inside", tmp_path):
+        with pytest.raises(ConfigError, match=r"a file|cannot make the folder|other files"):
             train(model, folder, context=32, last_context=64, data_dir=tmp_path)
+    for folder in (file, file / "inside"):
         with pytest.raises(PolicyError, match="cannot make the folder"):
             policy.save_pretrained(folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
