@@ -48,11 +48,27 @@ def result_view(result: Result) -> dict[str, Any]:
         "about": {name: result.get(name) for name in _ABOUT},
         "methods": [{"name": name, "label": method_label(name)} for name in _methods(budgets)],
         "baselines": [{"name": name, "label": method_label(name)} for name in baselines],
-        "headline": {name: _headline(budgets, name) for name in baselines},
         "rows": {name: [_row(record, name) for record in budgets] for name in baselines},
         "figures": figures_of(result),
     }
     return dict(rounded(made))
+
+
+def headline(result: Result, baseline: str) -> dict[str, Any]:
+    """Of KL over the budgets: how many the policy wins, how many surely, what it recovers."""
+    budgets = in_roles(result)
+    paired = [
+        record["paired"][baseline] for record in budgets if baseline in record.get("paired", {})
+    ]
+    if not paired:
+        return {}
+    line = {
+        "budgets": len(paired),
+        "better": sum(record.get("kl_gain", 0) > 0 for record in paired),
+        "surely": sum(record.get("kl_low", 0) > 0 for record in paired),
+        "recovered": _mean(record.get("recovered", {}).get("kl") for record in budgets),
+    }
+    return dict(rounded(line))
 
 
 def in_roles(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -119,27 +135,6 @@ def _methods(budgets: list[dict[str, Any]]) -> list[str]:
     """Every method's name, the policy first."""
     names = dict.fromkeys(name for record in budgets for name in record["methods"])
     return sorted(names, key=lambda name: name != "policy")
-
-
-def _headline(budgets: list[dict[str, Any]], baseline: str) -> dict[str, Any]:
-    """Over all budgets: how many the policy wins, how many surely, what it recovers."""
-    paired = [
-        record["paired"][baseline] for record in budgets if baseline in record.get("paired", {})
-    ]
-    line: dict[str, Any] = {"budgets": len(paired)}
-    for measure in MEASURES:
-        gain, low, _ = _GAIN_KEYS[measure]
-        line[measure] = {
-            "better": sum(record.get(gain, 0) > 0 for record in paired),
-            "surely": sum(record.get(low, 0) > 0 for record in paired),
-            "mean_gain": _mean(record.get(gain) for record in paired),
-            "recovered": _mean(record.get("recovered", {}).get(measure) for record in budgets),
-        }
-    episodes = [record.get("adherence", {}).get("episode", {}) for record in budgets]
-    line["gap"] = {
-        axis: _mean(record.get(axis) for record in episodes) for axis in (*SHORT_AXES, "share")
-    }
-    return line
 
 
 def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:

@@ -169,7 +169,6 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "advice": _ADVICE.get(record.status),
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
-        "params": json_safe(record.params),
         "result": json_safe(record.result) if record.kind == "train" else None,
         "started_at": record.started_at and iso(record.started_at),
         "finished_at": record.finished_at and iso(record.finished_at),
