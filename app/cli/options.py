@@ -209,22 +209,20 @@ def grid_from(
     return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
 
 
-def checkable(
-    args: argparse.Namespace, schedules: Iterable[ScheduleConfig]
-) -> tuple[ScheduleConfig, ...]:
-    """The schedules whose budgets can be checked at once: none where a policy brings its grid."""
-    asked = tuple(schedules)
-    return () if args.grid is None and any(schedule.policy for schedule in asked) else asked
-
-
-def settle_schedules(args: argparse.Namespace) -> Callable[[str], Any]:
+def settle_schedules(
+    args: argparse.Namespace, max_tokens: int | None = None
+) -> Callable[[str], Any]:
     """Put the schedules and their grid into ``args.config``; returns what finds schedules."""
     find = schedule_finder(args)
     for schedule in args.asked:
         if schedule.policy:
             find(schedule.policy)
-    grid = grid_from(args, args.asked, find)
-    args.config = replace(args.config, schedules=args.asked, grid=grid)
+    args.config = InspectionConfig(
+        schedules=args.asked,
+        grid=grid_from(args, args.asked, find),
+        prefix_tokens=args.prefix,
+        max_tokens=max_tokens,
+    )
     return find
 
 
@@ -267,19 +265,11 @@ def add_fixed_text(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def read_fixed_text(
-    args: argparse.Namespace, names: Iterable[str], max_tokens: int | None = None
-) -> None:
-    """Build the configuration and read the text, before anything heavy is loaded."""
+def read_fixed_text(args: argparse.Namespace, names: Iterable[str]) -> None:
+    """Read the schedules and the text, before anything heavy is loaded."""
     budget = asked_budget(args)
     schedules = [schedule_from_option(name, budget, args.seed) for name in names]
     args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
-    args.config = InspectionConfig(
-        schedules=checkable(args, args.asked),
-        grid=grid_from(args),
-        prefix_tokens=args.prefix,
-        max_tokens=max_tokens,
-    )
     args.text = read_text(args.file)
 
 

@@ -16,7 +16,7 @@ from app.cli.generation_report import Outcome, json_report, summary, until_stop
 from app.cli.input_files import read_text
 from app.cli.terminal import colour_depth, legend, paint
 from app.host.console import Console, write_out
-from sol_core.actions import Budget
+from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
@@ -51,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     console, find = Console(), _finder(args)
-    grid = cli.grid_from(args, [args.asked], find)
-    args.config = replace(args.config, schedule=args.asked, grid=grid)
+    args.config = _config(args, cli.grid_from(args, [args.asked], find))
     model, load_ms = cli.load_model(args, console, [args.asked.budget])
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
@@ -199,10 +198,8 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Build the configuration and read the prompt, before anything heavy is loaded."""
-    budget = cli.asked_budget(args)
-    args.asked = cli.schedule_from_option(args.schedule, budget, args.seed)
-    args.config = _config(args, next(iter(cli.checkable(args, [args.asked])), SHADOW.schedule))
+    """Read the schedule and the prompt, before anything heavy is loaded."""
+    args.asked = cli.schedule_from_option(args.schedule, cli.asked_budget(args), args.seed)
     given = (args.prompt, args.prompt_file, args.prompts)
     if sum(source is not None for source in given) != 1:
         raise ConfigError("give a PROMPT, --prompt-file FILE or --prompts FILE")
@@ -222,14 +219,14 @@ def check(args: argparse.Namespace) -> None:
         ) from error
 
 
-def _config(args: argparse.Namespace, schedule: ScheduleConfig) -> GenerationConfig:
+def _config(args: argparse.Namespace, grid: ActionGrid) -> GenerationConfig:
     return GenerationConfig(
-        schedule=schedule,
+        schedule=args.asked,
         side_rows=(SHADOW,) if args.shadow else (),
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed
         ),
-        grid=cli.grid_from(args),
+        grid=grid,
         max_new_tokens=args.max_new_tokens,
         chat=args.chat,
         stop_strings=tuple(args.stop),
