@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage import InvalidRecordError, NotFoundError, open_store
+from storage import NotFoundError, open_store
+from storage.errors import InvalidRecordError
 from storage.records import FINAL_STATUSES, TITLE_LENGTH, title_of
 from tests.storage.child_python import ENGINES
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import InvalidRecordError, JobStateError, JobStatus, NotFoundError, open_store
+from storage import JobStatus, NotFoundError, open_store
+from storage.errors import InvalidRecordError, JobStateError
 from storage.jobs import ABANDONED_ERROR, KEPT_SAMPLES, give_to
 
 PARAMS = {"config": {"seed": 1}, "model": "m", "name": "p"}
