@@ -105,14 +105,11 @@ def _finder(args: argparse.Namespace) -> Callable[[str], Any]:
         source = resolve(name)
         if isinstance(source, Path):
             return source
-        from sol_core.decoding.batch_scheduling import takes_budget
-        from sol_core.generation.schedules import Unasked
+        from sol_core.generation.schedules import asked_schedule, in_hand
 
-        if args.asked.budget == Budget():
-            return Unasked(source)
-        if not takes_budget(source):
-            raise ConfigError(f"--schedule {name} has no parameter budget: leave the budget out")
-        return source
+        budget = None if args.asked.budget == Budget() else args.asked.budget
+        asked_schedule(source, budget)  # refuses a budget that the schedule does not take
+        return in_hand(source, budget)
 
     return find
 
