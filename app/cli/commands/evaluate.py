@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,20 +81,17 @@ def run(args: argparse.Namespace) -> int:
     others = {
         name: find(name) for name in (text.removeprefix(POLICY_PREFIX) for text in args.others)
     }
+    model, policy, source, root = job_options.policy_on_model(args, config.budgets)
+    from sol_core.evaluation.runner import evaluate
 
-    def measure(
-        at: int, model: LanguageModel, name: str, source: Any, data_dir: Path
-    ) -> job_options.WorkEvents:
-        from sol_core.evaluation.runner import evaluate
-
-        if len(configs) > 1 and config.by_share:
-            configs[at] = _within_reach(configs[at], model, source, grid)
-        methods = {name: source, **others}
-        kept = data_dir / job_options.PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
-        return evaluate(model, methods, configs[at], data_dir=data_dir, grid=grid, partial=kept)
-
-    measures = [partial(measure, at) for at in range(len(configs))]
-    made = job_options.measured_policies(args, config.budgets, measures)
+    if len(configs) > 1 and config.by_share:
+        configs = [_within_reach(one, model, source, grid) for one in configs]
+    methods, kept = {policy: source, **others}, root / job_options.PARTIAL_FOLDER
+    begun = []  # all are checked before the first runs
+    for measured in configs:
+        place = kept / f"evaluate-{measured.context}"
+        begun.append(evaluate(model, methods, measured, data_dir=root, grid=grid, partial=place))
+    made = [job_options.shown_result(args, events) for events in begun]
     results = [finished.result for finished in made]
     if args.out is not None:
         for measured, finished in zip(configs, made, strict=True):
