@@ -79,18 +79,6 @@ def add_actions(
     return actions
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """The type of an option that takes whole numbers of a range."""
-
-    def read(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() else low - 1
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"must be {low} to {high}, got {text!r}")
-        return number
-
-    return read
-
-
 def add_left_out(parser: argparse._ActionsContainer, text: str) -> None:
     add_texts(parser, {"without PAGES": f"{text}, such as 12,13"}, type=_pages, default=())
 

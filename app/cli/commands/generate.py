@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 HELP = "generate text under a compute schedule"
-MAX_SEED = 2**63 - 1
 SHADOW = SideRowConfig("dense", ScheduleConfig("dense"))
 
 
@@ -187,8 +186,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         ("repetition-penalty FACTOR", penalty, "above 1 discourages repeating"),
     ):
         cli.add_value(group, name, default, text)
-    text = "the same seed gives the same tokens"
-    cli.add_value(group, "seed", sampling.seed, text, type=cli.whole(0, MAX_SEED))
+    cli.add_value(group, "seed", sampling.seed, "the same seed gives the same tokens")
     cli.add_flag(group, "chat", "wrap the prompt in the chat template")
     cli.add_several(group, "stop TEXT", "stop when the text contains this")
     cli.add_flag(group, "ignore-eos", "go on past the end-of-text token")
