@@ -239,9 +239,8 @@ def test_lists_are_newest_first_and_filtered(jobs):
     ]
     for options, titles in asked:
         assert "".join(job.title for job in jobs.list(**options)) == titles
-    for bad in ({"limit": 0}, {"kind": "bake"}, {"statuses": ["asleep"]}):
-        with pytest.raises(InvalidRecordError):
-            jobs.list(**bad)
+    with pytest.raises(InvalidRecordError):
+        jobs.list(limit=0)
 
 
 def test_metric_rows_come_back_with_a_cursor(jobs, make):
