@@ -31,9 +31,6 @@ _ABOUT = (
     *("policy", "policies", "model", "corpus", "texts", "context", "steps", "seed"),
     *("scored_tokens", "elapsed_s"),
 )
-_GAIN_KEYS = {
-    measure: tuple(f"{measure}_{part}" for part in ("gain", "low", "high")) for measure in MEASURES
-}
 
 
 def method_label(name: str) -> str:
@@ -149,12 +146,12 @@ def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:
         "spend": [policy.get("spend", {}).get(axis) for axis in SHORT_AXES],
         "other_spend": [other.get("spend", {}).get(axis) for axis in SHORT_AXES],
     }
-    for measure, keys in _GAIN_KEYS.items():
+    for measure in MEASURES:
         row[measure] = {
             "policy": policy.get(measure),
             "other": other.get(measure),
             "dense": methods.get("dense", {}).get(measure),
-            "gain": [paired.get(key) for key in keys],
+            "gain": [paired.get(f"{measure}_{part}") for part in ("gain", "low", "high")],
             "recovered": record.get("recovered", {}).get(measure),
         }
     return row
