@@ -122,11 +122,6 @@ class PolicyLibrary:
         if not name.strip():
             raise PolicyNotFoundError(f"the policy's name is empty: {self._choices()}")
         if name == DEFAULT_POLICY:
-            if not holds_policy(self._shipped):
-                raise PolicyNotFoundError(
-                    "no policy is shipped with this copy of the program "
-                    f"({self._shipped} is missing): train one first, or name a folder"
-                )
             return self._shipped
         if folder := locate.find_stored(self.folder, name):
             return folder
@@ -151,11 +146,8 @@ class PolicyLibrary:
     def delete(self, name: str) -> None:
         """Delete a stored policy for good. Raises: AppError, also for the shipped one."""
         folder = self._own(name, "deleted")
-        # Out of sight in one step, so that nobody finds half a policy.
-        with tempfile.TemporaryDirectory(
-            prefix=".deleted-", dir=self.folder, ignore_cleanup_errors=True
-        ) as grave:
-            folder.rename(Path(grave) / name)
+        with self._staging() as grave:  # in one step, so that nobody finds half a policy
+            folder.rename(grave / name)
 
     def rename(self, name: str, wanted: str) -> None:
         """Give a stored policy another name; its former one still finds it. Raises: AppError."""
