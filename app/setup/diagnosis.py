@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
 from app.host.paths import MIN_FREE_BYTES, DataDir
 from app.setup.requirements import (
+    installed_version,
     project_requirements,
     requirement_name,
     unmet,
@@ -60,10 +60,8 @@ def _packages(requirements: tuple[str, ...], lacking: list[str]) -> dict[str, An
     versions = {}
     for text in requirements:
         name = requirement_name(text)
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = "missing" if text in lacking else "not needed here"
+        absent = "missing" if text in lacking else "not needed here"
+        version = installed_version(name) or absent
         versions[name] = f"{version} (needs {text})" if text in lacking else version
     return versions
 

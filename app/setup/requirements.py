@@ -85,15 +85,16 @@ def _is_met(text: str) -> bool:
     try:
         from packaging.requirements import Requirement
     except ImportError:
-        return _installed_version(requirement_name(text)) is not None
+        return installed_version(requirement_name(text)) is not None
     requirement = Requirement(text)
     if requirement.marker is not None and not requirement.marker.evaluate():
         return True
-    version = _installed_version(requirement.name)
+    version = installed_version(requirement.name)
     return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
-def _installed_version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """A package's version; None of one that this interpreter lacks."""
     import importlib.metadata  # 15 ms, which a complete .venv never pays
 
     for distribution in importlib.metadata.distributions(name=name):
