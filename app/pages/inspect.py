@@ -56,17 +56,11 @@ class InspectForm(BudgetForm):
     keep: float = 50
     channels: float = 60
     bits: float = 8
-    schedules: tuple[str, ...] = ("static", "emc", NO_SCHEDULE)
+    schedules: tuple[str, ...] = ("static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE)
     max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
 
 
 DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(InspectForm().schedules)}
-
-
-def default_form(policies: list[str]) -> dict[str, Any]:
-    """Return the form's defaults: the shipped policy beside static where there is one."""
-    first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
-    return DEFAULT_FORM | ({"schedules": first} if DEFAULT_POLICY in policies else {})
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
@@ -214,7 +208,7 @@ def _of_run(
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_form(services.policies.names()),
+        "defaults": DEFAULT_FORM,
         "examples": EXAMPLES,
         "maxTokens": MAX_TOKENS,
         "maxCharacters": services.limits.characters,
