@@ -36,7 +36,6 @@ def url(postgres_server):
 def store(url):
     with storage.open_store(url.replace("postgresql", "postgres", 1), busy_timeout_s=0.3) as opened:
         assert opened._database.shown.startswith("postgresql://postgres@127.0.0.1:")
-        assert opened.path is None
         yield opened
 
 
