@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from app.cli.input_files import read_text
@@ -188,13 +189,11 @@ def add_mechanisms(parser: argparse._ActionsContainer, grid: str | None = None) 
 def grid_from(
     args: argparse.Namespace,
     schedules: Iterable[ScheduleConfig] = (),
-    find: Callable[[str], Any] | None = None,
+    find: Callable[[str], Any] = Path,
 ) -> ActionGrid:
     """The grid of ``--grid``, else that of the schedules. Raises: as ``grid_for``."""
-    if args.grid is None and find is not None:
-        trained = [schedule for schedule in schedules if not _is_own(schedule.policy or "")]
-        return grid_for(None, args.quant_site, trained, find)
-    return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
+    trained = [schedule for schedule in schedules if not _is_own(schedule.policy or "")]
+    return grid_for(args.grid, args.quant_site, trained, find)
 
 
 def settle_schedules(

@@ -78,7 +78,6 @@ TRAIN_FORM = SchemaForm(
     elsewhere=("corpus", "grid.mlp_split"),  # a picker's; measured, not chosen
     labels={
         "policy": "Policy network",
-        "warm_start": "Warm start",
         "grpo": "Rollouts (GRPO)",
         "grid": "Action grid",
         "num_heads": "Heads",
