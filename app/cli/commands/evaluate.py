@@ -194,12 +194,10 @@ def as_table(result: dict[str, Any]) -> str:
     for budget in result["budgets"]:
         asked = budget["requested"]
         methods = _methods(budget, first)
-        # Results of before there was an axis lack it, and those by share ask for none.
-        axes = [name for name in SHORT_AXES if name in methods[0][1]["spend"]]
         by_share = "share" in asked
         read = ("bytes", "MB") if by_share else ()
         better = (f"{first} is better in NLL by (95 %)", "in KL by (95 %)")
-        head = ("  method", "NLL", "KL", *read, *axes, *better)
+        head = ("  method", "NLL", "KL", *read, *SHORT_AXES, *better)
         rows = [_cells(budget, method, row) for method, row in methods]
         sides = f"<{'>' * (len(head) - 3)}<<"
         lines += ["", f"budget  {budget_label(asked)}", *table(head, rows, sides)]
@@ -223,7 +221,7 @@ def _cells(budget: dict[str, Any], method: str, row: dict[str, Any]) -> tuple[st
     read: tuple[str, ...] = ()
     if "share" in budget["requested"]:
         read = (f"{100 * row['bytes_share']:.1f} %", f"{row['bytes_per_token'] / 1e6:.1f}")
-    axes = (f"{spend[name]:.3f}" for name in SHORT_AXES if name in spend)
+    axes = (f"{spend[name]:.3f}" for name in SHORT_AXES)
     paired = budget.get("paired", {}).get(method)
     better = ("", "") if paired is None else (_better(paired, "nll"), _better(paired, "kl"))
     losses = _number(row.get("nll")), _number(row.get("kl"))

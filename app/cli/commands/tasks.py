@@ -138,12 +138,8 @@ def _wrote(method: dict[str, Any]) -> str:
 def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:
     """By method: in accuracy, and in the margin."""
     gains: dict[str, tuple[Gain, Gain]] = {"policy": (budget["gain"], budget["margin_gain"])}
-    for pair, gain in budget["differences"].items():
-        better, worse = pair.split("-")
-        if worse == "static":
-            gains[better] = (gain["accuracy"], gain["margin"])
-        elif better == "static":
-            gains[worse] = (_negative(gain["accuracy"]), _negative(gain["margin"]))
+    if pair := budget["differences"].get("static-paper"):
+        gains["paper"] = _negative(pair["accuracy"]), _negative(pair["margin"])
     return gains
 
 
