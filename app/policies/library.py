@@ -152,11 +152,7 @@ class PolicyLibrary:
     def rename(self, name: str, wanted: str) -> None:
         """Give a stored policy another name; its former one still finds it. Raises: AppError."""
         folder = self._own(name, "renamed")
-        if not locate.is_policy_name(wanted) or wanted != wanted.strip(" ."):
-            raise AppError(
-                f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
-                f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
-            )
+        check_name(wanted)
         target = self.folder / wanted
         if target.exists() or wanted.lower() == DEFAULT_POLICY:
             raise AppError(f"the name {wanted!r} is taken: choose another one")
@@ -320,6 +316,15 @@ class PolicyLibrary:
         if not names:
             return "none is stored yet, train one"
         return f"stored are {', '.join(names[:12])}" + (" …" if len(names) > 12 else "")
+
+
+def check_name(wanted: str) -> None:
+    """Raises: AppError for what is no policy's name."""
+    if not locate.is_policy_name(wanted) or wanted != wanted.strip(" ."):
+        raise AppError(
+            f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
+            f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
+        )
 
 
 def _read(name: str, folder: Path) -> StoredPolicy:

@@ -75,7 +75,7 @@ def export(
         if form != "json":
             # CSV and HTML have no escape for half characters: they become U+FFFD.
             text = whole_characters(text)
-        name = _file_stem(kind, store.runs.get(thing_id.partition(SEPARATOR)[0]).title)
+        name = file_stem(kind, store.runs.get(thing_id.partition(SEPARATOR)[0]).title)
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
 
@@ -123,7 +123,7 @@ def _parsed(data: bytes) -> list[Document]:
     return documents
 
 
-def _file_stem(kind: str, title: str) -> str:
+def file_stem(kind: str, title: str) -> str:
     words = "".join(char if char.isascii() and char.isalnum() else "-" for char in title)
     stem = "-".join(part for part in words.split("-") if part)[:50].rstrip("-").lower()
     return f"{kind}-{stem}" if stem else kind
