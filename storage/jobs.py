@@ -273,9 +273,8 @@ class JobStore:
             select(table.c.seq, table.c.record)
             .where(table.c.job_id == job_id, table.c.seq > after)
             .order_by(table.c.seq)
+            .limit(limit)
         )
-        if limit is not None:
-            query = query.limit(statements.checked_limit(limit))
         with self._database.read() as connection:
             statements.require_id(connection, jobs_table, job_id)
             rows = connection.execute(query).all()

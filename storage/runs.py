@@ -153,9 +153,8 @@ class RunStore:
             sa.select(events_table.c.record)
             .where(events_table.c.run_id == run_id, events_table.c.idx > after)
             .order_by(events_table.c.idx)
+            .limit(limit)
         )
-        if limit is not None:
-            query = query.limit(statements.checked_limit(limit))
         with self._database.read() as connection:
             blobs = connection.execute(query).scalars().all()
             if not blobs:

@@ -140,11 +140,9 @@ def test_query_takes_every_character_literally(store):
 
 
 def test_limits_are_checked(store):
-    run = new_run(store)
     for limit in (0, -1, 2**63):
-        for ask in (store.runs.list, partial(store.runs.events, run.id)):
-            with pytest.raises(InvalidRecordError, match="limit"):
-                ask(limit=limit)
+        with pytest.raises(InvalidRecordError, match="limit"):
+            store.runs.list(limit=limit)
 
 
 def test_delete_takes_the_events_along(store):
