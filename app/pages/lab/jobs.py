@@ -307,12 +307,9 @@ HANDLERS = (
 )
 VIEWS = [Page(job.name, job.label, HANDLERS, job.constants) for job in LAB_JOBS.values()]
 VIEWS.append(POLICIES)
-
-
-def _constants(services: Services) -> dict[str, Any]:
-    return {view.name: view.constants(services) for view in VIEWS}
-
-
 PAGE = Page(
-    "lab", "Lab", {name: call for view in VIEWS for name, call in view.handlers.items()}, _constants
+    "lab",
+    "Lab",
+    {name: call for view in VIEWS for name, call in view.handlers.items()},
+    lambda services: {view.name: view.constants(services) for view in VIEWS},
 )

@@ -38,13 +38,10 @@ METRICS_PER_POLL = 500
 MAX_LIMIT = 100
 JOBS = Shares("jobs queued or running", of_visitor=20, remedy="Cancel some, or wait.")
 
-
 _REFUSAL = (
     "This is a shared server, and long jobs are turned off on it. Run SOL Explorer on your own "
     "machine (python launch.py), or duplicate the Space and set SOL_LIMITS=jobs=1 in its settings."
 )
-
-
 _ZERO_GPU_REFUSAL = (
     "This Space runs on ZeroGPU, which lends a GPU to single calls of at most {seconds} s and none "
     "to a background worker: training, evaluation and accuracy cannot run here. Run SOL Explorer "
