@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
@@ -59,11 +58,13 @@ def headline(result: Result, baseline: str) -> dict[str, Any]:
     ]
     if not paired:
         return {}
+    shares = [record.get("recovered", {}).get("kl") for record in budgets]
+    known = [share for share in shares if share is not None]
     line = {
         "budgets": len(paired),
         "better": sum(record.get("kl_gain", 0) > 0 for record in paired),
         "surely": sum(record.get("kl_low", 0) > 0 for record in paired),
-        "recovered": _mean(record.get("recovered", {}).get("kl") for record in budgets),
+        "recovered": fmean(known) if known else None,
     }
     return dict(rounded(line))
 
@@ -290,8 +291,3 @@ def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
         for axis in AXES
     }
     return {"axes": axes} if any(axes.values()) else None
-
-
-def _mean(values: Iterable[Any]) -> float | None:
-    known = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
-    return fmean(known) if known else None

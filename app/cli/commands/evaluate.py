@@ -193,12 +193,11 @@ def as_table(result: dict[str, Any]) -> str:
     first = result["policy"]
     for budget in result["budgets"]:
         asked = budget["requested"]
-        methods = _methods(budget, first)
         by_share = "share" in asked
         read = ("bytes", "MB") if by_share else ()
         better = (f"{first} is better in NLL by (95 %)", "in KL by (95 %)")
         head = ("  method", "NLL", "KL", *read, *SHORT_AXES, *better)
-        rows = [_cells(budget, method, row) for method, row in methods]
+        rows = [_cells(budget, method, row) for method, row in _methods(budget, first)]
         sides = f"<{'>' * (len(head) - 3)}<<"
         lines += ["", f"budget  {budget_label(asked)}", *table(head, rows, sides)]
         if by_share:
