@@ -56,11 +56,12 @@ class InspectForm(BudgetForm):
     keep: float = 50
     channels: float = 60
     bits: float = 8
-    schedules: tuple[str, ...] = ("static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE)
+    schedules: tuple[str, ...] = ("static", "emc", NO_SCHEDULE)
     max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
 
 
-DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(InspectForm().schedules)}
+_FIRST = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
+DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": _FIRST}
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
