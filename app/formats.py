@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sol_core.actions import AXES, Axis
+from sol_core.actions import AXES
 
 SCHEDULE_LABELS = {
     "policy": "Policy",
@@ -52,26 +52,17 @@ def _with_fractions(value: Any, change: Callable[[float], float | None]) -> Any:
 
 def budget_text(config: dict[str, Any]) -> str:
     """A run's budget, as "50 % attention · 70 % MLP · 10 bits", or "60 % compute · 16 bits"."""
-    schedules = config.get("schedules")
-    if schedules is not None:
-        schedule = schedules[0] if schedules else {"kind": "dense"}
-    else:
-        schedule = config.get("schedule", {})
-    budget, left_out = schedule.get("budget"), config.get("left_out")
-    without = []
-    if isinstance(left_out, list | tuple) and left_out:
-        pages = ", ".join(str(page + 1) for page in left_out if isinstance(page, int))
-        without.append(f"without page {pages}")
-    if schedule.get("kind") == "dense" or not isinstance(budget, dict):
+    schedules = config.get("schedules", [config.get("schedule", {})])
+    schedule: dict[str, Any] = schedules[0] if schedules else {"kind": "dense"}
+    pages = ", ".join(str(page + 1) for page in config.get("left_out", ()))
+    without = [f"without page {pages}"] if pages else []
+    budget = schedule.get("budget")
+    if schedule.get("kind") == "dense" or budget is None:
         return " · ".join(["100 % compute", *without])
     share = budget.get("bytes_share")
-    asked: tuple[Axis, ...] = AXES
-    words = []
-    if isinstance(share, float):
-        words.append(f"{100 * share:.4g} % compute")
-        asked = tuple(axis for axis in AXES if axis.unit == "bit")
-    words += [axis.text(budget[axis.field]) for axis in asked if axis.field in budget]
-    return " · ".join(words + without)
+    axes = [axis for axis in AXES if axis.field in budget and (share is None or axis.unit == "bit")]
+    words = [] if share is None else [f"{100 * share:.4g} % compute"]
+    return " · ".join([*words, *(axis.text(budget[axis.field]) for axis in axes), *without])
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:

@@ -5,13 +5,8 @@ Every error is a ``StorageError``.
 """
 
 from storage.errors import (
-    DatabaseConnectionError,
-    DatabaseCorruptError,
     DatabaseLockedError,
-    DatabaseVersionError,
     DatabaseWriteError,
-    InvalidRecordError,
-    JobStateError,
     NotFoundError,
     StorageError,
 )
@@ -29,21 +24,15 @@ from storage.records import (
     title_of,
 )
 from storage.runs import RunStore, new_run_id
-from storage.store import DatabaseFacts, Store, database_facts, open_store
+from storage.store import Store, database_facts, open_store
 
 __all__ = [
     "TASKS_JOB",
-    "DatabaseConnectionError",
-    "DatabaseCorruptError",
-    "DatabaseFacts",
     "DatabaseLockedError",
-    "DatabaseVersionError",
     "DatabaseWriteError",
-    "InvalidRecordError",
     "JobControl",
     "JobKind",
     "JobRecord",
-    "JobStateError",
     "JobStatus",
     "JobStore",
     "NotFoundError",

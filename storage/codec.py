@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import re
 import typing
 from collections.abc import Iterator
@@ -99,13 +98,6 @@ def text_or_none(name: str, value: str | None) -> bytes | None:
 def json_or_none(name: str, value: dict[str, Any] | None) -> bytes | None:
     """As ``encode_json``; None stays None."""
     return None if value is None else encode_json(name, value)
-
-
-def finite_number(name: str, value: float) -> float:
-    """The number. Raises: InvalidRecordError for NaN and infinities."""
-    if not math.isfinite(value):
-        raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
-    return float(value)
 
 
 def number_of(row: dict[str, Any], what: str, name: str, most: int) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 RunStatus = Literal["running", "finished", "stopped", "failed", "interrupted"]
 RunKind = Literal["generation", "inspection"]
-FINAL_STATUSES = tuple(status for status in get_args(RunStatus) if status != "running")
 
 Record = dict[str, Any]
 
@@ -21,8 +20,6 @@ JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cance
 # The user's request to a running job, which its worker reads with every heartbeat.
 JobControl = Literal["run", "pause", "cancel"]
 
-JOB_KINDS: tuple[str, ...] = get_args(JobKind)
-JOB_STATUSES: tuple[str, ...] = get_args(JobStatus)
 ENDED_STATUSES = ("succeeded", "failed", "cancelled", "abandoned")
 RESUMABLE_STATUSES = ("paused", "failed", "cancelled", "abandoned")
 

@@ -17,25 +17,19 @@ _CLOCK = sa.text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS
 
 
 def require_row(
-    connection: sa.Connection, of: sa.Table, record_id: str, lock: bool = False
+    connection: sa.Connection, of: sa.Table, record_id: str, lock: bool = False, *columns: Any
 ) -> sa.Row[Any]:
-    """The row, which nobody else changes in this transaction's time with ``lock``."""
-    return _first(connection, sa.select(of), of, record_id, lock)
-
-
-def require_id(connection: sa.Connection, of: sa.Table, record_id: str, lock: bool = False) -> int:
-    """Its place in the order of creation, without the row. Raises: NotFoundError."""
-    return int(_first(connection, sa.select(of.c.seq), of, record_id, lock)[0])
-
-
-def _first(
-    connection: sa.Connection, query: sa.Select[Any], of: sa.Table, record_id: str, lock: bool
-) -> sa.Row[Any]:
-    query = query.where(of.c.id == record_id)
+    """The row, or columns of it, which nobody else changes meanwhile with ``lock``."""
+    query: sa.Select[Any] = sa.select(*(columns or (of,))).where(of.c.id == record_id)
     row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise _not_found(of, record_id)
     return row
+
+
+def require_id(connection: sa.Connection, of: sa.Table, record_id: str, lock: bool = False) -> int:
+    """Its place in the order of creation, without the row. Raises: NotFoundError."""
+    return int(require_row(connection, of, record_id, lock, of.c.seq)[0])
 
 
 def change_row(connection: sa.Connection, of: sa.Table, record_id: str, **values: Any) -> None:
@@ -61,19 +55,14 @@ def newest_rows(
     *conditions: Any,
 ) -> list[sa.Row[Any]]:
     """Rows that meet the conditions, newest first, older than the one with id ``before``."""
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
     query: sa.Select[Any] = sa.select(of).where(*conditions).order_by(of.c.seq.desc())
     if owner is not None:
         query = query.where(of.c.owner == encode_text("owner", owner))
     if before is not None:
         query = query.where(of.c.seq < require_id(connection, of, before))
-    return list(connection.execute(query.limit(checked_limit(limit))).all())
-
-
-def checked_limit(limit: int) -> int:
-    """The limit. Raises: InvalidRecordError below 1."""
-    if not 1 <= limit <= _MAX_LIMIT:
-        raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
-    return limit
+    return list(connection.execute(query.limit(limit)).all())
 
 
 def _not_found(of: sa.Table, record_id: str) -> NotFoundError:

@@ -20,14 +20,12 @@ _LOG = logging.getLogger(__name__)
 class Store:
     """An open database. Close it, or use it in a ``with`` block.
 
-    ``notices`` are sentences that the user should see; ``path`` is None on a server.
+    ``notices`` are sentences that the user should see.
     """
 
     def __init__(
         self, database: Database, notices: tuple[str, ...] = (), data_dir_id: str = ""
     ) -> None:
-        self.shown: str = database.shown
-        self.path: Path | None = database.backend.path
         self.notices: tuple[str, ...] = notices
         self.runs = RunStore(database, data_dir_id)
         self.jobs = JobStore(database, data_dir_id)

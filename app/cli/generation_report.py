@@ -41,32 +41,20 @@ class Outcome:
 
 def until_stop(events: Iterable[Event], stop_strings: Sequence[str]) -> Iterator[TokenEvent]:
     """The tokens, whose text ends where a stop string begins, as ``FinishEvent.text`` does."""
-    longest = max(map(len, stop_strings), default=1)
+    from sol_core.generation.sampling import TextUntil
+
+    visible, longest = TextUntil(stop_strings), max(map(len, stop_strings), default=1)
     held: list[TokenEvent] = []
-    for event in events:
-        if isinstance(event, TokenEvent):
-            held.append(event)
-            while held and sum(len(token.text) for token in held[1:]) >= longest - 1:
-                if _stop_in(held, stop_strings):
-                    break
-                yield held.pop(0)
-        elif isinstance(event, FinishEvent) and event.reason == "stop_string":
-            left = _stop_in(held, stop_strings) or held
-            yield from left
-            held = []
-    yield from held
-
-
-def _stop_in(tokens: Sequence[TokenEvent], stop_strings: Sequence[str]) -> list[TokenEvent]:
-    """The tokens up to the first stop string in their text, cut; empty where there is none."""
-    text = "".join(token.text for token in tokens)
-    ends = [at for at in map(text.find, stop_strings) if at >= 0]
-    kept = []
-    left = min(ends, default=-1)
-    for token in tokens if ends else ():
-        kept.append(replace(token, text=token.text[: max(0, left)]))
-        left -= len(token.text)
-    return kept
+    shown = 0
+    for token in (event for event in events if isinstance(event, TokenEvent)):
+        held.append(token)
+        safe = 0 if visible.add(token.text) else len(visible.text) - longest + 1
+        while held and shown + len(held[0].text) <= safe:
+            shown += len(held[0].text)
+            yield held.pop(0)
+    for token in held:
+        yield replace(token, text=visible.text[shown : shown + len(token.text)])
+        shown += len(token.text)
 
 
 def json_report(outcome: Outcome) -> dict[str, Any]:

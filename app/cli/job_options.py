@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from storage import JobRecord, Store
 
-# The measurement of a model's policy, by its name in results and its folder, in a data directory.
-WorkEvents = Iterable[WorkEvent]
-Measure = Callable[["LanguageModel", str, Any, Path], WorkEvents]
 BAR_WIDTH = 24
 PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measurement had done
 
@@ -68,23 +65,16 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
     return source
 
 
-def measured_policies(
-    args: argparse.Namespace, budgets: Iterable[Budget], measures: Sequence[Measure]
-) -> list[WorkFinished]:
-    """Several measurements of the policy, without NaN; all are asked for before the first runs."""
-    console = Console()
+def policy_on_model(
+    args: argparse.Namespace, budgets: Iterable[Budget]
+) -> tuple[LanguageModel, str, Any, Path]:
+    """The model, the policy's name in results and its folder or schedule, and a data directory."""
     args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"
     source = _known_policy(args, budgets)
-    model, _ = load_model(args, console)
+    model, _ = load_model(args, Console())
     is_path = isinstance(source, Path) and ("/" in args.policy or "\\" in args.policy)
     name = source.name if is_path else args.policy
-    root = open_data_dir(args).root
-    begun = [measure(model, name, source, root) for measure in measures]
-    results = [_shown_result(events, console) for events in begun]
-    for finished in results:
-        if "made_with" in finished.result:
-            finished.result["made_with"]["command"] = args.typed
-    return results
+    return model, name, source, open_data_dir(args).root
 
 
 class ProgressLine:
@@ -105,15 +95,19 @@ class ProgressLine:
             self._tenths = tenths
 
 
-def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished:
-    """Show the progress of long work and return its result, free of NaN."""
+def shown_result(args: argparse.Namespace, events: Iterable[WorkEvent]) -> WorkFinished:
+    """Show the progress of a measurement and return its result, free of NaN."""
+    console = Console()
     line = ProgressLine(console)
     for event in events:
         if isinstance(event, WorkProgress):
             line.show(event)
         elif isinstance(event, WorkFinished):
             console.clear()
-            return WorkFinished(json_safe(event.result), event.per_text)
+            result = json_safe(event.result)
+            if "made_with" in result:
+                result["made_with"]["command"] = args.typed
+            return WorkFinished(result, event.per_text)
     raise AppError("the measurement ended without a result")
 
 

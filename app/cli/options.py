@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from app.cli.input_files import read_text
@@ -77,18 +78,6 @@ def add_actions(
     for action in actions.values():
         add_json(action)
     return actions
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """The type of an option that takes whole numbers of a range."""
-
-    def read(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() else low - 1
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"must be {low} to {high}, got {text!r}")
-        return number
-
-    return read
 
 
 def add_left_out(parser: argparse._ActionsContainer, text: str) -> None:
@@ -200,31 +189,27 @@ def add_mechanisms(parser: argparse._ActionsContainer, grid: str | None = None) 
 def grid_from(
     args: argparse.Namespace,
     schedules: Iterable[ScheduleConfig] = (),
-    find: Callable[[str], Any] | None = None,
+    find: Callable[[str], Any] = Path,
 ) -> ActionGrid:
     """The grid of ``--grid``, else that of the schedules. Raises: as ``grid_for``."""
-    if args.grid is None and find is not None:
-        trained = [schedule for schedule in schedules if not _is_own(schedule.policy or "")]
-        return grid_for(None, args.quant_site, trained, find)
-    return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
+    trained = [schedule for schedule in schedules if not _is_own(schedule.policy or "")]
+    return grid_for(args.grid, args.quant_site, trained, find)
 
 
-def checkable(
-    args: argparse.Namespace, schedules: Iterable[ScheduleConfig]
-) -> tuple[ScheduleConfig, ...]:
-    """The schedules whose budgets can be checked at once: none where a policy brings its grid."""
-    asked = tuple(schedules)
-    return () if args.grid is None and any(schedule.policy for schedule in asked) else asked
-
-
-def settle_schedules(args: argparse.Namespace) -> Callable[[str], Any]:
+def settle_schedules(
+    args: argparse.Namespace, max_tokens: int | None = None
+) -> Callable[[str], Any]:
     """Put the schedules and their grid into ``args.config``; returns what finds schedules."""
     find = schedule_finder(args)
     for schedule in args.asked:
         if schedule.policy:
             find(schedule.policy)
-    grid = grid_from(args, args.asked, find)
-    args.config = replace(args.config, schedules=args.asked, grid=grid)
+    args.config = InspectionConfig(
+        schedules=args.asked,
+        grid=grid_from(args, args.asked, find),
+        prefix_tokens=args.prefix,
+        max_tokens=max_tokens,
+    )
     return find
 
 
@@ -267,19 +252,11 @@ def add_fixed_text(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def read_fixed_text(
-    args: argparse.Namespace, names: Iterable[str], max_tokens: int | None = None
-) -> None:
-    """Build the configuration and read the text, before anything heavy is loaded."""
+def read_fixed_text(args: argparse.Namespace, names: Iterable[str]) -> None:
+    """Read the schedules and the text, before anything heavy is loaded."""
     budget = asked_budget(args)
     schedules = [schedule_from_option(name, budget, args.seed) for name in names]
     args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
-    args.config = InspectionConfig(
-        schedules=checkable(args, args.asked),
-        grid=grid_from(args),
-        prefix_tokens=args.prefix,
-        max_tokens=max_tokens,
-    )
     args.text = read_text(args.file)
 
 

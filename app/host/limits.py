@@ -26,47 +26,30 @@ class Range(NamedTuple):
     most: int
     own: int
     public: int
-    meaning: str
 
 
-def _limit(least: int, most: int, own: int, public: int, meaning: str) -> int:
-    return field(default=own, metadata={"range": Range(least, most, own, public, meaning)})
+def _limit(least: int, most: int, own: int, public: int) -> int:
+    return field(default=own, metadata={"range": Range(least, most, own, public)})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one server. ``UNLIMITED`` is 0."""
 
-    # fmt: off
-    concurrent: int = _limit(1, 16, 1, 1,
-        "runs and questions that the model works on at once; above 1 on ZeroGPU only")
-    queue: int = _limit(1, 1000, 32, 32,
-        "runs and questions that may wait for the model, all visitors together")
-    runs_per_visitor: int = _limit(1, 100, 3, 3,
-        "of them by one visitor")
-    runs_per_address: int = _limit(1, 1000, UNLIMITED, 8,
-        "of them from one network address")
-    new_tokens: int = _limit(1, 4096, 4096, 512,
-        "tokens that one run generates")
-    characters: int = _limit(100, 1_000_000, 1_000_000, 20_000,
-        "characters of a prompt, or of a text to inspect")
-    kept_runs: int = _limit(1, 1_000_000, UNLIMITED, 100,
-        "saved runs of one visitor; older ones are deleted")
-    kept_mb: int = _limit(10, 1_000_000, UNLIMITED, 1000,
-        "size of the SQLite database, and of all uploaded texts; the oldest runs are deleted")
-    upload_mb: int = _limit(1, 256, 256, 8,
-        "size of one uploaded file")
-    gpu_seconds: int = _limit(10, 120, 30, 30,
-        "seconds of GPU that one run asks ZeroGPU for, at most")
-    jobs: int = _limit(0, 1, 1, 0,
-        "1: visitors may train, evaluate and measure accuracy")
-    job_minutes: int = _limit(1, 100_000, UNLIMITED, 120,
-        "minutes that a job works at a stretch; it then fails, its checkpoint kept")
-    hub: int = _limit(0, 1, 1, 0,
-        "1: visitors' jobs may read data sets from the Hub")
-    share_runs: int = _limit(0, 1, 1, 0,
-        "1: whoever has the link of a run may read it")
-    # fmt: on
+    concurrent: int = _limit(1, 16, 1, 1)  # runs and questions at once; above 1 on ZeroGPU only
+    queue: int = _limit(1, 1000, 32, 32)  # runs and questions that wait, of all visitors together
+    runs_per_visitor: int = _limit(1, 100, 3, 3)  # of them
+    runs_per_address: int = _limit(1, 1000, UNLIMITED, 8)  # of them
+    new_tokens: int = _limit(1, 4096, 4096, 512)  # of one run
+    characters: int = _limit(100, 1_000_000, 1_000_000, 20_000)  # of a prompt, or of another text
+    kept_runs: int = _limit(1, 1_000_000, UNLIMITED, 100)  # of one visitor; older ones are deleted
+    kept_mb: int = _limit(10, 1_000_000, UNLIMITED, 1000)  # of the database; of all uploaded texts
+    upload_mb: int = _limit(1, 256, 256, 8)  # of one file
+    gpu_seconds: int = _limit(10, 120, 30, 30)  # that one run asks ZeroGPU for, at most
+    jobs: int = _limit(0, 1, 1, 0)  # 1: visitors may train, evaluate and measure accuracy
+    job_minutes: int = _limit(1, 100_000, UNLIMITED, 120)  # at a stretch; a job then fails
+    hub: int = _limit(0, 1, 1, 0)  # 1: visitors' jobs may read data sets from the Hub
+    share_runs: int = _limit(0, 1, 1, 0)  # 1: whoever has the link of a run may read it
 
     @classmethod
     def from_environment(

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from app.host.errors import AppError, DataDirError
+from sol_core.files.places import known_object
 
 _PROC = Path("/proc")
 _IS_LINUX = sys.platform == "linux"  # elsewhere psutil knows the processes
@@ -124,11 +125,7 @@ def write_note(path: Path, note: dict[str, Any]) -> None:
 
 def read_note(path: Path) -> dict[str, Any]:
     """The note of the process that took the lock last, which may be dead; empty without one."""
-    try:
-        content = json.loads(_note_of(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # being rewritten at this moment, or not ours
-        return {}
-    return content if isinstance(content, dict) else {}
+    return known_object(_note_of(path))
 
 
 def _note_of(lock_file: Path) -> Path:

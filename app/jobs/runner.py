@@ -169,9 +169,14 @@ def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
         return JobOutcome(place.released_as, reason=told)
     if told is not None:
         return JobOutcome("failed", error=str(told), reason=told)
-    message = why_disk_full(error, place.data_dir.root) or (
-        f"The job failed: {type(error).__name__}: {error}. Its log file says more."
-    )
+    message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        root = place.data_dir.root
+        message = (
+            f"The disk is full ({shutil.disk_usage(root).free / 1e6:.0f} MB are left): free at "
+            f"least {WANTED_MB} MB in {root} and press Resume. The job goes on from its last "
+            "checkpoint."
+        )
     return JobOutcome("failed", error=message, reason=error)
 
 
@@ -275,20 +280,6 @@ def reserved_room(folder: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-
-
-def why_disk_full(error: BaseException, folder: Path) -> str | None:
-    """A sentence for the user when an error says that the disk is full, else None."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    try:
-        left = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are left"
-    except OSError:
-        left = "how much is left is not known"
-    return (
-        f"The disk is full ({left}): free at least {WANTED_MB} MB in {folder} and press Resume. "
-        "The job goes on from its last checkpoint."
-    )
 
 
 def patiently(call: Callable[[], T], gives_up: Callable[[], bool] = lambda: False) -> T:

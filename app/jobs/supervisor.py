@@ -62,9 +62,7 @@ class WorkerSupervisor:
         if self._child is not None and self._child.poll() is None:
             return self._child.pid
         worker = read_holder(self._data_dir.worker_lock_file)
-        if worker is None or not is_worker_alive(worker):
-            return None
-        return process_id_of(worker)
+        return process_id_of(worker) if worker and is_worker_alive(worker) else None
 
     def stop(self, on_wait: Callable[[], None] = lambda: None) -> None:
         """Ask the worker to checkpoint and end; kill it when it takes longer than ``grace_s``."""

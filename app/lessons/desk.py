@@ -1,6 +1,6 @@
 """Experiments of the lessons: computed once for all who ask, one after another.
 
-A question is the model, an experiment's name and its parameters. The first visitor to ask has it
+A question is the model, an experiment's name and a text's. The first visitor to ask has it
 computed; everybody who asks the same shares that computation, and later its result. One thread
 takes the questions in turn, each in line with the generations.
 """
@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,16 +35,13 @@ SHARES = Shares("experiments waiting", of_visitor=6, of_address=32, of_all=64)
 FAILURE_S = 3.0  # for so long everybody who asks again is told the reason
 PATIENCE_S = 90.0  # with the generations before it
 
-Parameters = dict[str, Any]
-Measure = Callable[[Any, Parameters], dict[str, Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Something to measure, and what refuses or ``checked`` parameters for a model."""
+    """Something to measure, one JSON object for a model and the name of one of the texts."""
 
-    measure: Measure  # gives one JSON object for the model and the parameters
-    checked: Callable[[Any, Parameters], Parameters]
+    measure: Callable[[Any, str], dict[str, Any]]
+    texts: Collection[str]
 
 
 class ExperimentDesk:
@@ -54,33 +51,35 @@ class ExperimentDesk:
         self, runs: GenerationRuns, loader: ModelLoader, experiments: Mapping[str, Experiment]
     ) -> None:
         self._runs, self._loader, self._experiments = runs, loader, dict(experiments)
-        self._results: dict[str, str] = {}  # JSON of 10 to 60 kB, and few: a text is a parameter
         self._waiting: dict[str, Holder] = {}  # who asked first; the first one is being measured
-        self._failures: dict[str, tuple[float, str]] = {}  # when, in monotonic seconds, and why
+        # When it ended, in monotonic seconds; and JSON of 10 to 60 kB, or why there is none.
+        self._ended: dict[str, tuple[float, str | AppError]] = {}
         self._changed = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="experiments")
 
-    def ask(self, owner: str, name: str, parameters: Parameters) -> dict[str, Any]:
+    def ask(self, owner: str, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """``state`` "done", "loading" (the model), or "waiting" for all that come ``before``."""
-        experiment = self._experiments.get(name)
+        experiment, text = self._experiments.get(name), parameters.get("text")
         if experiment is None:
             raise AppError(f"no experiment is called {name[:40]!r}. Reload the page.")
+        if not isinstance(text, str) or text not in experiment.texts:
+            known = ", ".join(experiment.texts)
+            raise AppError(f"no text is called {str(text)[:40]!r}; there are {known}")
         model = self._loader.loaded()
         if model is None:
             return {"state": "loading"}
-        parameters = experiment.checked(model, parameters)
-        key = json.dumps([model.name, model.dtype_name, name, parameters], sort_keys=True)
-        question = functools.partial(_timed, measure=experiment.measure, parameters=parameters)
+        key = json.dumps([model.name, model.dtype_name, name, text])
         with self._changed:
-            if key in self._results:
-                return {"state": "done", "result": json.loads(self._results[key])}
-            failed_at, reason = self._failures.get(key, (-math.inf, ""))
-            if time.monotonic() - failed_at < FAILURE_S:
-                raise AppError(reason)
+            ended_at, outcome = self._ended.get(key, (-math.inf, None))
+            if isinstance(outcome, str):
+                return {"state": "done", "result": json.loads(outcome)}
+            if outcome is not None and time.monotonic() - ended_at < FAILURE_S:
+                raise AppError(str(outcome))
             if key not in self._waiting:
                 here = address()
                 SHARES.check(self._waiting.values(), owner, here)
                 self._waiting[key] = Holder(owner, here)
+                question = functools.partial(_timed, measure=experiment.measure, text=text)
                 self._thread.submit(self._measure, key, question)
             place = list(self._waiting).index(key)
         return {"state": "waiting", "before": place + self._runs.line.before(OWNER)}
@@ -90,28 +89,25 @@ class ExperimentDesk:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _measure(self, key: str, question: Question[dict[str, Any]]) -> None:
+        outcome: str | AppError
         try:
-            result = self._runs.with_model(OWNER, question, PATIENCE_S)
+            outcome = json.dumps(self._runs.with_model(OWNER, question, PATIENCE_S))
         except SolError as error:
-            self._fail(key, str(error))
+            outcome = AppError(str(error))
         except Exception as error:  # a bug ends the question, not the thread
-            logger.exception("the experiment %s failed", key[:80])
-            self._fail(key, f"The experiment failed: {type(error).__name__}: {error}")
-        else:
-            with self._changed:
-                del self._waiting[key]
-                self._results[key] = json.dumps(result)
-
-    def _fail(self, key: str, reason: str) -> None:
+            logger.exception("the experiment %s failed", key)
+            outcome = AppError(f"The experiment failed: {type(error).__name__}: {error}")
         with self._changed:
             del self._waiting[key]
-            self._failures[key] = time.monotonic(), reason
+            self._ended[key] = time.monotonic(), outcome
 
 
-def _timed(bench: Workbench, measure: Measure, parameters: Parameters) -> dict[str, Any]:
+def _timed(
+    bench: Workbench, measure: Callable[[Any, str], dict[str, Any]], text: str
+) -> dict[str, Any]:
     """A result and how it came about; a function of the module, because it may travel."""
     began = time.perf_counter()
-    result: dict[str, Any] = json_safe(measure(bench.model, parameters))
+    result: dict[str, Any] = json_safe(measure(bench.model, text))
     return result | {
         "model": bench.model.name,
         "took_ms": round(1000 * (time.perf_counter() - began)),

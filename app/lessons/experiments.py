@@ -1,4 +1,4 @@
-"""The lessons' experiments: a model and a few plain parameters in, one JSON object out.
+"""The lessons' experiments: a model and the name of a text in, one JSON object out.
 
 Each takes one to ten seconds on two CPU cores and touches nothing but the model. Torch is
 imported with the first one. The texts were written for them, so that a class sees the same.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from app.host.errors import AppError
-from app.lessons.desk import Experiment, Parameters
+from app.lessons.desk import Experiment
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
@@ -84,9 +83,9 @@ BEGINNINGS: dict[str, str] = {
 STORY_QUESTIONS = ("lamp", "bridge", "horse")
 
 
-def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
+def steps(model: Any, name: str) -> dict[str, Any]:
     """A beginning continued densely, then at the lowest levels; ``parts`` has both's medians."""
-    text = BEGINNINGS[parameters["text"]]
+    text = BEGINNINGS[name]
     _continued(model, text, ScheduleConfig("dense"))  # what is slow the first time is no step's
     rows = _continued(model, text, ScheduleConfig("dense"))
     lowest = Budget(*(levels[0] for levels in ActionGrid().levels()))
@@ -101,11 +100,11 @@ def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
+def pages(model: Any, name: str) -> dict[str, Any]:
     """The last tokens' losses if their steps read fewer pages, and which; one level reads all."""
     from sol_core.experiments.alone import losses_alone
 
-    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
     grid = ActionGrid()
     actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
@@ -121,13 +120,13 @@ def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def missing(model: Any, parameters: Parameters) -> dict[str, Any]:
+def missing(model: Any, name: str) -> dict[str, Any]:
     """The recorded story and a question: its answer's first token, each page left out in turn."""
     from sol_core.lens.engine import Lens
     from sol_core.lens.records import LensRun
 
     recording = shipped_recording()
-    asked = recording["questions"][STORY_QUESTIONS.index(parameters["text"])]
+    asked = recording["questions"][STORY_QUESTIONS.index(name)]
     prompt = prompt_of(recording["story"], asked["question"], asked["stem"])
     config = GenerationConfig(ScheduleConfig("dense"), max_new_tokens=1, ignore_end_of_text=True)
     (said,) = _tokens_of(model, prompt, config)
@@ -158,12 +157,12 @@ def missing(model: Any, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
+def channels(model: Any, name: str) -> dict[str, Any]:
     """One step under every share of the MLP's channels: KL, five tokens, and what is read."""
     from sol_core.decoding.cost import CostModel
     from sol_core.experiments.alone import next_choices
 
-    text, grid = BEGINNINGS[parameters["text"]], ActionGrid()
+    text, grid = BEGINNINGS[name], ActionGrid()
     actions = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios]
     _, *rows = next_choices(model, _tokens(model, text), actions)
     costs = CostModel.of(model.lm, grid)
@@ -179,17 +178,17 @@ def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
+def mechanisms(model: Any, name: str) -> dict[str, Any]:
     """Skip pages, then bytes of the MLP, in the paper's ways and in the default ones."""
     from sol_core.decoding.cost import CostModel
     from sol_core.experiments.alone import losses_alone
 
-    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
     pages: dict[str, Any] = {"shares": PAGE_SHARES}
     mlp: dict[str, Any] = {"shares": MLP_SHARES}
-    for name in ("paper", "default"):
-        grid = GRIDS[name]
+    for way in ("paper", "default"):
+        grid = GRIDS[way]
         few = [Action(keep_fraction=share) for share in PAGE_SHARES]
         ratios = map(grid.mechanisms.pruner.ratio, MLP_SHARES)  # with which a step reads them
         thin = [Action(channel_keep_ratio=ratio) for ratio in ratios]
@@ -197,7 +196,7 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
         costs = CostModel.of(model.lm, grid)
         dense = costs.decode_step(DENSE, 0)
         mlp["dense_bytes"] = dense.mlp_bytes
-        pages[name] = [
+        pages[way] = [
             {
                 "kl": [loss.kl for loss in row],
                 "cache_bytes": costs.decode_step(action, len(tokens)).attention_bytes
@@ -206,7 +205,7 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
             }
             for action, row in zip(few, table[: len(few)], strict=True)
         ]
-        mlp[name] = [
+        mlp[way] = [
             {"kl": [loss.kl for loss in row]} | _mlp_reads(costs, action)
             for action, row in zip(thin, table[len(few) :], strict=True)
         ]
@@ -220,11 +219,11 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
+def bits(model: Any, name: str) -> dict[str, Any]:
     """Round the MLP's activations: the effect on one output's numbers, and on the steps."""
     from sol_core.experiments.alone import losses_alone, most_massive_output
 
-    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - BIT_STEPS)
     actions = [Action(bit_width=width) for width in BIT_LEVELS]
     kl = {}
@@ -241,12 +240,12 @@ def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dict[str, Any]:
+def spenders(model: Any, name: str, policies: PolicyLibrary) -> dict[str, Any]:
     """The same channels in total, spent evenly, by the shipped policy if it fits, in hindsight."""
     from sol_core.experiments.alone import compare_spenders
     from sol_core.policy import load_policy
 
-    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    tokens = _tokens(model, PASSAGES[name])
     first = max(2, len(tokens) - SPEND_STEPS)
     policy, problem = None, None
     try:
@@ -271,30 +270,15 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
 
 def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
     """All experiments by name; the shipped policy is looked up when it is asked for."""
-    beginning = functools.partial(_checked, texts=BEGINNINGS)
-    passage = functools.partial(_checked, texts=PASSAGES)
     return {
-        "steps": Experiment(steps, beginning),
-        "pages": Experiment(pages, passage),
-        "missing": Experiment(missing, functools.partial(_checked, texts=STORY_QUESTIONS)),
-        "channels": Experiment(channels, beginning),
-        "mechanisms": Experiment(mechanisms, passage),
-        "bits": Experiment(bits, passage),
-        "spenders": Experiment(functools.partial(spenders, policies=policies), passage),
+        "steps": Experiment(steps, BEGINNINGS),
+        "pages": Experiment(pages, PASSAGES),
+        "missing": Experiment(missing, STORY_QUESTIONS),
+        "channels": Experiment(channels, BEGINNINGS),
+        "mechanisms": Experiment(mechanisms, PASSAGES),
+        "bits": Experiment(bits, PASSAGES),
+        "spenders": Experiment(functools.partial(spenders, policies=policies), PASSAGES),
     }
-
-
-def _checked(model: Any, asked: Parameters, texts: Collection[str]) -> Parameters:
-    """The name of a text; nothing else is allowed. Raises: AppError naming those that there are."""
-    if unknown := sorted(asked.keys() - {"text"}):
-        raise AppError(
-            f"{unknown[0][:40]!r} is no parameter of this experiment; it takes text. Reload the "
-            "page."
-        )
-    name = asked.get("text")
-    if not isinstance(name, str) or name not in texts:
-        raise AppError(f"no text is called {str(name)[:40]!r}; there are {', '.join(texts)}")
-    return {"text": name}
 
 
 def _continued(

@@ -44,13 +44,8 @@ class InspectForm(BudgetForm):
     max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
 
 
-DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(InspectForm().schedules)}
-
-
-def default_form(policies: list[str]) -> dict[str, Any]:
-    """Return the form's defaults: the shipped policy beside static where there is one."""
-    first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
-    return DEFAULT_FORM | ({"schedules": first} if DEFAULT_POLICY in policies else {})
+_FIRST = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
+DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": _FIRST}
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
@@ -198,7 +193,7 @@ def _of_run(
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_form(services.policies.names()),
+        "defaults": DEFAULT_FORM,
         "examples": EXAMPLES,
         "maxTokens": MAX_TOKENS,
         "maxCharacters": services.limits.characters,

@@ -20,9 +20,4 @@ def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
     return answer
 
 
-def _constants(services: Services) -> dict[str, Any]:
-    return {"painted": PAINTED}
-
-
-HANDLERS = by_name(ask_experiment)
-PAGE = Page("learn", "Learn", HANDLERS, _constants)
+PAGE = Page("learn", "Learn", by_name(ask_experiment), lambda services: {"painted": PAINTED})

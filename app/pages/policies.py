@@ -42,7 +42,6 @@ def policy_details(services: Services, request: Request) -> dict[str, Any]:
         "training_job": None if uses.training is None else uses.training.id,
         "evaluations": headlines_of(uses.evaluations, policy),
         "uses": uses.sentence(),
-        "num_waiting": len(uses.waiting),
     }
 
 

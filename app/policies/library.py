@@ -122,11 +122,6 @@ class PolicyLibrary:
         if not name.strip():
             raise PolicyNotFoundError(f"the policy's name is empty: {self._choices()}")
         if name == DEFAULT_POLICY:
-            if not holds_policy(self._shipped):
-                raise PolicyNotFoundError(
-                    "no policy is shipped with this copy of the program "
-                    f"({self._shipped} is missing): train one first, or name a folder"
-                )
             return self._shipped
         if folder := locate.find_stored(self.folder, name):
             return folder
@@ -151,20 +146,13 @@ class PolicyLibrary:
     def delete(self, name: str) -> None:
         """Delete a stored policy for good. Raises: AppError, also for the shipped one."""
         folder = self._own(name, "deleted")
-        # Out of sight in one step, so that nobody finds half a policy.
-        with tempfile.TemporaryDirectory(
-            prefix=".deleted-", dir=self.folder, ignore_cleanup_errors=True
-        ) as grave:
-            folder.rename(Path(grave) / name)
+        with self._staging() as grave:  # in one step, so that nobody finds half a policy
+            folder.rename(grave / name)
 
     def rename(self, name: str, wanted: str) -> None:
         """Give a stored policy another name; its former one still finds it. Raises: AppError."""
         folder = self._own(name, "renamed")
-        if not locate.is_policy_name(wanted) or wanted != wanted.strip(" ."):
-            raise AppError(
-                f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
-                f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
-            )
+        check_name(wanted)
         target = self.folder / wanted
         if target.exists() or wanted.lower() == DEFAULT_POLICY:
             raise AppError(f"the name {wanted!r} is taken: choose another one")
@@ -328,6 +316,15 @@ class PolicyLibrary:
         if not names:
             return "none is stored yet, train one"
         return f"stored are {', '.join(names[:12])}" + (" …" if len(names) > 12 else "")
+
+
+def check_name(wanted: str) -> None:
+    """Raises: AppError for what is no policy's name."""
+    if not locate.is_policy_name(wanted) or wanted != wanted.strip(" ."):
+        raise AppError(
+            f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
+            f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
+        )
 
 
 def _read(name: str, folder: Path) -> StoredPolicy:

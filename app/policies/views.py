@@ -14,7 +14,7 @@ from typing import Any
 from app.formats import finite, iso
 from app.host.errors import DamagedError, naming_damage
 from app.policies.library import PolicyLibrary, StoredPolicy
-from app.results.figures import method_label, result_view
+from app.results.figures import headline, method_label
 from app.results.shipped import SHIPPED, shipped_record
 from storage import TASKS_JOB, JobRecord, Store
 
@@ -72,21 +72,13 @@ def _headline_of(
     about: dict[str, Any], result: dict[str, Any], compares_it: bool
 ) -> dict[str, Any]:
     """A finished evaluation on one line; None for what it does not compare with static."""
-    view = result_view(result)
-    line: dict[str, Any] = about | {
-        "corpus": str(result.get("corpus", "")).rsplit("/", 1)[-1],
-        "tokens": view["about"]["scored_tokens"],
-        "budgets": None,
-        "better": None,
-        "surely": None,
-        "recovered": None,
-    }
     # A result compares its first policy; others only have their own numbers in it.
-    headline = view["headline"].get(BASELINE) if compares_it else None
-    if headline is not None:
-        kl = headline["kl"]
-        line |= {"budgets": headline["budgets"], "better": kl["better"], "surely": kl["surely"]}
-        line["recovered"] = kl["recovered"]
+    compared = headline(result, BASELINE) if compares_it else {}
+    line = about | {
+        "corpus": str(result.get("corpus", "")).rsplit("/", 1)[-1],
+        "tokens": result.get("scored_tokens"),
+        **{name: compared.get(name) for name in ("budgets", "better", "surely", "recovered")},
+    }
     return line | {"words": _words(line)}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
@@ -31,9 +30,6 @@ _ABOUT = (
     *("policy", "policies", "model", "corpus", "texts", "context", "steps", "seed"),
     *("scored_tokens", "elapsed_s"),
 )
-_GAIN_KEYS = {
-    measure: tuple(f"{measure}_{part}" for part in ("gain", "low", "high")) for measure in MEASURES
-}
 
 
 def method_label(name: str) -> str:
@@ -48,11 +44,29 @@ def result_view(result: Result) -> dict[str, Any]:
         "about": {name: result.get(name) for name in _ABOUT},
         "methods": [{"name": name, "label": method_label(name)} for name in _methods(budgets)],
         "baselines": [{"name": name, "label": method_label(name)} for name in baselines],
-        "headline": {name: _headline(budgets, name) for name in baselines},
         "rows": {name: [_row(record, name) for record in budgets] for name in baselines},
         "figures": figures_of(result),
     }
     return dict(rounded(made))
+
+
+def headline(result: Result, baseline: str) -> dict[str, Any]:
+    """Of KL over the budgets: how many the policy wins, how many surely, what it recovers."""
+    budgets = in_roles(result)
+    paired = [
+        record["paired"][baseline] for record in budgets if baseline in record.get("paired", {})
+    ]
+    if not paired:
+        return {}
+    shares = [record.get("recovered", {}).get("kl") for record in budgets]
+    known = [share for share in shares if share is not None]
+    line = {
+        "budgets": len(paired),
+        "better": sum(record.get("kl_gain", 0) > 0 for record in paired),
+        "surely": sum(record.get("kl_low", 0) > 0 for record in paired),
+        "recovered": fmean(known) if known else None,
+    }
+    return dict(rounded(line))
 
 
 def in_roles(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,27 +135,6 @@ def _methods(budgets: list[dict[str, Any]]) -> list[str]:
     return sorted(names, key=lambda name: name != "policy")
 
 
-def _headline(budgets: list[dict[str, Any]], baseline: str) -> dict[str, Any]:
-    """Over all budgets: how many the policy wins, how many surely, what it recovers."""
-    paired = [
-        record["paired"][baseline] for record in budgets if baseline in record.get("paired", {})
-    ]
-    line: dict[str, Any] = {"budgets": len(paired)}
-    for measure in MEASURES:
-        gain, low, _ = _GAIN_KEYS[measure]
-        line[measure] = {
-            "better": sum(record.get(gain, 0) > 0 for record in paired),
-            "surely": sum(record.get(low, 0) > 0 for record in paired),
-            "mean_gain": _mean(record.get(gain) for record in paired),
-            "recovered": _mean(record.get("recovered", {}).get(measure) for record in budgets),
-        }
-    episodes = [record.get("adherence", {}).get("episode", {}) for record in budgets]
-    line["gap"] = {
-        axis: _mean(record.get(axis) for record in episodes) for axis in (*SHORT_AXES, "share")
-    }
-    return line
-
-
 def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:
     """One budget of the table, the policy against one baseline."""
     methods, paired = record["methods"], record.get("paired", {}).get(baseline, {})
@@ -154,12 +147,12 @@ def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:
         "spend": [policy.get("spend", {}).get(axis) for axis in SHORT_AXES],
         "other_spend": [other.get("spend", {}).get(axis) for axis in SHORT_AXES],
     }
-    for measure, keys in _GAIN_KEYS.items():
+    for measure in MEASURES:
         row[measure] = {
             "policy": policy.get(measure),
             "other": other.get(measure),
             "dense": methods.get("dense", {}).get(measure),
-            "gain": [paired.get(key) for key in keys],
+            "gain": [paired.get(f"{measure}_{part}") for part in ("gain", "low", "high")],
             "recovered": record.get("recovered", {}).get(measure),
         }
     return row
@@ -298,8 +291,3 @@ def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
         for axis in AXES
     }
     return {"axes": axes} if any(axes.values()) else None
-
-
-def _mean(values: Iterable[Any]) -> float | None:
-    known = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
-    return fmean(known) if known else None

@@ -9,13 +9,9 @@ from app import formats
 from app.results.figures import FORMER
 from sol_core.actions import SHORT_AXES
 
-_GAINS = ("gain", "low", "high")
 _PAIRED = (
-    *(f"nll_{part}" for part in _GAINS),
-    *(f"kl_{part}" for part in _GAINS),
-    "win_rate",
-    "nll_verdict",
-    "kl_verdict",
+    *(f"{loss}_{part}" for loss in ("nll", "kl") for part in ("gain", "low", "high")),
+    *("win_rate", "nll_verdict", "kl_verdict"),
 )
 _READ = ("bytes_share", "bytes_per_token", "dense_bytes_per_token")
 _COLUMNS = (

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
 
 from app.host.limits import UNLIMITED, Limits
@@ -65,23 +64,15 @@ def fair_choice(sizes: Sequence[RunSize], num_bytes: int) -> list[str]:
     older run. So nobody loses a run to somebody who keeps more.
     ``sizes`` are of all runs, oldest first.
     """
-    waiting: dict[bytes, deque[tuple[int, RunSize]]] = {}
-    for age, run in enumerate(sizes):
-        waiting.setdefault(run.owner, deque()).append((age, run))
-    heap = [
-        (-sum(run.num_bytes for _, run in runs), runs[0][0], owner)
-        for owner, runs in waiting.items()
-    ]
-    heapq.heapify(heap)
+    held: Counter[bytes] = Counter()
+    order = []
+    for age, run in reversed(list(enumerate(sizes))):
+        held[run.owner] += run.num_bytes  # from this run on: what its owner has when it is next
+        order.append((-held[run.owner], age))
     chosen: list[str] = []
-    while heap and num_bytes > 0 and len(chosen) < MOST_AT_ONCE:
-        minus_taken, _, owner = heap[0]
-        _, run = waiting[owner].popleft()
-        chosen.append(run.id)
-        num_bytes -= run.num_bytes
-        if waiting[owner]:
-            left = (minus_taken + run.num_bytes, waiting[owner][0][0], owner)
-            heapq.heapreplace(heap, left)
-        else:
-            heapq.heappop(heap)
+    for _, age in sorted(order)[:MOST_AT_ONCE]:
+        if num_bytes <= 0:
+            break
+        chosen.append(sizes[age].id)
+        num_bytes -= sizes[age].num_bytes
     return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
 from app.host.paths import MIN_FREE_BYTES, DataDir
 from app.setup.requirements import (
-    BASE,
+    installed_version,
     project_requirements,
     requirement_name,
     unmet,
@@ -22,7 +21,6 @@ from app.setup.requirements import (
 from sol_core.errors import SolError
 from sol_core.files.places import BLOCKS_NAME, program_name
 
-TEST_EXTRA = "test"
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
 UNCHECKED = "not checked: see what is missing"
 
@@ -30,8 +28,8 @@ UNCHECKED = "not checked: see what is missing"
 def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[str, Any]:
     """Facts by section, and ``missing`` ones; without platformdirs there may be no ``data_dir``."""
     missing: list[str] = []
-    groups = project_requirements(PROJECT_ROOT, (TEST_EXTRA,))
-    lacking = unmet(groups[BASE])
+    requirements = project_requirements(PROJECT_ROOT)
+    lacking = unmet(requirements)
     if lacking:
         remedy = (
             "start launch.py once without a command and it installs them"
@@ -40,8 +38,13 @@ def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[st
         )
         missing.append(f"packages {', '.join(map(requirement_name, lacking))}: {remedy}")
     findings: dict[str, Any] = {
-        "python": _python(groups[TEST_EXTRA]),
-        "packages": _packages(groups[BASE]),
+        "python": {
+            "version": platform.python_version(),
+            "executable": sys.executable,
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "on a Space": is_space(),
+        },
+        "packages": _packages(requirements, lacking),
         "data": {"state": UNCHECKED} if data_dir is None else _data(data_dir, missing),
     }
     for section in ("device", "model", "database"):
@@ -53,26 +56,12 @@ def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[st
     return {**findings, "missing": missing}
 
 
-def _python(test_requirements: tuple[str, ...]) -> dict[str, Any]:
-    lacking = [requirement_name(text) for text in unmet(test_requirements)]
-    return {
-        "version": platform.python_version(),
-        "executable": sys.executable,
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "on a Space": is_space(),
-        "for tests": f"lacks {', '.join(lacking)}" if lacking else "complete",
-    }
-
-
-def _packages(requirements: tuple[str, ...]) -> dict[str, Any]:
-    lacking = unmet(requirements)
+def _packages(requirements: tuple[str, ...], lacking: list[str]) -> dict[str, Any]:
     versions = {}
     for text in requirements:
         name = requirement_name(text)
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = "missing" if text in lacking else "not needed here"
+        absent = "missing" if text in lacking else "not needed here"
+        version = installed_version(name) or absent
         versions[name] = f"{version} (needs {text})" if text in lacking else version
     return versions
 

@@ -44,10 +44,10 @@ def read_requirements(pyproject: Path, extras: Sequence[str] = ()) -> Mapping[st
         ) from error
 
 
-def project_requirements(root: Path, extras: Sequence[str] = ()) -> Mapping[str, tuple[str, ...]]:
-    """As ``read_requirements``, of the checkout in ``root`` or else of the installed package."""
+def project_requirements(root: Path) -> tuple[str, ...]:
+    """What the page and the commands need, of the checkout in ``root`` or an installed package."""
     if is_checkout(root):
-        return read_requirements(root / "pyproject.toml", extras)
+        return read_requirements(root / "pyproject.toml")[BASE]
     from importlib.metadata import PackageNotFoundError, requires
 
     from packaging.requirements import Requirement
@@ -59,18 +59,11 @@ def project_requirements(root: Path, extras: Sequence[str] = ()) -> Mapping[str,
             f"{root} is neither a checkout nor an installed package: install {DISTRIBUTION} again"
         ) from error
 
-    def belonging(group: str) -> tuple[str, ...]:
-        """Requirements of an extra; those of none for ``BASE``."""
-        texts = []
-        for requirement in requirements:
-            belongs = requirement.marker is None or requirement.marker.evaluate({"extra": group})
-            is_extra = requirement.marker is not None and "extra" in str(requirement.marker)
-            if belongs and is_extra == (group != BASE):
-                texts.append(f"{requirement.name}{requirement.specifier}")
-        return tuple(texts)
-
-    groups = {group: belonging(group) for group in extras}
-    return groups | {BASE: belonging(BASE) + belonging(APP)}
+    return tuple(
+        f"{requirement.name}{requirement.specifier}"
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate({"extra": APP})
+    )
 
 
 def digest(requirements: Sequence[str]) -> str:
@@ -92,15 +85,16 @@ def _is_met(text: str) -> bool:
     try:
         from packaging.requirements import Requirement
     except ImportError:
-        return _installed_version(requirement_name(text)) is not None
+        return installed_version(requirement_name(text)) is not None
     requirement = Requirement(text)
     if requirement.marker is not None and not requirement.marker.evaluate():
         return True
-    version = _installed_version(requirement.name)
+    version = installed_version(requirement.name)
     return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
-def _installed_version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """A package's version; None of one that this interpreter lacks."""
     import importlib.metadata  # 15 ms, which a complete .venv never pays
 
     for distribution in importlib.metadata.distributions(name=name):

@@ -21,6 +21,7 @@ from typing import Any
 from app.host.console import Console
 from app.host.errors import BootstrapError, system_errors
 from app.setup.requirements import digest, needed_bytes, requirement_name, torch_index, unmet
+from sol_core.files.places import known_object
 
 VENV_VARIABLE = "SOL_VENV"
 MARKER_FILE = "sol-environment.json"
@@ -176,12 +177,8 @@ class VirtualEnvironment:
 
     def _read_marker(self) -> dict[str, Any] | None:
         """None without a whole one."""
-        try:
-            marker = json.loads(self._marker.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        is_whole = isinstance(marker, dict) and isinstance(marker.get("installed"), dict)
-        return marker if is_whole else None
+        marker = known_object(self._marker)
+        return marker if isinstance(marker.get("installed"), dict) else None
 
 
 def run(

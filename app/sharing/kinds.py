@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from app.formats import json_safe
 from app.host.errors import DocumentError, naming_damage
@@ -33,10 +32,6 @@ DOCUMENTS = {document.part: document for document in (GENERATION, INSPECTION)}
 COMPARISON = "comparison"  # of two generations; its id is theirs with a comma, as in a link
 SEPARATOR = ","
 KINDS = (*DOCUMENTS, COMPARISON)
-# Parameters that name a thing in a link, and the tab that shows it.
-_ADDRESSES = {document.part: document.tab for document in DOCUMENTS.values()} | {
-    "compare": "compare"
-}
 Document = dict[str, Any]
 # Of two generations, every token's NLL under the dense model, nats; None where it is not known.
 ScorePair = Callable[[tuple[str, str]], list[list[float | None] | None]]
@@ -48,16 +43,6 @@ def kind_of(store: Store, thing_id: str) -> str:
         return COMPARISON
     kind = store.runs.get(thing_id).kind
     return next(part for part, document in DOCUMENTS.items() if document.kind == kind)
-
-
-def thing_in_link(text: str) -> str:
-    """The id in a link to a thing, that of its tab first, or the text where it is no link."""
-    asked = parse_qs(urlsplit(text).query)
-    tab = asked.get("tab", [""])[0]
-    names = [name for name in _ADDRESSES if name in asked]
-    if not names:
-        return text
-    return asked[next((name for name in names if _ADDRESSES[name] == tab), names[0])][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +75,7 @@ def export(
         if form != "json":
             # CSV and HTML have no escape for half characters: they become U+FFFD.
             text = whole_characters(text)
-        name = _file_stem(kind, store.runs.get(thing_id.partition(SEPARATOR)[0]).title)
+        name = file_stem(kind, store.runs.get(thing_id.partition(SEPARATOR)[0]).title)
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
 
@@ -138,7 +123,7 @@ def _parsed(data: bytes) -> list[Document]:
     return documents
 
 
-def _file_stem(kind: str, title: str) -> str:
+def file_stem(kind: str, title: str) -> str:
     words = "".join(char if char.isascii() and char.isalnum() else "-" for char in title)
     stem = "-".join(part for part in words.split("-") if part)[:50].rstrip("-").lower()
     return f"{kind}-{stem}" if stem else kind

@@ -77,7 +77,6 @@ class RunDocument:
     """One kind of run in files: as JSON, which is read again, as CSV and as an HTML page."""
 
     kind: RunKind
-    tab: str  # that shows one
     part: str  # name of the part without tokens
     tokens: str  # name of the list of tokens
     names: Mapping[str, str]  # further fields of the part, each with the record's attribute

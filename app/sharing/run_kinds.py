@@ -120,7 +120,6 @@ def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 GENERATION = RunDocument(
     kind="generation",
-    tab="explore",
     part="run",
     tokens="events",
     names={name: name for name in ("prompt", "schedule", "prefill", "summary", "parent")},
@@ -225,7 +224,6 @@ def _check_rows(where: str, actual: tuple[str, ...], wanted: tuple[str, ...]) ->
 
 INSPECTION = RunDocument(
     kind="inspection",
-    tab="inspect",
     part="inspection",
     tokens="tokens",
     names={"text": "prompt", "start": "prefill", "end": "summary"},

@@ -38,8 +38,6 @@ _GONE_CLASSES = ("08", "53", "57P", "58")
 class PostgresBackend:
     """A URL's database; no message holds a part of the URL that may belong to the password."""
 
-    path = None  # it is no file
-
     def __init__(self, location: str) -> None:
         self._url = _parse(location)
         # Not the query either, which may hold a password too.

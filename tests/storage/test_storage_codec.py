@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storage import DatabaseCorruptError, InvalidRecordError, codec
+from storage import codec
+from storage.errors import DatabaseCorruptError, InvalidRecordError
 
 MAX_WHOLE = 2**63 - 1
 # characters() without a codec draws lone surrogates and NUL too.

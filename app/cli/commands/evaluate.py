@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,20 +81,17 @@ def run(args: argparse.Namespace) -> int:
     others = {
         name: find(name) for name in (text.removeprefix(POLICY_PREFIX) for text in args.others)
     }
+    model, policy, source, root = job_options.policy_on_model(args, config.budgets)
+    from sol_core.evaluation.runner import evaluate
 
-    def measure(
-        at: int, model: LanguageModel, name: str, source: Any, data_dir: Path
-    ) -> job_options.WorkEvents:
-        from sol_core.evaluation.runner import evaluate
-
-        if len(configs) > 1 and config.by_share:
-            configs[at] = _within_reach(configs[at], model, source, grid)
-        methods = {name: source, **others}
-        kept = data_dir / job_options.PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
-        return evaluate(model, methods, configs[at], data_dir=data_dir, grid=grid, partial=kept)
-
-    measures = [partial(measure, at) for at in range(len(configs))]
-    made = job_options.measured_policies(args, config.budgets, measures)
+    if len(configs) > 1 and config.by_share:
+        configs = [_within_reach(one, model, source, grid) for one in configs]
+    methods, kept = {policy: source, **others}, root / job_options.PARTIAL_FOLDER
+    begun = []  # all are checked before the first runs
+    for measured in configs:
+        place = kept / f"evaluate-{measured.context}"
+        begun.append(evaluate(model, methods, measured, data_dir=root, grid=grid, partial=place))
+    made = [job_options.shown_result(args, events) for events in begun]
     results = [finished.result for finished in made]
     if args.out is not None:
         for measured, finished in zip(configs, made, strict=True):
@@ -197,14 +193,11 @@ def as_table(result: dict[str, Any]) -> str:
     first = result["policy"]
     for budget in result["budgets"]:
         asked = budget["requested"]
-        methods = _methods(budget, first)
-        # Results of before there was an axis lack it, and those by share ask for none.
-        axes = [name for name in SHORT_AXES if name in methods[0][1]["spend"]]
         by_share = "share" in asked
         read = ("bytes", "MB") if by_share else ()
         better = (f"{first} is better in NLL by (95 %)", "in KL by (95 %)")
-        head = ("  method", "NLL", "KL", *read, *axes, *better)
-        rows = [_cells(budget, method, row) for method, row in methods]
+        head = ("  method", "NLL", "KL", *read, *SHORT_AXES, *better)
+        rows = [_cells(budget, method, row) for method, row in _methods(budget, first)]
         sides = f"<{'>' * (len(head) - 3)}<<"
         lines += ["", f"budget  {budget_label(asked)}", *table(head, rows, sides)]
         if by_share:
@@ -227,7 +220,7 @@ def _cells(budget: dict[str, Any], method: str, row: dict[str, Any]) -> tuple[st
     read: tuple[str, ...] = ()
     if "share" in budget["requested"]:
         read = (f"{100 * row['bytes_share']:.1f} %", f"{row['bytes_per_token'] / 1e6:.1f}")
-    axes = (f"{spend[name]:.3f}" for name in SHORT_AXES if name in spend)
+    axes = (f"{spend[name]:.3f}" for name in SHORT_AXES)
     paired = budget.get("paired", {}).get(method)
     better = ("", "") if paired is None else (_better(paired, "nll"), _better(paired, "kl"))
     losses = _number(row.get("nll")), _number(row.get("kl"))

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "thing",
         metavar="RUN",
-        help="id of a generation or an inspection as History shows it, two ids of generations "
-        "with a comma (ID1,ID2) to compare them (html), or a link to any of them",
+        help="id of a generation or an inspection as runs list shows it, or two ids of "
+        "generations with a comma (ID1,ID2) to compare them (html)",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help='file to write; "-" is stdout')
     parser.add_argument(
@@ -39,14 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with open_jobs(args) as (_, store):
-        from app.sharing.kinds import export, kind_of, thing_in_link
+        from app.sharing.kinds import export, kind_of
         from storage import NotFoundError
 
-        thing = thing_in_link(args.thing)
         try:
-            made = export(store, kind_of(store, thing), thing, args.form)
+            made = export(store, kind_of(store, args.thing), args.thing, args.form)
         except NotFoundError as error:
-            raise AppError(f"no run {thing!r}: {_newest(store)}") from error
+            raise AppError(f"no run {args.thing!r}: {_newest(store)}") from error
     if str(args.out) == "-":
         write_out(made.text)
         return 0

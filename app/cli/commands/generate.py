@@ -16,7 +16,7 @@ from app.cli.generation_report import Outcome, json_report, summary, until_stop
 from app.cli.input_files import read_text
 from app.cli.terminal import colour_depth, legend, paint
 from app.host.console import Console, write_out
-from sol_core.actions import Budget
+from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 HELP = "generate text under a compute schedule"
-MAX_SEED = 2**63 - 1
 SHADOW = SideRowConfig("dense", ScheduleConfig("dense"))
 
 
@@ -51,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     console, find = Console(), _finder(args)
-    grid = cli.grid_from(args, [args.asked], find)
-    args.config = replace(args.config, schedule=args.asked, grid=grid)
+    args.config = _config(args, cli.grid_from(args, [args.asked], find))
     model, load_ms = cli.load_model(args, console, [args.asked.budget])
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
@@ -106,14 +104,11 @@ def _finder(args: argparse.Namespace) -> Callable[[str], Any]:
         source = resolve(name)
         if isinstance(source, Path):
             return source
-        from sol_core.decoding.batch_scheduling import takes_budget
-        from sol_core.generation.schedules import Unasked
+        from sol_core.generation.schedules import asked_schedule, in_hand
 
-        if args.asked.budget == Budget():
-            return Unasked(source)
-        if not takes_budget(source):
-            raise ConfigError(f"--schedule {name} has no parameter budget: leave the budget out")
-        return source
+        budget = None if args.asked.budget == Budget() else args.asked.budget
+        asked_schedule(source, budget)  # refuses a budget that the schedule does not take
+        return in_hand(source, budget)
 
     return find
 
@@ -191,18 +186,15 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         ("repetition-penalty FACTOR", penalty, "above 1 discourages repeating"),
     ):
         cli.add_value(group, name, default, text)
-    text = "the same seed gives the same tokens"
-    cli.add_value(group, "seed", sampling.seed, text, type=cli.whole(0, MAX_SEED))
+    cli.add_value(group, "seed", sampling.seed, "the same seed gives the same tokens")
     cli.add_flag(group, "chat", "wrap the prompt in the chat template")
     cli.add_several(group, "stop TEXT", "stop when the text contains this")
     cli.add_flag(group, "ignore-eos", "go on past the end-of-text token")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Build the configuration and read the prompt, before anything heavy is loaded."""
-    budget = cli.asked_budget(args)
-    args.asked = cli.schedule_from_option(args.schedule, budget, args.seed)
-    args.config = _config(args, next(iter(cli.checkable(args, [args.asked])), SHADOW.schedule))
+    """Read the schedule and the prompt, before anything heavy is loaded."""
+    args.asked = cli.schedule_from_option(args.schedule, cli.asked_budget(args), args.seed)
     given = (args.prompt, args.prompt_file, args.prompts)
     if sum(source is not None for source in given) != 1:
         raise ConfigError("give a PROMPT, --prompt-file FILE or --prompts FILE")
@@ -222,14 +214,14 @@ def check(args: argparse.Namespace) -> None:
         ) from error
 
 
-def _config(args: argparse.Namespace, schedule: ScheduleConfig) -> GenerationConfig:
+def _config(args: argparse.Namespace, grid: ActionGrid) -> GenerationConfig:
     return GenerationConfig(
-        schedule=schedule,
+        schedule=args.asked,
         side_rows=(SHADOW,) if args.shadow else (),
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed
         ),
-        grid=cli.grid_from(args),
+        grid=grid,
         max_new_tokens=args.max_new_tokens,
         chat=args.chat,
         stop_strings=tuple(args.stop),

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    find = cli.settle_schedules(args)
+    find = cli.settle_schedules(args, args.max_tokens)
     console = Console()
     budgets = [schedule.budget for schedule in args.config.schedules]
     model, _ = cli.load_model(args, console, budgets)
@@ -80,7 +80,7 @@ def _per_token(end: records.InspectionEnd) -> list[dict[str, Any]]:
 
 
 def check(args: argparse.Namespace) -> None:
-    cli.read_fixed_text(args, map(str.strip, args.schedules.split(",")), args.max_tokens)
+    cli.read_fixed_text(args, map(str.strip, args.schedules.split(",")))
 
 
 def _collect(

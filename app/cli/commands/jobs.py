@@ -27,7 +27,6 @@ ACTIONS = {
 }
 STORED_KINDS = {"tasks": "benchmark"}  # the database's word, where it is another one
 KINDS = ("train", "evaluate", *STORED_KINDS)
-MAX_LIMIT = 2**31 - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             choices, shown = (*KINDS, *STORED_KINDS.values()), f"{{{','.join(KINDS)}}}"
             text = "only jobs of this kind"
             action.add_argument("--kind", choices=choices, metavar=shown, help=text)
-            cli.add_value(action, "limit", 50, "at most this many", type=cli.whole(1, MAX_LIMIT))
+            cli.add_value(action, "limit", 50, "at most this many")
         else:
             action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
         cli.add_data_dir(action)

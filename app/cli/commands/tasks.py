@@ -5,19 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.cli import options as cli
-from app.cli.job_options import PARTIAL_FOLDER, WorkEvents, add_policy, measured_policies
+from app.cli.job_options import PARTIAL_FOLDER, add_policy, policy_on_model, shown_result
 from app.cli.terminal import table
 from app.results.figures import budget_label
 from sol_core.actions import SHORT_AXES
 from sol_core.evaluation.config import parse_budgets
 from sol_core.tasks.config import TasksConfig, parse_contexts, parse_names
-
-if TYPE_CHECKING:
-    from sol_core.models.loading import LanguageModel
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 Gain = dict[str, float] | None
@@ -48,15 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = _config(args)
+    model, name, source, root = policy_on_model(args, config.budgets)
+    from sol_core.tasks.runner import run_tasks
 
-    def measure(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
-        from sol_core.tasks.runner import run_tasks
-
-        partial = data_dir / PARTIAL_FOLDER
-        return run_tasks(model, name, source, config, data_dir=data_dir, partial=partial)
-
-    (finished,) = measured_policies(args, config.budgets, [measure])
-    cli.print_result(args, finished.result, tasks_table(finished.result))
+    kept = root / PARTIAL_FOLDER
+    events = run_tasks(model, name, source, config, data_dir=root, partial=kept)
+    result = shown_result(args, events).result
+    cli.print_result(args, result, tasks_table(result))
     return 0
 
 
@@ -144,12 +138,8 @@ def _wrote(method: dict[str, Any]) -> str:
 def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:
     """By method: in accuracy, and in the margin."""
     gains: dict[str, tuple[Gain, Gain]] = {"policy": (budget["gain"], budget["margin_gain"])}
-    for pair, gain in budget["differences"].items():
-        better, worse = pair.split("-")
-        if worse == "static":
-            gains[better] = (gain["accuracy"], gain["margin"])
-        elif better == "static":
-            gains[worse] = (_negative(gain["accuracy"]), _negative(gain["margin"]))
+    if pair := budget["differences"].get("static-paper"):
+        gains["paper"] = _negative(pair["accuracy"]), _negative(pair["margin"])
     return gains
 
 

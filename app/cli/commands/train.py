@@ -6,7 +6,6 @@ Of several processes rank 0 runs the job and says everything that is said; the o
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 from dataclasses import replace
 from functools import partial
@@ -63,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     minutes = "end after this time with a policy; above the preset's own, with more work"
     cli.add_texts(parser, texts)
     cli.add_texts(parser, files, type=Path)
-    cli.add_texts(parser, {"minutes M": minutes}, type=_minutes)
+    cli.add_texts(parser, {"minutes M": minutes}, type=float)
     parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
     keep = "keep the policy even if it learnt nothing or is no better than static"
     cli.add_flag(parser, "allow-untrained", keep)
@@ -232,13 +231,3 @@ def _summary(result: dict[str, Any]) -> str:
     summary = result.get("summary") or {}
     shown = {name: value for name, value in summary.items() if name != "train_config"}
     return record_text({"policy": result.get("policy"), "folder": result.get("folder")} | shown)
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not math.isfinite(minutes) or minutes <= 0:
-        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, got {text!r}")
-    return minutes

@@ -20,7 +20,6 @@ from app.host.paths import DataDir
 from sol_core.files.places import DEVICE_VARIABLE
 
 HELP = "open the page in the browser (what happens without a command)"
-MAX_PORT = 65_535
 LOG_BYTES, LOG_FILES = 2_000_000, 3
 _UNSTOPPABLE = ("model-loader", "kernel-warm-up")  # threads inside torch or a compiler
 
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     host = "address to listen on (default: 127.0.0.1, this machine only)"
     port = "port to listen on, 0 for any free one (default: 7860, or the next free one)"
     cli.add_texts(parser, {"host": host})
-    cli.add_texts(parser, {"port": port}, type=cli.whole(0, MAX_PORT))
+    cli.add_texts(parser, {"port": port}, type=int)
     cli.add_flag(parser, "no-browser", "do not open a browser window")
     cli.add_model(parser)
     parser.set_defaults(is_answered=False)

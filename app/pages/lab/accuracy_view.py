@@ -55,8 +55,7 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
                 "label": label,
                 "gain": budget["gain"],
                 "nll_gain": budget.get("nll_gain"),  # none in schema 1
-                "margin_gain": budget.get("margin_gain"),  # from schema 3 on, as what follows
-                "differences": budget.get("differences", {}),
+                "margin_gain": budget.get("margin_gain"),  # from schema 3 on
                 "methods": methods,
             }
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,12 @@ from app.pages.lab.schema_form import SchemaForm
 from app.pages.policies import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import JOB_HANDLERS, JOBS, check_jobs_allowed, refusal, visible_job
+from app.policies.library import check_name
 from app.policies.views import policy_choices
 from app.results.figures import result_view
 from app.results.files import csv_text
 from app.results.shipped import SHIPPED, shipped_about, shipped_record
+from app.sharing.kinds import file_stem
 from app.web.calls import Page, Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
 from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
@@ -34,7 +35,6 @@ from storage import TASKS_JOB, JobKind
 
 MAX_WAITING = 100
 MAX_POLICIES = 6
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Words of the forms where a dataclass has none of its own.
 GRID_HELP = {
     **{axis.levels_field: axis.meaning for axis in AXES},
@@ -78,7 +78,6 @@ TRAIN_FORM = SchemaForm(
     elsewhere=("corpus", "grid.mlp_split"),  # a picker's; measured, not chosen
     labels={
         "policy": "Policy network",
-        "warm_start": "Warm start",
         "grpo": "Rollouts (GRPO)",
         "grid": "Action grid",
         "num_heads": "Heads",
@@ -241,9 +240,8 @@ def export_result(services: Services, request: Request) -> dict[str, Any]:
         text = (
             json.dumps(result, ensure_ascii=False, indent=1) if form == "json" else csv_text(result)
         )
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:60] or "result"
     noun = "evaluation" if job.kind == "evaluate" else job.name
-    return {"name": f"{noun}-{stem}.{form}", "text": text}
+    return {"name": f"{file_stem(noun, title)}.{form}", "text": text}
 
 
 def checked_policies(chosen: list[Any], known: list[str], most: int) -> list[str]:
@@ -261,16 +259,7 @@ def checked_policies(chosen: list[Any], known: list[str], most: int) -> list[str
 def _new_name(services: Services, name: str) -> str:
     """A name without surrounding space, which no policy and no waiting training has."""
     name, taken = name.strip(), _taken_names(services)
-    if not _NAME.fullmatch(name) or len(name) > NAME_LENGTH or name.endswith("."):
-        raise AppError(
-            "A policy's name has letters, digits, dots, - and _, begins with a letter or digit and "
-            f"is at most {NAME_LENGTH} long; got {name[:80]!r}."
-        )
-    if name.lower() == DEFAULT_POLICY:
-        raise AppError(
-            f"The name {DEFAULT_POLICY!r} belongs to the policy that came with the program. "
-            "Choose another one."
-        )
+    check_name(name)
     if name.lower() in taken:
         raise AppError(
             f"The name {name!r} is in use by a policy or a training that has not ended. "
@@ -318,12 +307,9 @@ HANDLERS = (
 )
 VIEWS = [Page(job.name, job.label, HANDLERS, job.constants) for job in LAB_JOBS.values()]
 VIEWS.append(POLICIES)
-
-
-def _constants(services: Services) -> dict[str, Any]:
-    return {view.name: view.constants(services) for view in VIEWS}
-
-
 PAGE = Page(
-    "lab", "Lab", {name: call for view in VIEWS for name, call in view.handlers.items()}, _constants
+    "lab",
+    "Lab",
+    {name: call for view in VIEWS for name, call in view.handlers.items()},
+    lambda services: {view.name: view.constants(services) for view in VIEWS},
 )

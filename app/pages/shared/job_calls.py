@@ -38,13 +38,10 @@ METRICS_PER_POLL = 500
 MAX_LIMIT = 100
 JOBS = Shares("jobs queued or running", of_visitor=20, remedy="Cancel some, or wait.")
 
-
 _REFUSAL = (
     "This is a shared server, and long jobs are turned off on it. Run SOL Explorer on your own "
     "machine (python launch.py), or duplicate the Space and set SOL_LIMITS=jobs=1 in its settings."
 )
-
-
 _ZERO_GPU_REFUSAL = (
     "This Space runs on ZeroGPU, which lends a GPU to single calls of at most {seconds} s and none "
     "to a background worker: training, evaluation and accuracy cannot run here. Run SOL Explorer "
@@ -169,7 +166,6 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "advice": _ADVICE.get(record.status),
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
-        "params": json_safe(record.params),
         "result": json_safe(record.result) if record.kind == "train" else None,
         "started_at": record.started_at and iso(record.started_at),
         "finished_at": record.finished_at and iso(record.finished_at),

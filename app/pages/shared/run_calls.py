@@ -152,26 +152,27 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
         with naming_damage("One of these runs"):
             answer = align_tokens(first.token_ids, second.token_ids, same_prompt=same)
             sides = [(replace(run, tokens=()), run.token_ids) for run in (first, second)]
-        answer["sides"] = services.runs.ask(place, functools.partial(_both, sides=sides))
+        answer["sides"] = services.runs.ask(place, functools.partial(_dense_nll, sides=sides))
     return answer
 
 
-def _both(bench: Workbench, sides: list[tuple[RecordedRun, list[int]]]) -> list[dict[str, Any]]:
-    return [_dense(bench.model, run, ids) for run, ids in sides]
-
-
-def _dense(model: Any, run: RecordedRun, ids: list[int]) -> dict[str, Any]:
-    """One side under the dense model; a side that cannot be scored says why."""
+def _dense_nll(
+    bench: Workbench, sides: list[tuple[RecordedRun, list[int]]]
+) -> list[dict[str, Any]]:
+    """Each side under the dense model; one that cannot be scored says why."""
     from sol_core.comparing.scoring import dense_nll
 
-    if not ids:
-        return {"nll": None, "problem": "Nothing was generated."}
-    try:
-        prompt = run.prompt_ids(model)
-        nll = dense_nll(model, [*prompt, *ids], len(prompt))
-    except SolError as error:
-        return {"nll": None, "problem": str(error)}
-    return {"nll": json_safe(nll), "problem": None}
+    answers: list[dict[str, Any]] = []
+    for run, ids in sides:
+        nll, problem = None, None if ids else "Nothing was generated."
+        try:
+            if ids:
+                prompt = run.prompt_ids(bench.model)
+                nll = json_safe(dense_nll(bench.model, [*prompt, *ids], len(prompt)))
+        except SolError as error:
+            problem = str(error)
+        answers.append({"nll": nll, "problem": problem})
+    return answers
 
 
 def export_file(services: Services, request: Request) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_train_for_people(run, trainer, data_dir):
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
-        (["--minutes", "nan"], 2, "above 0"),
+        (["--minutes", "nan"], 2, "minutes must be between 0.01"),
         (["--set", "grpo.updates"], 2, "key=value"),
         (["--set", "grpo.upates=5"], 2, "grpo has an unknown field 'upates'"),
         (["--corpus", "none.txt"], 1, "no such file"),

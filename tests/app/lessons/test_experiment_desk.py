@@ -24,16 +24,16 @@ class Measures:
         self.go = threading.Event()
         self.calls = []
 
-    def slow(self, model, parameters):
-        self.calls.append(parameters)
+    def slow(self, model, text):
+        self.calls.append(text)
         assert self.go.wait(20)
-        return {"value": parameters.get("n"), "by": model.name}
+        return {"value": text, "by": model.name}
 
-    def refused(self, model, parameters):
-        self.calls.append(parameters)
+    def refused(self, model, text):
+        self.calls.append(text)
         raise ConfigError("not like this")
 
-    def broken(self, model, parameters):
+    def broken(self, model, text):
         raise ZeroDivisionError("oh")
 
 
@@ -59,16 +59,13 @@ def make_runs(store, engine):
     return runs
 
 
-def one_number(model, asked):
-    if asked.keys() - {"n"}:
-        raise AppError("it takes n alone")
-    return {"n": asked.get("n", 0)}
+TEXTS = [f"text {number}" for number in range(130)]
 
 
 @pytest.fixture
 def desk(runs, measures):
     names = ("slow", "refused", "broken")
-    taken = {name: Experiment(getattr(measures, name), one_number) for name in names}
+    taken = {name: Experiment(getattr(measures, name), TEXTS) for name in names}
     made = ExperimentDesk(runs, runs.loader, taken)
     yield made
     measures.go.set()
@@ -87,17 +84,21 @@ def done(desk, name, parameters):
 
 
 def test_one_measurement_serves_all_who_ask_before_and_after(desk, measures):
-    answers = [desk.ask(f"pupil {number}", "slow", {"n": 1}) for number in range(30)]
+    answers = [desk.ask(f"pupil {number}", "slow", {"text": "text 1"}) for number in range(30)]
     assert {answer["state"] for answer in answers} == {"waiting"}
     wait_until(lambda: len(measures.calls) == 1)
-    assert desk.ask(ANNA, "slow", {"n": 1}) == {"state": "waiting", "before": 0}
+    assert desk.ask(ANNA, "slow", {"text": "text 1"}) == {"state": "waiting", "before": 0}
     measures.go.set()
-    result = done(desk, "slow", {"n": 1})
-    assert (result["value"], result["by"], result["model"]) == (1, "fake-model", "fake-model")
+    result = done(desk, "slow", {"text": "text 1"})
+    assert (result["value"], result["by"], result["model"]) == (
+        "text 1",
+        "fake-model",
+        "fake-model",
+    )
     assert result["took_ms"] >= 0
     assert result["measured_at"]
-    done(desk, "slow", {"n": 1})["value"] = "changed"  # nobody else gets that
-    assert done(desk, "slow", {"n": 1}) == result
+    done(desk, "slow", {"text": "text 1"})["value"] = "changed"  # nobody else gets that
+    assert done(desk, "slow", {"text": "text 1"}) == result
     assert len(measures.calls) == 1
 
 
@@ -107,7 +108,7 @@ def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(desk, measures,
 
         def has_failed():
             try:
-                desk.ask(ANNA, name, {})
+                desk.ask(ANNA, name, {"text": "text 1"})
             except AppError as error:
                 found.append(str(error))
             return bool(found)
@@ -120,47 +121,39 @@ def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(desk, measures,
     assert len(measures.calls) == 1
     assert reason("broken") == "The experiment failed: ZeroDivisionError: oh"
     monkeypatch.setattr(experiment_desk, "FAILURE_S", -1.0)
-    assert desk.ask(ANNA, "refused", {})["state"] == "waiting"
+    assert desk.ask(ANNA, "refused", {"text": "text 1"})["state"] == "waiting"
     wait_until(lambda: len(measures.calls) == 2)
 
 
 def test_an_experiment_waits_for_the_generation_before_it(desk, measures, runs):
     run_id = runs.start("a" * 32, "x", GenerationConfig(max_new_tokens=3))
     wait_until(lambda: runs.poll("a" * 32, run_id, 0)["cursor"] == 1)
-    desk.ask(ANNA, "slow", {"n": 1})
-    wait_until(lambda: desk.ask(ANNA, "slow", {"n": 1}) == {"state": "waiting", "before": 1})
+    desk.ask(ANNA, "slow", {"text": "text 1"})
+    wait_until(
+        lambda: desk.ask(ANNA, "slow", {"text": "text 1"}) == {"state": "waiting", "before": 1}
+    )
     assert not measures.calls
     runs.engine.resume.set()
     measures.go.set()
-    assert done(desk, "slow", {"n": 1})["value"] == 1
+    assert done(desk, "slow", {"text": "text 1"})["value"] == "text 1"
 
 
 def test_before_the_model_is_there_the_answer_says_so(measures, runs):
     loader = ModelLoader("later", fake_load)
-    desk = ExperimentDesk(runs, loader, {"slow": Experiment(measures.slow, one_number)})
-    assert desk.ask(ANNA, "slow", {}) == {"state": "loading"}
+    desk = ExperimentDesk(runs, loader, {"slow": Experiment(measures.slow, TEXTS)})
+    assert desk.ask(ANNA, "slow", {"text": "text 1"}) == {"state": "loading"}
     with pytest.raises(AppError, match="no experiment is called 'fast'"):
         desk.ask(ANNA, "fast", {})
 
 
-def test_a_question_is_known_by_what_the_experiment_takes_of_it(desk, measures):
-    measures.go.set()
-    done(desk, "slow", {})
-    done(desk, "slow", {"n": 0})
-    assert measures.calls == [{"n": 0}]
-    with pytest.raises(AppError, match="it takes n alone"):
-        desk.ask(ANNA, "slow", {"n": 0, "junk": "x" * 1_000_000})
-    assert measures.calls == [{"n": 0}]
-
-
 def test_one_visitor_does_not_take_the_whole_line(desk, measures):
     for number in range(SHARES.of_visitor):
-        desk.ask(ANNA, "slow", {"n": number})
+        desk.ask(ANNA, "slow", {"text": TEXTS[number]})
     with pytest.raises(AppError, match="You already have 6 experiments waiting"):
-        desk.ask(ANNA, "slow", {"n": 99})
+        desk.ask(ANNA, "slow", {"text": "text 99"})
     for pupil in range(30):
-        asked = desk.ask(f"pupil {pupil}", "slow", {"n": 100 + pupil})
+        asked = desk.ask(f"pupil {pupil}", "slow", {"text": TEXTS[100 + pupil]})
         assert asked["before"] == SHARES.of_visitor + pupil
     measures.go.set()
-    done(desk, "slow", {"n": 129})
-    assert [call["n"] for call in measures.calls] == [*range(6), *range(100, 130)]
+    done(desk, "slow", {"text": "text 129"})
+    assert measures.calls == [*TEXTS[:6], *TEXTS[100:]]

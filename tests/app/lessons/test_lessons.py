@@ -103,7 +103,7 @@ def test_spenders_do_without_a_policy_of_another_model_and_say_why(services):
     ("name", "parameters", "words"),
     [
         ("steps", {"text": "lighthouse"}, "no text is called 'lighthouse'"),
-        ("steps", {"text": "door", "picks": []}, "'picks' is no parameter of this experiment"),
+        ("steps", {"text": ["door"]}, "no text is called"),
         ("missing", {"text": "horse"}, "1024"),  # tokens that the tiny model can read
     ],
 )
@@ -120,17 +120,17 @@ def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir):
     from sol_core.models.loading import load_language_model
 
     model = load_language_model(data_dir=model_data_dir)
-    found = pages(model, {"text": "lighthouse"})
+    found = pages(model, "lighthouse")
     scored = found["tokens"][found["first"] :]
     losses = [few - all_ for few, all_ in zip(found["nll"][0], found["nll"][-1], strict=True)]
     assert "Okafor" in "".join(scored)
     assert max(losses) > 1
-    dense = channels(model, {"text": "capital"})["rows"][-1]["top"][0]
+    dense = channels(model, "capital")["rows"][-1]["top"][0]
     assert dense["text"] == " Paris"
-    for ways in (skipped := mechanisms(model, {"text": "lighthouse"}))["pages"], skipped["mlp"]:
+    for ways in (skipped := mechanisms(model, "lighthouse"))["pages"], skipped["mlp"]:
         for paper, default in zip(ways["paper"], ways["default"], strict=True):
             assert sum(default["kl"]) < sum(paper["kl"]) / 3
-    found = missing(model, {"text": "horse"})
+    found = missing(model, "horse")
     changed = [row for row in found["rows"] if row["changed"]]
     assert [row["text"] for row in changed] == [" is called Juniper and is afraid of"]
     assert found["said"] == " Jun"

@@ -65,7 +65,7 @@ def test_a_started_training_is_queued_with_its_whole_configuration(call, service
     ("change", "words"),
     [
         ({"name": "../x"}, "policy's name"),
-        ({"name": "Default"}, "belongs to the policy that came"),
+        ({"name": "Default"}, "is in use by a policy"),
         ({"corpus": {"kind": "upload", "name": "../../x"}}, "no uploaded file"),
         ({"corpus": {"kind": "hub", "name": "no id"}}, "owner/name"),
         ({"corpus": {"kind": "path", "name": "/nowhere/at/all"}}, "no file or folder"),

@@ -45,7 +45,7 @@ def test_the_shipped_one_comes_first_then_the_newest(library, data_dir, tmp_path
     assert library.names() == ["new one", "old"]
     put(tmp_path / "shipped")
     put(data_dir.policies / "default")  # a folder that took the shipped one's name is not it
-    put(data_dir.policies / ".deleted-x")
+    put(data_dir.policies / ".incoming-x")
     (data_dir.policies / "empty").mkdir()
     (data_dir.policies / "file").touch()
     assert library.names() == ["default", "new one", "old"]
@@ -67,7 +67,6 @@ def test_names_and_folders_are_resolved_and_a_browser_names_no_folder(
         with pytest.raises(PolicyNotFoundError):
             library.resolve_name(name)
     for name, said in (
-        ("default", "no policy is shipped"),
         ("", "name is empty"),
         ("nobody", r"no policy 'nobody': stored are p, or the path"),
         ("~no-such-user-here/x", "no policy"),

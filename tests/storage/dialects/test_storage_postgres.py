@@ -35,8 +35,7 @@ def url(postgres_server):
 @pytest.fixture
 def store(url):
     with storage.open_store(url.replace("postgresql", "postgres", 1), busy_timeout_s=0.3) as opened:
-        assert opened.shown.startswith("postgresql://postgres@127.0.0.1:")
-        assert opened.path is None
+        assert opened._database.shown.startswith("postgresql://postgres@127.0.0.1:")
         yield opened
 
 
@@ -61,7 +60,7 @@ def other(url):
 )
 def test_what_is_no_url_of_a_server_is_refused_and_not_quoted(text):
     with pytest.raises(
-        storage.DatabaseConnectionError, match="must look like postgresql://"
+        storage.errors.DatabaseConnectionError, match="must look like postgresql://"
     ) as caught:
         storage.open_store(text)
     assert "hid" not in str(caught.value)
@@ -81,7 +80,9 @@ def test_a_server_that_lets_nobody_in_is_reported(postgres_server, caplog):
     }
     for location, reason in refused.items():
         for look in (storage.open_store, storage.database_facts):
-            with pytest.raises(storage.DatabaseConnectionError, match="cannot be opened") as caught:
+            with pytest.raises(
+                storage.errors.DatabaseConnectionError, match="cannot be opened"
+            ) as caught:
                 look(location)
             message = str(caught.value)
             assert reason in message
@@ -93,7 +94,7 @@ def test_a_server_that_lets_nobody_in_is_reported(postgres_server, caplog):
 def test_a_missing_driver_is_named_with_what_installs_it(url, monkeypatch):
     monkeypatch.setattr(postgres.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        storage.DatabaseConnectionError, match=r"-m pip install 'psycopg\[binary\]>=3.2'"
+        storage.errors.DatabaseConnectionError, match=r"-m pip install 'psycopg\[binary\]>=3.2'"
     ):
         storage.open_store(url)
 
@@ -102,13 +103,13 @@ def test_a_newer_schema_is_refused_untouched(postgres_url, postgres_server):
     assert storage.database_facts(postgres_url).version is None, "a look makes nothing"
     name = postgres_url.rpartition("/")[2]
     assert postgres_server.sql(TABLES, name) == []
-    with storage.open_store(postgres_url) as store:
+    with storage.open_store(postgres_url):
         found = storage.database_facts(postgres_url)
-        assert (found.shown, found.version, found.num_runs) == (store.shown, LATEST_VERSION, 0)
+        assert (found.version, found.num_runs) == (LATEST_VERSION, 0)
     postgres_server.sql("UPDATE sol_schema SET version = 99", name)
     for look in (storage.open_store, storage.database_facts):
         with pytest.raises(
-            storage.DatabaseVersionError, match=f"version 99.*up to {LATEST_VERSION}"
+            storage.errors.DatabaseVersionError, match=f"version 99.*up to {LATEST_VERSION}"
         ):
             look(postgres_url)
     assert postgres_server.sql("SELECT version FROM sol_schema", name) == [(99,)]
@@ -117,7 +118,7 @@ def test_a_newer_schema_is_refused_untouched(postgres_url, postgres_server):
 def test_tables_of_another_program_are_left_alone(postgres_url, postgres_server):
     name = postgres_url.rpartition("/")[2]
     postgres_server.sql("CREATE TABLE runs (marathon TEXT)", name)
-    with pytest.raises(storage.DatabaseVersionError, match="another program's"):
+    with pytest.raises(storage.errors.DatabaseVersionError, match="another program's"):
         storage.open_store(postgres_url)
     assert postgres_server.sql(TABLES, name) == [("runs",)]
 
@@ -184,7 +185,7 @@ def test_a_worker_hears_of_an_ending_that_it_waited_for(url, other, word):
             while watcher.execute(blocked).fetchone() == (0,):
                 time.sleep(0.01)
         other.commit()
-        with pytest.raises(storage.JobStateError, match="not this worker's"):
+        with pytest.raises(storage.errors.JobStateError, match="not this worker's"):
             waiting.result(20)
         assert store.jobs.get(job.id).status == "abandoned"
 
@@ -228,7 +229,7 @@ def test_a_server_that_goes_away_is_an_error_until_it_is_back(store, postgres_se
     ("leaf", "codes"),
     [
         (storage.DatabaseLockedError, ["40P01", "57014"]),
-        (storage.DatabaseCorruptError, ["XX001"]),
+        (storage.errors.DatabaseCorruptError, ["XX001"]),
         (storage.DatabaseWriteError, ["53100", "53300", "57P01", "58030", "08006", "25006"]),
         (storage.StorageError, ["42P01"]),
     ],
