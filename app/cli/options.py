@@ -167,7 +167,7 @@ def parse_share(text: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 < share <= 1:
-        raise ConfigError(f"a budget is a share such as 60% or 0.6, above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a share such as 60%, above 0, got {text!r}")
     return share
 
 

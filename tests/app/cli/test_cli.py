@@ -160,6 +160,7 @@ def test_text_is_plain_when_nobody_looks_at_a_terminal(run, engine):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (["--budget", "500%"], "a share such as 60%"),
         (["--keep", "nan"], "nan"),
         (["--keep", "0.05", "--grid", "paper"], "0.05"),
         (["--schedule", "foo"], "foo"),
