@@ -3,7 +3,6 @@
 import { Beside } from "../compare/beside.js";
 import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
-import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
@@ -34,7 +33,7 @@ class ExplorePage extends RunPage {
       effects: (reading) => new PageEffects({ ...reading, again: (pages) => this.without(pages),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
-    { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
+    { hint: HINT, whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),

@@ -2,7 +2,6 @@
 
 import { askedFor, setAddress } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
-import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { chip, h, show, whenSeen } from "../shared/dom.js";
 import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
@@ -24,7 +23,7 @@ class InspectPage extends RunPage {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
       row: (value) => setAddress({ [this.names.row]: value }),
-    }, { hint: HINT, ChartKind: PlotlyChart });
+    }, { hint: HINT });
     this.lens = this.makeLens();
     this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
       changed: (isOpen) => root.classList.toggle("is-painting", isOpen) });

@@ -217,7 +217,6 @@ export class InspectionStage extends ChartedStage {
     this.readRow(this.at);
     this.card.hide();
     this.charts.clear(runOfRow(this.run, this.at));
-    this.charts.data.id = `${this.run.id}-${this.at}`;
     if (this.tokens.length) this.charts.append(this.rows());
     if (this.scored) this.charts.data.limit = this.scored;
     if (this.isOver) this.charts.finish();

@@ -78,7 +78,6 @@ export class RunStage extends ChartedStage {
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
-    this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
     this.followReading();
     this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),

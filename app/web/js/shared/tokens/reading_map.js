@@ -1,6 +1,6 @@
 // The reading map: pages of the text across, generated tokens down; darker where more layers and heads read.
 
-import { drawInTurn, h, show, showText, svg } from "../dom.js";
+import { drawInTurn, h, show, showText, svg, watchPointer } from "../dom.js";
 import { imageMenu } from "../download.js";
 import { sharesOf } from "../machine/reads.js";
 
@@ -13,8 +13,6 @@ const AXES_TEXT = "Across: pages of prompt and answer. Down: generated tokens.";
 export class ReadingMap {
   /** @type {Token[]} */
   rows = [];
-  /** @type {number | null} */
-  anchor = null;
 
   // on: {mark(index), select(range)}
   constructor(on) {
@@ -30,33 +28,18 @@ export class ReadingMap {
       h("p", { class: "sol-muted" }, `${AXES_TEXT} Drag to select tokens. `,
         imageMenu("Reading map", (form) => this.picture(form), (words) => showText(this.problem, words))),
       this.problem);
-    this.listen();
+    watchPointer(this.field, (event) => this.tokenAt(event), on);
     this.clear();
   }
 
-  listen() {
-    const tokenAt = (event) => {
-      const { top, height } = this.canvas.getBoundingClientRect();
-      const token = Math.floor((event.clientY - top) / height * this.rows.length);
-      return Math.min(Math.max(token, 0), this.rows.length - 1);
-    };
-    this.field.addEventListener("pointerdown", (event) => {
-      this.anchor = tokenAt(event);
-      this.field.setPointerCapture(event.pointerId);
-    });
-    this.field.addEventListener("pointermove", (event) => {
-      const token = tokenAt(event);
-      if (this.anchor !== null) this.on.select([Math.min(this.anchor, token), Math.max(this.anchor, token)]);
-      else this.on.mark(token);
-    });
-    const end = () => { this.anchor = null; };
-    ["pointerup", "pointercancel"].forEach((name) => this.field.addEventListener(name, end));
-    this.field.addEventListener("pointerleave", () => { if (this.anchor === null) this.on.mark(null); });
+  tokenAt(event) {
+    const { top, height } = this.canvas.getBoundingClientRect();
+    const token = Math.floor((event.clientY - top) / height * this.rows.length);
+    return Math.min(Math.max(token, 0), this.rows.length - 1);
   }
 
   clear() {
     this.rows = [];
-    this.anchor = null;
     show(this.element, false);
     show(this.bar, false);
   }
