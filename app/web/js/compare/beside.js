@@ -182,9 +182,9 @@ export class Beside {
     if (view.live || view.more) return;
     this.ended[at] = true;
     show(this.links[at], true);
-    const { tally } = this.stage.sides[at];
+    const { rows, tally } = this.stage.sides[at];
     if (this.ids.every((_, side) => this.ended[side])) this.stage.place.scrollTop = 0;
-    if (at === 0 && tally.rows) this.form.matchSpend(tally.bytes / tally.denseBytes);
+    if (at === 0 && rows.length) this.form.matchSpend(tally.bytes);
     if (this.ended.every(Boolean)) this.finish();
   }
 

@@ -31,6 +31,10 @@ export function totalCost(cost) {
   return { flops: sum("flops"), bytes_read: sum("bytes") };
 }
 
+// What all steps of a row read.
+export const bytesOf = (tokens, at) =>
+  tokens.reduce((sum, { rows }) => sum + totalCost(rows[at].cost).bytes_read, 0);
+
 // The pages that a row's step read, as a run's token has them; null where no row tells.
 function readsOfRow({ rows, cached_tokens: cached }, { pages_read: byPage = "" }) {
   const [pages] = rows.map((row) => row.pages_read?.length).filter(Boolean);

@@ -9,7 +9,7 @@ import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { spokenText } from "../shared/tokens/token_text.js";
 import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
-import { PAINTED, rowName, rowOf, STATIC, totalCost } from "./inspect_rows.js";
+import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";
 
 const UNDO_STEPS = 200;
 const ASK_AFTER_MS = 120;
@@ -181,9 +181,7 @@ export class PaintPanel {
 
   // Of a row that was scored: its share of the full model's bytes.
   shareOf(at) {
-    const sum = (row) => this.tokens.reduce((total, { rows }) =>
-      total + totalCost(rows[row].cost).bytes_read, 0);
-    return sum(at) / sum(0);
+    return bytesOf(this.tokens, at) / bytesOf(this.tokens, 0);
   }
 
   row(at) {

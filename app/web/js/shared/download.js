@@ -1,7 +1,7 @@
 // Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
 
 import { attempt } from "./api.js";
-import { chip, h, messageOf, uniqueId } from "./dom.js";
+import { chip, h, uniqueId } from "./dom.js";
 
 export function saveFile(name, blob) {
   const address = URL.createObjectURL(blob);
@@ -21,7 +21,7 @@ export function blobOf(dataUrl) {
 const MENU_GAP = 4; // px
 
 // A small menu under a chip; Escape, a choice and a click elsewhere close it. items: [{label, hint, run()}].
-export function menu(label, items, spoken) {
+function menu(label, items, spoken) {
   const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), popover: "auto",
     ontoggle: (event) => event.newState === "open" && place() },
   items.map((item) => h("button", { type: "button", onclick: () => { list.hidePopover(); item.run(); } },
@@ -36,19 +36,6 @@ export function menu(label, items, spoken) {
     list.style.left = `${Math.max(right - list.offsetWidth, MENU_GAP)}px`;
   };
   return [opener, list];
-}
-
-// Saves what has a title as an image: image(form) gives the data URL.
-export function imageMenu(title, image, fail) {
-  const stem = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
-  const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(), run: async () => {
-    try {
-      saveFile(`${stem}.${form}`, blobOf(await image(form)));
-    } catch (error) {
-      fail(messageOf(error));
-    }
-  } }));
-  return menu("Save", items, `${title}: save as an image`);
 }
 
 const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"],
