@@ -12,10 +12,10 @@ import { labelled, numberField, pillsField, runOptions } from "../shared/forms/f
 import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
 import { copyChip } from "../shared/page_parts.js";
 import { setPill } from "../shared/runs/status_line.js";
+import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 import { PairStage, sideName, SIDES } from "./pair_stage.js";
 
-const HINT = "Hover a token, or focus the text and use the arrow keys.";
-const SOURCES = { schedule: "Another schedule", run: "A saved run" };
+const OTHERS = { schedule: "Another schedule", run: "A saved run" };
 
 class BesideForm extends RunForm {
   // on: {generate(changes), saved(runId), close(), stop(), policies() → names, runs() → saved runs}
@@ -25,7 +25,7 @@ class BesideForm extends RunForm {
     /** The run to compare with. @type {any} */
     this.first = null;
     this.matched = 100; // percent of the bytes that it spent
-    this.source = pillsField({ legend: "Compare with", choices: SOURCES, value: "schedule",
+    this.source = pillsField({ legend: "Compare with", choices: OTHERS, value: "schedule",
       changed: () => this.changed() });
     this.fields = {
       schedule: scheduleField(on.policies),
@@ -101,7 +101,7 @@ export class Beside {
     this.links = SIDES.map((_, at) =>
       chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
     this.element = h("div", { class: "sol-stage" });
-    this.stage = new PairStage(this.element, HINT, (at) => this.links[at],
+    this.stage = new PairStage(this.element, TOKEN_HINT, (at) => this.links[at],
       { colour: (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }) });
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
       begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),

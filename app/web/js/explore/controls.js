@@ -1,11 +1,11 @@
 // The form at the side: prompt, schedule, budget, quality, advanced. The browser keeps all of it.
 
 import { newest } from "../shared/api.js";
-import { chip, h, setText, show, uniqueId } from "../shared/dom.js";
+import { chip, h, setText, show } from "../shared/dom.js";
 import { count, percent, sentence, spendText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
-  exampleChips, linesField, numberField, promptField, textFilePicker, toggleField,
+  exampleChips, labelledRange, linesField, numberField, promptField, textFilePicker, toggleField,
 } from "../shared/forms/form_parts.js";
 import { budgetFields, scheduleField, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
@@ -34,17 +34,16 @@ class BudgetDial {
       this.take(this.range.valueAsNumber);
       this.say();
     };
-    this.range = h("input", { type: "range", min: 1, max: 100, step: 1, class: "sol-range",
-      id: uniqueId("field"), oninput });
-    this.output = h("output", { class: "sol-dial-share", for: this.range.id });
+    this.output = h("output", { class: "sol-dial-share" });
+    this.slider = labelledRange("Compute", null, { min: 1, max: 100, oninput }, this.output);
+    this.range = this.slider.range;
     this.note = h("p", { class: "sol-hint" });
     const { bits, ...axes } = fields;
     Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
     this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") },
       h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
-    this.element = h("div", { class: "sol-dial" }, h("div", { class: "sol-slider" },
-      h("div", { class: "sol-slider-head" }, h("label", { for: this.range.id }, "Compute"), this.output),
-      this.range, this.note), this.axes);
+    this.slider.element.append(this.note);
+    this.element = h("div", { class: "sol-dial" }, this.slider.element, this.axes);
     this.field = { get: () => this.value,
       set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
   }
@@ -86,8 +85,7 @@ class BudgetDial {
     const { estimate, value } = this;
     const share = value || (estimate ? Math.round(100 * estimate.share) : 0);
     if (share) this.range.value = String(share);
-    const least = Number(this.range.min);
-    this.range.style.setProperty("--fill", String((Number(this.range.value) - least) / (100 - least)));
+    this.slider.paint();
     setText(this.output, share ? `${share} %` : "");
     const values = Object.entries(this.fields).map(([name, field]) => [name, field.get()]);
     const mix = spendText(Object.fromEntries(values));

@@ -11,7 +11,7 @@ import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";
 
-const SOURCES = { text: "A text", run: "A saved run" };
+const TEXT_SOURCES = { text: "A text", run: "A saved run" };
 const FIXED = ["static", "random", "emc", "dac"];
 
 export class InspectForm extends RunForm {
@@ -20,7 +20,7 @@ export class InspectForm extends RunForm {
     this.page = page;
     this.on = on;
     this.budget = budgetFields();
-    this.source = pillsField({ legend: "What to inspect", choices: SOURCES });
+    this.source = pillsField({ legend: "What to inspect", choices: TEXT_SOURCES });
     this.schedules = page.defaults.schedules.map((_, at) =>
       selectOf([], { "aria-label": `Schedule ${at + 1}` }));
     this.advanced = {
@@ -93,7 +93,7 @@ export class InspectForm extends RunForm {
   restore() {
     const { source, text, ...settings } = recall("inspect");
     this.isFirstVisit = text === undefined;
-    this.source.set(source in SOURCES ? source : "text");
+    this.source.set(source in TEXT_SOURCES ? source : "text");
     this.text.value = typeof text === "string" ? text : "";
     this.set(settings);
     this.changed();

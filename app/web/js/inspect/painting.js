@@ -12,11 +12,11 @@ import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
 import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";
 
 const UNDO_STEPS = 200;
-const ASK_AFTER_MS = 120;
-const AXIS_KEYS = AXES.map((axis) => axis.name[0]);
+const COUNT_AFTER_MS = 120;
+const AXIS_LETTERS = AXES.map((axis) => axis.name[0]);
 const PAINT_HINT = "Drag over tokens to paint, or tap them.";
 const KEYS_HINT = " Keys: arrows move, Shift + arrows select, + and − change by one level, 1 … 9, 0 set "
-  + `lowest to highest, ${AXIS_KEYS.join(" ")} choose the axis, Enter paints, Ctrl + Z undoes.`;
+  + `lowest to highest, ${AXIS_LETTERS.join(" ")} choose the axis, Enter paints, Ctrl + Z undoes.`;
 
 // A schedule under the brush: which level every token has on every axis. Knows nothing of the page.
 class Painting {
@@ -234,7 +234,7 @@ export class PaintPanel {
     this.keep(true);
     this.say();
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.count(), ASK_AFTER_MS);
+    this.timer = setTimeout(() => this.count(), COUNT_AFTER_MS);
   }
 
   async count() {
@@ -295,7 +295,7 @@ export class PaintPanel {
     if (/^(arrow|home|end)/.test(key)) this.view.elements[current].scrollIntoView({ block: "nearest" });
     const chosen = range && current >= range[0] && current <= range[1] ? range : [current, current];
     const last = this.painting.levels[this.axis].length - 1;
-    const axis = AXIS_KEYS.indexOf(key.toUpperCase());
+    const axis = AXIS_LETTERS.indexOf(key.toUpperCase());
     if (isUndo) this.undo();
     else if (key === "escape" && range) this.view.select(null);
     else if (key === "+" || key === "=") this.paint(chosen, (place) => place + 1);

@@ -25,7 +25,7 @@ class SpendPicture {
         order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
           h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
           h("td", {}, percent(mean(one.kl) / mean(byName.even.kl)))))),
-      h("p", { class: "sol-hint" }, spendText(result)),
+      h("p", { class: "sol-hint" }, spendNote(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       choice.element, view.element,
       h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
@@ -45,7 +45,7 @@ class SpendPicture {
 }
 
 // Why everybody has less or more than the half that was asked for.
-function spendText({ spend, budget, policy }) {
+function spendNote({ spend, budget, policy }) {
   const asked = `Asked for: ${percent(budget)}. `;
   if (policy) return `${asked}Levels are steps of 5 %, so 24 steps may come out just below it.`;
   return `${asked}The policy cannot foresee the steps and really spent ${percent(spend, 1)}. All compare at `

@@ -27,7 +27,7 @@ class StepsPicture {
   }
 }
 
-const PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities",
+const TIMED_PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities",
   other: "Choosing, sampling, the rest" };
 
 function timesOf({ parts: { dense, least }, least: levels }) {
@@ -46,7 +46,7 @@ function timesOf({ parts: { dense, least }, least: levels }) {
       + "full step's."),
     learnTable("Bytes and times of a step",
       ["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"],
-      [...Object.entries(PARTS).map(([part, name]) => row(name, (one) => one[part])),
+      [...Object.entries(TIMED_PARTS).map(([part, name]) => row(name, (one) => one[part])),
         row("Whole step", total)]),
     h("p", { class: "sol-hint" }, "Medians of twelve steps. Where bytes promise more than time keeps, there "
       + "are three reasons. What is read in full stays: the head, and after so few tokens nearly all that "

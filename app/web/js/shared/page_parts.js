@@ -41,11 +41,12 @@ export function tablePanel(table, { title, label, name, head, note }) {
 }
 
 // A row of a list: a link that opens its thing here, facts below it, tools beside it.
-/** @param {{ title: string, href: string, open: () => void, facts: unknown[], tools?: unknown[],
- *   link?: object, kind?: string }} row */
+/** @param {{ title: string, href?: string, open?: () => void, facts: unknown[], tools?: unknown[],
+ *   link?: object, kind?: string }} row without an address of what cannot be opened */
 export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
   return h("li", { class: `sol-history-row ${kind}` }, h("div", {},
-    h("a", { class: "sol-history-title", href, dir: "auto", onclick: opensHere(open), ...link }, title),
+    h("a", { class: "sol-history-title", href, dir: "auto", onclick: open && opensHere(open), ...link },
+      title),
     h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-tools" }, tools));
 }
 

@@ -144,7 +144,7 @@ export class TrainPage extends JobPage {
   view({ job, metrics, samples }) {
     if (!this.update(job)) return;
     if (metrics.length) this.reveal(true);
-    this.charts.append(metrics);
+    this.charts.append(metrics, !job.live && job.status !== "paused");
     if (samples) this.sample.take(samples);
     this.showNumbers();
     this.showMade(job);

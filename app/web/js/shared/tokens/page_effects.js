@@ -3,11 +3,10 @@
 import { attempt, newest } from "../api.js";
 import { chip, h, headRow, setText, show } from "../dom.js";
 import { count, isNumber, nats, percent, probability } from "../format.js";
-import { quoted } from "./token_text.js";
+import { quoted, quotedStart } from "./token_text.js";
 
 const SHOWN_PAGES = 5;
 const NOTHING = 0.01; // nats, below which a page did not matter
-const SHOWN_CHARACTERS = 60; // of a page
 
 /** @param {{ name: any, kl: number, attention: number }[]} pages */
 export const rankTable = (pages) => h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
@@ -129,6 +128,6 @@ export class PageEffects {
 
   textOf(page) {
     const text = this.on.texts()[page];
-    return text === undefined ? `Page ${page + 1}, of the answer,` : quoted(text.slice(0, SHOWN_CHARACTERS));
+    return text === undefined ? `Page ${page + 1}, of the answer,` : quotedStart(text);
   }
 }
