@@ -56,7 +56,6 @@ class BesideForm extends RunForm {
     return attempt(async () => {
       const runs = (await this.on.runs()).filter((run) => run.id !== this.first?.id);
       this.run.replaceChildren(...runOptions(runs));
-      if (!runs.length) this.fail("No other run is saved yet.");
     }, this.fail);
   }
 

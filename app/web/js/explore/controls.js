@@ -2,7 +2,7 @@
 
 import { newest } from "../shared/api.js";
 import { chip, h, setText, show } from "../shared/dom.js";
-import { count, percent, sentence, spendText } from "../shared/format.js";
+import { AXES, count, percent, sentence, spendText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
   exampleChips, labelledRange, linesField, numberField, promptField, textFilePicker, toggleField,
@@ -87,8 +87,7 @@ class BudgetDial {
     if (share) this.range.value = String(share);
     this.slider.paint();
     setText(this.output, share ? `${share} %` : "");
-    const values = Object.entries(this.fields).map(([name, field]) => [name, field.get()]);
-    const mix = spendText(Object.fromEntries(values));
+    const mix = spendText(AXES.map(({ short }) => this.fields[short].get()));
     this.range.setAttribute("aria-valuetext", `${share} %: ${mix}`);
     show(this.note, Boolean(estimate));
     if (!estimate) return;

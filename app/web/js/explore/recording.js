@@ -21,8 +21,7 @@ const TOKEN_MS = 60; // from one token to the next while it plays
 /** @typedef {{ model: string, story: string, page_size: number, pages: string[],
  *   questions: RecordedQuestion[], texts: RecordedText[] }} Recording */
 
-const axesOf = (spend) => spendText(Object.fromEntries(AXES.map(({ short, scale, dense }, at) =>
-  [short, spend[at] ?? scale * dense])));
+const axesOf = (spend) => spendText(AXES.map(({ scale, dense }, at) => spend[at] ?? scale * dense));
 
 function readsOfStep(step) {
   const [pages, cells, share, levels, byPage] = step.slice(7);

@@ -44,11 +44,8 @@ export class InspectForm extends RunForm {
       h("div", { class: "sol-text-file" }, picker, this.counted),
       exampleChips(this.page.examples, ({ prompt }) => this.useText(prompt)));
     this.run = selectOf([]);
-    this.noRun = h("p", { class: "sol-hint", hidden: true },
-      "No run is saved yet. Generate something in Explore.");
     this.runPart = h("div", { class: "sol-inspect-source" },
-      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run),
-      this.noRun);
+      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run));
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
         h("p", { class: "sol-hint" },
@@ -110,8 +107,6 @@ export class InspectForm extends RunForm {
     const chosen = this.wantedRun ?? this.run.value;
     this.run.replaceChildren(...runOptions(runs));
     if (runs.some((run) => run.id === chosen)) this.run.value = chosen;
-    show(this.noRun, runs.length === 0);
-    show(this.run.parentElement, runs.length > 0);
     this.wantedRun = null;
   }
 

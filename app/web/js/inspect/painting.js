@@ -2,7 +2,7 @@
 
 import { newest } from "../shared/api.js";
 import { button, chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
-import { actionOf, AXES, formNumbers, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
+import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
@@ -71,8 +71,8 @@ class Painting {
   }
 }
 
-const meanText = (values) => spendText(Object.fromEntries(Object.entries(formNumbers(values))
-  .map(([name, value]) => [name, +value.toFixed(name === "bits" ? 1 : 0)])));
+const meanText = (values) => spendText(AXES.map(({ scale, unit }, at) =>
+  +(scale * values[at]).toFixed(unit === "bit" ? 1 : 0)));
 
 // The painter opens once this inspection is done.
 export const keepToPaint = (id) => remember("painting", { id, isOpen: true });

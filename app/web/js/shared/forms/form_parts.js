@@ -138,8 +138,9 @@ export function promptField(form, placeholder, rows) {
   return inputField({ label: "Prompt" }, input);
 }
 
-export const runOptions = (runs) =>
-  optionsOf(runs.map((run) => [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`]));
+export const runOptions = (runs) => optionsOf(runs.length
+  ? runs.map((run) => [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`])
+  : [["", "No run is saved yet. Generate something in Explore."]]);
 
 export function exampleChips(examples, use) {
   return h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },

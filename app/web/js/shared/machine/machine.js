@@ -28,7 +28,6 @@ const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[sta
 // The chooser of a run, with terms as the glossary marks them.
 const titleOf = (run) =>
   TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
-const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]/g, "$1");
 
 // One small histogram an axis: the policy's probability of every level, or the one level that was taken.
 class Choices {
@@ -177,7 +176,7 @@ export class Machine {
     this.caption.replaceChildren(...captionNodes(token, reads));
     clearTimeout(this.settling);
     this.settling = setTimeout(
-      () => this.say(spokenStep(token, reads, shares, plainTitle(this.run))), SETTLED_MS);
+      () => this.say(spokenStep(token, reads, shares, this.choices.title.textContent)), SETTLED_MS);
   }
 
   say(words) {
