@@ -8,7 +8,7 @@ import { emit } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
 import { scheduleOf } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
+import { folded, labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
 import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
 import { copyChip } from "../shared/page_parts.js";
 import { setPill } from "../shared/runs/status_line.js";
@@ -36,7 +36,7 @@ class BesideForm extends RunForm {
     };
     const { schedule, share, grid } = this.fields;
     this.ofSchedule = h("div", { class: "sol-side-body" }, schedule.element, share.element,
-      h("details", { class: "sol-advanced" }, h("summary", {}, "Mechanisms"), grid.element));
+      folded("Mechanisms", grid.element));
     this.run = selectOf([]);
     this.ofRun = h("div", { class: "sol-side-body" }, labelled("Saved run", null, this.run));
     this.element = this.lay(this.source.element, this.ofSchedule, this.ofRun, this.actions("Compare"),

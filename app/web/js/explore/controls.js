@@ -5,7 +5,8 @@ import { chip, h, setText, show } from "../shared/dom.js";
 import { AXES, count, percent, sentence, spendText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
-  exampleChips, labelledRange, linesField, numberField, promptField, textFilePicker, toggleField,
+  elementsOf, exampleChips, fieldset, folded, labelledRange, linesField, numberField, promptField,
+  textFilePicker, toggleField,
 } from "../shared/forms/form_parts.js";
 import { budgetFields, scheduleField, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
@@ -41,7 +42,7 @@ class BudgetDial {
     const { bits, ...axes } = fields;
     Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
     this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") },
-      h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
+      h("summary", {}, "Set each axis"), elementsOf(axes), bits.element);
     this.slider.element.append(this.note);
     this.element = h("div", { class: "sol-dial" }, this.slider.element, this.axes);
     this.field = { get: () => this.value,
@@ -143,8 +144,7 @@ export class Controls extends RunForm {
   }
 
   build() {
-    this.budgetSet = h("fieldset", { class: "sol-fieldset" },
-      h("legend", {}, "Budget, on average"), this.dial.element);
+    this.budgetSet = fieldset("Budget, on average", this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
     const picker = textFilePicker(this, this.prompt.input, this.page.maxCharacters, (text) => {
       this.prompt.set(text);
@@ -158,10 +158,9 @@ export class Controls extends RunForm {
         chat.set(example.chat);
         this.changed();
       }), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element,
-      h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-        h("div", { class: "sol-advanced-grid" }, Object.values(this.advanced).map((field) => field.element),
-          chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
-            { class: "sol-chip is-wide" }))));
+      folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced),
+        chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
+          { class: "sol-chip is-wide" }))));
   }
 
   set(prompt, settings) {

@@ -4,7 +4,7 @@ import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
-  exampleChips, labelled, numberField, pillsField, runOptions, textFilePicker,
+  elementsOf, exampleChips, fieldset, folded, labelled, numberField, pillsField, runOptions, textFilePicker,
 } from "../shared/forms/form_parts.js";
 import { budgetFields, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
@@ -47,15 +47,10 @@ export class InspectForm extends RunForm {
     this.runPart = h("div", { class: "sol-inspect-source" },
       labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run));
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
-      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
-        h("p", { class: "sol-hint" },
-          glossed("The [[dense|full model]] always runs beside them as the reference.")),
-        this.schedules),
-      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
-        Object.values(this.budget).map((field) => field.element)),
-      h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-        h("div", { class: "sol-advanced-grid" },
-          Object.values(this.advanced).map((field) => field.element))));
+      fieldset("Schedules, side by side", h("p", { class: "sol-hint" },
+        glossed("The [[dense|full model]] always runs beside them as the reference.")), this.schedules),
+      fieldset("One budget for all, on average", elementsOf(this.budget)),
+      folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced))));
   }
 
   settings() {

@@ -4,23 +4,21 @@ import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, mean, MISSING, nats, percent, signed } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { leadOf } from "../shared/page_parts.js";
+import { dataTable, leadOf, tableRow } from "../shared/page_parts.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
 import {
-  AXIS_TERMS, bytesOf, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, scrollTable, STATIC,
-  totalCost,
+  AXIS_TERMS, bytesOf, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
 } from "./inspect_rows.js";
 
 // The schedules side by side in numbers: what the text cost under each, and what each spent.
 class Totals {
   means = []; // of each schedule, over the tokens
-  body = h("tbody", {});
-  element = scrollTable("Schedules compared",
+  element = dataTable("Schedules compared",
     ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense|full model]]",
-      "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
+      "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], []);
 
   draw(names, tokens) {
     this.means = names.map((name, at) => {
@@ -30,19 +28,15 @@ class Totals {
     });
     const even = this.means.find(({ name }) => name === STATIC);
     const [dense] = this.means;
-    this.body.replaceChildren(...this.means.map((own, at) => {
-      const cells = [
-        nats(own.nll), fixed(Math.exp(own.nll), 2),
-        at ? signed(own.nll - dense.nll) : MISSING,
-        even && own !== even ? signed(own.nll - even.nll) : MISSING,
-        at ? nats(own.kl) : MISSING,
-        ...AXES.map(({ unit }, axis) => (unit === "bit" ? fixed(own.spend[axis], 2)
-          : percent(own.spend[axis], 1))),
-        at ? percent(1 - own.bytes / dense.bytes, 1) : MISSING,
-      ];
-      return h("tr", {}, h("th", { scope: "row" }, rowName(own.name)),
-        cells.map((text) => h("td", {}, text)));
-    }));
+    this.element.querySelector("tbody")?.replaceChildren(...this.means.map((own, at) => tableRow([
+      rowName(own.name), nats(own.nll), fixed(Math.exp(own.nll), 2),
+      at ? signed(own.nll - dense.nll) : MISSING,
+      even && own !== even ? signed(own.nll - even.nll) : MISSING,
+      at ? nats(own.kl) : MISSING,
+      ...AXES.map(({ unit }, axis) => (unit === "bit" ? fixed(own.spend[axis], 2)
+        : percent(own.spend[axis], 1))),
+      at ? percent(1 - own.bytes / dense.bytes, 1) : MISSING,
+    ])));
     show(this.element, names.length > 0);
   }
 }

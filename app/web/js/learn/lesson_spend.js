@@ -3,7 +3,8 @@
 import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { learnTable, paintScale, PassageView } from "./pictures.js";
+import { dataTable } from "../shared/page_parts.js";
+import { paintScale, PassageView } from "./pictures.js";
 
 const SPENDERS = { even: "Evenly", policy: "By a policy", hindsight: "In hindsight" };
 
@@ -21,10 +22,9 @@ class SpendPicture {
       choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
-      learnTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
-        order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
-          h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
-          h("td", {}, percent(mean(one.kl) / mean(byName.even.kl)))))),
+      dataTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
+        order.map(({ name, channels, kl }) => [SPENDERS[name], percent(mean(channels), 1),
+          `${nats(mean(kl))} nats`, percent(mean(kl) / mean(byName.even.kl))])),
       h("p", { class: "sol-hint" }, spendNote(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       choice.element, view.element,

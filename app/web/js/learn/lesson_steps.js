@@ -2,7 +2,8 @@
 
 import { h } from "../shared/dom.js";
 import { duration, mean, MISSING, nats, percent, quantity } from "../shared/format.js";
-import { barRow, learnTable, pickedText } from "./pictures.js";
+import { dataTable } from "../shared/page_parts.js";
+import { barRow, pickedText } from "./pictures.js";
 
 class StepsPicture {
   rows = h("ol", { class: "sol-learn-steps" });
@@ -34,9 +35,8 @@ function timesOf({ parts: { dense, least }, least: levels }) {
   const ms = ({ ms: { policy, rest, ...reading } }) => ({ ...reading, other: policy + rest });
   const total = (values) => Object.values(values).reduce((sum, one) => sum + one, 0);
   const [bytes, times] = [[dense.bytes, least.bytes], [ms(dense), ms(least)]];
-  const row = (name, of) => h("tr", {}, h("th", { scope: "row" }, name),
-    bytes.map((one) => h("td", {}, of(one) ? quantity(of(one), "B") : MISSING)),
-    times.map((one) => h("td", {}, duration(of(one)))));
+  const row = (name, of) => [name, ...bytes.map((one) => (of(one) ? quantity(of(one), "B") : MISSING)),
+    ...times.map((one) => duration(of(one)))];
   const share = (of) => percent(of[1] / of[0]);
   const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
   return [h("h3", {}, "Fewer bytes, how much faster?"),
@@ -44,7 +44,7 @@ function timesOf({ parts: { dense, least }, least: levels }) {
       + `the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. A step then reads `
       + `${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the `
       + "full step's."),
-    learnTable("Bytes and times of a step",
+    dataTable("Bytes and times of a step",
       ["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"],
       [...Object.entries(TIMED_PARTS).map(([part, name]) => row(name, (one) => one[part])),
         row("Whole step", total)]),

@@ -1,6 +1,6 @@
 // Parts of the lessons' pictures: a slider over levels, bars, a passage of tokens.
 
-import { h, headRow, SITE } from "../shared/dom.js";
+import { h, SITE } from "../shared/dom.js";
 import { count, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
@@ -10,10 +10,6 @@ import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
 export const learnPart = (title, ...rest) =>
   h("section", { class: "sol-learn-part" }, h("h3", {}, title), ...rest);
-
-export const learnTable = (label, names, rows) =>
-  h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": label },
-    h("table", { class: "sol-table sol-learn-table" }, headRow(names), h("tbody", {}, rows)));
 
 // A named bar with its value in words; `share` of the full length, in [0, 1].
 export function barRow(name, share, value, className = "") {

@@ -14,6 +14,12 @@ function hintOf(input, hint) {
   return h("p", { class: "sol-hint", id }, glossed(hint));
 }
 
+export const elementsOf = (fields) => Object.values(fields).map((field) => field.element);
+export const fieldset = (legend, ...parts) =>
+  h("fieldset", { class: "sol-fieldset" }, h("legend", {}, legend), parts);
+export const folded = (title, ...parts) =>
+  h("details", { class: "sol-advanced" }, h("summary", {}, title), parts);
+
 export function labelled(label, hint, input, className = "") {
   input.id = uniqueId("field");
   return h("div", { class: `sol-field ${className}` },

@@ -5,6 +5,7 @@ import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillsField } from "../forms/form_parts.js";
+import { tablePlace } from "../page_parts.js";
 import { gridLevels, LEAST_TOP } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./lens_parts.js";
@@ -25,8 +26,7 @@ export class LensPanel {
     this.choices = h("div", { class: "sol-lens-axes" });
     this.choiceNote = h("p", { class: "sol-hint" });
     this.curves = h("div", { class: "sol-lens-axes" });
-    this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
-      "aria-label": "The tokens that followed" });
+    this.trails = tablePlace("The tokens that followed", null);
     this.trailNote = h("p", { class: "sol-hint" });
     this.measure = pillsField({ legend: "Cells show", choices: MEASURES, value: "kl", isSmall: true,
       changed: () => {
