@@ -1,7 +1,7 @@
 // Explore's second column: a run with another one beside it, both in the address.
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
-import { attempt, choicesOf, newest, NOTHING_LOST, reasonOf } from "../shared/api.js";
+import { attempt, choicesOf, newest, NOTHING_LOST } from "../shared/api.js";
 import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
@@ -202,14 +202,12 @@ export class Beside {
     this.compare();
   }
 
-  async compare() {
+  compare() {
+    const [a, b] = this.ids;
     show(this.again, false);
     setText(this.stage.parted, "The full model reads both texts…");
-    try {
-      this.stage.draw(await newest(this, this.api("compare_runs", { a: this.ids[0], b: this.ids[1] })));
-    } catch (error) {
-      setText(this.stage.parted, reasonOf(error, "The server did not answer."));
-      show(this.again, true);
-    }
+    return attempt(async () => {
+      this.stage.draw(await newest(this, this.api("compare_runs", { a, b })));
+    }, (words) => { setText(this.stage.parted, words); show(this.again, true); });
   }
 }

@@ -1,5 +1,6 @@
 // The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
+import { attempt } from "../shared/api.js";
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
@@ -91,18 +92,17 @@ export class InspectForm extends RunForm {
     this.changed();
   }
 
-  async update() {
-    let runs = [];
-    try {
-      [this.policies, runs] = await Promise.all([this.on.policies(), this.on.runs()]);
-    } catch {
-      return; // The choices stay as they were; starting says what is wrong.
-    }
-    this.schedules.forEach((select) => this.offer(select, select.value));
-    const chosen = this.wantedRun ?? this.run.value;
-    this.run.replaceChildren(...runOptions(runs));
-    if (runs.some((run) => run.id === chosen)) this.run.value = chosen;
-    this.wantedRun = null;
+  // Where that fails, the choices stay as they were; starting says what is wrong.
+  update() {
+    return attempt(async () => {
+      const [policies, runs] = await Promise.all([this.on.policies(), this.on.runs()]);
+      this.policies = policies;
+      this.schedules.forEach((select) => this.offer(select, select.value));
+      const chosen = this.wantedRun ?? this.run.value;
+      this.run.replaceChildren(...runOptions(runs));
+      if (runs.some((run) => run.id === chosen)) this.run.value = chosen;
+      this.wantedRun = null;
+    }, () => {});
   }
 
   useRun(runId) {

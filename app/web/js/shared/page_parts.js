@@ -32,7 +32,7 @@ export const tiles = (list) => list.map(([name, value, note]) => {
 
 // A table that may be wider than its place.
 export const tablePlace = (label, table) =>
-  h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": label }, table);
+  h("div", { class: "sol-table-place", tabindex: "0", role: "group", "aria-label": label }, table);
 
 /** A row's heading and its cells. @param {any[]} row */
 export const tableRow = ([head, ...cells]) =>

@@ -6,7 +6,7 @@ import { Chart } from "./chart.js";
 import { tokenRange } from "./series.js";
 
 const DASHES = { dash: "6 4", dot: "2 3" };
-const AROUND = { left: 58, right: 14, top: 8, bottom: 34 }; // px beside the lines
+const AROUND = { left: 64, right: 14, top: 8, bottom: 34 }; // px beside the lines
 
 function niceTicks(low, high) {
   const rough = (high - low) / 4 || 1;

@@ -1,6 +1,6 @@
 // "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache.
 
-import { newest, reasonOf } from "../api.js";
+import { attempt, newest } from "../api.js";
 import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
@@ -94,12 +94,10 @@ export class LensPanel {
     this.body.classList.add("is-old");
     setText(this.state, "Decoding the alternatives…");
     await newest(this, Promise.allSettled([this.asking]));
-    try {
+    await attempt(async () => {
       this.asking = this.api("look_at_token", { run_id: run.id, index, ...which });
       this.draw(await newest(this, this.asking), rows);
-    } catch (error) {
-      this.fail(error);
-    }
+    }, (words) => this.fail(words));
     this.element.removeAttribute("aria-busy");
   }
 
@@ -108,10 +106,9 @@ export class LensPanel {
     this.message.scrollIntoView({ block: "nearest" });
   }
 
-  fail(error) {
+  fail(words) {
     setText(this.state, "");
-    showText(this.message,
-      reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
+    showText(this.message, words);
     show(this.again, true);
     show(this.body, false);
   }

@@ -33,34 +33,23 @@ class PartTimes {
       h("span", {}, h("b", {}, "Computed"), ": bytes saved against the full model")),
     this.bar, this.times);
 
-  clear() {
-    setText(this.total, MISSING);
-    setText(this.rows, "");
-    this.draw(PARTS.map(() => 0), PARTS.map(() => [MISSING, "", MISSING]));
-  }
-
-  // shares: of each part; texts: its time, its share, what it saves.
-  draw(shares, texts) {
-    this.bar.classList.toggle("is-empty", !shares.some(Boolean));
-    this.bar.replaceChildren(...PARTS.map(({ key }, at) => h("i", { "data-part": key, "--v": shares[at] })));
-    this.times.replaceChildren(...PARTS.map(({ key, name, title }, at) => {
-      const [time, share, note] = texts[at];
-      return h("div", { class: "sol-part-time", "data-part": key, title },
-        h("dt", {}, name), h("dd", {}, time), h("dd", { class: "sol-part-share" }, share),
-        h("dd", { class: "sol-part-note" },
-          h("span", { class: "sol-part-computed" }, "computed: "), h("span", {}, note)));
-    }));
-  }
-
-  update(rows, view, run) {
+  // others: rows beside the run's own in each step.
+  update(rows, summary = null, others = 0) {
     const times = PARTS.map(({ key }) => mean(rows.map((row) => row.parts_ms?.[key])));
-    if (!times.every(isNumber)) return setText(this.total, "not recorded when this run was saved");
     const whole = times.reduce((sum, ms) => sum + ms, 0);
-    const others = run.config.side_rows?.length ?? 0;
-    setText(this.total, milliseconds(whole));
-    setText(this.rows, others ? `, with ${count(others, "more row")} in each step` : "");
-    this.draw(times.map((ms) => ms / whole), PARTS.map((part, at) => [milliseconds(times[at]),
-      percent(times[at] / whole), savedText(part, view.summary)]));
+    const isKnown = isNumber(whole);
+    const isMissing = rows.length > 0 && !isKnown;
+    setText(this.total, isMissing ? "not recorded when this run was saved" : milliseconds(whole));
+    setText(this.rows, isKnown && others ? `, with ${count(others, "more row")} in each step` : "");
+    this.bar.classList.toggle("is-empty", !isKnown);
+    this.bar.replaceChildren(...PARTS.map(({ key }, at) =>
+      h("i", { "data-part": key, "--v": isKnown ? times[at] / whole : 0 })));
+    this.times.replaceChildren(...PARTS.map((part, at) =>
+      h("div", { class: "sol-part-time", "data-part": part.key, title: part.title },
+        h("dt", {}, part.name), h("dd", {}, milliseconds(times[at])),
+        h("dd", { class: "sol-part-share" }, isKnown ? percent(times[at] / whole) : ""),
+        h("dd", { class: "sol-part-note" }, h("span", { class: "sol-part-computed" }, "computed: "),
+          h("span", {}, isKnown ? savedText(part, summary) : MISSING)))));
   }
 }
 
@@ -130,7 +119,7 @@ export class Status extends StatusLine {
   clear() {
     const places = [...Object.values(this.tiles).map((one) => one.value), ...this.spend];
     places.forEach((place) => setText(place, MISSING));
-    this.parts.clear();
+    this.parts.update([]);
     this.sentence.replaceChildren();
     this.say(null);
   }
@@ -154,7 +143,7 @@ export class Status extends StatusLine {
       const digits = fixed(axis.unit === "bit" ? tally.spend[at] : 100 * tally.spend[at], 1);
       setText(this.spend[at], `${digits} / ${Number.isNaN(asked[at]) ? MISSING : axis.show(asked[at])}`);
     });
-    this.parts.update(rows, view, run);
+    this.parts.update(rows, view.summary, run.config.side_rows?.length);
     this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share));
   }
 }
