@@ -4,7 +4,7 @@ import { h, setText } from "../shared/dom.js";
 import { count, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { levelLane } from "../shared/lens/lens_parts.js";
-import { endsOf } from "../shared/tokens/card.js";
+import { endsOf, nearest } from "../shared/tokens/card.js";
 import { barRow, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
@@ -49,8 +49,7 @@ class ChannelsPicture {
 }
 
 function endingOf({ rows, levels }) {
-  const distances = levels.map((level) => Math.abs(level - LOOKED_AT));
-  const near = distances.indexOf(Math.min(...distances));
+  const near = nearest(levels, LOOKED_AT);
   const changed = rows.filter((row) => row.top[0].token_id !== rows.at(-1).top[0].token_id).length;
   const turns = rows.slice(1).filter((row, at) => row.kl > rows[at].kl).length;
   return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at `

@@ -3,10 +3,10 @@
 import { h } from "../shared/dom.js";
 import { duration, mean, MISSING, nats, percent, quantity } from "../shared/format.js";
 import { dataTable } from "../shared/page_parts.js";
-import { barRow, pickedText } from "./pictures.js";
+import { meter, pickedText } from "./pictures.js";
 
 class StepsPicture {
-  rows = h("ol", { class: "sol-learn-steps" });
+  rows = h("div", {});
   prompt = h("p", { class: "sol-learn-passage" });
   times = h("section", { class: "sol-learn-part" });
   element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times);
@@ -16,14 +16,10 @@ class StepsPicture {
     const most = Math.max(...result.rows.map((row) => row.cost.bytes_read));
     this.prompt.replaceChildren(h("span", { class: "sol-muted" }, result.prompt),
       ...result.rows.map((row) => h("span", {}, row.text)));
-    this.rows.replaceChildren(
-      h("li", { class: "sol-learn-step is-head", "aria-hidden": "true" },
-        ["Token", "Surprisal, measured", "Read, computed", "Time, measured"].map((name) =>
-          h("span", {}, name))),
-      ...result.rows.map((row) => h("li", { class: "sol-learn-step" }, pickedText(row.text),
-        barRow("surprisal", row.surprisal / hardest, `${nats(row.surprisal)} nats`, "is-surprisal"),
-        barRow("read", row.cost.bytes_read / most, quantity(row.cost.bytes_read, "B"), "is-read"),
-        h("span", { class: "sol-value" }, duration(row.step_ms)))));
+    const columns = ["Token", "Surprisal, measured", "Read, computed", "Time, measured"];
+    this.rows.replaceChildren(dataTable("Steps", columns, result.rows.map((row) => [pickedText(row.text),
+      [meter(row.surprisal / hardest, "is-surprisal"), `${nats(row.surprisal)} nats`],
+      [meter(row.cost.bytes_read / most), quantity(row.cost.bytes_read, "B")], duration(row.step_ms)])));
     this.times.replaceChildren(...timesOf(result));
   }
 }

@@ -11,12 +11,12 @@ import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 export const learnPart = (title, ...rest) =>
   h("section", { class: "sol-learn-part" }, h("h3", {}, title), ...rest);
 
+export const meter = (share, className = "") => h("span", { class: `sol-meter ${className}`,
+  "aria-hidden": "true", "--v": Math.min(Math.max(share || 0, 0), 1) });
+
 // A named bar with its value in words; `share` of the full length, in [0, 1].
-export function barRow(name, share, value, className = "") {
-  return h("div", { class: `sol-learn-bar ${className}` }, h("span", { class: "sol-learn-bar-name" }, name),
-    h("span", { class: "sol-meter", "aria-hidden": "true", "--v": Math.min(Math.max(share || 0, 0), 1) }),
-    h("span", { class: "sol-value" }, value));
-}
+export const barRow = (name, share, value) => h("div", { class: "sol-learn-bar" },
+  h("span", {}, name), meter(share), h("span", { class: "sol-value" }, value));
 
 export const pickedText = (text) => h("b", { class: "sol-learn-word", dir: "auto" }, tokenNodes(text));
 

@@ -33,14 +33,11 @@ export class LensPanel {
         this.drawTables();
         if (this.view) this.on.show?.();
       } });
+    const part = (title, ...rest) => h("section", { class: "sol-lens-part", "aria-label": title },
+      h("h3", {}, title), rest);
     this.body = h("div", { class: "sol-lens-body", hidden: true },
-      h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
-        h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices),
-      h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
-        h("h3", {}, "Every level"), this.curves),
-      h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
-        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element),
-        this.trails, this.trailNote));
+      part("The token each level chooses", this.choiceNote, this.choices), part("Every level", this.curves),
+      part("The next tokens", this.measure.element, this.trails, this.trailNote));
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
         h("div", { class: "sol-tools" }, chip("Close", () => this.close()))),

@@ -3,7 +3,7 @@
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
-import { levelEnds, levelText, nearest } from "../tokens/card.js";
+import { levelBars, levelEnds, levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
 // Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
@@ -186,8 +186,8 @@ export class LevelPlot {
   bars(top) {
     return h("div", { class: "sol-lens-lane is-bars", "data-lane": "policy" },
       h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),
-      h("div", { class: "sol-levels", "aria-hidden": "true" }, this.shares.map((share, at) =>
-        h("i", { class: at === this.taken && "is-chosen", "--v": share / top }))));
+      h("div", { class: "sol-levels", "aria-hidden": "true" },
+        levelBars(this.shares.map((share) => share / top), this.taken)));
   }
 
   point(event) {
