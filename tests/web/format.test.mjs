@@ -27,7 +27,7 @@ test("numbers, budgets, names and verdicts are written alike everywhere", () => 
   const rough = [[3, "5 s"], [49, "50 s"], [50, "1 min"], [5399, "90 min"], [5400, "1.5 h"], [36_000, "10 h"], [null, "–"]];
   for (const [seconds, wanted] of rough) assert.equal(roughly(seconds), wanted);
   assert.deepEqual(["2001-02-03T04:05:06Z", new Date().toISOString()].map((one) => format.whenText(one).length), [16, 5]);
-  assert.deepEqual(format.formNumbers([0.5, 0.725, 8]), { keep: 50, channels: 72.5, bits: 8 });
+  assert.deepEqual(format.formNumbers([0.5, 0.725, 8]), [50, 72.5, 8]);
   assert.deepEqual(format.actionOf([0.5, 0.7, 8]), { keep_fraction: 0.5, channel_keep_ratio: 0.7, bit_width: 8 });
   assert.deepEqual([format.AXES[0].of({ action: {} }), format.AXES[0].share(0.5), format.AXES[0].show(0.25)], [1, 0.5, "25 %"]);
 });

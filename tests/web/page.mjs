@@ -71,15 +71,8 @@ window.HTMLCanvasElement.prototype.getContext = function context() {
   return new Proxy(known, { get: (_, name) => known[name] ?? (() => {}) });
 };
 
-/** What a plot was asked to draw is in its `data` and `layout`; `heard` calls its listeners. */
-window.Plotly = {
-  react: async (plot, data, layout) => {
-    const listeners = plot.listeners ?? {};
-    Object.assign(plot, { data, layout, listeners, on: (name, act) => { listeners[name] = act; },
-      heard: (name, event) => listeners[name](event) });
-  },
-  purge: (plot) => { plot.data = null; },
-};
+/** What a plot was asked to draw is in its `data` and `layout`. */
+window.Plotly = { react: async (plot, data, layout) => Object.assign(plot, { data, layout }), purge: (plot) => { plot.data = null; } };
 document.head.append = (script) => script.onload();
 
 const addData = (id, data) => {
@@ -220,9 +213,9 @@ export const drawn = (name, draw) => test(name, async () => {
 
 /** A whole run on show. */
 export async function stageOf(view, on = {}) {
-  const [{ RunStage }, { Status }, { PlotlyChart }] = await Promise.all(["runs/run_stage", "runs/status", "charts/plotly_chart"]
-    .map((module) => import(`../../app/web/js/shared/${module}.js`)));
-  const stage = new RunStage(shown(), new Status({}), on, { hint: "Hover.", ChartKind: PlotlyChart });
+  const [{ RunStage }, { Status }] = await Promise.all(["run_stage", "status"]
+    .map((module) => import(`../../app/web/js/shared/runs/${module}.js`)));
+  const stage = new RunStage(shown(), new Status({}), on, { hint: "Hover." });
   shown(stage.build());
   stage.begin(view.run);
   stage.append(view.rows);

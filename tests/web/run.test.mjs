@@ -65,17 +65,20 @@ told("tokens are laid in lines, coloured, spoken, marked, selected by keyboard a
 
 told("a chart's lines can be hidden; what is selected or pointed at in it is so in the text", async (say) => {
   const stage = await stageOf(records().run);
-  const [spend, quality] = stage.charts.all.map((chart) => chart.plot);
-  stage.charts.quality.legend.children[0].click();
+  const { live: [spend], quality } = stage.charts;
+  quality.legend.children[0].click();
   await settled();
-  say(quality.data.map((line) => [line.meta, line.visible]));
+  say(quality.lines.map((line) => line.id));
   stage.charts.choose("surprisal");
   await settled();
-  say(quality.data.map((line) => line.meta));
-  spend.heard("plotly_selected", { range: { x: [2.2, 4.9] } });
-  say(textOf(stage.summary));
-  spend.heard("plotly_hover", { points: [{ x: 5 }] });
-  say(stage.view.marked.solIndex);
+  say(quality.lines.map((line) => line.id));
+  const xOf = (token) => ({ clientX: spend.area.left + spend.area.x(token), pointerId: 1 });
+  fire(spend.plot, "pointermove", xOf(5.2));
+  say(stage.view.marked.solIndex, textsOf(spend.readout, "*"));
+  fire(spend.plot, "pointerdown", xOf(3));
+  fire(spend.plot, "pointermove", xOf(4));
+  fire(spend.plot, "pointerup");
+  say(textOf(stage.summary), spend.band.hidden);
   stage.charts.choose("dense");
   const { run: old } = records();
   old.run.config.schedule.budget = { bytes_share: 0.8, bit_width: 16 };

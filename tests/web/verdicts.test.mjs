@@ -56,10 +56,10 @@ told("a training says how its last report stands, and that it is no measurement"
     const root = shown();
     mounting(TrainPage)(root, serverOf(answers).server, records().forms.train);
     await settled();
-    return textOf(root.querySelector(".sol-made"));
+    return [textOf(root.querySelector(".sol-made")), root.querySelectorAll(".sol-chart:not([hidden])").length];
   };
   say(await made([{ kl: 0.2, kl_static: 0.17 }]), await made([{ kl: 0.1, kl_static: 0.17 }]));
-  assert.ok((await made([{ loss: 1 }])).startsWith(`The policy ${HOSTILE} is stored. Evaluate it to learn whether it beats static.`));
+  assert.ok((await made([{ loss: 1 }]))[0].startsWith(`The policy ${HOSTILE} is stored. Evaluate it to learn whether it beats static.`));
 });
 
 // The same tokens so many times over.

@@ -64,7 +64,7 @@ function tieTabs(rooms, bring) {
 }
 
 // Keys of Gradio's tabs, each a stop of Tab there: one stop, arrows from tab to tab; Enter shows the focused.
-const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+const KEY_STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
 // The tabs may come later than the page's head, and Gradio makes them anew when some fit no longer.
 function tieTabKeys() {
@@ -86,7 +86,7 @@ function tieTabKeys() {
     const at = all.findIndex((tab) => tab === event.target);
     if (at < 0) return;
     const next = { Home: 0, End: all.length - 1 }[event.key]
-      ?? (event.key in STEPS ? (at + STEPS[event.key] + all.length) % all.length : null);
+      ?? (event.key in KEY_STEPS ? (at + KEY_STEPS[event.key] + all.length) % all.length : null);
     if (next === null) return;
     event.preventDefault();
     all[next].focus();

@@ -56,7 +56,7 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
     times = parts.locator(".sol-part-time dd:nth-of-type(1)")
     expect(times).to_have_text(["3.50 ms", "3.50 ms", "2.00 ms", "0.40 ms", "0.60 ms"])
     expect(parts.locator(".sol-part-note").last).to_contain_text("not counted")
-    expect(visitor.chart(0).locator(".sol-plot .scatterlayer").first).to_be_attached()
+    expect(visitor.chart(0).locator(".sol-plot svg").first).to_be_attached()
     label = visitor.tokens.nth(1).get_attribute("aria-label") or ""
     assert "sea" in label
     assert "surprisal" in label

@@ -62,7 +62,7 @@ def fill_learn(visitor):
     visitor.page.get_by_role("button", name="Next step").click()  # the first is the dial
     lesson.get_by_role("radio").first.check()
     lesson.get_by_role("button", name="Commit and measure").click()
-    expect(lesson.locator(".sol-learn-step").first).to_be_visible(timeout=WARM_UP_MS)
+    expect(lesson.locator(".sol-learn-figure tbody tr").first).to_be_visible(timeout=WARM_UP_MS)
 
 
 FILL = {"Explore": fill_explore, "Inspect": fill_inspect, "Learn": fill_learn}

@@ -12,7 +12,7 @@ import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
 import { ENOUGH_QUESTIONS, verdictOf } from "../shared/verdict.js";
 
-const METHOD_STYLE = {
+const TASK_METHODS = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
   static: { name: "Static", colour: "channels", symbol: "square", dash: "dash" },
   paper: { name: "Static, paper's mechanisms", colour: "attention", symbol: "x", dash: "dash" },
@@ -20,7 +20,7 @@ const METHOD_STYLE = {
 const points = (share) => signed(100 * share, 1);
 
 function taskFigure(task) {
-  const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
+  const styles = Object.entries(TASK_METHODS).filter(([id]) => task.points[id]);
   const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
     .filter(([share]) => isNumber(share));
   return resultFigure({
@@ -49,13 +49,13 @@ function taskFigure(task) {
 
 const accuracyText = (point) => [percent(point?.mean, 1),
   h("small", {}, point && `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}`)];
-const spent = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
+const taskSpend = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
 const bounded = (one) => [one?.mean, one?.low, one?.high];
 const megabytes = (point) =>
   (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);
 
 function accuracyTable(tasks) {
-  const methods = Object.entries(METHOD_STYLE).filter(([id]) => tasks.some((one) => one.points[id]));
+  const methods = Object.entries(TASK_METHODS).filter(([id]) => tasks.some((one) => one.points[id]));
   const nats = (one) => signed(one, 3);
   const row = (task, one, at) => h("tr", {},
     at === 0 ? h("th", { scope: "rowgroup", rowspan: task.rows.length }, task.label,
@@ -65,7 +65,7 @@ function accuracyTable(tasks) {
     gainCell(bounded(one.gain), points), gainCell(bounded(one.margin_gain), nats),
     gainCell(bounded(one.nll_gain), nats),
     ...methods.map(([id]) => h("td", {}, accuracyText(one.methods[id]))),
-    h("td", {}, spent(one.methods.policy), h("small", {}, spent(one.methods.static))),
+    h("td", {}, taskSpend(one.methods.policy), h("small", {}, taskSpend(one.methods.static))),
     h("td", {}, megabytes(one.methods.policy),
       h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
   return tablePanel(h("table", { class: "sol-table sol-task-table" },

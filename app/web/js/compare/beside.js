@@ -1,21 +1,21 @@
 // Explore's second column: a run with another one beside it, both in the address.
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
-import { attempt, choicesOf, newest, NOTHING_LOST, reasonOf } from "../shared/api.js";
+import { attempt, choicesOf, newest, NOTHING_LOST } from "../shared/api.js";
 import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
 import { scheduleOf } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
+import { folded, labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
 import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
 import { copyChip } from "../shared/page_parts.js";
 import { setPill } from "../shared/runs/status_line.js";
+import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 import { PairStage, sideName, SIDES } from "./pair_stage.js";
 
-const HINT = "Hover a token, or focus the text and use the arrow keys.";
-const SOURCES = { schedule: "Another schedule", run: "A saved run" };
+const OTHERS = { schedule: "Another schedule", run: "A saved run" };
 
 class BesideForm extends RunForm {
   // on: {generate(changes), saved(runId), close(), stop(), policies() → names, runs() → saved runs}
@@ -25,7 +25,7 @@ class BesideForm extends RunForm {
     /** The run to compare with. @type {any} */
     this.first = null;
     this.matched = 100; // percent of the bytes that it spent
-    this.source = pillsField({ legend: "Compare with", choices: SOURCES, value: "schedule",
+    this.source = pillsField({ legend: "Compare with", choices: OTHERS, value: "schedule",
       changed: () => this.changed() });
     this.fields = {
       schedule: scheduleField(on.policies),
@@ -36,7 +36,7 @@ class BesideForm extends RunForm {
     };
     const { schedule, share, grid } = this.fields;
     this.ofSchedule = h("div", { class: "sol-side-body" }, schedule.element, share.element,
-      h("details", { class: "sol-advanced" }, h("summary", {}, "Mechanisms"), grid.element));
+      folded("Mechanisms", grid.element));
     this.run = selectOf([]);
     this.ofRun = h("div", { class: "sol-side-body" }, labelled("Saved run", null, this.run));
     this.element = this.lay(this.source.element, this.ofSchedule, this.ofRun, this.actions("Compare"),
@@ -56,7 +56,6 @@ class BesideForm extends RunForm {
     return attempt(async () => {
       const runs = (await this.on.runs()).filter((run) => run.id !== this.first?.id);
       this.run.replaceChildren(...runOptions(runs));
-      if (!runs.length) this.fail("No other run is saved yet.");
     }, this.fail);
   }
 
@@ -101,7 +100,7 @@ export class Beside {
     this.links = SIDES.map((_, at) =>
       chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
     this.element = h("div", { class: "sol-stage" });
-    this.stage = new PairStage(this.element, HINT, (at) => this.links[at],
+    this.stage = new PairStage(this.element, TOKEN_HINT, (at) => this.links[at],
       { colour: (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }) });
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
       begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),
@@ -182,9 +181,9 @@ export class Beside {
     if (view.live || view.more) return;
     this.ended[at] = true;
     show(this.links[at], true);
-    const { tally } = this.stage.sides[at];
+    const { rows, tally } = this.stage.sides[at];
     if (this.ids.every((_, side) => this.ended[side])) this.stage.place.scrollTop = 0;
-    if (at === 0 && tally.rows) this.form.matchSpend(tally.bytes / tally.denseBytes);
+    if (at === 0 && rows.length) this.form.matchSpend(tally.bytes);
     if (this.ended.every(Boolean)) this.finish();
   }
 
@@ -203,14 +202,12 @@ export class Beside {
     this.compare();
   }
 
-  async compare() {
+  compare() {
+    const [a, b] = this.ids;
     show(this.again, false);
     setText(this.stage.parted, "The full model reads both texts…");
-    try {
-      this.stage.draw(await newest(this, this.api("compare_runs", { a: this.ids[0], b: this.ids[1] })));
-    } catch (error) {
-      setText(this.stage.parted, reasonOf(error, "The server did not answer."));
-      show(this.again, true);
-    }
+    return attempt(async () => {
+      this.stage.draw(await newest(this, this.api("compare_runs", { a, b })));
+    }, (words) => { setText(this.stage.parted, words); show(this.again, true); });
   }
 }

@@ -6,7 +6,7 @@ import {
   scheduleName, scheduleOf, signed, spendText,
 } from "../shared/format.js";
 import { leadParts, tablePanel } from "../shared/page_parts.js";
-import { Tally } from "../shared/runs/status.js";
+import { tallyOf } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
@@ -16,8 +16,6 @@ import { apartGain, ENOUGH_TOKENS, VerdictLine, verdictOf } from "../shared/verd
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
 
-const shareSpent = ({ tally }) => tally.bytes / tally.denseBytes;
-
 // Each line of the table says what it is and how it was got: measured while the run went on, computed from
 // what it spent, or scored now by the full model. less: whether less is better; null where neither is.
 /** @type {{name: string, how: (sides: any[]) => string, of: (side: any) => number | null,
@@ -26,12 +24,12 @@ const PAIR_LINES = [
   { name: "Tokens", how: () => "generated", of: (side) => side.rows.length,
     text: (value) => value.toLocaleString("en"), less: null },
   { name: "Time per token", how: (sides) => `measured; ${rowsText(sides)}`, isTime: true,
-    of: (side) => side.tally.ms / side.tally.rows, text: duration, less: true },
+    of: (side) => side.tally.ms / side.rows.length, text: duration, less: true },
   { name: "Time for all tokens", how: () => "measured, prompt not included", isTime: true,
     of: (side) => side.tally.ms, text: duration, less: null },
   ...AXES.map((axis, at) => ({ name: axis.name, how: () => "spent, mean of the steps", axis,
-    of: (side) => side.tally.mean(at), text: axis.show, less: null })),
-  { name: "Compute", how: () => "bytes read, of the full model's", of: shareSpent,
+    of: (side) => side.tally.spend[at], text: axis.show, less: null })),
+  { name: "Compute", how: () => "bytes read, of the full model's", of: (side) => side.tally.bytes,
     text: (value) => percent(value, 1), less: null },
   { name: "Surprisal, own schedule", how: () => "mean over its tokens, as it was generated; nats",
     of: (side) => mean(side.rows.map((row) => row.surprisal)), text: nats, less: true },
@@ -95,7 +93,7 @@ export class PairStage extends TokenStage {
     this.verdict = new VerdictLine();
   }
 
-  /** @returns {{ view: import("../shared/tokens/tokens.js").TokenView, rows: Token[], tally: Tally,
+  /** @returns {{ view: import("../shared/tokens/tokens.js").TokenView, rows: Token[], tally: any,
    *   run: Run | null, levels: GridAxis[] | null, nll: number[] | null, state: HTMLElement,
    *   detail: HTMLElement, head: HTMLElement }} */
   buildSide(side, at, tail) {
@@ -105,8 +103,8 @@ export class PairStage extends TokenStage {
     const detail = h("span", { class: "sol-detail" });
     const head = h("header", { class: "sol-pair-head", "data-side": side },
       h("b", { class: "sol-side-letter" }, sideName(side)), state, detail, tail);
-    return { view, get rows() { return view.rows; }, tally: new Tally(), run: null, levels: null, nll: null,
-      state, detail, head };
+    return { view, get rows() { return view.rows; }, get tally() { return tallyOf(view.rows); }, run: null,
+      levels: null, nll: null, state, detail, head };
   }
 
   build(tools = []) {
@@ -120,7 +118,7 @@ export class PairStage extends TokenStage {
     this.partners = null;
     this.lead.replaceChildren();
     this.sides.forEach((one, at) => {
-      Object.assign(one, { tally: new Tally(), run: null, nll: null });
+      Object.assign(one, { run: null, nll: null });
       one.view.clear();
       one.view.startBlock(blockAttributes(0, at, true));
       setPill(one.state, "Nothing yet", "idle");
@@ -144,9 +142,7 @@ export class PairStage extends TokenStage {
   }
 
   append(at, rows) {
-    const { view, tally } = this.sides[at];
-    rows.forEach((row) => tally.add(row));
-    view.append(rows);
+    this.sides[at].view.append(rows);
   }
 
   setState(at, status) {
@@ -221,7 +217,8 @@ function pairVerdict(sides) {
   const hasDrift = sides.every((side) => drift(side).every(isNumber));
   const [a, b] = sides.map((side) => (hasDrift ? drift(side) : (side.nll ?? []).filter(isNumber)));
   return verdictOf({ name: "B", other: "A", gains: [apartGain(b, a)], samples: Math.min(a.length, b.length),
-    word: "scored token", enough: ENOUGH_TOKENS, spent: [[sides[1], sides[0]].map(shareSpent)], text: signed,
+    word: "scored token", enough: ENOUGH_TOKENS, text: signed,
+    spent: [[sides[1].tally.bytes, sides[0].tally.bytes]],
     unit: `nats a token ${hasDrift ? "closer to" : "more likely under"} the full model` });
 }
 

@@ -9,7 +9,7 @@ import {
 } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { tablePanel } from "../shared/page_parts.js";
+import { tablePanel, tableRow } from "../shared/page_parts.js";
 
 const MEASURE_NAMES = { nll: "NLL", kl: "KL to the full model" };
 
@@ -78,9 +78,9 @@ export function partialTable(partial) {
   return h("div", { class: "sol-table-place" }, h("table", { class: "sol-table" },
     h("caption", {}, `So far, over ${count(partial.texts ?? 0, "text")}: NLL, nats per token`),
     headRow(["Budget", ...names.map((name) => name.replace("_", " "))]),
-    h("tbody", {}, budgets.map(({ requested: asked, methods }) => h("tr", {},
-      h("th", { scope: "row" }, budgetText(AXES.map((axis) => asked[axis.short]), asked.share)),
-      names.map((name) => h("td", {}, fixed(methods[name]?.nll, 4))))))));
+    h("tbody", {}, budgets.map(({ requested: asked, methods }) => tableRow([
+      budgetText(AXES.map((axis) => asked[axis.short]), asked.share),
+      ...names.map((name) => fixed(methods[name]?.nll, 4))])))));
 }
 
 const METHOD_STYLE = {

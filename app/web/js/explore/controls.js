@@ -1,11 +1,12 @@
 // The form at the side: prompt, schedule, budget, quality, advanced. The browser keeps all of it.
 
 import { newest } from "../shared/api.js";
-import { chip, h, setText, show, uniqueId } from "../shared/dom.js";
-import { count, percent, sentence, spendText } from "../shared/format.js";
+import { chip, h, setText, show } from "../shared/dom.js";
+import { AXES, count, percent, sentence, spendText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
-  exampleChips, linesField, numberField, promptField, textFilePicker, toggleField,
+  elementsOf, exampleChips, fieldset, folded, labelledRange, linesField, numberField, promptField,
+  textFilePicker, toggleField,
 } from "../shared/forms/form_parts.js";
 import { budgetFields, scheduleField, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
@@ -34,17 +35,16 @@ class BudgetDial {
       this.take(this.range.valueAsNumber);
       this.say();
     };
-    this.range = h("input", { type: "range", min: 1, max: 100, step: 1, class: "sol-range",
-      id: uniqueId("field"), oninput });
-    this.output = h("output", { class: "sol-dial-share", for: this.range.id });
+    this.output = h("output", { class: "sol-dial-share" });
+    this.slider = labelledRange("Compute", null, { min: 1, max: 100, oninput }, this.output);
+    this.range = this.slider.range;
     this.note = h("p", { class: "sol-hint" });
     const { bits, ...axes } = fields;
     Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
     this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") },
-      h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
-    this.element = h("div", { class: "sol-dial" }, h("div", { class: "sol-slider" },
-      h("div", { class: "sol-slider-head" }, h("label", { for: this.range.id }, "Compute"), this.output),
-      this.range, this.note), this.axes);
+      h("summary", {}, "Set each axis"), elementsOf(axes), bits.element);
+    this.slider.element.append(this.note);
+    this.element = h("div", { class: "sol-dial" }, this.slider.element, this.axes);
     this.field = { get: () => this.value,
       set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
   }
@@ -86,11 +86,9 @@ class BudgetDial {
     const { estimate, value } = this;
     const share = value || (estimate ? Math.round(100 * estimate.share) : 0);
     if (share) this.range.value = String(share);
-    const least = Number(this.range.min);
-    this.range.style.setProperty("--fill", String((Number(this.range.value) - least) / (100 - least)));
+    this.slider.paint();
     setText(this.output, share ? `${share} %` : "");
-    const values = Object.entries(this.fields).map(([name, field]) => [name, field.get()]);
-    const mix = spendText(Object.fromEntries(values));
+    const mix = spendText(AXES.map(({ short }) => this.fields[short].get()));
     this.range.setAttribute("aria-valuetext", `${share} %: ${mix}`);
     show(this.note, Boolean(estimate));
     if (!estimate) return;
@@ -146,8 +144,7 @@ export class Controls extends RunForm {
   }
 
   build() {
-    this.budgetSet = h("fieldset", { class: "sol-fieldset" },
-      h("legend", {}, "Budget, on average"), this.dial.element);
+    this.budgetSet = fieldset("Budget, on average", this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
     const picker = textFilePicker(this, this.prompt.input, this.page.maxCharacters, (text) => {
       this.prompt.set(text);
@@ -161,10 +158,9 @@ export class Controls extends RunForm {
         chat.set(example.chat);
         this.changed();
       }), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element,
-      h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-        h("div", { class: "sol-advanced-grid" }, Object.values(this.advanced).map((field) => field.element),
-          chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
-            { class: "sol-chip is-wide" }))));
+      folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced),
+        chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
+          { class: "sol-chip is-wide" }))));
   }
 
   set(prompt, settings) {

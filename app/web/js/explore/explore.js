@@ -3,7 +3,6 @@
 import { Beside } from "../compare/beside.js";
 import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
-import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
@@ -13,11 +12,9 @@ import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
+import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
-
-const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
-  + "Drag over a chart to select.";
 
 class ExplorePage extends RunPage {
   constructor(root, api, page) {
@@ -34,7 +31,8 @@ class ExplorePage extends RunPage {
       effects: (reading) => new PageEffects({ ...reading, again: (pages) => this.without(pages),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
-    { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
+    { hint: `${TOKEN_HINT} Click one (or Enter) to ask what if. Drag over a chart to select.`,
+      whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),

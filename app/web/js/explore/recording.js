@@ -3,6 +3,7 @@
 import { linkTo } from "../shared/address.js";
 import { button, h, isCalm, opensHere, setText, show, uniqueId } from "../shared/dom.js";
 import { AXES, count, modelName, percent, percentTight, spendText } from "../shared/format.js";
+import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
 import { WHOLE_STEP } from "../shared/machine/sheet.js";
@@ -21,8 +22,7 @@ const TOKEN_MS = 60; // from one token to the next while it plays
 /** @typedef {{ model: string, story: string, page_size: number, pages: string[],
  *   questions: RecordedQuestion[], texts: RecordedText[] }} Recording */
 
-const axesOf = (spend) => spendText(Object.fromEntries(AXES.map(({ short, scale, dense }, at) =>
-  [short, spend[at] ?? scale * dense])));
+const axesOf = (spend) => spendText(AXES.map(({ scale, dense }, at) => spend[at] ?? scale * dense));
 
 function readsOfStep(step) {
   const [pages, cells, share, levels, byPage] = step.slice(7);
@@ -89,8 +89,7 @@ export class RecordingView {
       this.reading.element,
       h("p", { class: "sol-hint" },
         "Underlined: the page that matters most to this answer, found by leaving out each in turn."),
-      h("details", { class: "sol-advanced" },
-        h("summary", {}, "Show this step in the model"), this.machine.element),
+      folded("Show this step in the model", this.machine.element),
       h("div", { class: "sol-recording-foot" },
         this.own, this.on && [button("Run it here", () => this.runHere()),
           h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }),

@@ -1,10 +1,10 @@
 // The difficulty report: spend by kind of token, what it goes along with, tokens that stand out.
 
-import { h, headRow, setText, show } from "../shared/dom.js";
+import { h, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, signed } from "../shared/format.js";
-import { glossed } from "../shared/glossary.js";
+import { dataTable } from "../shared/page_parts.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
-import { AXIS_TERMS, rowName, scrollTable } from "./inspect_rows.js";
+import { AXIS_TERMS, rowName } from "./inspect_rows.js";
 
 export class Difficulty {
   constructor(go) {
@@ -43,22 +43,20 @@ export class Difficulty {
     const title = "Spend by kind of token";
     const columns = ["Kind of [[token]]", "Tokens", ...AXIS_TERMS, "[[kl|KL]]",
       "Lost vs [[dense|full model]]"];
-    const body = h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
-      h("td", {}, kind.tokens.toLocaleString("en")),
-      AXES.map((axis) => h("td", { "data-axis": axis.key },
-        h("span", { class: "sol-meter", "--v": axis.share(kind[axis.short]), "aria-hidden": "true" }),
-        axis.unit === "bit" ? fixed(kind[axis.short], 1) : percent(kind[axis.short]))),
-      h("td", {}, nats(kind.kl)), h("td", {}, signed(kind.loss)))));
-    return h("section", { class: "sol-difficulty-kinds" },
-      h("h3", {}, title), scrollTable(title, columns, body));
+    const spent = (kind, { key, short, share, unit }) => h("span", { "data-axis": key },
+      h("span", { class: "sol-meter", "--v": share(kind[short]), "aria-hidden": "true" }),
+      unit === "bit" ? fixed(kind[short], 1) : percent(kind[short]));
+    return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, title),
+      dataTable(title, columns, row.kinds.map((kind) => [kind.kind, kind.tokens.toLocaleString("en"),
+        ...AXES.map((axis) => spent(kind, axis)), nats(kind.kl), signed(kind.loss)])));
   }
 
   correlation(row) {
-    return h("section", {}, h("h3", {}, "Spend goes along with"),
-      h("table", { class: "sol-inspect-table" },
-        headRow(["Spend", glossed("[[surprisal|Surprisal]]"), glossed("[[entropy|Entropy]]")]),
-        h("tbody", {}, AXES.map(({ short, name }) => h("tr", {}, h("th", { scope: "row" }, name),
-          ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[short][of], 2))))))),
+    const title = "Spend goes along with";
+    return h("section", {}, h("h3", {}, title),
+      dataTable(title, ["Spend", "[[surprisal|Surprisal]]", "[[entropy|Entropy]]"],
+        AXES.map(({ short, name }) => [name,
+          ...["surprisal", "entropy"].map((of) => signed(row.correlation[short][of], 2))])),
       h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the full model's "
         + "surprisal and entropy: 1 is always together, 0 not at all."));
   }

@@ -2,17 +2,15 @@
 
 import { askedFor, setAddress } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
-import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { chip, h, show, whenSeen } from "../shared/dom.js";
 import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/tokens/card.js";
+import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 import { InspectForm } from "./inspect_form.js";
 import { keepToPaint, PaintPanel } from "./painting.js";
 import { INSPECT_STATES, InspectionStage } from "./inspect_stage.js";
-
-const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if.";
 
 class InspectPage extends RunPage {
   constructor(root, api, page) {
@@ -24,7 +22,7 @@ class InspectPage extends RunPage {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
       row: (value) => setAddress({ [this.names.row]: value }),
-    }, { hint: HINT, ChartKind: PlotlyChart });
+    }, { hint: `${TOKEN_HINT} Click one (or Enter) to ask what if.` });
     this.lens = this.makeLens();
     this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
       changed: (isOpen) => root.classList.toggle("is-painting", isOpen) });

@@ -1,17 +1,18 @@
 // The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
+import { attempt } from "../shared/api.js";
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
-  exampleChips, labelled, numberField, pillsField, runOptions, textFilePicker,
+  elementsOf, exampleChips, fieldset, folded, labelled, numberField, pillsField, runOptions, textFilePicker,
 } from "../shared/forms/form_parts.js";
 import { budgetFields, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";
 
-const SOURCES = { text: "A text", run: "A saved run" };
+const TEXT_SOURCES = { text: "A text", run: "A saved run" };
 const FIXED = ["static", "random", "emc", "dac"];
 
 export class InspectForm extends RunForm {
@@ -20,7 +21,7 @@ export class InspectForm extends RunForm {
     this.page = page;
     this.on = on;
     this.budget = budgetFields();
-    this.source = pillsField({ legend: "What to inspect", choices: SOURCES });
+    this.source = pillsField({ legend: "What to inspect", choices: TEXT_SOURCES });
     this.schedules = page.defaults.schedules.map((_, at) =>
       selectOf([], { "aria-label": `Schedule ${at + 1}` }));
     this.advanced = {
@@ -44,21 +45,13 @@ export class InspectForm extends RunForm {
       h("div", { class: "sol-text-file" }, picker, this.counted),
       exampleChips(this.page.examples, ({ prompt }) => this.useText(prompt)));
     this.run = selectOf([]);
-    this.noRun = h("p", { class: "sol-hint", hidden: true },
-      "No run is saved yet. Generate something in Explore.");
     this.runPart = h("div", { class: "sol-inspect-source" },
-      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run),
-      this.noRun);
+      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run));
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
-      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
-        h("p", { class: "sol-hint" },
-          glossed("The [[dense|full model]] always runs beside them as the reference.")),
-        this.schedules),
-      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
-        Object.values(this.budget).map((field) => field.element)),
-      h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-        h("div", { class: "sol-advanced-grid" },
-          Object.values(this.advanced).map((field) => field.element))));
+      fieldset("Schedules, side by side", h("p", { class: "sol-hint" },
+        glossed("The [[dense|full model]] always runs beside them as the reference.")), this.schedules),
+      fieldset("One budget for all, on average", elementsOf(this.budget)),
+      folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced))));
   }
 
   settings() {
@@ -93,26 +86,23 @@ export class InspectForm extends RunForm {
   restore() {
     const { source, text, ...settings } = recall("inspect");
     this.isFirstVisit = text === undefined;
-    this.source.set(source in SOURCES ? source : "text");
+    this.source.set(source in TEXT_SOURCES ? source : "text");
     this.text.value = typeof text === "string" ? text : "";
     this.set(settings);
     this.changed();
   }
 
-  async update() {
-    let runs = [];
-    try {
-      [this.policies, runs] = await Promise.all([this.on.policies(), this.on.runs()]);
-    } catch {
-      return; // The choices stay as they were; starting says what is wrong.
-    }
-    this.schedules.forEach((select) => this.offer(select, select.value));
-    const chosen = this.wantedRun ?? this.run.value;
-    this.run.replaceChildren(...runOptions(runs));
-    if (runs.some((run) => run.id === chosen)) this.run.value = chosen;
-    show(this.noRun, runs.length === 0);
-    show(this.run.parentElement, runs.length > 0);
-    this.wantedRun = null;
+  // Where that fails, the choices stay as they were; starting says what is wrong.
+  update() {
+    return attempt(async () => {
+      const [policies, runs] = await Promise.all([this.on.policies(), this.on.runs()]);
+      this.policies = policies;
+      this.schedules.forEach((select) => this.offer(select, select.value));
+      const chosen = this.wantedRun ?? this.run.value;
+      this.run.replaceChildren(...runOptions(runs));
+      if (runs.some((run) => run.id === chosen)) this.run.value = chosen;
+      this.wantedRun = null;
+    }, () => {});
   }
 
   useRun(runId) {

@@ -1,8 +1,7 @@
 // From inspected tokens to the rows that the token view, the card and the charts know.
 
-import { h, headRow, SITE } from "../shared/dom.js";
+import { SITE } from "../shared/dom.js";
 import { AXES, difference, modelName } from "../shared/format.js";
-import { glossed } from "../shared/glossary.js";
 import { PARTS } from "../shared/runs/status.js";
 
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
@@ -20,16 +19,15 @@ export const rowNames = (run) => ["dense", ...run.config.schedules.map((one) =>
 
 export const AXIS_TERMS = AXES.map((axis) => `[[${axis.term}|${axis.name}]]`);
 
-// A table that may be wider than its place. columns: as the glossary marks them.
-export const scrollTable = (label, columns, body, attributes = {}) =>
-  h("div", { class: "sol-table-scroll", tabindex: "0", role: "group", "aria-label": label, ...attributes },
-    h("table", { class: "sol-inspect-table" }, headRow(columns.map((name) => glossed(name))), body));
-
 // A cost's sums over its parts, as a generation's costs have them.
 export function totalCost(cost) {
   const sum = (unit) => PARTS.reduce((total, { key }) => total + (cost[`${key}_${unit}`] ?? 0), 0);
   return { flops: sum("flops"), bytes_read: sum("bytes") };
 }
+
+// What all steps of a row read.
+export const bytesOf = (tokens, at) =>
+  tokens.reduce((sum, { rows }) => sum + totalCost(rows[at].cost).bytes_read, 0);
 
 // The pages that a row's step read, as a run's token has them; null where no row tells.
 function readsOfRow({ rows, cached_tokens: cached }, { pages_read: byPage = "" }) {

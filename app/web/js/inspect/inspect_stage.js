@@ -2,63 +2,42 @@
 
 import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
-import { AXES, count, fixed, MISSING, nats, percent, signed } from "../shared/format.js";
+import { AXES, count, fixed, mean, MISSING, nats, percent, signed } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { leadOf } from "../shared/page_parts.js";
+import { dataTable, leadOf, tableRow } from "../shared/page_parts.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
 import {
-  AXIS_TERMS, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, scrollTable, STATIC, totalCost,
+  AXIS_TERMS, bytesOf, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
 } from "./inspect_rows.js";
 
-// The schedules side by side in numbers: what the text cost under each, and what each spent. Sums
-// grow with the tokens; the page never goes through all of them again.
+// The schedules side by side in numbers: what the text cost under each, and what each spent.
 class Totals {
-  sums = []; // of each schedule
-  count = 0;
-  body = h("tbody", {});
-  element = scrollTable("Schedules compared",
+  means = []; // of each schedule, over the tokens
+  element = dataTable("Schedules compared",
     ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense|full model]]",
-      "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
+      "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], []);
 
-  clear(names = []) {
-    this.count = 0;
-    this.sums = names.map((name) => ({ name, nll: 0, kl: 0, bytes: 0, spend: AXES.map(() => 0) }));
+  draw(names, tokens) {
+    this.means = names.map((name, at) => {
+      const meanOf = (of) => mean(tokens.map(({ rows }) => of(rows[at])));
+      return { name, nll: meanOf((row) => row.nll), kl: meanOf((row) => row.kl),
+        spend: AXES.map((axis) => meanOf(axis.of)), bytes: bytesOf(tokens, at) };
+    });
+    const even = this.means.find(({ name }) => name === STATIC);
+    const [dense] = this.means;
+    this.element.querySelector("tbody")?.replaceChildren(...this.means.map((own, at) => tableRow([
+      rowName(own.name), nats(own.nll), fixed(Math.exp(own.nll), 2),
+      at ? signed(own.nll - dense.nll) : MISSING,
+      even && own !== even ? signed(own.nll - even.nll) : MISSING,
+      at ? nats(own.kl) : MISSING,
+      ...AXES.map(({ unit }, axis) => (unit === "bit" ? fixed(own.spend[axis], 2)
+        : percent(own.spend[axis], 1))),
+      at ? percent(1 - own.bytes / dense.bytes, 1) : MISSING,
+    ])));
     show(this.element, names.length > 0);
-    if (names.length) this.draw();
-  }
-
-  add(tokens) {
-    this.count += tokens.length;
-    tokens.forEach(({ rows }) => rows.forEach((row, at) => {
-      const sum = this.sums[at];
-      sum.nll += row.nll;
-      sum.kl += row.kl;
-      sum.bytes += totalCost(row.cost).bytes_read;
-      AXES.forEach((axis, place) => { sum.spend[place] += axis.of(row); });
-    }));
-  }
-
-  draw() {
-    const mean = (value) => value / this.count;
-    const even = this.sums.find((sum) => sum.name === STATIC);
-    const dense = this.sums[0];
-    this.body.replaceChildren(...this.sums.map((sum, at) => {
-      const cells = [
-        nats(mean(sum.nll)), fixed(Math.exp(mean(sum.nll)), 2),
-        at ? signed(mean(sum.nll - dense.nll)) : MISSING,
-        even && sum !== even ? signed(mean(sum.nll - even.nll)) : MISSING,
-        at ? nats(mean(sum.kl)) : MISSING,
-        ...AXES.map((axis, place) => (axis.unit === "bit" ? fixed(mean(sum.spend[place]), 2)
-          : percent(mean(sum.spend[place]), 1))),
-        at ? percent(1 - sum.bytes / dense.bytes, 1) : MISSING,
-      ];
-      return h("tr", {}, h("th", { scope: "row" }, rowName(sum.name)),
-        cells.map((text) => h("td", {}, text)));
-    }));
-    show(this.element, true);
   }
 }
 
@@ -172,7 +151,7 @@ export class InspectionStage extends ChartedStage {
     show(this.choice, false);
     show(this.speed, false);
     this.panes.replaceChildren();
-    this.totals.clear();
+    this.totals.draw([], []);
     this.verdict.draw([]);
     this.difficulty.draw(null);
   }
@@ -181,7 +160,7 @@ export class InspectionStage extends ChartedStage {
     this.run = run;
     this.levels = gridLevels(run);
     this.names = rowNames(run);
-    this.totals.clear(this.names);
+    this.totals.draw(this.names, []);
     setText(this.speed, TABLE_NOTE);
     show(this.speed, true);
     this.legend.allow("difference", this.names.includes(STATIC), "Needs static among the schedules");
@@ -217,7 +196,6 @@ export class InspectionStage extends ChartedStage {
     this.readRow(this.at);
     this.card.hide();
     this.charts.clear(runOfRow(this.run, this.at));
-    this.charts.data.id = `${this.run.id}-${this.at}`;
     if (this.tokens.length) this.charts.append(this.rows());
     if (this.scored) this.charts.data.limit = this.scored;
     if (this.isOver) this.charts.finish();
@@ -245,7 +223,6 @@ export class InspectionStage extends ChartedStage {
     this.tokens.push(...tokens);
     this.columns.forEach(({ at, view }) => view.append(tokens.map((token) => rowOf(token, at))));
     this.reading.follow();
-    this.totals.add(tokens);
     this.charts.append(tokens.map((token) => rowOf(token, this.at)));
   }
 
@@ -262,12 +239,12 @@ export class InspectionStage extends ChartedStage {
     const done = this.tokens.length;
     this.status.update(view, model, prefill ? inspectionWords(prefill, done) : "",
       done / (prefill?.scored_tokens || 1));
-    this.totals.draw();
+    this.totals.draw(this.names, this.tokens);
   }
 
   finish(view) {
     this.isOver = true;
-    this.verdict.draw(verdictsOf(this.totals.sums, this.tokens, view.summary?.matched));
+    this.verdict.draw(verdictsOf(this.totals.means, this.tokens, view.summary?.matched));
     this.charts.finish();
     this.report = view.summary?.report ?? null;
     this.difficulty.draw(this.report, this.names, this.at);

@@ -2,21 +2,21 @@
 
 import { newest } from "../shared/api.js";
 import { button, chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
-import { actionOf, AXES, formNumbers, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
+import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { spokenText } from "../shared/tokens/token_text.js";
 import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
-import { PAINTED, rowName, rowOf, STATIC, totalCost } from "./inspect_rows.js";
+import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";
 
 const UNDO_STEPS = 200;
-const ASK_AFTER_MS = 120;
-const AXIS_KEYS = AXES.map((axis) => axis.name[0]);
+const COUNT_AFTER_MS = 120;
+const AXIS_LETTERS = AXES.map((axis) => axis.name[0]);
 const PAINT_HINT = "Drag over tokens to paint, or tap them.";
 const KEYS_HINT = " Keys: arrows move, Shift + arrows select, + and − change by one level, 1 … 9, 0 set "
-  + `lowest to highest, ${AXIS_KEYS.join(" ")} choose the axis, Enter paints, Ctrl + Z undoes.`;
+  + `lowest to highest, ${AXIS_LETTERS.join(" ")} choose the axis, Enter paints, Ctrl + Z undoes.`;
 
 // A schedule under the brush: which level every token has on every axis. Knows nothing of the page.
 class Painting {
@@ -71,8 +71,8 @@ class Painting {
   }
 }
 
-const meanText = (values) => spendText(Object.fromEntries(Object.entries(formNumbers(values))
-  .map(([name, value]) => [name, +value.toFixed(name === "bits" ? 1 : 0)])));
+const meanText = (values) => spendText(AXES.map(({ scale, unit }, at) =>
+  +(scale * values[at]).toFixed(unit === "bit" ? 1 : 0)));
 
 // The painter opens once this inspection is done.
 export const keepToPaint = (id) => remember("painting", { id, isOpen: true });
@@ -181,9 +181,7 @@ export class PaintPanel {
 
   // Of a row that was scored: its share of the full model's bytes.
   shareOf(at) {
-    const sum = (row) => this.tokens.reduce((total, { rows }) =>
-      total + totalCost(rows[row].cost).bytes_read, 0);
-    return sum(at) / sum(0);
+    return bytesOf(this.tokens, at) / bytesOf(this.tokens, 0);
   }
 
   row(at) {
@@ -236,7 +234,7 @@ export class PaintPanel {
     this.keep(true);
     this.say();
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.count(), ASK_AFTER_MS);
+    this.timer = setTimeout(() => this.count(), COUNT_AFTER_MS);
   }
 
   async count() {
@@ -297,7 +295,7 @@ export class PaintPanel {
     if (/^(arrow|home|end)/.test(key)) this.view.elements[current].scrollIntoView({ block: "nearest" });
     const chosen = range && current >= range[0] && current <= range[1] ? range : [current, current];
     const last = this.painting.levels[this.axis].length - 1;
-    const axis = AXIS_KEYS.indexOf(key.toUpperCase());
+    const axis = AXIS_LETTERS.indexOf(key.toUpperCase());
     if (isUndo) this.undo();
     else if (key === "escape" && range) this.view.select(null);
     else if (key === "+" || key === "=") this.paint(chosen, (place) => place + 1);

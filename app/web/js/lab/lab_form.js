@@ -5,7 +5,7 @@ import { chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
 import { modelName, whenText } from "../shared/format.js";
 import { Form } from "../shared/forms/form.js";
 import {
-  checksField, choiceField, linesField, numberField, pillsField, textField, toggleField,
+  checksField, choiceField, folded, linesField, numberField, pillsField, textField, toggleField,
 } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { CorpusPicker } from "./corpus_picker.js";
@@ -81,7 +81,7 @@ export class LabForm extends Form {
     return this.lay(this.preset.element, h("div", { class: "sol-changes-row" }, this.changes, this.back),
       this.policies?.element ?? this.name.element, this.corpus?.element, !isLong && groups,
       this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error,
-      isLong && h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"), groups));
+      isLong && folded("Advanced", groups));
   }
 
   use({ values, corpus, name, policies }) {

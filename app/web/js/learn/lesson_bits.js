@@ -3,7 +3,7 @@
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
-import { barRow, BitsZoom, learnPart, pickedText, stretched } from "./pictures.js";
+import { barRow, BitsZoom, learnPart, pickedText } from "./pictures.js";
 
 const threeDigits = (value) => value.toPrecision(3);
 
@@ -59,7 +59,8 @@ function magnitudeDrawing(magnitudes, limit) {
   const lines = [];
   for (let power = Math.ceil(low); power <= high; power += 1) lines.push(`M0 ${y(10 ** power)}H100`);
   const kept = magnitudes.filter((value) => value >= limit).length;
-  return stretched("sol-learn-magnitudes", { "aria-hidden": "true", "data-axis": "bits" },
+  return svg("svg", { class: "sol-learn-magnitudes", viewBox: "0 0 100 100", preserveAspectRatio: "none",
+    "aria-hidden": "true", "data-axis": "bits" },
     svg("path", { class: "is-grid", d: lines.join("") }),
     svg("path", { class: "is-area", d: `M0 98L${edge}L100 98Z` }),
     limit > 0 && svg("path", { class: "is-zero", d: `M${x(kept)} 4H100V98H${x(kept)}Z` }),

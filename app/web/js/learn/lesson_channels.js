@@ -3,8 +3,9 @@
 import { h, setText } from "../shared/dom.js";
 import { count, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
-import { endsOf } from "../shared/tokens/card.js";
-import { barRow, curve, MlpZoom, pickedText } from "./pictures.js";
+import { levelLane } from "../shared/lens/lens_parts.js";
+import { endsOf, nearest } from "../shared/tokens/card.js";
+import { barRow, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
 const LOOKED_AT = 0.7; // of the channels, what the lowest level is set beside
@@ -17,7 +18,7 @@ class ChannelsPicture {
     this.result = result;
     this.bars = h("div", { class: "sol-learn-bars" });
     this.numbers = h("p", { class: "sol-learn-state" });
-    this.line = h("div", {});
+    this.line = h("div", { "data-axis": "channels" });
     const slider = levelSlider({ label: "Channels kept", axis: "channels", levels: result.levels,
       text: percent, at: 0, show: (at) => this.show(at) });
     this.element.replaceChildren(
@@ -41,14 +42,14 @@ class ChannelsPicture {
     this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) =>
       barRow(pickedText(text), share,
         `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
-    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE),
-      endsOf(percent(levels[0]), percent(levels.at(-1))));
+    const values = rows.map((one) => one.kl);
+    this.line.replaceChildren(levelLane({ key: "kl", name: "KL", values, at, full: 0,
+      range: [0, Math.max(...values, FULL_SCALE)] }), endsOf(percent(levels[0]), percent(levels.at(-1))));
   }
 }
 
 function endingOf({ rows, levels }) {
-  const distances = levels.map((level) => Math.abs(level - LOOKED_AT));
-  const near = distances.indexOf(Math.min(...distances));
+  const near = nearest(levels, LOOKED_AT);
   const changed = rows.filter((row) => row.top[0].token_id !== rows.at(-1).top[0].token_id).length;
   const turns = rows.slice(1).filter((row, at) => row.kl > rows[at].kl).length;
   return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at `

@@ -1,39 +1,30 @@
 // Step 4 of the path: a page that attention hardly looks at can carry the answer; taking it away shows it.
 
-import { h, setText, svg } from "../shared/dom.js";
+import { h, setText } from "../shared/dom.js";
 import { count, fixed, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { endsOf } from "../shared/tokens/card.js";
 import { rankTable } from "../shared/tokens/page_effects.js";
 import { quoted } from "../shared/tokens/token_text.js";
-import { learnPart, pickedText, stretched } from "./pictures.js";
+import { learnPart, pickedText } from "./pictures.js";
 
 // A bar for every page, the tallest as high as the picture; the chosen one stands out.
 class PageBars {
   constructor(title, axis, choose) {
-    this.bars = svg("path", { class: "is-bars" });
-    this.here = svg("path", { class: "is-here" });
-    this.picture = stretched("sol-learn-page-bars", { "aria-hidden": "true" }, this.bars, this.here);
-    this.picture.addEventListener("click", ({ clientX }) => {
-      const { left, width } = this.picture.getBoundingClientRect();
-      choose(Math.min(Math.floor((clientX - left) / width * this.values.length), this.values.length - 1));
-    });
-    this.element = h("div", { "data-axis": axis }, h("h4", {}, title), this.picture);
+    this.choose = choose;
+    this.bars = h("div", { class: "sol-levels", "aria-hidden": "true" });
+    this.element = h("div", { class: "sol-learn-page-bars", "data-axis": axis },
+      h("h4", {}, title), this.bars);
   }
 
   draw(values) {
-    this.values = values;
-    this.bars.setAttribute("d", values.map((_, page) => this.bar(page)).join(""));
-  }
-
-  bar(page) {
-    const width = 100 / this.values.length;
-    const height = Math.max(98 * this.values[page] / Math.max(...this.values, 1e-9), 0.5);
-    return `M${(page + 0.1) * width} 100h${0.8 * width}v${-height}h${-0.8 * width}Z`;
+    const most = Math.max(...values, 1e-9);
+    this.bars.replaceChildren(...values.map((value, page) =>
+      h("i", { "--v": value / most, onclick: () => this.choose(page) })));
   }
 
   mark(page) {
-    this.here.setAttribute("d", this.bar(page));
+    Array.from(this.bars.children, (bar, at) => bar.classList.toggle("is-chosen", at === page));
   }
 }
 

@@ -3,7 +3,8 @@
 import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { learnTable, paintScale, PassageView } from "./pictures.js";
+import { dataTable } from "../shared/page_parts.js";
+import { paintScale, PassageView } from "./pictures.js";
 
 const SPENDERS = { even: "Evenly", policy: "By a policy", hindsight: "In hindsight" };
 
@@ -21,11 +22,10 @@ class SpendPicture {
       choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
-      learnTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
-        order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
-          h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
-          h("td", {}, percent(mean(one.kl) / mean(byName.even.kl)))))),
-      h("p", { class: "sol-hint" }, spendText(result)),
+      dataTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
+        order.map(({ name, channels, kl }) => [SPENDERS[name], percent(mean(channels), 1),
+          `${nats(mean(kl))} nats`, percent(mean(kl) / mean(byName.even.kl))])),
+      h("p", { class: "sol-hint" }, spendNote(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       choice.element, view.element,
       h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
@@ -45,7 +45,7 @@ class SpendPicture {
 }
 
 // Why everybody has less or more than the half that was asked for.
-function spendText({ spend, budget, policy }) {
+function spendNote({ spend, budget, policy }) {
   const asked = `Asked for: ${percent(budget)}. `;
   if (policy) return `${asked}Levels are steps of 5 %, so 24 steps may come out just below it.`;
   return `${asked}The policy cannot foresee the steps and really spent ${percent(spend, 1)}. All compare at `

@@ -2,10 +2,11 @@
 
 import { h } from "../shared/dom.js";
 import { duration, mean, MISSING, nats, percent, quantity } from "../shared/format.js";
-import { barRow, learnTable, pickedText } from "./pictures.js";
+import { dataTable } from "../shared/page_parts.js";
+import { meter, pickedText } from "./pictures.js";
 
 class StepsPicture {
-  rows = h("ol", { class: "sol-learn-steps" });
+  rows = h("div", {});
   prompt = h("p", { class: "sol-learn-passage" });
   times = h("section", { class: "sol-learn-part" });
   element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times);
@@ -15,28 +16,23 @@ class StepsPicture {
     const most = Math.max(...result.rows.map((row) => row.cost.bytes_read));
     this.prompt.replaceChildren(h("span", { class: "sol-muted" }, result.prompt),
       ...result.rows.map((row) => h("span", {}, row.text)));
-    this.rows.replaceChildren(
-      h("li", { class: "sol-learn-step is-head", "aria-hidden": "true" },
-        ["Token", "Surprisal, measured", "Read, computed", "Time, measured"].map((name) =>
-          h("span", {}, name))),
-      ...result.rows.map((row) => h("li", { class: "sol-learn-step" }, pickedText(row.text),
-        barRow("surprisal", row.surprisal / hardest, `${nats(row.surprisal)} nats`, "is-surprisal"),
-        barRow("read", row.cost.bytes_read / most, quantity(row.cost.bytes_read, "B"), "is-read"),
-        h("span", { class: "sol-value" }, duration(row.step_ms)))));
+    const columns = ["Token", "Surprisal, measured", "Read, computed", "Time, measured"];
+    this.rows.replaceChildren(dataTable("Steps", columns, result.rows.map((row) => [pickedText(row.text),
+      [meter(row.surprisal / hardest, "is-surprisal"), `${nats(row.surprisal)} nats`],
+      [meter(row.cost.bytes_read / most), quantity(row.cost.bytes_read, "B")], duration(row.step_ms)])));
     this.times.replaceChildren(...timesOf(result));
   }
 }
 
-const PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities",
+const TIMED_PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities",
   other: "Choosing, sampling, the rest" };
 
 function timesOf({ parts: { dense, least }, least: levels }) {
   const ms = ({ ms: { policy, rest, ...reading } }) => ({ ...reading, other: policy + rest });
   const total = (values) => Object.values(values).reduce((sum, one) => sum + one, 0);
   const [bytes, times] = [[dense.bytes, least.bytes], [ms(dense), ms(least)]];
-  const row = (name, of) => h("tr", {}, h("th", { scope: "row" }, name),
-    bytes.map((one) => h("td", {}, of(one) ? quantity(of(one), "B") : MISSING)),
-    times.map((one) => h("td", {}, duration(of(one)))));
+  const row = (name, of) => [name, ...bytes.map((one) => (of(one) ? quantity(of(one), "B") : MISSING)),
+    ...times.map((one) => duration(of(one)))];
   const share = (of) => percent(of[1] / of[0]);
   const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
   return [h("h3", {}, "Fewer bytes, how much faster?"),
@@ -44,9 +40,9 @@ function timesOf({ parts: { dense, least }, least: levels }) {
       + `the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. A step then reads `
       + `${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the `
       + "full step's."),
-    learnTable("Bytes and times of a step",
+    dataTable("Bytes and times of a step",
       ["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"],
-      [...Object.entries(PARTS).map(([part, name]) => row(name, (one) => one[part])),
+      [...Object.entries(TIMED_PARTS).map(([part, name]) => row(name, (one) => one[part])),
         row("Whole step", total)]),
     h("p", { class: "sol-hint" }, "Medians of twelve steps. Where bytes promise more than time keeps, there "
       + "are three reasons. What is read in full stays: the head, and after so few tokens nearly all that "

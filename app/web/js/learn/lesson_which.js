@@ -5,7 +5,7 @@ import { mean, nats, percent, quantity } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { barRow, learnPart, MlpZoom, PagesZoom, paintScale, PassageView, stepSlider } from "./pictures.js";
 
-const PARTS = {
+const COMPARED = {
   pages: { title: "Which pages", legend: "Attention kept", axis: "attention",
     bytes: "cache_bytes", of: "the cache", paper: "Page bounds", default: "4-bit keys" },
   mlp: { title: "Which side of the MLP", legend: "Bytes of the MLP read", axis: "channels",
@@ -98,7 +98,7 @@ export const LESSON_WHICH = {
   picture: () => {
     const element = h("div", { class: "sol-learn-parts" });
     const zooms = { pages: WAYS.map(() => new PagesZoom()), mlp: WAYS.map(() => new MlpZoom()) };
-    const draw = (result) => element.replaceChildren(...Object.entries(PARTS).map(([part, words]) =>
+    const draw = (result) => element.replaceChildren(...Object.entries(COMPARED).map(([part, words]) =>
       new WaysPicture(words, result, result[part], zooms[part]).element));
     return { element, draw };
   },

@@ -1,6 +1,6 @@
 // Parts of the lessons' pictures: a slider over levels, bars, a passage of tokens.
 
-import { h, headRow, SITE, svg } from "../shared/dom.js";
+import { h, SITE } from "../shared/dom.js";
 import { count, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
@@ -11,20 +11,12 @@ import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 export const learnPart = (title, ...rest) =>
   h("section", { class: "sol-learn-part" }, h("h3", {}, title), ...rest);
 
-export const learnTable = (label, names, rows) =>
-  h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": label },
-    h("table", { class: "sol-table sol-learn-table" }, headRow(names), h("tbody", {}, rows)));
-
-// A drawing of 100 by 100, stretched to its place.
-export const stretched = (className, attributes, ...children) => svg("svg",
-  { class: className, viewBox: "0 0 100 100", preserveAspectRatio: "none", ...attributes }, ...children);
+export const meter = (share, className = "") => h("span", { class: `sol-meter ${className}`,
+  "aria-hidden": "true", "--v": Math.min(Math.max(share || 0, 0), 1) });
 
 // A named bar with its value in words; `share` of the full length, in [0, 1].
-export function barRow(name, share, value, className = "") {
-  return h("div", { class: `sol-learn-bar ${className}` }, h("span", { class: "sol-learn-bar-name" }, name),
-    h("span", { class: "sol-meter", "aria-hidden": "true", "--v": Math.min(Math.max(share || 0, 0), 1) }),
-    h("span", { class: "sol-value" }, value));
-}
+export const barRow = (name, share, value) => h("div", { class: "sol-learn-bar" },
+  h("span", {}, name), meter(share), h("span", { class: "sol-value" }, value));
 
 export const pickedText = (text) => h("b", { class: "sol-learn-word", dir: "auto" }, tokenNodes(text));
 
@@ -63,20 +55,6 @@ export class PassageView {
 }
 
 export const paintScale = (low, high) => colourScale({ low, high, show: String });
-
-// A line over levels, from 0 to `least` or, where the line goes higher, to its highest point.
-export function curve(values, at, axis, least) {
-  const top = Math.max(...values, least);
-  const x = (place) => 1 + (98 * place) / Math.max(values.length - 1, 1);
-  const y = (value) => 96 - (90 * value) / top;
-  const points = values.map((value, place) => `${x(place).toFixed(2)} ${y(value).toFixed(2)}`);
-  return h("div", { class: "sol-learn-axis", "data-axis": axis, "aria-hidden": "true" },
-    h("span", {}, top === 1 ? "1 nat" : `${+top.toFixed(2)} nats`), h("span", {}, "0"),
-    stretched("sol-learn-curve", {}, svg("path", { class: "is-grid", d: "M0 6H100M0 51H100" }),
-      svg("path", { class: "is-line", d: `M${points.join("L")}` }),
-      svg("path", { class: "is-dots", d: points.map((point) => `M${point}h0`).join("") }),
-      svg("path", { class: "is-here", d: `M${points[at]}h0` })));
-}
 
 const NARROW = 520; // px of the sheet: then names are short
 const PAGES_TOP = 16; // px, below the line that explains the colours

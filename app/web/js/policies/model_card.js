@@ -3,7 +3,6 @@
 
 import { h } from "../shared/dom.js";
 
-const LONG_CODE = 16; // lines; a longer block is folded
 const INLINE = new RegExp([/`([^`]+)`/, /\*\*([^*]+)\*\*/, /\*([^*\s][^*]*)\*/,
   /\[([^\]]+)\]\((https:\/\/[^\s)]+)\)/, /\b(arXiv):(\d{4}\.\d{4,5})\b/,
 ].map(({ source }) => source).join("|"), "g");
@@ -40,7 +39,7 @@ function takeBlock(lines) {
   if (heading) return [h(heading[1].length === 1 ? "h3" : "h4", {}, inline(heading[2]))];
   if (first.startsWith("```")) {
     const code = takeWhile(lines, (line) => !line.startsWith("```"), true);
-    return [codeBlock(first.slice(3).trim(), code)];
+    return [h("pre", { class: "sol-card-code", tabindex: "0", dir: "ltr" }, code.join("\n"))];
   }
   if (/^[-*]\s/.test(first)) {
     const items = [first.slice(2)];
@@ -60,13 +59,6 @@ function takeWhile(lines, isPart, withEnd = false) {
   const taken = lines.splice(0, end);
   if (withEnd) lines.shift();
   return taken;
-}
-
-function codeBlock(language, lines) {
-  const code = h("pre", { class: "sol-card-code", tabindex: "0", dir: "ltr" }, lines.join("\n"));
-  if (lines.length <= LONG_CODE) return code;
-  const name = language ? `${language.toUpperCase()}, ` : "";
-  return h("details", {}, h("summary", {}, `${name}${lines.length} lines`), code);
 }
 
 function inline(text) {

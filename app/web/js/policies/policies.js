@@ -72,13 +72,11 @@ export class PoliciesPage {
         policy.created && h("time", { datetime: policy.created }, whenText(policy.created))] });
   }
 
-  damagedRow(one) {
-    return h("li", { class: "sol-history-row sol-policy-row" }, h("div", {},
-      h("span", { class: "sol-history-title" }, one.name),
-      h("div", { class: "sol-history-facts" },
-        h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"), h("span", {}, one.problem))),
-    h("div", { class: "sol-tools" }, !this.isFixed && !one.is_shipped && chip("Delete",
-      () => this.remove({ name: one.name, uses: "nothing" }), { "aria-label": `Delete: ${one.name}` })));
+  damagedRow({ name, problem, is_shipped: isShipped }) {
+    return listRow({ title: name, kind: "sol-policy-row",
+      facts: [h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"), h("span", {}, problem)],
+      tools: [!this.isFixed && !isShipped && chip("Delete", () => this.remove({ name, uses: "nothing" }),
+        { "aria-label": `Delete: ${name}` })] });
   }
 
   async open(name) {
@@ -125,7 +123,7 @@ export class PoliciesPage {
   download(policy) {
     return this.attempt(async () => {
       const { name, data } = await this.api("export_policy", { name: policy.name });
-      saveFile(name, blobOf(`data:application/zip;base64,${data}`));
+      saveFile(name, blobOf(data, "application/zip"));
     });
   }
 

@@ -23,8 +23,6 @@ const known = new Map();
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
 const FORMER = { benchmark: { name: "accuracy" }, challenge: { room: "explore" }, room: { room: "learn" } };
 
-let lastAddress = window.location.href;
-
 function renewAddress() {
   const url = new URL(window.location.href);
   const { searchParams: asked } = url;
@@ -93,16 +91,12 @@ export function setAddress(wanted, isStep = false) {
 }
 
 function changeAddress(url, isStep) {
-  if (url.href === lastAddress) return;
+  if (url.href === window.location.href) return;
   window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
-  lastAddress = url.href;
 }
 
 // Back or forward.
-addEventListener("popstate", () => {
-  lastAddress = window.location.href;
-  take(new URL(lastAddress));
-});
+addEventListener("popstate", () => take(new URL(window.location.href)));
 
 // Names in the address what a tab shows unasked, such as its newest job, once the tab is in front:
 // a link then opens the same. parts(): as setAddress takes them. Returns a function that names it now.

@@ -93,6 +93,22 @@ export function watchSight(element, changed, early = "0px") {
 
 export const whenSeen = (element, seen) => watchSight(element, (isSeen) => isSeen && seen());
 
+// A pointer over an element and drags across it, in what place(event) numbers; null: there is nothing.
+export function watchPointer(element, place, { mark, select }) {
+  let anchor = null;
+  element.addEventListener("pointerdown", (event) => {
+    anchor = place(event);
+    element.setPointerCapture(event.pointerId);
+  });
+  element.addEventListener("pointermove", (event) => {
+    const at = place(event);
+    if (anchor === null || at === null) mark(at);
+    else select([Math.min(anchor, at), Math.max(anchor, at)]);
+  });
+  ["pointerup", "pointercancel"].forEach((name) => element.addEventListener(name, () => { anchor = null; }));
+  element.addEventListener("pointerleave", () => { if (anchor === null) mark(null); });
+}
+
 export function whenThemeChanges(changed) {
   new MutationObserver(changed).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }

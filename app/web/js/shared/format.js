@@ -122,9 +122,9 @@ export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[
 /** An action from its values in the order of the axes. @param {number[]} values @returns {Action} */
 export const actionOf = (values) => Object.fromEntries(AXES.map((axis, at) => [axis.field, values[at]]));
 
-// A form's numbers of a spend, "50 % attention · 70 % MLP · 8 bits"; numbers: by the axes' short names.
-export const spendText = (numbers) => AXES.map(({ noun, short, unit }) =>
-  `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
+// A form's numbers of a spend, by axis: "50 % attention · 70 % MLP · 8 bits".
+export const spendText = (numbers) => AXES.map(({ noun, unit }, at) =>
+  `${bitsText(numbers[at])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
 
 // A spend beside its budget, whose words it leaves out: "30.0 % · 45.0 % · 6.0 bits". values: by axis.
 export function spentText(values) {
@@ -133,8 +133,7 @@ export function spentText(values) {
     `${(scale * values[at]).toFixed(1)} ${unit === "%" ? "%" : "bits"}`).join(" · ");
 }
 
-export const formNumbers = (values) =>
-  Object.fromEntries(AXES.map((axis, at) => [axis.short, +(axis.scale * values[at]).toFixed(2)]));
+export const formNumbers = (values) => AXES.map(({ scale }, at) => +(scale * values[at]).toFixed(2));
 
 export const spendOf = (row) => spendText(formNumbers(AXES.map((axis) => axis.of(row))));
 

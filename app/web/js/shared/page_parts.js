@@ -1,4 +1,4 @@
-import { chip, copyText, h, opensHere, setText } from "./dom.js";
+import { chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
@@ -30,22 +30,34 @@ export const tiles = (list) => list.map(([name, value, note]) => {
   return made.element;
 });
 
+// A table that may be wider than its place.
+export const tablePlace = (label, table) =>
+  h("div", { class: "sol-table-place", tabindex: "0", role: "group", "aria-label": label }, table);
+
+/** A row's heading and its cells. @param {any[]} row */
+export const tableRow = ([head, ...cells]) =>
+  h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", {}, cell)));
+
+// columns: as the glossary marks them; rows: as tableRow takes them.
+export const dataTable = (label, columns, rows) => tablePlace(label, h("table", { class: "sol-table" },
+  headRow(columns.map((name) => glossed(name))), h("tbody", {}, rows.map(tableRow))));
+
 // A panel with a table that may be wider. name: of the table; head: more for the head; note: nodes below.
 /** @param {HTMLElement} table @param {{ title: string, label: string, name: string, head?: Node | Node[],
  *   note: string | Node | Node[] }} about */
 export function tablePanel(table, { title, label, name, head, note }) {
   return h("section", { class: "sol-panel sol-results", "aria-label": label },
     h("header", {}, h("h2", {}, title), head),
-    h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": name }, table),
-    h("p", { class: "sol-chart-note" }, note));
+    tablePlace(name, table), h("p", { class: "sol-chart-note" }, note));
 }
 
 // A row of a list: a link that opens its thing here, facts below it, tools beside it.
-/** @param {{ title: string, href: string, open: () => void, facts: unknown[], tools?: unknown[],
- *   link?: object, kind?: string }} row */
+/** @param {{ title: string, href?: string, open?: () => void, facts: unknown[], tools?: unknown[],
+ *   link?: object, kind?: string }} row without an address of what cannot be opened */
 export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
   return h("li", { class: `sol-history-row ${kind}` }, h("div", {},
-    h("a", { class: "sol-history-title", href, dir: "auto", onclick: opensHere(open), ...link }, title),
+    h("a", { class: "sol-history-title", href, dir: "auto", onclick: open && opensHere(open), ...link },
+      title),
     h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-tools" }, tools));
 }
 

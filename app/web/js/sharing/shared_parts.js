@@ -3,12 +3,12 @@
 import { h, pageElement } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
+import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 
-export const SHARED_HINT = "Hover a token, or focus the text and use the arrow keys. Shift and an arrow "
-  + "selects; Escape clears.";
+export const SHARED_HINT = `${TOKEN_HINT} Shift and an arrow selects; Escape clears.`;
 
 export async function sharedView() {
-  const packed = blobOf(`data:application/gzip;base64,${pageElement("#sol-data").textContent}`);
+  const packed = blobOf(pageElement("#sol-data").textContent, "application/gzip");
   return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 

@@ -4,9 +4,8 @@ import { pageElement } from "../shared/dom.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { SHARED_HINT, sharedView, showStage } from "./shared_parts.js";
-import { SvgChart } from "./svg_chart.js";
 
 const place = pageElement("main");
-showStage(place, new RunStage(place, new Status({}), {}, { hint: SHARED_HINT, ChartKind: SvgChart,
+showStage(place, new RunStage(place, new Status({}), {}, { hint: SHARED_HINT,
   missing: "[[kl|KL]] was not measured: the full model did not run beside it." }),
 await sharedView(), "Settings of this run");

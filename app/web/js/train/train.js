@@ -6,6 +6,7 @@ import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { chip, h, setText, show, smallButton } from "../shared/dom.js";
 import { actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "../shared/format.js";
+import { elementsOf } from "../shared/forms/form_parts.js";
 import { leadOf, tile } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
@@ -106,8 +107,7 @@ export class TrainPage extends JobPage {
         empty: "Nothing yet. Choose a preset and press Start training." } });
     this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
     this.made = h("div", { class: "sol-made", hidden: true });
-    this.tileList = h("dl", { class: "sol-tiles is-job" },
-      Object.values(this.tiles).map((one) => one.element));
+    this.tileList = h("dl", { class: "sol-tiles is-job" }, elementsOf(this.tiles));
     this.charts = new TrainCharts();
     this.sample = new SamplePanel(root);
     this.empty = h("section", { class: "sol-panel sol-explains" },
@@ -144,7 +144,7 @@ export class TrainPage extends JobPage {
   view({ job, metrics, samples }) {
     if (!this.update(job)) return;
     if (metrics.length) this.reveal(true);
-    this.charts.append(metrics);
+    this.charts.append(metrics, !job.live && job.status !== "paused");
     if (samples) this.sample.take(samples);
     this.showNumbers();
     this.showMade(job);

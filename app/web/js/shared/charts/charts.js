@@ -6,38 +6,36 @@ import { selectionText } from "../page_parts.js";
 import { Reading } from "../tokens/reading.js";
 import { TokenStage } from "../tokens/token_stage.js";
 import { LiveCharts } from "./chart.js";
-import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.js";
+import { emptySeries, QUALITY_VIEWS, spendChart } from "./series.js";
+import { SvgChart } from "./svg_chart.js";
 
 const VIEW = "qualityView";
 
 export class Charts extends LiveCharts {
-  // Kind: a chart's class; missing: said where KL was not measured; scored: whose text surprisal scores.
-  constructor(Kind, on, { scored = "All rows score the text that this run wrote, which favours its own row.",
+  // on: as of an SvgChart; missing: said where KL was not measured; scored: whose text surprisal scores.
+  constructor(on, { scored = "All rows score the text that this run wrote, which favours its own row.",
     missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]]." }) {
-    const quality = new Kind(QUALITY_VIEWS[0], on);
-    super([new Kind(spendChart, on), quality], "sol-charts");
+    const [spend, quality] = [spendChart, QUALITY_VIEWS[0]].map((spec) => new SvgChart(spec, on));
+    super([spend, quality], "sol-charts");
+    this.live = [spend, quality];
     this.quality = quality;
     this.missing = missing;
-    this.scored = scored;
     this.choice = selectOf(QUALITY_VIEWS.map(({ id, name }) => [id, name]), { class: "sol-input is-head",
       "aria-label": "Quality: measure", onchange: () => this.choose(this.choice.value) });
     quality.legend.before(this.choice);
+    setText(quality.note, scored);
     this.clear(null);
     this.choose(memory.get(VIEW));
   }
 
   clear(run) {
-    this.reset(emptySeries(run));
+    this.reset(emptySeries(run, this.missing));
   }
 
   append(rows) {
-    rows.forEach((row) => extendSeries(this.data, row));
+    this.data.x.push(...rows.map((row) => row.index + 1));
+    this.data.rows.push(...rows);
     this.drawSoon();
-  }
-
-  async draw() {
-    await super.draw();
-    this.explain();
   }
 
   finish() {
@@ -47,27 +45,19 @@ export class Charts extends LiveCharts {
   }
 
   choose(id) {
-    this.view = QUALITY_VIEWS.find((one) => one.id === id) ?? QUALITY_VIEWS[0];
-    this.choice.value = this.view.id;
-    memory.set(VIEW, this.view.id);
-    this.quality.setSpec(this.view);
-    this.explain();
-  }
-
-  explain() {
-    const { isDense, hasKl } = this.data;
-    const words = isDense ? "The full model is its own reference: its [[kl|KL]] is zero." : this.missing;
-    this.quality.setAbsent(this.data.x.length > 0 && !hasKl && !this.view.isScore ? words : null);
-    setText(this.quality.note, this.scored);
-    show(this.quality.note, Boolean(this.view.isScore));
+    const view = QUALITY_VIEWS.find((one) => one.id === id) ?? QUALITY_VIEWS[0];
+    this.choice.value = view.id;
+    memory.set(VIEW, view.id);
+    this.quality.setSpec(view);
+    show(this.quality.note, view.isScore);
   }
 
   mark(index) {
-    drawInTurn(this, () => this.all.forEach((chart) => chart.mark(index)));
+    drawInTurn(this, () => this.live.forEach((chart) => chart.mark(index)));
   }
 
   setSelection(range) {
-    this.all.forEach((chart) => chart.setSelection(range));
+    this.live.forEach((chart) => chart.setSelection(range));
   }
 }
 
@@ -75,16 +65,13 @@ export class ChartedStage extends TokenStage {
   readAt = 0; // number of the text whose reads are on show
 
   // hint: the foot's words while nothing is selected; ChartKind, words: as of Charts.
-  constructor(root, axes, on, { hint, ChartKind, colourKey, ...words }) {
+  constructor(root, axes, on, { hint, colourKey, ...words }) {
     super(root, axes, on, colourKey);
     this.hint = hint;
-    this.charts = new Charts(ChartKind, {
-      hover: (index) => this.mark(index, true), leave: () => this.mark(null),
-      select: (range) => this.select(this.within(range)),
-    }, words);
-    this.reading = new Reading({ effects: on.effects,
-      rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt),
-      mark: (index) => this.mark(index, true), select: (range) => this.select(range) });
+    const inText = { mark: (index) => this.mark(index, true), select: (range) => this.select(range) };
+    this.charts = new Charts(inText, words);
+    this.reading = new Reading({ ...inText, effects: on.effects,
+      rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt) });
     this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
     this.unselect = chip("Clear selection", () => this.select(null), { hidden: true });
     addEventListener("keydown", (event) => {
@@ -106,11 +93,6 @@ export class ChartedStage extends TokenStage {
   mark(index, bringIntoView = false, at = 0) {
     super.mark(index, bringIntoView, at);
     this.charts.mark(index);
-  }
-
-  within(range) {
-    const [from, to] = [Math.max(range?.[0] ?? 0, 0), Math.min(range?.[1] ?? -1, this.rows().length - 1)];
-    return from <= to ? [from, to] : null;
   }
 
   select(range) {

@@ -1,4 +1,4 @@
-// A chart drawn by plotly, half of the page's scripts: loaded where there is something to draw in sight.
+// A figure drawn by plotly, half of the page's scripts: loaded where there is something to draw in sight.
 
 import { h, pageElement, show, SITE, watchSight } from "../dom.js";
 import { isNumber } from "../format.js";
@@ -46,8 +46,6 @@ function chartLayout(extra) {
     autosize: true, showlegend: false, hovermode: "x unified", paper_bgcolor: CLEAR, plot_bgcolor: CLEAR,
     font: { ...font, family: getComputedStyle(pageElement(".sol-page")).fontFamily },
     margin: { l: 46, r: yaxis2 ? 46 : 14, b: 36, ...margin, t: TOOLS_HEIGHT },
-    dragmode: "select", selectdirection: "h", selections: [],
-    newselection: { line: { color: themeColour("accent"), width: 1, dash: "dot" } },
     hoverlabel: { bgcolor: themeColour("panel"), bordercolor: themeColour("edge"), font },
     modebar: { bgcolor: CLEAR, color: themeColour("muted"), activecolor: themeColour("accent") },
     xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis },
@@ -56,100 +54,47 @@ function chartLayout(extra) {
   };
 }
 
-const CHART_CONFIG = { displaylogo: false, responsive: false, doubleClick: "reset", displayModeBar: "hover",
-  modeBarButtons: [["select2d", "zoom2d", "resetScale2d", "toImage"]] };
+const CONFIG = { displaylogo: false, responsive: false, doubleClick: "reset", displayModeBar: "hover",
+  modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
 
 const EARLY = "240px"; // what is this near to the window is drawn as if it were in it
 
-export class PlotlyChart extends Chart {
-  constructor(spec, on) {
-    super(spec, on);
+export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
+
+// With a one-line reading aid; dragging zooms.
+export class Figure extends Chart {
+  // spec: as of Chart, with layout(data), traces(data), aid: how to read it, and tools: nodes for its head
+  constructor(spec) {
+    super(spec);
+    this.element.classList.add("sol-figure");
+    if (spec.tools) this.legend.before(spec.tools);
+    this.note.replaceChildren(...glossed(spec.aid));
+    show(this.note, true);
     watchSight(this.plot, (isSeen) => {
       this.isInSight = isSeen;
       if (isSeen && this.isStale) this.redraw();
     }, EARLY);
   }
 
-  async draw(data) {
-    this.data = data;
-    this.begin(data);
+  async draw() {
+    const { data } = this;
+    this.begin();
     this.isStale = !this.isInSight;
     if (this.isStale) return;
-    if (this.isEmpty(data)) return this.empties();
+    if (this.isEmpty && !this.isDrawn) return;
     const plotly = await loadPlotly();
     if (!this.plot.offsetWidth || data !== this.data) return;
-    const begin = performance.now();
-    const layout = chartLayout(this.spec.layout(data));
-    const traces = this.spec.traces(data, themeColour)
+    this.isDrawn = !this.isEmpty;
+    if (this.isEmpty) return plotly.purge(this.plot);
+    const traces = this.spec.traces(data)
       .map((trace) => ({ type: "scatter", ...trace, visible: !this.hidden.has(trace.meta) }));
-    await plotly.react(this.plot, traces, layout, this.spec.config || CHART_CONFIG);
-    this.cost = performance.now() - begin;
-    if (!this.listening) this.listen();
-    this.placeMarker();
-  }
-
-  async empties() {
-    if (!this.listening) return;
-    this.listening = false;
-    (await loadPlotly()).purge(this.plot);
-  }
-
-  listen() {
-    this.listening = true;
-    this.plot.on("plotly_hover", (event) => this.on.hover(Math.round(event.points[0].x) - 1));
-    this.plot.on("plotly_unhover", () => this.on.leave());
-    this.plot.on("plotly_relayout", () => this.placeMarker());
-    this.plot.on("plotly_selected", (event) => {
-      if (this.settling) return;
-      const ends = event?.range?.x;
-      this.on.select(ends ? [Math.ceil(Math.min(...ends)) - 1, Math.floor(Math.max(...ends)) - 1] : null);
-    });
-    this.plot.on("plotly_deselect", () => this.settling || this.on.select(null));
+    await plotly.react(this.plot, traces, chartLayout(this.spec.layout(data)), CONFIG);
   }
 
   async resize() {
     if (!this.plot.offsetWidth) return;
-    if (!this.listening) return this.redraw();
-    const plotly = await loadPlotly();
-    plotly.Plots.resize(this.plot).then(() => this.placeMarker());
-  }
-
-  frame() {
-    const { xaxis, _size: size } = this.plot._fullLayout ?? {};
-    if (!xaxis || !size) return null;
-    return { left: size.l, top: size.t, width: size.w, height: size.h, x: (value) => xaxis.l2p(value) };
-  }
-
-  async setSelection(range) {
-    super.setSelection(range);
-    if (!this.plot.layout?.selections?.length) return;
-    const plotly = await loadPlotly();
-    this.settling = true; // what plotly reports meanwhile is only the box that goes
-    try {
-      await plotly.relayout(this.plot, { selections: [] });
-    } finally {
-      this.settling = false;
-    }
-  }
-}
-
-// A chart with a one-line reading aid. Unlike the live charts of Explore it selects nothing; dragging zooms.
-const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
-export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
-
-export class Figure extends PlotlyChart {
-  // spec: as of Chart, with aid: how to read it, and tools: nodes for its head
-  constructor(spec) {
-    super({ config: FIGURE_CONFIG, ...spec,
-      layout: (data) => ({ dragmode: "zoom", ...spec.layout(data) }) }, {});
-    this.element.classList.add("sol-figure");
-    if (spec.tools) this.legend.before(spec.tools);
-    this.note.replaceChildren(...glossed(spec.aid));
-    show(this.note, true);
-  }
-
-  listen() {
-    this.listening = true;
+    if (!this.isDrawn) return this.redraw();
+    (await loadPlotly()).Plots.resize(this.plot);
   }
 }
 

@@ -1,6 +1,7 @@
 // Reports of a training as arrays over the minutes of work, and their charts. Any number may be
 // missing from a report: each line has its own x.
 
+import { show } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
 import { LiveCharts } from "./chart.js";
 import { Figure, rule, smallTitle, themeColour } from "./plotly_chart.js";
@@ -191,8 +192,10 @@ export class TrainCharts extends LiveCharts {
     this.reset(new TrainSeries(id));
   }
 
-  append(rows) {
+  // isOver: no line begins any more.
+  append(rows, isOver) {
     rows.forEach((row) => this.data.add(row));
+    this.all.forEach((chart) => show(chart.element, !isOver || !chart.isEmpty));
     if (rows.length) this.drawSoon();
   }
 }

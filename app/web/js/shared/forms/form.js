@@ -2,6 +2,7 @@
 
 import { attempt } from "../api.js";
 import { button, errorLine, h, show, showText } from "../dom.js";
+import { elementsOf } from "./form_parts.js";
 
 export class Form {
   /** @type {HTMLElement} */
@@ -108,7 +109,7 @@ export function ask(place, { title, text = "", yes, no = "Cancel", isDanger = fa
   };
   const dialog = h("dialog", { class: "sol-dialog", "aria-label": title, onclose: () => dialog.remove() },
     h("p", {}, h("strong", {}, title)), text ? h("p", {}, text) : null,
-    h("form", { onsubmit: submit }, Object.values(fields).map((field) => field.element), error,
+    h("form", { onsubmit: submit }, elementsOf(fields), error,
       h("div", { class: "sol-actions" }, button(no, () => dialog.close(), { autofocus: isDanger }), go)));
   place.append(dialog);
   dialog.showModal();

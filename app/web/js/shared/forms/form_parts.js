@@ -14,6 +14,12 @@ function hintOf(input, hint) {
   return h("p", { class: "sol-hint", id }, glossed(hint));
 }
 
+export const elementsOf = (fields) => Object.values(fields).map((field) => field.element);
+export const fieldset = (legend, ...parts) =>
+  h("fieldset", { class: "sol-fieldset" }, h("legend", {}, legend), parts);
+export const folded = (title, ...parts) =>
+  h("details", { class: "sol-advanced" }, h("summary", {}, title), parts);
+
 export function labelled(label, hint, input, className = "") {
   input.id = uniqueId("field");
   return h("div", { class: `sol-field ${className}` },
@@ -50,20 +56,27 @@ function limitsOf(box, { label, unit = "", min, max }) {
   return { line, problem, check, box };
 }
 
+// A range with its label and what says its value; attributes: of the range. paint(): its track is filled.
+export function labelledRange(label, axis, attributes, ...value) {
+  const range = h("input", { type: "range", class: "sol-range", id: uniqueId("field"), ...attributes });
+  const element = h("div", { class: "sol-slider", "data-axis": axis },
+    h("div", { class: "sol-slider-head" }, h("label", { for: range.id }, label), value), range);
+  const paint = () => range.style.setProperty("--fill",
+    String((range.valueAsNumber - range.min) / (range.max - range.min || 1)));
+  return { element, range, paint };
+}
+
 /** @param {FieldWords & { min: number, max: number }} words @returns {Field} */
 export function sliderField({ label, hint, unit, axis, min, max, step }) {
   const attributes = { min, max, step };
-  const range = h("input", { type: "range", ...attributes, class: "sol-range", id: uniqueId("field") });
   const number = h("input", { type: "number", ...attributes, class: "sol-number",
     "aria-label": `${label}, value` });
   const { line, check, ...limits } = limitsOf(number, { label, unit, min, max });
-  const paint = () => range.style.setProperty("--fill", (range.value - min) / (max - min));
+  const { element, range, paint } = labelledRange(label, axis, attributes, number,
+    h("span", { class: "sol-unit" }, unit));
   range.addEventListener("input", () => { number.value = range.value; check(true); paint(); });
   number.addEventListener("input", () => { range.value = number.value; paint(); });
-  const element = h("div", { class: "sol-slider", "data-axis": axis },
-    h("div", { class: "sol-slider-head" },
-      h("label", { for: range.id }, label), number, h("span", { class: "sol-unit" }, unit)),
-    range, line, hintOf(range, hint));
+  element.append(line, hintOf(range, hint) ?? "");
   return {
     element, input: range, ...limits,
     get: () => number.valueAsNumber,
@@ -75,11 +88,11 @@ export function sliderField({ label, hint, unit, axis, min, max, step }) {
 /** @param {{ label: string, axis?: string, levels: any[], text: (level: any) => string, at: number,
  *   show: (at: number) => void }} options */
 export function levelSlider({ label, axis, levels, text, at, show }) {
-  const input = h("input", { type: "range", class: "sol-range", id: uniqueId("level"), min: 0,
-    max: levels.length - 1, value: at, oninput: () => update() });
   const value = h("output", { class: "sol-learn-level" });
+  const { element, range: input, paint } = labelledRange(label, axis,
+    { min: 0, max: levels.length - 1, value: at, oninput: () => update() }, value);
   const update = () => {
-    input.style.setProperty("--fill", levels.length > 1 ? input.value / (levels.length - 1) : 1);
+    paint();
     const words = text(levels[input.value]);
     setText(value, words);
     input.setAttribute("aria-valuetext", words);
@@ -89,8 +102,6 @@ export function levelSlider({ label, axis, levels, text, at, show }) {
     input.value = wanted;
     update();
   };
-  const element = h("div", { class: "sol-slider", "data-axis": axis },
-    h("div", { class: "sol-slider-head" }, h("label", { for: input.id }, label), value), input);
   return { element, update, set, get at() { return input.valueAsNumber; } };
 }
 
@@ -133,8 +144,9 @@ export function promptField(form, placeholder, rows) {
   return inputField({ label: "Prompt" }, input);
 }
 
-export const runOptions = (runs) =>
-  optionsOf(runs.map((run) => [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`]));
+export const runOptions = (runs) => optionsOf(runs.length
+  ? runs.map((run) => [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`])
+  : [["", "No run is saved yet. Generate something in Explore."]]);
 
 export function exampleChips(examples, use) {
   return h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },

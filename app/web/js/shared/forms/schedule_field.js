@@ -1,7 +1,7 @@
 // Fields for a step's compute: schedule, as a kind or "policy:NAME", budget and mechanisms.
 
 import { attempt } from "../api.js";
-import { h, optionsOf, selectOf, show, SITE } from "../dom.js";
+import { optionsOf, selectOf, show, SITE } from "../dom.js";
 import { AXES, MECHANISMS } from "../format.js";
 import { choiceField, numberField, pillsField, sliderField } from "./form_parts.js";
 
@@ -18,19 +18,17 @@ const MEANINGS = {
 export function scheduleField(askNames) {
   const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules, meanings: MEANINGS });
   const select = selectOf([], { "aria-label": "Policy" });
-  const none = h("p", { class: "sol-hint", hidden: true }, "No policy is stored yet. Train one in the Lab.");
-  pills.element.append(select, none);
+  pills.element.append(select);
   let names = [];
   let wanted = "";
 
   function refresh() {
     const options = !wanted || names.includes(wanted) ? names : [...names, wanted];
-    select.replaceChildren(...optionsOf(options.map((name) =>
-      [name, asked && !names.includes(name) ? `${name} (not stored)` : name])));
+    select.replaceChildren(...optionsOf(options.length ? options.map((name) =>
+      [name, asked && !names.includes(name) ? `${name} (not stored)` : name])
+      : [["", "No policy is stored yet. Train one in the Lab."]]));
     select.value = options.includes(wanted) ? wanted : options[0] ?? "";
-    const isPolicy = pills.get() === "policy";
-    show(select, isPolicy && options.length > 0);
-    show(none, isPolicy && options.length === 0);
+    show(select, pills.get() === "policy");
   }
 
   let asked = false;

@@ -1,10 +1,11 @@
 // "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache.
 
-import { newest, reasonOf } from "../api.js";
+import { attempt, newest } from "../api.js";
 import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillsField } from "../forms/form_parts.js";
+import { tablePlace } from "../page_parts.js";
 import { gridLevels, LEAST_TOP } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./lens_parts.js";
@@ -25,22 +26,18 @@ export class LensPanel {
     this.choices = h("div", { class: "sol-lens-axes" });
     this.choiceNote = h("p", { class: "sol-hint" });
     this.curves = h("div", { class: "sol-lens-axes" });
-    this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
-      "aria-label": "The tokens that followed" });
+    this.trails = tablePlace("The tokens that followed", null);
     this.trailNote = h("p", { class: "sol-hint" });
     this.measure = pillsField({ legend: "Cells show", choices: MEASURES, value: "kl", isSmall: true,
       changed: () => {
         this.drawTables();
         if (this.view) this.on.show?.();
       } });
+    const part = (title, ...rest) => h("section", { class: "sol-lens-part", "aria-label": title },
+      h("h3", {}, title), rest);
     this.body = h("div", { class: "sol-lens-body", hidden: true },
-      h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
-        h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices),
-      h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
-        h("h3", {}, "Every level"), this.curves),
-      h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
-        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element),
-        this.trails, this.trailNote));
+      part("The token each level chooses", this.choiceNote, this.choices), part("Every level", this.curves),
+      part("The next tokens", this.measure.element, this.trails, this.trailNote));
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
         h("div", { class: "sol-tools" }, chip("Close", () => this.close()))),
@@ -94,12 +91,10 @@ export class LensPanel {
     this.body.classList.add("is-old");
     setText(this.state, "Decoding the alternatives…");
     await newest(this, Promise.allSettled([this.asking]));
-    try {
+    await attempt(async () => {
       this.asking = this.api("look_at_token", { run_id: run.id, index, ...which });
       this.draw(await newest(this, this.asking), rows);
-    } catch (error) {
-      this.fail(error);
-    }
+    }, (words) => this.fail(words));
     this.element.removeAttribute("aria-busy");
   }
 
@@ -108,10 +103,9 @@ export class LensPanel {
     this.message.scrollIntoView({ block: "nearest" });
   }
 
-  fail(error) {
+  fail(words) {
     setText(this.state, "");
-    showText(this.message,
-      reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
+    showText(this.message, words);
     show(this.again, true);
     show(this.body, false);
   }

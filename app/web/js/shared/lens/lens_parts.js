@@ -3,7 +3,7 @@
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
-import { levelEnds, levelText, nearest } from "../tokens/card.js";
+import { levelBars, levelEnds, levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
 // Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
@@ -120,6 +120,24 @@ const LANES = [
   { key: "surprisal", name: "Surprisal", of: (row) => row.nll },
 ];
 
+/** A line over levels between two values, dashed where a full step lies; the level at `at` stands out.
+ * @param {{ key: string, name: string, values: number[], at: number, range: number[], full: number }} lane */
+export function levelLane({ key, name, values, at, range: [low, high], full }) {
+  const y = (value) => 92 - (84 * (value - low)) / (high - low || 1);
+  const x = (place) => (100 * (place + 0.5)) / values.length;
+  const points = values.map((value, place) => `${x(place).toFixed(2)} ${y(value).toFixed(2)}`);
+  const line = points.join("L");
+  return h("div", { class: "sol-lens-lane", "data-lane": key },
+    h("span", {}, name), h("span", {}, `${low === 0 ? "" : `${nats(low)} to `}${nats(high)} nats`),
+    svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+      svg("path", { class: "sol-lens-dense", d: `M0 ${y(full).toFixed(2)}H100` }),
+      low === 0 && svg("path", { class: "sol-lens-fill",
+        d: `M${x(0)} ${y(0)}L${line}L${x(points.length - 1)} ${y(0)}Z` }),
+      svg("path", { class: "sol-lens-line", d: `M${line}` }),
+      svg("path", { class: "sol-lens-dots", d: points.map((point) => `M${point}h0`).join("") }),
+      svg("path", { class: "sol-lens-dot", d: `M${points[at]}h0` })));
+}
+
 // The scale that the plots share, so that their curves compare: lowest and highest per lane.
 export function lensScale(view) {
   const rows = [view.dense, ...view.axes.flat()];
@@ -138,7 +156,6 @@ export class LevelPlot {
     this.levels = levels;
     this.rows = rows;
     this.shares = shares;
-    this.dense = dense;
     this.taken = nearest(levels, taken.action[axis.field]);
     this.mark = h("i", { class: "sol-lens-mark", "aria-hidden": "true" });
     this.readout = h("p", { class: "sol-lens-readout" });
@@ -149,7 +166,8 @@ export class LevelPlot {
       onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
-    this.choices(taken), LANES.map((lane) => this.lane(lane, scale[lane.key])), shares && this.bars(top));
+    this.choices(taken), LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
+      at: this.taken, range: scale[key], full: of(dense) })), shares && this.bars(top));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot,
@@ -164,30 +182,12 @@ export class LevelPlot {
         { class: isOther && "is-other", "--n": to - from + 1, title: text }, tokenNodes(text))));
   }
 
-  lane(lane, [low, high]) {
-    const y = (value) => 92 - (84 * (value - low)) / (high - low || 1);
-    const x = (place) => (100 * (place + 0.5)) / this.levels.length;
-    const points = this.rows.map((row, place) => `${x(place).toFixed(2)} ${y(lane.of(row)).toFixed(2)}`);
-    const line = points.join("L");
-    const base = y(lane.of(this.dense)).toFixed(2);
-    const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
-    svg("path", { class: "sol-lens-dense", d: `M0 ${base}H100` }),
-    lane.key === "kl" && svg("path", { class: "sol-lens-fill",
-      d: `M${x(0)} ${y(low)}L${line}L${x(points.length - 1)} ${y(low)}Z` }),
-    svg("path", { class: "sol-lens-line", d: `M${line}` }),
-    svg("path", { class: "sol-lens-dots", d: points.map((point) => `M${point}h0`).join("") }),
-    svg("path", { class: "sol-lens-dot", d: `M${points[this.taken]}h0` }));
-    return h("div", { class: "sol-lens-lane", "data-lane": lane.key },
-      h("span", {}, lane.name),
-      h("span", {}, `${lane.key === "kl" ? "" : `${nats(low)} to `}${nats(high)} nats`), drawing);
-  }
-
   // top: the most probable level of all axes fills the height.
   bars(top) {
     return h("div", { class: "sol-lens-lane is-bars", "data-lane": "policy" },
       h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),
-      h("div", { class: "sol-lens-bars", "aria-hidden": "true" }, this.shares.map((share, at) =>
-        h("i", { class: at === this.taken && "is-chosen", "--v": share / top }))));
+      h("div", { class: "sol-levels", "aria-hidden": "true" },
+        levelBars(this.shares.map((share) => share / top), this.taken)));
   }
 
   point(event) {

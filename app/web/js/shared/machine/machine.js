@@ -4,7 +4,7 @@ import { chip, drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
 import { AXES, probability, probabilityOf, scheduleName, scheduleOf } from "../format.js";
 import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
-import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card.js";
+import { gridLevels, isOfPolicy, LEAST_TOP, levelBars, levelText, nearest } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
 import { bytesText, captionNodes, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
@@ -28,40 +28,34 @@ const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[sta
 // The chooser of a run, with terms as the glossary marks them.
 const titleOf = (run) =>
   TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
-const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]/g, "$1");
 
 // One small histogram an axis: the policy's probability of every level, or the one level that was taken.
 class Choices {
   title = h("p", { class: "sol-machine-title" });
   rows = AXES.map((axis) => {
     const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
-    return { axis, levels: /** @type {number[]} */ ([]), value, bars,
-      element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
-        h("span", { class: "sol-name" }, axis.name), value, bars) };
+    return { axis, value, bars, element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
+      h("span", { class: "sol-name" }, axis.name), value, bars) };
   });
   element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
 
   begin(run) {
     this.axes = gridLevels(run);
     this.title.replaceChildren(...glossed(titleOf(run), true));
-    this.rows.forEach((row) => {
-      row.levels = this.axes?.find(({ axis }) => axis === row.axis)?.levels ?? [];
-      row.bars.replaceChildren(...row.levels.map(() => h("i", { "--v": 0 })));
-    });
+    this.rows.forEach(({ bars }) => bars.replaceChildren());
   }
 
   /** @param {Token} token */
   show(token) {
     const shares = isOfPolicy(token, this.axes) ? token.policy : null;
     const top = Math.max(...(shares ?? []).flat(), LEAST_TOP);
-    this.rows.forEach(({ axis, levels, value, bars }) => {
+    this.rows.forEach(({ axis, value, bars }) => {
       setText(value, levelText(axis, axis.of(token)));
       const at = this.axes?.findIndex((one) => one.axis === axis) ?? -1;
+      const levels = this.axes?.[at]?.levels ?? [];
       const chosen = nearest(levels, axis.of(token));
-      Array.from(bars.children, (bar, level) => {
-        bar.classList.toggle("is-chosen", level === chosen);
-        bar.style.setProperty("--v", shares?.[at] ? shares[at][level] / top : Number(level === chosen));
-      });
+      bars.replaceChildren(...levelBars(levels.map((_, level) =>
+        (shares?.[at] ? shares[at][level] / top : Number(level === chosen))), chosen));
     });
   }
 }
@@ -177,7 +171,7 @@ export class Machine {
     this.caption.replaceChildren(...captionNodes(token, reads));
     clearTimeout(this.settling);
     this.settling = setTimeout(
-      () => this.say(spokenStep(token, reads, shares, plainTitle(this.run))), SETTLED_MS);
+      () => this.say(spokenStep(token, reads, shares, this.choices.title.textContent)), SETTLED_MS);
   }
 
   say(words) {

@@ -78,7 +78,6 @@ export class RunStage extends ChartedStage {
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
-    this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
     this.followReading();
     this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),
@@ -87,7 +86,6 @@ export class RunStage extends ChartedStage {
 
   append(rows) {
     this.view.append(rows);
-    this.status.add(rows);
     this.charts.append(rows);
     this.machine.follow();
     this.followReading();
@@ -106,7 +104,7 @@ export class RunStage extends ChartedStage {
       this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out);
       this.followReading();
     }
-    this.status.showRun(view, run, model);
+    this.status.showRun(this.view.rows, view, run, model);
   }
 
   finish() {

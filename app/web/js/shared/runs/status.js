@@ -2,7 +2,7 @@
 
 import { h, setText } from "../dom.js";
 import {
-  AXES, count, duration, fixed, isNumber, MISSING, nats, percent, scheduleName, scheduleOf,
+  AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, scheduleName, scheduleOf,
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
@@ -33,34 +33,23 @@ class PartTimes {
       h("span", {}, h("b", {}, "Computed"), ": bytes saved against the full model")),
     this.bar, this.times);
 
-  clear() {
-    setText(this.total, MISSING);
-    setText(this.rows, "");
-    this.draw(PARTS.map(() => 0), PARTS.map(() => [MISSING, "", MISSING]));
-  }
-
-  // shares: of each part; texts: its time, its share, what it saves.
-  draw(shares, texts) {
-    this.bar.classList.toggle("is-empty", !shares.some(Boolean));
-    this.bar.replaceChildren(...PARTS.map(({ key }, at) => h("i", { "data-part": key, "--v": shares[at] })));
-    this.times.replaceChildren(...PARTS.map(({ key, name, title }, at) => {
-      const [time, share, note] = texts[at];
-      return h("div", { class: "sol-part-time", "data-part": key, title },
-        h("dt", {}, name), h("dd", {}, time), h("dd", { class: "sol-part-share" }, share),
-        h("dd", { class: "sol-part-note" },
-          h("span", { class: "sol-part-computed" }, "computed: "), h("span", {}, note)));
-    }));
-  }
-
-  // timed: how many tokens have measured parts; sums: their milliseconds, in the order of PARTS.
-  update({ timed, sums }, view, run) {
-    if (!timed) return setText(this.total, "not recorded when this run was saved");
-    const whole = sums.reduce((sum, ms) => sum + ms, 0);
-    const others = run.config.side_rows?.length ?? 0;
-    setText(this.total, milliseconds(whole / timed));
-    setText(this.rows, others ? `, with ${count(others, "more row")} in each step` : "");
-    this.draw(sums.map((ms) => ms / whole), PARTS.map((part, at) => [milliseconds(sums[at] / timed),
-      percent(sums[at] / whole), savedText(part, view.summary)]));
+  // others: rows beside the run's own in each step.
+  update(rows, summary = null, others = 0) {
+    const times = PARTS.map(({ key }) => mean(rows.map((row) => row.parts_ms?.[key])));
+    const whole = times.reduce((sum, ms) => sum + ms, 0);
+    const isKnown = isNumber(whole);
+    const isMissing = rows.length > 0 && !isKnown;
+    setText(this.total, isMissing ? "not recorded when this run was saved" : milliseconds(whole));
+    setText(this.rows, isKnown && others ? `, with ${count(others, "more row")} in each step` : "");
+    this.bar.classList.toggle("is-empty", !isKnown);
+    this.bar.replaceChildren(...PARTS.map(({ key }, at) =>
+      h("i", { "data-part": key, "--v": isKnown ? times[at] / whole : 0 })));
+    this.times.replaceChildren(...PARTS.map((part, at) =>
+      h("div", { class: "sol-part-time", "data-part": part.key, title: part.title },
+        h("dt", {}, part.name), h("dd", {}, milliseconds(times[at])),
+        h("dd", { class: "sol-part-share" }, isKnown ? percent(times[at] / whole) : ""),
+        h("dd", { class: "sol-part-note" }, h("span", { class: "sol-part-computed" }, "computed: "),
+          h("span", {}, isKnown ? savedText(part, summary) : MISSING)))));
   }
 }
 
@@ -88,49 +77,17 @@ const REASONS = {
   time_limit: "the GPU time for one run is used up: the text ends here",
 };
 
-// Sums over the rows; the page never goes through all rows again.
-export class Tally {
-  rows = 0;
-  ms = 0;
-  flops = 0;
-  denseFlops = 0;
-  bytes = 0;
-  denseBytes = 0;
-  spend = AXES.map(() => 0);
-  timed = 0;
-  sums = PARTS.map(() => 0);
-  compared = 0; // steps where dense's choice is known
-  others = 0; // and where it is another
-  kl = { own: NaN, static: NaN }; // sums; not numbers where none was measured
-
-  add(row) {
-    this.rows += 1;
-    this.ms += row.step_ms;
-    this.flops += row.cost.flops;
-    this.denseFlops += row.dense_cost.flops;
-    this.bytes += row.cost.bytes_read;
-    this.denseBytes += row.dense_cost.bytes_read;
-    AXES.forEach((axis, at) => { this.spend[at] += axis.of(row); });
-    this.addQuality(row);
-    if (row.parts_ms) {
-      this.timed += 1;
-      PARTS.forEach((part, at) => { this.sums[at] += row.parts_ms[part.key]; });
-    }
-  }
-
-  addQuality(row) {
-    const isKept = choiceKept(row);
-    this.compared += Number(isKept !== null);
-    this.others += Number(isKept === false);
-    const even = row.side.find((one) => one.name === "static");
-    for (const [name, kl] of Object.entries({ own: row.kl_to_dense, static: even?.kl_to_dense })) {
-      if (isNumber(kl)) this.kl[name] = (this.kl[name] || 0) + kl;
-    }
-  }
-
-  mean(at) {
-    return this.rows ? this.spend[at] / this.rows : NaN;
-  }
+// A run in numbers, of its rows.
+export function tallyOf(rows) {
+  const sum = (of) => rows.reduce((total, row) => total + of(row), 0);
+  const share = (unit) => sum((row) => row.cost[unit]) / sum((row) => row.dense_cost[unit]);
+  const kept = rows.map(choiceKept).filter((isKept) => isKept !== null);
+  return { ms: sum((row) => row.step_ms), flops: share("flops"), bytes: share("bytes_read"),
+    spend: AXES.map((axis) => mean(rows.map(axis.of))),
+    compared: kept.length, // steps where dense's choice is known
+    others: kept.filter((isKept) => !isKept).length, // and where it is another
+    kl: mean(rows.map((row) => row.kl_to_dense)),
+    klStatic: mean(rows.map((row) => row.side.find((one) => one.name === "static")?.kl_to_dense)) };
 }
 
 export class Status extends StatusLine {
@@ -144,7 +101,6 @@ export class Status extends StatusLine {
       bytes: tile("Bytes saved", "computed"),
     };
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
-    this.tally = new Tally();
     this.parts = new PartTimes();
     this.sentence = h("p", { class: "sol-sentence" });
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
@@ -161,38 +117,33 @@ export class Status extends StatusLine {
   }
 
   clear() {
-    this.tally = new Tally();
     const places = [...Object.values(this.tiles).map((one) => one.value), ...this.spend];
     places.forEach((place) => setText(place, MISSING));
-    this.parts.clear();
+    this.parts.update([]);
     this.sentence.replaceChildren();
     this.say(null);
   }
 
-  add(rows) {
-    rows.forEach((row) => this.tally.add(row));
-  }
-
-  showRun(view, run, model) {
-    const { tally } = this;
-    this.update(view, model, runWords(view, run), tally.rows / run.config.max_new_tokens);
-    if (tally.rows === 0) return;
-    const pace = tally.ms / tally.rows;
+  showRun(rows, view, run, model) {
+    this.update(view, model, runWords(view, run), rows.length / run.config.max_new_tokens);
+    if (rows.length === 0) return;
+    const tally = tallyOf(rows);
+    const pace = tally.ms / rows.length;
     const values = {
-      tokens: tally.rows.toLocaleString("en"),
+      tokens: rows.length.toLocaleString("en"),
       speed: fixed(view.summary?.tokens_per_s ?? 1000 / pace, 1),
       step: duration(pace),
-      flops: percent(1 - tally.flops / tally.denseFlops, 1),
-      bytes: percent(1 - tally.bytes / tally.denseBytes, 1),
+      flops: percent(1 - tally.flops, 1),
+      bytes: percent(1 - tally.bytes, 1),
     };
     for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
     setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}` : "generated");
     const { asked, share } = scheduleOf(run);
     AXES.forEach((axis, at) => {
-      const digits = fixed(axis.unit === "bit" ? tally.mean(at) : 100 * tally.mean(at), 1);
+      const digits = fixed(axis.unit === "bit" ? tally.spend[at] : 100 * tally.spend[at], 1);
       setText(this.spend[at], `${digits} / ${Number.isNaN(asked[at]) ? MISSING : axis.show(asked[at])}`);
     });
-    this.parts.update(tally, view, run);
+    this.parts.update(rows, view.summary, run.config.side_rows?.length);
     this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share));
   }
 }
@@ -206,14 +157,14 @@ function runWords({ prefill, summary }, run) {
 // The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.
 function sentenceOf(tally, speed, share) {
   const bold = (text) => h("b", {}, text);
-  const parts = [bold(`${percent(tally.bytes / tally.denseBytes)} compute`), " of the full model's",
+  const parts = [bold(`${percent(tally.bytes)} compute`), " of the full model's",
     share ? ` (budget: ${percent(share)})` : "", ", at ", bold(`${speed} tokens/s`)];
   if (!tally.compared) return [...parts, "."];
   parts.push(` with the full model beside it, which preferred ${tally.others ? "another token " : ""}`,
     bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "the same tokens"),
     tally.others ? " (dotted)" : "");
-  const { kl, rows } = tally;
-  if (isNumber(kl.own)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(kl.own / rows)} nats`));
-  if (isNumber(kl.static)) parts.push(", static at the same budget ", bold(nats(kl.static / rows)));
+  const { kl, klStatic } = tally;
+  if (isNumber(kl)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(kl)} nats`));
+  if (isNumber(klStatic)) parts.push(", static at the same budget ", bold(nats(klStatic)));
   return [...parts, "."];
 }

@@ -40,6 +40,7 @@ function levelRow(axis, levels, shares, value, top) {
   const chosen = nearest(levels, value);
   const texts = levels.map((level) => levelText(axis, level));
   const chances = shares.map(probability);
+  const titles = texts.map((text, at) => `${text}: ${chances[at]}`);
   const others = texts.map((text, at) =>
     at !== chosen && shares[at] >= SPOKEN_FROM && `${text} at ${chances[at]}`);
   const spoken = `${axis.name}: ${texts[chosen]} taken, at ${chances[chosen]}`;
@@ -48,10 +49,13 @@ function levelRow(axis, levels, shares, value, top) {
   h("span", { class: "sol-name" }, axis.name),
   h("span", { class: "sol-value" }, h("strong", {}, texts[chosen]),
     h("span", { class: "sol-muted" }, ` at ${chances[chosen]}`)),
-  h("div", { class: "sol-levels" }, texts.map((text, at) => h("i", {
-    class: at === chosen && "is-chosen", "--v": shares[at] / top, title: `${text}: ${chances[at]}` }))),
+  h("div", { class: "sol-levels" }, levelBars(shares.map((share) => share / top), chosen, titles)),
   levelEnds(axis, levels));
 }
+
+// A bar for every level, the chosen one marked; shares: of the full height.
+export const levelBars = (shares, chosen, titles = []) => shares.map((share, at) =>
+  h("i", { class: at === chosen && "is-chosen", "--v": share, title: titles[at] }));
 
 // The two ends of a scale, below it.
 export const endsOf = (low, high) =>

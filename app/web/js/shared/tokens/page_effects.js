@@ -1,18 +1,18 @@
 // Pages taken away from a step, from the whole answer, and each in turn.
 
 import { attempt, newest } from "../api.js";
-import { chip, h, headRow, setText, show } from "../dom.js";
+import { chip, h, setText, show } from "../dom.js";
 import { count, isNumber, nats, percent, probability } from "../format.js";
-import { quoted } from "./token_text.js";
+import { dataTable } from "../page_parts.js";
+import { quoted, quotedStart } from "./token_text.js";
 
 const SHOWN_PAGES = 5;
 const NOTHING = 0.01; // nats, below which a page did not matter
-const SHOWN_CHARACTERS = 60; // of a page
 
 /** @param {{ name: any, kl: number, attention: number }[]} pages */
-export const rankTable = (pages) => h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
-  h("tbody", {}, pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) => h("tr", {},
-    h("td", { dir: "auto" }, name), h("td", {}, nats(kl)), h("td", {}, percent(attention, 1))))));
+export const rankTable = (pages) => dataTable("Pages by effect", ["Page left out", "KL, nats", "Attention"],
+  pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) =>
+    [h("bdi", {}, name), nats(kl), percent(attention, 1)]));
 
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
@@ -129,6 +129,6 @@ export class PageEffects {
 
   textOf(page) {
     const text = this.on.texts()[page];
-    return text === undefined ? `Page ${page + 1}, of the answer,` : quoted(text.slice(0, SHOWN_CHARACTERS));
+    return text === undefined ? `Page ${page + 1}, of the answer,` : quotedStart(text);
   }
 }

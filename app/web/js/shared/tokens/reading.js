@@ -6,7 +6,7 @@ import { chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
-import { quoted, spokenText } from "./token_text.js";
+import { quoted, quotedStart, spokenText } from "./token_text.js";
 
 const STRENGTHS = 4;
 const ALWAYS_LIT = 5; // pages
@@ -14,7 +14,6 @@ const NEWEST_PAGES = 2; // pages that hold the last 9 to 16 tokens
 const LONG_PROMPT = 12; // pages: a longer prompt is folded to what was read
 const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
 const QUIET_MS = 300;
-const SHOWN_CHARACTERS = 60; // characters of a page in a sentence
 
 // Shades of the shares on show: of those that are half of the largest one and above, or among the first few.
 // Others stay unlit, else steps that read nearly everything would light it all.
@@ -297,7 +296,7 @@ export class Reading {
     const best = lights.reduce((most, light, page) =>
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
     if (best < 0) return `${word} read no page more than other tokens did.`;
-    const text = quoted(this.textOf(best).slice(0, SHOWN_CHARACTERS));
+    const text = quotedStart(this.textOf(best));
     const usual = this.numSummed < FEWEST_STEPS ? "" : `, ${percent(this.meanOf(best))} on average`;
     const share = percent(sharesOf(row)?.(best));
     return `For ${word} most of all ${text}: read by ${share} of layers and heads${usual}.`;

@@ -50,4 +50,7 @@ export function spokenText(text) {
   return spoken.trim() ? spoken : "space";
 }
 
+const QUOTED_CHARACTERS = 60; // of a page
+
 export const quoted = (text) => `“${spokenText(text).trim()}”`;
+export const quotedStart = (text) => quoted(text.slice(0, QUOTED_CHARACTERS));

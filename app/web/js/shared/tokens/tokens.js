@@ -49,9 +49,6 @@ function tokenLabel(row) {
     + (other ? `, the full model would choose ${spokenText(other.text)}` : "");
 }
 
-const tokenAttributes = (row, origin = "") => ({ "aria-label": tokenLabel(row) + origin,
-  ...Object.fromEntries(AXES.map((axis) => [`--${axis.key}`, axis.share(axis.of(row))])) });
-
 export class TokenView {
   rows = [];
   elements = [];
@@ -97,7 +94,7 @@ export class TokenView {
     const other = densesChoice(row) ? " is-other" : "";
     const token = h("span", { class: `sol-token${other}${this.origin(row, " is-given", " is-put")}`,
       role: "option", "aria-selected": "false", tabindex: this.rows.length ? "-1" : "0",
-      ...tokenAttributes(row, this.origin(row, ", given", ", put in")) }, tokenNodes(row.text));
+      ...this.attributesOf(row) }, tokenNodes(row.text));
     token.solIndex = this.rows.length;
     this.paint(token, row);
     if (/^\s/.test(row.text)) this.line.append(h("wbr"));
@@ -107,6 +104,11 @@ export class TokenView {
     if (!row.text.includes("\n")) return;
     this.line = null;
     this.indent = /[ \t]*$/.exec(row.text)?.[0].length ?? 0;
+  }
+
+  attributesOf(row) {
+    return { "aria-label": tokenLabel(row) + this.origin(row, ", given", ", put in"),
+      ...Object.fromEntries(AXES.map((axis) => [`--${axis.key}`, axis.share(axis.of(row))])) };
   }
 
   // One of two words for a token that was given, the second one for the last of them.
@@ -133,7 +135,7 @@ export class TokenView {
   update(index, row) {
     const token = this.elements[index];
     this.rows[index] = row;
-    fill(token, tokenAttributes(row), []);
+    fill(token, this.attributesOf(row), []);
     this.paint(token, row);
   }
 
