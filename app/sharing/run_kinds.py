@@ -184,7 +184,8 @@ def _check_inspection(inspection: _SharedInspection, tokens: list[InspectedToken
     if end.rows:
         _check_rows("inspection.end.rows", tuple(row.name for row in end.rows), rows)
     for matched in end.matched:
-        if matched.name not in rows[1:] or len(matched.nll) != len(tokens):
+        counts = {len(matched.nll), len(matched.kl) or len(tokens)}
+        if matched.name not in rows[1:] or counts != {len(tokens)}:
             raise DocumentError(
                 "inspection.end.matched must name rows of inspection.config, with a number for "
                 f"each of the {len(tokens)} tokens"

@@ -21,7 +21,7 @@ from sol_core.actions import ActionGrid, Budget
 from sol_core.comparing.methods import place_on
 from sol_core.comparing.statistics import ENOUGH_TOKENS
 from sol_core.comparing.token_kinds import predicted_kinds
-from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions, PrefixState, prefilled_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
@@ -233,12 +233,12 @@ class _Inspection:
                 continue
             budget = self._budget(row, dense)
             try:
-                nll, cost = self._score_static(budget, cache, state)
+                nll, kl, cost = self._score_static(budget, cache, state)
             except ConfigError:  # at the first step: no mix reads so few bytes
                 continue
             if len(nll) < len(self.made):  # stopped
                 return
-            yield MatchedStatic(row.name, budget, tuple(nll), cost)
+            yield MatchedStatic(row.name, budget, tuple(nll), cost, tuple(kl))
 
     def _budget(self, row: RowTotals, dense: RowTotals) -> Budget:
         """Of static, so that it reads what a row read."""
@@ -253,18 +253,25 @@ class _Inspection:
 
     def _score_static(
         self, budget: Budget, cache: KVCache, state: PrefixState | None
-    ) -> tuple[list[float], StepCost]:
-        """NLL of all tokens, or fewer if it was stopped; and the cost."""
+    ) -> tuple[list[float], list[float], StepCost]:
+        """NLL and KL of all tokens, or fewer if it was stopped; and the cost."""
         grid, steps = self.config.grid, len(self.made)
-        schedule, episode = ScheduleConfig("static", budget), self.config.episode_steps
-        config = GenerationConfig(schedule, grid=grid, episode_steps=episode)
+        static = SideRowConfig("static", ScheduleConfig("static", budget))
+        config = GenerationConfig(
+            ScheduleConfig("dense"),
+            side_rows=(static,),
+            grid=grid,
+            episode_steps=self.config.episode_steps,
+        )
         schedules = GenerationSchedules(self.model, config, Path)
-        scheduler, options = schedules.build(steps), DecodeOptions(steps, grid.mechanisms)
-        nll, cost = [], StepCost()
+        scheduler = schedules.build(steps)
+        options = DecodeOptions(steps, grid.mechanisms, rows_per_sequence=2)
+        nll, kl, cost = [], [], StepCost()
         lm, paths = self.model.lm, [self.path]
         for scored in teacher_forced(lm, cache, paths, scheduler, options, state):
             if self.should_stop():
                 break
-            cost += schedules.step_cost(scored.step)
-            nll.append(float(scored.nll))
-        return nll, cost
+            cost += schedules.step_cost(scored.step, 1)
+            nll.append(float(scored.nll[0, 1]))
+            kl.append(float(scored.kl[0, 1]))
+        return nll, kl, cost

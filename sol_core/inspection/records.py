@@ -163,7 +163,7 @@ class MatchedStatic:
 
     Attributes:
         name: of that row.
-        nll: of every scored token, nats.
+        nll, kl: of every scored token, nats; inspections of before 30 November have no ``kl``.
         cost: computed, summed.
     """
 
@@ -171,6 +171,7 @@ class MatchedStatic:
     budget: Budget
     nll: tuple[float, ...]
     cost: StepCost
+    kl: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ def test_static_is_scored_again(model, monkeypatch):
     _, tokens, end = inspected(model, schedules=(STATIC, rich))
     (matched,) = end.matched
     assert (matched.name, len(matched.nll)) == ("random", len(tokens))
+    assert len([kl for kl in matched.kl if kl > 0]) == len(tokens)
     dense, static, random = (row.cost.bytes_read for row in end.rows)
     assert static < matched.cost.bytes_read
     assert matched.cost.bytes_read == pytest.approx(random, abs=0.01 * dense)

@@ -44,13 +44,17 @@ class Totals {
 // Each schedule against static, or against the first one where static is none of them; the painted one
 // against the others, too. matched: static once more, at the bytes of the row that it names.
 function verdictsOf(sums, tokens, matched = []) {
-  const losses = ({ name }) => tokens.map(({ rows }) => rows[sums.findIndex((sum) => sum.name === name)].nll);
+  const losses = ({ name }, measure) =>
+    tokens.map(({ rows }) => rows[sums.findIndex((sum) => sum.name === name)][measure]);
   const against = (sum, other) => {
     const again = other.name === STATIC && matched.find(({ name }) => name === sum.name);
-    const [nll, bytes] = again ? [again.nll, totalCost(again.cost).bytes_read] : [losses(other), other.bytes];
+    const measure = again && !again.kl?.length ? "nll" : "kl"; // saved before KL was measured again
+    const [lost, bytes] = again ? [again[measure], totalCost(again.cost).bytes_read]
+      : [losses(other, measure), other.bytes];
     return verdictOf({ name: rowName(sum.name),
       other: rowName(other.name).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase()),
-      gains: [pairedGain(losses(sum), nll)], text: signed, unit: "nats a token gained",
+      gains: [pairedGain(losses(sum, measure), lost)], text: signed,
+      unit: `nats of ${measure.toUpperCase()} a token`,
       samples: tokens.length, word: "scored token", enough: ENOUGH_TOKENS,
       spent: [[sum.bytes, bytes].map((spent) => spent / sums[0].bytes)] });
   };
