@@ -98,7 +98,8 @@ const DRAWINGS = {
     { ...RUN, status: "damaged", can_delete: false }, { ...RUN, status: "running", tokens: 0 }] } }),
   forms: async ({ explore }) => shown(
     new Controls(explore, { policies: async () => [], estimate: async () => null }).element,
-    new InspectForm({ ...explore, maxTokens: 99, defaults: { ...explore.defaults, schedules: ["static", "policy:mine", ""] } }, {}).element),
+    new InspectForm({ ...explore, maxTokens: 99, defaults: { ...explore.defaults, schedules: ["static", "policy:mine", ""] } },
+      { estimate: async () => null }).element),
 };
 
 for (const [name, draw] of Object.entries(DRAWINGS)) drawn(name, draw);

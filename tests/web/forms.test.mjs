@@ -5,6 +5,7 @@ import { askedFor, linkTo, noPlace, openInTab, roomOf, setAddress, showTab, tabO
 import { numberField, sliderField, textFilePicker } from "../../app/web/js/shared/forms/form_parts.js";
 import { scheduleField } from "../../app/web/js/shared/forms/schedule_field.js";
 import { recall, remember } from "../../app/web/js/shared/memory.js";
+import { InspectForm } from "../../app/web/js/inspect/inspect_form.js";
 import { Controls } from "../../app/web/js/explore/controls.js";
 import { LabForm } from "../../app/web/js/lab/lab_form.js";
 
@@ -87,6 +88,19 @@ told("what is sent is what was chosen, in its order; refusals are said and nothi
   say(form.go.disabled, textOf(form.refused));
   form.home({ ...HOME, jobs_allowed: false, refusal: "Not here." });
   say(form.go.disabled, textOf(form.refused));
+});
+
+told("Inspect's form keeps a share of the bytes", async (say) => {
+  const asked = [];
+  const { explore } = records();
+  const form = new InspectForm({ ...explore, maxTokens: 99, defaults: { ...explore.defaults, share: 0, schedules: ["static"] } },
+    { estimate: async (values, text) => (asked.push([values.share, text]), null), start: (request) => asked.push(request) });
+  shown(form.element);
+  form.set({ share: 65 });
+  form.useText("Two ships went out.");
+  await new Promise((then) => setTimeout(then, 200));
+  form.send();
+  say(asked);
 });
 
 function controls(sent = []) {

@@ -16,7 +16,11 @@ class InspectPage extends RunPage {
   constructor(root, api, page) {
     super(root, api, "inspection");
     this.form = new InspectForm(page, { start: (request) => this.ask("start_inspection", request),
-      stop: () => this.stop(), ...choicesOf(api) });
+      stop: () => this.stop(), ...choicesOf(api),
+      // Half of the text lies before the middle step.
+      estimate: ({ schedules, max_tokens: most, ...budget }, text) => api("estimate_budget", {
+        settings: { ...budget, schedule: "static", max_new_tokens: 1 },
+        characters: Math.round(text.length / 2) }) });
     this.status = new StatusLine(this.statusHandlers, INSPECT_STATES, "Show the running inspection");
     this.stage = new InspectionStage(root, this.status, {
       pick: (index, at) => this.pick(index, at),

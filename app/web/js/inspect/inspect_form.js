@@ -3,6 +3,7 @@
 import { attempt } from "../shared/api.js";
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
+import { BudgetDial } from "../shared/forms/budget_dial.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
   elementsOf, exampleChips, fieldset, folded, labelled, numberField, pillsField, runOptions, textFilePicker,
@@ -21,6 +22,8 @@ export class InspectForm extends RunForm {
     this.page = page;
     this.on = on;
     this.budget = budgetFields();
+    this.dial = new BudgetDial(this.budget, page.defaults.share,
+      () => on.estimate(this.values(), this.text.value), () => this.changed());
     this.source = pillsField({ legend: "What to inspect", choices: TEXT_SOURCES });
     this.schedules = page.defaults.schedules.map((_, at) =>
       selectOf([], { "aria-label": `Schedule ${at + 1}` }));
@@ -30,7 +33,7 @@ export class InspectForm extends RunForm {
       ...stepFields("Of the random schedule."),
     };
     this.policies = [];
-    this.fields = { ...this.budget, ...this.advanced };
+    this.fields = { share: this.dial.field, ...this.budget, ...this.advanced };
     this.element = this.build();
     this.element.setAttribute("aria-label", "Inspection");
     this.restore();
@@ -50,7 +53,7 @@ export class InspectForm extends RunForm {
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
       fieldset("Schedules, side by side", h("p", { class: "sol-hint" },
         glossed("The [[dense|full model]] always runs beside them as the reference.")), this.schedules),
-      fieldset("One budget for all, on average", elementsOf(this.budget)),
+      fieldset("One budget for all, on average", this.dial.element),
       folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced))));
   }
 
@@ -78,6 +81,7 @@ export class InspectForm extends RunForm {
     const isRun = this.source.get() === "run";
     show(this.textPart, !isRun);
     show(this.runPart, isRun);
+    this.dial.follow();
     setText(this.counted, this.text.value ? count(Array.from(this.text.value).length, "character") : "");
     remember("inspect",
       { source: this.source.get(), text: this.text.value, ...this.settings(), ...this.kept() });
