@@ -24,6 +24,7 @@ from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budge
 from sol_core.config import POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
+from sol_core.files.places import DEFAULT_MODEL
 from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
@@ -50,8 +51,13 @@ class InspectForm(BudgetForm):
     max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
 
 
-_FIRST = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
-DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": _FIRST}
+DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(InspectForm().schedules)}
+
+
+def default_form(model: str) -> dict[str, Any]:
+    """Return the form's defaults: the shipped policy beside static, where the model is its own."""
+    first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
+    return DEFAULT_FORM | ({"schedules": first} if model == DEFAULT_MODEL else {})
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
@@ -199,7 +205,7 @@ def _of_run(
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": DEFAULT_FORM,
+        "defaults": default_form(services.loader.status().name),
         "examples": EXAMPLES,
         "maxTokens": MAX_TOKENS,
         "maxCharacters": services.limits.characters,

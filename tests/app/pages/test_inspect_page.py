@@ -7,7 +7,13 @@ import pytest
 from app.host.paths import DataDir
 from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.history import HANDLERS as HISTORY
-from app.pages.inspect import DEFAULT_FORM, EXAMPLES, config_from_form, form_from_config
+from app.pages.inspect import (
+    DEFAULT_FORM,
+    EXAMPLES,
+    config_from_form,
+    default_form,
+    form_from_config,
+)
 from app.pages.inspect import HANDLERS as INSPECT
 from app.web.services import build_services, engine_run
 from sol_core.actions import ActionGrid
@@ -188,4 +194,5 @@ def test_settings_and_configuration_are_each_others_inverse():
     assert form_from_config(config.to_dict()) == settings | {"grid": "paper"}
     own = dataclasses.replace(config, grid=ActionGrid(keep_fractions=(0.3, 0.5, 1.0)))
     assert form_from_config(own.to_dict())["grid"] == "policy"
-    assert DEFAULT_FORM["schedules"] == ["static", "policy:default", ""]
+    assert default_form("smollm2-135m-instruct")["schedules"] == ["static", "policy:default", ""]
+    assert default_form("tiny") == DEFAULT_FORM, "which the shipped policy does not fit"
