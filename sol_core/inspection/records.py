@@ -163,7 +163,8 @@ class MatchedStatic:
 
     Attributes:
         name: of that row.
-        nll, kl: of every scored token, nats; inspections of before 30 November have no ``kl``.
+        nll, kl: of every scored token, nats; ``kl`` is empty in inspections saved before it was
+            scored.
         cost: computed, summed.
     """
 

@@ -64,7 +64,7 @@ export class Charts extends LiveCharts {
 export class ChartedStage extends TokenStage {
   readAt = 0; // number of the text whose reads are on show
 
-  // hint: the foot's words while nothing is selected; ChartKind, words: as of Charts.
+  // hint: the foot's words while nothing is selected; words: as of Charts.
   constructor(root, axes, on, { hint, colourKey, ...words }) {
     super(root, axes, on, colourKey);
     this.hint = hint;
