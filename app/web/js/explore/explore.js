@@ -169,11 +169,6 @@ class ExplorePage extends RunPage {
     return home;
   }
 
-  async watchModel() {
-    await super.watchModel();
-    this.form.dial.refresh();
-  }
-
   reuseSettings() {
     const { run } = this.follower;
     this.form.set(run.prompt, run.settings);

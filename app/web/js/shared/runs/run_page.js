@@ -246,6 +246,7 @@ export class RunPage {
       await wait(400);
       await this.home();
     }
+    this.form.dial.refresh();
   }
 
   async retryModel() {
