@@ -9,6 +9,7 @@ from app.cli import options as cli
 from app.cli.job_options import open_jobs
 from app.cli.terminal import escape, table
 from app.formats import budget_text, iso, schedule_label
+from app.host.errors import DamagedError, naming_damage
 
 if TYPE_CHECKING:
     from storage import RunRecord
@@ -41,5 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _cells(record: RunRecord) -> tuple[str, ...]:
     created = record.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
-    how = f"{schedule_label(record.schedule, record.config)}, {budget_text(record.config)}"
+    try:
+        with naming_damage("This run"):
+            how = f"{schedule_label(record.schedule, record.config)}, {budget_text(record.config)}"
+    except DamagedError:
+        how = "damaged"
     return record.id, created, str(record.num_tokens), escape(f"{how}; {record.title}")

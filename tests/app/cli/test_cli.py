@@ -5,7 +5,9 @@ import json
 import math
 import re
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -125,6 +127,9 @@ def test_a_generation_as_json_can_be_imported_listed_and_exported(run, tmp_path)
     exported = json.loads(run("export", made["id"], "-", "--format", "json", *place).out)
     assert exported["events"] == json.loads(file.read_text())["events"]
     assert run("runs", "list", "--limit", "0", *place).status != 0
+    with closing(sqlite3.connect(tmp_path / "data" / "sol.sqlite3")) as database, database:
+        database.execute("UPDATE runs SET config = ?", (b'{"schedule": {"budget": 5}}',))
+    assert "damaged; The sea" in run("runs", "list", *place).out
 
 
 def test_every_option_reaches_the_configuration(run):
