@@ -45,7 +45,7 @@ def read_requirements(pyproject: Path, extras: Sequence[str] = ()) -> Mapping[st
 
 
 def project_requirements(root: Path) -> tuple[str, ...]:
-    """What the page and the commands need, of the checkout in ``root`` or an installed package."""
+    """Requirements of the page and the commands: the checkout's in ``root``, or the package's."""
     if is_checkout(root):
         return read_requirements(root / "pyproject.toml")[BASE]
     from importlib.metadata import PackageNotFoundError, requires

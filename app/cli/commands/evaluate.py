@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.evaluation.runner import evaluate
 
     if len(configs) > 1 and config.by_share:
-        configs = [_within_reach(one, model, source, grid) for one in configs]
+        configs = [_within_reach(asked, model, source, grid) for asked in configs]
     methods, kept = {policy: source, **others}, root / job_options.PARTIAL_FOLDER
     begun = []  # all are checked before the first runs
     for measured in configs:
