@@ -55,6 +55,11 @@ def ignore_progress(message: str, fraction: float) -> None:
     """The callback of a caller who does not want to know."""
 
 
+def no_stop() -> bool:
+    """The default ``should_stop``: never."""
+    return False
+
+
 def part_of(on_progress: Progress, start: float, stop: float) -> Progress:
     """A callback whose 0 to 1 is shown as ``start`` to ``stop`` of the whole work."""
 

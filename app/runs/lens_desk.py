@@ -8,7 +8,7 @@ done, the lens of the run last looked into is kept. Torch is imported with the f
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from app.model.compute import Workbench
 from app.runs.queue import GenerationRuns
 from app.runs.recorded_run import RecordedRun
 from sol_core.actions import Action, record_of
-from sol_core.config import GenerationConfig
+from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.fields import from_json
 from sol_core.inspection.records import InspectionConfig
 
@@ -43,20 +43,15 @@ def ask_lens(
         return dict(json_safe(runs.ask(place, question)))
 
 
-def _actions(run: RecordedRun, row: int | None) -> list[tuple[Action, ...]]:
-    """Actions per row, the one looked into first. Raises: AppError for an unknown row."""
-    if row is None:
-        steps = [[token, *token["side"]] for token in run.tokens]
-    else:
+def _actions(run: RecordedRun, row: int | None) -> tuple[Action, ...]:
+    """Actions of the row looked into. Raises: AppError for an unknown row."""
+    steps: Sequence[dict[str, Any]] = run.tokens
+    if row is not None:
         count = len(from_json(InspectionConfig, run.config).rows)
         if not 0 <= row < count:
             raise AppError(f"The inspection has rows 0 to {count - 1}, got {row}.")
-        steps = [
-            [token["rows"][row], *token["rows"][:row], *token["rows"][row + 1 :]]
-            for token in run.tokens
-        ]
-    rows = zip(*steps, strict=True)
-    return [tuple(Action(**record["action"]) for record in records) for records in rows]
+        steps = [token["rows"][row] for token in run.tokens]
+    return tuple(Action(**step["action"]) for step in steps)
 
 
 def _answer(
@@ -86,7 +81,7 @@ def page_effects(lens: Lens, index: int) -> dict[str, Any]:
 
 
 def _lens_of(
-    run: RecordedRun, ids: tuple[int, ...], rows: list[tuple[Action, ...]], model: Any
+    run: RecordedRun, ids: tuple[int, ...], actions: tuple[Action, ...], model: Any
 ) -> Lens:
     from sol_core.lens.engine import Lens
     from sol_core.lens.records import LensRun
@@ -97,15 +92,13 @@ def _lens_of(
         run.check_model(model)
         config = from_json(InspectionConfig, run.config).as_generation()
         prefix = run.prefill["prefix"] if run.prefill else []
-    schedules = (config.schedule, *(row.schedule for row in config.side_rows))
     return Lens(
         model,
         LensRun(
             (*prefix, *ids),
-            rows[0] if rows else (),
+            actions,
             config.grid,
-            beside=tuple(rows[1:]),
-            observed=any(schedule.policy for schedule in schedules),
+            shadow=DENSE_ROW in (row.name for row in config.side_rows),
             left_out=config.left_out,
         ),
     )

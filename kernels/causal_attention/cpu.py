@@ -19,13 +19,12 @@ _TILE = 256  # tokens whose keys are read at a time: 32 kB
 
 
 @helper
-def _list_octets(line, begin, end, listed):
+def _list_octets(line, begin, end, size, listed):
     """Octets of the tokens from begin to end, as ``dot_octets`` takes them; returns how many."""
     count = (end - begin + ROWS - 1) // ROWS
     for i in range(count):
-        listed[0, i] = line + begin + ROWS * i
-        listed[1, i] = min(ROWS, end - begin - ROWS * i)
-        listed[2, i] = -1
+        listed[0, i] = min(ROWS, end - begin - ROWS * i)
+        listed[1, i] = listed[2, i] = (line + begin + ROWS * i) * size
     return count
 
 
@@ -62,16 +61,16 @@ def _attend(vectors, keys, values, line, first, window, room, mixed):
     mixed[:] = np.float32(0.0)
     for begin in range(start, last, _TILE):
         end = min(last, begin + _TILE)
-        octets = _list_octets(line, begin, end, listed)
+        octets = _list_octets(line, begin, end, vectors.shape[1], listed)
         span, count = (0, octets), ROWS * octets
-        dot_octets(keys, listed, span, (values, listed[0]), vectors, scores, LANES)
+        dot_octets(keys, listed, span, (values, listed[1]), vectors, scores, LANES)
         _hide(scores[:num_vectors], per_group, first, begin, end, window)
         for v in range(num_vectors):
             top = max(tops[v], largest(scores, v, 0, count))
             fades[v] = exp_nonpositive(tops[v] - top)
             tops[v] = top
             totals[v] = totals[v] * fades[v] + weigh(scores, v, 0, count, top)
-        add_octets(values, listed, span, (values, listed[0]), scores, fades, mixed, LANES)
+        add_octets(values, listed, span, (values, listed[1]), scores, fades, mixed, LANES)
 
 
 @team_kernel

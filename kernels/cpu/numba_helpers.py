@@ -198,27 +198,28 @@ def count_reaching(keys, threshold):
 
 
 @helper
-def least_needed(shares, floor):
+def least_needed(shares, count, floor):
     """The least share of attention for which a page is read: see ``select_needed``.
 
     Args:
         shares: [n] float32, of pages.
+        count: how many of them may be read.
         floor: in units of a mean page's share.
     """
     most = shares[0]
     for i in range(shares.shape[0]):
         most = max(most, shares[i])
-    return min(most, np.float32(np.float32(floor) / np.float32(shares.shape[0])))
+    return min(most, np.float32(np.float32(floor) / np.float32(count)))
 
 
 @fast_helper
-def outside_best(weights, share):
-    """Sum of the weights outside the best ``share`` (at least one).
+def outside_best(weights, count, share):
+    """Sum of the weights outside the best ``share`` (at least one) of ``count``.
 
     Args:
-        weights: [n] float32, none below 0.
+        weights: [n] float32, none below 0; those beyond the count are 0.
     """
-    best = max(1, int(np.ceil(share * weights.shape[0] - 1e-9)))
+    best = max(1, int(np.ceil(share * count - 1e-9)))
     bits = weights.view(np.uint32)  # weights are ≥ 0: in the order of their bits
     threshold, _ = kth_largest(bits, best)
     outside, least = np.float32(0.0), np.uint32(threshold).view(np.float32)

@@ -57,17 +57,22 @@ class Matrix:
     def starts(self, indices: list[Any]) -> list[Any]:
         return [self.row(index) for index in indices]
 
-    def neighbours(self, first: Any, count: Any, most: int) -> list[Any]:
-        """Starts of so many rows one after another, of which there are ``count``; the last one is
-        repeated."""
-        builder, last = self._builder, self._builder.sub(count, INDEX(1))
-        # Not each from the one before: reads that wait for a chain of additions come too late.
-        places = [smaller(builder, INDEX(k), last) if k else INDEX(0) for k in range(most)]
-        return [self.row(builder.add(first, place)) for place in places]
+    def at(self, offset: Any) -> Any:
+        """Pointer to the number so many numbers behind the first; it may lie in another array."""
+        return self._builder.gep(self._data, [offset])
 
-    def prefetch(self, index: Any, count: Any) -> None:
-        """Ask for ``count`` numbers from the beginning of a row on."""
-        builder, start = self._builder, self.row(index)
+    def neighbours(self, first: Any, count: Any, most: int) -> list[Any]:
+        """Starts of so many rows one after another from the offset ``first`` on, of which there
+        are ``count``; the last one is repeated."""
+        builder, last = self._builder, self._builder.sub(count, INDEX(1))
+        start = self.at(first)
+        # Not each from the one before: reads that wait for a chain of additions come too late.
+        rows = [smaller(builder, INDEX(k), last) if k else INDEX(0) for k in range(most)]
+        return [builder.gep(start, [builder.mul(row, self._stride)]) for row in rows]
+
+    def prefetch(self, start: Any, count: Any) -> None:
+        """Prefetch ``count`` numbers from a pointer on."""
+        builder = self._builder
         step = INDEX(self.per_line)
         with cgutils.for_range_slice(builder, INDEX(0), count, step) as (place, _):
             prefetch(builder, builder.gep(start, [place]))

@@ -38,46 +38,47 @@ _NOTHING = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
 
 
 @intrinsic
-def prefetch_rows(context, matrix, line):
-    """Ask for eight rows from ``line`` on to be brought into the cache.
+def prefetch_rows(context, matrix, offset):
+    """Prefetch eight rows from an offset on.
 
     Args:
         matrix: [X, D], rows next to each other; the rows need not all be there.
-        line: int64.
+        offset: int64, in numbers.
     """
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         weights = Matrix.argument(target, builder, sig, args, 0)
-        weights.prefetch(args[1], builder.mul(weights.width, INDEX(ROWS)))
+        weights.prefetch(weights.at(args[1]), builder.mul(weights.width, INDEX(ROWS)))
         return target.get_dummy_value()
 
     return types.void(matrix, types.int64), generate
 
 
 class _Later:
-    """Rows to ask for beforehand, in generated code: a matrix, and a list of rows."""
+    """Rows to prefetch, in generated code: a matrix, and a list of their offsets."""
 
     def __init__(self, target: Any, builder: Any, kind: Any, value: Any) -> None:
-        matrix, lines = cgutils.unpack_tuple(builder, value)
+        matrix, offsets = cgutils.unpack_tuple(builder, value)
         self._builder = builder
         self._rows = Matrix(target, builder, kind[0], matrix, INDEX(0))
-        self._lines, _ = line_of(target, builder, kind[1], lines)
+        self._offsets, _ = line_of(target, builder, kind[1], offsets)
 
     def ask_for(self, place: Any) -> None:
-        line = self._builder.load(self._builder.gep(self._lines, [place]))
-        self._rows.prefetch(line, self._builder.mul(self._rows.width, INDEX(ROWS)))
+        start = self._rows.at(self._builder.load(self._builder.gep(self._offsets, [place])))
+        self._rows.prefetch(start, self._builder.mul(self._rows.width, INDEX(ROWS)))
 
 
 @intrinsic(prefer_literal=True)
 def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
-    """out[v, 8 i + k] = Σ_d matrix[l + k, d] · vectors[v, d], for the i-th octet of a span, which
-    begins at row l; k below 8.
+    """out[v, 8 i + k] = Σ_d row_k[d] · vectors[v, d], where row_k is k rows behind the beginning of
+    the i-th octet of a span; k below 8.
 
     −inf from the octet's count of rows on, which are not read.
 
     Args:
         matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        listed: [2, n] int64: octets' first rows, and counts of 1 to 8.
+        listed: [3, n] int64: counts of 1 to 8 rows, and where octets begin: in numbers behind
+            the first of ``matrix``, and the same for ``add_octets``. That may be another array.
         span: int64 [begin, end) of the list.
         later: ([Y, D], [n] int64): eight rows from the i-th number on, which need not all be there,
             are asked for with octet i. All at once they made the core wait.
@@ -93,7 +94,7 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
         rows, listed, vectors, out = (
             Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 4, 5)
         )
-        lists = [listed.row(INDEX(k)) for k in range(2)]
+        lists = [listed.row(INDEX(k)) for k in (1, 0)]
         span = cgutils.unpack_tuple(builder, args[2])
         ask = _Later(target, builder, sig.args[3], args[3])
 
@@ -155,8 +156,8 @@ def _joined(builder: Any, numbers: list[Any]) -> Any:
 
 @intrinsic(prefer_literal=True)
 def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
-    """out[v] = fades[v] · out[v] + Σ_i Σ_k scales[v, 8 i + k] · matrix[l + min(k, count − 1)], for
-    the octets i of a span, which begin at row l; k below 8.
+    """out[v] = fades[v] · out[v] + Σ_i Σ_k scales[v, 8 i + k] · row_min(k, count − 1), over the
+    octets i of a span, whose rows are counted from its beginning; k below 8.
 
     Args:
         matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
@@ -173,7 +174,7 @@ def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
         rows, listed, scales, out = (
             Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 4, 6)
         )
-        lists = listed.row(INDEX(0)), listed.row(INDEX(1))
+        lists = listed.row(INDEX(2)), listed.row(INDEX(0))
         span = cgutils.unpack_tuple(builder, args[2])
         fades, _ = line_of(target, builder, sig.args[5], args[5])
         ask = _Later(target, builder, sig.args[3], args[3])

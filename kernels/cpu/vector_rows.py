@@ -92,7 +92,7 @@ def prefetch_row(context, matrix, row):
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         weights = Matrix.argument(target, builder, sig, args, 0)
-        weights.prefetch(args[1], weights.width)
+        weights.prefetch(weights.row(args[1]), weights.width)
         return target.get_dummy_value()
 
     return types.void(matrix, types.int64), generate

@@ -118,7 +118,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
             shared one (the own one again where nothing is shared).
         rows: StepRows.
         angles: [2, R, D] float32, cosine and sine of each row's position.
-        observed: as of ``attend_pages``.
+        observed: as of ``attend_pages``; and queries [R, H, D] float32, overwritten, or [..., 0].
         scratch: Scratch, the team's.
     """
     own = blocks[0]
@@ -138,7 +138,9 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
         _write(heads[:, num_heads:], own, rows.own_tokens, rows.extend)
     meet(team)
     query = np.ascontiguousarray(heads[:, :num_heads])
-    partial = attend_pages(query, blocks, rows, observed, scratch.pages, team)
+    if team.member == 0 and observed[1].shape[2] > 0:
+        observed[1][:] = query
+    partial = attend_pages(query, blocks, rows, observed[0], scratch.pages, team)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     merge(partial, (0, num_rows), mixed)
     update = scratch.update[: hidden.size].reshape(hidden.shape)

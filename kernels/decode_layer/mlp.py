@@ -22,7 +22,6 @@ from kernels.decode_layer.products import (
     line_of,
     list_rounded,
     outputs_of,
-    product,
     share_of,
 )
 from kernels.quantisation_levels import UNTOUCHED_BITS
@@ -35,10 +34,9 @@ class MlpWeights(NamedTuple):
         norm: [C] float32.
         gate_up: [C, 2·I], contiguous: gate, then up; if ``blocks`` is above 0, that many
             blocks of outputs one after another, each of them so.
-        down: [C, I] if ``down_out_major``, else [I, C].
+        down: [I, C], in blocks as ``gate_up`` is.
         output_norm: [C] float32, of the MLP's output; empty for none.
         gelu: tanh-approximated GELU instead of SiLU.
-        down_rows: [I, C], rows of down next to each other, in blocks as ``gate_up`` is.
         down_norms: [I] float32, norms of down's rows.
     """
 
@@ -46,11 +44,9 @@ class MlpWeights(NamedTuple):
     gate_up: Any
     blocks: int
     down: Any
-    down_out_major: bool
     output_norm: Any
     gelu: bool
     epsilon: Any
-    down_rows: Any
     down_norms: Any
 
 
@@ -139,10 +135,8 @@ def _down_share(team, listed, rows, blocks, output):
 @helper
 def _keep_heaviest(inner, norms, counts):
     """Zero all but the ``counts`` inner channels of each row [R, I] with the largest
-    activation · norm of down's row; returns whether any row loses some."""
+    activation · norm of down's row."""
     width = inner.shape[1]
-    if counts.min() >= width:
-        return False
     weighed, kept = np.empty(width, np.float32), np.empty(width, np.float32)
     for row in range(inner.shape[0]):
         if counts[row] < width:
@@ -152,7 +146,6 @@ def _keep_heaviest(inner, norms, counts):
             for channel in range(width):
                 if kept[channel] == np.float32(0.0):
                     inner[row, channel] = np.float32(0.0)
-    return True
 
 
 @helper
@@ -187,18 +180,14 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
     _gate_up_share(team, listed, gate_up, blocks, gelu, both, activated)
     meet(team)
     inner = activated.copy()
-    pruned = _keep_heaviest(inner, weights.down_norms, inner_kept)
+    _keep_heaviest(inner, weights.down_norms, inner_kept)
     if at_input:
         for row in range(num_rows):
             step = quantise_row(inner[row], bit_widths[row], inner[row])
             steps[row, 0] = integer_step(step, bit_widths[row], gate_up)
     update = scratch.update[: hidden.size].reshape(hidden.shape)
-    if pruned or steps.max() > np.float32(0.0):
-        listed = list_rounded(inner, steps, weights.down_rows)
-        _down_share(team, listed, weights.down_rows, blocks, update)
-        meet(team)
-    else:
-        product(inner, weights.down, weights.down_out_major, update, team)
+    _down_share(team, list_rounded(inner, steps, weights.down), weights.down, blocks, update)
+    meet(team)
     copy_rows(update, kept)
     for row in range(num_rows):
         bits = np.int64(UNTOUCHED_BITS) if at_input else bit_widths[row]

@@ -35,7 +35,7 @@ class ModelTable(NamedTuple):
     """A model's weights.
 
     Attributes:
-        places: [L, 14, 3] int64, per layer the address, rows and columns of the arrays of
+        places: [L, 13, 3] int64, per layer the address, rows and columns of the arrays of
             AttentionWeights, then of MlpWeights, in their order; vectors have one row.
         final_norm: [C] float32.
         like: an array of the type of the layers' matrices: float32, bfloat16 as uint16 bit
@@ -100,12 +100,10 @@ def _mlp_weights(places, model, single):
         matrix_at(places[9], model.like),
         model.blocks,
         matrix_at(places[10], model.like),
-        model.out_major,
         vector_at(places[11], single),
         model.gelu,
         model.epsilon,
-        matrix_at(places[12], model.like),
-        vector_at(places[13], single),
+        vector_at(places[12], single),
     )
 
 
@@ -141,6 +139,7 @@ def _rows_of(rows, window):
         rows.extend,
         rows.by_need,
         rows.best_share,
+        rows.left_out,
     )
 
 
@@ -164,6 +163,13 @@ def _sizes(hidden, model, rows, angles):
     )
 
 
+@helper
+def _note_stream(hidden, kept, team):
+    """Keep the stream [R, C] that enters a layer, where there is room."""
+    if team.member == 0 and kept.shape[1] > 0:
+        copy_rows(hidden, kept)
+
+
 @kernel
 def _run_place(place, marks, arguments):
     """``run_parts`` by one member of a team; only the first one writes what is not shared out."""
@@ -173,7 +179,7 @@ def _run_place(place, marks, arguments):
         return
     given, kept, logits = streams
     channels_kept, inner_kept, bit_widths, at_input = mlp
-    concentration, readers, read = observed
+    concentration, readers, read, streams_of, queries = observed
     sizes = _sizes(given, model, rows, angles)
     first = team.member == 0
     memory = np.empty(floats_of(sizes) if first else 0, np.float32)
@@ -193,7 +199,9 @@ def _run_place(place, marks, arguments):
             own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
             shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
             seen = _rows_of(rows, model.windows[layer])
-            noted = concentration[:, layer], readers[:, layer], read[:, layer]
+            _note_stream(hidden, streams_of[:, layer], team)
+            pages = concentration[:, layer], readers[:, layer], read[:, layer]
+            noted = pages, queries[:, layer]
             blocks = own, shared
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:
@@ -239,8 +247,9 @@ def run_parts(
             MLP's inputs are quantised.
         preview: of the head, see ``head_rows``.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
-        observed: concentration [R, L] float32, readers [R, L, P] uint8 and tokens read [R, L]
-            int64 of the layers, see ``attention_rows``.
+        observed: concentration [R, L] float32, readers [R, L, Hkv, P] uint8 and tokens read [R, L]
+            int64 of the layers, see ``attend_pages``; the streams [R, L, C] that enter them and
+            their queries [R, L, H, D], float32; each [..., 0] where it is not asked for.
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
         tuning: Tuning; changes no number.
     """

@@ -61,3 +61,40 @@ def log_softmax_few_rows(logits, log_probabilities, entropy):
     """The same on one thread: waking the others takes longer than a row."""
     for row in range(logits.shape[0]):
         entropy[row] = _log_softmax(logits[row], log_probabilities[row])
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _add_divergence(probabilities, dense, given, totals):
+    """Add p · (log p − log q) of [V] to the lanes; nothing where p is 0."""
+    size = dense.shape[0]
+    for begin in range(0, size, LANES):
+        for k in range(min(LANES, size - begin)):
+            at = np.uint64(begin + k)
+            term = probabilities[at] * (dense[at] - given[at])
+            totals[k] += term if probabilities[at] > 0 else np.float32(0.0)
+
+
+@helper
+def _joined(totals):
+    total = np.float32(0.0)
+    for k in range(LANES):
+        total += totals[k]
+    return total
+
+
+@team_kernel("void(float32[:, ::1], float32[:, :, ::1], float32[:, ::1], float32[::1])")
+def kl_rows(dense, given, kl, entropy):
+    """``kl_to_dense`` of [B, V] and [B, G, V] into the other two."""
+    sequences, group, size = given.shape
+    nothing = np.zeros(size, np.float32)
+    for job in numba.prange(sequences * (group + 1)):
+        sequence, row = job // (group + 1), job % (group + 1)
+        probabilities, totals = np.empty(size, np.float32), np.zeros(LANES, np.float32)
+        for i in range(size):
+            probabilities[i] = exp_nonpositive(min(dense[sequence, i], np.float32(0.0)))
+        if row == group:
+            _add_divergence(probabilities, dense[sequence], nothing, totals)
+            entropy[sequence] = -_joined(totals)
+        else:
+            _add_divergence(probabilities, dense[sequence], given[sequence, row], totals)
+            kl[sequence, row] = max(_joined(totals), np.float32(0.0))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cpu.compiling import helper
+from kernels.cpu.team import meet
 from kernels.page_attention.group_attention import attend_parts, parts_for
 from kernels.page_attention.page_choice import seen_pages
 from kernels.page_attention.page_mass import find_pages
@@ -51,6 +52,8 @@ class StepRows(NamedTuple):
         extend: take the new key among the 4-bit keys.
         by_need: rows that do not keep all pages read those whose need reaches the floor.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
+        left_out: [R, P] uint8, 1 for a page that the row may not read, oldest first; [R, 0] if all
+            may be read.
     """
 
     sources: Any
@@ -65,6 +68,7 @@ class StepRows(NamedTuple):
     extend: bool
     by_need: bool
     best_share: float
+    left_out: Any
 
 
 class PageScratch(NamedTuple):
@@ -76,7 +80,7 @@ class PageScratch(NamedTuple):
         outside: [R, H], mass outside the best pages.
         page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
             and their sums of masses.
-        tops, totals, sums, read: [2 N, R, H] twice, [2 N, R, H, D] and [2 N, R, Hkv], see
+        tops, totals, sums, read: [N, R, H] twice, [N, R, H, D] and [N, R, Hkv], see
             ``attend_parts``.
         chosen: [R, Hkv, P] uint8, whether a KV head reads a page.
     """
@@ -100,7 +104,7 @@ def page_counts(heads, head_size, pages, parts):
         heads: R · H.
         pages, parts: the most that a row has, and is cut into.
     """
-    slots = 2 * parts * heads
+    slots = parts * heads
     return (
         heads * pages,
         heads,
@@ -116,16 +120,28 @@ def page_counts(heads, head_size, pages, parts):
 
 @helper
 def _note_readers(chosen, rows, readers):
-    """Number of key-value heads that read each page."""
+    """Key-value heads that read each page."""
     for row in range(chosen.shape[0]):
         tokens = rows.shared_tokens[row], rows.own_tokens[row]
         first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
-        if rows.pages_kept[row] >= last - first:
-            readers[row, first:last] = rows.num_kv_heads
-            continue
+        every = rows.pages_kept[row] >= last - first and rows.left_out.shape[1] == 0
         for head in range(rows.num_kv_heads):
             for page in range(last - first):
-                readers[row, first + page] += chosen[row, head, page]
+                readers[row, head, first + page] = np.uint8(1) if every else chosen[row, head, page]
+
+
+@helper
+def _leave_out(chosen, rows):
+    """Take the pages that are left out from the chosen ones, or from all of a row."""
+    for row in range(chosen.shape[0]):
+        tokens = rows.shared_tokens[row], rows.own_tokens[row]
+        first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
+        for head in range(rows.num_kv_heads):
+            for page in range(last - first):
+                if rows.left_out[row, first + page] != 0:
+                    chosen[row, head, page] = 0
+                elif rows.pages_kept[row] >= last - first:
+                    chosen[row, head, page] = 1
 
 
 @helper
@@ -147,8 +163,8 @@ def _note_concentration(outside, concentration):
 
 @helper
 def _choose(query, blocks, rows, scratch, team):
-    """Pages that each KV head reads [R, Hkv, P] uint8, for rows that do not keep all, and the most
-    of them that a row sees."""
+    """Pages that each KV head reads [R, Hkv, P] uint8, for rows that do not keep all or leave some
+    out, and the most of them that a row sees."""
     num_rows, num_heads, _ = query.shape
     most, sparse = 0, rows.best_share > 0
     for row in range(num_rows):
@@ -167,6 +183,10 @@ def _choose(query, blocks, rows, scratch, team):
             scratch.masses[: outside.size * most].reshape(num_rows, num_heads, most),
         )
         find_pages(query, blocks, rows, weighed, chosen, outside, team)
+    if rows.left_out.shape[1] > 0:
+        if team.member == 0:
+            _leave_out(chosen, rows)
+        meet(team)
     return chosen, most
 
 
@@ -180,8 +200,8 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
             is shared).
         rows: StepRows.
         observed: concentration [R] float32, overwritten with the heads' mean of the mass outside
-            the best pages if ``rows.best_share`` is above 0; readers [R, P] uint8, zeros,
-            overwritten with how many key-value heads read each page, if there is room for any; and
+            the best pages if ``rows.best_share`` is above 0; readers [R, Hkv, P] uint8, zeros,
+            overwritten with 1 where a key-value head reads a page, if there is room for any; and
             tokens [R] int64, overwritten with how many were read, summed over these heads.
         scratch: PageScratch, the team's.
     Returns: as ``attend_parts`` leaves it.
@@ -192,9 +212,9 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
     if team.member == 0:
         if rows.best_share > 0:
             _note_concentration(scratch.outside.reshape(num_rows, num_heads), concentration)
-        if readers.shape[1] > 0:
+        if readers.shape[2] > 0:
             _note_readers(chosen, rows, readers)
-    slots = 2 * parts_for(most, rows.page_size)
+    slots = parts_for(most, rows.page_size)
     shape, count = (slots, num_rows, num_heads), slots * num_rows * num_heads
     partial = (
         scratch.tops[:count].reshape(shape),

@@ -14,7 +14,7 @@ from kernels.page_attention.chosen_pages import PageScratch, StepRows, attend_pa
 from kernels.page_attention.group_attention import merge, parts_for
 
 _NATIVE: dict[Any, Any] = {}  # of ``_attend_place``, by the type of the keys
-_NO_READERS = np.empty((0, 0), np.uint8)
+_NO_READERS = np.empty((0, 0, 0), np.uint8)
 
 
 @kernel

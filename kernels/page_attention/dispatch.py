@@ -124,4 +124,5 @@ def _arrange_rows(
         extend=False,
         by_need=plan.floors is not None,
         best_share=share,
+        left_out=np.empty((num_rows, 0), np.uint8),
     )

@@ -42,34 +42,34 @@ def largest_part(num_pages, page_size):
 
 
 @helper
-def _list_octets(wanted, pages, tokens, base, page_size, listed):
-    """Visible tokens of the pages that a group chose, up to eight in a row.
+def _list_octets(wanted, pages, tokens, start, page_size, listed, length):
+    """Append the visible tokens of the pages that a group chose, up to eight in a row.
 
     Args:
         wanted: [P] uint8, 1 for a chosen page, from page ``pages[2]`` on; [0] for all.
         pages: [begin, end) to look at, and the first page seen.
         tokens: [begin, end) that are visible.
-        base: line of token 0.
-        listed: [2, n] int64, overwritten: lines of the first tokens, and how many there are.
-    Returns: the length of the list, and how many tokens are on it.
+        start: offsets of token 0 among keys and values, and from one token to the next.
+        listed: [3, n] int64, changed; as ``dot_octets`` takes it.
+        length: octets on it.
+    Returns: the octets on it now.
     """
-    length, total = 0, 0
-    lines, counts, every = listed[0], listed[1], wanted.shape[0] == 0
-    per_page = (page_size + ROWS - 1) // ROWS
-    for place in range(np.uint64(pages[1] - pages[0])):
-        start = (pages[0] + np.int64(place)) * page_size
+    counts, keys, values = listed[0], listed[1], listed[2]
+    every, per_page = wanted.shape[0] == 0, (page_size + ROWS - 1) // ROWS
+    first_key, first_value, size = start
+    for place in range(np.uint64(max(pages[1] - pages[0], 0))):
+        page_start = (pages[0] + np.int64(place)) * page_size
         is_wanted = every or wanted[np.uint64(pages[0] - pages[2]) + place] != 0
-        page_end = min(start + page_size, tokens[1])
+        page_end = min(page_start + page_size, tokens[1])
         for octet in range(per_page):
-            token = max(start + ROWS * octet, tokens[0])
-            count = min(start + ROWS * (octet + 1), page_end) - token
+            token = max(page_start + ROWS * octet, tokens[0])
+            count = min(page_start + ROWS * (octet + 1), page_end) - token
             at = np.uint64(length)
-            lines[at], counts[at] = base + token, count
+            counts[at] = count
+            keys[at], values[at] = first_key + size * token, first_value + size * token
             # Written whether or not it is wanted: a branch mispredicts at every third page.
             length += is_wanted & (count > 0)
-    for i in range(np.uint64(length)):
-        total += counts[i]
-    return length, total
+    return length
 
 
 @helper
@@ -78,9 +78,9 @@ def _attend(query, keys, values, listed, lengths, room, out):
 
     Args:
         query: [heads, D] float32.
-        keys, values: [X, D] of a block.
-        listed: two as ``_list_octets`` leaves them: this part's, the keys of whose first octets
-            were asked for, and the next part's, whose keys are.
+        keys, values: [X, D] of the block that offsets are counted from.
+        listed: two as ``_list_octets`` leaves them: this part's, whose first octets' keys were
+            prefetched, and the next part's, whose keys are.
         lengths: of the two.
         room: scores [heads, 32] and fades [heads], float32, and [n] int64; overwritten.
         out: largest scores and sums of weights [heads], and mixed values [heads, D], not yet
@@ -90,14 +90,14 @@ def _attend(query, keys, values, listed, lengths, room, out):
     tops, totals, mixed = out
     tops[:] = LEAST
     mixed[:] = np.float32(0.0)
-    # Chosen pages are too short for the hardware to foresee. Values are asked for while their
+    # Chosen pages are too short for the hardware to foresee. Values are prefetched while their
     # keys are read, and the next keys while values are.
     for i in range(length):
         place = i + _OCTETS - length
-        ahead[i] = mine[0, i + _OCTETS] if place < 0 else mine[0, i]
+        ahead[i] = mine[1, i + _OCTETS] if place < 0 else mine[1, i]
         if place >= 0 and place < lengths[1]:
-            ahead[i] = listed[1][0, place]
-    later_values, later_keys = (values, mine[0]), (keys, ahead)
+            ahead[i] = listed[1][1, place]
+    later_values, later_keys = (values, mine[2]), (keys, ahead)
     vectors = query.shape[1] % LANES == 0
     for begin in range(0, length, _OCTETS):
         span = (begin, min(begin + _OCTETS, length))
@@ -116,11 +116,11 @@ def _attend(query, keys, values, listed, lengths, room, out):
 
 
 @helper
-def _list_part(job, block, chosen, numbers, sizes, listed):
-    """``_list_octets`` of one block's tokens of a part; arguments as ``_attend_share`` has them.
-    Returns: row, key-value head, part, the length of the list and how many tokens are on it."""
+def _list_part(job, chosen, numbers, sizes, apart, listed):
+    """``_list_octets`` of a part, its shared tokens before its own; arguments as ``_attend_share``
+    has them. Returns: row, key-value head, part, and the length of the list."""
     all_shared, all_own, all_first, all_kept, sources = numbers
-    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts = sizes
+    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts, size, listing = sizes
     pair, part = job // num_parts, job % num_parts
     # Rows that read the same keys come one after another: those stay in the core's cache.
     row, group = pair % chosen.shape[0], pair // chosen.shape[0]
@@ -128,82 +128,86 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
     parts = parts_for(last - first, page_size)
     if part >= parts:  # another row has more
-        return row, group, part, 0, 0
-    shared_pages = all_shared[row] // page_size
-    begin, middle, end = pages_of_part((first, last), part, parts, shared_pages)
-    line = (sources[row] * num_kv_heads + group) * shared_capacity
-    pages = (begin, middle, first)
-    if block == 1:
-        line = (row * num_kv_heads + group) * own_capacity - all_shared[row]
-        pages = (middle, end, first)
-    if pages[1] == pages[0]:
-        return row, group, part, 0, 0
-    seen = last - first if all_kept[row] < last - first else 0
+        return row, group, part, 0
+    begin, middle, end = pages_of_part((first, last), part, parts, all_shared[row] // page_size)
+    seen = last - first if listing or all_kept[row] < last - first else 0
     wanted, tokens = chosen[row, group, :seen], (all_first[row], total)
-    length, count = _list_octets(wanted, pages, tokens, line, page_size, listed)
-    return row, group, part, length, count
+    line = size * ((sources[row] * num_kv_heads + group) * shared_capacity)
+    start = (apart[0] + line, apart[1] + line, size)
+    length = _list_octets(wanted, (begin, middle, first), tokens, start, page_size, listed, 0)
+    line = size * ((row * num_kv_heads + group) * own_capacity - all_shared[row])
+    pages, start = (middle, end, first), (line, line, size)
+    return row, group, part, _list_octets(wanted, pages, tokens, start, page_size, listed, length)
 
 
 @helper
-def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
+def _attend_share(task, query, memory, numbers, sizes, apart, chosen, partial):
     """``attend_parts``' parts that one member takes, every n-th: late tokens are chosen more
-    often than early ones."""
+    often than early ones.
+
+    Args:
+        memory: keys and values of the rows' own block.
+        apart: offsets from these to the shared block's.
+    """
     num_rows, num_heads, _ = query.shape
     tops, totals, sums, read = partial
-    own_keys, own_values, shared_keys, shared_values = memory
-    page_size, num_kv_heads, tasks, _, _, num_parts = sizes
+    keys, values = memory
+    page_size, num_kv_heads, tasks, _, _, num_parts, _, _ = sizes
     per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
     # Room for the largest part; a new array for each one took as long as 100 tokens.
     most_pages = largest_part(chosen.shape[2], page_size)
     room = most_pages * ((page_size + ROWS - 1) // ROWS) + 1
-    listed = np.empty((2, 2, room), np.int64)
+    listed = np.empty((2, 3, room), np.int64)
     scores, fades = (
         np.empty((per_group, SCORES_AT_ONCE), np.float32),
         np.empty(per_group, np.float32),
     )
     memory_for = (scores, fades, np.empty(room, np.int64))
-    for block in range(2):
-        # One call for both blocks: code, too, comes through the caches.
-        keys = shared_keys if block == 0 else own_keys
-        values = shared_values if block == 0 else own_values
-        if task < jobs:
-            upcoming = _list_part(task, block, chosen, numbers, sizes, listed[0])
-            for i in range(min(upcoming[3], _OCTETS)):
-                prefetch_rows(keys, listed[0, 0, i])
-        side = 0
-        for job in range(task, jobs, tasks):
-            row, group, part, length, count = upcoming
-            lists = (listed[side], listed[1 - side])
-            # Listed while this part's first keys are on their way.
-            upcoming = (row, group, part, 0, 0)
-            if job + tasks < jobs:
-                upcoming = _list_part(job + tasks, block, chosen, numbers, sizes, lists[1])
-            low, high, slot = group * per_group, (group + 1) * per_group, 2 * part + block
-            out = (
-                tops[slot, row, low:high],
-                totals[slot, row, low:high],
-                sums[slot, row, low:high],
-            )
-            out[1][:] = np.float32(0.0)
-            read[slot, row, group] = np.float32(count)
-            if length > 0:
-                lengths = (length, upcoming[3])
-                _attend(query[row, low:high], keys, values, lists, lengths, memory_for, out)
-            side = 1 - side
+    if task < jobs:
+        upcoming = _list_part(task, chosen, numbers, sizes, apart, listed[0])
+        for i in range(min(upcoming[3], _OCTETS)):
+            prefetch_rows(keys, listed[0, 1, i])
+    side = 0
+    for job in range(task, jobs, tasks):
+        row, group, part, length = upcoming
+        lists = (listed[side], listed[1 - side])
+        # Listed while this part's first keys are on their way.
+        upcoming = (row, group, part, 0)
+        if job + tasks < jobs:
+            upcoming = _list_part(job + tasks, chosen, numbers, sizes, apart, lists[1])
+        low, high, count = group * per_group, (group + 1) * per_group, 0
+        for i in range(np.uint64(length)):
+            count += lists[0][0, i]
+        out = (tops[part, row, low:high], totals[part, row, low:high], sums[part, row, low:high])
+        out[1][:] = np.float32(0.0)
+        read[part, row, group] = np.float32(count)
+        if length > 0:
+            lengths = (length, upcoming[3])
+            _attend(query[row, low:high], keys, values, lists, lengths, memory_for, out)
+        side = 1 - side
+
+
+@helper
+def _numbers_apart(first, second):
+    """Numbers from the beginning of one array to that of another."""
+    return (second.ctypes.data - first.ctypes.data) // first.itemsize
 
 
 @helper
 def attend_parts(query, blocks, rows, chosen, partial, team):
-    """``_attend`` of every row, key-value head, part and block; the members meet when it is done.
+    """``_attend`` of every row, key-value head and part; the members meet when it is done.
+
+    A part's tokens are read in order, whichever block holds them: results do not depend on where
+    a shared prefix ends.
 
     Args:
-        chosen: [R, Hkv, P] uint8, see ``find_pages``; for rows that do not keep all pages.
+        chosen: [R, Hkv, P] uint8, see ``find_pages``; for rows that do not keep all pages, or of
+            all rows if any leaves some out.
         partial: tops and totals [N, R, H], sums [N, R, H, D] and tokens read [N, R, Hkv], all
-            float32, the team's, overwritten, but for tops and sums where the total is 0; part n's
-            shared tokens are at 2 n, its own ones at 2 n + 1.
+            float32, the team's, overwritten, but for tops and sums where the total is 0.
     """
     own, shared = blocks
-    memory = (own.keys, own.values, shared.keys, shared.values)
+    apart = _numbers_apart(own.keys, shared.keys), _numbers_apart(own.values, shared.values)
     numbers = (
         rows.shared_tokens,
         rows.own_tokens,
@@ -211,10 +215,11 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
         rows.pages_kept,
         rows.sources,
     )
-    parts = partial[0].shape[0] // 2
-    capacities = own.capacity, shared.capacity
-    sizes = rows.page_size, rows.num_kv_heads, team.members, *capacities, parts
-    _attend_share(team.member, query, memory, numbers, sizes, chosen, partial)
+    capacities, parts, size = (own.capacity, shared.capacity), partial[0].shape[0], query.shape[2]
+    listing = rows.left_out.shape[1] > 0
+    sizes = rows.page_size, rows.num_kv_heads, team.members, *capacities, parts, size, listing
+    memory = own.keys, own.values
+    _attend_share(team.member, query, memory, numbers, sizes, apart, chosen, partial)
     meet(team)
 
 

@@ -97,7 +97,29 @@ def _score_pages(place, pages, memory, numbers, sizes, queries, scores):
 
 
 @helper
-def _weigh_share(task, memory, numbers, sizes, queries, weighed):
+def _hide_pages(scores, left_out, pages, tokens, page_size):
+    """−inf for the tokens of pages [begin, end) that are left out; ``tokens`` as of
+    ``_weigh_pages``."""
+    count, first = tokens
+    for page in range(pages[0], pages[1]):
+        if left_out[page] != 0:
+            stop = min(count, first + (page - pages[0]) * page_size)
+            for token in range(max(0, first + (page - pages[0] - 1) * page_size), stop):
+                for head in range(scores.shape[0]):
+                    scores[head, OCTET + token] = -np.inf
+
+
+@helper
+def _count_kept(left_out, pages):
+    """Pages of [first, last) that are not left out."""
+    count: int = pages[1] - pages[0]
+    for page in range(pages[0], min(pages[1], left_out.shape[0])):
+        count -= left_out[page]
+    return count
+
+
+@helper
+def _weigh_share(task, memory, numbers, sizes, queries, left_out, weighed):
     """The parts of rows and KV heads that one member scores and weighs, one after another: its
     octets lie in order.
 
@@ -106,6 +128,7 @@ def _weigh_share(task, memory, numbers, sizes, queries, weighed):
         numbers: shared and own tokens, first one seen and source [R].
         sizes: page size, Hkv, members, octets per sequence of the shared block and of the own one.
         queries: [R · H, D] and [R · H, 2], as ``round_rows`` leaves them.
+        left_out: as of StepRows.
         weighed: of each part the largest score and the sum of masses [N, R, H], and masses
             [R, H, P], relative to the part's largest score.
     """
@@ -129,6 +152,8 @@ def _weigh_share(task, memory, numbers, sizes, queries, weighed):
         begin, _, end = pages_of_part((first, last), part, parts, 0)
         place, pages = (row, group), (begin, end)
         tokens = _score_pages(place, pages, memory, numbers, sizes, mine, scores)
+        if left_out.shape[1] > 0:
+            _hide_pages(scores, left_out[row], pages, tokens, page_size)
         for head in range(per_group):
             their = masses[row, low + head, begin - first : end - first]
             top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, their)
@@ -161,28 +186,30 @@ def _add_shares(weighed, row, head, pages, parts, shares):
 
 
 @helper
-def choose_needed(shares, heads, floor, chosen):
+def choose_needed(shares, count, heads, floor, chosen):
     """The pages that a group's heads need; see ``select_needed``.
 
     Args:
         shares: [P] float32, summed over the heads; changed.
+        count: pages that may be read.
         chosen: [P] uint8, overwritten: 1 for a page that is chosen, else 0.
     """
     part = np.float32(1.0) / np.float32(heads)
     for page in range(shares.shape[0]):
         shares[page] *= part
-    least = least_needed(shares, floor)
+    least = least_needed(shares, count, floor)
     for page in range(shares.shape[0]):
         chosen[page] = shares[page] >= least
 
 
 @helper
-def _choose_share(task, numbers, sizes, weighed, chosen, outside):
+def _choose_share(task, numbers, sizes, left_out, weighed, chosen, outside):
     """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages``.
 
     Args:
         numbers: shared and own tokens, first one seen, pages kept and floors [R].
         sizes: page size, best share, Hkv, how many members there are, and whether the floors count.
+        left_out: as of StepRows.
         weighed: as ``_weigh_share`` leaves it; changed.
     """
     all_shared, all_own, all_first, all_kept, floors = numbers
@@ -196,14 +223,15 @@ def _choose_share(task, numbers, sizes, weighed, chosen, outside):
         pages = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
         count = pages[1] - pages[0]
         parts = parts_for(count, page_size)
-        shares = np.zeros(count, np.float32)
+        shares, valid = np.zeros(count, np.float32), _count_kept(left_out[row], pages)
         for head in range(low, low + per_group):
             _add_shares(weighed, row, head, pages, parts, shares)
             if share > 0:
-                outside[row, head] = outside_best(masses[row, head, :count], share)
+                outside[row, head] = outside_best(masses[row, head, :count], valid, share)
         if all_kept[row] < count:
             if by_need:
-                choose_needed(shares, per_group, floors[row], chosen[row, group, :count])
+                floor, their = floors[row], chosen[row, group, :count]
+                choose_needed(shares, valid, per_group, floor, their)
             else:
                 choose_pages(shares, all_kept[row], chosen[row, group, :count])
 
@@ -233,9 +261,10 @@ def find_pages(query, blocks, rows, weighed, chosen, outside, team):
     rounded = np.empty((num_rows * num_heads, size), np.int8)
     units = np.empty((num_rows * num_heads, 2), np.float32)
     round_rows(query.reshape(rounded.shape), rounded, units)
-    _weigh_share(team.member, memory, numbers, sizes, (rounded, units), weighed)
+    queries, left_out = (rounded, units), rows.left_out
+    _weigh_share(team.member, memory, numbers, sizes, queries, left_out, weighed)
     meet(team)
     others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept, rows.floors)
     scales = (page_size, rows.best_share, num_kv_heads, team.members, rows.by_need)
-    _choose_share(team.member, others, scales, weighed, chosen, outside)
+    _choose_share(team.member, others, scales, left_out, weighed, chosen, outside)
     meet(team)

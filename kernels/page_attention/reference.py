@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.kv_blocks import KVBlock, group_rows, token_scores, ungroup_rows
+from kernels.kv_blocks import KVBlock, group_rows, joined, token_scores, ungroup_rows
 from kernels.page_scorers import PAGE_SCORERS
 
 
@@ -62,8 +62,11 @@ class AttentionPlan:
 
     @property
     def has_kernels(self) -> bool:
-        """Return whether kernels choose pages so, where they are chosen or observed at all."""
-        return self.valid_pages is None or self.choice == PAGE_SCORERS[self.scorer].compiled_choice
+        """Return whether kernels choose pages so.
+
+        Not asked of what this step chooses or observes: its sums would be others.
+        """
+        return self.choice == PAGE_SCORERS[self.scorer].compiled_choice
 
 
 class Attended(NamedTuple):
@@ -110,8 +113,10 @@ def attend(
         dtype: of what is mixed, which is summed in fp32.
     Returns: Attended. Rows that keep every page get the bits of dense attention.
     """
-    outside = mass_outside(query, blocks, plan, share) if share > 0 else query.new_empty(0)
     blocks = [block.expanded() for block in blocks]
+    if query.shape[0] == 1:  # a row's sums do not depend on where a shared prefix ends
+        blocks = joined(blocks)
+    outside = mass_outside(query, blocks, plan, share) if share > 0 else query.new_empty(0)
     scores = _scores_read(query, blocks, plan, cap)
     read = None
     if plan.selects:
@@ -135,8 +140,32 @@ def mass_by_page(
     """
     blocks = [block.expanded() for block in blocks]
     weights = torch.softmax(_scores_read(query, blocks, plan, cap), dim=-1)
-    padded = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % plan.page_size))
-    mass: Tensor = padded.unflatten(-1, (-1, plan.page_size)).sum(-1)
+    return _by_page(weights, plan.page_size)
+
+
+def mass_of_pages(
+    query: Tensor, keys: Tensor, pages: Tensor, page_size: int, first_seen: int
+) -> Tensor:
+    """``mass_by_page`` of one row whose pages are chosen already.
+
+    Args:
+        query: [H, D] fp32, rotated and scaled; keys: [Hkv, S, D].
+        pages: [Hkv, P], not 0 for a page that the KV head reads.
+        first_seen: first token that is visible.
+    Returns: [H, P] fp32.
+    """
+    grouped = query.unflatten(0, (keys.shape[0], -1))
+    scores = grouped @ keys.float().mT
+    tokens = pages.bool().repeat_interleave(page_size, -1)[:, : keys.shape[1]]
+    tokens[:, :first_seen] = False
+    weights = scores.masked_fill(~tokens[:, None], -torch.inf).softmax(-1)
+    return _by_page(weights.flatten(0, 1), page_size)
+
+
+def _by_page(weights: Tensor, page_size: int) -> Tensor:
+    """Sums of [..., S] by page: [..., P]."""
+    padded = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % page_size))
+    mass: Tensor = padded.unflatten(-1, (-1, page_size)).sum(-1)
     return mass
 
 

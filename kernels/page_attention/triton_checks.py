@@ -60,7 +60,7 @@ def _check_sizes(size: int, blocks: Sequence[KVBlock], plan: AttentionPlan) -> N
         raise UnsupportedByKernel(
             f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
         )
-    if not plan.has_kernels:
+    if plan.valid_pages is not None and not plan.has_kernels:
         raise UnsupportedByKernel(f"no kernel has a {plan.choice} choose pages by {plan.scorer}")
     if not 1 <= len(blocks) <= 2:
         raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")

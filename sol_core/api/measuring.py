@@ -149,8 +149,8 @@ def train(
         OSError when the disk is full.
     """
     from sol_core.comparing.measuring import measured_first
-    from sol_core.generation.engine import never
     from sol_core.policy import load_policy as load
+    from sol_core.progress import no_stop
     from sol_core.training.checkpoint import check_own
     from sol_core.training.config import TrainConfig, preset
     from sol_core.training.trainer import check_kept
@@ -169,7 +169,7 @@ def train(
         training = engine(model, chosen, run, data_dir=root, labels=shared)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
-    events = chain(measured_first(model, chosen.grid, root, never), training)
+    events = chain(measured_first(model, chosen.grid, root, no_stop), training)
     finished = _finished(events, on_progress, on_event)
     if not allow_untrained:
         check_kept(finished.result["summary"])

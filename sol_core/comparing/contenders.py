@@ -112,7 +112,15 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         generator = None
         if seed is not None:
             generator = torch.Generator(policy.embedding.device).manual_seed(seed)
-        return PolicyScheduler(policy, budgets, generator=generator, mixes=mixes)
+        if policy.embedding.device.type != "cpu":
+            return PolicyScheduler(policy, budgets, generator=generator, mixes=mixes)
+        # A row's choice is the same in any company.
+        return SplitScheduler(
+            [
+                ([row], PolicyScheduler(policy, [budget], generator=generator, mixes=mixes))
+                for row, budget in enumerate(budgets)
+            ]
+        )
 
     return Contender(
         name,

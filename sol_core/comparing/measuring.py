@@ -24,7 +24,8 @@ from sol_core.comparing.rollout import Prefix, roll_out
 from sol_core.corpus.documents import BUILTIN, PAPERS
 from sol_core.corpus.load import load_corpus
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
+from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -160,7 +161,7 @@ def measure_damage(
             yield (number + place / len(contexts)) / count
             ahead = context + (WINDOWS - 1) * STEPS
             lm.prepare_for_batches()
-            lm.prefill(torch.tensor([text[done:ahead]], device=lm.device), cache)
+            lm.prefill(torch.tensor([text[done:ahead]], device=lm.device), cache, batched=True)
             done = ahead
             sums[place] += _damage(lm, cache, text, context, [*attention, *channels], grid)
         read += 1
@@ -198,7 +199,7 @@ def _damage(
     state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
     group = 1 + len(actions)
     rows = PlannedRows([[action] for action in (DENSE, *actions)] * WINDOWS)
-    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=group)
+    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=group, batched=True)
     scores = roll_out(lm, Prefix(windows, state, path), rows, options)
     return torch.from_numpy(scores.kl[:, 1:].mean((0, 2)))
 

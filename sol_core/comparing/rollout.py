@@ -1,14 +1,13 @@
 """Teacher-forced rollouts of several schedules on the same texts, scored as they run.
 
-A text may have several windows: rollouts that start at different places and share the
-text's one dense prefill. All rows of a window share its token path; row 0 is dense and
-the reference for KL. Step t of a window that starts at token s feeds token s + t and is
-scored on token s + t + 1. Logits live for one step only.
+A text may have several windows: rollouts that start at different tokens of it. All rows of a
+window share its token path; row 0 is dense and the reference for KL. Step t of a window that
+starts at token s feeds token s + t and is scored on token s + t + 1. Logits live for one step only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid, Mechanisms
+from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import PolicyReads, StepBytes
-from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
+from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.prefix import PrefixState, Windows, read_prefixes
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ShapeError
 from sol_core.models import FrozenLM
@@ -30,23 +30,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """B windows, prefilled densely up to their first token to feed."""
+    """B windows, read densely up to their first token to feed."""
 
     cache: KVCache | Windows
     state: PrefixState
-    path: Tensor  # [B, ≥ T + 1] int64, the tokens to feed and, shifted by one, to score
-
-    def parts(self, most: int) -> Iterator[tuple[int, Prefix]]:
-        """At most ``most`` windows with the first one's number; texts of one window are not cut."""
-        cache, count = self.cache, self.path.shape[0]
-        if count <= most or not isinstance(cache, Windows):
-            yield 0, self
-            return
-        for start in range(0, count, most):
-            part = slice(start, start + most)
-            windows = Windows(cache.prefix, cache.sources[part], cache.lengths[part])
-            state = self.state.rows(range(count)[part])
-            yield start, Prefix(windows, state, self.path[part])
+    path: Tensor  # [B, T + 1] int64, the tokens to feed and, shifted by one, to score
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,52 +62,20 @@ class Rollout:
 
 
 @torch.no_grad()
-def prefill_texts(
+def read_windows(
     lm: FrozenLM,
-    blocks: Tensor,  # [N, ≥ context + windows · T + 1] int64
-    starts: Sequence[int],  # of every text's windows, ``steps`` tokens from one to the next
+    windows: Sequence[tuple[Sequence[int], int]],  # per window its text, and where it starts
     steps: int,
     grid: ActionGrid,
     *,
     observe: bool,
 ) -> Prefix:
-    """Prefill texts once for all of their windows, window after window, text after text."""
-    lm.prepare_for_batches()
-    first, last = starts[0], starts[-1]
-    cache = lm.new_cache(blocks.shape[0], last, page_size=grid.page_size)
-    if first > 1:
-        lm.prefill(blocks[:, : first - 1], cache)
-    ends = [(text, start - first) for text in range(blocks.shape[0]) for start in starts]
+    """Read the prefix of every window, in the pieces that any other caller reads it in."""
     how = grid.mechanisms if observe else None
-    state = states_after(lm, blocks[:, first - 1 : last], cache, ends, how)
-    if len(starts) == 1:
-        return Prefix(cache, state, blocks[:, first:])
-    sources = tuple(text for text, _ in ends)
-    path = torch.stack([blocks[:, s : s + steps + 1] for s in starts], 1).flatten(0, 1)
-    return Prefix(Windows(cache, sources, tuple(starts) * blocks.shape[0]), state, path)
-
-
-def states_after(
-    lm: FrozenLM,
-    tokens: Tensor,  # [B, T] int64
-    cache: KVCache,
-    ends: Sequence[tuple[int, int]],  # row and place of each
-    observe: Mechanisms | None,
-    lengths: Sequence[int] | None = None,  # of the rows, where they differ
-) -> PrefixState:
-    """Prefill densely and keep what the steps after some of the tokens observe."""
-    rows, places = [row for row, _ in ends], [place for _, place in ends]
-    if observe is None:
-        return PrefixState(lm.prefill(tokens, cache, lengths)[rows, places])
-    seen = sorted(set(places))
-    observed = torch.tensor(seen, device=lm.device)
-    output = lm.observed_prefill(tokens, cache, lengths, mechanisms=observe, observed=observed)
-    among_seen = [seen.index(place) for place in places]
-    return PrefixState(
-        output.hidden[rows, places],
-        output.mid_hidden[rows, among_seen],
-        output.attention_concentration[rows, among_seen],
-    )
+    prefixes = [text[:start] for text, start in windows]
+    cache, state = read_prefixes(lm, prefixes, grid.page_size, how)
+    path = torch.tensor([text[start : start + steps + 1] for text, start in windows])
+    return Prefix(cache, state, path)
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ from sol_core.decoding.batch_scheduling import (
     Schedule,
     fresh_schedule,
 )
-from sol_core.decoding.loop import DecodeOptions, prefilled, require_finite
+from sol_core.decoding.loop import DecodeOptions, require_finite
+from sol_core.decoding.prefix import read_prefix
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.files.places import whole_characters
@@ -167,7 +168,7 @@ def _score(
     lm, start = model.lm, case.context_len
     options = DecodeOptions(case.num_steps, mechanisms, rows_per_sequence=len(case.schedules))
     observe = mechanisms if scheduler.observes else None
-    prefix, state = prefilled(lm, case.input_ids[:start], case.page_size, observe)
+    prefix, state = read_prefix(lm, case.input_ids[:start], case.page_size, observe)
     columns, actions = [], []
     path = case.input_ids[start:]
     for scored in teacher_forced(lm, prefix, [path], scheduler, options, state):

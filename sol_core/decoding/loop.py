@@ -19,9 +19,10 @@ from torch import Tensor
 from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.errors import NotFiniteError
 from sol_core.files.places import program_name
-from sol_core.models import FrozenLM, PrefillOutput, StepOutput
+from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
 from sol_core.models.signals import Observe
@@ -37,6 +38,8 @@ class DecodeOptions:
             the scheduler sees that copy.
         in_place: steps are cached in the prefix itself, which grows and must have the room;
             it has a row for every row that decodes.
+        batched: many rows faster on a CPU, where a row's last digits then depend on its company;
+            see ``FrozenLM.decode_step``.
     """
 
     max_steps: int  # at most this many steps
@@ -47,6 +50,7 @@ class DecodeOptions:
     record: Collection[str] = ()  # "pages" that were read; "hidden", "attention": slower
     left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
     in_place: bool = False
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,65 +100,7 @@ class DecodeStep:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PrefixState:
-    """Observation that the dense prefix's last token left for step 0, B sequences.
-
-    Attributes:
-        mid_hidden, concentration: see StepObservation; None when the prefill was not observed.
-    """
-
-    hidden: Tensor  # [B, C] fp32, after the final norm
-    mid_hidden: Tensor | None = None
-    concentration: Tensor | None = None
-
-    @staticmethod
-    def at(output: PrefillOutput, position: int) -> PrefixState:
-        """The state after ``position`` (may be negative) of an observed prefill."""
-        return PrefixState(
-            output.hidden[:, position],
-            output.mid_hidden[:, position],
-            output.attention_concentration[:, position],
-        )
-
-    def rows(self, numbers: Sequence[int]) -> PrefixState:
-        """The state of some sequences, in this order; one may come several times."""
-        which = list(numbers)
-
-        def picked(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[which]
-
-        return PrefixState(self.hidden[which], picked(self.mid_hidden), picked(self.concentration))
-
-    @staticmethod
-    def joined(states: Sequence[PrefixState | None]) -> PrefixState | None:
-        """The states of several prefixes as that of their sequences; None where one has none."""
-
-        def cat(parts: list[Tensor | None]) -> Tensor | None:
-            known = [part for part in parts if part is not None]
-            return torch.cat(known) if len(known) == len(parts) else None
-
-        present = [state for state in states if state is not None]
-        if len(present) < len(states):
-            return None
-        return PrefixState(
-            torch.cat([state.hidden for state in present]),
-            cat([state.mid_hidden for state in present]),
-            cat([state.concentration for state in present]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Sequences that start inside longer prefilled ones, so that one prefill serves many."""
-
-    prefix: KVCache  # N texts, prefilled densely
-    sources: tuple[int, ...]  # per sequence, which text it continues
-    lengths: tuple[int, ...]  # per sequence, how many tokens of that text it starts from
-
-
 ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
-PREFILL_CHUNK = 512  # tokens between two looks at should_stop
 
 
 def decode(
@@ -182,7 +128,8 @@ def decode(
     group, observes = options.rows_per_sequence, scheduler.observes
     cache = _step_cache(prefix, options)
     place = torch.device("cpu") if options.on_host else lm.device
-    observer = _Observer(lm, observes, prefix_state, group, place)
+    at_once = len(first_tokens) if options.batched else 1
+    observer = _Observer(lm, observes, prefix_state, (group, at_once), place)
     finite = FiniteSteps(late=place.type != "cpu")
     tokens: Sequence[int] = list(first_tokens)
     step: DecodeStep | None = None
@@ -203,6 +150,7 @@ def decode(
             left_out=options.left_out,
             record=options.record,
             clock=clock,
+            batched=options.batched,
         )
         if lm.device != place:
             output = output.on_host()
@@ -226,59 +174,6 @@ def decode(
     finite.finish()
 
 
-def observed_prefill(
-    lm: FrozenLM, tokens: Tensor, cache: KVCache, observe: Mechanisms | None
-) -> PrefixState:
-    """Prefill densely and keep what step 0's observation needs.
-
-    Args:
-        tokens: [B, N] int64, N at least 1.
-    """
-    if observe is None:
-        return PrefixState(lm.prefill(tokens, cache)[:, -1])
-    if tokens.shape[1] > 1:
-        lm.prefill(tokens[:, :-1], cache)
-    output = lm.observed_prefill(tokens[:, -1:], cache, mechanisms=observe)
-    return PrefixState.at(output, -1)
-
-
-def prefilled(
-    lm: FrozenLM, tokens: Sequence[int], page_size: int, observe: Mechanisms | None
-) -> tuple[KVCache, PrefixState | None]:
-    """A cache of one sequence, read densely in one pass, and the state of its last token, if any.
-
-    Args:
-        observe: as of ``observed_prefill``.
-    """
-    cache = lm.new_cache(1, max(len(tokens), 1), page_size=page_size)
-    if not tokens:
-        return cache, None
-    fed = torch.tensor([list(tokens)], device=lm.device)
-    return cache, observed_prefill(lm, fed, cache, observe)
-
-
-def prefilled_in_chunks(
-    lm: FrozenLM,
-    tokens: Sequence[int],
-    page_size: int,
-    observe: Mechanisms | None,
-    should_stop: Callable[[], bool],
-) -> tuple[KVCache, PrefixState | None]:
-    """``prefilled``, but in chunks; stops between two of them when requested."""
-    cache, state = lm.new_cache(1, len(tokens) + 1, page_size=page_size), None
-    if not tokens:
-        return cache, None
-    fed = torch.tensor([list(tokens)], device=lm.device)
-    observed = 0 if observe is None else 1
-    for chunk in fed[:, : fed.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
-        if chunk.shape[1] == 0 or should_stop():
-            break
-        state = observed_prefill(lm, chunk, cache, None)
-    if observe is not None:
-        state = observed_prefill(lm, fed[:, -1:], cache, observe)
-    return cache, state
-
-
 def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:
     group, room = options.rows_per_sequence, options.max_steps
     if isinstance(prefix, KVCache):
@@ -292,6 +187,7 @@ class _Observer:
     """Turns the previous step, or the prefix, into the next step's observation.
 
     Args:
+        rows: of each sequence, and sequences whose prefixes' logits are computed together.
         place: of the observations.
     """
 
@@ -300,7 +196,7 @@ class _Observer:
         lm: FrozenLM,
         observes: Observe,
         prefix: PrefixState | None,
-        group: int,
+        rows: tuple[int, int],
         place: torch.device,
     ) -> None:
         self._observes = observes
@@ -312,11 +208,12 @@ class _Observer:
             return
 
         def spread(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.repeat_interleave(group, 0).to(place)
+            return None if values is None else values.repeat_interleave(rows[0], 0).to(place)
 
         self._hidden = spread(prefix.hidden)
         if observes:
-            log_probabilities, entropy = log_softmax_and_entropy(lm.logits(prefix.hidden))
+            logits = torch.cat([lm.logits(hidden) for hidden in prefix.hidden.split(rows[1])])
+            log_probabilities, entropy = log_softmax_and_entropy(logits)
             self._mid_hidden = spread(prefix.mid_hidden)
             self._concentration = spread(prefix.concentration)
             self._entropy = spread(entropy)

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kernels.log_softmax import kl_to_dense
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
@@ -72,21 +74,3 @@ def kl_to_first(log_probabilities: Tensor) -> Tensor:
     kl = torch.zeros_like(log_probabilities[..., 0])
     kl[:, 1:], _ = kl_to_dense(log_probabilities[:, 0], log_probabilities[:, 1:])
     return kl
-
-
-def kl_to_dense(dense: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(dense ‖ row) of every row that feeds the same token.
-
-    KL = Σ p·log p − Σ p·log q with the dense p: a product instead of passes over copies of
-    [B, G, V]. Its rounding error is about 1e-5 nats, so a row that equals the dense one need not
-    come out as exactly 0.
-
-    Args:
-        dense: [B, V] fp32 log probabilities.
-        given: [B, G, V] fp32 log probabilities.
-    Returns: KL [B, G], at least 0, and the dense step's entropy [B]; fp32, nats.
-    """
-    probability = dense.exp()
-    negative_entropy = torch.linalg.vecdot(probability, dense)
-    expected = (given @ probability[:, :, None])[..., 0]
-    return (negative_entropy[:, None] - expected).clamp(min=0), -negative_entropy

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
-from sol_core.comparing.rollout import Floats, prefill_texts, roll_out
+from sol_core.comparing.rollout import Floats, read_windows, roll_out
 from sol_core.comparing.statistics import PairedBootstrap, Values, rank_correlation
 from sol_core.comparing.token_kinds import KINDS
 from sol_core.decoding.batch_scheduling import PlannedRows
@@ -96,8 +96,8 @@ class PollutionProbe(TextStage):
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         setting, steps = self.setting, 2 * self._region
         num_texts, group = blocks.shape[0], self._nll.shape[1]
-        starts = [self._context]
-        prefix = prefill_texts(setting.lm, blocks, starts, steps, setting.grid, observe=False)
+        windows = [(text, self._context) for text in blocks.tolist()]
+        prefix = read_windows(setting.lm, windows, steps, setting.grid, observe=False)
         plans = [
             [action] * self._region + [DENSE] * self._region for _, _, action in self._impulses
         ]

@@ -38,11 +38,17 @@ from sol_core.evaluation.result import (
 )
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
-from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import Policy
-from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
+from sol_core.progress import (
+    WorkEvent,
+    WorkFinished,
+    WorkProgress,
+    WorkSample,
+    WorkStopped,
+    no_stop,
+)
 
 
 def evaluate(
@@ -51,7 +57,7 @@ def evaluate(
     config: EvaluationConfig,
     *,
     data_dir: Path,  # where corpora are kept
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] = no_stop,
     partial: Path | None = None,  # folder in which finished texts are kept, and found later
     grid: ActionGrid | None = None,  # of functions; None is the policies', else the default
 ) -> Iterator[WorkEvent]:

@@ -15,10 +15,11 @@ from sol_core.actions import AXES, DENSE, ActionGrid
 from sol_core.budgets.mixes import MixTable
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import Part, Row, paper_grid
-from sol_core.comparing.rollout import Floats, Rollout, prefill_texts, roll_out
+from sol_core.comparing.rollout import Floats, Rollout, read_windows, roll_out
 from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
 from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.prefix import BLOCK
 from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.measurement import Batch
@@ -185,21 +186,24 @@ class TablePass(TextStage):
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         config = setting.config
         largest_group = 1 + max(stop - start for start, stop in self._pieces)
-        self._rollouts_at_once = max(1, ROWS_AT_ONCE // largest_group)
+        starts = [config.context + number * config.steps for number in range(config.windows)]
+        most = min(ROWS_AT_ONCE // largest_group, MOST_PREFILLED // starts[-1])
+        self._starts, self._rollouts_at_once = starts, max(1, most)
         fitting = ROWS_AT_ONCE // (largest_group * config.windows)
         self.texts_at_once = max(1, min(fitting, MOST_PREFILLED // config.block_len))
         fed = config.windows * config.steps
-        prefilled = config.context + fed - config.steps
+        prefilled = config.context + sum((start - 1) % BLOCK + 1 for start in starts[1:])
         self.units_per_text = (len(rows) + len(self._pieces)) * fed + PREFILL_UNITS * prefilled
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         setting, config = self.setting, self.setting.config
-        starts = [config.context + number * config.steps for number in range(config.windows)]
-        prefix = prefill_texts(
-            setting.lm, blocks, starts, config.steps, setting.grid, observe=self.observes
-        )
-        for offset, part in prefix.parts(self._rollouts_at_once):
-            first, count = first_text * config.windows + offset, part.path.shape[0]
+        windows = [(text, start) for text in blocks.tolist() for start in self._starts]
+        for offset in range(0, len(windows), self._rollouts_at_once):
+            some = windows[offset : offset + self._rollouts_at_once]
+            prefix = read_windows(
+                setting.lm, some, config.steps, setting.grid, observe=self.observes
+            )
+            first, count = first_text * config.windows + offset, len(some)
             for start, stop in self._pieces:
                 group = 1 + stop - start
                 parts = self._parts(self.table.rows[start:stop], first, count)
@@ -207,7 +211,7 @@ class TablePass(TextStage):
                     config.steps, setting.grid.mechanisms, rows_per_sequence=group
                 )
                 scheduler = assemble(parts, count, group)
-                rollout = roll_out(setting.lm, part, scheduler, options)
+                rollout = roll_out(setting.lm, prefix, scheduler, options)
                 read = None
                 if config.by_share:
                     policies = [self._policy_reads(row) for row in self.table.rows[start:stop]]

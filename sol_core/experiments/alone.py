@@ -1,6 +1,6 @@
 """Single steps of a text, each compressed alone; spenders of them; and massive activations.
 
-Every step branches off one dense prefill under every action, so none sees what another's
+Every step branches off one dense run under every action, so none sees what another's
 compression left behind. Spenders share out the same channels: evenly, by a policy, in hindsight.
 """
 
@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
+from kernels.log_softmax import kl_to_dense
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.scoring import ScoreCase, score_policy
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, Windows, prefilled
+from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.schedules import Observation, StaticScheduler
-from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads
@@ -27,8 +29,6 @@ from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import Linear
 from sol_core.policy import Policy
-
-ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +128,11 @@ def losses_alone(
         raise ConfigError(f"the first scored token is number 1 or later, got {first}")
     table: list[list[StepLoss]] = [[] for _ in actions]
     scored = range(first - 1, len(tokens) - 1)
-    for fed, step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
-        nll, kl = step.nll.T.tolist(), step.kl.T.tolist()
-        for at, (action, losses) in enumerate(zip(actions, table, strict=True), start=1):
-            row_kl = [0.0] * len(fed) if action.is_dense else kl[at]
-            rows = range(at, len(step.step.actions), 1 + len(actions))  # one per token
-            reads = [row_page_reads(model, step.step, row, grid) for row in rows]
-            losses += map(StepLoss, nll[at], row_kl, reads)
+    for step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
+        nll, kl = step.nll[0].tolist(), step.kl[0].tolist()
+        for row, losses in enumerate(table, start=1):
+            reads = row_page_reads(model, step.step, row, grid)
+            losses.append(StepLoss(nll[row], kl[row], reads))
     return table
 
 
@@ -145,7 +143,7 @@ def next_choices(
     """Return the next tokens after a text whose last step is dense, then under each action."""
     _check_text(model, tokens, 1)
     unread = [*tokens, 0]  # as the token that should follow, which is not known
-    ((_, step),) = _steps(model, unread, [len(tokens) - 1], actions, ActionGrid())
+    (step,) = _steps(model, unread, range(len(tokens) - 1, len(tokens)), actions, ActionGrid())
     rows = step.log_probabilities[0]
     kl, _ = kl_to_dense(rows[:1], rows[None])
     entropy = -(rows.exp() * rows).sum(-1)
@@ -159,25 +157,23 @@ def next_choices(
 def _steps(
     model: LanguageModel,
     tokens: Sequence[int],
-    fed: Sequence[int],
+    fed: range,
     actions: Sequence[Action],
     grid: ActionGrid,
     *,
     with_reads: bool = False,
-) -> Iterator[tuple[Sequence[int], ScoredStep]]:
+) -> Iterator[ScoredStep]:
     """Decode the steps that feed these tokens, under a dense action and the given ones."""
-    group = 1 + len(actions)
-    record = {"pages"} if with_reads else ()
-    options = DecodeOptions(1, grid.mechanisms, rows_per_sequence=group, record=record)
-    cache, _ = prefilled(model.lm, tokens[: fed[-1]], grid.page_size, None)
-    at_once = max(1, ROWS_AT_ONCE // group)
-    for start in range(0, len(fed), at_once):
-        part = fed[start : start + at_once]
-        windows = Windows(cache, (0,) * len(part), tuple(part))
-        rows = PlannedRows([[action] for action in (DENSE, *actions)] * len(part))
-        paths = [tokens[at : at + 2] for at in part]
-        for step in teacher_forced(model.lm, windows, paths, rows, options):
-            yield part, step
+    lm, record = model.lm, {"pages"} if with_reads else ()
+    group, how = 1 + len(actions), grid.mechanisms
+    options = DecodeOptions(1, how, rows_per_sequence=group, record=record)
+    prefix, _ = read_prefix(lm, tokens[: fed[0]], grid.page_size)
+    past = prefix.branch(1, len(fed))
+    for at in fed:
+        rows = PlannedRows([[action] for action in (DENSE, *actions)])
+        windows, path = Windows(past, (0,), (at,)), tokens[at : at + 2]
+        yield from teacher_forced(lm, windows, [path], rows, options)
+        lm.decode_step(torch.tensor(tokens[at : at + 1], device=lm.device), past, mechanisms=how)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from torch import Tensor
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import Schedule
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.prefix import read_prefix
 from sol_core.errors import ConfigError
 from sol_core.fields import check_kind, with_nearest
 from sol_core.generation.schedules import GenerationSchedules, in_hand, with_schedule
@@ -192,6 +193,6 @@ class _Steps:
     def _begin(self, ids: list[int]) -> Iterator[DecodeStep]:
         lm, scheduler = self.lm, self.schedules.build(self.options.max_steps)
         observe = self.options.mechanisms if scheduler.observes else None
-        prefix, state = prefilled(lm, ids[:-1], self.page_size, observe)
+        prefix, state = read_prefix(lm, ids[:-1], self.page_size, observe)
         fed = ids[-1:]
         return decode(lm, prefix, fed, scheduler, lambda _: self.seen[-1:], self.options, state)

@@ -14,13 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.config import GenerationConfig
-from sol_core.decoding.loop import (
-    DecodeOptions,
-    DecodeStep,
-    PrefixState,
-    decode,
-    prefilled_in_chunks,
-)
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.prefix import PrefixState, read_prefix
 from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event
 from sol_core.files.places import whole_characters
@@ -28,15 +23,10 @@ from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
 from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
+from sol_core.progress import no_stop
 
-# Prompts of one batch by device. A CPU's products of several rows are summed in another order, so
-# that rounding and page choice change tokens; and up to 16 rows take as long one by one.
+# Prompts of one batch by device: up to 16 rows take as long one by one on a CPU.
 PROMPTS_TOGETHER = {"cuda": 32, "cpu": 1}
-
-
-def never() -> bool:
-    """The default ``should_stop``."""
-    return False
 
 
 def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]:
@@ -68,7 +58,7 @@ def generate(
     model: LanguageModel,
     prompt: str,
     config: GenerationConfig,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] = no_stop,
     policies: PolicyFinder = Path,
     *,
     tokens: Sequence[int] | None = None,
@@ -96,7 +86,7 @@ def generate_many(
     model: LanguageModel,
     prompts: Sequence[str],
     config: GenerationConfig,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] = no_stop,
     policies: PolicyFinder = Path,
     *,
     tokens: Sequence[Sequence[int]] | None = None,
@@ -158,7 +148,7 @@ class _Batch:
         caches, states = [], []
         for sequence in self.sequences:
             started = time.perf_counter()
-            cache, state = prefilled_in_chunks(
+            cache, state = read_prefix(
                 self.model.lm, sequence.tokens[:-1], size, self.schedules.observed, self.should_stop
             )
             caches.append(cache)
@@ -193,7 +183,7 @@ class _Batch:
             timed=True,
             on_host=True,
             record=self.extras.record | ({"pages"} if self.config.page_reads else frozenset()),
-            left_out=[left_out] * len(caches) * rows_each if left_out else None,
+            left_out=[left_out, *[()] * (rows_each - 1)] * len(caches) if left_out else None,
             in_place=in_place,
         )
         room = max_steps if in_place else 0

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from kernels.log_softmax import kl_to_dense
 from kernels.top_k import top_k
 from sol_core.actions import AXES, DENSE, ActionGrid, Budget
 from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
-from sol_core.decoding.teacher_forcing import kl_to_dense
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import (
     Alternative,

@@ -29,7 +29,8 @@ from kernels.cpu.threads import MANY_ROWS
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
-from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
+from sol_core.decoding.loop import DecodeOptions, decode
+from sol_core.decoding.prefix import observe_token
 from sol_core.models import FrozenLM
 from sol_core.models.card.checks import SMALL_SPEC, small_tensors
 from sol_core.models.devices import pick_device, pick_dtype
@@ -175,7 +176,7 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     sites = (replace(_DEFAULT, quant_site=site) for site in get_args(QuantSite))
     for how in (Mechanisms(), *sites):
         for rows in (1, MANY_ROWS):
-            options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
+            options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows, batched=True)
             _decode(lm, _Rows(rows), options)
     _decode(lm, _policy(lm), DecodeOptions(2))
 
@@ -192,7 +193,7 @@ def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> 
     cache = lm.new_cache(1, _CONTEXT)
     tokens = torch.zeros(1, _CONTEXT, dtype=torch.int64, device=lm.device)
     lm.prefill(tokens[:, 1:], cache)
-    state = observed_prefill(lm, tokens[:, :1], cache, options.mechanisms)
+    state = observe_token(lm, tokens[:, :1], cache, options.mechanisms)
     for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
         if not threading.main_thread().is_alive():  # the program ends and waits for this
             return

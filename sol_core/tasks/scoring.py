@@ -13,18 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, ActionGrid
-from sol_core.comparing.rollout import Floats, states_after
+from sol_core.actions import AXES, ActionGrid, Mechanisms
+from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
-from sol_core.decoding.loop import (
-    DecodeOptions,
-    DecodeStep,
-    PrefixState,
-    Windows,
-    decode,
-    require_finite,
-)
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, require_finite
+from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -42,7 +36,8 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
     lengths = [len(text) for text in texts]
     padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
     cache = lm.new_cache(len(texts), max(lengths))
-    hidden = lm.prefill(torch.tensor(padded, device=lm.device), cache, lengths)
+    fed = torch.tensor(padded, device=lm.device)
+    hidden = lm.prefill(fed, cache, lengths, batched=True)
     answers = []
     for continuation in ones:
         text = (continuation.context + continuation.tokens)[:-1]
@@ -51,7 +46,7 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
         wanted = torch.tensor(continuation.tokens, device=lm.device)
         likelihood, greedy = torch.zeros((), device=lm.device), True
         for places, tokens in zip(last.split(PLACES), wanted.split(PLACES), strict=True):
-            log_probabilities = lm.logits(places).log_softmax(-1)
+            log_probabilities = lm.logits(places, batched=True).log_softmax(-1)
             likelihood += log_probabilities.gather(-1, tokens[:, None]).sum()
             greedy &= bool((log_probabilities.argmax(-1) == tokens).all())
         require_finite(likelihood, "the dense pass over a continuation")
@@ -119,7 +114,7 @@ def score_after(
     ]
     lengths = np.asarray([len(continuation.tokens) for continuation in ones])
     read = np.asarray([continuation.read for continuation in ones])
-    options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group)
+    options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group, batched=True)
 
     likelihood = np.zeros((len(ones), group))
     greedy = np.ones((len(ones), group))
@@ -152,7 +147,7 @@ def write_after(
     """Rows write ``steps`` tokens greedily; zeros once ``is_done`` says so of every row's."""
     # A row is a sequence of its own here: rows of one prompt part ways.
     read = contexts.rows([number for number in numbers for _ in range(group)])
-    options = DecodeOptions(steps, read.grid.mechanisms)
+    options = DecodeOptions(steps, read.grid.mechanisms, batched=True)
     chosen = np.zeros((len(read.ones), steps), dtype=np.int64)
 
     def written(step: DecodeStep) -> list[int] | None:
@@ -200,7 +195,8 @@ def read_contexts(
     size = grid.page_size
     if shared > 0:  # read once, and copied into every row
         text = lm.new_cache(1, shared, page_size=size)
-        lm.prefill(torch.tensor([contexts[0][:shared]], device=lm.device), text)
+        fed = torch.tensor([contexts[0][:shared]], device=lm.device)
+        lm.prefill(fed, text, batched=True)
         cache = KVCache.joined([text] * len(contexts), max(lengths) - shared)
     else:
         cache = lm.new_cache(len(contexts), max(lengths), page_size=size)
@@ -208,7 +204,7 @@ def read_contexts(
     padded = [context[shared:-1] for context in contexts]
     padded = [tokens + (0,) * (rest - len(tokens)) for tokens in padded]
     counts = [length - shared for length in lengths]
-    state = states_after(
+    state = _states_after(
         lm,
         torch.tensor(padded, device=lm.device),
         cache,
@@ -218,6 +214,31 @@ def read_contexts(
     )
     windows = Windows(cache, sources, tuple(lengths[source] for source in sources))
     return ReadContexts(lm, grid, ones, windows, state)
+
+
+def _states_after(
+    lm: FrozenLM,
+    tokens: Tensor,  # [B, T] int64
+    cache: KVCache,
+    ends: Sequence[tuple[int, int]],  # row and place of each
+    observe: Mechanisms | None,
+    lengths: Sequence[int],  # of the rows
+) -> PrefixState:
+    """Prefill densely and keep what the steps after some of the tokens observe."""
+    rows, places = [row for row, _ in ends], [place for _, place in ends]
+    if observe is None:
+        return PrefixState(lm.prefill(tokens, cache, lengths, batched=True)[rows, places])
+    seen = sorted(set(places))
+    observed = torch.tensor(seen, device=lm.device)
+    output = lm.observed_prefill(
+        tokens, cache, lengths, mechanisms=observe, observed=observed, batched=True
+    )
+    among_seen = [seen.index(place) for place in places]
+    return PrefixState(
+        output.hidden[rows, places],
+        output.mid_hidden[rows, among_seen],
+        output.attention_concentration[rows, among_seen],
+    )
 
 
 def _array(values: Tensor) -> Floats:

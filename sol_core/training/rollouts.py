@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.log_softmax import kl_to_dense
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows
-from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced, token_nll
+from sol_core.decoding.loop import DecodeOptions, DecodeStep
+from sol_core.decoding.prefix import PrefixState, Windows
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced, token_nll
 from sol_core.models import FrozenLM, PrefillOutput
 from sol_core.models.cache import KVCache
 from sol_core.training.config import TrainConfig
@@ -50,7 +52,7 @@ class TextPrefill:
             self.output.attention_concentration[0, seen],
         )
         steps, mechanisms = self.config.steps, self.config.grid.mechanisms
-        options = DecodeOptions(steps, mechanisms, rows_per_sequence=rows_per_start)
+        options = DecodeOptions(steps, mechanisms, rows_per_sequence=rows_per_start, batched=True)
         windows = Windows(self.cache, (0,) * len(starts), tuple(starts))
         paths = [self.tokens[start : start + steps + 1].tolist() for start in starts]
         for scored in teacher_forced(self.lm, windows, paths, scheduler, options, prefix):
@@ -58,7 +60,7 @@ class TextPrefill:
 
     def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
         hidden = self.output.hidden[0, first + scored.step.index]
-        dense = torch.log_softmax(self.lm.logits(hidden), -1)
+        dense = torch.log_softmax(self.lm.logits(hidden, batched=True), -1)
         kl, entropy = kl_to_dense(dense, scored.log_probabilities)
         dense_nll = token_nll(dense[:, None], scored.targets)[:, 0]
         return StepScores(scored.step, kl.flatten(), scored.nll.flatten(), dense_nll, entropy)
@@ -71,7 +73,8 @@ def prefill_text(lm: FrozenLM, tokens: Sequence[int], config: TrainConfig) -> Te
     cache = lm.new_cache(1, len(tokens) - 1, page_size=config.grid.page_size)
     before = torch.tensor(config.starts) - 1
     fed = text[None, :-1].to(lm.device)
-    output = lm.observed_prefill(fed, cache, mechanisms=config.grid.mechanisms, observed=before)
+    how = config.grid.mechanisms
+    output = lm.observed_prefill(fed, cache, mechanisms=how, observed=before, batched=True)
     return TextPrefill(lm, config, text, cache, output)
 
 

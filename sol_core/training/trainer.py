@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.errors import ConfigError, PolicyNotKeptError
-from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import save_policy
-from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 from sol_core.training.calibrate import calibrate
 from sol_core.training.config import TrainConfig
 from sol_core.training.grpo import grpo
@@ -32,7 +31,7 @@ def train(
     folder: Path,  # the run's own
     *,
     data_dir: Path,  # where corpora are kept
-    should_stop: Callable[[], bool] = never,  # asked after every unit of work
+    should_stop: Callable[[], bool] = no_stop,  # asked after every unit of work
     ranks: Ranks | None = None,  # the processes that share this run
     labels: Path | None = None,  # folder of labels that other runs have, too
 ) -> Iterator[WorkEvent]:

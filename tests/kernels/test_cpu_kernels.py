@@ -49,11 +49,15 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def _any_number_of_rows(monkeypatch):
-    for module in (channel_pruning, rms_norm, rotary, kv_write, log_softmax):
+    for module in (channel_pruning, rms_norm, rotary, kv_write):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
     # Right where it is not the fastest, too.
     monkeypatch.setattr(prefill, "MANY_ROWS", 1)
     monkeypatch.setattr(prefill, "_suits", lambda size: size % 16 == 0)
+
+
+# The choice that there are kernels for; a plan of another goes to the reference whatever it reads.
+WHOLE = AttentionPlan(8, scorer="int4", choice="group")
 
 
 def _block(rows, heads, tokens, shape, generator):
@@ -119,7 +123,7 @@ def test_attention_equals_the_reference(shape, masked, sparse):
     how = {"scorer": "int4", "choice": "group", "spans": spans}
     plan = AttentionPlan(page_size, valid, tokens > 0, kept if sparse else None, tokens, **how)
     _check(query, blocks, plan)
-    others = AttentionPlan(page_size, valid, spans=spans)
+    others = AttentionPlan(page_size, valid, **how)
     _check(query, blocks, by_need(plan, generator) if sparse else others)
 
 
@@ -128,7 +132,7 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
     shape = {"size": 32, "page_size": 8, "dtype": torch.float32}
     block = _block(6, 3, 37, shape, generator)
     query = torch.randn(6, 9, 32, generator=generator)
-    dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
+    dense = page_attention.decode_attention(query, [block], WHOLE)
     kept = torch.tensor([99, 1, 2, 3, 5, 4])
     pages = torch.ones(6, 5, dtype=torch.bool)
     plan = AttentionPlan(8, None, pages, kept, scorer="int4", choice="group")
@@ -139,7 +143,7 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
 
 def test_large_scores_do_not_overflow():
     keys = torch.randn(5, 1, 16, 16) * 100
-    block, query, plan = KVBlock(keys, keys), torch.randn(5, 2, 16) * 100, AttentionPlan(8)
+    block, query, plan = KVBlock(keys, keys), torch.randn(5, 2, 16) * 100, WHOLE
     found = page_attention.decode_attention(query, [block], plan)
     expected = attention.decode_attention(query, [block], plan)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -148,14 +152,15 @@ def test_large_scores_do_not_overflow():
 def test_other_layouts_and_dtypes_go_to_the_reference():
     query, keys = torch.randn(6, 2, 16), torch.randn(6, 2, 8, 16)
     block = KVBlock(keys, keys)
-    assert dispatch.cpu_kernel_fits(query, [block], AttentionPlan(8))
+    assert dispatch.cpu_kernel_fits(query, [block], WHOLE)
     seen = torch.ones(6, 8, dtype=torch.bool)  # and nothing that says it in numbers
     for case in (
-        (query, [KVBlock(keys.mT, keys)], AttentionPlan(8)),
-        (query.double(), [block], AttentionPlan(8)),
-        (query, [KVBlock(keys.half(), keys.half())], AttentionPlan(8)),
-        (query, [block] * 3, AttentionPlan(8)),
-        (query, [block], AttentionPlan(8, seen)),
+        (query, [KVBlock(keys.mT, keys)], WHOLE),
+        (query.double(), [block], WHOLE),
+        (query, [KVBlock(keys.half(), keys.half())], WHOLE),
+        (query, [block] * 3, WHOLE),
+        (query, [block], dataclasses.replace(WHOLE, valid_tokens=seen)),
+        (query, [block], AttentionPlan(8)),
     ):
         assert not dispatch.cpu_kernel_fits(*case)
 

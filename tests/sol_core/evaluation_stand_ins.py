@@ -11,8 +11,8 @@ import sol_core.tasks.runner as tasks
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.contenders import Contender
 from sol_core.evaluation.texts import EvaluationTexts
-from sol_core.generation.engine import never
 from sol_core.models.signals import Observe
+from sol_core.progress import no_stop
 from sol_core.tasks.config import MOST_CONTEXT
 
 GRID = ActionGrid(page_size=4, page_scorer="int4", page_choice="group")  # that kernels serve
@@ -73,7 +73,7 @@ def random_texts(count, block_len, vocab_size=257, seed=0):
     return EvaluationTexts("random bytes", "f" * 64, False, blocks.tolist())
 
 
-def evaluate_contenders(model, contenders, config, texts, should_stop=never, partial=None):
+def evaluate_contenders(model, contenders, config, texts, should_stop=no_stop, partial=None):
     """``evaluate`` with stand-ins for policies and texts; its first report is left out."""
     with patch.object(evaluation, "load_contenders", lambda *_, **__: list(contenders)):
         events = evaluation.evaluate(
@@ -82,7 +82,7 @@ def evaluate_contenders(model, contenders, config, texts, should_stop=never, par
     return _patched(events, evaluation, load_texts=lambda *_, **__: texts)
 
 
-def run_questions(model, rival, config, questions, should_stop=never, partial=None):
+def run_questions(model, rival, config, questions, should_stop=no_stop, partial=None):
     """``run_tasks`` with stand-ins for policy and questions; its first report is left out."""
     with (
         patch.object(tasks, "load_contenders", lambda *_, **__: [rival]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
@@ -29,18 +30,19 @@ def byte_tokenizer():
     return wrapped
 
 
-def make_language_model(family=None):
+def make_language_model(family=None, dtype=torch.float32):
     """Random weights over the byte vocabulary."""
     base = family or Family("tiny", "Llama", {"tie_word_embeddings": True})
-    _, lm = make_pair(dataclasses.replace(base, options=base.options | {"vocab_size": 257}))
+    base = dataclasses.replace(base, options=base.options | {"vocab_size": 257})
+    _, lm = make_pair(base, dtype=dtype)
     tokenizer = byte_tokenizer()
     return LanguageModel("tiny", "0" * 32, lm, tokenizer, frozenset({tokenizer.eos_token_id}))
 
 
-def make_long_model(name="tiny"):
+def make_long_model(name="tiny", dtype=torch.float32):
     """The same with room for the lessons' passages, which have a token per byte here."""
     family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
-    return dataclasses.replace(make_language_model(family), name=name)
+    return dataclasses.replace(make_language_model(family, dtype), name=name)
 
 
 def save_model_folder(folder, name, *, starts):

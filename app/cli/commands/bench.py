@@ -1,4 +1,4 @@
-"""``launch.py bench``: decoding, batched rollouts and GPU kernels, measured."""
+"""``launch.py bench``: decoding, batched rollouts, GPU kernels and the noise floor, measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sol_core.actions import DEFAULT_GRID
 from sol_core.files.places import DEFAULT_MODEL, SHIPPED_POLICY
 
 ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
-HELP = "measure decoding, batched rollouts or GPU kernels"
+HELP = "measure decoding, batched rollouts, GPU kernels or the noise floor"
 NUMBERS = {
     "context": "tokens before the first step (256; kernels: 2048)",
     "new-tokens": "decode: tokens per round and contestant (24)",
@@ -35,10 +35,11 @@ LLAMA_CPP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=("decode", "rollout", "kernels"),
+        choices=("decode", "rollout", "kernels", "noise"),
         help="decode: one text, against transformers and the memory bandwidth; "
         "rollout: an update of the trainer, against the rate of matrix products; "
-        "kernels: registers and spills of the Triton kernels, and their times where there is a GPU",
+        "kernels: registers and spills of the Triton kernels, and times where there is a GPU; "
+        "noise: how far a token's numbers move where two computations differ in the last bit",
     )
     cli.add_texts(parser, NUMBERS, type=int)
     for name, default, text in (
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = cli.open_data_dir(args)
     console.say("measuring; leave the machine alone for some minutes")
-    measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels}
+    measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "noise": _noise}
     result = json_safe(measures[args.what](args, data_dir, console))
     console.clear()
     shown = {name: value for name, value in result.items() if name not in ONLY_JSON}
@@ -107,6 +108,23 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
         cli.model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
     )
     return bench_rollout(model, options, console.progress)
+
+
+def _noise(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from itertools import islice
+
+    from sol_core.actions import grid_named
+    from sol_core.comparing.measuring import joined_texts
+    from sol_core.corpus.documents import BUILTIN
+    from sol_core.models.loading import load_language_model
+    from sol_core.speed.noise import CONTEXT, STEPS, bench_noise
+
+    model = load_language_model(
+        cli.model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
+    )
+    texts = joined_texts(model, BUILTIN, data_dir.root, CONTEXT + STEPS + 1)
+    some = list(islice(texts, args.rounds))
+    return bench_noise(model, some, grid_named(args.grid), console.progress)
 
 
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One decode step of up to four rows on the CPU: one compiled call that skips what is dropped."""
+"""One decode step of some rows on the CPU: one compiled call that skips what is dropped."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from kernels.decode_layer import (
     lies_out_major,
     multiplies_quantised,
 )
+from kernels.linear import FEW_ROWS
+from kernels.page_attention import mass_of_pages
 from kernels.quantised_weights import pack_blocks
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import DENSE
@@ -27,7 +29,7 @@ from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import StepRequest, mlp_channels, page_limits
+from sol_core.models.step.plan import StepRequest, mlp_channels, page_limits, pages_left_out
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
     from sol_core.models.step.clock import Part, StepClock
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
+
+
+ROWS_AT_ONCE = 16  # more take as long by row, and more memory
 
 
 class FewRowStep:
@@ -55,10 +60,9 @@ class FewRowStep:
         if packed is None:
             matrices = [_unpacked_matrices(layer, self._blocks) for layer in weights.layers]
             self._head, head_out_major = _matrix(weights.head)
-            self._out_major = head_out_major, _matrix(weights.layers[0].down)[1]
+            self._out_major = head_out_major, _matrix(weights.layers[0].attention_output)[1]
         else:
-            # Rows of down are down itself.
-            matrices = [[as_array(matrix) for matrix in (*some, some[-1])] for some in packed[0]]
+            matrices = [[as_array(matrix) for matrix in some] for some in packed[0]]
             self._head, self._out_major = as_array(packed[1]), (False, False)
         pairs = zip(weights.layers, matrices, strict=True)
         self._arrays = [_layer_arrays(layer, some) for layer, some in pairs]
@@ -88,8 +92,10 @@ class FewRowStep:
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         how = request.mechanisms
-        chooses = not request.scores_pages or how.page_choice == how.scorer.compiled_choice
-        return cache.dtype in DTYPES and chooses and how.pruner.fused and not request.is_layered
+        # Not by what this step chooses or observes: its sums would be others.
+        chooses = how.page_choice == how.scorer.compiled_choice
+        few = cache.num_rows <= FEW_ROWS or not request.batched
+        return few and cache.dtype in DTYPES and chooses and how.pruner.fused
 
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
@@ -101,24 +107,44 @@ class FewRowStep:
         logits = np.empty((num_rows, self._vocab_size), np.float32)
         streams = (hidden.numpy(), middle, logits)
         angles = self._angles.at(cache.lengths)
-        concentration = np.zeros((num_rows, spec.num_layers), np.float32)
-        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if "pages" in request.record else 0
-        readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
-        read = np.empty((num_rows, spec.num_layers), np.int64)
-        noted, preview = (concentration, readers, read), self._head_preview(request)
+        record, per_layer = request.record, (num_rows, spec.num_layers)
+        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if record else 0
+        concentration, read = np.zeros(per_layer, np.float32), np.empty(per_layer, np.int64)
+        readers = np.zeros((*per_layer, spec.num_kv_heads, pages), np.uint8)
+        streams_of = np.empty((*per_layer, spec.hidden_size * ("hidden" in record)), np.float32)
+        shape = (*per_layer, spec.num_heads, spec.head_size * ("attention" in record))
+        queries = np.empty(shape, np.float32)
+        noted = concentration, readers, read, streams_of, queries
+        preview = self._head_preview(request)
         arguments = streams, self._table, memory, rows, mlp, preview, angles, noted
         threads = kernel_threads()
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
         self._run(2 * spec.num_layers + 1, arguments, request.clock, chosen)
-        seen = (
-            concentration if request.observe.scores_pages else None,
-            middle if request.observe else None,
+        flags = torch.from_numpy(readers)
+        layers = torch.from_numpy(streams_of)
+        return StepOutput(
+            hidden,
+            final_logits(torch.from_numpy(logits), spec),
+            torch.from_numpy(read),
+            torch.from_numpy(concentration) if request.observe.scores_pages else None,
+            torch.from_numpy(middle) if request.observe else None,
+            flags.sum(2, dtype=torch.uint8) if "pages" in record else None,
+            torch.cat((layers, hidden[:, None]), 1) if "hidden" in record else None,
+            self._page_mass(cache, queries, flags) if "attention" in record else None,
         )
-        optional = (*seen, readers if pages else None)
-        tensors = (None if array is None else torch.from_numpy(array) for array in optional)
-        final = final_logits(torch.from_numpy(logits), spec)
-        return StepOutput(hidden, final, torch.from_numpy(read), *tensors)
+
+    def _page_mass(self, cache: KVCache, queries: Any, readers: Tensor) -> Tensor:
+        """[R, num_layers, H, P], of the step whose queries [R, num_layers, H, D] and pages read
+        [R, num_layers, Hkv, P] these are."""
+        mass = torch.zeros(*queries.shape[:3], readers.shape[3])
+        for row, length in enumerate(cache.lengths):
+            for layer, window in enumerate(self._spec.windows):
+                query, keys = torch.from_numpy(queries[row, layer]), cache.keys(layer, row)
+                first = max(0, length + 1 - window) if window else 0
+                pages = readers[row, layer]
+                mass[row, layer] = mass_of_pages(query, keys, pages, cache.page_size, first)
+        return mass
 
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
@@ -204,13 +230,14 @@ class FewRowStep:
             extend=cache.take_token(reads_codes=request.reads_codes),
             by_need=how.page_budget == "need",
             best_share=BEST_PAGES if request.observe.scores_pages else 0.0,
+            left_out=pages_left_out(cache, request.left_out),
         )
         mlp = (numbers[3], numbers[4], numbers[5], how.quant_site == "mlp_input")
         places, sizes = cache.places()
         return rows, mlp, CacheTable(places, _ONE[cache.dtype], sizes)
 
 
-_MLP_NORM, _GATE_UP, _DOWN, _DOWN_ROWS = 8, 9, 10, 12  # of a layer's arrays
+_MLP_NORM, _GATE_UP, _DOWN = 8, 9, 10  # of a layer's arrays
 _NO_TICKS = np.empty(0, np.int64)
 _NO_PREVIEW: tuple[Any, Any, Any] = (
     np.empty((0, 0), np.uint8),
@@ -233,7 +260,7 @@ def _weight_bytes(layers: Sequence[Sequence[Any]], head: Any) -> WeightBytes:
         # Its norms and biases are 0.1 % of it.
         attention=matrix(first[1], nbytes(0, _MLP_NORM)),
         gate_up=matrix(first[_GATE_UP], nbytes(_GATE_UP, _DOWN), nbytes(_MLP_NORM, _GATE_UP)),
-        down=matrix(first[_DOWN], nbytes(_DOWN, _DOWN + 1), nbytes(_DOWN + 1, _DOWN_ROWS)),
+        down=matrix(first[_DOWN], nbytes(_DOWN, _DOWN + 1), nbytes(_DOWN + 1, len(first))),
         head=matrix(head, float(head.nbytes)),
     )
 
@@ -263,7 +290,7 @@ def _fits(layer: LayerWeights, dtype: torch.dtype, head_size: int) -> bool:
 
 
 def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
-    """Query, key and value, attention output, gate and up, down, and rows of down."""
+    """Query, key and value, attention output, gate and up, and down."""
     from kernels.decode_layer.mlp import in_blocks, rows_in_blocks
 
     gate_up, down = as_array(layer.gate_up.weight), as_array(layer.down.weight)
@@ -271,7 +298,6 @@ def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
         _matrix(layer.query_key_value)[0],
         _matrix(layer.attention_output)[0],
         in_blocks(gate_up, blocks) if blocks else gate_up,
-        _matrix(layer.down)[0],
         rows_in_blocks(down, blocks) if blocks else down,
     ]
 
@@ -298,7 +324,7 @@ def _packed(linear: Linear, bits: int) -> Tensor | None:
 
 def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
     """The arrays of AttentionWeights, then of MlpWeights, in their order."""
-    query_key_value, attention_output, gate_up, down, down_rows = matrices
+    query_key_value, attention_output, gate_up, down = matrices
     return [
         _vector(layer.attention_norm),
         query_key_value,
@@ -312,7 +338,6 @@ def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
         gate_up,
         down,
         _vector(layer.mlp_output_norm),
-        down_rows,
         _vector(layer.down_norms),
     ]
 

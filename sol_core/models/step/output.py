@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.page_attention import Attended
@@ -45,6 +46,17 @@ class StepOutput:
         if mass is not None:
             mass = in_order(mass.flatten(1, 2)).unflatten(1, mass.shape[1:3])
         return replace(self, page_readers=readers, page_mass=mass)
+
+    @staticmethod
+    def joined(outputs: Sequence[StepOutput]) -> StepOutput:
+        """The outputs of several parts of a step's rows, in order."""
+
+        def cat(name: str) -> Tensor:
+            parts = [getattr(output, name) for output in outputs]
+            width = max(part.shape[-1] for part in parts)  # pages, of rows of other lengths
+            return torch.cat([F.pad(part, (0, width - part.shape[-1])) for part in parts])
+
+        return StepOutput(**{name: cat(name) for name in outputs[0]._given()})
 
     def clone(self) -> StepOutput:
         return replace(self, **{name: tensor.clone() for name, tensor in self._given().items()})

@@ -7,7 +7,7 @@ differs is in ``step_numbers``. An axis on which every row is dense is None.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ class StepRequest:
     preview: HeadPreview | None
     left_out: Sequence[Iterable[int]] | None
     record: Collection[str]
-    is_layered: bool = field(init=False)  # the step must be made layer by layer, each on its own
+    batched: bool
+    is_layered: bool = field(init=False)  # no graph: made layer by layer, each on its own
     is_sparse: bool = field(init=False)  # some row drops pages
     scores_pages: bool = field(init=False)
     reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
@@ -52,6 +53,12 @@ class StepRequest:
         self.is_sparse = any(action.keep_fraction < 1 for action in self.actions)
         self.scores_pages = self.is_sparse or self.observe.scores_pages
         self.reads_codes = self.scores_pages and self.mechanisms.scorer.reads_codes
+
+    def rows(self, first: int, count: int) -> StepRequest:
+        """The request of some rows, as if there were no others."""
+        part = slice(first, first + count)
+        left_out = None if self.left_out is None else self.left_out[part]
+        return replace(self, actions=self.actions[part], left_out=left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +166,38 @@ def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[
     return [line + [0] * (len(line) % 2) for line in lines]
 
 
-def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]]) -> Tensor:
-    """[R, S] bool: tokens of pages left out, oldest page 0. Raises: ShapeError: no such page."""
-    size, shared_width = cache.page_size, cache.shared_width
-    places = torch.zeros(cache.num_rows, shared_width + width, dtype=torch.bool)
-    rows = zip(left_out, cache.lengths, cache.own_lengths, strict=True)
-    for row, (pages, length, own) in enumerate(rows):
+def pages_left_out(
+    cache: KVCache, left_out: Sequence[Iterable[int]] | None
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[R, P]: 1 for a page left out, oldest page 0; [R, 0] for None.
+
+    Raises: ShapeError: no such page.
+    """
+    size, lengths = cache.page_size, cache.lengths
+    if left_out is None:
+        return np.empty((len(lengths), 0), np.uint8)
+    pages_out = np.zeros((len(lengths), max(lengths) // size + 1), np.uint8)
+    for row, (pages, length) in enumerate(zip(left_out, lengths, strict=True)):
         for page in pages:
             if not 0 <= page < length // size:
                 raise ShapeError(
                     f"a step after {length} tokens can leave out pages 0 to {length // size - 1}, "
                     f"got {page}"
                 )
-            first = page * size
-            if first >= length - own:
-                first += shared_width - (length - own)
-            places[row, first : first + size] = True
-    return places.to(cache.device)
+            pages_out[row, page] = 1
+    return pages_out
+
+
+def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]]) -> Tensor:
+    """[R, S] bool: ``pages_left_out`` as tokens of the rows' blocks."""
+    pages = torch.from_numpy(pages_left_out(cache, left_out)).bool()
+    tokens = pages.repeat_interleave(cache.page_size, 1)
+    missing = torch.zeros(cache.num_rows, cache.shared_width + width, dtype=torch.bool)
+    for row, (length, own) in enumerate(zip(cache.lengths, cache.own_lengths, strict=True)):
+        shared = length - own
+        missing[row, :shared] = tokens[row, :shared]
+        missing[row, cache.shared_width :][:own] = tokens[row, shared:length]
+    return missing.to(cache.device)
 
 
 def plan_step(
@@ -237,13 +259,14 @@ def _plan_attention(
     if slots.device.type == "cpu" and left_out is None:
         first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
         spans = torch.stack((positions - slots, slots, first_seen))
+    how = shape.mechanisms.page_scorer, shape.mechanisms.page_choice
     if not (masked or scored):
-        return AttentionPlan(shape.page_size, spans=spans)
+        return AttentionPlan(shape.page_size, scorer=how[0], choice=how[1], spans=spans)
     valid = _visible_tokens(shape, slots, positions, window)
     if left_out is not None:
         valid = valid & ~left_out
     if not scored:
-        return AttentionPlan(shape.page_size, valid, spans=spans)
+        return AttentionPlan(shape.page_size, valid, scorer=how[0], choice=how[1], spans=spans)
     padding = -valid.shape[1] % shape.page_size
     paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))
     tokens = paged.sum(-1)
@@ -253,8 +276,7 @@ def _plan_attention(
         tokens > 0,
         budget[0] if shape.sparse else None,
         tokens,
-        shape.mechanisms.page_scorer,
-        shape.mechanisms.page_choice,
+        *how,
         budget[1] if shape.sparse else None,
         spans,
     )

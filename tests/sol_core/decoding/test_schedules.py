@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.log_softmax import kl_to_dense
 from sol_core.actions import GRIDS, ActionGrid, Budget, grid_name
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.schedules import Horizon, Observation
-from sol_core.decoding.teacher_forcing import kl_to_dense, kl_to_first, token_nll
+from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
 
 GRID = ActionGrid()
 budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(5.0, 16.0))

@@ -12,7 +12,7 @@ import torch
 from app.cli import main as cli
 from kernels.log_softmax import log_softmax_and_entropy, reference
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.comparing.rollout import prefill_texts, roll_out
+from sol_core.comparing.rollout import read_windows, roll_out
 from sol_core.comparing.scoring import ScoreCase, dense_nll, score_case
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
@@ -61,8 +61,7 @@ def _scored(model):
 
 
 def _evaluated(model):
-    blocks = torch.tensor([TOKENS])
-    prefix = prefill_texts(model.lm, blocks, [8], 4, ActionGrid(), observe=False)
+    prefix = read_windows(model.lm, [(TOKENS, 8)], 4, ActionGrid(), observe=False)
     rows = PlannedRows([[DENSE], [Action(0.5, 0.5, 8)]])
     roll_out(model.lm, prefix, rows, DecodeOptions(4, rows_per_sequence=2))
 

@@ -49,7 +49,8 @@ from sol_core.models.loading import load_language_model
 from sol_core.models.card.checks import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
 from sol_core.generation import warm_up
-from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
+from sol_core.decoding.loop import DecodeOptions, decode
+from sol_core.decoding.prefix import observe_token
 
 if bits is None:
     place = {"data_dir": Path(sys.argv[3]), "device": "cpu"}
@@ -62,9 +63,9 @@ shapes = ((1, 1), (1, 3), (2, 16), (24, 1))
 for (texts, group), how in itertools.product(shapes, (PAPER, GRIDS["default"].mechanisms)):
     cache = lm.new_cache(texts, 30, page_size=8)
     lm.prefill(torch.ones(texts, 29, dtype=torch.int64), cache)
-    state = observed_prefill(lm, torch.ones(texts, 1, dtype=torch.int64), cache, how)
+    state = observe_token(lm, torch.ones(texts, 1, dtype=torch.int64), cache, how)
     rows = warm_up._Rows(texts * group)
-    options = DecodeOptions(6, how, rows_per_sequence=group)
+    options = DecodeOptions(6, how, rows_per_sequence=group, batched=True)
     for _ in decode(lm, cache, [1] * texts, rows, lambda step: [1] * texts, options, state):
         pass
 late = {key: value - warm.get(key, set()) for key, value in compiled().items()}
