@@ -131,9 +131,9 @@ def missing(model: Any, name: str) -> dict[str, Any]:
     config = GenerationConfig(ScheduleConfig("dense"), max_new_tokens=1, ignore_end_of_text=True)
     (said,) = _tokens_of(model, prompt, config)
     tokens = _tokens(model, prompt)
-    lens = Lens(model, LensRun((*tokens, said.token_id), (DENSE,), config.grid))
+    lens = Lens(model, LensRun((*tokens, said.token_id), (DENSE,), config.grid_in_use))
     measured = lens.page_effects(0, most=len(tokens))
-    texts, size = _texts(model, tokens), config.grid.page_size
+    texts, size = _texts(model, tokens), config.grid_in_use.page_size
     return {
         "question": asked["question"],
         "stem": asked["stem"],

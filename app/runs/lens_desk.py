@@ -103,7 +103,7 @@ def _lens_of(
         LensRun(
             (*prefix, *ids),
             rows[0] if rows else (),
-            config.grid,
+            config.grid_in_use,
             beside=tuple(rows[1:]),
             observed=any(schedule.policy for schedule in schedules),
             left_out=config.left_out,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
@@ -90,8 +90,8 @@ class GenerateOptions(TypedDict, total=False):
 
     Attributes:
         max_new_tokens: at most this many; default: the configuration's.
-        config: everything else: sampling, chat template, stop strings, side rows. Its schedule
-            applies without a policy and a budget, its grid without a policy.
+        config: everything else: sampling, chat template, stop strings, side rows. A schedule of its
+            own excludes a policy and a budget; its grid must be the policy's, or unset.
         logits_processors: called in order before each draw, like transformers' ``LogitsProcessor``:
             ids [1, T] int64 (prompt and drawn tokens) and scores [1, V] fp32, both on the CPU →
             scores [1, V]. They run after the repetition penalty and before the temperature. Events
@@ -205,7 +205,7 @@ def stream_generate(
     from sol_core.generation import engine
 
     chosen, extras = _request(policy, budget, **options)
-    find = partial(found_policy, policy=policy, budget=budget)
+    find = cache(partial(found_policy, policy=policy, budget=budget))
     if isinstance(prompt, str):
         return engine.generate(model, prompt, chosen, policies=find, extras=extras)
     for place, text in enumerate(prompt):
@@ -242,7 +242,7 @@ def score(
     check_kind("context", context, str, "text")
     chosen = with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
-    find = partial(found_policy, policy=policy, budget=budget)
+    find = cache(partial(found_policy, policy=policy, budget=budget))
     actions, nll = score_text(model, ids, first, chosen, find)
     return Score(tuple(ids[first:]), actions, nll)
 

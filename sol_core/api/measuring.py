@@ -199,7 +199,7 @@ def evaluate(
         config: text, budgets, baselines, counts; None means the command line's (minutes).
         spend_of: name of the method whose spend all others get; None is the first one's.
         corpus: as for ``train``.
-        grid: of methods that are no policies; None is the policies', else the default grid.
+        grid: of methods that are no policies; None is the policies', else the budgets'.
         data_dir: folder of cached text and stored policies; None as for ``load_model``.
         on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
         settings: fields of ``EvaluationConfig`` with other values, as in ``texts=16``.
@@ -236,8 +236,10 @@ def _asked(
     asked = InspectionConfig(()) if config is None else config
     check_kind("config", asked, InspectionConfig, "an InspectionConfig")
     asked = changed(asked, settings)
-    schedules, grid, find = asked_schedules(_methods(methods), budget, asked.grid)
-    return dataclasses.replace(asked, schedules=schedules, grid=grid), find
+    if asked.schedules:
+        raise ConfigError("the schedules are the methods: leave those of the configuration out")
+    schedules, find = asked_schedules(_methods(methods), budget)
+    return dataclasses.replace(asked, schedules=schedules), find
 
 
 def _methods(methods: Any) -> dict[str, Any]:

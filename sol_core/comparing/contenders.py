@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
+from sol_core.actions import ActionGrid, Budget
 from sol_core.budgets.building import own_schedule
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.config import GenerationConfig
@@ -28,7 +28,7 @@ from sol_core.fields import kind_of
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.folder import weights_sha256
-from sol_core.policy.files.locate import grid_in_use, shipped_for
+from sol_core.policy.files.locate import resolved_grid, shipped_for
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 # A fresh scheduler of one row per budget; greedy, or sampled with a seed.
@@ -52,7 +52,7 @@ class Contender:
 def load_contenders(
     model: LanguageModel,
     policies: Mapping[str, Path | Policy | Schedule],
-    grid: ActionGrid | None = None,  # of functions; None is the policies', else the default
+    grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
     *,
     by_share: bool = False,  # budgets are shares of the bytes, so pages are read by need
 ) -> list[Contender]:
@@ -62,8 +62,7 @@ def load_contenders(
         for name, given in policies.items()
         if isinstance(given, (Path, Policy))
     }
-    grids = [contender.grid for contender in trained.values()]
-    own_grid = grid or (grids or [GRIDS[SHARE_GRID if by_share else DEFAULT_GRID]])[0]
+    own_grid = resolved_grid(grid, policies.values(), by_share=by_share)
     mixes = mix_table(model, own_grid) if by_share and len(trained) < len(policies) else None
     contenders = [
         trained[name] if name in trained else _own(name, given, own_grid, mixes)
@@ -98,12 +97,11 @@ def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Con
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
+    grid = resolved_grid(None, [given], by_share=by_share)
     if isinstance(given, Path):
-        grid = grid_in_use(given, by_share=by_share)
         given, policy = shipped_for(given, grid), load_policy(given, model, grid=grid)
     else:
         policy = given
-        grid = by_need(policy.info.grid) if by_share else policy.info.grid
         policy.info.check_grid(grid)
     policy.check_model(model.fingerprint)
     info, mixes = policy.info, mix_table(model, grid) if by_share else None

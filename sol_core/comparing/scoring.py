@@ -30,7 +30,7 @@ from sol_core.decoding.loop import DecodeOptions, prefilled, require_finite
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.files.places import whole_characters
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
@@ -152,10 +152,11 @@ def score_text(
     policies: PolicyFinder = Path,
 ) -> tuple[tuple[Action, ...], tuple[float, ...]]:
     """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats."""
+    config = resolved(replace(config, side_rows=()), policies)
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
-    case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
-    schedules = GenerationSchedules(model, replace(config, side_rows=()), policies)
-    nll, actions = _score(model, case, schedules.build(len(steps)), config.grid.mechanisms)
+    case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid_in_use.page_size)
+    schedules = GenerationSchedules(model, config, policies)
+    nll, actions = _score(model, case, schedules.build(len(steps)), config.grid_in_use.mechanisms)
     return actions, tuple(nll[0])
 
 

@@ -53,7 +53,7 @@ def evaluate(
     data_dir: Path,  # where corpora are kept
     should_stop: Callable[[], bool] = never,
     partial: Path | None = None,  # folder in which finished texts are kept, and found later
-    grid: ActionGrid | None = None,  # of functions; None is the policies', else the default
+    grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure policies against the baselines at matched spend.
 

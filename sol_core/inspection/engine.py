@@ -30,7 +30,7 @@ from sol_core.events import StepCost
 from sol_core.files.places import whole_characters
 from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.sampling import TextStream
-from sol_core.generation.schedules import GenerationSchedules
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import (
     check_tokens,
     most_probable,
@@ -60,13 +60,14 @@ def inspect_text(
     text: str,
     config: InspectionConfig,
     should_stop: Callable[[], bool] = never,
-    policies: Callable[[str], Path] = Path,  # the folder of a policy by its name
+    policies: PolicyFinder = Path,  # the folder of a policy by its name
 ) -> Iterator[InspectionEvent]:
     """Score a text under ``config.rows``.
 
     Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
     """
+    config = resolved(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     schedules = GenerationSchedules(model, config.as_generation(), policies)
     return _Inspection(model, tokens, prefix, config, schedules, should_stop).run()
@@ -135,7 +136,7 @@ class _Inspection:
     def run(self) -> Iterator[InspectionEvent]:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
-        grid, steps = config.grid, len(self.path) - 1
+        grid, steps = config.grid_in_use, len(self.path) - 1
         cache, state = prefilled_in_chunks(
             model.lm, prefix[:-1], grid.page_size, self.schedules.observed, self.should_stop
         )
@@ -191,7 +192,7 @@ class _Inspection:
         )
         rows = []
         for row, score in enumerate(scores):
-            readers, pages_read = page_readers(step, row, self.config.grid), ""
+            readers, pages_read = page_readers(step, row, self.config.grid_in_use), ""
             if readers is not None:
                 pages_read = reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = self.schedules.step_cost(step, row)
@@ -246,7 +247,7 @@ class _Inspection:
         if asked.bytes_share is not None:
             share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
             return Budget.share(share, asked.bit_width)
-        steps, grid = len(self.made), self.config.grid
+        steps, grid = len(self.made), self.config.grid_in_use
         context, num_bytes = self.prefix + steps // 2, row.cost.bytes_read / steps
         step_bytes = StepBytes(CostModel.of(self.model.lm, grid))
         return budget_of_bytes(step_bytes, grid, row.spend, context, num_bytes)
@@ -255,7 +256,7 @@ class _Inspection:
         self, budget: Budget, cache: KVCache, state: PrefixState | None
     ) -> tuple[list[float], list[float], StepCost]:
         """NLL and KL of all tokens, or fewer if it was stopped; and the cost."""
-        grid, steps = self.config.grid, len(self.made)
+        grid, steps = self.config.grid_in_use, len(self.made)
         static = SideRowConfig("static", ScheduleConfig("static", budget))
         config = GenerationConfig(
             ScheduleConfig("dense"),

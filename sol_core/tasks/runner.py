@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sol_core.actions import PAPER, grid_name
+from sol_core.actions import PAPER, ActionGrid, grid_name
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
@@ -40,9 +40,10 @@ def run_tasks(
     data_dir: Path,  # where the evaluation wheel is kept
     should_stop: Callable[[], bool] = never,
     partial: Path | None = None,
+    grid: ActionGrid | None = None,  # of a schedule of one's own; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""
-    (contender,) = load_contenders(model, {name: policy}, by_share=config.by_share)
+    (contender,) = load_contenders(model, {name: policy}, grid, by_share=config.by_share)
     for budget in config.budgets:
         contender.grid.check_budget(budget)
     if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:

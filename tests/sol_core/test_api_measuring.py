@@ -10,6 +10,7 @@ from sol_core import (
     Budget,
     EvaluationConfig,
     GrpoConfig,
+    InspectionConfig,
     TrainConfig,
     evaluate,
     generate,
@@ -20,12 +21,12 @@ from sol_core import (
     train,
     what_if,
 )
-from sol_core.actions import GRIDS, by_need
+from sol_core.actions import by_need
 from sol_core.budgets.building import own_schedule
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
 from sol_core.files.staging import sha256_of
-from sol_core.generation.schedules import asked_schedules
+from sol_core.generation.schedules import asked_schedules, resolved
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import check_kept
@@ -126,7 +127,8 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     assert seen.end.num_tokens == len(seen.tokens) == 23
     assert inspect(model, TEXT, "static", BUDGET, max_tokens=12).start.rows == ("dense", "static")
     for methods in ({"asked": asked, "mine": policy}, {"mine": policy, "asked": asked}):
-        schedules, grid, _ = asked_schedules(methods, Budget.share(0.8), GRIDS["default"])
+        schedules, find = asked_schedules(methods, Budget.share(0.8))
+        grid = resolved(InspectionConfig(schedules), find).grid
         assert grid == by_need(policy.info.grid), "a policy's own, in any order"
         assert [schedule.budget.bytes_share for schedule in schedules] == [0.8, 0.8]
     view = what_if(model, TEXT, 4, Careful, BUDGET)

@@ -3,7 +3,7 @@
 import math
 
 from app.formats import json_safe
-from sol_core.actions import DENSE, Budget
+from sol_core.actions import DENSE, GRIDS, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
 from sol_core.inspection import records
@@ -16,7 +16,8 @@ INSPECTION_CONFIG = records.InspectionConfig(
         ScheduleConfig("static", BUDGET),
         ScheduleConfig("policy", BUDGET, policy="default"),
         ScheduleConfig("emc", BUDGET),
-    )
+    ),
+    grid=GRIDS["default"],
 )
 KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", "other")
 _LEVELS = INSPECTION_CONFIG.grid.levels()

@@ -8,7 +8,13 @@ from functools import partial
 from typing import Any
 
 from app.cli import options as cli
-from app.cli.job_options import PARTIAL_FOLDER, add_policy, policy_on_model, shown_result
+from app.cli.job_options import (
+    PARTIAL_FOLDER,
+    add_policy,
+    chosen_grid,
+    policy_on_model,
+    shown_result,
+)
 from app.cli.terminal import table
 from app.results.figures import budget_label
 from sol_core.actions import SHORT_AXES
@@ -48,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.tasks.runner import run_tasks
 
     kept = root / PARTIAL_FOLDER
-    events = run_tasks(model, name, source, config, data_dir=root, partial=kept)
+    grid = chosen_grid(args)
+    events = run_tasks(model, name, source, config, data_dir=root, partial=kept, grid=grid)
     result = shown_result(args, events).result
     cli.print_result(args, result, tasks_table(result))
     return 0

@@ -64,6 +64,7 @@ def evaluated(monkeypatch, data_dir, tmp_path):
     monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda name, **_: name)
     info = SimpleNamespace(grid=ActionGrid())
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)
+    monkeypatch.setattr("sol_core.policy.files.locate.read_policy_info", lambda folder: info)
     for folder in (data_dir.policies / "p", tmp_path / "mine"):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
@@ -102,10 +103,6 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
     def lowest(context):
         return 0.6 if context < 1000 else 0.3
 
-    monkeypatch.setattr(
-        "sol_core.policy.files.locate.read_policy_info",
-        lambda _: SimpleNamespace(grid=ActionGrid()),
-    )
     mixes = SimpleNamespace(lowest=lowest)
     monkeypatch.setattr("sol_core.budgets.mixes.mix_table", lambda *_: mixes)
     asked = ["evaluate", "./mine", "--sampled", "--budgets", "50%,65%", "--out", "results"]

@@ -44,7 +44,7 @@ def made(model, prompt=PROMPT, **options):
     actions = tuple(event.action for event in events)
     observed = config.schedule.policy is not None
     more = {"beside": tuple(beside), "observed": observed, "left_out": config.left_out}
-    return LensRun(tokens, actions, config.grid, **more), events
+    return LensRun(tokens, actions, config.grid_in_use, **more), events
 
 
 @pytest.fixture(scope="module")
