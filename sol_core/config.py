@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from sol_core.actions import Action, ActionGrid, Budget, Record
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, check_fields, configuration, later
+from sol_core.fields import Positive, Range, check_fields, check_text, configuration, later
 
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy", "painted"]
 MAX_SIDE_ROWS = 6
@@ -195,3 +195,4 @@ def _check_stop_strings(texts: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"a stop string has 1 to {MAX_STOP_CHARACTERS} characters, got {text!r:.60}"
             )
+        check_text("a stop string", text)

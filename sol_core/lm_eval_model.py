@@ -27,6 +27,9 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
+from sol_core.accuracy.plans import StaticPlan
+from sol_core.accuracy.questions import Continuation
+from sol_core.accuracy.scoring import score_continuations, score_densely
 from sol_core.actions import (
     AXES,
     AXIS_FIELDS,
@@ -46,9 +49,6 @@ from sol_core.generation.engine import generate_many
 from sol_core.models.loading import load_language_model
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.files.locate import resolved_grid
-from sol_core.tasks.plans import StaticPlan
-from sol_core.tasks.questions import Continuation
-from sol_core.tasks.scoring import score_continuations, score_densely
 
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16

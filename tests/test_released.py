@@ -18,6 +18,7 @@ from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.jobs import TASKS_FORM
 from app.results.figures import result_view
 from app.sharing.kinds import export, import_documents
+from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
@@ -27,10 +28,9 @@ from sol_core.inspection.records import InspectionConfig
 from sol_core.policy import load_policy
 from sol_core.policy.files.archive import unpack_policy
 from sol_core.progress import WorkProgress
-from sol_core.tasks.config import TasksConfig
 from storage import TASKS_JOB
+from tests.sol_core.accuracy.test_tasks import BUDGETS
 from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, random_texts
-from tests.sol_core.tasks.test_tasks import BUDGETS
 from tests.support.tiny_language_model import make_language_model
 
 RELEASED = Path(__file__).with_name("released")

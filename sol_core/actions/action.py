@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from sol_core.errors import ConfigError
-from sol_core.fields import configuration, is_unset, later
+from sol_core.fields import configuration, is_unset, later, plain_scalar
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
@@ -190,6 +190,14 @@ class _AxisValues:
     channel_keep_ratio: float
     bit_width: float
 
+    def _check(self, *, whole: bool) -> None:
+        """Hold every axis to its values, and scalars of numpy and torch as Python's numbers."""
+        for axis in AXES:
+            value = getattr(self, axis.field)
+            if type(value) not in (int, float):
+                object.__setattr__(self, axis.field, value := plain_scalar(value))
+            axis.check(value, whole=whole)
+
     def as_tuple(self) -> tuple[float, float, float]:
         """The values, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width
@@ -235,8 +243,7 @@ class Action(_AxisValues):
     bit_width: int = MAX_BITS
 
     def __post_init__(self) -> None:
-        for axis in AXES:
-            axis.check(getattr(self, axis.field), whole=True)
+        self._check(whole=True)
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Action:
@@ -275,9 +282,9 @@ class Budget(_AxisValues):
     bytes_share: float | None = later(None)
 
     def __post_init__(self) -> None:
-        for axis in AXES:
-            axis.check(getattr(self, axis.field))
-        share = self.bytes_share
+        self._check(whole=False)
+        share = plain_scalar(self.bytes_share)
+        object.__setattr__(self, "bytes_share", share)
         if share is None:
             return
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:

@@ -13,7 +13,7 @@ from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event
-from sol_core.fields import check_kind, check_names, kind_of, with_nearest
+from sol_core.fields import check_kind, check_names, check_text, kind_of, with_nearest
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
 from sol_core.progress import Progress, shown_progress
@@ -245,6 +245,18 @@ def score(
     find = cache(partial(found_policy, policy=policy, budget=budget))
     actions, nll = score_text(model, ids, first, chosen, find)
     return Score(tuple(ids[first:]), actions, nll)
+
+
+def count_tokens(model: LanguageModel, text: str) -> int:
+    """Number of a text's tokens, special ones at its start included, as ``score`` reads it.
+
+    Args:
+        model: as ``load_model`` returns it.
+        text: of any length.
+    """
+    check_model(model)
+    check_text("the text", text)
+    return len(model.encode(text))
 
 
 def _request(

@@ -29,7 +29,7 @@ from sol_core.decoding.batch_scheduling import (
 from sol_core.decoding.loop import DecodeOptions, prefilled, require_finite
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.files.places import whole_characters
+from sol_core.fields import check_text
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
@@ -135,7 +135,8 @@ def score_policy(
 
 def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
     """Token ids, encoded as one so that a leading space falls to the text; the first to score."""
-    context, text = whole_characters(context), whole_characters(text)
+    check_text("the context", context)
+    check_text("the text", text)
     before = model.encode(context) if context else []
     ids = model.encode(context + text)
     first = min(max(len(before), 1), len(ids) - 1)

@@ -23,7 +23,7 @@ from sol_core.decoding.loop import (
 )
 from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event
-from sol_core.files.places import whole_characters
+from sol_core.fields import check_text
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
 from sol_core.models.cache import KVCache
@@ -43,7 +43,7 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
     """Token ids of a prompt, in the model's chat template if requested."""
     if not prompt.strip():
         raise ConfigError("the prompt is empty; type some text to continue")
-    prompt = whole_characters(prompt)
+    check_text("the prompt", prompt)
     if chat:
         if not model.tokenizer.chat_template:
             raise ConfigError(f"{model.name} has no chat template; turn chat off")

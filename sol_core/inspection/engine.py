@@ -27,7 +27,7 @@ from sol_core.decoding.loop import DecodeOptions, PrefixState, prefilled_in_chun
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
-from sol_core.files.places import whole_characters
+from sol_core.fields import check_text
 from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
@@ -81,7 +81,8 @@ def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tu
         return [*prompt, *config.generated], len(prompt)
     if not text.strip():
         raise ConfigError("the text is empty: there is nothing to score")
-    tokens = model.encode(whole_characters(text))
+    check_text("the text", text)
+    tokens = model.encode(text)
     if len(tokens) <= config.prefix_tokens:
         raise ConfigError(
             f"the text has {len(tokens)} token{'s' * (len(tokens) != 1)} for {model.name}, of "

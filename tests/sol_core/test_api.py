@@ -1,6 +1,7 @@
 """The library's names, on a tiny model: the same decode loop, the same numbers as the engine."""
 
 import dataclasses
+import signal
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from sol_core.comparing.scoring import dense_nll
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.files.places import DATA_DIR_VARIABLE
 from sol_core.generation.engine import generate as engine_generate
-from sol_core.progress import shown_progress
+from sol_core.progress import WorkProgress, WorkStopped, shown_progress
+from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import GrpoConfig, WarmStartConfig
 from tests.support.tiny_policies import save_tiny_policy
 from tests.support.tiny_training import tiny_train_config
@@ -160,7 +162,6 @@ def test_what_cannot_be_scored(model):
         with pytest.raises(ConfigError, match="no token that others come before"):
             sol_core.score(model, text, context=context)
     assert len(sol_core.score(model, "x", context="y").nll) == 1
-    assert len(sol_core.score(model, "a\ud800b").nll) > 1
     with pytest.raises(ContextLengthError):
         sol_core.score(model, "x" * 300)
 
@@ -189,6 +190,33 @@ def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):
     assert {"run", "static", "dense"} <= set(measured["budgets"][0]["methods"])
     with pytest.raises(ConfigError, match="preset must be one of"):
         sol_core.train(model, tmp_path / "other", "no such preset")
+
+
+def test_ctrl_c_in_a_training_keeps_a_checkpoint_and_says_how_to_go_on(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "data"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    phases = {"warm_start": WarmStartConfig(texts=4), "grpo": GrpoConfig(updates=0)}
+    config = tiny_train_config(tmp_path, **phases)
+    options = {"allow_untrained": True, "on_progress": lambda *_: None}
+    events = []
+
+    def press(event):
+        events.append(event)
+        if isinstance(event, WorkProgress) and event.message == "labelling":
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"kept in .*run; the same call goes on"):
+            sol_core.train(model, tmp_path / "run", config, on_event=press, **options)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert isinstance(events[-1], WorkStopped)
+    assert read_checkpoint(tmp_path / "run", config.to_dict()) is not None
+    again = sol_core.train(model, tmp_path / "run", config, **options)
+    assert isinstance(again, sol_core.Policy)
 
 
 def test_progress_is_a_bar_unless_bars_are_off(capsys):

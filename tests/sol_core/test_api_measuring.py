@@ -11,22 +11,26 @@ from sol_core import (
     EvaluationConfig,
     GrpoConfig,
     InspectionConfig,
+    TasksConfig,
     TrainConfig,
+    count_tokens,
     evaluate,
     generate,
     inspect,
     load_policy,
     preset,
     score,
+    tasks,
     train,
     what_if,
 )
-from sol_core.actions import by_need
+from sol_core.actions import GRIDS, by_need
 from sol_core.budgets.building import own_schedule
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
 from sol_core.files.staging import sha256_of
 from sol_core.generation.schedules import asked_schedules, resolved
+from sol_core.progress import WorkFinished
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import check_kept
@@ -125,6 +129,13 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     assert seen.tokens[2].rows[2].action == Action()
     assert {token.rows[3].action for token in seen.tokens} == {Action(0.4, 0.6, 8)}
     assert seen.end.num_tokens == len(seen.tokens) == 23
+    pandas = pytest.importorskip("pandas")
+    table = seen.to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    assert len(table) == 23 * 4
+    careful = table[table.method == "policy:careful"]
+    assert careful.kl.tolist() == [token.rows[2].kl for token in seen.tokens]
+    assert careful.bits.tolist()[:3] == [8, 8, 16]
     assert inspect(model, TEXT, "static", BUDGET, max_tokens=12).start.rows == ("dense", "static")
     for methods in ({"asked": asked, "mine": policy}, {"mine": policy, "asked": asked}):
         schedules, find = asked_schedules(methods, Budget.share(0.8))
@@ -135,6 +146,32 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     assert view.taken.action == Action(0.5, 0.7, 8)
     assert what_if(model, TEXT, 4).taken.action == Action()
     assert what_if(model, TEXT, 20, without=(1,)).without.pages == (1,)
+
+
+def test_tokens_are_counted_as_they_are_scored(model):
+    assert count_tokens(model, TEXT) == len(score(model, TEXT).nll) + 1
+    with pytest.raises(ConfigError, match="the text must be text"):
+        count_tokens(model, 3)
+
+
+def test_tasks_are_measured_in_one_call(model, policy, tmp_path, monkeypatch):
+    asked = []
+
+    def run_tasks(model, name, given, config, *, data_dir, grid):
+        asked.append((name, given, config, data_dir, grid))
+        yield WorkFinished({"policy": name})
+
+    monkeypatch.setattr("sol_core.accuracy.runner.run_tasks", run_tasks)
+    quiet = {"on_progress": lambda *_: None, "data_dir": tmp_path}
+    limited = TasksConfig(("piqa",), limit=10)
+    assert tasks(model, policy, tasks=("piqa",), limit=10, **quiet) == {"policy": "tiny"}
+    assert tasks(model, {"mine": rule}, limited, grid=GRIDS["paper"], **quiet)["policy"] == "mine"
+    assert asked == [
+        ("tiny", policy, limited, tmp_path, None),
+        ("mine", rule, limited, tmp_path, GRIDS["paper"]),
+    ]
+    with pytest.raises(ConfigError, match="takes one method, got 2"):
+        tasks(model, {"a": rule, "b": rule}, **quiet)
 
 
 def test_at_a_share_of_the_bytes_a_schedule_gets_the_levels_of_the_best_mix():

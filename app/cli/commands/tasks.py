@@ -17,9 +17,9 @@ from app.cli.job_options import (
 )
 from app.cli.terminal import table
 from app.results.figures import budget_label
+from sol_core.accuracy.config import TasksConfig, parse_contexts, parse_names
 from sol_core.actions import SHORT_AXES
 from sol_core.evaluation.config import parse_budgets
-from sol_core.tasks.config import TasksConfig, parse_contexts, parse_names
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 Gain = dict[str, float] | None
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = _config(args)
     model, name, source, root = policy_on_model(args, config.budgets)
-    from sol_core.tasks.runner import run_tasks
+    from sol_core.accuracy.runner import run_tasks
 
     kept = root / PARTIAL_FOLDER
     grid = chosen_grid(args)

@@ -12,9 +12,9 @@ import sol_core.policy
 from app.cli.commands.jobs import KINDS, STORED_KINDS
 from app.jobs.engines import ENGINES
 from app.pages.shared.job_calls import JOB_KINDS
+from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import ActionGrid, Budget
 from sol_core.progress import WorkFinished, WorkProgress
-from sol_core.tasks.config import TasksConfig
 from tests.app.command_line import one_line
 from tests.support.tasks_samples import tasks_result
 
@@ -60,7 +60,7 @@ def evaluated(monkeypatch, data_dir, tmp_path):
         yield WorkFinished(RESULT)
 
     monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
-    monkeypatch.setattr("sol_core.tasks.runner.run_tasks", run_tasks)
+    monkeypatch.setattr("sol_core.accuracy.runner.run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda name, **_: name)
     info = SimpleNamespace(grid=ActionGrid())
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)

@@ -11,6 +11,8 @@ import torch
 
 from app.cli import main as cli
 from kernels.log_softmax import log_softmax_and_entropy, reference
+from sol_core.accuracy.questions import Continuation
+from sol_core.accuracy.scoring import score_densely
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.rollout import prefill_texts, roll_out
 from sol_core.comparing.scoring import ScoreCase, dense_nll, score_case
@@ -26,8 +28,6 @@ from sol_core.inspection.records import InspectionConfig
 from sol_core.models.loading import load_language_model, repair_model
 from sol_core.models.weights import Linear
 from sol_core.policy import check_policy
-from sol_core.tasks.questions import Continuation
-from sol_core.tasks.scoring import score_densely
 from sol_core.training.config import TrainConfig
 from sol_core.training.warm_start import label_text, read_labels
 from tests.support.tiny_language_model import make_language_model, save_model_folder

@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
+from sol_core.accuracy import result
+from sol_core.accuracy.config import TasksConfig
+from sol_core.accuracy.plans import StaticPlan
+from sol_core.accuracy.questions import Continuation, Question, encode_questions, read_questions
+from sol_core.accuracy.runner import run_tasks
+from sol_core.accuracy.scoring import score_continuations
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.places import SHIPPED_POLICIES
 from sol_core.progress import WorkProgress, WorkStopped
-from sol_core.tasks import result
-from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.plans import StaticPlan
-from sol_core.tasks.questions import Continuation, Question, encode_questions, read_questions
-from sol_core.tasks.runner import run_tasks
-from sol_core.tasks.scoring import score_continuations
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
 

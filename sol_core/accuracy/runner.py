@@ -6,6 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sol_core.accuracy.config import TasksConfig
+from sol_core.accuracy.passes import TaskPass, TaskSetting, paper_pass, policy_pass, static_pass
+from sol_core.accuracy.questions import (
+    Question,
+    encode_after_texts,
+    encode_questions,
+    read_questions,
+)
+from sol_core.accuracy.recall import RECALL, ROOM, is_recall, recall_tasks
+from sol_core.accuracy.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 from sol_core.actions import PAPER, ActionGrid, grid_name
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
@@ -19,11 +29,6 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
-from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.passes import TaskPass, TaskSetting, paper_pass, policy_pass, static_pass
-from sol_core.tasks.questions import Question, encode_after_texts, encode_questions, read_questions
-from sol_core.tasks.recall import RECALL, ROOM, is_recall, recall_tasks
-from sol_core.tasks.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 
 Questions = Mapping[str, Sequence[Question]]  # by task
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
