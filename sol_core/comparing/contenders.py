@@ -120,7 +120,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
         policy.reads,
-        weights_sha256(policy.network),
+        weights_sha256(policy.parts),
     )
 
 

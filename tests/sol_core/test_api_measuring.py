@@ -1,5 +1,6 @@
 """Measuring from Python: methods, texts and settings as objects, results that say how they were."""
 
+import json
 from typing import ClassVar
 
 import pytest
@@ -28,7 +29,6 @@ from sol_core.actions import GRIDS, by_need
 from sol_core.budgets.building import own_schedule
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
-from sol_core.files.staging import sha256_of
 from sol_core.generation.schedules import asked_schedules, resolved
 from sol_core.progress import WorkFinished
 from sol_core.training.config import WarmStartConfig
@@ -88,7 +88,8 @@ def test_methods_of_all_kinds_are_measured_at_the_first_ones_spend(model, policy
     assert budget["methods"]["rule"]["spend"]["keep"] == pytest.approx(0.4)
     assert budget["methods"]["asked"]["spend"]["keep"] == pytest.approx(spent.keep_fraction)
 
-    assert result["weights_sha256"] == {"mine": sha256_of(tmp_path / "tiny" / "model.safetensors")}
+    stored = json.loads((tmp_path / "tiny" / "config.json").read_text())
+    assert result["weights_sha256"] == {"mine": stored["weights_sha256"]}
     assert result["baselines"] == ["static"]
     made = result["made_with"]
     assert (made["dtype"], made["device"], made["threads"]) == ("float32", "cpu", 1)

@@ -204,16 +204,27 @@ def test_a_damaged_policy_is_named(healthy, tmp_path):
     check_policy(folder)
     good = weights.read_bytes()
     _damage(weights)
-    with pytest.raises(PolicyError, match=r"model\.safetensors is damaged: its SHA-256 is"):
+    with pytest.raises(PolicyError, match=r"is damaged: the SHA-256 of model\.safetensors or"):
         check_policy(folder)
     weights.write_bytes(good[:-1])
     with pytest.raises(PolicyError, match=r"model\.safetensors is missing"):
         check_policy(folder)
     weights.write_bytes(good)
-    record = json.loads(config.read_text())
-    del record["weights_sha256"]  # as releases before this one wrote it
-    config.write_text(json.dumps(record))
     check_policy(folder)
+    record = json.loads(config.read_text())
+    halved = [
+        table | {"log_prices": [price / 2 for price in table["log_prices"]]}
+        for table in record["prices"]
+    ]
+    changes = {"prices": halved, "correction": None, "episode_steps": 8, "name": "another"}
+    for name, value in changes.items():
+        config.write_text(json.dumps(record | {name: value}))
+        with pytest.raises(PolicyError, match=r"SHA-256 of model\.safetensors or config\.json is"):
+            check_policy(folder)
+    del record["weights_sha256"]
+    config.write_text(json.dumps(record))
+    with pytest.raises(PolicyError, match=r"has no weights_sha256, .*copy it again"):
+        check_policy(folder)
 
 
 def test_damaged_labels_are_named(tmp_path):
