@@ -16,7 +16,7 @@ from sol_core.accuracy.questions import (
 )
 from sol_core.accuracy.recall import RECALL, ROOM, is_recall, recall_tasks
 from sol_core.accuracy.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
-from sol_core.actions import PAPER, ActionGrid, grid_name
+from sol_core.actions import PAPER, ActionGrid, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
@@ -153,13 +153,14 @@ class _Run:
         return {
             "schema": SCHEMA,
             "policy": self.contender.name,
-            "grid": grid_name(self.contender.grid),
+            **grid_record(self.contender.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "limit": self.config.limit,
             "seed": self.config.seed,
             "baselines": list(self.config.baselines),
             "weights_sha256": self.contender.weights_sha256,
+            "source_sha256": self.contender.source_sha256,
             "made_with": provenance(self.model),
             "elapsed_s": elapsed_s,
             "tasks": tasks,

@@ -32,6 +32,7 @@ from sol_core.actions.grid import (
     by_need,
     grid_name,
     grid_named,
+    grid_record,
 )
 
 __all__ = [
@@ -58,5 +59,6 @@ __all__ = [
     "ceil_fraction",
     "grid_name",
     "grid_named",
+    "grid_record",
     "record_of",
 ]

@@ -47,6 +47,7 @@ class Contender:
     fingerprint: str = ""  # of its files, or its source
     reads: PolicyReads = NO_POLICY  # what its network adds to every step
     weights_sha256: str = ""  # of a policy, as its folder's config.json has it
+    source_sha256: str | None = None  # of a schedule; None where Python has no source of it
 
 
 def load_contenders(
@@ -93,7 +94,10 @@ def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Con
         rows = [FunctionScheduler(own_schedule(given, budget, mixes)) for budget in budgets]
         return SplitScheduler([([number], row) for number, row in enumerate(rows)])
 
-    return Contender(name, scheduler, grid, EPISODE_STEPS, "", _source_hash(given))
+    source, made_of = _source_sha256(given), _made_of(given)
+    named = hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
+    fingerprint = source or named
+    return Contender(name, scheduler, grid, EPISODE_STEPS, "", fingerprint, source_sha256=source)
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
@@ -132,14 +136,17 @@ def _fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _source_hash(schedule: Schedule) -> str:
-    """SHA-256 of a schedule's source, or of its name where it has none."""
+def _made_of(schedule: Schedule) -> Any:
+    """What a schedule's code is: itself, or its class."""
     has_source = isinstance(schedule, type) or inspect.isroutine(schedule)
-    made_of = schedule if has_source else type(schedule)
+    return schedule if has_source else type(schedule)
+
+
+def _source_sha256(schedule: Schedule) -> str | None:
     try:
-        source = inspect.getsource(made_of)
+        source = inspect.getsource(_made_of(schedule))
     except (OSError, TypeError):
-        source = made_of.__qualname__
+        return None
     return hashlib.sha256(source.encode()).hexdigest()
 
 

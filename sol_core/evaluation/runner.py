@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_name
+from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
@@ -162,7 +162,7 @@ class _Run:
             "schema": SCHEMA,
             "policies": names,
             "policy": names[0],
-            "grid": grid_name(self.setting.grid),
+            **grid_record(self.setting.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "corpus": self.texts.corpus,
@@ -179,6 +179,11 @@ class _Run:
                 contender.name: contender.weights_sha256
                 for contender in self.setting.contenders
                 if contender.weights_sha256
+            },
+            "source_sha256": {
+                contender.name: contender.source_sha256
+                for contender in self.setting.contenders
+                if not contender.weights_sha256
             },
             "elapsed_s": elapsed_s,
             "budgets": budgets,

@@ -1,6 +1,10 @@
 """Measuring from Python: methods, texts and settings as objects, results that say how they were."""
 
 import json
+import subprocess
+from dataclasses import replace
+from hashlib import sha256
+from inspect import getsource
 from typing import ClassVar
 
 import pytest
@@ -8,6 +12,7 @@ import torch
 
 from sol_core import (
     Action,
+    ActionGrid,
     Budget,
     EvaluationConfig,
     GrpoConfig,
@@ -25,16 +30,18 @@ from sol_core import (
     train,
     what_if,
 )
-from sol_core.actions import GRIDS, by_need
+from sol_core.actions import GRIDS, by_need, grid_record
 from sol_core.budgets.building import own_schedule
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
+from sol_core.fields import from_json
 from sol_core.generation.schedules import asked_schedules, resolved
+from sol_core.models import provenance
 from sol_core.progress import WorkFinished
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import check_kept
-from tests.support.tiny_policies import save_tiny_policy
+from tests.support.tiny_policies import SERVED, save_tiny_policy
 from tests.support.tiny_training import tiny_train_config
 
 BUDGET = Budget(0.5, 0.7, 8)
@@ -90,6 +97,11 @@ def test_methods_of_all_kinds_are_measured_at_the_first_ones_spend(model, policy
 
     stored = json.loads((tmp_path / "tiny" / "config.json").read_text())
     assert result["weights_sha256"] == {"mine": stored["weights_sha256"]}
+    own = {"careful": Careful, "rule": rule, "asked": asked}
+    assert result["source_sha256"] == {
+        name: sha256(getsource(method).encode()).hexdigest() for name, method in own.items()
+    }
+    assert (result["grid"], from_json(ActionGrid, result["grid_levels"])) == ("own", SERVED)
     assert result["baselines"] == ["static"]
     made = result["made_with"]
     assert (made["dtype"], made["device"], made["threads"]) == ("float32", "cpu", 1)
@@ -273,3 +285,23 @@ def test_a_folder_that_cannot_be_is_said(model, policy, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DownloadError, match="the Hub did not give or take me/mine"):
         policy.push_to_hub("me/mine")
+
+
+def test_a_result_names_the_commit_and_a_grid_that_no_name_describes(tmp_path, monkeypatch):
+    for name, grid in GRIDS.items():
+        assert grid_record(grid) == {"grid": name}
+    elsewhere = replace(GRIDS["need"], quant_site="mlp_input")
+    record = grid_record(elsewhere)
+    assert (record["grid"], from_json(ActionGrid, record["grid_levels"])) == ("need", elsewhere)
+
+    monkeypatch.setattr(provenance, "_PROJECT", tmp_path)
+    assert provenance.commit.__wrapped__() is None, "an installed copy has none"
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b")
+    (tmp_path / "file").write_text("a")
+    for words in (("init",), ("add", "file"), ("commit", "-m", "a"), ("tag", "v1")):
+        subprocess.run((*git, *words), check=True, capture_output=True)
+    asked = (*git, "rev-parse", "HEAD")
+    head = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    assert provenance.commit.__wrapped__() == head
+    (tmp_path / "file").write_text("b")
+    assert provenance.commit.__wrapped__() == f"{head}-dirty"
