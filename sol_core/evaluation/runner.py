@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_record
+from sol_core.actions import AXES, DENSE, SHORT_AXES, ActionGrid, Budget, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
@@ -197,7 +197,10 @@ class _Run:
             row
             for index, budget in enumerate(config.budgets)
             for row in text_losses(
-                index, budget, own_names(self._scores(index, config.texts), names)
+                index,
+                budget,
+                own_names(self._scores(index, config.texts), names),
+                budgets[index]["methods"],
             )
         ]
         return WorkFinished(result, tuple(per_text))
@@ -215,10 +218,12 @@ class _Run:
         costs = CostModel.of(self.model.lm, self.setting.grid)
         # Of a step at the mean spend, halfway through the scored tokens.
         cached = self.config.context + self.config.windows * self.config.steps // 2
+        whole = costs.decode_step(DENSE, cached).bytes_read
         for method in record["methods"].values():
             spend = Budget(*(method["spend"][name] for name in SHORT_AXES))
             cost = costs.decode_step(spend, cached)
             method.setdefault("bytes_per_token", cost.bytes_read)
+            method.setdefault("bytes_share", cost.bytes_read / whole)
             method["flops_per_token"] = cost.flops
         names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
         parts = ("methods", "paired")

@@ -10,6 +10,8 @@ from typing import ClassVar
 import pytest
 import torch
 
+from app.cli.commands.evaluate import as_table
+from app.results.figures import result_view
 from sol_core import (
     Action,
     ActionGrid,
@@ -126,6 +128,33 @@ def test_methods_of_all_kinds_are_measured_at_the_first_ones_spend(model, policy
     assert named["policy"] == "rule"
     static = named["budgets"][0]["methods"]["static"]["spend"]
     assert static == pytest.approx({"keep": 0.4, "channels": 0.6, "bits": 8})
+
+
+def test_a_method_whose_spend_missed_is_not_compared(model, policy, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    quiet = {"on_progress": lambda *_: None, "data_dir": tmp_path}
+    methods = {"asked": asked, "rule": rule}
+    result = evaluate(model, methods, corpus=TEXTS, budgets=[BUDGET], **SMALL, **quiet)
+    (budget,) = result["budgets"]
+    assert {name: made["matched"] for name, made in budget["methods"].items()} == {
+        **{"asked": True, "rule": False, "static": True, "dense": False}
+    }
+    assert set(budget["paired"]["rule"].values()) == {None}, "no gain and no verdict"
+    assert budget["paired"]["static"]["nll_verdict"] == "no difference shown"
+    assert budget["paired"]["dense"]["kl_gain"] <= 0, "the reference"
+    assert set(result["win_rate"]) == {"static", "dense"}
+    table = result.to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    assert not table[table.method == "rule"].matched.any()
+    assert table[table.method == "asked"].matched.all()
+    assert "not compared: another spend" in as_table(result)
+    shown = result_view(result)["rows"]["policy:rule"][0]
+    assert shown["nll"]["gain"] == [None] * 3
+    shares = {name: made["bytes_share"] for name, made in budget["methods"].items()}
+    assert shares["dense"] == 1 > shares["static"] > 0, "counted at budgets of axes, too"
+    assert shares["static"] == pytest.approx(shares["asked"], abs=1e-3)
+    only = evaluate(model, {"rule": rule}, corpus=TEXTS, budgets=[BUDGET], **SMALL, **quiet)
+    assert only["budgets"][0]["recovered"]["kl"] is not None, "static spends what rule does"
 
 
 def test_schedules_of_ones_own_are_taken_everywhere(model, policy):

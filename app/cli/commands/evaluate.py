@@ -230,6 +230,8 @@ def _cells(budget: dict[str, Any], method: str, row: dict[str, Any]) -> tuple[st
 
 def _better(paired: dict[str, Any], loss: str) -> str:
     gain, low, high = (paired[f"{loss}_{part}"] for part in ("gain", "low", "high"))
+    if gain is None:
+        return "not compared: another spend"
     if paired[f"{loss}_verdict"] not in ("better", "worse"):
         return f"{paired[f'{loss}_verdict']} ({gain:+.4f})"
     return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"

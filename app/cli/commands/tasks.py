@@ -86,10 +86,14 @@ def tasks_table(result: dict[str, Any]) -> str:
     for pooled in result["pooled"]:
         title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
         lines += ["", *_scored(title, pooled)]
-    summary = result["summary"]
+    return "".join(f"{line}\n" for line in (*lines, "", *_summed(result["summary"])))
+
+
+def _summed(summary: dict[str, Any]) -> list[str]:
     mean, nll, best = summary["mean_gain"], summary["mean_nll_gain"], summary["best"]
-    lines += [
-        "",
+    if best is None:
+        return ["nothing is compared: static never spent what the policy did"]
+    return [
         f"mean gain over static {_points(mean)} points of accuracy over {summary['pairs']} pairs "
         f"of task and budget: better on {summary['better']}, interval above 0 on "
         f"{summary['above']}, below on {summary['below']}",
@@ -97,7 +101,6 @@ def tasks_table(result: dict[str, Any]) -> str:
         f"{budget_label(best['requested'])}), chosen among {summary['pairs']}",
         *([f"mean gain in the right answers' NLL {_nats(nll)} nats per token"] if nll else []),
     ]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _scored(title: str, scored: dict[str, Any]) -> list[str]:
