@@ -21,7 +21,7 @@ from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
     from sol_core.accuracy.config import TasksConfig
-    from sol_core.actions import Action, ActionGrid, Budget
+    from sol_core.actions import Action, ActionGrid, Budget, Spend
     from sol_core.api.generating import (
         count_tokens,
         generate,
@@ -67,6 +67,7 @@ __all__ = [
     "Score",
     "SideRowConfig",
     "SolError",
+    "Spend",
     "StepObservation",
     "TasksConfig",
     "TokenEvent",
@@ -90,7 +91,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "actions": "Action ActionGrid Budget",
+    "actions": "Action ActionGrid Budget Spend",
     "api.generating": "count_tokens generate load_model load_policy score stream_generate",
     "api.measuring": "Inspection evaluate inspect tasks what_if",
     "api.training": "train",

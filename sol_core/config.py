@@ -47,6 +47,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule")
+        self.budget.check_request()
         if (self.kind == "policy") != bool(self.policy):
             raise ConfigError(
                 "the schedule policy needs a policy's name or folder, and only it takes one; got "

@@ -17,6 +17,7 @@ from sol_core.actions.action import (
     Axis,
     Budget,
     Record,
+    Spend,
     ceil_fraction,
     record_of,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Mechanisms",
     "QuantSite",
     "Record",
+    "Spend",
     "by_need",
     "ceil_fraction",
     "grid_name",

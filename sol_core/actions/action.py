@@ -309,3 +309,47 @@ class Budget(_AxisValues):
             return super(Budget, self).words
         bits = "" if self.bit_width == MAX_BITS else f", {self.bit_width:g} bits"
         return f"{100 * self.bytes_share:.4g} % of the bytes{bits}"
+
+    def check_request(self) -> None:
+        """Raises: ConfigError for a ``Spend``, which nobody can ask for."""
+
+
+@configuration
+@dataclass(frozen=True, slots=True)
+class Spend(Budget):
+    """An achieved mean spend: a value per axis, and the share of the bytes that was read.
+
+    Attributes:
+        bytes_share: of what the same steps read densely, a policy's network included, which may
+            make it more than 1; None in records made before it was counted.
+    """
+
+    def __post_init__(self) -> None:
+        self._check(whole=False)
+        share = self.bytes_share
+        if share is not None and not 0 < share < math.inf:
+            raise ConfigError(f"a spend's share of the bytes is above 0, got {share!r}")
+
+    @classmethod
+    def of_steps(cls, sums: Iterable[float], steps: int, read: float, dense: float) -> Spend:
+        """The mean of some steps.
+
+        Args:
+            sums: of each axis over the steps.
+            read, dense: bytes that all of them read, and that they would have read densely.
+        """
+        keep, channels, bits = (total / steps for total in sums)
+        return cls(keep, channels, bits, read / dense)
+
+    def check_request(self) -> None:
+        raise ConfigError(
+            "a spend holds both what it spent per axis and its share of the bytes: ask for one of "
+            "them, Budget(*spend.as_tuple()) or Budget.share(spend.bytes_share)"
+        )
+
+    @property
+    def words(self) -> str:
+        """For people: a value per axis, and the share of the bytes."""
+        axes = super(Budget, self).words
+        share = self.bytes_share
+        return axes if share is None else f"{axes} · {100 * share:.4g} % of the bytes"

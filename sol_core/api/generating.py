@@ -231,7 +231,7 @@ def score(
         policy, budget, config: as for ``stream_generate``.
         context: text before it, read densely and not scored. Without one the first token is not
             scored, because nothing predicts it.
-    Returns: NLL in nats of every scored token, and the action of the step that predicted it.
+    Returns: NLL in nats of every scored token, the action of the step that predicted it, its cost.
     Raises: SolError for a text that cannot be scored.
     """
     from sol_core.comparing.scoring import encode_text, score_text
@@ -243,8 +243,7 @@ def score(
     chosen = with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
     find = cache(partial(found_policy, policy=policy, budget=budget))
-    actions, nll = score_text(model, ids, first, chosen, find)
-    return Score(tuple(ids[first:]), actions, nll)
+    return score_text(model, ids, first, chosen, find)
 
 
 def count_tokens(model: LanguageModel, text: str) -> int:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, Spend
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import Schedule
-from sol_core.decoding.loop import DecodeOptions, decode, prefilled
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled
 from sol_core.errors import ConfigError
+from sol_core.events import StepCost
 from sol_core.fields import check_kind, with_nearest
 from sol_core.generation.attached_calls import Call, Text, Texts, check_modes
 from sol_core.generation.schedules import GenerationSchedules, in_hand, resolved, with_schedule
@@ -41,17 +42,21 @@ class Attached:
 
     Attributes:
         actions: of every decoded token, of all generations; prompts are read densely.
+        cost, dense_cost: computed, of all these steps at their actions, and densely.
     """
 
     actions: list[Action] = field(default_factory=list)
+    cost: StepCost = field(default_factory=StepCost)
+    dense_cost: StepCost = field(default_factory=StepCost)
 
     @property
-    def spend(self) -> Budget | None:
+    def spend(self) -> Spend | None:
         """Mean of the actions; None before the first."""
         if not self.actions:
             return None
         sums = map(sum, zip(*(action.as_tuple() for action in self.actions), strict=True))
-        return Budget(*(total / len(self.actions) for total in sums))
+        read, dense = self.cost.bytes_read, self.dense_cost.bytes_read
+        return Spend.of_steps(sums, len(self.actions), read, dense)
 
 
 @with_nearest
@@ -152,12 +157,18 @@ class _Steps:
                 f"the generation has more than {self.options.max_steps} new tokens: give attach() "
                 "more as max_new_tokens"
             )
-        self.spent.actions.append(step.actions[0])
+        self._count(step)
         logits = torch.cat([*before, step.output.logits[:, None]], 1)
         kept = slice(-call.kept, None) if isinstance(call.kept, int) else call.kept
         names = {item.name for item in fields(CausalLMOutputWithPast)}
         named = "cache" if "cache" in names else "past_key_values"
         return CausalLMOutputWithPast(logits=logits[:, kept], **{named: cache})
+
+    def _count(self, step: DecodeStep) -> None:
+        spent, costs = self.spent, self.schedules.costs
+        spent.actions.append(step.actions[0])
+        spent.cost += self.schedules.step_cost(step)
+        spent.dense_cost += costs.decode_step(DENSE, step.cached_tokens[0])
 
     def _dense_logits(self, ids: list[int]) -> Tensor:
         fed = torch.tensor([ids], device=self.lm.device)

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from kernels.top_k import top_k
-from sol_core.actions import AXES, DENSE, ActionGrid, Budget
+from sol_core.actions import AXES, DENSE, ActionGrid, Spend
 from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
 from sol_core.decoding.teacher_forcing import kl_to_dense
@@ -219,7 +219,8 @@ class GeneratedSequence:
             self.ended = "length" if whole else "context_full"
         count, spend = self._num_tokens, None
         if count:
-            spend = Budget(*(self._spend / count).tolist())
+            read, dense = self._cost.bytes_read, self._dense_cost.bytes_read
+            spend = Spend.of_steps(self._spend.tolist(), count, read, dense)
         return FinishEvent(
             reason=self.ended,
             text=self._visible.text,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import ActionGrid, Budget, Spend
 from sol_core.comparing.methods import place_on
 from sol_core.comparing.statistics import ENOUGH_TOKENS
 from sol_core.comparing.token_kinds import predicted_kinds
@@ -167,7 +167,8 @@ class _Inspection:
                 if stopped:
                     break
         decode_ms, count = ms_since(decode_began), len(self.made)
-        totals = tuple(self._totals(row, name) for row, name in enumerate(config.rows))
+        rows = enumerate(config.rows if count else ())
+        totals = tuple(self._totals(row, name) for row, name in rows)
         matched: tuple[MatchedStatic, ...] = ()
         if not stopped and "static" in config.rows and count >= ENOUGH_TOKENS:
             matched = tuple(self._static_again(totals, cache, state))
@@ -176,7 +177,7 @@ class _Inspection:
             num_tokens=count,
             decode_ms=decode_ms,
             tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
-            rows=totals if count else (),
+            rows=totals,
             report=difficulty(self.made) if count else None,
             matched=matched,
         )
@@ -213,15 +214,17 @@ class _Inspection:
         )
 
     def _totals(self, row: int, name: str) -> RowTotals:
-        count = max(len(self.made), 1)
+        count = len(self.made)
         steps = [token.rows[row] for token in self.made]
-        axes = zip(*(step.action.as_tuple() for step in steps), strict=True)
+        sums = map(sum, zip(*(step.action.as_tuple() for step in steps), strict=True))
+        cost = sum((step.cost for step in steps), StepCost())
+        dense = sum(token.rows[0].cost.bytes_read for token in self.made)
         return RowTotals(
             name=name,
             nll=sum(step.nll for step in steps) / count,
             kl=sum(step.kl for step in steps) / count,
-            spend=Budget(*(sum(axis) / count for axis in axes)),
-            cost=sum((step.cost for step in steps), StepCost()),
+            spend=Spend.of_steps(sums, count, cost.bytes_read, dense),
+            cost=cost,
         )
 
     def _static_again(

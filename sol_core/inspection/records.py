@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import Action, ActionGrid, Budget, Record, record_of
+from sol_core.actions import Action, ActionGrid, Budget, Record, Spend, record_of
 from sol_core.config import (
     MAX_EPISODE_STEPS,
     GenerationConfig,
@@ -164,7 +164,7 @@ class RowTotals:
     name: str
     nll: float
     kl: float
-    spend: Budget  # achieved mean per axis
+    spend: Spend  # achieved mean
     cost: StepCost  # computed, summed
 
 

@@ -32,7 +32,7 @@ def policy(model, tmp_path):
 def test_a_budget_alone_is_static(model):
     made = sol_core.generate(model, TEXT, max_new_tokens=5)
     assert len(made.tokens) == 5
-    assert made.spend == sol_core.Budget()
+    assert made.spend == sol_core.Spend(bytes_share=1.0)
     config = sol_core.GenerationConfig(sol_core.ScheduleConfig("dense"), max_new_tokens=5)
     *_, last = engine_generate(model, TEXT, config)
     assert isinstance(last, sol_core.FinishEvent)
@@ -60,7 +60,7 @@ def test_the_configuration_decides_the_rest(model, policy):
     assert len(first.tokens) == 6
     assert sol_core.generate(model, TEXT, policy, BUDGET, config=config).text == first.text
     scheduled = dataclasses.replace(config, schedule=sol_core.ScheduleConfig("random", BUDGET))
-    assert sol_core.generate(model, TEXT, config=scheduled).spend != sol_core.Budget()
+    assert sol_core.generate(model, TEXT, config=scheduled).spend.bytes_share < 1
     assert len(sol_core.generate(model, TEXT, config=config, max_new_tokens=2).tokens) == 2
 
 
@@ -143,7 +143,7 @@ def test_a_dense_score_is_the_model_s_own(model):
     assert whole.nll == pytest.approx(dense_nll(model, ids, 1), abs=1e-4)
     assert whole.mean_nll == pytest.approx(sum(whole.nll) / len(whole.nll))
     assert whole.perplexity > 1
-    assert whole.spend == sol_core.Budget()
+    assert whole.spend == sol_core.Spend(bytes_share=1.0)
     rest = sol_core.score(model, TEXT[20:], context=TEXT[:20])
     assert rest.nll == pytest.approx(whole.nll[19:], abs=1e-4)
 
@@ -164,6 +164,30 @@ def test_what_cannot_be_scored(model):
     assert len(sol_core.score(model, "x", context="y").nll) == 1
     with pytest.raises(ContextLengthError):
         sol_core.score(model, "x" * 300)
+
+
+def test_spend_has_its_share_of_the_bytes_and_is_no_request(model, policy):
+    for chosen in (None, policy):
+        made = sol_core.generate(model, TEXT, chosen, BUDGET, max_new_tokens=6)
+        read = sum(token.cost.bytes_read for token in made.tokens)
+        whole = sum(token.dense_cost.bytes_read for token in made.tokens)
+        assert made.spend.bytes_share == pytest.approx(read / whole)
+        assert 0 < made.spend.bytes_share < 1
+    ids = model.tokenizer(TEXT)["input_ids"]
+    scored = sol_core.score(model, TEXT, None, BUDGET)
+    assert len(scored.costs) == len(scored.dense_costs) == len(scored.nll) == len(ids) - 1
+    assert scored.spend.bytes_share == scored.cost.bytes_read / scored.dense_cost.bytes_read
+    actions = sol_core.inspect(model, TEXT, "static", BUDGET)
+    static = actions.end.rows[1]
+    assert static.spend.as_tuple() == pytest.approx(scored.spend.as_tuple())
+    assert static.spend.bytes_share == pytest.approx(scored.spend.bytes_share), "scored alike"
+    assert [token.rows[1].cost for token in actions.tokens] == list(scored.costs)
+    assert "% of the bytes" in scored.spend.words
+    for call in (sol_core.generate, sol_core.score):
+        with pytest.raises(ConfigError, match=r"ask for one of them, Budget\(\*spend.as_tuple"):
+            call(model, TEXT, None, made.spend)
+    with pytest.raises(ConfigError, match="ask for one of them"):
+        sol_core.EvaluationConfig(budgets=[made.spend])
 
 
 def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):

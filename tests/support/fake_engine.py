@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sol_core import events
-from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.actions import DENSE, GRIDS, Action, Spend
 from sol_core.config import GenerationConfig
 from sol_core.errors import SolError
 from sol_core.generation.sequence import page_reads
@@ -177,7 +177,7 @@ def _finish(reason, made):
     spend = None
     if made:
         means = [sum(token.action.as_tuple()[axis] for token in made) / count for axis in range(3)]
-        spend = Budget(*means)
+        spend = Spend(*means)
     return events.FinishEvent(
         reason=reason, text="".join(token.text for token in made), num_tokens=count, spend=spend,
         prefill_ms=12.5, decode_ms=decode_ms,

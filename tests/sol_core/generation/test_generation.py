@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sol_core as library
-from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.actions import DENSE, GRIDS, Action, Budget, Spend
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
@@ -42,7 +42,7 @@ def test_dense_generation_is_greedy_decoding_of_the_model(model):
         ids.append(event.token_id)
     assert (finish.reason, finish.num_tokens) == ("length", 20)
     assert finish.cost.flops == pytest.approx(sum(event.cost.flops for event in tokens))
-    assert finish.spend == Budget()
+    assert finish.spend == Spend(bytes_share=1.0)
 
 
 def test_the_cost_is_that_of_the_grids_mechanisms(model):
