@@ -20,9 +20,18 @@ from kernels import __version__
 from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
-    from sol_core.actions import Action, ActionGrid, Budget
-    from sol_core.api.generating import generate, load_model, load_policy, score, stream_generate
-    from sol_core.api.measuring import Inspection, evaluate, inspect, train, what_if
+    from sol_core.accuracy.config import TasksConfig
+    from sol_core.actions import Action, ActionGrid, Budget, Spend
+    from sol_core.api.generating import (
+        count_tokens,
+        generate,
+        load_model,
+        load_policy,
+        score,
+        stream_generate,
+    )
+    from sol_core.api.measuring import Inspection, evaluate, inspect, tasks, what_if
+    from sol_core.api.training import train
     from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
     from sol_core.decoding.batch_scheduling import StepObservation
     from sol_core.errors import SolError
@@ -58,12 +67,15 @@ __all__ = [
     "Score",
     "SideRowConfig",
     "SolError",
+    "Spend",
     "StepObservation",
+    "TasksConfig",
     "TokenEvent",
     "TrainConfig",
     "WarmStartConfig",
     "__version__",
     "attach",
+    "count_tokens",
     "evaluate",
     "from_transformers",
     "generate",
@@ -73,14 +85,16 @@ __all__ = [
     "preset",
     "score",
     "stream_generate",
+    "tasks",
     "train",
     "what_if",
 ]
 
 _NAMES = {
-    "actions": "Action ActionGrid Budget",
-    "api.generating": "generate load_model load_policy score stream_generate",
-    "api.measuring": "Inspection evaluate inspect train what_if",
+    "actions": "Action ActionGrid Budget Spend",
+    "api.generating": "count_tokens generate load_model load_policy score stream_generate",
+    "api.measuring": "Inspection evaluate inspect tasks what_if",
+    "api.training": "train",
     "config": "GenerationConfig SamplingConfig ScheduleConfig SideRowConfig",
     "decoding.batch_scheduling": "StepObservation",
     "errors": "SolError",
@@ -93,6 +107,7 @@ _NAMES = {
     "models.loading": "LanguageModel from_transformers",
     "policy": "Policy",
     "policy.info": "PolicyConfig",
+    "accuracy.config": "TasksConfig",
     "training.config": "GrpoConfig TrainConfig WarmStartConfig preset",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, Record
+from sol_core.actions import Action, ActionGrid, Budget, Record
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, check_fields, configuration, later
+from sol_core.fields import Positive, Range, check_fields, check_text, configuration, later
 
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy", "painted"]
 MAX_SIDE_ROWS = 6
@@ -47,6 +47,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule")
+        self.budget.check_request()
         if (self.kind == "policy") != bool(self.policy):
             raise ConfigError(
                 "the schedule policy needs a policy's name or folder, and only it takes one; got "
@@ -119,10 +120,11 @@ class GenerationConfig(Record):
     """Everything that decides a generation besides the model and the prompt.
 
     Attributes:
-        schedule: picks the action of every decode step.
+        schedule: picks the action of every decode step; dense unless it is chosen.
         side_rows: shadows on the same token path; one named "dense" gives KL to dense.
         sampling: how tokens are drawn.
-        grid: levels, page size and mechanisms.
+        grid: levels, page size and mechanisms; None takes those of the policy, else of the budget
+            (``policy.files.locate.resolved_grid``).
         max_new_tokens: at most this many tokens.
         chat: wrap the prompt in the model's chat template.
         stop_strings: end when the visible text contains one; the stop string is removed.
@@ -139,10 +141,10 @@ class GenerationConfig(Record):
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0, "refresh": bool}
 
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    schedule: ScheduleConfig = field(default_factory=lambda: ScheduleConfig("dense"))
     side_rows: tuple[SideRowConfig, ...] = ()
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    grid: ActionGrid = field(default_factory=lambda: GRIDS[DEFAULT_GRID])
+    grid: ActionGrid | None = None
     max_new_tokens: Positive = 64
     chat: bool = False
     stop_strings: tuple[str, ...] = ()
@@ -164,9 +166,26 @@ class GenerationConfig(Record):
         if len(set(names)) != len(names):
             raise ConfigError(f"side rows need distinct names, got {names}")
         _check_stop_strings(self.stop_strings)
-        for schedule in (self.schedule, *(row.schedule for row in self.side_rows)):
-            if schedule.kind != "dense":
+        for schedule in self.schedules:
+            if self.grid is not None and schedule.kind != "dense":
                 self.grid.check_budget(schedule.budget)
+
+    @property
+    def schedules(self) -> tuple[ScheduleConfig, ...]:
+        """The main row's schedule and the side rows'."""
+        return (self.schedule, *(row.schedule for row in self.side_rows))
+
+    @property
+    def grid_in_use(self) -> ActionGrid:
+        """The grid, chosen or resolved. Raises: ConfigError for one that is unset."""
+        return required_grid(self.grid)
+
+
+def required_grid(grid: ActionGrid | None) -> ActionGrid:
+    """Raises: ConfigError for a grid that is unset where a resolved one is needed."""
+    if grid is None:
+        raise ConfigError("the configuration's grid is unset: give one, or resolve it first")
+    return grid
 
 
 def _check_stop_strings(texts: tuple[str, ...]) -> None:
@@ -177,3 +196,4 @@ def _check_stop_strings(texts: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"a stop string has 1 to {MAX_STOP_CHARACTERS} characters, got {text!r:.60}"
             )
+        check_text("a stop string", text)

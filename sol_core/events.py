@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from sol_core.actions import Action, Budget, record_of
+from sol_core.actions import Action, Spend, record_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,7 +213,7 @@ class FinishEvent:
         reason: what ended it.
         text: the whole generated text (stop string and special tokens left out).
         num_tokens: that were generated, special ones included.
-        spend: achieved mean per axis over the decode steps; None without tokens.
+        spend: achieved mean over the decode steps; None without tokens.
         prefill_ms, decode_ms: measured milliseconds of the dense pass, and of all steps.
         tokens_per_s: generated tokens over measured decode time, prefill excluded.
         cost, dense_cost: computed, of all steps at their actions, and of the same steps densely.
@@ -222,7 +222,7 @@ class FinishEvent:
     reason: FinishReason
     text: str
     num_tokens: int
-    spend: Budget | None
+    spend: Spend | None
     prefill_ms: float
     decode_ms: float
     tokens_per_s: float

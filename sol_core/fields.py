@@ -187,6 +187,25 @@ def check_fields(record: Any, where: str = "") -> None:
             object.__setattr__(record, name, checked)
 
 
+def plain_scalar(value: Any) -> Any:
+    """Python's number for a scalar of numpy or torch; anything else as it is."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "shape", None) == () else value
+
+
+def check_text(name: str, text: object) -> None:
+    """Raises: ConfigError for what is no text, or holds half a character."""
+    check_kind(name, text, str, "text")
+    try:
+        cast(str, text).encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(error.object[error.start]):04X}"
+        raise ConfigError(
+            f"{name} holds half a character, the lone surrogate {half} at {error.start}: give "
+            "whole characters"
+        ) from None
+
+
 def kind_of(value: object) -> str:
     """A value's kind for people: "a list", "an int"."""
     name = type(value).__name__
@@ -261,6 +280,7 @@ def _items(hints: tuple[Any, ...], value: Any, where: str, rules: Rules | None) 
 
 
 def _plain(kind: Any, value: Any, where: str) -> Any:
+    value = plain_scalar(value)
     if kind in (int, float):
         return _number(kind, value, where, None)
     if kind is Any:
@@ -276,6 +296,7 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
 
 
 def _number(kind: type, value: Any, where: str, within: Range | None) -> Any:
+    value = plain_scalar(value)
     low, high = (within.low, within.high) if within else (-MAX_WHOLE, MAX_WHOLE)
     kinds = int if kind is int else (int, float)
     # Comparisons alone: NaN fails them, and a number that no float can hold does not overflow.

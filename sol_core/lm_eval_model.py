@@ -27,12 +27,13 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
+from sol_core.accuracy.plans import StaticPlan
+from sol_core.accuracy.questions import Continuation
+from sol_core.accuracy.scoring import score_continuations, score_densely
 from sol_core.actions import (
     AXES,
     AXIS_FIELDS,
-    DEFAULT_GRID,
     DENSE,
-    GRIDS,
     SHORT_AXES,
     Budget,
     record_of,
@@ -47,9 +48,7 @@ from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.generation.engine import generate_many
 from sol_core.models.loading import load_language_model
 from sol_core.policy import PolicyScheduler
-from sol_core.tasks.plans import StaticPlan
-from sol_core.tasks.questions import Continuation
-from sol_core.tasks.scoring import score_continuations, score_densely
+from sol_core.policy.files.locate import resolved_grid
 
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16
@@ -96,7 +95,7 @@ class SolLM(TemplateLM):
         self.tokenizer = self.model.tokenizer
         self.batch_size = int(batch_size) if str(batch_size).isdigit() else 64  # type: ignore[arg-type]  # or "auto"
         self.policy = load_policy(policy, self.model, data_dir=folder) if policy else None
-        self.grid = self.policy.info.grid if self.policy else GRIDS[DEFAULT_GRID]
+        self.grid = resolved_grid(None, [self.policy], by_share=False)
         kind = schedule or ("dense" if asked == Budget() else "static")
         self.schedule = ScheduleConfig(
             "policy" if policy else kind,  # type: ignore[arg-type]  # checked by it

@@ -1,6 +1,8 @@
 """The modules of ``docs/extending.md`` run as they stand, from Python and on the command line."""
 
+import ast
 import importlib
+import inspect
 import json
 import re
 import sys
@@ -8,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import sol_core
 from app.cli import main as cli
 from sol_core import Action, generate
+from sol_core.api.generating import GenerateOptions
 from tests.support.tiny_language_model import make_language_model, save_model_folder
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
+PROJECT = Path(__file__).resolve().parents[1]
+DOCUMENT = PROJECT / "docs" / "extending.md"
 HALVES = """
 from sol_core import Action
 
@@ -46,6 +51,71 @@ def folder(tmp_path, monkeypatch):
     yield tmp_path
     for name in names:
         sys.modules.pop(name, None)
+
+
+# Names that others define.
+_OUTSIDE = {"datasets.Dataset", "MODULE:NAME", "model_type"}
+_CODE = [path for top in ("kernels", "sol_core", "tests") for path in (PROJECT / top).rglob("*.py")]
+
+
+def _definitions(path):
+    """Names at the top of a module, with the syntax that defines them."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        targets = getattr(node, "targets", None) or [getattr(node, "target", node)]
+        for target in targets:
+            if name := getattr(target, "name", None) or getattr(target, "id", None):
+                yield name, node
+
+
+def _fields(node):
+    return {item.target.id for item in node.body if isinstance(item, ast.AnnAssign)}
+
+
+def _of_library():
+    """Names that ``sol_core`` exports, and the arguments of its functions."""
+    values = (getattr(sol_core, name) for name in sol_core.__all__)
+    calls = [value for value in values if inspect.isfunction(value)]
+    names = [name for call in calls for name in inspect.signature(call).parameters]
+    return {*sol_core.__all__, *names, *GenerateOptions.__annotations__}
+
+
+def _is_path(name):
+    wanted = name.rstrip("/")
+    places = {str(place) for path in _CODE for place in (path, path.parent)}
+    return any(place.endswith(f"/{wanted}") for place in places)
+
+
+def _is_there(name, known, paths):
+    if "/" in name or name.endswith(".py"):
+        return _is_path(name)
+    owner, _, field = name.partition(".")
+    if owner.islower():  # a function or an argument: of the library, or of a file named beside it
+        near = [path for path in _CODE if any(str(path).endswith(f"/{place}") for place in paths)]
+        return not field and (
+            owner in _of_library() or any(owner in dict(_definitions(path)) for path in near)
+        )
+    return owner in known and (not field or field in _fields(known[owner]))
+
+
+def missing_names(document):
+    """Names in a document's prose, in backticks, that no code has; by section."""
+    known = {name: node for path in _CODE for name, node in _definitions(path)}
+    prose = re.sub(r"^```.*?^```", "", document, flags=re.M | re.S)
+    for section in prose.split("\n## "):
+        spans = [span for span in re.findall(r"`([^`]+)`", section) if span not in _OUTSIDE]
+        plain = [re.sub(r"[\"\[{].*|…", "", span) for span in spans]  # without values
+        names = [name for span in plain for name in re.split(r"[(,)= ]+", span) if name]
+        yield from (name for name in names if not _is_there(name, known, names))
+
+
+def test_names_in_the_prose_exist():
+    text = DOCUMENT.read_text("utf-8")
+    assert list(missing_names(text)) == []
+    wrong = (
+        "`bounds` of `cpu_kernels` in `quest.py`, `PageScorer.codes`, `kernels/none/`, `Nothing`"
+    )
+    listed = ["bounds", "cpu_kernels", "PageScorer.codes", "kernels/none/", "Nothing"]
+    assert list(missing_names(wrong)) == listed
 
 
 def test_a_schedule_decides_a_run_from_python():

@@ -18,19 +18,20 @@ from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.jobs import TASKS_FORM
 from app.results.figures import result_view
 from app.sharing.kinds import export, import_documents
+from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import ActionGrid
 from sol_core.config import GenerationConfig
-from sol_core.errors import ConfigError
+from sol_core.errors import ConfigError, PolicyError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
+from sol_core.files.staging import sha256_of
 from sol_core.inspection.records import InspectionConfig
 from sol_core.policy import load_policy
 from sol_core.policy.files.archive import unpack_policy
 from sol_core.progress import WorkProgress
-from sol_core.tasks.config import TasksConfig
 from storage import TASKS_JOB
+from tests.sol_core.accuracy.test_tasks import BUDGETS
 from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, random_texts
-from tests.sol_core.tasks.test_tasks import BUDGETS
 from tests.support.tiny_language_model import make_language_model
 
 RELEASED = Path(__file__).with_name("released")
@@ -107,9 +108,22 @@ def test_jobs_open_and_paused_ones_go_on(store):
         assert job.kind in ENGINES
 
 
-def test_a_policy_is_unpacked_and_loaded(model, tmp_path):
+def test_a_policy_without_a_checksum_is_refused_and_one_of_its_weights_is_taken(
+    model, tmp_path, caplog
+):
     unpack_policy(RELEASED / "policy.zip", tmp_path)
-    assert load_policy(tmp_path, model).info.name == "tiny"
+    with pytest.raises(PolicyError, match=r"has no weights_sha256.*copy it again.*train it again"):
+        load_policy(tmp_path, model)
+    record = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    record["weights_sha256"] = sha256_of(tmp_path / "model.safetensors")  # as later ones had it
+    (tmp_path / "config.json").write_text(json.dumps(record), "utf-8")
+    policy = load_policy(tmp_path, model)
+    assert policy.info.name == "tiny"
+    assert "covers its weights and not its prices" in caplog.text
+    caplog.clear()
+    policy.save_pretrained(tmp_path)
+    load_policy(tmp_path, model)
+    assert not caplog.text
 
 
 def test_an_interrupted_measurement_goes_on(model, tmp_path):

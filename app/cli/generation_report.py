@@ -120,7 +120,7 @@ def summary(outcome: Outcome) -> str:
     ]
     if finish.spend is not None:
         lines.append(f"{'':36}spent   budget")
-        parts = {"channels": outcome.config.grid.mechanisms.pruner.unit}
+        parts = {"channels": outcome.config.grid_in_use.mechanisms.pruner.unit}
         share = outcome.requested.bytes_share
         if share is not None:
             read = finish.cost.bytes_read / finish.dense_cost.bytes_read

@@ -15,8 +15,8 @@ from app.formats import json_safe
 from app.host.console import Console
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from sol_core.actions import DEFAULT_GRID, GRIDS, Budget
-from sol_core.policy.files.locate import shipped_for
+from sol_core.actions import GRIDS, ActionGrid, Budget
+from sol_core.policy.files.locate import resolved_grid, shipped_for
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 
 if TYPE_CHECKING:
@@ -52,17 +52,20 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
     """The folder of the policy that the options name, of the grid that they name; or a schedule."""
     from sol_core.policy import read_policy_info
 
-    source = schedule_finder(args)(args.policy)
-    grid = GRIDS[args.grid or DEFAULT_GRID]
-    if isinstance(source, Path):
-        source = source if args.grid is None else shipped_for(source, grid)
-        info = read_policy_info(source)
-        if args.grid is not None:
-            info.check_grid(grid)
-        grid = info.grid
+    source, chosen, budgets = schedule_finder(args)(args.policy), chosen_grid(args), list(budgets)
+    by_share = any(budget.bytes_share is not None for budget in budgets)
+    if isinstance(source, Path) and chosen is not None:
+        source = shipped_for(source, chosen)
+        read_policy_info(source).check_grid(chosen)
+    grid = resolved_grid(chosen, [source], by_share=by_share)
     for budget in budgets:
         grid.check_budget(budget)
     return source
+
+
+def chosen_grid(args: argparse.Namespace) -> ActionGrid | None:
+    """The grid of ``--grid``; None where nobody chose."""
+    return None if args.grid is None else GRIDS[args.grid]
 
 
 def policy_on_model(

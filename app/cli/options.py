@@ -21,7 +21,7 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, QuantSite
+from sol_core.actions import AXES, GRIDS, SHARE_GRID, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
@@ -171,8 +171,12 @@ def parse_share(text: str) -> float:
     return share
 
 
-def add_grid(parser: argparse._ActionsContainer, default: str | None = None) -> None:
-    usual = default or "the policy's own, else default"
+UNSET_GRID = "the policy's own, else need for shares of the bytes, else default"
+
+
+def add_grid(
+    parser: argparse._ActionsContainer, usual: str = UNSET_GRID, default: str | None = None
+) -> None:
     text = (
         "levels and mechanisms: paper's (Quest's bounds per head, input channels), or default "
         f"(4-bit keys per KV group, both sides of the MLP) (default: {usual})"
@@ -180,10 +184,10 @@ def add_grid(parser: argparse._ActionsContainer, default: str | None = None) -> 
     parser.add_argument("--grid", choices=tuple(GRIDS), default=default, help=text)
 
 
-def add_mechanisms(parser: argparse._ActionsContainer, grid: str | None = None) -> None:
-    add_grid(parser, grid)
-    site, text = GRIDS[DEFAULT_GRID].quant_site, "which MLP activations are quantised"
-    add_value(parser, "quant-site", site, text, type=None, choices=get_args(QuantSite))
+def add_mechanisms(parser: argparse._ActionsContainer, usual: str = UNSET_GRID) -> None:
+    add_grid(parser, usual)
+    text = "which MLP activations are quantised (default: the grid's)"
+    parser.add_argument("--quant-site", choices=get_args(QuantSite), help=text)
 
 
 def grid_from(
@@ -192,8 +196,7 @@ def grid_from(
     find: Callable[[str], Any] = Path,
 ) -> ActionGrid:
     """The grid of ``--grid``, else that of the schedules. Raises: as ``grid_for``."""
-    trained = [schedule for schedule in schedules if not _is_own(schedule.policy or "")]
-    return grid_for(args.grid, args.quant_site, trained, find)
+    return grid_for(args.grid, args.quant_site, schedules, find)
 
 
 def settle_schedules(

@@ -86,8 +86,8 @@ def evaluate_job(task: JobTask) -> Updates:
 
 def tasks_job(task: JobTask) -> Updates:
     """Measure a "policy"'s accuracy on tasks; finished batches are kept in the job's folder."""
-    from sol_core.tasks.config import TasksConfig
-    from sol_core.tasks.runner import run_tasks
+    from sol_core.accuracy.config import TasksConfig
+    from sol_core.accuracy.runner import run_tasks
 
     config = from_json(TasksConfig, _param(task, "config", dict))
     name = _param(task, "policy", str)

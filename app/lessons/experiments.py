@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from app.lessons.desk import Experiment
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
-from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent, event_to_dict
@@ -128,12 +128,12 @@ def missing(model: Any, name: str) -> dict[str, Any]:
     recording = shipped_recording()
     asked = recording["questions"][STORY_QUESTIONS.index(name)]
     prompt = prompt_of(recording["story"], asked["question"], asked["stem"])
-    config = GenerationConfig(ScheduleConfig("dense"), max_new_tokens=1, ignore_end_of_text=True)
+    config, grid = GenerationConfig(max_new_tokens=1, ignore_end_of_text=True), GRIDS[DEFAULT_GRID]
     (said,) = _tokens_of(model, prompt, config)
     tokens = _tokens(model, prompt)
-    lens = Lens(model, LensRun((*tokens, said.token_id), (DENSE,), config.grid))
+    lens = Lens(model, LensRun((*tokens, said.token_id), (DENSE,), grid))
     measured = lens.page_effects(0, most=len(tokens))
-    texts, size = _texts(model, tokens), config.grid.page_size
+    texts, size = _texts(model, tokens), grid.page_size
     return {
         "question": asked["question"],
         "stem": asked["stem"],

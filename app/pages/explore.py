@@ -165,8 +165,8 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
         "shadow": is_dense or "dense" in side,
         "static_row": "static" in side,
         "stop": "\n".join(text.replace("\n", "\\n") for text in config.stop_strings),
-        "grid": grid_choice(config.grid),
-        "quant_site": config.grid.quant_site,
+        "grid": grid_choice(config.grid_in_use),
+        "quant_site": config.grid_in_use.quant_site,
     }
 
 
@@ -244,9 +244,9 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
         return {}
     tokens = max(characters, 0) // CHARACTERS_A_TOKEN + config.max_new_tokens // 2
     context, budget = min(tokens + 1, model.context_length), config.schedule.budget
-    costs, answer = CostModel.of(model.lm, config.grid), {}
+    costs, answer = CostModel.of(model.lm, config.grid_in_use), {}
     if budget.bytes_share is not None:
-        mixes = mix_table(model, config.grid)
+        mixes = mix_table(model, config.grid_in_use)
         budget = mixes.mean(budget.bytes_share, context, budget.bit_width)
         answer = {
             "lowest": mixes.lowest(context),

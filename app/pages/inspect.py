@@ -87,8 +87,8 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
         form |= budget_values(first.budget) | {"seed": first.seed}
     return form | {
         "max_tokens": min(config.max_tokens or MAX_TOKENS, MAX_TOKENS),
-        "grid": grid_choice(config.grid),
-        "quant_site": config.grid.quant_site,
+        "grid": grid_choice(config.grid_in_use),
+        "quant_site": config.grid_in_use.quant_site,
         "episode_steps": config.episode_steps,
     }
 
@@ -158,7 +158,7 @@ def _with_painted(
     model = services.loader.loaded()
     if model is None:
         raise AppError("The model is not loaded yet. Try again in a moment.")
-    costs = CostModel.of(model.lm, config.grid)
+    costs = CostModel.of(model.lm, config.grid_in_use)
     cached = int(run.tokens[0]["cached_tokens"])
     read, dense = _painted_bytes(costs, actions, cached)
     axes = zip(*(action.as_tuple() for action in actions), strict=True)
@@ -174,7 +174,7 @@ def _with_painted(
         place = config.rows.index(schedule.name)
         network = sum(token["rows"][place]["cost"]["policy_bytes"] for token in run.tokens)
         num_bytes, context = (read - network) / len(actions), cached + len(actions) // 2
-        return budget_of_bytes(StepBytes(costs), config.grid, mean, context, num_bytes)
+        return budget_of_bytes(StepBytes(costs), config.grid_in_use, mean, context, num_bytes)
 
     beside = [ScheduleConfig("static"), *others][: MAX_SCHEDULES - 1]
     schedules = tuple(replace(schedule, budget=budget_of(schedule)) for schedule in beside)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.host.errors import AppError, InputFileError, PolicyNotFoundError, system_errors
 from app.host.paths import DataDir
-from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, grid_named
+from sol_core.actions import ActionGrid, QuantSite, grid_named
 from sol_core.config import ScheduleConfig
 from sol_core.errors import PolicyError, SolError
 from sol_core.files.places import SHIPPED_POLICY, program_name
@@ -75,19 +75,16 @@ class StoredPolicy:
 
 def grid_for(
     name: str | None,
-    quant_site: QuantSite,
+    quant_site: QuantSite | None,
     schedules: Iterable[ScheduleConfig],
-    find: Callable[[str], Path],
+    find: Callable[[str], Any],
 ) -> ActionGrid:
-    """The named grid; for None that of the first policy, else the default of shares or axes."""
-    schedules = list(schedules)
-    policies = [schedule.policy for schedule in schedules if schedule.policy]
+    """The named grid, for None as ``resolved_grid``, at a site where one is given."""
+    schedules, chosen = list(schedules), None if name is None else grid_named(name)
+    policies = (find(schedule.policy) for schedule in schedules if schedule.policy)
     by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
-    if name is None and policies:
-        grid = locate.grid_in_use(find(policies[0]), by_share=by_share)
-    else:
-        grid = grid_named(name or (SHARE_GRID if by_share else DEFAULT_GRID))
-    return replace(grid, quant_site=quant_site)
+    grid = locate.resolved_grid(chosen, policies, by_share=by_share)
+    return grid if quant_site is None else replace(grid, quant_site=quant_site)
 
 
 class PolicyLibrary:

@@ -53,17 +53,16 @@ def result_view(result: Result) -> dict[str, Any]:
 def headline(result: Result, baseline: str) -> dict[str, Any]:
     """Of KL over the budgets: how many the policy wins, how many surely, what it recovers."""
     budgets = in_roles(result)
-    paired = [
-        record["paired"][baseline] for record in budgets if baseline in record.get("paired", {})
-    ]
+    pairs = (record.get("paired", {}).get(baseline) for record in budgets)
+    paired = [pair for pair in pairs if pair and pair.get("nll_gain") is not None]
     if not paired:
         return {}
     shares = [record.get("recovered", {}).get("kl") for record in budgets]
     known = [share for share in shares if share is not None]
     line = {
         "budgets": len(paired),
-        "better": sum(record.get("kl_gain", 0) > 0 for record in paired),
-        "surely": sum(record.get("kl_low", 0) > 0 for record in paired),
+        "better": sum((record.get("kl_gain") or 0) > 0 for record in paired),
+        "surely": sum((record.get("kl_low") or 0) > 0 for record in paired),
         "recovered": fmean(known) if known else None,
     }
     return dict(rounded(line))

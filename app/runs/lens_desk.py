@@ -97,7 +97,7 @@ def _lens_of(
         LensRun(
             (*prefix, *ids),
             actions,
-            config.grid,
+            config.grid_in_use,
             shadow=DENSE_ROW in (row.name for row in config.side_rows),
             left_out=config.left_out,
         ),

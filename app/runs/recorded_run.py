@@ -150,7 +150,7 @@ def config_without(run: RecordedRun, pages: Sequence[int]) -> GenerationConfig:
     """The configuration of a run that never reads some pages of its prompt."""
     config = from_json(GenerationConfig, run.config)
     read = 1 if run.prefill is None else run.prefill["prompt_tokens"]
-    count = (read - 1) // config.grid.page_size
+    count = (read - 1) // config.grid_in_use.page_size
     if not all(page < count for page in pages):
         raise AppError(f"Only the prompt's pages 1 to {count} can be left out of a whole answer.")
     return replace(config, left_out=tuple(sorted({*config.left_out, *pages})))

@@ -10,7 +10,7 @@ from typing import Any
 from app.formats import csv_text, plain_cell
 from app.host.errors import DocumentError
 from app.sharing.run_document import RunDocument, SavedHead
-from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Action, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Action, ActionGrid, Budget, Spend
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PageReads, PrefillEvent, SideEvent, StepCost, TokenEvent
 from sol_core.fields import Rules
@@ -140,6 +140,7 @@ GENERATION = RunDocument(
                 SamplingConfig,
                 ActionGrid,
                 Budget,
+                Spend,
                 TokenEvent,
                 SideEvent,
                 StepCost,  # files of before bit operations were counted
@@ -233,7 +234,7 @@ INSPECTION = RunDocument(
     rules=Rules(
         # Before bit operations, painted schedules, matched static and reads of pages.
         partial=frozenset(
-            {ActionGrid, Budget, StepCost, ScheduleConfig, InspectionEnd}
+            {ActionGrid, Budget, Spend, StepCost, ScheduleConfig, InspectionEnd}
             | {InspectionConfig, InspectedRow}
         ),
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},

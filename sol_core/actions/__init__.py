@@ -17,6 +17,7 @@ from sol_core.actions.action import (
     Axis,
     Budget,
     Record,
+    Spend,
     ceil_fraction,
     record_of,
 )
@@ -32,6 +33,7 @@ from sol_core.actions.grid import (
     by_need,
     grid_name,
     grid_named,
+    grid_record,
 )
 
 __all__ = [
@@ -54,9 +56,11 @@ __all__ = [
     "Mechanisms",
     "QuantSite",
     "Record",
+    "Spend",
     "by_need",
     "ceil_fraction",
     "grid_name",
     "grid_named",
+    "grid_record",
     "record_of",
 ]

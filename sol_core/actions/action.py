@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from sol_core.errors import ConfigError
-from sol_core.fields import configuration, is_unset, later
+from sol_core.fields import configuration, is_unset, later, plain_scalar
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
@@ -190,6 +190,14 @@ class _AxisValues:
     channel_keep_ratio: float
     bit_width: float
 
+    def _check(self, *, whole: bool) -> None:
+        """Hold every axis to its values, and scalars of numpy and torch as Python's numbers."""
+        for axis in AXES:
+            value = getattr(self, axis.field)
+            if type(value) not in (int, float):
+                object.__setattr__(self, axis.field, value := plain_scalar(value))
+            axis.check(value, whole=whole)
+
     def as_tuple(self) -> tuple[float, float, float]:
         """The values, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width
@@ -235,8 +243,7 @@ class Action(_AxisValues):
     bit_width: int = MAX_BITS
 
     def __post_init__(self) -> None:
-        for axis in AXES:
-            axis.check(getattr(self, axis.field), whole=True)
+        self._check(whole=True)
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Action:
@@ -275,9 +282,9 @@ class Budget(_AxisValues):
     bytes_share: float | None = later(None)
 
     def __post_init__(self) -> None:
-        for axis in AXES:
-            axis.check(getattr(self, axis.field))
-        share = self.bytes_share
+        self._check(whole=False)
+        share = plain_scalar(self.bytes_share)
+        object.__setattr__(self, "bytes_share", share)
         if share is None:
             return
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
@@ -302,3 +309,47 @@ class Budget(_AxisValues):
             return super(Budget, self).words
         bits = "" if self.bit_width == MAX_BITS else f", {self.bit_width:g} bits"
         return f"{100 * self.bytes_share:.4g} % of the bytes{bits}"
+
+    def check_request(self) -> None:
+        """Raises: ConfigError for a ``Spend``, which nobody can ask for."""
+
+
+@configuration
+@dataclass(frozen=True, slots=True)
+class Spend(Budget):
+    """An achieved mean spend: a value per axis, and the share of the bytes that was read.
+
+    Attributes:
+        bytes_share: of what the same steps read densely, a policy's network included, which may
+            make it more than 1; None in records made before it was counted.
+    """
+
+    def __post_init__(self) -> None:
+        self._check(whole=False)
+        share = self.bytes_share
+        if share is not None and not 0 < share < math.inf:
+            raise ConfigError(f"a spend's share of the bytes is above 0, got {share!r}")
+
+    @classmethod
+    def of_steps(cls, sums: Iterable[float], steps: int, read: float, dense: float) -> Spend:
+        """The mean of some steps.
+
+        Args:
+            sums: of each axis over the steps.
+            read, dense: bytes that all of them read, and that they would have read densely.
+        """
+        keep, channels, bits = (total / steps for total in sums)
+        return cls(keep, channels, bits, read / dense)
+
+    def check_request(self) -> None:
+        raise ConfigError(
+            "a spend holds both what it spent per axis and its share of the bytes: ask for one of "
+            "them, Budget(*spend.as_tuple()) or Budget.share(spend.bytes_share)"
+        )
+
+    @property
+    def words(self) -> str:
+        """For people: a value per axis, and the share of the bytes."""
+        axes = super(Budget, self).words
+        share = self.bytes_share
+        return axes if share is None else f"{axes} · {100 * share:.4g} % of the bytes"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
-from sol_core.actions.action import AXES, Action, Budget, Record
+from sol_core.actions.action import AXES, Action, Budget, Record, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import OneOf, Range, check_fields, configuration, later
 
@@ -200,6 +201,15 @@ def grid_name(grid: ActionGrid) -> str:
     """The named grid whose levels and mechanisms a grid has, whatever its site; else "own"."""
     at_home = replace(grid, quant_site=ActionGrid().quant_site)
     return next((name for name, known in GRIDS.items() if known == at_home), OWN_GRID)
+
+
+def grid_record(grid: ActionGrid) -> dict[str, Any]:
+    """A grid in a result: its name, and its levels and mechanisms unless the name says them."""
+    name = grid_name(grid)
+    levels = (
+        {} if GRIDS.get(name) == grid else {"grid_levels": json.loads(json.dumps(record_of(grid)))}
+    )
+    return {"grid": name, **levels}
 
 
 def by_need(grid: ActionGrid) -> ActionGrid:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.corpus.documents import SUPPORTED_SUFFIXES
 from sol_core.errors import ConfigError, CorpusError
-from sol_core.fields import check_kind, kind_of
+from sol_core.fields import changed, check_kind, check_text, kind_of
 from sol_core.files.places import default_data_dir
 from sol_core.files.staging import explain_os_error, replacing
+from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
     from sol_core.actions import Budget
@@ -61,6 +62,7 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
     if isinstance(corpus, Path):
         return str(corpus.expanduser().absolute())
     if isinstance(corpus, str):
+        check_text("corpus", corpus)
         return _kept([corpus], data_dir, "txt") if _is_text(corpus) else corpus
     if type(corpus).__module__.partition(".")[0] == "datasets":
         corpus = _column(corpus)
@@ -73,10 +75,39 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
     texts: list[str] = []
     for place, item in enumerate(corpus):
         check_kind(f"corpus[{place}]", item, (str, Path), "text, or the path of a file")
+        if isinstance(item, str):
+            check_text(f"corpus[{place}]", item)
         texts += [item] if isinstance(item, str) else _documents(item)
     if not any(text.strip() for text in texts):
         raise ConfigError("corpus is a list without text: give at least one text")
     return _kept(texts, data_dir, "jsonl")
+
+
+def with_settings(config: Any, settings: Mapping[str, Any], corpus: Any, root: Path) -> Any:
+    given = dict(settings)
+    if corpus is not None:
+        given["corpus"] = corpus_name(corpus, root)
+    return changed(config, given)
+
+
+def finished_work(
+    events: Iterable[WorkEvent],
+    on_progress: Progress | None,
+    on_event: Callable[[WorkEvent], None] | None = None,
+) -> WorkFinished:
+    """Do some work to its end. Raises: KeyboardInterrupt for work that was stopped."""
+    finished = None
+    with shown_progress(on_progress) as report:
+        for event in events:
+            if on_event is not None:
+                on_event(event)
+            if isinstance(event, WorkProgress):
+                report(event.message, event.fraction)
+            elif isinstance(event, WorkFinished):
+                finished = event
+    if finished is None:
+        raise KeyboardInterrupt
+    return finished
 
 
 def _documents(path: Path) -> list[str]:

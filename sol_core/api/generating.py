@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
@@ -13,7 +13,7 @@ from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event
-from sol_core.fields import check_kind, check_names, kind_of, with_nearest
+from sol_core.fields import check_kind, check_names, check_text, kind_of, with_nearest
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
 from sol_core.progress import Progress, shown_progress
@@ -90,8 +90,8 @@ class GenerateOptions(TypedDict, total=False):
 
     Attributes:
         max_new_tokens: at most this many; default: the configuration's.
-        config: everything else: sampling, chat template, stop strings, side rows. Its schedule
-            applies without a policy and a budget, its grid without a policy.
+        config: everything else: sampling, chat template, stop strings, side rows. A schedule of its
+            own excludes a policy and a budget; its grid must be the policy's, or unset.
         logits_processors: called in order before each draw, like transformers' ``LogitsProcessor``:
             ids [1, T] int64 (prompt and drawn tokens) and scores [1, V] fp32, both on the CPU →
             scores [1, V]. They run after the repetition penalty and before the temperature. Events
@@ -205,7 +205,7 @@ def stream_generate(
     from sol_core.generation import engine
 
     chosen, extras = _request(policy, budget, **options)
-    find = partial(found_policy, policy=policy, budget=budget)
+    find = cache(partial(found_policy, policy=policy, budget=budget))
     if isinstance(prompt, str):
         return engine.generate(model, prompt, chosen, policies=find, extras=extras)
     for place, text in enumerate(prompt):
@@ -231,7 +231,7 @@ def score(
         policy, budget, config: as for ``stream_generate``.
         context: text before it, read densely and not scored. Without one the first token is not
             scored, because nothing predicts it.
-    Returns: NLL in nats of every scored token, and the action of the step that predicted it.
+    Returns: NLL in nats of every scored token, the action of the step that predicted it, its cost.
     Raises: SolError for a text that cannot be scored.
     """
     from sol_core.comparing.scoring import encode_text, score_text
@@ -242,9 +242,20 @@ def score(
     check_kind("context", context, str, "text")
     chosen = with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
-    find = partial(found_policy, policy=policy, budget=budget)
-    actions, nll = score_text(model, ids, first, chosen, find)
-    return Score(tuple(ids[first:]), actions, nll)
+    find = cache(partial(found_policy, policy=policy, budget=budget))
+    return score_text(model, ids, first, chosen, find)
+
+
+def count_tokens(model: LanguageModel, text: str) -> int:
+    """Number of a text's tokens, special ones at its start included, as ``score`` reads it.
+
+    Args:
+        model: as ``load_model`` returns it.
+        text: of any length.
+    """
+    check_model(model)
+    check_text("the text", text)
+    return len(model.encode(text))
 
 
 def _request(

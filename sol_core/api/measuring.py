@@ -1,20 +1,22 @@
-"""Inspect, ask what if, train and evaluate: one call each."""
+"""Inspect, ask what if, evaluate, measure answers on tasks: one call each."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol_core.api.arguments import check_model, corpus_name, data_folder
+from sol_core.actions import SHORT_AXES
+from sol_core.api.arguments import check_model, data_folder, finished_work, with_settings
 from sol_core.errors import ConfigError
 from sol_core.fields import changed, check_kind, check_names, with_nearest
-from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
+from sol_core.progress import Progress
 
 if TYPE_CHECKING:
+    from sol_core.accuracy.config import TasksConfig
     from sol_core.actions import ActionGrid, Budget
     from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.evaluation.config import EvaluationConfig
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from sol_core.lens.records import LensView
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
-    from sol_core.training.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,19 @@ class Inspection:
     start: InspectionStart
     tokens: tuple[InspectedToken, ...]
     end: InspectionEnd
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` of a row per token and schedule; pandas must be installed."""
+        rows = [
+            {"index": token.index, "token_id": token.token_id, "text": token.text}
+            | {"kind": token.kind, "cached_tokens": token.cached_tokens, "method": row.name}
+            | dict(zip(SHORT_AXES, row.action.as_tuple(), strict=True))
+            | {"nll": row.nll, "kl": row.kl, "entropy": row.entropy}
+            | {"bytes_read": row.cost.bytes_read, "flops": row.cost.flops}
+            for token in self.tokens
+            for row in token.rows
+        ]
+        return import_module("pandas").DataFrame(rows)
 
 
 def inspect(
@@ -114,68 +128,6 @@ def what_if(
     return look_at_text(model, text, token, chosen, find, without)[0]
 
 
-def train(
-    model: LanguageModel,
-    folder: str | Path,
-    config: TrainConfig | str = "quick",
-    *,
-    corpus: Any = None,
-    allow_untrained: bool = False,
-    labels: str | Path | None = None,
-    on_event: Callable[[WorkEvent], None] | None = None,
-    data_dir: str | Path | None = None,
-    on_progress: Progress | None = None,
-    **settings: Any,
-) -> Policy:
-    """Train a policy for a model: a warm start, then the paper's GRPO (arXiv:2605.10875).
-
-    Args:
-        model: as ``load_model`` returns it; its weights do not change.
-        folder: the run's own folder; an interrupted run in it is resumed. The policy's files are
-            in ``folder / "policy"``.
-        config: a preset (quick, standard, share or paper), or a TrainConfig.
-        corpus: a name, a path, a text, a list of texts or a ``datasets.Dataset``; None is the
-            configuration's.
-        allow_untrained: also return a policy that learnt nothing or is worse than static on its
-            held-out text.
-        labels: folder for the labelled steps of the warm start. A later training of the same text,
-            grid and seed takes those that are there and adds what it needs.
-        on_event: called with every event of the run: metrics, samples, checkpoints.
-        data_dir: folder of cached text; None as for ``load_model``.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
-        settings: fields of ``TrainConfig`` with other values; those of a nested one may be a dict
-            of changes, as in ``grpo={"updates": 3}``.
-    Raises: SolError for a training that cannot run; PolicyError for a policy that is not kept;
-        OSError when the disk is full.
-    """
-    from sol_core.comparing.measuring import measured_first
-    from sol_core.policy import load_policy as load
-    from sol_core.progress import no_stop
-    from sol_core.training.checkpoint import check_own
-    from sol_core.training.config import TrainConfig, preset
-    from sol_core.training.trainer import check_kept
-    from sol_core.training.trainer import train as engine
-
-    check_model(model)
-    check_kind("folder", folder, (str, Path), "a folder")
-    chosen = preset(config) if isinstance(config, str) else config
-    check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
-    root = data_folder(data_dir)
-    chosen = _with_settings(chosen, settings, corpus, root)
-    try:
-        run = Path(folder).expanduser()
-        check_own(run)
-        shared = None if labels is None else Path(labels).expanduser()
-        training = engine(model, chosen, run, data_dir=root, labels=shared)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
-    events = chain(measured_first(model, chosen.grid, root, no_stop), training)
-    finished = _finished(events, on_progress, on_event)
-    if not allow_untrained:
-        check_kept(finished.result["summary"])
-    return load(Path(finished.result["folder"]), model)
-
-
 def evaluate(
     model: LanguageModel,
     methods: Mapping[str, Policy | Schedule | str | Path] | Policy | Schedule | str | Path,
@@ -199,7 +151,7 @@ def evaluate(
         config: text, budgets, baselines, counts; None means the command line's (minutes).
         spend_of: name of the method whose spend all others get; None is the first one's.
         corpus: as for ``train``.
-        grid: of methods that are no policies; None is the policies', else the default grid.
+        grid: of methods that are no policies; None is the policies', else the budgets'.
         data_dir: folder of cached text and stored policies; None as for ``load_model``.
         on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
         settings: fields of ``EvaluationConfig`` with other values, as in ``texts=16``.
@@ -217,10 +169,47 @@ def evaluate(
         raise ConfigError(f"no method can be called {taken[0]}: a baseline is; choose another name")
     chosen = EvaluationConfig() if config is None else config
     check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")
-    chosen = _with_settings(chosen, settings, corpus, root)
+    chosen = with_settings(chosen, settings, corpus, root)
     events = engine(model, named, chosen, data_dir=root, grid=grid)
-    finished = _finished(events, on_progress)
+    finished = finished_work(events, on_progress)
     return EvaluationResult(finished.result, finished.per_text)
+
+
+def tasks(
+    model: LanguageModel,
+    method: Policy | Schedule | str | Path | Mapping[str, Any],
+    config: TasksConfig | None = None,
+    *,
+    grid: ActionGrid | None = None,
+    data_dir: str | Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Measure answers on downstream tasks against static at the same spend.
+
+    Args:
+        model: as ``load_model`` returns it.
+        method: as one of ``evaluate``; in a dict it has the name that the result gives it.
+        config: tasks, questions, budgets; None means the command line's (hours).
+        grid, data_dir, on_progress: as for ``evaluate``.
+        settings: fields of ``TasksConfig`` with other values, as in ``limit=100``.
+    Returns: the JSON that docs/formats.md describes.
+    Raises: SolError for what cannot be run.
+    """
+    from sol_core.accuracy.config import TasksConfig
+    from sol_core.accuracy.runner import run_tasks
+
+    check_model(model)
+    root = data_folder(data_dir)
+    named = _in_order(_methods(method), None, root)
+    if len(named) != 1:
+        raise ConfigError(f"tasks takes one method, got {len(named)}")
+    chosen = TasksConfig() if config is None else config
+    check_kind("config", chosen, TasksConfig, "a TasksConfig")
+    chosen = changed(chosen, settings)
+    ((name, given),) = named.items()
+    events = run_tasks(model, name, given, chosen, data_dir=root, grid=grid)
+    return finished_work(events, on_progress).result
 
 
 def _asked(
@@ -236,8 +225,10 @@ def _asked(
     asked = InspectionConfig(()) if config is None else config
     check_kind("config", asked, InspectionConfig, "an InspectionConfig")
     asked = changed(asked, settings)
-    schedules, grid, find = asked_schedules(_methods(methods), budget, asked.grid)
-    return dataclasses.replace(asked, schedules=schedules, grid=grid), find
+    if asked.schedules:
+        raise ConfigError("the schedules are the methods: leave those of the configuration out")
+    schedules, find = asked_schedules(_methods(methods), budget)
+    return dataclasses.replace(asked, schedules=schedules), find
 
 
 def _methods(methods: Any) -> dict[str, Any]:
@@ -265,27 +256,3 @@ def _in_order(methods: dict[str, Any], spend_of: str | None, root: Path) -> dict
         name: locate_policy(given, root) if isinstance(given, (str, Path)) else given
         for name, given in methods.items()
     }
-
-
-def _with_settings(config: Any, settings: Mapping[str, Any], corpus: Any, root: Path) -> Any:
-    given = dict(settings)
-    if corpus is not None:
-        given["corpus"] = corpus_name(corpus, root)
-    return changed(config, given)
-
-
-def _finished(
-    events: Iterable[WorkEvent],
-    on_progress: Progress | None,
-    on_event: Callable[[WorkEvent], None] | None = None,
-) -> WorkFinished:
-    """Do some work to its end."""
-    with shown_progress(on_progress) as report:
-        for event in events:
-            if on_event is not None:
-                on_event(event)
-            if isinstance(event, WorkProgress):
-                report(event.message, event.fraction)
-            elif isinstance(event, WorkFinished):
-                finished = event
-    return finished

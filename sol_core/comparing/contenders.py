@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
+from sol_core.actions import ActionGrid, Budget
 from sol_core.budgets.building import own_schedule
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.config import GenerationConfig
@@ -28,7 +28,7 @@ from sol_core.fields import kind_of
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.folder import weights_sha256
-from sol_core.policy.files.locate import grid_in_use, shipped_for
+from sol_core.policy.files.locate import resolved_grid, shipped_for
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 # A fresh scheduler of one row per budget; greedy, or sampled with a seed.
@@ -47,12 +47,13 @@ class Contender:
     fingerprint: str = ""  # of its files, or its source
     reads: PolicyReads = NO_POLICY  # what its network adds to every step
     weights_sha256: str = ""  # of a policy, as its folder's config.json has it
+    source_sha256: str | None = None  # of a schedule; None where Python has no source of it
 
 
 def load_contenders(
     model: LanguageModel,
     policies: Mapping[str, Path | Policy | Schedule],
-    grid: ActionGrid | None = None,  # of functions; None is the policies', else the default
+    grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
     *,
     by_share: bool = False,  # budgets are shares of the bytes, so pages are read by need
 ) -> list[Contender]:
@@ -62,8 +63,7 @@ def load_contenders(
         for name, given in policies.items()
         if isinstance(given, (Path, Policy))
     }
-    grids = [contender.grid for contender in trained.values()]
-    own_grid = grid or (grids or [GRIDS[SHARE_GRID if by_share else DEFAULT_GRID]])[0]
+    own_grid = resolved_grid(grid, policies.values(), by_share=by_share)
     mixes = mix_table(model, own_grid) if by_share and len(trained) < len(policies) else None
     contenders = [
         trained[name] if name in trained else _own(name, given, own_grid, mixes)
@@ -94,16 +94,18 @@ def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Con
         rows = [FunctionScheduler(own_schedule(given, budget, mixes)) for budget in budgets]
         return SplitScheduler([([number], row) for number, row in enumerate(rows)])
 
-    return Contender(name, scheduler, grid, EPISODE_STEPS, "", _source_hash(given))
+    source, made_of = _source_sha256(given), _made_of(given)
+    named = hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
+    fingerprint = source or named
+    return Contender(name, scheduler, grid, EPISODE_STEPS, "", fingerprint, source_sha256=source)
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
+    grid = resolved_grid(None, [given], by_share=by_share)
     if isinstance(given, Path):
-        grid = grid_in_use(given, by_share=by_share)
         given, policy = shipped_for(given, grid), load_policy(given, model, grid=grid)
     else:
         policy = given
-        grid = by_need(policy.info.grid) if by_share else policy.info.grid
         policy.info.check_grid(grid)
     policy.check_model(model.fingerprint)
     info, mixes = policy.info, mix_table(model, grid) if by_share else None
@@ -130,7 +132,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
         policy.reads,
-        weights_sha256(policy.network),
+        weights_sha256(policy.parts),
     )
 
 
@@ -142,14 +144,17 @@ def _fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _source_hash(schedule: Schedule) -> str:
-    """SHA-256 of a schedule's source, or of its name where it has none."""
+def _made_of(schedule: Schedule) -> Any:
+    """What a schedule's code is: itself, or its class."""
     has_source = isinstance(schedule, type) or inspect.isroutine(schedule)
-    made_of = schedule if has_source else type(schedule)
+    return schedule if has_source else type(schedule)
+
+
+def _source_sha256(schedule: Schedule) -> str | None:
     try:
-        source = inspect.getsource(made_of)
+        source = inspect.getsource(_made_of(schedule))
     except (OSError, TypeError):
-        source = made_of.__qualname__
+        return None
     return hashlib.sha256(source.encode()).hexdigest()
 
 

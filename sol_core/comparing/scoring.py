@@ -10,7 +10,7 @@ batch that shares the prefix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from sol_core.decoding.batch_scheduling import (
     Schedule,
     fresh_schedule,
 )
-from sol_core.decoding.loop import DecodeOptions, require_finite
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, require_finite
 from sol_core.decoding.prefix import read_prefix
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.files.places import whole_characters
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
+from sol_core.fields import check_text
+from sol_core.generation.finished import Score
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
@@ -136,7 +137,8 @@ def score_policy(
 
 def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
     """Token ids, encoded as one so that a leading space falls to the text; the first to score."""
-    context, text = whole_characters(context), whole_characters(text)
+    check_text("the context", context)
+    check_text("the text", text)
     before = model.encode(context) if context else []
     ids = model.encode(context + text)
     first = min(max(len(before), 1), len(ids) - 1)
@@ -151,17 +153,29 @@ def score_text(
     first: int,
     config: GenerationConfig,
     policies: PolicyFinder = Path,
-) -> tuple[tuple[Action, ...], tuple[float, ...]]:
-    """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats."""
+) -> Score:
+    """The score of ``tokens[first:]`` under a generation's main schedule."""
+    config = resolved(replace(config, side_rows=()), policies)
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
-    case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
-    schedules = GenerationSchedules(model, replace(config, side_rows=()), policies)
-    nll, actions = _score(model, case, schedules.build(len(steps)), config.grid.mechanisms)
-    return actions, tuple(nll[0])
+    grid, costs, dense_costs = config.grid_in_use, [], []
+    case = ScoreCase(tuple(tokens), first - 1, (steps,), grid.page_size)
+    schedules = GenerationSchedules(model, config, policies)
+
+    def count(step: DecodeStep) -> None:
+        costs.append(schedules.step_cost(step))
+        dense_costs.append(schedules.costs.decode_step(DENSE, step.cached_tokens[0]))
+
+    nll, actions = _score(model, case, schedules.build(len(steps)), grid.mechanisms, count)
+    scored = tuple(tokens[first:])
+    return Score(scored, actions, tuple(nll[0]), tuple(costs), tuple(dense_costs))
 
 
 def _score(
-    model: LanguageModel, case: ScoreCase, scheduler: BatchScheduler, mechanisms: Mechanisms
+    model: LanguageModel,
+    case: ScoreCase,
+    scheduler: BatchScheduler,
+    mechanisms: Mechanisms,
+    on_step: Callable[[DecodeStep], None] = lambda _: None,
 ) -> tuple[list[list[float]], tuple[Action, ...]]:
     """NLL [rows][steps] and the first row's actions."""
     check_tokens(model, case.input_ids, "the text", case.context_len + case.num_steps)
@@ -174,6 +188,7 @@ def _score(
     for scored in teacher_forced(lm, prefix, [path], scheduler, options, state):
         columns.append(scored.nll[0])
         actions.append(scored.step.actions[0])
+        on_step(scored.step)
     return torch.stack(columns, dim=1).tolist(), tuple(actions)
 
 

@@ -1,5 +1,5 @@
 """Evaluation of policies at matched spend: baselines, intervals, probes, results.
 
 What policies and baselines are compared with is in ``sol_core.comparing``; accuracy on tasks is in
-``sol_core.tasks``. ``config`` imports no torch, as the page reads configurations.
+``sol_core.accuracy``. ``config`` imports no torch, as the page reads configurations.
 """

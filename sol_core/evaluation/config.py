@@ -220,6 +220,8 @@ def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
     """Raises: ConfigError for no budget, something else, too many, or one that is there twice."""
     if not budgets or not all(isinstance(b, Budget) for b in budgets):
         raise ConfigError(f"budgets must name at least one budget: {', '.join(SHORT_AXES)}")
+    for budget in budgets:
+        budget.check_request()
     check_kinds(budgets)
     if len(budgets) > most:
         raise ConfigError(f"at most {most} budgets, got {len(budgets)}")

@@ -47,9 +47,10 @@ class EvaluationResult(dict[str, Any]):
 
     Attributes:
         per_text: a dict per text, budget and method: ``text`` and ``budget`` (their numbers), the
-            requested budget (``asked_keep`` …), ``method``, and means over the text's scored
-            tokens: ``nll``, ``kl`` (nats per token), ``keep``, ``channels``, ``bits``, and at
-            shares of the bytes ``share``.
+            requested budget (``asked_keep`` …), ``method``, whether it is ``matched`` (over all
+            texts it spent what the first method did), and means over the text's scored tokens:
+            ``nll``, ``kl`` (nats per token), ``keep``, ``channels``, ``bits``, and at shares of the
+            bytes ``share``.
     """
 
     def __init__(self, result: Mapping[str, Any], per_text: Sequence[TextLoss] = ()) -> None:
@@ -94,22 +95,28 @@ def budget_record(
     random: tuple[list[float], list[float]],
     tokens: tuple[TokenTable, int],
 ) -> dict[str, Any]:
-    policy = scores["policy"]
+    policy, static, dense = (scores[name] for name in ("policy", "static", "dense"))
     table, index = tokens
+    methods = {
+        name: _method_record(method, policy, dense, bootstrap) for name, method in scores.items()
+    }
+    # Dense is the reference, and spends everything.
+    compared = {name for name, made in methods.items() if made["matched"]} | {"dense"}
+    pairs = {
+        name: _paired_record(method, policy, bootstrap, table.surprisal.size)
+        for name, method in scores.items()
+        if name != "policy"
+    }
+    is_matched = methods["static"]["matched"]
     return {
         "requested": asked_record(requested),
-        "methods": {
-            name: _method_record(method, policy, scores["dense"], bootstrap)
-            for name, method in scores.items()
-        },
+        "methods": methods,
         "paired": {
-            name: _paired_record(method, policy, bootstrap, table.surprisal.size)
-            for name, method in scores.items()
-            if name != "policy"
+            name: pair if name in compared else dict.fromkeys(pair) for name, pair in pairs.items()
         },
         "recovered": {
-            "nll": _recovered(scores["static"].nll, policy.nll, scores["dense"].nll),
-            "kl": _recovered(scores["static"].kl, policy.kl, scores["dense"].kl),
+            "nll": _recovered(static.nll, policy.nll, dense.nll) if is_matched else None,
+            "kl": _recovered(static.kl, policy.kl, dense.kl) if is_matched else None,
         },
         "random": {"nll": random[0], "kl": random[1]},
         "adherence": _adherence(table, index, requested),
@@ -118,7 +125,10 @@ def budget_record(
 
 
 def text_losses(
-    number: int, requested: Budget, scores: Mapping[str, MethodScores]
+    number: int,
+    requested: Budget,
+    scores: Mapping[str, MethodScores],
+    methods: Mapping[str, Mapping[str, Any]],  # their records
 ) -> list[TextLoss]:
     """The losses of every text at a budget, method by method."""
     asked = {f"asked_{name}": value for name, value in asked_record(requested).items()}
@@ -128,7 +138,8 @@ def text_losses(
             zip(of_method.nll, of_method.kl, of_method.spend.tolist(), strict=True)
         ):
             row = {"text": text, "budget": number, **asked, "method": method}
-            row |= {"nll": float(nll), "kl": float(kl)} | axes_record(spend)
+            row |= {"matched": methods[method]["matched"], "nll": float(nll), "kl": float(kl)}
+            row |= axes_record(spend)
             if requested.bytes_share is not None:
                 row["share"] = float(of_method.share[text])
             rows.append(row)
@@ -151,10 +162,16 @@ def own_names(
 
 
 def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """``{BASELINE: {"budgets", "texts"}}``: share of budgets won in NLL, mean share of texts."""
+    """``{BASELINE: {"budgets", "texts"}}``: share of budgets won in NLL, mean share of texts.
+
+    Of the budgets at which its spend matched; a baseline that never did is left out.
+    """
     rates = {}
     for name in budgets[0]["paired"]:
         records = [budget["paired"][name] for budget in budgets]
+        records = [record for record in records if record["nll_gain"] is not None]
+        if not records:
+            continue
         gains = np.asarray([record["nll_gain"] for record in records])
         rates[name] = {
             "budgets": win_rate(gains, np.zeros(len(gains))),

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_name
+from sol_core.actions import AXES, DENSE, SHORT_AXES, ActionGrid, Budget, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
@@ -59,7 +59,7 @@ def evaluate(
     data_dir: Path,  # where corpora are kept
     should_stop: Callable[[], bool] = no_stop,
     partial: Path | None = None,  # folder in which finished texts are kept, and found later
-    grid: ActionGrid | None = None,  # of functions; None is the policies', else the default
+    grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure policies against the baselines at matched spend.
 
@@ -168,7 +168,7 @@ class _Run:
             "schema": SCHEMA,
             "policies": names,
             "policy": names[0],
-            "grid": grid_name(self.setting.grid),
+            **grid_record(self.setting.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "corpus": self.texts.corpus,
@@ -186,6 +186,11 @@ class _Run:
                 for contender in self.setting.contenders
                 if contender.weights_sha256
             },
+            "source_sha256": {
+                contender.name: contender.source_sha256
+                for contender in self.setting.contenders
+                if not contender.weights_sha256
+            },
             "elapsed_s": elapsed_s,
             "budgets": budgets,
             **({"mixes_measured_on": mixes.measured_on} if (mixes := self.setting.mixes) else {}),
@@ -198,7 +203,10 @@ class _Run:
             row
             for index, budget in enumerate(config.budgets)
             for row in text_losses(
-                index, budget, own_names(self._scores(index, config.texts), names)
+                index,
+                budget,
+                own_names(self._scores(index, config.texts), names),
+                budgets[index]["methods"],
             )
         ]
         return WorkFinished(result, tuple(per_text))
@@ -216,10 +224,12 @@ class _Run:
         costs = CostModel.of(self.model.lm, self.setting.grid)
         # Of a step at the mean spend, halfway through the scored tokens.
         cached = self.config.context + self.config.windows * self.config.steps // 2
+        whole = costs.decode_step(DENSE, cached).bytes_read
         for method in record["methods"].values():
             spend = Budget(*(method["spend"][name] for name in SHORT_AXES))
             cost = costs.decode_step(spend, cached)
             method.setdefault("bytes_per_token", cost.bytes_read)
+            method.setdefault("bytes_share", cost.bytes_read / whole)
             method["flops_per_token"] = cost.flops
         names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
         parts = ("methods", "paired")

@@ -18,8 +18,8 @@ from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.decoding.prefix import PrefixState, read_prefix
 from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event
-from sol_core.files.places import whole_characters
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
+from sol_core.fields import check_text
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
@@ -33,7 +33,7 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
     """Token ids of a prompt, in the model's chat template if requested."""
     if not prompt.strip():
         raise ConfigError("the prompt is empty; type some text to continue")
-    prompt = whole_characters(prompt)
+    check_text("the prompt", prompt)
     if chat:
         if not model.tokenizer.chat_template:
             raise ConfigError(f"{model.name} has no chat template; turn chat off")
@@ -75,7 +75,7 @@ def generate(
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
     ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
-    wishes = extras or Extras()
+    wishes, config = extras or Extras(), resolved(config, policies)
     schedules = GenerationSchedules(model, config, policies, on_host=True)
     sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, wishes)
     batch = _Batch(model, config, [sequence], schedules, should_stop, wishes)
@@ -103,7 +103,7 @@ def generate_many(
     Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
     Raises: SolError naming the prompt that cannot be run, before any event.
     """
-    wishes = extras or Extras()
+    wishes, config = extras or Extras(), resolved(config, policies)
     schedules = GenerationSchedules(model, config, policies, copies=True, on_host=True)
     sequences = []
     for number, prompt in enumerate(prompts):
@@ -144,7 +144,7 @@ class _Batch:
     extras: Extras
 
     def run(self) -> Iterator[tuple[int, Event]]:
-        began, size = time.perf_counter(), self.config.grid.page_size
+        began, size = time.perf_counter(), self.config.grid_in_use.page_size
         caches, states = [], []
         for sequence in self.sequences:
             started = time.perf_counter()
@@ -178,7 +178,7 @@ class _Batch:
         max_steps, left_out = self.sequences[0].max_steps, self.config.left_out
         options = DecodeOptions(
             max_steps=max_steps,
-            mechanisms=self.config.grid.mechanisms,
+            mechanisms=self.config.grid_in_use.mechanisms,
             rows_per_sequence=rows_each,
             timed=True,
             on_host=True,

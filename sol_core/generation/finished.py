@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from sol_core.actions import Action, Budget
-from sol_core.events import FinishEvent, TokenEvent
+from sol_core.actions import Action, Spend
+from sol_core.events import FinishEvent, StepCost, TokenEvent
 from sol_core.files.places import whole_characters
 
 LEAST_SPREAD = 0.05  # of the net keep rate, so that next to no difference looks like none
@@ -35,8 +35,8 @@ class Generation:
     finish: FinishEvent
 
     @property
-    def spend(self) -> Budget | None:
-        """Achieved mean per axis; None without tokens."""
+    def spend(self) -> Spend | None:
+        """Achieved mean; None without tokens."""
         return self.finish.spend
 
     def _repr_html_(self) -> str:
@@ -53,11 +53,24 @@ class Score:
         token_ids: the scored ones.
         actions: of the decode step that predicted each.
         nll: of each, nats.
+        costs, dense_costs: computed, of each step at its action, and of the same step densely.
     """
 
     token_ids: tuple[int, ...]
     actions: tuple[Action, ...]
     nll: tuple[float, ...]
+    costs: tuple[StepCost, ...]
+    dense_costs: tuple[StepCost, ...]
+
+    @property
+    def cost(self) -> StepCost:
+        """Computed, of all steps."""
+        return sum(self.costs, StepCost())
+
+    @property
+    def dense_cost(self) -> StepCost:
+        """Computed, of the same steps densely."""
+        return sum(self.dense_costs, StepCost())
 
     @property
     def mean_nll(self) -> float:
@@ -70,10 +83,11 @@ class Score:
         return math.exp(self.mean_nll)
 
     @property
-    def spend(self) -> Budget:
-        """Achieved mean per axis."""
+    def spend(self) -> Spend:
+        """Achieved mean."""
         axes = zip(*(action.as_tuple() for action in self.actions), strict=True)
-        return Budget(*(math.fsum(axis) / len(self.actions) for axis in axes))
+        read, dense = self.cost.bytes_read, self.dense_cost.bytes_read
+        return Spend.of_steps(map(math.fsum, axes), len(self.actions), read, dense)
 
     def _repr_html_(self) -> str:
         """HTML for a notebook: the means."""

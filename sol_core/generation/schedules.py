@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_args
 
-from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, Mechanisms, by_need
+from sol_core.actions import AXIS_FIELDS, ActionGrid, Budget, Mechanisms
 from sol_core.budgets.building import build_scheduler, own_schedule
 from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
@@ -28,11 +28,24 @@ from sol_core.events import StepCost
 from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.policy.files.locate import resolved_grid
 
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | Unasked"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
+
+
+class RowsConfig(Protocol):
+    """A configuration of rows: of a generation, or of an inspection."""
+
+    @property
+    def grid(self) -> ActionGrid | None: ...
+    @property
+    def schedules(self) -> tuple[ScheduleConfig, ...]: ...
+
+
+ConfigT = TypeVar("ConfigT", bound=RowsConfig)
 
 
 class Unasked(NamedTuple):
@@ -60,26 +73,26 @@ class GenerationSchedules:
     ) -> None:
         self._config, self._copies = config, copies
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
-        names = {row.policy for row in self._rows if row.policy}
+        names, grid = {row.policy for row in self._rows if row.policy}, config.grid_in_use
         self._policies: dict[str, Policy | Schedule | Unasked] = {
-            name: _usable(policies(name), model, config.grid, on_host=on_host) for name in names
+            name: _usable(policies(name), model, grid, on_host=on_host) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler] = {}
-        self.costs = CostModel.of(model.lm, config.grid)
+        self.costs = CostModel.of(model.lm, grid)
         self._network_costs = {
             name: _network_cost(policy)
             for name, policy in self._policies.items()
             if isinstance(policy, Policy)
         }
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
-        self._mixes = mix_table(model, config.grid) if by_share else None
+        self._mixes = mix_table(model, grid) if by_share else None
 
     @property
     def observed(self) -> Mechanisms | None:
         """Mechanisms of a prefill that policies or functions observe; None where none does."""
         policies = self._policies.values()
         is_read = any(not isinstance(policy, Policy) or policy.observes for policy in policies)
-        return self._config.grid.mechanisms if is_read else None
+        return self._config.grid_in_use.mechanisms if is_read else None
 
     def build(self, total_steps: int, sequences: int = 1) -> BatchScheduler:
         """Return a fresh scheduler for the rows of some sequences, each sequence's main row first.
@@ -102,7 +115,7 @@ class GenerationSchedules:
                     own = own_schedule(given, asked, self._mixes, copies=self._copies)
                     parts.append(([place], FunctionScheduler(own)))
             else:
-                grid, mixes = self._config.grid, self._mixes
+                grid, mixes = self._config.grid_in_use, self._mixes
                 single = [build_scheduler(row, grid, horizon=horizon, mixes=mixes) for _ in places]
                 parts.append((places, RowSchedulers(single)))
         return parts[0][1] if len(parts) == 1 else SplitScheduler(parts)
@@ -145,24 +158,37 @@ def _usable(
     return source
 
 
+def resolved(config: ConfigT, find: PolicyFinder) -> ConfigT:
+    """The configuration with a grid: its own, else that of its first policy, else the budget's."""
+    if config.grid is not None:
+        return config
+    methods = (find(schedule.policy) for schedule in config.schedules if schedule.policy)
+    by_share = any(schedule.budget.bytes_share is not None for schedule in config.schedules)
+    grid = resolved_grid(None, methods, by_share=by_share)
+    return cast(ConfigT, dataclasses.replace(cast(Any, config), grid=grid))
+
+
 def with_schedule(
     config: GenerationConfig | None, policy: Policy | Schedule | None, budget: Budget | None
 ) -> GenerationConfig:
     """The configuration with the schedule that policy and budget ask for."""
-    chosen = GenerationConfig(ScheduleConfig("dense")) if config is None else config
+    chosen = GenerationConfig() if config is None else config
     check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
     if policy is None and budget is None:
         return chosen
-    schedule, grid = asked_schedule("static" if policy is None else policy, budget)
-    if grid is None or (config is not None and not isinstance(policy, Policy)):
-        grid = chosen.grid
-    return dataclasses.replace(chosen, schedule=schedule, grid=grid)
+    if chosen.schedule.kind != "dense":
+        raise ConfigError(
+            f"the configuration has the schedule {chosen.schedule.name}: leave it out, or the "
+            "policy and the budget"
+        )
+    schedule = asked_schedule("static" if policy is None else policy, budget)
+    return dataclasses.replace(chosen, schedule=schedule)
 
 
 def asked_schedule(
     given: Policy | Schedule | str, budget: Budget | None, name: str = ""
-) -> tuple[ScheduleConfig, ActionGrid | None]:
-    """The schedule of a policy, a function, a class of them or a kind; and the grid it needs.
+) -> ScheduleConfig:
+    """The schedule of a policy, a function, a class of them or a kind.
 
     Args:
         name: of a policy or schedule in hand; "" is its own.
@@ -170,48 +196,40 @@ def asked_schedule(
     """
     wanted = f"a Budget({', '.join(AXIS_FIELDS)})"
     check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
-    by_share = budget is not None and budget.bytes_share is not None
     if isinstance(given, Policy):
         if budget is None:
             raise ConfigError(f"a policy needs a budget: give {wanted.removeprefix('a ')}")
-        grid: ActionGrid | None = by_need(given.info.grid) if by_share else given.info.grid
-        return ScheduleConfig("policy", budget, policy=name or name_of(given)), grid
-    grid = GRIDS[SHARE_GRID] if by_share else None
+        return ScheduleConfig("policy", budget, policy=name or name_of(given))
     if isinstance(given, str) and given in KINDS:
         if budget is None and given != "dense":
             raise ConfigError(f"{given} needs a budget: give {wanted.removeprefix('a ')}")
-        return ScheduleConfig(cast(ScheduleKind, given), budget or Budget()), grid
+        return ScheduleConfig(cast(ScheduleKind, given), budget or Budget())
     check_policy(given)
     if budget is not None and not takes_budget(cast(Schedule, given)):
         raise ConfigError(
             "a schedule of your own without a parameter budget decides alone: leave the budget out"
         )
     chosen = name or name_of(cast(Schedule, given))
-    return ScheduleConfig("policy", budget or Budget(), policy=chosen), grid
+    return ScheduleConfig("policy", budget or Budget(), policy=chosen)
 
 
 def asked_schedules(
-    methods: Mapping[str, Policy | Schedule | str], budget: Budget | None, grid: ActionGrid
-) -> tuple[tuple[ScheduleConfig, ...], ActionGrid, PolicyFinder]:
-    """Schedules of several methods, the grid of all, and what finds those in hand.
+    methods: Mapping[str, Policy | Schedule | str], budget: Budget | None
+) -> tuple[tuple[ScheduleConfig, ...], PolicyFinder]:
+    """Schedules of several methods, and what finds those in hand.
 
     Args:
         budget: of those that take one.
-        grid: of methods that need none.
     """
-    schedules: list[ScheduleConfig] = []
-    grids: list[ActionGrid] = []
-    for name, given in methods.items():
+
+    def schedule(name: str, given: Policy | Schedule | str) -> ScheduleConfig:
         decides = not isinstance(given, (Policy, str)) and not takes_budget(given)
-        schedule, needed = asked_schedule(given, None if decides else budget, name)
-        schedules.append(schedule)
-        if needed is not None:  # a policy's own grid comes first
-            grids.insert(0 if isinstance(given, Policy) else len(grids), needed)
+        return asked_schedule(given, None if decides else budget, name)
 
     def find(name: str) -> Policy | Schedule | Unasked:
         return in_hand(cast("Policy | Schedule", methods[name]), budget)
 
-    return tuple(schedules), (grids or [grid])[0], find
+    return tuple(schedule(*method) for method in methods.items()), find
 
 
 def in_hand(policy: Policy | Schedule, budget: Budget | None) -> Policy | Schedule | Unasked:

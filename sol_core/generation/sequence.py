@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kernels.log_softmax import kl_to_dense
 from kernels.top_k import top_k
-from sol_core.actions import AXES, DENSE, ActionGrid, Budget
+from sol_core.actions import AXES, DENSE, ActionGrid, Spend
 from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
 from sol_core.errors import ConfigError, ContextLengthError
@@ -147,7 +147,7 @@ class GeneratedSequence:
         extras: Extras,
     ) -> None:
         check_tokens(model, config.given, "given")
-        count = (len(tokens) - 1) // config.grid.page_size
+        count = (len(tokens) - 1) // config.grid_in_use.page_size
         if not all(page < count for page in config.left_out):
             pages = f"pages 0 to {count - 1}" if count else "no page"
             raise ConfigError(
@@ -179,7 +179,7 @@ class GeneratedSequence:
         count, cost = len(self.tokens), self._schedules.costs.prefill(len(self.tokens) - 1)
         texts: tuple[str, ...] = ()
         if self._config.page_reads or "pages" in self._extras.record:
-            size = self._config.grid.page_size
+            size = self._config.grid_in_use.page_size
             texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
         return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts)
 
@@ -204,7 +204,7 @@ class GeneratedSequence:
     def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
         values = {field.name: getattr(event, field.name) for field in fields(event)}
         states, mass = step.output.hidden_states, step.output.page_mass
-        pages = -(-event.cached_tokens // self._config.grid.page_size)
+        pages = -(-event.cached_tokens // self._config.grid_in_use.page_size)
         return RecordedTokenEvent(
             **values,
             hidden_states=None if states is None else states[0],
@@ -219,7 +219,8 @@ class GeneratedSequence:
             self.ended = "length" if whole else "context_full"
         count, spend = self._num_tokens, None
         if count:
-            spend = Budget(*(self._spend / count).tolist())
+            read, dense = self._cost.bytes_read, self._dense_cost.bytes_read
+            spend = Spend.of_steps(self._spend.tolist(), count, read, dense)
         return FinishEvent(
             reason=self.ended,
             text=self._visible.text,
@@ -260,7 +261,7 @@ class GeneratedSequence:
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
             page_reads=row_page_reads(
-                self._model, step, 0, self._config.grid, exact="pages" in self._extras.record
+                self._model, step, 0, self._config.grid_in_use, exact="pages" in self._extras.record
             ),
         )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import ActionGrid, Budget, Spend
 from sol_core.comparing.methods import place_on
 from sol_core.comparing.statistics import ENOUGH_TOKENS
 from sol_core.comparing.token_kinds import predicted_kinds
@@ -28,10 +28,10 @@ from sol_core.decoding.prefix import PrefixState, read_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
-from sol_core.files.places import whole_characters
+from sol_core.fields import check_text
 from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sampling import TextStream
-from sol_core.generation.schedules import GenerationSchedules
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import (
     check_tokens,
     most_probable,
@@ -62,13 +62,14 @@ def inspect_text(
     text: str,
     config: InspectionConfig,
     should_stop: Callable[[], bool] = no_stop,
-    policies: Callable[[str], Path] = Path,  # the folder of a policy by its name
+    policies: PolicyFinder = Path,  # the folder of a policy by its name
 ) -> Iterator[InspectionEvent]:
     """Score a text under ``config.rows``.
 
     Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
     """
+    config = resolved(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     schedules = GenerationSchedules(model, config.as_generation(), policies)
     return _Inspection(model, tokens, prefix, config, schedules, should_stop).run()
@@ -82,7 +83,8 @@ def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tu
         return [*prompt, *config.generated], len(prompt)
     if not text.strip():
         raise ConfigError("the text is empty: there is nothing to score")
-    tokens = model.encode(whole_characters(text))
+    check_text("the text", text)
+    tokens = model.encode(text)
     if len(tokens) <= config.prefix_tokens:
         raise ConfigError(
             f"the text has {len(tokens)} token{'s' * (len(tokens) != 1)} for {model.name}, of "
@@ -137,7 +139,7 @@ class _Inspection:
     def run(self) -> Iterator[InspectionEvent]:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
-        grid, steps = config.grid, len(self.path) - 1
+        grid, steps = config.grid_in_use, len(self.path) - 1
         cache, state = read_prefix(
             model.lm, prefix[:-1], grid.page_size, self.schedules.observed, self.should_stop
         )
@@ -167,7 +169,8 @@ class _Inspection:
                 if stopped:
                     break
         decode_ms, count = ms_since(decode_began), len(self.made)
-        totals = tuple(self._totals(row, name) for row, name in enumerate(config.rows))
+        rows = enumerate(config.rows if count else ())
+        totals = tuple(self._totals(row, name) for row, name in rows)
         matched: tuple[MatchedStatic, ...] = ()
         if not stopped and "static" in config.rows and count >= ENOUGH_TOKENS:
             matched = tuple(self._static_again(totals, cache, state))
@@ -176,7 +179,7 @@ class _Inspection:
             num_tokens=count,
             decode_ms=decode_ms,
             tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
-            rows=totals if count else (),
+            rows=totals,
             report=difficulty(self.made) if count else None,
             matched=matched,
         )
@@ -193,7 +196,7 @@ class _Inspection:
         )
         rows = []
         for row, score in enumerate(scores):
-            readers, pages_read = page_readers(step, row, self.config.grid), ""
+            readers, pages_read = page_readers(step, row, self.config.grid_in_use), ""
             if readers is not None:
                 pages_read = reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = self.schedules.step_cost(step, row)
@@ -213,15 +216,17 @@ class _Inspection:
         )
 
     def _totals(self, row: int, name: str) -> RowTotals:
-        count = max(len(self.made), 1)
+        count = len(self.made)
         steps = [token.rows[row] for token in self.made]
-        axes = zip(*(step.action.as_tuple() for step in steps), strict=True)
+        sums = map(sum, zip(*(step.action.as_tuple() for step in steps), strict=True))
+        cost = sum((step.cost for step in steps), StepCost())
+        dense = sum(token.rows[0].cost.bytes_read for token in self.made)
         return RowTotals(
             name=name,
             nll=sum(step.nll for step in steps) / count,
             kl=sum(step.kl for step in steps) / count,
-            spend=Budget(*(sum(axis) / count for axis in axes)),
-            cost=sum((step.cost for step in steps), StepCost()),
+            spend=Spend.of_steps(sums, count, cost.bytes_read, dense),
+            cost=cost,
         )
 
     def _static_again(
@@ -248,7 +253,7 @@ class _Inspection:
         if asked.bytes_share is not None:
             share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
             return Budget.share(share, asked.bit_width)
-        steps, grid = len(self.made), self.config.grid
+        steps, grid = len(self.made), self.config.grid_in_use
         context, num_bytes = self.prefix + steps // 2, row.cost.bytes_read / steps
         step_bytes = StepBytes(CostModel.of(self.model.lm, grid))
         return budget_of_bytes(step_bytes, grid, row.spend, context, num_bytes)
@@ -257,7 +262,7 @@ class _Inspection:
         self, budget: Budget, cache: KVCache, state: PrefixState | None
     ) -> tuple[list[float], list[float], StepCost]:
         """NLL and KL of all tokens, or fewer if it was stopped; and the cost."""
-        grid, steps = self.config.grid, len(self.made)
+        grid, steps = self.config.grid_in_use, len(self.made)
         static = SideRowConfig("static", ScheduleConfig("static", budget))
         config = GenerationConfig(
             ScheduleConfig("dense"),

@@ -7,11 +7,17 @@ Every record's ``to_dict`` is plain JSON; ``inspection_json`` puts a whole one t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, Record, record_of
-from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.actions import Action, ActionGrid, Budget, Record, Spend, record_of
+from sol_core.config import (
+    MAX_EPISODE_STEPS,
+    GenerationConfig,
+    ScheduleConfig,
+    SideRowConfig,
+    required_grid,
+)
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
 from sol_core.fields import Positive, Range, check_fields, configuration, later
@@ -27,7 +33,7 @@ class InspectionConfig(Record):
 
     Attributes:
         schedules: one to three, other than dense; a dense row always rides along, first.
-        grid: levels, page size and quantisation site.
+        grid: levels, page size and mechanisms; None takes those of the policy, else of the budget.
         episode_steps: steps per episode; the schedulers restart there.
         prefix_tokens: tokens of the text that are read densely and not scored; at least 1,
             because nothing foretells the first one.
@@ -40,7 +46,7 @@ class InspectionConfig(Record):
     """
 
     schedules: tuple[ScheduleConfig, ...]
-    grid: ActionGrid = field(default_factory=lambda: GRIDS[DEFAULT_GRID])
+    grid: ActionGrid | None = None
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     prefix_tokens: Positive = 1
     max_tokens: Positive | None = None
@@ -71,6 +77,11 @@ class InspectionConfig(Record):
     def rows(self) -> tuple[str, ...]:
         """The rows' names, in the order of every token's scores."""
         return ("dense", *(schedule.name for schedule in self.schedules))
+
+    @property
+    def grid_in_use(self) -> ActionGrid:
+        """The grid, chosen or resolved. Raises: ConfigError for one that is unset."""
+        return required_grid(self.grid)
 
     def as_generation(self) -> GenerationConfig:
         """The same rows as a generation has them: a dense one, and the others beside it."""
@@ -153,7 +164,7 @@ class RowTotals:
     name: str
     nll: float
     kl: float
-    spend: Budget  # achieved mean per axis
+    spend: Spend  # achieved mean
     cost: StepCost  # computed, summed
 
 

@@ -22,6 +22,7 @@ from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
+from sol_core.generation.schedules import PolicyFinder, resolved
 from sol_core.generation.sequence import alternatives, check_tokens
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
 from sol_core.inspection.records import InspectedToken, InspectionConfig
@@ -246,9 +247,10 @@ def run_of_text(
     text: str,
     index: int,  # 0-based among the scored tokens, as an inspection counts them
     config: InspectionConfig,  # its schedule takes the other steps and axes; dense without one
-    policies: Callable[[str], Path] = Path,
+    policies: PolicyFinder = Path,
 ) -> tuple[LensRun, int, int]:
     """The run along a text, the token's number in it, and the token's id."""
+    config = resolved(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     tokens = cut(model, tokens, config)
     count = len(tokens) - prefix
@@ -259,7 +261,7 @@ def run_of_text(
         )
     token = tokens[prefix + index]
     if not config.schedules:
-        return LensRun(tuple(tokens), (DENSE,) * count, config.grid), index, token
+        return LensRun(tuple(tokens), (DENSE,) * count, config.grid_in_use), index, token
     actions = []
     for event in inspect_text(model, text, config, policies=policies):
         if isinstance(event, InspectedToken):
@@ -267,4 +269,4 @@ def run_of_text(
         if len(actions) > index + FOLLOWING:
             break
     known = tuple(tokens[: prefix + len(actions)])
-    return LensRun(known, tuple(actions), config.grid), index, token
+    return LensRun(known, tuple(actions), config.grid_in_use), index, token

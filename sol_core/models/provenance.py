@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import platform
 import shlex
+import subprocess
 import sys
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +20,8 @@ from sol_core.models.devices import cpu_kernels
 from sol_core.models.loading import LanguageModel
 from sol_core.models.tuning import cpu_name
 
+_PROJECT = Path(__file__).resolve().parents[2]
+_GIT_S = 10.0
 PACKAGES = ("torch", "transformers", "numba", "triton")
 
 
@@ -26,8 +31,22 @@ def package_version(name: str) -> str | None:
     return None
 
 
+@cache
+def commit() -> str | None:
+    """The git commit of this program, "-dirty" where files differ; None outside a checkout."""
+    if not (_PROJECT / ".git").exists():
+        return None
+    asked = ("git", "-C", str(_PROJECT), "describe", "--always", "--dirty", "--abbrev=40")
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(
+            (*asked, "--exclude=*"), capture_output=True, text=True, timeout=_GIT_S, check=True
+        )
+        return told.stdout.strip() or None
+    return None
+
+
 def provenance(model: LanguageModel) -> dict[str, Any]:
-    """Versions, format, device, processor, threads, kernels in use and command; JSON-ready."""
+    """Versions, commit, format, device, processor, threads, kernels, command; JSON-ready."""
     versions = {"sol-explorer": __version__, "python": platform.python_version()}
     versions |= {name: version for name in PACKAGES if (version := package_version(name))}
     device = model.lm.device
@@ -35,6 +54,7 @@ def provenance(model: LanguageModel) -> dict[str, Any]:
     replaced = f"; {'; '.join(model.notes)}" if model.notes else ""
     return {
         "versions": versions,
+        **({"commit": made_of} if (made_of := commit()) else {}),
         "dtype": model.dtype_name,
         "device": model.device_name,
         "processor": torch.cuda.get_device_name(device) if on_card else cpu_name(),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
 NetworkName = Literal["factored", "joint"]
-SCHEMA = 1
+SCHEMA = 2  # in 1 the checksum covered the weights alone
+READ_SCHEMAS = (1, SCHEMA)
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES, MAX_CARD_BYTES = 4_000_000, 200_000_000, 1_000_000
 # The files of a policy folder, and how large each may be.
@@ -138,10 +139,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise PolicyError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"{path} cannot be read: {why_not_parsed(error)}") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    if not isinstance(record, dict) or record.get("schema") not in READ_SCHEMAS:
         schema = record.get("schema") if isinstance(record, dict) else None
         raise PolicyError(
-            f"{path} has policy schema {schema!r}; this release reads {SCHEMA}: "
+            f"{path} has policy schema {schema!r}; this release reads 1 and {SCHEMA}: "
             "it is no policy, or a newer release made it"
         )
     return record

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import AXES, GRIDS, ActionGrid, Record
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, ActionGrid, Record
 from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, Seed, changed, check_fields, check_kind, configuration, setting
@@ -155,7 +155,7 @@ class TrainConfig(Record):
     steps: Annotated[int, Range(2, MAX_POLICY_STEPS)] = setting(
         16, "decode steps of an episode (T)"
     )
-    grid: ActionGrid = setting(ActionGrid(), "levels each axis may take")
+    grid: ActionGrid = setting(GRIDS[DEFAULT_GRID], "levels each axis may take")
     policy: PolicyConfig = setting(PolicyConfig(), "the policy network")
     warm_start: WarmStartConfig = setting(WarmStartConfig(), "damage learnt from counterfactuals")
     grpo: GrpoConfig = setting(GrpoConfig(), "GRPO on rollouts")
@@ -205,22 +205,21 @@ class TrainConfig(Record):
         return self.held_out_texts if limit is None else min(self.held_out_texts, math.ceil(limit))
 
 
-# On the default mechanisms, at contexts from a short question's to a long text's.
-_DEFAULT_GRID: dict[str, Any] = {
-    "grid": GRIDS["default"],
+# At contexts from a short question's to a long text's.
+_ALL_CONTEXTS: dict[str, Any] = {
     "context": 16,
     "last_context": 1008,
 }
 PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(
-        **_DEFAULT_GRID,
+        **_ALL_CONTEXTS,
         # Two passes over so few labels leave the policy where it began, which is static.
         warm_start=WarmStartConfig(texts=25, epochs=3),
         grpo=GrpoConfig(updates=15),
         held_out_texts=4,
         calibration_texts=8,
     ),
-    "standard": TrainConfig(**_DEFAULT_GRID),
+    "standard": TrainConfig(**_ALL_CONTEXTS),
     # For budgets that are a share of the bytes: pages by need, and a network so small that its own
     # time and bytes are not worth a thought.
     "share": TrainConfig(
@@ -234,6 +233,7 @@ PRESETS: dict[str, TrainConfig] = {
         shares_from="papers",
     ),
     "paper": TrainConfig(
+        grid=GRIDS["paper"],
         context=512,
         windows=2,
         policy=PolicyConfig(network="joint", width=512, dropout=0.0),

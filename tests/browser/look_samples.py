@@ -58,7 +58,7 @@ def looking(serve, tokens=WORDS):
         (run_id, _), (index, *_) = question.keywords["key"], question.keywords["asked"]
         run = server.services.store.runs.get(run_id)
         event = server.services.store.runs.events(run_id)[index]
-        return look_into(event, 16, from_json(GenerationConfig, run.config).grid)
+        return look_into(event, 16, from_json(GenerationConfig, run.config).grid_in_use)
 
     server.services.runs.ask = ask
     return server

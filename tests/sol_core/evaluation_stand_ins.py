@@ -6,14 +6,14 @@ from unittest.mock import patch
 
 import torch
 
+import sol_core.accuracy.runner as tasks
 import sol_core.evaluation.runner as evaluation
-import sol_core.tasks.runner as tasks
+from sol_core.accuracy.config import MOST_CONTEXT
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.contenders import Contender
 from sol_core.evaluation.texts import EvaluationTexts
 from sol_core.models.signals import Observe
 from sol_core.progress import no_stop
-from sol_core.tasks.config import MOST_CONTEXT
 
 GRID = ActionGrid(page_size=4, page_scorer="int4", page_choice="group")  # that kernels serve
 

@@ -1,6 +1,7 @@
 """The library's names, on a tiny model: the same decode loop, the same numbers as the engine."""
 
 import dataclasses
+import signal
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from sol_core.comparing.scoring import dense_nll
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.files.places import DATA_DIR_VARIABLE
 from sol_core.generation.engine import generate as engine_generate
-from sol_core.progress import shown_progress
+from sol_core.progress import WorkProgress, WorkStopped, shown_progress
+from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import GrpoConfig, WarmStartConfig
 from tests.support.tiny_policies import save_tiny_policy
 from tests.support.tiny_training import tiny_train_config
@@ -30,7 +32,7 @@ def policy(model, tmp_path):
 def test_a_budget_alone_is_static(model):
     made = sol_core.generate(model, TEXT, max_new_tokens=5)
     assert len(made.tokens) == 5
-    assert made.spend == sol_core.Budget()
+    assert made.spend == sol_core.Spend(bytes_share=1.0)
     config = sol_core.GenerationConfig(sol_core.ScheduleConfig("dense"), max_new_tokens=5)
     *_, last = engine_generate(model, TEXT, config)
     assert isinstance(last, sol_core.FinishEvent)
@@ -58,7 +60,7 @@ def test_the_configuration_decides_the_rest(model, policy):
     assert len(first.tokens) == 6
     assert sol_core.generate(model, TEXT, policy, BUDGET, config=config).text == first.text
     scheduled = dataclasses.replace(config, schedule=sol_core.ScheduleConfig("random", BUDGET))
-    assert sol_core.generate(model, TEXT, config=scheduled).spend != sol_core.Budget()
+    assert sol_core.generate(model, TEXT, config=scheduled).spend.bytes_share < 1
     assert len(sol_core.generate(model, TEXT, config=config, max_new_tokens=2).tokens) == 2
 
 
@@ -141,7 +143,7 @@ def test_a_dense_score_is_the_model_s_own(model):
     assert whole.nll == pytest.approx(dense_nll(model, ids, 1), abs=1e-4)
     assert whole.mean_nll == pytest.approx(sum(whole.nll) / len(whole.nll))
     assert whole.perplexity > 1
-    assert whole.spend == sol_core.Budget()
+    assert whole.spend == sol_core.Spend(bytes_share=1.0)
     rest = sol_core.score(model, TEXT[20:], context=TEXT[:20])
     assert rest.nll == pytest.approx(whole.nll[19:], abs=1e-4)
 
@@ -160,9 +162,32 @@ def test_what_cannot_be_scored(model):
         with pytest.raises(ConfigError, match="no token that others come before"):
             sol_core.score(model, text, context=context)
     assert len(sol_core.score(model, "x", context="y").nll) == 1
-    assert len(sol_core.score(model, "a\ud800b").nll) > 1
     with pytest.raises(ContextLengthError):
         sol_core.score(model, "x" * 300)
+
+
+def test_spend_has_its_share_of_the_bytes_and_is_no_request(model, policy):
+    for chosen in (None, policy):
+        made = sol_core.generate(model, TEXT, chosen, BUDGET, max_new_tokens=6)
+        read = sum(token.cost.bytes_read for token in made.tokens)
+        whole = sum(token.dense_cost.bytes_read for token in made.tokens)
+        assert made.spend.bytes_share == pytest.approx(read / whole)
+        assert 0 < made.spend.bytes_share < 1
+    ids = model.tokenizer(TEXT)["input_ids"]
+    scored = sol_core.score(model, TEXT, None, BUDGET)
+    assert len(scored.costs) == len(scored.dense_costs) == len(scored.nll) == len(ids) - 1
+    assert scored.spend.bytes_share == scored.cost.bytes_read / scored.dense_cost.bytes_read
+    actions = sol_core.inspect(model, TEXT, "static", BUDGET)
+    static = actions.end.rows[1]
+    assert static.spend.as_tuple() == pytest.approx(scored.spend.as_tuple())
+    assert static.spend.bytes_share == pytest.approx(scored.spend.bytes_share), "scored alike"
+    assert [token.rows[1].cost for token in actions.tokens] == list(scored.costs)
+    assert "% of the bytes" in scored.spend.words
+    for call in (sol_core.generate, sol_core.score):
+        with pytest.raises(ConfigError, match=r"ask for one of them, Budget\(\*spend.as_tuple"):
+            call(model, TEXT, None, made.spend)
+    with pytest.raises(ConfigError, match="ask for one of them"):
+        sol_core.EvaluationConfig(budgets=[made.spend])
 
 
 def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):
@@ -189,6 +214,33 @@ def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):
     assert {"run", "static", "dense"} <= set(measured["budgets"][0]["methods"])
     with pytest.raises(ConfigError, match="preset must be one of"):
         sol_core.train(model, tmp_path / "other", "no such preset")
+
+
+def test_ctrl_c_in_a_training_keeps_a_checkpoint_and_says_how_to_go_on(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "data"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    phases = {"warm_start": WarmStartConfig(texts=4), "grpo": GrpoConfig(updates=0)}
+    config = tiny_train_config(tmp_path, **phases)
+    options = {"allow_untrained": True, "on_progress": lambda *_: None}
+    events = []
+
+    def press(event):
+        events.append(event)
+        if isinstance(event, WorkProgress) and event.message == "labelling":
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"kept in .*run; the same call goes on"):
+            sol_core.train(model, tmp_path / "run", config, on_event=press, **options)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert isinstance(events[-1], WorkStopped)
+    assert read_checkpoint(tmp_path / "run", config.to_dict()) is not None
+    again = sol_core.train(model, tmp_path / "run", config, **options)
+    assert isinstance(again, sol_core.Policy)
 
 
 def test_progress_is_a_bar_unless_bars_are_off(capsys):

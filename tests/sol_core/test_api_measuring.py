@@ -1,35 +1,49 @@
 """Measuring from Python: methods, texts and settings as objects, results that say how they were."""
 
+import json
+import subprocess
+from dataclasses import replace
+from hashlib import sha256
+from inspect import getsource
 from typing import ClassVar
 
 import pytest
 import torch
 
+from app.cli.commands.evaluate import as_table
+from app.results.figures import result_view
 from sol_core import (
     Action,
+    ActionGrid,
     Budget,
     EvaluationConfig,
     GrpoConfig,
+    InspectionConfig,
+    TasksConfig,
     TrainConfig,
+    count_tokens,
     evaluate,
     generate,
     inspect,
     load_policy,
     preset,
     score,
+    tasks,
     train,
     what_if,
 )
-from sol_core.actions import GRIDS, by_need
+from sol_core.actions import GRIDS, by_need, grid_record
 from sol_core.budgets.building import own_schedule
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
-from sol_core.files.staging import sha256_of
-from sol_core.generation.schedules import asked_schedules
+from sol_core.fields import from_json
+from sol_core.generation.schedules import asked_schedules, resolved
+from sol_core.models import provenance
+from sol_core.progress import WorkFinished
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import check_kept
-from tests.support.tiny_policies import save_tiny_policy
+from tests.support.tiny_policies import SERVED, save_tiny_policy
 from tests.support.tiny_training import tiny_train_config
 
 BUDGET = Budget(0.5, 0.7, 8)
@@ -83,7 +97,13 @@ def test_methods_of_all_kinds_are_measured_at_the_first_ones_spend(model, policy
     assert budget["methods"]["rule"]["spend"]["keep"] == pytest.approx(0.4)
     assert budget["methods"]["asked"]["spend"]["keep"] == pytest.approx(spent.keep_fraction)
 
-    assert result["weights_sha256"] == {"mine": sha256_of(tmp_path / "tiny" / "model.safetensors")}
+    stored = json.loads((tmp_path / "tiny" / "config.json").read_text())
+    assert result["weights_sha256"] == {"mine": stored["weights_sha256"]}
+    own = {"careful": Careful, "rule": rule, "asked": asked}
+    assert result["source_sha256"] == {
+        name: sha256(getsource(method).encode()).hexdigest() for name, method in own.items()
+    }
+    assert (result["grid"], from_json(ActionGrid, result["grid_levels"])) == ("own", SERVED)
     assert result["baselines"] == ["static"]
     made = result["made_with"]
     assert (made["dtype"], made["device"], made["threads"]) == ("float32", "cpu", 1)
@@ -110,6 +130,33 @@ def test_methods_of_all_kinds_are_measured_at_the_first_ones_spend(model, policy
     assert static == pytest.approx({"keep": 0.4, "channels": 0.6, "bits": 8})
 
 
+def test_a_method_whose_spend_missed_is_not_compared(model, policy, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    quiet = {"on_progress": lambda *_: None, "data_dir": tmp_path}
+    methods = {"asked": asked, "rule": rule}
+    result = evaluate(model, methods, corpus=TEXTS, budgets=[BUDGET], **SMALL, **quiet)
+    (budget,) = result["budgets"]
+    assert {name: made["matched"] for name, made in budget["methods"].items()} == {
+        **{"asked": True, "rule": False, "static": True, "dense": False}
+    }
+    assert set(budget["paired"]["rule"].values()) == {None}, "no gain and no verdict"
+    assert budget["paired"]["static"]["nll_verdict"] == "no difference shown"
+    assert budget["paired"]["dense"]["kl_gain"] <= 0, "the reference"
+    assert set(result["win_rate"]) == {"static", "dense"}
+    table = result.to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    assert not table[table.method == "rule"].matched.any()
+    assert table[table.method == "asked"].matched.all()
+    assert "not compared: another spend" in as_table(result)
+    shown = result_view(result)["rows"]["policy:rule"][0]
+    assert shown["nll"]["gain"] == [None] * 3
+    shares = {name: made["bytes_share"] for name, made in budget["methods"].items()}
+    assert shares["dense"] == 1 > shares["static"] > 0, "counted at budgets of axes, too"
+    assert shares["static"] == pytest.approx(shares["asked"], abs=1e-3)
+    only = evaluate(model, {"rule": rule}, corpus=TEXTS, budgets=[BUDGET], **SMALL, **quiet)
+    assert only["budgets"][0]["recovered"]["kl"] is not None, "static spends what rule does"
+
+
 def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     for given, budget in ((Careful, BUDGET), (Careful(BUDGET), None), (asked, BUDGET)):
         made = generate(model, TEXT, given, budget, max_new_tokens=4)
@@ -124,15 +171,49 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     assert seen.tokens[2].rows[2].action == Action()
     assert {token.rows[3].action for token in seen.tokens} == {Action(0.4, 0.6, 8)}
     assert seen.end.num_tokens == len(seen.tokens) == 23
+    pandas = pytest.importorskip("pandas")
+    table = seen.to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    assert len(table) == 23 * 4
+    careful = table[table.method == "policy:careful"]
+    assert careful.kl.tolist() == [token.rows[2].kl for token in seen.tokens]
+    assert careful.bits.tolist()[:3] == [8, 8, 16]
     assert inspect(model, TEXT, "static", BUDGET, max_tokens=12).start.rows == ("dense", "static")
     for methods in ({"asked": asked, "mine": policy}, {"mine": policy, "asked": asked}):
-        schedules, grid, _ = asked_schedules(methods, Budget.share(0.8), GRIDS["default"])
+        schedules, find = asked_schedules(methods, Budget.share(0.8))
+        grid = resolved(InspectionConfig(schedules), find).grid
         assert grid == by_need(policy.info.grid), "a policy's own, in any order"
         assert [schedule.budget.bytes_share for schedule in schedules] == [0.8, 0.8]
     view = what_if(model, TEXT, 4, Careful, BUDGET)
     assert view.taken.action == Action(0.5, 0.7, 8)
     assert what_if(model, TEXT, 4).taken.action == Action()
     assert what_if(model, TEXT, 20, without=(1,)).without.pages == (1,)
+
+
+def test_tokens_are_counted_as_they_are_scored(model):
+    assert count_tokens(model, TEXT) == len(score(model, TEXT).nll) + 1
+    with pytest.raises(ConfigError, match="the text must be text"):
+        count_tokens(model, 3)
+
+
+def test_tasks_are_measured_in_one_call(model, policy, tmp_path, monkeypatch):
+    asked = []
+
+    def run_tasks(model, name, given, config, *, data_dir, grid):
+        asked.append((name, given, config, data_dir, grid))
+        yield WorkFinished({"policy": name})
+
+    monkeypatch.setattr("sol_core.accuracy.runner.run_tasks", run_tasks)
+    quiet = {"on_progress": lambda *_: None, "data_dir": tmp_path}
+    limited = TasksConfig(("piqa",), limit=10)
+    assert tasks(model, policy, tasks=("piqa",), limit=10, **quiet) == {"policy": "tiny"}
+    assert tasks(model, {"mine": rule}, limited, grid=GRIDS["paper"], **quiet)["policy"] == "mine"
+    assert asked == [
+        ("tiny", policy, limited, tmp_path, None),
+        ("mine", rule, limited, tmp_path, GRIDS["paper"]),
+    ]
+    with pytest.raises(ConfigError, match="takes one method, got 2"):
+        tasks(model, {"a": rule, "b": rule}, **quiet)
 
 
 def test_at_a_share_of_the_bytes_a_schedule_gets_the_levels_of_the_best_mix():
@@ -233,3 +314,23 @@ def test_a_folder_that_cannot_be_is_said(model, policy, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DownloadError, match="the Hub did not give or take me/mine"):
         policy.push_to_hub("me/mine")
+
+
+def test_a_result_names_the_commit_and_a_grid_that_no_name_describes(tmp_path, monkeypatch):
+    for name, grid in GRIDS.items():
+        assert grid_record(grid) == {"grid": name}
+    elsewhere = replace(GRIDS["need"], quant_site="mlp_input")
+    record = grid_record(elsewhere)
+    assert (record["grid"], from_json(ActionGrid, record["grid_levels"])) == ("need", elsewhere)
+
+    monkeypatch.setattr(provenance, "_PROJECT", tmp_path)
+    assert provenance.commit.__wrapped__() is None, "an installed copy has none"
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b")
+    (tmp_path / "file").write_text("a")
+    for words in (("init",), ("add", "file"), ("commit", "-m", "a"), ("tag", "v1")):
+        subprocess.run((*git, *words), check=True, capture_output=True)
+    asked = (*git, "rev-parse", "HEAD")
+    head = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    assert provenance.commit.__wrapped__() == head
+    (tmp_path / "file").write_text("b")
+    assert provenance.commit.__wrapped__() == f"{head}-dirty"

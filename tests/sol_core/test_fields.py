@@ -7,17 +7,19 @@ import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.web.theme import LIGHT
+from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import MAX_WHOLE, Range, Rules, Seed, check_fields, from_json, is_servable
-from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import PRESETS, TrainConfig, for_minutes
 
 
@@ -174,3 +176,20 @@ def test_only_actions_are_whole():
         last = [len(levels) - 1 for levels in grid.levels()]
         assert grid.action(last) == DENSE
         assert grid.action([0] * len(last)).as_tuple() == tuple(one[0] for one in grid.levels())
+
+
+@pytest.mark.parametrize("make", [np.float32, np.float64, torch.tensor, np.array])
+def test_scalars_of_numpy_and_torch_are_numbers(make):
+    given = Budget(make(0.5), make(0.75), make(8.0))
+    assert given == Budget(0.5, 0.75, 8.0)
+    assert Budget.share(make(0.5)) == Budget.share(0.5)
+    assert Action(make(0.5), make(0.75), 8) == Action(0.5, 0.75, 8)
+    numbers = (*given.as_tuple(), Budget.share(make(0.5)).bytes_share)
+    assert {type(number) for number in numbers} == {float}, "JSON takes them"
+    with pytest.raises(ConfigError, match="attention kept must be above 0"):
+        Budget(make(1.5))
+    config = EvaluationConfig(texts=np.int64(8), seed=torch.tensor(3), sampled=np.bool_(True))
+    assert json.loads(json.dumps(config.to_dict()))["texts"] == 8
+    assert GenerationConfig(max_new_tokens=np.int32(5)).max_new_tokens == 5
+    with pytest.raises(ConfigError, match="whole number"):
+        GenerationConfig(max_new_tokens=make(5.5))

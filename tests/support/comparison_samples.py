@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.formats import json_safe
-from sol_core.actions import Budget
+from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
 from tests.support.fake_engine import FakeEngine
@@ -23,7 +23,10 @@ def save_pair(
     made = []
     for tokens, schedule, prompt in zip((first, second), schedules, prompts, strict=True):
         config = GenerationConfig(
-            schedule, (DENSE,) if has_shadow else (), max_new_tokens=max(len(tokens), 1)
+            schedule,
+            (DENSE,) if has_shadow else (),
+            max_new_tokens=max(len(tokens), 1),
+            grid=GRIDS["default"],
         )
         record = store.runs.create(
             "a" * 32, prompt, "fake-model", schedule.kind, json_safe(config.to_dict())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sol_core import events
-from sol_core.actions import DENSE, Action, Budget
+from sol_core.actions import DENSE, GRIDS, Action, Spend
 from sol_core.config import GenerationConfig
 from sol_core.errors import SolError
 from sol_core.generation.sequence import page_reads
@@ -106,7 +106,7 @@ class FakeEngine:
 
 def make_token(index, text, config=None, step_s=0.02):
     """A token event with plausible, reproducible numbers."""
-    config = config or GenerationConfig()
+    config = config or GenerationConfig(grid=GRIDS["default"])
     wave = 0.5 + 0.5 * math.sin(index * 0.7)
     is_dense = config.schedule.kind == "dense"
     action = DENSE if is_dense else action_near(config.schedule.budget, wave)
@@ -125,14 +125,14 @@ def make_token(index, text, config=None, step_s=0.02):
         )
         for row in config.side_rows
     )
-    step_ms = max(step_s * 1000, 0.1)
+    step_ms, levels = max(step_s * 1000, 0.1), config.grid_in_use.levels()
     return events.TokenEvent(
         index=index, token_id=100 + index, text=text, action=action, surprisal=surprisal,
         entropy=0.4 + wave, top=tuple(top), kl_to_dense=0.04 * wave if has_dense else None,
         side=side, step_ms=step_ms, elapsed_ms=index * step_s * 1000,
         cost=events.StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
         dense_cost=events.StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0), cached_tokens=20 + index,
-        policy=bells(config.grid.levels(), action, 5) if config.schedule.kind == "policy" else None,
+        policy=None if config.schedule.kind != "policy" else bells(levels, action, 5),
         parts_ms=events.PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
         page_reads=_page_reads(index, action) if config.page_reads else None,
     )  # fmt: skip
@@ -177,7 +177,7 @@ def _finish(reason, made):
     spend = None
     if made:
         means = [sum(token.action.as_tuple()[axis] for token in made) / count for axis in range(3)]
-        spend = Budget(*means)
+        spend = Spend(*means)
     return events.FinishEvent(
         reason=reason, text="".join(token.text for token in made), num_tokens=count, spend=spend,
         prefill_ms=12.5, decode_ms=decode_ms,

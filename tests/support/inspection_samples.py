@@ -3,7 +3,7 @@
 import math
 
 from app.formats import json_safe
-from sol_core.actions import DENSE, Budget
+from sol_core.actions import DENSE, GRIDS, Budget, Spend
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
 from sol_core.inspection import records
@@ -16,7 +16,8 @@ INSPECTION_CONFIG = records.InspectionConfig(
         ScheduleConfig("static", BUDGET),
         ScheduleConfig("policy", BUDGET, policy="default"),
         ScheduleConfig("emc", BUDGET),
-    )
+    ),
+    grid=GRIDS["default"],
 )
 KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", "other")
 _LEVELS = INSPECTION_CONFIG.grid.levels()
@@ -86,7 +87,7 @@ def _totals(row, name, made):
         name,
         sum(step.nll for step in steps) / count,
         sum(step.kl for step in steps) / count,
-        Budget(*means),
+        Spend(*means),
         sum((step.cost for step in steps), StepCost()),
     )
 

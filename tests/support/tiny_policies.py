@@ -1,11 +1,13 @@
 """Policies with random weights for a tiny model."""
 
+import json
 from dataclasses import replace
 
 import torch
 
 from sol_core.actions import ActionGrid
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
+from sol_core.policy.files.folder import policy_checksum
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network, level_values
 from sol_core.policy.prices import PriceTable
@@ -46,3 +48,12 @@ def save_tiny_policy(model, folder, grid=None):
 def no_policy(name):
     """A library without a policy."""
     raise AssertionError(f"{name} was looked up")
+
+
+def change_config(folder, **changes):
+    """Change fields of a policy's config.json as its maker would, with a checksum that fits."""
+    path = folder / "config.json"
+    record = json.loads(path.read_text("utf-8")) | changes
+    weights = (folder / "model.safetensors").read_bytes()
+    record["weights_sha256"] = policy_checksum(weights, record)
+    path.write_text(json.dumps(record), "utf-8")

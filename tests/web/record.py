@@ -35,7 +35,7 @@ SIDES = (
 )
 CONFIG = GenerationConfig(
     ScheduleConfig("policy", BUDGET, policy="mine"), SIDES, max_new_tokens=12, chat=True,
-    page_reads=True,
+    page_reads=True,grid=GRIDS["default"]
 )  # fmt: skip
 PAGES = ("The keeper lights <b>the</b> lamp ", "and counts the boats of the bay ")
 

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_texts(parser, TEXTS)
     cli.add_texts(parser, {"llama-cpp FOLDER": LLAMA_CPP}, type=Path)
     cli.add_flag(parser, "no-compile", "decode: without torch.compile's transformers")
-    cli.add_grid(parser, DEFAULT_GRID)
+    cli.add_grid(parser, DEFAULT_GRID, DEFAULT_GRID)
     cli.add_model(parser, with_device=False)
     cli.add_json(parser)
 

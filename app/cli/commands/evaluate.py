@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from app.host.console import Console
 from app.host.errors import InputFileError, system_errors
 from app.results.figures import budget_label
 from app.results.files import csv_text, text_losses_csv
-from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
+from sol_core.actions import SHORT_AXES, ActionGrid
 from sol_core.config import POLICY_PREFIX
 from sol_core.corpus.documents import BUILTIN
 from sol_core.errors import ConfigError
@@ -75,8 +76,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     contexts = _contexts(args.context) or (config.context,)
     configs = [replace(config, context=context) for context in contexts]
-    usual = SHARE_GRID if config.by_share else DEFAULT_GRID
-    grid = GRIDS[args.grid or usual]  # of a schedule; a policy has its own
+    grid = job_options.chosen_grid(args)
     find = cli.schedule_finder(args)
     others = {
         name: find(name) for name in (text.removeprefix(POLICY_PREFIX) for text in args.others)
@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.evaluation.runner import evaluate
 
     if len(configs) > 1 and config.by_share:
-        configs = [_within_reach(asked, model, source, grid) for asked in configs]
+        sources = [source, *others.values()]
+        configs = [_within_reach(asked, model, sources, grid) for asked in configs]
     methods, kept = {policy: source, **others}, root / job_options.PARTIAL_FOLDER
     begun = []  # all are checked before the first runs
     for measured in configs:
@@ -139,13 +140,13 @@ def _contexts(text: str | None) -> tuple[int, ...]:
 
 
 def _within_reach(
-    config: EvaluationConfig, model: LanguageModel, source: Any, grid: ActionGrid
+    config: EvaluationConfig, model: LanguageModel, sources: Sequence[Any], grid: ActionGrid | None
 ) -> EvaluationConfig:
     """Without the shares that no mix reaches after this context, unless that is all of them."""
     from sol_core.budgets.mixes import mix_table
-    from sol_core.policy.files.locate import grid_in_use
+    from sol_core.policy.files.locate import resolved_grid
 
-    grid = grid_in_use(source, by_share=True) if isinstance(source, Path) else grid
+    grid = resolved_grid(grid, sources, by_share=True)
     lowest = mix_table(model, grid).lowest(config.context + 1)
     kept = tuple(budget for budget in config.budgets if (budget.bytes_share or 1) >= lowest)
     if not kept or kept == config.budgets:
@@ -229,6 +230,8 @@ def _cells(budget: dict[str, Any], method: str, row: dict[str, Any]) -> tuple[st
 
 def _better(paired: dict[str, Any], loss: str) -> str:
     gain, low, high = (paired[f"{loss}_{part}"] for part in ("gain", "low", "high"))
+    if gain is None:
+        return "not compared: another spend"
     if paired[f"{loss}_verdict"] not in ("better", "worse"):
         return f"{paired[f'{loss}_verdict']} ({gain:+.4f})"
     return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"

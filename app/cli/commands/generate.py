@@ -166,7 +166,7 @@ def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], Fi
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
-    cli.add_value(group, "schedule KIND", config.schedule.kind, cli.SCHEDULE_HELP)
+    cli.add_value(group, "schedule KIND", ScheduleConfig().kind, cli.SCHEDULE_HELP)
     cli.add_budget(group, Budget())
     cli.add_mechanisms(group)
     text = "steps per episode; schedules start over there"

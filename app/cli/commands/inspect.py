@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         parts = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
         report = records.inspection_json(args.text, model.name, args.config.to_dict(), *parts)
-        grid = {"dtype": model.dtype_name, "grid": grid_name(args.config.grid)}
+        grid = {"dtype": model.dtype_name, "grid": grid_name(args.config.grid_in_use)}
         cli.print_json(report | grid | {"schedules": _per_token(end)})
         return 0
     write_out(coloured_text(start, tokens, colour_depth(sys.stdout)))

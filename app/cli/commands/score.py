@@ -13,11 +13,13 @@ from app.cli.input_files import read_case_file
 from app.cli.terminal import table
 from app.host.console import Console
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
+from sol_core.config import ScheduleConfig
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sol_core.comparing.scoring import ScoreCase
 
+CASES_GRID = "paper"  # published cases are of its mechanisms
 HELP = "negative log-likelihoods of given tokens under given schedules"
 
 
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
         'result has the same frame, with {"nll": [[...]]} for each case, in order',
     )
-    cli.add_mechanisms(parser, "paper")  # published cases are of its mechanisms
+    cli.add_mechanisms(parser, "the policy's own, else paper")
     parser.add_argument(
         "--schedule",
         metavar="NAME",
@@ -54,8 +56,11 @@ def run(args: argparse.Namespace) -> int:
         from sol_core.comparing.scoring import score_policy
         from sol_core.policy import load_policy
 
-        grid = cli.grid_from(args)
-        policy = cli.schedule_finder(args)(args.policy)
+        find, schedule = cli.schedule_finder(args), ScheduleConfig("policy", policy=args.policy)
+        policy = find(args.policy)
+        if not isinstance(policy, Path):
+            args.grid = args.grid or CASES_GRID
+        grid = cli.grid_from(args, [schedule], find)
         if isinstance(policy, Path):
             policy = load_policy(policy, model, grid=grid)
         how = grid.mechanisms
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             for actions, nll in results
         ]
     else:
+        args.grid = args.grid or CASES_GRID
         how = cli.grid_from(args).mechanisms
         scores = [{"nll": score_case(model, case, how)} for case in parsed]
     cli.print_result(args, {"cases": scores} if in_object else scores, _table(parsed, scores))

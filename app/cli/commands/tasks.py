@@ -8,12 +8,18 @@ from functools import partial
 from typing import Any
 
 from app.cli import options as cli
-from app.cli.job_options import PARTIAL_FOLDER, add_policy, policy_on_model, shown_result
+from app.cli.job_options import (
+    PARTIAL_FOLDER,
+    add_policy,
+    chosen_grid,
+    policy_on_model,
+    shown_result,
+)
 from app.cli.terminal import table
 from app.results.figures import budget_label
+from sol_core.accuracy.config import TasksConfig, parse_contexts, parse_names
 from sol_core.actions import SHORT_AXES
 from sol_core.evaluation.config import parse_budgets
-from sol_core.tasks.config import TasksConfig, parse_contexts, parse_names
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 Gain = dict[str, float] | None
@@ -45,10 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = _config(args)
     model, name, source, root = policy_on_model(args, config.budgets)
-    from sol_core.tasks.runner import run_tasks
+    from sol_core.accuracy.runner import run_tasks
 
     kept = root / PARTIAL_FOLDER
-    events = run_tasks(model, name, source, config, data_dir=root, partial=kept)
+    grid = chosen_grid(args)
+    events = run_tasks(model, name, source, config, data_dir=root, partial=kept, grid=grid)
     result = shown_result(args, events).result
     cli.print_result(args, result, tasks_table(result))
     return 0
@@ -79,10 +86,14 @@ def tasks_table(result: dict[str, Any]) -> str:
     for pooled in result["pooled"]:
         title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
         lines += ["", *_scored(title, pooled)]
-    summary = result["summary"]
+    return "".join(f"{line}\n" for line in (*lines, "", *_summed(result["summary"])))
+
+
+def _summed(summary: dict[str, Any]) -> list[str]:
     mean, nll, best = summary["mean_gain"], summary["mean_nll_gain"], summary["best"]
-    lines += [
-        "",
+    if best is None:
+        return ["nothing is compared: static never spent what the policy did"]
+    return [
         f"mean gain over static {_points(mean)} points of accuracy over {summary['pairs']} pairs "
         f"of task and budget: better on {summary['better']}, interval above 0 on "
         f"{summary['above']}, below on {summary['below']}",
@@ -90,7 +101,6 @@ def tasks_table(result: dict[str, Any]) -> str:
         f"{budget_label(best['requested'])}), chosen among {summary['pairs']}",
         *([f"mean gain in the right answers' NLL {_nats(nll)} nats per token"] if nll else []),
     ]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _scored(title: str, scored: dict[str, Any]) -> list[str]:

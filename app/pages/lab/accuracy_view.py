@@ -76,8 +76,8 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
     best, mean = summary["best"], summary["mean_gain"]
     return summary | {
         "mean_gain": mean if isinstance(mean, dict) else {"mean": mean},  # a number in schema 1
-        "best": best["gain"]
-        | {"task": _label(best["task"]), "label": budget_label(best["requested"])},
+        "best": best
+        and best["gain"] | {"task": _label(best["task"]), "label": budget_label(best["requested"])},
     }
 
 

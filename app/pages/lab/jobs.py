@@ -24,12 +24,12 @@ from app.results.shipped import SHIPPED, shipped_about, shipped_record
 from app.sharing.kinds import file_stem
 from app.web.calls import Page, Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
+from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError, SolError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
-from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig
 from storage import TASKS_JOB, JobKind
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sol_core.actions import AXES, record_of
 from sol_core.errors import PolicyError
 from sol_core.fields import from_json
 from sol_core.files.places import DEFAULT_MODEL, read_regular
-from sol_core.files.staging import replacing, sha256_of, write_safetensors
+from sol_core.files.staging import replacing, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.locate import is_hub_id
 from sol_core.policy.info import (
@@ -34,6 +35,8 @@ from sol_core.policy.info import (
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
 from sol_core.policy.prices import AimCorrection, PriceTable
 
+logger = logging.getLogger(__name__)
+_CHECKSUM = "weights_sha256"
 _HUB_IDS = {DEFAULT_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 
@@ -94,14 +97,27 @@ class PolicyParts(NamedTuple):
     states: SampleStates | None
 
 
-def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 of the weights' file that ``write_policy_files`` would write."""
+def weights_sha256(policy: PolicyParts) -> str:
+    """The checksum that ``write_policy_files`` would write: of weights, configuration, prices."""
     from safetensors.torch import save
 
-    return hashlib.sha256(save(_tensors(network))).hexdigest()
+    return policy_checksum(save(_tensors(policy.network)), _record(policy))
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
+def policy_checksum(weights: bytes, record: Mapping[str, Any]) -> str:
+    """SHA-256 of the weights' file and of everything that config.json says beside it."""
+    covered = {name: value for name, value in record.items() if name != _CHECKSUM}
+    text = json.dumps(covered, sort_keys=True)
+    return hashlib.sha256(weights + text.encode()).hexdigest()
+
+
+def _record(policy: PolicyParts) -> dict[str, Any]:
+    """config.json without its checksum."""
+    prices = prices_record(policy.prices, policy.correction, policy.states)
+    return {"schema": SCHEMA, **record_of(policy.info), **prices}
+
+
+def _tensors(network: DamageNetwork | JointNetwork) -> dict[str, Tensor]:
     return {name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}
 
 
@@ -109,12 +125,8 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
     """Write the three files into an existing folder, each in one rename; others stay."""
     with replacing(folder / WEIGHTS_FILE) as path:
         write_safetensors(_tensors(policy.network), path)
-    record = {
-        "schema": SCHEMA,
-        **record_of(policy.info),
-        "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
-        **prices_record(policy.prices, policy.correction, policy.states),
-    }
+    record = _record(policy)
+    record[_CHECKSUM] = policy_checksum((folder / WEIGHTS_FILE).read_bytes(), record)
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
     with replacing(folder / CARD_FILE) as path:
         path.write_text(model_card(policy.info), "utf-8")
@@ -181,7 +193,7 @@ def prices_of(
 def _read_weights(
     path: Path, network: DamageNetwork | JointNetwork, record: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """The weights, checked; their checksum too where the configuration has it."""
+    """The weights, checked like their checksum."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -190,12 +202,7 @@ def _read_weights(
         tensors = load(content)
     except (OSError, SafetensorError, ValueError) as error:
         raise PolicyError(f"{path} is missing, truncated or damaged: {error}") from error
-    found_sha256 = hashlib.sha256(content).hexdigest()
-    if record.get("weights_sha256", found_sha256) != found_sha256:
-        raise PolicyError(
-            f"{path} is damaged: its SHA-256 is {found_sha256}, {CONFIG_FILE} expects "
-            f"{record['weights_sha256']}. Copy the policy again from where it came"
-        )
+    _check_sum(content, record, path.parent)
     expected = {name: value.shape for name, value in network.state_dict().items()}
     shapes = {name: value.shape for name, value in tensors.items()}
     if expected != shapes:
@@ -204,3 +211,28 @@ def _read_weights(
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise PolicyError(f"{path} holds numbers that are not finite")
     return {name: value.float() for name, value in tensors.items()}
+
+
+def _check_sum(weights: bytes, record: Mapping[str, Any], folder: Path) -> None:
+    """Raises: PolicyError for a checksum that is missing or another."""
+    known = record.get(_CHECKSUM)
+    if known is None:
+        raise PolicyError(
+            f"{folder / CONFIG_FILE} has no {_CHECKSUM}, so nobody can tell whether the policy is "
+            "whole: copy it again from where it came, or train it again"
+        )
+    weights_alone, made = record["schema"] != SCHEMA, policy_checksum(weights, record)
+    if weights_alone:
+        made = hashlib.sha256(weights).hexdigest()
+    if known != made:
+        damaged = WEIGHTS_FILE if weights_alone else f"{WEIGHTS_FILE} or {CONFIG_FILE}"
+        raise PolicyError(
+            f"the policy in {folder} is damaged: the SHA-256 of {damaged} is {made}, "
+            f"{CONFIG_FILE} expects {known}. Copy the policy again from where it came"
+        )
+    if weights_alone:
+        logger.warning(
+            "the policy in %s is of an earlier release, whose checksum covers its weights and not "
+            "its prices; policy.save_pretrained(folder) writes one that does",
+            folder,
+        )

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import GRIDS, SHARE_GRID, ActionGrid, by_need
+from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, by_need
 from sol_core.errors import DownloadError, PolicyError
 from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
-from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, read_policy_info
+from sol_core.policy.info import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MAX_BYTES,
+    PolicyInfo,
+    read_policy_info,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -40,12 +46,30 @@ def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
     return next((path for name, path in shipped if GRIDS[name] == grid), folder)
 
 
-def grid_in_use(folder: Path, *, by_share: bool) -> ActionGrid:
-    """The grid that a policy chooses from: its own, for shares of the bytes with pages by need."""
-    if by_share and folder == SHIPPED_POLICY:
-        return GRIDS[SHARE_GRID]
-    grid = read_policy_info(folder).grid
-    return by_need(grid) if by_share else grid
+def resolved_grid(
+    chosen: ActionGrid | None, methods: Iterable[object], *, by_share: bool
+) -> ActionGrid:
+    """The grid of some methods: the chosen one, else the first policy's, else the budget's.
+
+    Args:
+        methods: folders of policies, policies and what is none.
+        by_share: budgets are shares of the bytes: a policy then chooses pages by need.
+    """
+    if chosen is not None:
+        return chosen
+    for method in methods:
+        if by_share and method == SHIPPED_POLICY:
+            return GRIDS[SHARE_GRID]
+        info = read_policy_info(method) if isinstance(method, Path) else _info_of(method)
+        if info is not None:
+            return by_need(info.grid) if by_share else info.grid
+    return GRIDS[SHARE_GRID if by_share else DEFAULT_GRID]
+
+
+def _info_of(method: object) -> PolicyInfo | None:
+    """What a policy in hand says of itself; schedules of a caller's own say nothing."""
+    info = getattr(method, "info", None)
+    return info if isinstance(info, PolicyInfo) else None
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:

@@ -12,9 +12,9 @@ import sol_core.policy
 from app.cli.commands.jobs import KINDS, STORED_KINDS
 from app.jobs.engines import ENGINES
 from app.pages.shared.job_calls import JOB_KINDS
+from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import ActionGrid, Budget
 from sol_core.progress import WorkFinished, WorkProgress
-from sol_core.tasks.config import TasksConfig
 from tests.app.command_line import one_line
 from tests.support.tasks_samples import tasks_result
 
@@ -60,10 +60,11 @@ def evaluated(monkeypatch, data_dir, tmp_path):
         yield WorkFinished(RESULT)
 
     monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
-    monkeypatch.setattr("sol_core.tasks.runner.run_tasks", run_tasks)
+    monkeypatch.setattr("sol_core.accuracy.runner.run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda name, **_: name)
     info = SimpleNamespace(grid=ActionGrid())
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)
+    monkeypatch.setattr("sol_core.policy.files.locate.read_policy_info", lambda folder: info)
     for folder in (data_dir.policies / "p", tmp_path / "mine"):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
@@ -102,10 +103,6 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
     def lowest(context):
         return 0.6 if context < 1000 else 0.3
 
-    monkeypatch.setattr(
-        "sol_core.policy.files.locate.read_policy_info",
-        lambda _: SimpleNamespace(grid=ActionGrid()),
-    )
     mixes = SimpleNamespace(lowest=lowest)
     monkeypatch.setattr("sol_core.budgets.mixes.mix_table", lambda *_: mixes)
     asked = ["evaluate", "./mine", "--sampled", "--budgets", "50%,65%", "--out", "results"]

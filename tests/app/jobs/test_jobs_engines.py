@@ -8,9 +8,9 @@ import pytest
 from app.host.errors import PolicyNotFoundError
 from app.jobs.engines import ENGINES
 from app.jobs.runner import JobTask
+from sol_core.accuracy.config import TasksConfig
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
-from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import preset
 from storage import TASKS_JOB
 
@@ -48,7 +48,7 @@ def asked(monkeypatch):
     def run_tasks(model, name, folder, config, **options):
         return evaluate(model, {name: folder}, config, **options)
 
-    monkeypatch.setattr("sol_core.tasks.runner.run_tasks", run_tasks)
+    monkeypatch.setattr("sol_core.accuracy.runner.run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
     monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: None)
     monkeypatch.setattr("sol_core.generation.warm_up.tune", lambda *_: None)

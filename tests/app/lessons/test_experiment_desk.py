@@ -9,6 +9,7 @@ from app.lessons import desk as experiment_desk
 from app.lessons.desk import SHARES, Experiment, ExperimentDesk
 from app.model.compute import ModelLoader
 from app.runs.queue import GenerationRuns
+from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from storage import open_store
@@ -126,7 +127,7 @@ def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(desk, measures,
 
 
 def test_an_experiment_waits_for_the_generation_before_it(desk, measures, runs):
-    run_id = runs.start("a" * 32, "x", GenerationConfig(max_new_tokens=3))
+    run_id = runs.start("a" * 32, "x", GenerationConfig(max_new_tokens=3, grid=GRIDS["default"]))
     wait_until(lambda: runs.poll("a" * 32, run_id, 0)["cursor"] == 1)
     desk.ask(ANNA, "slow", {"text": "text 1"})
     wait_until(

@@ -13,13 +13,14 @@ from app.pages.history import HANDLERS as HISTORY
 from app.pages.inspect import HANDLERS as INSPECT
 from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.policies import HANDLERS as POLICIES
+from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig
 from sol_core.files.places import SHIPPED_POLICY
 from storage import TASKS_JOB
 from tests.app.page_calls import ANNA, caller
 
 HUGE = 10**30
-CONFIG = GenerationConfig().to_dict()
+CONFIG = GenerationConfig(grid=GRIDS["default"]).to_dict()
 SEED = json.dumps(CONFIG | {"sampling": CONFIG["sampling"] | {"seed": HUGE}})
 ENDLESS = json.dumps(CONFIG | {"episode_steps": float("inf")})
 

@@ -10,6 +10,7 @@ from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.history import HANDLERS as HISTORY
 from app.web.calls import server_functions
 from app.web.services import build_services
+from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from tests.app.page_calls import ANNA, BEN, caller
@@ -165,7 +166,10 @@ def test_the_mix_of_a_share_follows_the_prompts_length(call, monkeypatch):
 
 
 def test_a_fork_names_its_parent_and_the_token_in_which_it_parts(services, call):
-    config, runs = GenerationConfig(given=(5, 6, 7)).to_dict(), services.store.runs
+    config, runs = (
+        GenerationConfig(given=(5, 6, 7), grid=GRIDS["default"]).to_dict(),
+        services.store.runs,
+    )
     parent = runs.create(ANNA, "The sea", "m", "static", {}).id
     fork = runs.create(ANNA, "The sea", "m", "static", config, parent=parent).id
     rows = {row["id"]: row["fork"] for row in call("list_runs", query="", limit=9)["runs"]}

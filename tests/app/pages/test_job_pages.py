@@ -11,10 +11,10 @@ from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.lab.jobs import EVALUATE_FORM, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.shared.job_calls import JOBS, METRICS_PER_POLL
+from sol_core.accuracy.config import TasksConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
-from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import PRESETS, TrainConfig
 from storage import TASKS_JOB
 from tests.app.page_calls import ANNA, caller, sender

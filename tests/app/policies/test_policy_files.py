@@ -13,6 +13,7 @@ from app.policies.library import ModelInUse, PolicyLibrary
 from app.policies.views import uses_of
 from sol_core.errors import PolicyError
 from sol_core.files.places import SHIPPED_POLICY
+from sol_core.policy.files.folder import policy_checksum
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB
 from tests.app.command_line import one_line
@@ -157,6 +158,7 @@ def config(**changes):
         for step in way[:-1]:
             place = place[step]
         place[way[-1]] = value
+    record["weights_sha256"] = policy_checksum(FILES[WEIGHTS], record)
     return FILES | {"config.json": json.dumps(record).encode()}
 
 

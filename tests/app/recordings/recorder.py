@@ -141,8 +141,8 @@ def make_recording(
         if asked < 1:
             config = replace(config, schedule=ScheduleConfig("static", Budget.share(asked)))
             answers = [_answer(model, prompt, config) for prompt in prompts]
-        texts.append(_recorded(asked, answers, dense, config.grid))
-    size = config.grid.page_size
+        texts.append(_recorded(asked, answers, dense, config.grid_in_use))
+    size = config.grid_in_use.page_size
     story_tokens = len(model.encode(story, add_special_tokens=False))
     recorded = [
         RecordedQuestion(*question, answered.prefill.prompt_tokens, _fact(model, prompt, answered))

@@ -17,7 +17,7 @@ from app.model import model_line
 from app.model.compute import ModelLoader
 from app.model.model_line import ModelLine
 from app.runs.queue import GenerationRuns, RunNotFoundError
-from sol_core.actions import Budget
+from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ModelLoadError
 from storage import DatabaseWriteError, NotFoundError, open_store
@@ -29,8 +29,9 @@ TEN = GenerationConfig(
     schedule=ScheduleConfig("static", Budget(0.5, 0.7, 10.0)),
     side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
     max_new_tokens=10,
+    grid=GRIDS["default"],
 )
-LONG = GenerationConfig(max_new_tokens=4096)
+LONG = GenerationConfig(max_new_tokens=4096, grid=GRIDS["default"])
 
 
 class Bench:
@@ -276,7 +277,9 @@ def test_numbers_that_json_does_not_know_are_shown_and_saved_as_missing(bench):
 
 def test_long_runs_are_read_in_pages(bench):
     service = bench(keep_ended_s=0.0)
-    run_id = service.runs.start(ANNA, "prompt", GenerationConfig(max_new_tokens=900))
+    run_id = service.runs.start(
+        ANNA, "prompt", GenerationConfig(max_new_tokens=900, grid=GRIDS["default"])
+    )
     service.wait_for(run_id, "finished")
     service.wait_until_saved(run_id)
     wait_until(lambda: not service.runs._runs)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.formats import json_safe
 from app.host.errors import AppError, DocumentError
 from app.sharing.kinds import export, import_documents, kind_of
-from sol_core.actions import Action, Budget
+from sol_core.actions import GRIDS, Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import SolError
 from sol_core.events import event_to_dict
@@ -39,6 +39,7 @@ CONFIG = GenerationConfig(
     side_rows=(DENSE,),
     max_new_tokens=20,
     stop_strings=("</script>",),
+    grid=GRIDS["default"],
 )
 
 
@@ -84,7 +85,9 @@ def as_json(store, run_id):
 )
 def test_any_run_comes_back_as_it_was(store, prompt, tokens, kind, has_shadow):
     schedule = ScheduleConfig(kind, Budget(0.5, 0.7, 9.5), policy="p" if kind == "policy" else None)
-    config = GenerationConfig(schedule, (DENSE,) if has_shadow else (), max_new_tokens=6)
+    config = GenerationConfig(
+        schedule, (DENSE,) if has_shadow else (), max_new_tokens=6, grid=GRIDS["default"]
+    )
     run_id = save_run(store, prompt, tokens, config)
     ((sort, copied),) = import_documents(store, "b" * 32, as_json(store, run_id))
     assert sort == "run"
@@ -337,7 +340,9 @@ def without_id(data):
 def test_any_inspection_comes_back_as_it_was(store, text, tokens, kinds):
     painted = {"painted": (Action(0.5, 0.75, 10), Action())}
     schedules = (ScheduleConfig(kind, BUDGET, painted=painted.get(kind, ())) for kind in kinds)
-    inspection_id = save_inspection(store, tokens, text, InspectionConfig(tuple(schedules)))
+    inspection_id = save_inspection(
+        store, tokens, text, InspectionConfig(tuple(schedules), grid=GRIDS["default"])
+    )
     made = as_json(store, inspection_id)
     ((kind, copied),) = import_documents(store, "b" * 32, made)
     assert (kind, kind_of(store, copied)) == ("inspection", "inspection")
@@ -347,7 +352,7 @@ def test_any_inspection_comes_back_as_it_was(store, text, tokens, kinds):
 
 
 def test_an_inspection_that_ended_early_comes_back_too(store):
-    config = InspectionConfig((ScheduleConfig("static", BUDGET),))
+    config = InspectionConfig((ScheduleConfig("static", BUDGET),), grid=GRIDS["default"])
     record = store.runs.create(
         "a" * 32, "t", "m", "dense, static", json_safe(config.to_dict()), "inspection"
     )

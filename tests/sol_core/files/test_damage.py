@@ -11,6 +11,8 @@ import torch
 
 from app.cli import main as cli
 from kernels.log_softmax import log_softmax_and_entropy, reference
+from sol_core.accuracy.questions import Continuation
+from sol_core.accuracy.scoring import score_densely
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.rollout import read_windows, roll_out
 from sol_core.comparing.scoring import ScoreCase, dense_nll, score_case
@@ -26,8 +28,6 @@ from sol_core.inspection.records import InspectionConfig
 from sol_core.models.loading import load_language_model, repair_model
 from sol_core.models.weights import Linear
 from sol_core.policy import check_policy
-from sol_core.tasks.questions import Continuation
-from sol_core.tasks.scoring import score_densely
 from sol_core.training.config import TrainConfig
 from sol_core.training.warm_start import label_text, read_labels
 from tests.support.tiny_language_model import make_language_model, save_model_folder
@@ -203,16 +203,27 @@ def test_a_damaged_policy_is_named(healthy, tmp_path):
     check_policy(folder)
     good = weights.read_bytes()
     _damage(weights)
-    with pytest.raises(PolicyError, match=r"model\.safetensors is damaged: its SHA-256 is"):
+    with pytest.raises(PolicyError, match=r"is damaged: the SHA-256 of model\.safetensors or"):
         check_policy(folder)
     weights.write_bytes(good[:-1])
     with pytest.raises(PolicyError, match=r"model\.safetensors is missing"):
         check_policy(folder)
     weights.write_bytes(good)
-    record = json.loads(config.read_text())
-    del record["weights_sha256"]  # as releases before this one wrote it
-    config.write_text(json.dumps(record))
     check_policy(folder)
+    record = json.loads(config.read_text())
+    halved = [
+        table | {"log_prices": [price / 2 for price in table["log_prices"]]}
+        for table in record["prices"]
+    ]
+    changes = {"prices": halved, "correction": None, "episode_steps": 8, "name": "another"}
+    for name, value in changes.items():
+        config.write_text(json.dumps(record | {name: value}))
+        with pytest.raises(PolicyError, match=r"SHA-256 of model\.safetensors or config\.json is"):
+            check_policy(folder)
+    del record["weights_sha256"]
+    config.write_text(json.dumps(record))
+    with pytest.raises(PolicyError, match=r"has no weights_sha256, .*copy it again"):
+        check_policy(folder)
 
 
 def test_damaged_labels_are_named(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sol_core import Action, Budget, GenerationConfig, attach, from_transformers, generate
+from sol_core import Action, Budget, GenerationConfig, Spend, attach, from_transformers, generate
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.policy import load_policy
 from tests.support.tiny_language_model import byte_tokenizer
@@ -96,7 +96,7 @@ def test_sampling_is_transformers_own(theirs):
     with attach(theirs) as spent:
         torch.manual_seed(3)
         assert torch.equal(theirs.generate(ids, **options), alone)
-    assert spent.spend == Budget(), "dense"
+    assert spent.spend == Spend(bytes_share=1.0), "dense"
 
 
 def test_logits_have_the_shape_and_numbers_that_transformers_gives(theirs):

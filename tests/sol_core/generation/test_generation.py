@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from sol_core.actions import DENSE, GRIDS, Budget
+import sol_core as library
+from sol_core.actions import DENSE, GRIDS, Action, Budget, Spend
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
-from sol_core.generation.engine import encode_prompt, generate
+from sol_core.generation.engine import generate
 from tests.support.tiny_language_model import END
 
 DENSE_SCHEDULE = ScheduleConfig("dense")
@@ -41,7 +42,7 @@ def test_dense_generation_is_greedy_decoding_of_the_model(model):
         ids.append(event.token_id)
     assert (finish.reason, finish.num_tokens) == ("length", 20)
     assert finish.cost.flops == pytest.approx(sum(event.cost.flops for event in tokens))
-    assert finish.spend == Budget()
+    assert finish.spend == Spend(bytes_share=1.0)
 
 
 def test_the_cost_is_that_of_the_grids_mechanisms(model):
@@ -110,9 +111,20 @@ def test_prompts_that_cannot_be_read_are_refused(model):
         generate(model, "x" * 300, GenerationConfig())
 
 
-def test_a_lone_surrogate_is_read_as_the_replacement_character(model):
-    bad, good = (encode_prompt(model, f"a {mark}", chat=False) for mark in ("\ud800", "\ufffd"))
-    assert bad == good
+def test_a_lone_surrogate_is_refused_wherever_text_is_given(model, tmp_path):
+    text, budget = "a \ud83d b", Budget(0.5, 0.7, 8)
+    for call in (
+        lambda: library.generate(model, text),
+        lambda: library.generate(model, ["whole", text]),
+        lambda: library.score(model, text),
+        lambda: library.score(model, "whole", context=text),
+        lambda: library.inspect(model, text, "static", budget),
+        lambda: library.what_if(model, text, 1),
+        lambda: library.count_tokens(model, text),
+        lambda: library.evaluate(model, lambda _: Action(), corpus=[text], data_dir=tmp_path),
+    ):
+        with pytest.raises(ConfigError, match=r"half a character, the lone surrogate U\+D83D at 2"):
+            call()
 
 
 AT = 9

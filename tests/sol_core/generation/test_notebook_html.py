@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from sol_core import Action, Score
+from sol_core.events import StepCost
 from sol_core.generation.finished import FULL_STRENGTH, coloured_tokens
 
 HOSTILE = [
@@ -44,5 +45,7 @@ def test_whatever_tokens_hold_is_shown_as_text():
     found = [float(one) for one in re.findall(r"rgba\(230, 150, 0, ([\d.]+)\)", made)]
     assert found == sorted(set(found)), "coloured by spend"
     assert (found[0], found[-1]) == pytest.approx((0, FULL_STRENGTH), abs=0.01)
-    score = Score((1, 2), (Action(0.5, 0.7, 8), Action()), (1.0, 3.0))
-    assert "75 % attention · 85 % MLP · 12 bits" in score._repr_html_()
+    costs = (StepCost(mlp_bytes=60.0), StepCost(mlp_bytes=100.0))
+    dense = (StepCost(mlp_bytes=100.0),) * 2
+    score = Score((1, 2), (Action(0.5, 0.7, 8), Action()), (1.0, 3.0), costs, dense)
+    assert "75 % attention · 85 % MLP · 12 bits · 80 % of the bytes" in score._repr_html_()

@@ -40,7 +40,7 @@ def made(model, prompt=PROMPT, **options):
     actions = tuple(event.action for event in events)
     shadow = any(row.name == "dense" for row in config.side_rows)
     more = {"shadow": shadow, "left_out": config.left_out}
-    return LensRun(tokens, actions, config.grid, **more), events
+    return LensRun(tokens, actions, config.grid_in_use, **more), events
 
 
 @pytest.fixture(scope="module")

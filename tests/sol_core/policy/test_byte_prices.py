@@ -1,5 +1,6 @@
 """One price on bytes: a policy's share is met, and spent where damage is greatest."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.byte_prices import NUM_FEATURES, BytePrices, SampleStates, history_features
 from tests.sol_core.budgets.test_mixes import COSTS, GRID, made_up
 from tests.sol_core.policy.test_policy import observe
-from tests.support.tiny_policies import make_policy
+from tests.support.tiny_policies import change_config, make_policy
 
 CONTEXTS = (64, 700, 7000)
 SHARP = np.ones(2)
@@ -168,9 +169,9 @@ def test_states_come_back_from_a_folder(model, tmp_path):
     policy, _ = with_states(model, GRIDS["need"])
     save_policy(policy, tmp_path / "mine")
     assert load_policy(tmp_path / "mine", model).states == policy.states
-    config = tmp_path / "mine" / "config.json"
-    text = config.read_text("utf-8")
-    config.write_text(text.replace('"contexts": [\n   64', '"contexts": [\n   "x"'), "utf-8")
+    record = json.loads((tmp_path / "mine" / "config.json").read_text("utf-8"))
+    record["states"]["contexts"][0] = "x"
+    change_config(tmp_path / "mine", states=record["states"])
     with pytest.raises(PolicyError, match="cannot be read"):
         load_policy(tmp_path / "mine", model)
     policy.states = None

@@ -1,6 +1,5 @@
 """Policies: networks step by step, prices, folders, and refusal of what does not fit."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -23,7 +22,7 @@ from sol_core.policy.info import InputLayout
 from sol_core.policy.network import JointNetwork, build_network, kept_rows, level_values
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.training.config import preset
-from tests.support.tiny_policies import COARSE, make_policy
+from tests.support.tiny_policies import COARSE, change_config, make_policy
 
 
 @pytest.mark.parametrize("kind", ["factored", "joint"])
@@ -196,9 +195,8 @@ def test_a_policy_of_counted_pages_warns_of_shares_of_the_bytes(model, caplog):
 
 
 def edited(folder, **changes):
-    record = json.loads((folder / "config.json").read_text("utf-8")) | changes
     copy = shutil.copytree(folder, folder.parent / "edited", dirs_exist_ok=True)
-    (copy / "config.json").write_text(json.dumps(record), "utf-8")
+    change_config(copy, **changes)
     return copy
 
 
@@ -207,7 +205,7 @@ def test_what_was_made_for_something_else_is_refused(model, tmp_path):
     save_policy(make_policy(model), folder)
     changes = {
         "not for this model": {"fingerprint": "1" * 32},
-        "schema 2": {"schema": 2},
+        "schema 3": {"schema": 3},
         "config has an unknown field 'evil'": {"config": {"evil": 1}},
         "price": {"prices": []},
         "does not fit": {"config": {"width": 32, "num_heads": 2}},

@@ -52,11 +52,11 @@ export function verdictOf({ name, other, gains, text, unit, samples, word: count
     return { kind: "open", head: "Too few to tell",
       rest: `: ${count(samples, counted)}. A verdict needs ${enough}.` };
   }
-  if (!gains.every(isKnown)) return null;
   if (gains.some((gain, at) => isBought(gain, spent?.[at]))) {
     return { kind: "open", head: "No comparison at equal bytes",
       rest: `: ${name} ${unequalWords(other, spent)}.` };
   }
+  if (!gains.every(isKnown)) return null;
   const isOne = gains.length === 1;
   const [better, worse] = [1, -1].map((sign) => gains.filter((gain) => signOf(gain) === sign).length);
   const kind = better && !worse ? "good" : worse && !better ? "bad" : "open";

@@ -10,6 +10,16 @@ from operator import attrgetter
 
 import numpy as np
 
+from sol_core.accuracy.plans import PaperReading, SharePlan, StaticPlan
+from sol_core.accuracy.questions import Continuation, batches
+from sol_core.accuracy.recall import WRITTEN_TOKENS, is_finished, is_recall
+from sol_core.accuracy.scoring import (
+    BatchScores,
+    ReadContexts,
+    read_contexts,
+    score_after,
+    write_after,
+)
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.budgets.mixes import MixTable
 from sol_core.comparing.contenders import Contender
@@ -20,16 +30,6 @@ from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
-from sol_core.tasks.plans import PaperReading, SharePlan, StaticPlan
-from sol_core.tasks.questions import Continuation, batches
-from sol_core.tasks.recall import WRITTEN_TOKENS, is_finished, is_recall
-from sol_core.tasks.scoring import (
-    BatchScores,
-    ReadContexts,
-    read_contexts,
-    score_after,
-    write_after,
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sol_core.accuracy import recall
+from sol_core.accuracy.config import TasksConfig, parse_contexts
+from sol_core.accuracy.passes import _of_about_one_length
+from sol_core.accuracy.questions import Question, batches, encode_after_texts
+from sol_core.accuracy.runner import run_tasks
+from sol_core.accuracy.scoring import read_contexts, score_after, write_after
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
-from sol_core.tasks import recall
-from sol_core.tasks.config import TasksConfig, parse_contexts
-from sol_core.tasks.passes import _of_about_one_length
-from sol_core.tasks.questions import Question, batches, encode_after_texts
-from sol_core.tasks.runner import run_tasks
-from sol_core.tasks.scoring import read_contexts, score_after, write_after
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
 
@@ -193,7 +193,9 @@ def test_the_result_says_what_was_written_and_how_far_it_is_from_dense():
 
 def test_a_text_that_the_model_cannot_hold_is_refused(monkeypatch):
     model = make_language_model()
-    monkeypatch.setattr("sol_core.tasks.runner.load_contenders", lambda *_, **__: [contender()[0]])
+    monkeypatch.setattr(
+        "sol_core.accuracy.runner.load_contenders", lambda *_, **__: [contender()[0]]
+    )
     config = TasksConfig(("recall",), budgets=(Budget(0.5, 0.6, 8.0),), contexts=(500, 7500))
     with pytest.raises(ConfigError, match=r"takes a context of 7,628, .*\(--contexts\)"):
         run_tasks(model, "mine", None, config, data_dir=None)

@@ -13,13 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from sol_core.accuracy.passes import TaskPass
+from sol_core.accuracy.questions import Continuation, Question
+from sol_core.accuracy.recall import is_answered, is_recall
 from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
-from sol_core.evaluation.result import asked_record, axes_record
-from sol_core.tasks.passes import TaskPass
-from sol_core.tasks.questions import Continuation, Question
-from sol_core.tasks.recall import is_answered, is_recall
+from sol_core.evaluation.result import (
+    SHARE_TOLERANCE,
+    SPEND_TOLERANCE,
+    asked_record,
+    axes_record,
+)
 
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
@@ -143,11 +148,17 @@ class ScoredTask:
             records.append({**count, **dense, "budgets": budgets})
         return records
 
+    @property
+    def compared(self) -> list[Mapping[str, MethodScores]]:
+        """The budgets' methods, where static spent what the policy did."""
+        pairs = zip(self.requested, self.methods, strict=True)
+        return [arms for asked, arms in pairs if _matched(asked, arms, self.dense)["static"]]
+
     def resampled(self) -> tuple[Floats, Floats]:
-        """[resamples] mean gain over the budgets: in accuracy, and in the answers' NLL."""
+        """[resamples] mean gain over the compared: in accuracy, and in the answers' NLL."""
         bootstrap = PairedBootstrap(len(self.dense.correct), seed=self.seed)
-        gains = [arms["policy"].correct - arms["static"].correct for arms in self.methods]
-        nll = [arms["static"].answer_nll - arms["policy"].answer_nll for arms in self.methods]
+        gains = [arms["policy"].correct - arms["static"].correct for arms in self.compared]
+        nll = [arms["static"].answer_nll - arms["policy"].answer_nll for arms in self.compared]
         of_accuracy, of_nll = (bootstrap.resampled(np.mean(part, axis=0)) for part in (gains, nll))
         return of_accuracy, of_nll
 
@@ -211,11 +222,17 @@ def task_scores(
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Best and mean gain over all pairs of task and budget."""
+    """Best and mean gain over all pairs of task and budget at which static's spend matched."""
     pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
+    pairs = [(task, budget) for task, budget in pairs if budget["gain"] is not None]
     gains = [budget["gain"] for _, budget in pairs]
+    if not pairs:
+        nothing = {f"mean_{name}": None for name in _GAINS}
+        return nothing | {"pairs": 0, "better": 0, "above": 0, "below": 0, "best": None}
     task, best = max(pairs, key=lambda pair: float(pair[1]["gain"]["mean"]))
-    resampled = np.mean([score.resampled() for score in scores], axis=0)
+    compared = [score for score in scores if score.compared]
+    weights = [len(score.compared) for score in compared]
+    resampled = np.average([score.resampled() for score in compared], axis=0, weights=weights)
     return {
         **{
             f"mean_{name}": None
@@ -278,22 +295,53 @@ def _budget_records(
 ) -> list[dict[str, Any]]:
     records = []
     for budget, arms in zip(requested, methods, strict=True):
-        gain = _difference(arms["policy"], arms["static"], bootstrap)
+        matched = _matched(budget, arms, dense)
+
+        def difference(
+            better: str,
+            worse: str,
+            arms: Mapping[str, MethodScores] = arms,
+            matched: Mapping[str, bool] = matched,
+        ) -> dict[str, Any]:
+            made = _difference(arms[better], arms[worse], bootstrap)
+            return made if matched[better] and matched[worse] else dict.fromkeys(made)
+
+        gain = difference("policy", "static")
         records.append(
             {
                 "requested": asked_record(budget),
-                "methods": {name: method.record(bootstrap, dense) for name, method in arms.items()},
+                "methods": {
+                    name: method.record(bootstrap, dense) | {"matched": matched[name]}
+                    for name, method in arms.items()
+                },
                 "gain": gain["accuracy"],
                 "nll_gain": gain["nll"],
                 "margin_gain": gain["margin"],
                 "differences": {
-                    f"{better}-{worse}": _difference(arms[better], arms[worse], bootstrap)
+                    f"{better}-{worse}": difference(better, worse)
                     for better, worse in _PAIRS
                     if better in arms and worse in arms
                 },
             }
         )
     return records
+
+
+def _matched(
+    requested: Budget, arms: Mapping[str, MethodScores], dense: MethodScores
+) -> dict[str, bool]:
+    """Whether each method spent what the policy did: on every axis, or in bytes."""
+    policy, made = arms["policy"], {}
+    for name, method in arms.items():
+        pairs = zip(method.spend.as_tuple(), policy.spend.as_tuple(), SPEND_TOLERANCE, strict=True)
+        gap = abs(method.bytes_per_token - policy.bytes_per_token) / dense.bytes_per_token
+        if name == "paper":  # it has static's bytes, which do not count the policy's own
+            gap = abs(method.bytes_per_token - arms["static"].bytes_per_token)
+            gap /= dense.bytes_per_token
+        by_bytes = requested.bytes_share is not None or name == "paper"
+        is_near = all(abs(spent - asked) <= limit + 1e-9 for spent, asked, limit in pairs)
+        made[name] = gap <= SHARE_TOLERANCE if by_bytes else is_near
+    return made
 
 
 def _difference(better: MethodScores, worse: MethodScores, bootstrap: _Bootstrap) -> dict[str, Any]:

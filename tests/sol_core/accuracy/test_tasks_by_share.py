@@ -4,6 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sol_core.accuracy.config import TasksConfig
+from sol_core.accuracy.plans import SharePlan
+from sol_core.accuracy.questions import Question
 from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets.mixes import mix_table
 from sol_core.comparing.contenders import Contender
@@ -11,9 +14,6 @@ from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
-from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.plans import SharePlan
-from sol_core.tasks.questions import Question
 from tests.sol_core.evaluation_stand_ins import run_questions
 from tests.support.tiny_language_model import make_language_model
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, ActionGrid, Mechanisms
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
@@ -23,7 +24,6 @@ from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
-from sol_core.tasks.questions import Continuation
 
 PLACES = 1024  # whose logits are made at once
 

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sol_core.actions import PAPER, grid_name
+from sol_core.accuracy.config import TasksConfig
+from sol_core.accuracy.passes import TaskPass, TaskSetting, paper_pass, policy_pass, static_pass
+from sol_core.accuracy.questions import (
+    Question,
+    encode_after_texts,
+    encode_questions,
+    read_questions,
+)
+from sol_core.accuracy.recall import RECALL, ROOM, is_recall, recall_tasks
+from sol_core.accuracy.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
+from sol_core.actions import PAPER, ActionGrid, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
@@ -25,11 +35,6 @@ from sol_core.progress import (
     ignore_progress,
     no_stop,
 )
-from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.passes import TaskPass, TaskSetting, paper_pass, policy_pass, static_pass
-from sol_core.tasks.questions import Question, encode_after_texts, encode_questions, read_questions
-from sol_core.tasks.recall import RECALL, ROOM, is_recall, recall_tasks
-from sol_core.tasks.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 
 Questions = Mapping[str, Sequence[Question]]  # by task
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
@@ -46,9 +51,10 @@ def run_tasks(
     data_dir: Path,  # where the evaluation wheel is kept
     should_stop: Callable[[], bool] = no_stop,
     partial: Path | None = None,
+    grid: ActionGrid | None = None,  # of a schedule of one's own; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""
-    (contender,) = load_contenders(model, {name: policy}, by_share=config.by_share)
+    (contender,) = load_contenders(model, {name: policy}, grid, by_share=config.by_share)
     for budget in config.budgets:
         contender.grid.check_budget(budget)
     if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:
@@ -153,13 +159,14 @@ class _Run:
         return {
             "schema": SCHEMA,
             "policy": self.contender.name,
-            "grid": grid_name(self.contender.grid),
+            **grid_record(self.contender.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "limit": self.config.limit,
             "seed": self.config.seed,
             "baselines": list(self.config.baselines),
             "weights_sha256": self.contender.weights_sha256,
+            "source_sha256": self.contender.source_sha256,
             "made_with": provenance(self.model),
             "elapsed_s": elapsed_s,
             "tasks": tasks,

@@ -15,18 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
+from sol_core.accuracy import result
+from sol_core.accuracy.config import TasksConfig
+from sol_core.accuracy.plans import StaticPlan
+from sol_core.accuracy.questions import Continuation, Question, encode_questions, read_questions
+from sol_core.accuracy.result import MethodScores, ScoredTask, summary_record
+from sol_core.accuracy.runner import run_tasks
+from sol_core.accuracy.scoring import score_continuations
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.places import SHIPPED_POLICIES
 from sol_core.progress import WorkProgress, WorkStopped
-from sol_core.tasks import result
-from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.plans import StaticPlan
-from sol_core.tasks.questions import Continuation, Question, encode_questions, read_questions
-from sol_core.tasks.runner import run_tasks
-from sol_core.tasks.scoring import score_continuations
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
 
@@ -333,3 +334,30 @@ def test_paper_reads_what_static_reads(default_model, model_data_dir):
     assert paper["spend"]["channels"] < static["spend"]["channels"] - 0.1
     assert task["dense"]["answer_nll"] < 6
     assert task["steps"] > 2 * task["questions"]  # the last sentence is stepped too
+
+
+def test_answers_at_another_spend_are_not_compared():
+    none = np.full(4, np.nan)
+
+    def scores(right, spend, read):
+        return MethodScores(np.full(4, right), none, none, none, none, spend, read, 4)
+
+    policy, near, far = Budget(0.5, 0.6, 8), Budget(0.505, 0.6, 8), Budget(0.55, 0.6, 8)
+    dense = scores(1.0, Budget(), 100.0)
+    methods = [
+        {"policy": scores(1.0, policy, 60.0), "static": scores(0.5, spend, 60.0)}
+        for spend in (near, far)
+    ]
+    task = ScoredTask("piqa", (policy, policy), dense, methods, 0.5, 0)
+    record = task.record()
+    compared, missed = record["budgets"]
+    assert [budget["methods"]["static"]["matched"] for budget in record["budgets"]] == [True, False]
+    assert compared["gain"]["mean"] == 0.5
+    assert (missed["gain"], missed["nll_gain"], missed["margin_gain"]) == (None, None, None)
+    summary = summary_record([task], [record])
+    assert (summary["pairs"], summary["mean_gain"]["mean"]) == (1, 0.5)
+    alone = ScoredTask("piqa", (policy,), dense, methods[1:], 0.5, 0)
+    summary = summary_record([alone], [alone.record()])
+    assert (summary["pairs"], summary["mean_gain"], summary["best"]) == (0, None, None)
+    by_share = ScoredTask("piqa", (Budget.share(0.6),) * 2, dense, methods, 0.5, 0)
+    assert len(by_share.compared) == 2, "the bytes are equal"

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.budgets.mixes import Mix, MixTable
 from sol_core.comparing.methods import PAPER_CHANNEL_LEVELS
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.schedules import Observation, StaticScheduler
 from sol_core.models import FrozenLM
-from sol_core.tasks.questions import Continuation
 
 CANDIDATES = 16  # places to begin that are tried for each question
 PLACES = 32  # lengths that a mean over all steps is read off

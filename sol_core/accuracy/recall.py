@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from sol_core.accuracy.questions import Question
 from sol_core.corpus.builtin import PassageQuestion, builtin_passages, squad_questions
-from sol_core.tasks.questions import Question
 
 Words = tuple[tuple[str, ...], ...]  # one of each is drawn, joined by spaces
 
