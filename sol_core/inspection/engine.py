@@ -51,6 +51,7 @@ from sol_core.inspection.records import (
 from sol_core.inspection.report import difficulty
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import made_on
 
 MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
 
@@ -177,6 +178,7 @@ class _Inspection:
             rows=totals if count else (),
             report=difficulty(self.made) if count else None,
             matched=matched,
+            made_on=made_on(model),
         )
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
