@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -16,6 +17,10 @@ from app.host.environment import kernel_cache_folder
 from sol_core.threads import share_cores
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Where SIGINT is ignored, as under nohup or cron, so it would be by the processes that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton decides at its import whether kernels are interpreted: without a GPU they must be.
 if not Path("/dev/nvidiactl").exists():
