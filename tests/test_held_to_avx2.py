@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.held_to_avx2 import run_held
+from tests.kernels.test_compile_target import run_held
 
 PYTEST = ("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider")
 # Triton's kernels are not for CPUs; other tests of threads start processes of their own.

@@ -1,11 +1,25 @@
 """Kernels are written for the CPU that Numba compiles for, which need not be the host."""
 
-import pytest
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 
-from tests.support.held_to_avx2 import run_held
+import pytest
 
 pytest.importorskip("numba")
 
+ROOT = Path(__file__).resolve().parents[2]
+FEATURES = (
+    "64bit sse sse2 sse3 ssse3 sse4.1 sse4.2 popcnt cx16 avx avx2 fma f16c bmi bmi2 lzcnt movbe"
+)
+HELD = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": ",".join(f"+{feature}" for feature in FEATURES.split()),
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
 NAMED = """
 from kernels.cpu.numba_helpers import compile_target, cpu_has
 from kernels.cpu.vector_code import registers
@@ -16,6 +30,20 @@ assert cpu_has("avx2") and not cpu_has("avx512f") and registers().lanes == 8
 assert not cpu_has_bf16()
 print(cpu_name())
 """
+
+
+def run_held(*arguments, timeout=600.0):
+    """``python *arguments`` in the repository; its output. Skips where there is no AVX2."""
+    from kernels.cpu.numba_helpers import cpu_has
+
+    if platform.machine().lower() not in ("x86_64", "amd64") or not cpu_has("avx2"):
+        pytest.skip("this CPU has no AVX2")
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=os.environ | HELD, capture_output=True,
+        text=True, check=False, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    return done.stdout
 
 
 def test_features_are_those_switched_on_by_the_last_word():
