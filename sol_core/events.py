@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sol_core.actions import Action, Spend, record_of
+from sol_core.fields import later
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -217,6 +218,7 @@ class FinishEvent:
         prefill_ms, decode_ms: measured milliseconds of the dense pass, and of all steps.
         tokens_per_s: generated tokens over measured decode time, prefill excluded.
         cost, dense_cost: computed, of all steps at their actions, and of the same steps densely.
+        made_on: versions and machine (``provenance.py``); None in older records.
     """
 
     reason: FinishReason
@@ -228,6 +230,7 @@ class FinishEvent:
     tokens_per_s: float
     cost: StepCost
     dense_cost: StepCost
+    made_on: dict[str, Any] | None = later(None)
 
 
 Event = PrefillEvent | TokenEvent | FinishEvent

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -16,6 +17,10 @@ from app.host.environment import kernel_cache_folder
 from sol_core.threads import share_cores
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Where SIGINT is ignored, as under nohup or cron, so it would be by the processes that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton decides at its import whether kernels are interpreted: without a GPU they must be.
 if not Path("/dev/nvidiactl").exists():
@@ -69,6 +74,7 @@ SET_UP = "launch.py pyproject.toml requirements.txt app/setup app/host MANIFEST.
 RELEASE = {
     "browser/explore/test_what_if.py browser/pages": "app/web app/runs app/pages",
     "kernels/threads sol_core/speed/test_other_tritons.py": "kernels sol_core/speed",
+    "test_held_to_avx2.py": "kernels sol_core/models",
     "sol_core/generation/test_warm_up.py": "sol_core/generation/warm_up.py",
     "sol_core/models/test_step_graph.py test_other_families.py": "sol_core/models",
     "sol_core/training/test_ranks.py app/jobs/test_train_ranks.py": "sol_core/training app/jobs",
@@ -164,6 +170,16 @@ def default_model(model_data_dir):
     from sol_core.models.loading import load_language_model
 
     return load_language_model(data_dir=model_data_dir, dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session", params=["float32", "bfloat16"])
+def either_model(request, model_data_dir):
+    """The same in both formats, for tests of numbers: a CPU without units for bf16 has them too."""
+    from sol_core.models.loading import load_language_model
+
+    if request.param == "float32":
+        return request.getfixturevalue("default_model")
+    return load_language_model(data_dir=model_data_dir, dtype=request.param, device="cpu")
 
 
 @pytest.fixture(scope="module")

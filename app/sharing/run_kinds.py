@@ -145,6 +145,7 @@ GENERATION = RunDocument(
                 SideEvent,
                 StepCost,  # files of before bit operations were counted
                 PrefillEvent,
+                FinishEvent,  # of before it named the machine
                 PageReads,  # of before pages were counted one by one
             }
         ),

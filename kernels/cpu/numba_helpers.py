@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 
 from kernels.cpu.compiling import fast_helper, helper
@@ -58,11 +58,22 @@ def _widen(value):
 
 @cache
 def cpu_has(feature: str) -> bool:
-    """Return whether this CPU has a feature, by LLVM's name, "avx512f" for example."""
-    try:
-        return bool(get_host_cpu_features().get(feature, False))
-    except RuntimeError:  # LLVM does not know this machine
-        return False
+    """Return whether the CPU that Numba compiles for has a feature, by LLVM's name ("avx512f")."""
+    return feature in target_features(compile_target()[1])
+
+
+def compile_target() -> tuple[str, str]:
+    """LLVM's name and features of the CPU that Numba compiles for: the host's, unless the variables
+    ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` name another, or ``NUMBA_ENABLE_AVX`` is 0."""
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    return name, features
+
+
+def target_features(listed: str) -> frozenset[str]:
+    """Features that a list such as "+avx2,-avx512f" turns on, where the last word counts. Those
+    that LLVM adds (fma for avx512f) are not in it: code without them is right, at most slower."""
+    switches = {item.strip()[1:]: item.strip()[:1] == "+" for item in listed.split(",")}
+    return frozenset(name for name, is_on in switches.items() if is_on)
 
 
 @intrinsic

@@ -37,6 +37,7 @@ from sol_core.generation.sampling import (
 )
 from sol_core.generation.schedules import Distribution, GenerationSchedules
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import made_on
 
 MOST_CELLS = 64  # of a layer
 _MOST_LEVELS = 3072  # of a record: 1,024 characters
@@ -231,6 +232,7 @@ class GeneratedSequence:
             tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
             cost=self._cost,
             dense_cost=self._dense_cost,
+            made_on=made_on(self._model),
         )
 
     def _event(

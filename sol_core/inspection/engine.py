@@ -52,6 +52,7 @@ from sol_core.inspection.records import (
 from sol_core.inspection.report import difficulty
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import made_on
 from sol_core.progress import no_stop
 
 MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
@@ -182,6 +183,7 @@ class _Inspection:
             rows=totals,
             report=difficulty(self.made) if count else None,
             matched=matched,
+            made_on=made_on(model),
         )
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:

@@ -267,6 +267,7 @@ class InspectionEnd:
             more time for it.
         matched: static once more for each row that read more or less than it, where there are
             enough tokens to tell rows apart.
+        made_on: versions and machine (``provenance.py``); None in older records.
     """
 
     reason: Literal["finished", "stopped", "time_limit"]
@@ -276,6 +277,7 @@ class InspectionEnd:
     rows: tuple[RowTotals, ...]  # totals per row; empty without tokens
     report: DifficultyReport | None  # None without tokens
     matched: tuple[MatchedStatic, ...] = ()
+    made_on: dict[str, Any] | None = later(None)
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "finish", **record_of(self)}

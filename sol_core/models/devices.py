@@ -105,8 +105,10 @@ def cpu_kernels() -> str:
 
 
 def cpu_has_bf16() -> bool:
+    """Return whether torch computes in bfloat16 at speed; ``ATEN_CPU_CAPABILITY`` may hold it."""
     has_library = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     if has_library is None or has_instructions is None:
         return False
-    return bool(has_library()) and bool(has_instructions())
+    is_held = not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return not is_held and bool(has_library()) and bool(has_instructions())

@@ -18,13 +18,14 @@ from kernels import __version__
 from kernels.cpu.threads import kernel_threads
 from sol_core.models.devices import cpu_kernels
 from sol_core.models.loading import LanguageModel
-from sol_core.models.tuning import cpu_name
+from sol_core.models.processor import cpu_name
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _GIT_S = 10.0
 PACKAGES = ("torch", "transformers", "numba", "triton")
 
 
+@cache
 def package_version(name: str) -> str | None:
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
@@ -46,7 +47,12 @@ def commit() -> str | None:
 
 
 def provenance(model: LanguageModel) -> dict[str, Any]:
-    """Versions, commit, format, device, processor, threads, kernels, command; JSON-ready."""
+    """``made_on`` and the command; JSON-ready."""
+    return made_on(model) | {"command": shlex.join(sys.argv)}
+
+
+def made_on(model: LanguageModel) -> dict[str, Any]:
+    """Versions, commit, format, device, processor, threads and kernels in use; JSON-ready."""
     versions = {"sol-explorer": __version__, "python": platform.python_version()}
     versions |= {name: version for name in PACKAGES if (version := package_version(name))}
     device = model.lm.device
@@ -60,5 +66,4 @@ def provenance(model: LanguageModel) -> dict[str, Any]:
         "processor": torch.cuda.get_device_name(device) if on_card else cpu_name(),
         "threads": torch.get_num_threads() if on_card else kernel_threads(),
         "kernels": "triton" + replaced if on_card else cpu_kernels(),
-        "command": shlex.join(sys.argv),
     }

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.files.places import known_object
 from sol_core.files.staging import replacing
+from sol_core.models.processor import cpu_name
 
 if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM
@@ -80,18 +80,6 @@ def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
         return {name: MeasuredTuning(**values) for name, values in dict(record or {}).items()}
     except (TypeError, ValueError):  # written by hand, or by another version
         return {}
-
-
-def cpu_name() -> str:
-    """Return the CPU's name by its maker, where the system tells, and by LLVM."""
-    from llvmlite.binding import get_host_cpu_name
-
-    maker = platform.processor()
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        names = (line for line in text.splitlines() if line.startswith("model name"))
-        maker = next(names, "").partition(":")[2].strip() or maker
-    return f"{maker} ({get_host_cpu_name()})"
 
 
 def _measure(model: LanguageModel) -> MeasuredTuning | None:

@@ -20,7 +20,7 @@ import torch
 
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
-from sol_core.models.tuning import cpu_name
+from sol_core.models.processor import cpu_name
 from sol_core.progress import Progress
 from sol_core.speed.random_model import check_shape
 

@@ -26,6 +26,7 @@ from sol_core.decoding.teacher_forcing import ScoredStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
+from sol_core.models.processor import cpu_name
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.progress import Progress
 from sol_core.training.config import GrpoConfig, TrainConfig
@@ -132,6 +133,7 @@ def _summary(
         "gflop_per_decision": whole_step / 1e9,
         "seconds": {phase: statistics.median(values) for phase, values in times.items()},
         "dtype": model.dtype_name,
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "text_tokens": text_tokens,
         "windows": options.windows,

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kernels import head_preview
 from kernels.cpu.team import Team
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
+from kernels.head_preview.reference import STATE_BITS
 from kernels.quantised_weights import KINDS, pack_blocks, unpack_blocks
+from kernels.quantised_weights.layout import BLOCK
 from tests.kernels.from_python import from_python
 from tests.kernels.test_quantised_weights import make_blocks
 
@@ -27,6 +29,14 @@ def preview_of(states, seed):
     head, directions = head_of(seed)
     preview = head_preview.make_preview(head, directions)
     return head_preview.preview_input(states, directions) @ unpack_blocks(preview.blocks).t()
+
+
+def is_at_a_tie(states, directions):
+    """Return whether a state lies so near the middle of two of its 8-bit levels that sums in
+    another order round it to the other one."""
+    blocks = torch.cat((states, states @ directions), 1).double().view(-1, BLOCK)
+    levels = blocks / blocks.abs().amax(1, keepdim=True) * (2 ** (STATE_BITS - 1) - 1)
+    return bool(((levels - levels.floor() - 0.5).abs() < 1e-4).any())
 
 
 def test_a_preview_is_close_and_closer_where_states_are_large():
@@ -75,6 +85,7 @@ def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(previewed, seed):
     packed = pack_blocks(head)
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(len(previewed), WIDTH, generator=generator)
+    assume(not is_at_a_tie(states, directions))
     logits = torch.full((len(previewed), OUTPUTS), torch.nan)
     parts = (*(part.numpy() for part in preview[1:]), np.array(previewed))
     member = Team(0, 0, 1, 4)

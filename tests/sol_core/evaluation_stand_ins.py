@@ -11,6 +11,7 @@ import sol_core.evaluation.runner as evaluation
 from sol_core.accuracy.config import MOST_CONTEXT
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.contenders import Contender
+from sol_core.decoding.prefix import read_prefix
 from sol_core.evaluation.texts import EvaluationTexts
 from sol_core.models.signals import Observe
 from sol_core.progress import no_stop
@@ -114,9 +115,8 @@ def score_alone(lm, block, context, actions):
 
 
 def _log_probabilities(lm, block, context, actions):
-    cache = lm.new_cache(1, len(block), page_size=GRID.page_size)
-    lm.prefill(torch.tensor([block[:context]]), cache)
-    rows = []
+    prefix, _ = read_prefix(lm, block[:context], GRID.page_size)
+    cache, rows = prefix.branch(1, len(actions)), []
     for step, action in enumerate(actions):
         fed = torch.tensor([block[context + step]])
         logits = lm.decode_step(fed, cache, action, mechanisms=GRID.mechanisms).logits

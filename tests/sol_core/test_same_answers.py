@@ -40,13 +40,6 @@ def tiny(request):
     return make_long_model(dtype=request.param)
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def real(request, model_data_dir):
-    from sol_core.models.loading import load_language_model
-
-    return load_language_model(data_dir=model_data_dir, dtype=request.param, device="cpu")
-
-
 def some_text(model, count):
     generator = torch.Generator().manual_seed(3)
     most = min(model.spec.vocab_size, 200) - 1  # no special tokens
@@ -136,9 +129,9 @@ def test_every_call_has_the_same_answer(tiny, name, monkeypatch):
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "context"), [("default", 90), ("need", 530), ("paper", 60)])
-def test_every_call_has_the_same_answer_of_the_real_model(real, name, context, monkeypatch):
+def test_every_call_has_the_same_answer_of_the_real_model(either_model, name, context, monkeypatch):
     """The second action is the one whose rounding tells any other order of a sum."""
-    check(real, GRIDS[name], context, monkeypatch, ACTIONS[1:2])
+    check(either_model, GRIDS[name], context, monkeypatch, ACTIONS[1:2])
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     model, _ = cli.load_model(args, console)
     from sol_core.generation.sampling import page_texts
     from sol_core.lens.engine import Lens, run_of_text
+    from sol_core.models.provenance import made_on
 
     run, at, token_id = run_of_text(model, args.text, args.token, args.config, find)
     lens, token = Lens(model, run), model.spelled(token_id)
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     texts = list(page_texts(model.text_codec, list(run.tokens), run.grid.page_size))
     if args.json:
         looked = {"model": model.name, "dtype": model.dtype_name, "config": args.config.to_dict()}
+        looked["made_on"] = made_on(model)
         looked["token"] = {"index": view.index, "token_id": token_id, "text": token}
         report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view)
         if effects is not None:

@@ -77,7 +77,10 @@ def run(args: argparse.Namespace) -> int:
         args.grid = args.grid or CASES_GRID
         how = cli.grid_from(args).mechanisms
         scores = [{"nll": score_case(model, case, how)} for case in parsed]
-    cli.print_result(args, {"cases": scores} if in_object else scores, _table(parsed, scores))
+    from sol_core.models.provenance import made_on
+
+    result = {"cases": scores, "made_on": made_on(model)} if in_object else scores
+    cli.print_result(args, result, _table(parsed, scores))
     return 0
 
 

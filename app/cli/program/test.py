@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     environment.prepare(DataDir.resolve(None).root)
     os.chdir(PROJECT_ROOT)
     # Tests that are named are all run, whatever their marks.
-    extent = FAST if args.fast else "" if args.all or args.rest else LANDING
+    extent = FAST if args.fast else "" if args.all or _names_tests(args.rest) else LANDING
     selection = ["-m", extent] if extent else []
     if args.since:
         selection.append(f"--since={args.since}")
@@ -48,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
     if parallel:
         _compile_kernels()
     replace_process([sys.executable, "-m", "pytest", *parallel, *selection, *args.rest])
+
+
+def _names_tests(rest: list[str]) -> bool:
+    """Return whether an argument is a path of tests, with or without ``::`` and a name."""
+    paths = [(PROJECT_ROOT / argument.partition("::")[0]).resolve() for argument in rest]
+    return any(path.exists() and path.is_relative_to(PROJECT_ROOT / "tests") for path in paths)
 
 
 def _parallel() -> list[str]:

@@ -207,10 +207,13 @@ def test_engine_errors_are_one_line_and_status_1(run, monkeypatch):
         run("generate", "x")
 
 
-def test_score_mirrors_the_files_shape(run, tmp_path):
+def test_score_mirrors_the_files_shape(run, tmp_path, monkeypatch):
+    made_on = {"dtype": "float32"}
+    monkeypatch.setattr("sol_core.models.provenance.made_on", lambda model: made_on)
     path = tmp_path / "cases.json"
     path.write_text(json.dumps({"about": "x", "cases": [CASE, {**CASE, "extra": 1}]}), "utf-8")
-    assert json.loads(run("score", str(path), "--json").out) == {"cases": [{"nll": [[0.25]]}] * 2}
+    expected = {"cases": [{"nll": [[0.25]]}] * 2, "made_on": made_on}
+    assert json.loads(run("score", str(path), "--json").out) == expected
     path.write_text(json.dumps([CASE]), "utf-8")
     assert json.loads(run("score", str(path), "--json").out) == [{"nll": [[0.25]]}]
     assert "0.2500" in run("score", str(path)).out

@@ -23,6 +23,14 @@ def stuck(args):
 runs.run = stuck
 sys.exit(cli.main(["runs", "list"], owns_process=True))
 """
+IGNORED = """
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path.insert(0, sys.argv.pop(1))
+import tests.conftest
+shown = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+subprocess.run([sys.executable, "-c", shown], check=True)
+"""
 ANSWER = "interrupted: nothing is kept; start again with: python launch.py runs list"
 
 
@@ -37,6 +45,12 @@ def test_a_call_into_a_compiler_is_ended_with_an_answer():
     assert time.monotonic() - began < 15, "two seconds on a machine of one's own"
     assert process.returncode == 130
     assert one_line_of(err) == ANSWER
+
+
+def test_a_suite_started_where_interrupts_are_ignored_starts_processes_that_hear_them():
+    with started("-c", IGNORED, PROJECT) as process:
+        out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("True\n", 0), err
 
 
 def test_a_command_that_python_interrupts_says_the_same(monkeypatch, capsys):

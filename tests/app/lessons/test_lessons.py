@@ -114,12 +114,11 @@ def test_what_no_page_asks_is_refused(services, name, parameters, words):
 
 
 @pytest.mark.model
-def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir):
+def test_the_lessons_questions_have_answers_on_the_real_model(either_model):
     """What the questions are about happens: a name is lost, a way of skipping is better."""
     from app.lessons.experiments import channels, mechanisms, missing, pages
-    from sol_core.models.loading import load_language_model
 
-    model = load_language_model(data_dir=model_data_dir)
+    model = either_model
     found = pages(model, "lighthouse")
     scored = found["tokens"][found["first"] :]
     losses = [few - all_ for few, all_ in zip(found["nll"][0], found["nll"][-1], strict=True)]

@@ -146,10 +146,13 @@ def test_a_policy_sees_the_last_token_that_was_read():
         cache = model.lm.new_cache(1, len(one.context), page_size=GRID.page_size)
         fed = torch.tensor([one.context[:-1]])
         alone = model.lm.observed_prefill(fed, cache, mechanisms=GRID.mechanisms)
-        torch.testing.assert_close(seen.hidden[row], alone.hidden[0, -1])
-        torch.testing.assert_close(seen.mid_hidden[row], alone.mid_hidden[0, -1])
         last = alone.attention_concentration[0, -1]
-        torch.testing.assert_close(seen.concentration[row], last)
+        for ours, expected in (
+            (seen.hidden[row], alone.hidden[0, -1]),
+            (seen.mid_hidden[row], alone.mid_hidden[0, -1]),
+            (seen.concentration[row], last),
+        ):  # products of another number of rows
+            torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_continuations_of_about_one_length_run_together():

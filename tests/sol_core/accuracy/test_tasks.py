@@ -323,10 +323,10 @@ def test_what_cannot_be_run_is_refused(options, reason):
 
 
 @pytest.mark.model
-def test_paper_reads_what_static_reads(default_model, model_data_dir):
+def test_paper_reads_what_static_reads(either_model, model_data_dir):
     config = TasksConfig(("lambada",), 2, (Budget(0.4, 0.65, 12),), 0, ("static", "paper"))
     folder = SHIPPED_POLICIES["default"]
-    *_, last = run_tasks(default_model, "default", folder, config, data_dir=model_data_dir)
+    *_, last = run_tasks(either_model, "default", folder, config, data_dir=model_data_dir)
     (task,) = last.result["tasks"]
     static, paper = (task["budgets"][0]["methods"][name] for name in ("static", "paper"))
     assert paper["bytes_per_token"] == pytest.approx(static["bytes_per_token"], rel=0.01)

@@ -19,30 +19,37 @@ CASE = {
 }
 
 
+def _golden_differences(model):
+    """Of every golden schedule's NLLs: bits, and ours less theirs."""
+    for case in json.loads(GOLDEN.read_text("utf-8"))["cases"]:
+        bits = {action[2] for schedule in case["schedules"] for action in schedule}
+        scored = zip(case["nll"], score_case(model, parse_case(case)), strict=True)
+        for expected, nll in scored:
+            yield bits, [ours - theirs for theirs, ours in zip(expected, nll, strict=True)]
+
+
 @pytest.mark.model
-def test_golden_nlls_of_the_authors(default_model):
+def test_golden_nlls_of_the_authors(either_model):
     """≥ 97 % of unquantised steps within 2e-3 nats; quantised ones agree on average.
 
     Where two pages score alike to the last bit, the CPU's order of summation decides, and the
     steps after such a flip read other keys than the authors' did. So a schedule is compared up
     to its first flip, which counts against us; without flips that is every step. (AVX-512: 3
-    steps of 192 differ; AVX2: 8, after 2 or 3 flips.)
+    steps of 192 differ; AVX2: 8, after 2 or 3 flips.) In bfloat16 they agree on average.
     """
-    cases = json.loads(GOLDEN.read_text("utf-8"))["cases"]
-    everything = []
-    plain = []
-    quantised = []
-    for case in cases:
-        found = score_case(default_model, parse_case(case))
-        bits = {action[2] for schedule in case["schedules"] for action in schedule}
-        for expected_row, found_row in zip(case["nll"], found, strict=True):
-            differences = [f - e for e, f in zip(expected_row, found_row, strict=True)]
-            if bits == {16}:
-                everything += differences
-                flips = [n for n, d in enumerate(differences) if abs(d) > 2e-3]
-                plain += differences[: flips[0] + 1] if flips else differences
-            else:
-                quantised += differences
+    everything, plain, quantised = [], [], []
+    for bits, differences in _golden_differences(either_model):
+        if bits == {16}:
+            everything += differences
+            flips = [n for n, d in enumerate(differences) if abs(d) > 2e-3]
+            plain += differences[: flips[0] + 1] if flips else differences
+        else:
+            quantised += differences
+    if either_model.dtype_name == "bfloat16":  # half of the steps differ by more than 0.13 nats
+        assert statistics.median(map(abs, everything)) <= 0.25
+        assert abs(statistics.fmean(everything)) <= 0.15
+        assert abs(statistics.fmean(quantised)) <= 0.15
+        return
     assert statistics.fmean(abs(d) <= 2e-3 for d in everything) >= 0.94
     assert len(plain) >= 150
     assert statistics.fmean(abs(d) <= 2e-3 for d in plain) >= 0.97

@@ -12,6 +12,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
+from sol_core.models.processor import cpu_name
 from tests.support.tiny_language_model import END
 
 DENSE_SCHEDULE = ScheduleConfig("dense")
@@ -43,6 +44,8 @@ def test_dense_generation_is_greedy_decoding_of_the_model(model):
     assert (finish.reason, finish.num_tokens) == ("length", 20)
     assert finish.cost.flops == pytest.approx(sum(event.cost.flops for event in tokens))
     assert finish.spend == Spend(bytes_share=1.0)
+    assert finish.made_on["dtype"] == "float32"
+    assert finish.made_on["processor"] == cpu_name()
 
 
 def test_the_cost_is_that_of_the_grids_mechanisms(model):

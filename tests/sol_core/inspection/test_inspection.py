@@ -255,6 +255,7 @@ def test_a_policy_beside_static(model, tmp_path):
     assert isinstance(start, records.InspectionStart)
     assert isinstance(end, records.InspectionEnd)
     assert start.rows == ("dense", "static", "policy:mine")
+    assert end.made_on["dtype"] == "float32"
     assert all(
         token.rows[2].policy for token in tokens if isinstance(token, records.InspectedToken)
     )

@@ -33,8 +33,8 @@ def test_directions_are_read_back_and_nothing_else_is():
 
 
 @pytest.mark.model
-def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(default_model):
-    lm, tokens = default_model.lm, default_model.encode(PROSE.read_text("utf-8"))[:129]
+def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(either_model):
+    lm, tokens = either_model.lm, either_model.encode(PROSE.read_text("utf-8"))[:129]
     if lm.weight_bytes.preview is None:
         pytest.skip("steps do not read quantised blocks here")
 
@@ -57,12 +57,12 @@ def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(default_
 
 
 @pytest.mark.model
-def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(default_model):
-    weights = default_model.lm.weight_bytes
+def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(either_model):
+    weights = either_model.lm.weight_bytes
     if weights.preview is None:
         pytest.skip("steps do not read quantised blocks here")
-    costs = CostModel.of(default_model.lm, GRIDS["need"])
+    costs = CostModel.of(either_model.lm, GRIDS["need"])
     dense, rounded = (costs.decode_step(action, 64).bytes_read for action in (DENSE, ROUNDED))
     assert dense - rounded == weights.head.nbytes - weights.preview
     assert costs.head_saving(DENSE) == 0
-    assert CostModel.of(default_model.lm, GRIDS["default"]).head_saving(ROUNDED) == 0
+    assert CostModel.of(either_model.lm, GRIDS["default"]).head_saving(ROUNDED) == 0
