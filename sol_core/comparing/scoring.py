@@ -17,7 +17,18 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import AXES, AXIS_FIELDS, DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
+from sol_core.actions import (
+    AXES,
+    AXIS_FIELDS,
+    DEFAULT_GRID,
+    DENSE,
+    GRIDS,
+    PAPER,
+    Action,
+    ActionGrid,
+    Budget,
+    Mechanisms,
+)
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -26,7 +37,7 @@ from sol_core.decoding.batch_scheduling import (
     Schedule,
     fresh_schedule,
 )
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, require_finite
+from sol_core.decoding.loop import DecodeOptions, DecodeStep
 from sol_core.decoding.prefix import read_prefix
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, PolicyError
@@ -37,8 +48,6 @@ from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
-
-DENSE_CHUNK = 256  # tokens whose logits are held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,28 +96,13 @@ def score_case(
     return nll
 
 
-@torch.no_grad()
 def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[float]:
-    """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps."""
+    """NLL of ``tokens[first:]`` under the full model, nats, as a run's own dense row has it."""
     if not 1 <= first < len(tokens):
         raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
-    check_tokens(model, tokens, "the text", len(tokens) - 1)
-    lm = model.lm
-    cache = lm.new_cache(1, len(tokens) - 1)
-    ids = torch.tensor([tokens], device=lm.device)
-    columns = []
-    for start in range(0, len(tokens) - 1, DENSE_CHUNK):
-        fed = ids[:, start : min(start + DENSE_CHUNK, len(tokens) - 1)]
-        hidden = lm.prefill(fed, cache)[0, max(first - 1 - start, 0) :]
-        if hidden.shape[0]:
-            stop = start + fed.shape[1] + 1
-            targets = ids[0, stop - hidden.shape[0] : stop]
-            log_probabilities = lm.logits(hidden).log_softmax(-1)
-            columns.append(-log_probabilities.gather(-1, targets[:, None])[:, 0])
-    joined = torch.cat(columns)
-    require_finite(joined, "the dense pass over the text")
-    nll: list[float] = joined.tolist()
-    return nll
+    steps = (DENSE,) * (len(tokens) - first)
+    case = ScoreCase(tuple(tokens), first - 1, (steps,))
+    return score_case(model, case, GRIDS[DEFAULT_GRID].mechanisms)[0]
 
 
 def score_policy(

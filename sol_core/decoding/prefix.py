@@ -3,7 +3,7 @@
 A matrix product's sums depend on how many rows it has, so a token's keys depend on the piece that
 it is read in. Pieces follow from the prefix's length alone: blocks of ``BLOCK`` tokens from the
 start, the rest but for the last token, and the last token by itself, which a policy may observe. So
-a prefix has the same keys and values to the bit whoever reads it, and two that begin alike share
+a prefix has the same keys and values to the bit for every caller, and two that begin alike share
 whole blocks.
 """
 

@@ -21,6 +21,7 @@ from sol_core.decoding.prefix import read_prefix
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import made_on
 from sol_core.progress import Progress
 
 NUDGE = 1 + 2.0**-23  # a last bit of fp32
@@ -30,26 +31,31 @@ CONTEXT, STEPS = 256, 128
 
 
 def bench_noise(
-    model: LanguageModel, texts: Sequence[Sequence[int]], grid: ActionGrid, on_progress: Progress
+    model: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    grid: ActionGrid,
+    on_progress: Progress,
+    *,
+    harmless_kl: float,
 ) -> dict[str, Any]:
-    """Spread of a token's NLL and KL by bits, over texts of ``CONTEXT + STEPS + 1`` tokens."""
+    """Spread of a token's NLL and KL by bits, over texts of ``CONTEXT + STEPS + 1`` tokens; and how
+    far tokens of at most ``harmless_kl`` in one computation go in the other."""
     lm = model.lm
     nudged = FrozenLM(replace(lm.spec, stream_scale=NUDGE), lm.weights)
     nudged.page_thresholds, nudged.head_directions = lm.page_thresholds, lm.head_directions
     bits = [width for width in BITS if width >= grid.bit_widths[0]]
     actions = [DENSE, *(Action(KEEP, CHANNELS, width) for width in bits)]
-    changes = []
+    losses = []
     for number, text in enumerate(texts):
         on_progress("decoding everything twice", number / len(texts))
-        once, twice = (_losses(which, text, actions, grid) for which in (lm, nudged))
-        changes.append((once - twice).abs())
-    spread = torch.cat(changes, -1)  # [2, rows, tokens]
-    rows = zip(("none", *bits), spread.unbind(1), strict=True)
-    return {
+        twice = [_losses(which, text, actions, grid) for which in (lm, nudged)]
+        losses.append(torch.stack(twice))
+    both = torch.cat(losses, -1)  # [2 computations, NLL and KL, rows, tokens]
+    rows = zip(("none", *bits), both.unbind(2), strict=True)
+    return made_on(model) | {
         "model": model.name,
-        "dtype": model.dtype_name,
-        "tokens": spread.shape[-1],
-        "bits": {str(name): _quantiles(row) for name, row in rows},
+        "tokens": both.shape[-1],
+        "bits": {str(name): _spread(row, harmless_kl) for name, row in rows},
     }
 
 
@@ -64,10 +70,13 @@ def _losses(
     return torch.stack([torch.stack((step.nll[0], step.kl[0])) for step in steps], -1)
 
 
-def _quantiles(change: Tensor) -> dict[str, float]:
-    """Of changes of NLL and KL [2, tokens], nats."""
-    return {
+def _spread(both: Tensor, harmless_kl: float) -> dict[str, float]:
+    """Quantiles over the tokens of two computations' NLL and KL [2, 2, tokens], nats."""
+    change = (both[1] - both[0]).abs()
+    spread = {
         f"{name}_{share}": float(values.quantile(share / 100))
         for name, values in zip(("nll", "kl"), change, strict=True)
         for share in (50, 95)
     }
+    harmless = both[1, 1][both[0, 1] <= harmless_kl]
+    return spread | {"harmless_kl_95": float(harmless.quantile(0.95)) if len(harmless) else 0.0}

@@ -116,6 +116,7 @@ def _noise(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dic
     from sol_core.actions import grid_named
     from sol_core.comparing.measuring import joined_texts
     from sol_core.corpus.documents import BUILTIN
+    from sol_core.inspection.report import HARMLESS_KL
     from sol_core.models.loading import load_language_model
     from sol_core.speed.noise import CONTEXT, STEPS, bench_noise
 
@@ -124,7 +125,8 @@ def _noise(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dic
     )
     texts = joined_texts(model, BUILTIN, data_dir.root, CONTEXT + STEPS + 1)
     some = list(islice(texts, args.rounds))
-    return bench_noise(model, some, grid_named(args.grid), console.progress)
+    grid = grid_named(args.grid)
+    return bench_noise(model, some, grid, console.progress, harmless_kl=HARMLESS_KL)
 
 
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
