@@ -232,8 +232,8 @@ class RowReport:
     Attributes:
         correlation: Spearman's, per axis (keep, channels, bits) with the dense row's surprisal
             and entropy; 0 where an axis never varies.
-        under_served: tokens that lost most against dense although less than everything was
-            spent, the largest ``loss`` first.
+        under_served: tokens that got less than everything and lost more than the noise floor
+            against dense, the largest ``loss`` first.
         over_served: tokens at which another row that spent less stayed within
             ``HARMLESS_KL`` of dense, the largest difference of spends first.
     """

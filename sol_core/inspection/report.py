@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sol_core.evaluation.probes import difficulty_report
+from sol_core.inspection.noise import noise_floor
 from sol_core.inspection.records import (
     DifficultyReport,
     InspectedRow,
@@ -46,11 +47,11 @@ def _row_report(row: int, tokens: Sequence[InspectedToken]) -> RowReport:
         spend=np.array([[step.action.as_tuple() for step in steps]], dtype=np.float64),
         kl=np.array([[step.kl for step in steps]]),
     )
-    # Steps that got less than everything and lost most, the largest loss first.
+    # Steps that got less than everything and lost more than noise, the largest loss first.
     worst = [
         tokens[at]
         for at in np.argsort(-loss, kind="stable").tolist()
-        if loss[at] > HARMLESS_KL and not steps[at].action.is_dense
+        if loss[at] > noise_floor(steps[at].action) > 0
     ]
     return RowReport(
         name=steps[0].name,

@@ -25,6 +25,7 @@ from sol_core.errors import ConfigError
 from sol_core.generation.schedules import PolicyFinder, resolved
 from sol_core.generation.sequence import alternatives, check_tokens
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
+from sol_core.inspection.noise import noise_floor
 from sol_core.inspection.records import InspectedToken, InspectionConfig
 from sol_core.lens.records import (
     LensRow,
@@ -80,6 +81,7 @@ class Lens:
             self._trails(index, {"taken": taken} | lowest),
             self._replayed(index).steps[index],
             self.without(index, [without])[0] if without else None,
+            noise_floor(taken),
         )
 
     @torch.no_grad()

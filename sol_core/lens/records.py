@@ -106,3 +106,6 @@ class LensView(Record):
     trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
     replayed: ReplayedStep  # the step as the run took it
     without: PageEffect | None = later(None)  # where pages were asked to be left out
+    noise: float = later(
+        0.0
+    )  # nats of NLL that the step taken may differ by in another computation

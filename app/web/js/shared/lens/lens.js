@@ -147,7 +147,8 @@ function replayedText(row, view) {
     return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.surprisal)}: `
       + "sums in another order, or of another precision, chose other pages or channels.";
   }
-  const curves = "Every level of one axis, the others as taken. Dashed: this step in full.";
+  const noise = view.noise ? ` Differences of surprisal below ${nats(view.noise)} nats may be rounding.` : "";
+  const curves = `One knob moved at a time. Dashed: nothing left out.${noise}`;
   return isNumber(kl) ? `${curves} Their KL is to one full step on this run's cache; the whole run `
     + `against the full model has KL ${nats(kl)} here, as recorded.` : curves;
 }

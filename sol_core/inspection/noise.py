@@ -1,0 +1,19 @@
+"""The noise floor of compressed steps, measured on the default model (``launch.py bench noise``).
+
+Two computations of one schedule that differ in the last bit choose other pages and channels and
+round to other levels here and there; later layers and steps amplify it.
+"""
+
+from __future__ import annotations
+
+from sol_core.actions import Action
+
+# NLL that 95 % of tokens stay within, nats, at 0.3 of the attention and 0.7 of the MLP; by bits.
+NLL_FLOOR = {5: 1.53, 6: 0.99, 7: 0.74, 8: 0.61, 10: 0.51, 12: 0.51, 16: 0.33}
+
+
+def noise_floor(action: Action) -> float:
+    """How far a token's NLL may lie from another computation of the same step, nats; 0 if dense."""
+    if action.is_dense:
+        return 0.0
+    return NLL_FLOOR[max((bits for bits in NLL_FLOOR if bits <= action.bit_width), default=5)]
