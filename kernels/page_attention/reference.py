@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kernels.key_codes import OCTET, encode_keys
 from kernels.kv_blocks import KVBlock, group_rows, joined, token_scores, ungroup_rows
 from kernels.page_scorers import PAGE_SCORERS
 
@@ -219,6 +220,26 @@ def mass_outside(
     is_mass = PAGE_SCORERS[plan.scorer].is_mass
     tokens = plan.valid_pages.long() if is_mass else plan.tokens_per_page
     return page_mass_outside(scores, plan.valid_pages, tokens, share)
+
+
+def mass_outside_of_row(
+    query: Tensor, keys: Tensor, page_size: int, first_seen: int, scorer: str, share: float
+) -> Tensor:
+    """``mass_outside`` of one row that reads every page: [H] fp32.
+
+    Args:
+        query: [H, D] fp32, rotated and scaled; keys: [Hkv, S, D].
+        first_seen: first token that is visible.
+    """
+    visible = torch.arange(keys.shape[1])[None] >= first_seen
+    padded = torch.nn.functional.pad(visible, (0, -keys.shape[1] % page_size))
+    tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
+    plan = AttentionPlan(page_size, visible, tokens > 0, None, tokens, scorer)
+    block = KVBlock(keys[None], keys[None])
+    if PAGE_SCORERS[scorer].reads_codes:
+        whole = torch.nn.functional.pad(keys[None], (0, 0, 0, -keys.shape[1] % OCTET))
+        block = KVBlock(keys[None], keys[None], None, *encode_keys(whole))
+    return mass_outside(query[None], [block], plan, share)[0]
 
 
 def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Tensor:

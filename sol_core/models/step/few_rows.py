@@ -21,7 +21,7 @@ from kernels.decode_layer import (
     multiplies_quantised,
 )
 from kernels.linear import FEW_ROWS
-from kernels.page_attention import mass_of_pages
+from kernels.page_attention import mass_of_pages, mass_outside_of_row
 from kernels.quantised_weights import pack_blocks
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import DENSE
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable
     from kernels.head_preview import HeadPreview
     from kernels.page_attention.chosen_pages import StepRows
+    from sol_core.actions import Mechanisms
     from sol_core.models.cache import KVCache
     from sol_core.models.spec import ModelSpec
     from sol_core.models.step.clock import Part, StepClock
@@ -91,11 +92,10 @@ class FewRowStep:
 
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
-        how = request.mechanisms
-        # Not by what this step chooses or observes: its sums would be others.
-        chooses = how.page_choice == how.scorer.compiled_choice
+        # A row's action decides, not what is observed: its sums would be others.
+        reads = not request.is_sparse or _chooses(request.mechanisms)
         few = cache.num_rows <= FEW_ROWS or not request.batched
-        return few and cache.dtype in DTYPES and chooses and how.pruner.fused
+        return few and cache.dtype in DTYPES and reads and request.mechanisms.pruner.fused
 
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
@@ -112,7 +112,9 @@ class FewRowStep:
         concentration, read = np.zeros(per_layer, np.float32), np.empty(per_layer, np.int64)
         readers = np.zeros((*per_layer, spec.num_kv_heads, pages), np.uint8)
         streams_of = np.empty((*per_layer, spec.hidden_size * ("hidden" in record)), np.float32)
-        shape = (*per_layer, spec.num_heads, spec.head_size * ("attention" in record))
+        seen_by_reference = request.observe.scores_pages and not _chooses(request.mechanisms)
+        keeps_queries = seen_by_reference or "attention" in record
+        shape = (*per_layer, spec.num_heads, spec.head_size * keeps_queries)
         queries = np.empty(shape, np.float32)
         noted = concentration, readers, read, streams_of, queries
         preview = self._head_preview(request)
@@ -121,6 +123,8 @@ class FewRowStep:
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
         self._run(2 * spec.num_layers + 1, arguments, request.clock, chosen)
+        if seen_by_reference:
+            concentration = self._concentration(cache, queries, request.mechanisms.page_scorer)
         flags = torch.from_numpy(readers)
         layers = torch.from_numpy(streams_of)
         return StepOutput(
@@ -133,6 +137,19 @@ class FewRowStep:
             torch.cat((layers, hidden[:, None]), 1) if "hidden" in record else None,
             self._page_mass(cache, queries, flags) if "attention" in record else None,
         )
+
+    def _concentration(self, cache: KVCache, queries: Any, scorer: str) -> Any:
+        """[R, num_layers] by a scorer that has no kernel, of the step whose queries [R, num_layers,
+        H, D] these are."""
+        outside = np.empty(queries.shape[:2], np.float32)
+        for row, length in enumerate(cache.lengths):
+            for layer, window in enumerate(self._spec.windows):
+                query, keys = torch.from_numpy(queries[row, layer]), cache.keys(layer, row)
+                first = max(0, length + 1 - window) if window else 0
+                size = cache.page_size
+                by_head = mass_outside_of_row(query, keys, size, first, scorer, BEST_PAGES)
+                outside[row, layer] = by_head.mean()
+        return outside
 
     def _page_mass(self, cache: KVCache, queries: Any, readers: Tensor) -> Tensor:
         """[R, num_layers, H, P], of the step whose queries [R, num_layers, H, D] and pages read
@@ -229,12 +246,17 @@ class FewRowStep:
             scale=self._scale,
             extend=cache.take_token(reads_codes=request.reads_codes),
             by_need=how.page_budget == "need",
-            best_share=BEST_PAGES if request.observe.scores_pages else 0.0,
+            best_share=BEST_PAGES if request.observe.scores_pages and _chooses(how) else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )
         mlp = (numbers[3], numbers[4], numbers[5], how.quant_site == "mlp_input")
         places, sizes = cache.places()
         return rows, mlp, CacheTable(places, _ONE[cache.dtype], sizes)
+
+
+def _chooses(how: Mechanisms) -> bool:
+    """Return whether the kernels choose pages so."""
+    return how.page_choice == how.scorer.compiled_choice
 
 
 _MLP_NORM, _GATE_UP, _DOWN = 8, 9, 10  # of a layer's arrays
