@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -47,6 +48,10 @@ class RunRecord:
     kind: RunKind = "generation"  # or the tokens of a given text were inspected
     parent: str | None = None  # id of the run that it is a fork of, which may be gone
     damage: str | None = None  # why parts of the row cannot be read, which are then empty
+
+
+# A run that was made elsewhere, with its token events; its id is another once it is saved.
+RestoredRun = tuple[RunRecord, Sequence[Record]]
 
 
 class RunSize(NamedTuple):
