@@ -7,6 +7,7 @@ Every error is a ``StorageError``.
 from storage.errors import (
     DatabaseLockedError,
     DatabaseWriteError,
+    JobStateError,
     NotFoundError,
     StorageError,
 )
@@ -20,8 +21,8 @@ from storage.records import (
     RestoredRun,
     RunKind,
     RunRecord,
-    RunSize,
     RunStatus,
+    StoredSize,
     title_of,
 )
 from storage.runs import RunStore, new_run_id
@@ -34,17 +35,18 @@ __all__ = [
     "JobControl",
     "JobKind",
     "JobRecord",
+    "JobStateError",
     "JobStatus",
     "JobStore",
     "NotFoundError",
     "RestoredRun",
     "RunKind",
     "RunRecord",
-    "RunSize",
     "RunStatus",
     "RunStore",
     "StorageError",
     "Store",
+    "StoredSize",
     "database_facts",
     "new_run_id",
     "open_store",

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from storage import codec, statements
 from storage.database import Database
 from storage.errors import DatabaseCorruptError
-from storage.records import Record, RestoredRun, RunKind, RunRecord, RunSize, RunStatus, title_of
+from storage.records import Record, RestoredRun, RunKind, RunRecord, RunStatus, StoredSize, title_of
 from storage.schema import events_table, runs_table
 
 _ID_BYTES = 9  # 12 url-safe characters
@@ -215,7 +215,7 @@ class RunStore:
         ranked = sa.select(runs_table.c.id, rank.label("rank")).subquery()
         return self.delete_ended(sa.select(ranked.c.id).where(ranked.c.rank > kept))
 
-    def sizes(self) -> Sequence[RunSize]:
+    def sizes(self) -> Sequence[StoredSize]:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
         run = runs_table.c
         texts = (run.prompt, run.search_text, run.config, run.error)
@@ -227,7 +227,7 @@ class RunStore:
         query = sa.select(run.id, run.owner, size).where(run.status != "running").order_by(run.seq)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [RunSize(row[0], row[1], int(row[2])) for row in rows]
+        return [StoredSize(row[0], row[1], int(row[2])) for row in rows]
 
     def delete_ended(self, run_ids: Sequence[str] | sa.Select[tuple[str]]) -> int:
         """Delete those of the runs that have ended; return how many."""
