@@ -385,8 +385,10 @@ def _keep_turn(connection: Connection, job_id: str) -> None:
 def give_to(connection: Connection, job_id: str, worker: str) -> bool:
     """Make a queued job this worker's; False when it is not queued (any more)."""
     job, now = jobs_table.c, statements.now_us(connection)
+    last_turn = connection.execute(select(func.max(job.claimed_us))).scalar()
     values = {"status": "running", "control": "run", "worker": worker}
-    times = dict.fromkeys(("claimed_us", "heartbeat_us", "updated_us"), now)
+    times = {"heartbeat_us": now, "updated_us": now}
+    times["claimed_us"] = max(now, (last_turn or 0) + 1)  # in order, should the clock go back
     statement = (
         update(jobs_table)
         .where(job.id == job_id, job.status == "queued")

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
@@ -50,17 +51,17 @@ class CallBodies:
         """
         address, size, more = address_of(Request(scope)), 0, True
         chunks: list[bytes] = []
-        is_large = False
+        is_large, announced = False, _announced(scope)
         try:
             while more:
+                if max(size, announced) > LARGE_BYTES and not is_large:
+                    self._enter(address)
+                    is_large = True
                 message = await receive()
                 chunks.append(message.get("body", b""))
                 size, more = size + len(chunks[-1]), message.get("more_body", False)
                 if size > self.most:
                     raise self.too_large()
-                if size > LARGE_BYTES and not is_large:
-                    self._enter(address)
-                    is_large = True
             body = b"".join(chunks)
             chunks.clear()
             if not is_call(body, self.components):
@@ -102,6 +103,12 @@ def is_call(body: bytes, components: Container[int]) -> bool:
     session, component = call.get("session_hash"), call.get("component_id")
     is_named = isinstance(session, str) and _SESSION.fullmatch(session) is not None
     return is_named and isinstance(component, int) and component in components
+
+
+def _announced(scope: Scope) -> int:
+    """The size that a request's head tells, which may be wrong; 0 where it tells none."""
+    text = Headers(scope=scope).get("content-length", "")
+    return int(text) if text.isdecimal() and len(text) < 16 else 0
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

@@ -30,6 +30,7 @@ MOST_OF_ADDRESS = 256
 ADDRESSES = 4  # that it takes at least to fill a server with few file descriptors
 MOST_OF_ALL = 4096  # each takes memory, too
 OTHER_FILES = 256  # descriptors for all else: the database, the model, threads' files
+READ_BYTES = 64 * 1024  # at a time; asyncio would read 256 KiB of every connection
 BACKLOG, ACCEPTED_AT_ONCE = 128, 16  # connections that the system keeps waiting, and one go takes
 TOO_MANY_FILES = "socket.accept() out of system resource"  # which asyncio says at each attempt
 MANY_FILES = 65_536  # that a process asks for, where it may have as many
@@ -113,6 +114,7 @@ class BoundedConnection(asyncio.Protocol):
             return
         self._address = address
         transport.set_write_buffer_limits(0)  # an answer is written once the system has all of it
+        transport.max_size = READ_BYTES
         super().connection_made(transport)
         self._watch()
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import JobStatus, NotFoundError, open_store
+from storage import JobStatus, NotFoundError, open_store, statements
 from storage.errors import InvalidRecordError, JobStateError
 from storage.jobs import ABANDONED_ERROR, KEPT_SAMPLES, give_to
 
@@ -410,6 +410,23 @@ def test_addresses_take_turns_and_at_an_address_its_owners_do(store):
         jobs.finish(job.id, "w", "cancelled")
         jobs.delete(job.id)
     assert order == ["a0", "b0", "c", "a1", "b1", "a2", "a3"]
+
+
+def test_turns_go_on_when_the_clock_goes_back(store, monkeypatch):
+    jobs = store.jobs
+    for number in range(3):
+        for address in ("1.1.1.1", "2.2.2.2"):
+            jobs.create("evaluate", address, f"{address[0]}{number}", {}, address=address)
+    hour_us, now_us = 3_600_000_000, statements.now_us
+    order = []
+    for hours in range(6):
+        monkeypatch.setattr(
+            statements, "now_us", lambda connection, back=hours: now_us(connection) - back * hour_us
+        )
+        job = jobs.claim("w")
+        order.append(job.title)
+        jobs.finish(job.id, "w", "cancelled")
+    assert order == ["10", "20", "11", "21", "12", "22"]
 
 
 def test_sizes_are_those_of_jobs_by_address(store):
