@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
+from app.host import memory
 from app.host.errors import AppError
 from app.host.json_size import has_more
 from app.host.visitor import address_of
@@ -72,6 +73,7 @@ class CallBodies:
                 self._large[address] -= 1
                 if not self._large[address]:
                     del self._large[address]
+                memory.give_back()
 
     def too_large(self) -> RequestRefusedError:
         return RequestRefusedError(

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import httpx
 
+from app.host.database import open_database
 from app.host.hosting import PUBLIC_VARIABLE
 from app.host.limits import LIMITS_VARIABLE
 from app.host.paths import DataDir
@@ -34,6 +35,7 @@ from tests.load.visitors import wait_for_model
 LEAST_SERVED, SLOWEST_S, MOST_GROWN_MB = 0.99, 2.0, 50.0
 PACE_S = 0.1  # between two rounds of the honest visitor
 SETTLE_S = 3.0
+SHORT = {"max_new_tokens": 4}
 MODES = {"public": {PUBLIC_VARIABLE: "1", LIMITS_VARIABLE: "jobs=1,kept_mb=10"}, "own": {}}
 
 
@@ -78,6 +80,8 @@ class HonestVisitor:
 def attack(name: str, url: str, pid: int) -> bool:
     """Run one attack beside an honest visitor; prints a line, returns whether the bars are met."""
     before = memory_mb(pid, "VmRSS") or 0.0
+    with suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak counts from here on
     began = time.monotonic()
     # In a process of its own: threads of this one would keep the honest visitor waiting.
     attacker = multiprocessing.get_context("spawn").Process(target=ATTACKS[name], args=(url,))
@@ -85,14 +89,15 @@ def attack(name: str, url: str, pid: int) -> bool:
         attacker.start()
         attacker.join()
         time.sleep(SETTLE_S)
-    grown = (memory_mb(pid, "VmRSS") or 0.0) - before
+    grown, peak = ((memory_mb(pid, name) or 0.0) - before for name in ("VmRSS", "VmHWM"))
     served = 1 - len(honest.lost) / len(honest.waits)
     slowest = max(honest.waits)
     is_met = served >= LEAST_SERVED and slowest <= SLOWEST_S and grown <= MOST_GROWN_MB
     sys.stdout.write(
         f"{name:26} {len(honest.waits):5} honest calls, served {100 * served:5.1f} %, "
-        f"slowest {slowest:5.2f} s, memory grown {grown:6.1f} MB, {time.monotonic() - began:3.0f} s"
-        f"  {'met' if is_met else 'MISSED'} {dict.fromkeys(honest.lost[:3]) or ''}\n"
+        f"slowest {slowest:5.2f} s, memory grown {grown:6.1f} MB (meanwhile {peak:.0f}), "
+        f"{time.monotonic() - began:3.0f} s"
+        f"  {'met' if is_met else 'MISSED'} {'; '.join(dict.fromkeys(honest.lost[:9]))}\n"
     )
     sys.stdout.flush()
     return is_met
@@ -116,8 +121,16 @@ def run_attacks(mode: str, names: list[str]) -> bool:
         with PageClient(url) as client:
             client.open()
             wait_for_model(client, MODEL_S)
-        _warm_up(url)
-        met += [attack(name, url, server.pid) for name in names if name != BURST]
+            _warm_up(url)
+            made = client.ask("explore", "start_run", prompt="The sea", settings=SHORT)["run_id"]
+            met += [attack(name, url, server.pid) for name in names if name != BURST]
+            kept = client.ask("history", "list_runs", query="", limit=9)["runs"]
+            met.append(made in {run["id"] for run in kept})
+        with open_database(data_dir) as store:
+            jobs = len(store.jobs.list(limit=10_000))
+        sys.stdout.write(
+            f"{'a run of before':26} {'kept' if met[-1] else 'LOST'}, {jobs} jobs stored\n"
+        )
         logs = sum(path.stat().st_size for path in data_dir.logs.iterdir())
         sys.stdout.write(f"{'logs':26} {logs / 1e6:.1f} MB\n")
     return all(met)

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from app.host import memory
 from app.host.errors import AppError
 from app.host.limits import Holder, Shares
 from app.host.visitor import address_of
@@ -98,6 +99,8 @@ def _taken(
         return {"refused": str(error).replace(str(part), shown).replace(part.name, shown)}
     except OSError as error:
         return {"refused": f"{_NOT_STORED}: {error.strerror}."}
+    finally:
+        memory.give_back()
 
 
 def _size_of(request: Request, kind: UploadKind, most: int) -> int:
