@@ -18,6 +18,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from app.host import memory
 from app.host.hosting import is_space
 from app.pages.shared.uploads import UPLOADS_PLACE
 from app.site.answer_turns import AnswerTurns
@@ -30,6 +31,7 @@ MOST_OF_ADDRESS = 256
 ADDRESSES = 4  # that it takes at least to fill a server with few file descriptors
 MOST_OF_ALL = 4096  # each takes memory, too
 OTHER_FILES = 256  # descriptors for all else: the database, the model, threads' files
+CROWD = 64  # connections that leave memory to be given back
 READ_BYTES = 64 * 1024  # at a time; asyncio would read 256 KiB of every connection
 BACKLOG, ACCEPTED_AT_ONCE = 128, 16  # connections that the system keeps waiting, and one go takes
 TOO_MANY_FILES = "socket.accept() out of system resource"  # which asyncio says at each attempt
@@ -43,6 +45,7 @@ class ConnectionLimiter:
     def __init__(self, most: int, of_address: int, proxies: frozenset[str] = frozenset()) -> None:
         self._most, self._of_address, self._proxies = most, of_address, proxies
         self._open: Counter[str] = Counter()
+        self._crowd = 0  # the most that were open since memory was given back
         self.unfinished: dict[Any, None] = {}
         self.unread: dict[Any, str] = {}  # with their addresses
         self.turns = AnswerTurns(self._drop_unread_of)
@@ -68,6 +71,7 @@ class ConnectionLimiter:
                 return False
             self._drop(oldest)
         self._open[address] += 1
+        self._crowd = max(self._crowd, self._open.total())
         return True
 
     def note_unread(self, transport: Any, address: str) -> None:
@@ -93,6 +97,9 @@ class ConnectionLimiter:
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
+        if self._crowd > CROWD and self._open.total() <= self._crowd // 8:
+            self._crowd = self._open.total()
+            memory.give_back()  # each had its answer
 
 
 class BoundedConnection(asyncio.Protocol):

@@ -77,8 +77,11 @@ class HonestVisitor:
         self.waits.append(time.monotonic() - began)
 
 
-def attack(name: str, url: str, pid: int) -> bool:
-    """Run one attack beside an honest visitor; prints a line, returns whether the bars are met."""
+def attack(name: str, url: str, pid: int, *, is_loading: bool = False) -> bool:
+    """Run one attack beside an honest visitor; prints a line, returns whether the bars are met.
+
+    While the model ``is_loading``, what memory grows by is the model's.
+    """
     before = memory_mb(pid, "VmRSS") or 0.0
     with suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak counts from here on
@@ -92,10 +95,12 @@ def attack(name: str, url: str, pid: int) -> bool:
     grown, peak = ((memory_mb(pid, name) or 0.0) - before for name in ("VmRSS", "VmHWM"))
     served = 1 - len(honest.lost) / len(honest.waits)
     slowest = max(honest.waits)
-    is_met = served >= LEAST_SERVED and slowest <= SLOWEST_S and grown <= MOST_GROWN_MB
+    is_met = served >= LEAST_SERVED and slowest <= SLOWEST_S
+    is_met = is_met and (is_loading or grown <= MOST_GROWN_MB)
+    memory = f"grown {grown:6.1f} MB (meanwhile {peak:.0f})"
     sys.stdout.write(
         f"{name:26} {len(honest.waits):5} honest calls, served {100 * served:5.1f} %, "
-        f"slowest {slowest:5.2f} s, memory grown {grown:6.1f} MB (meanwhile {peak:.0f}), "
+        f"slowest {slowest:5.2f} s, memory {'of a model' if is_loading else memory}, "
         f"{time.monotonic() - began:3.0f} s"
         f"  {'met' if is_met else 'MISSED'} {'; '.join(dict.fromkeys(honest.lost[:9]))}\n"
     )
@@ -117,13 +122,13 @@ def run_attacks(mode: str, names: list[str]) -> bool:
         server = started.enter_context(running(processes.server, data_dir.logs / "server.out"))
         url = address_of(data_dir, server)
         sys.stdout.write(f"{mode}: {url}, nofile {_file_limits(server.pid)}\n")
-        met = [attack(name, url, server.pid) for name in names if name == BURST]
+        met = [attack(name, url, server.pid, is_loading=True) for name in names if name == BURST]
         with PageClient(url) as client:
             client.open()
             wait_for_model(client, MODEL_S)
             _warm_up(url)
             made = client.ask("explore", "start_run", prompt="The sea", settings=SHORT)["run_id"]
-            met += [attack(name, url, server.pid) for name in names if name != BURST]
+            met += [attack(name, url, server.pid) for name in names]
             kept = client.ask("history", "list_runs", query="", limit=9)["runs"]
             met.append(made in {run["id"] for run in kept})
         with open_database(data_dir) as store:

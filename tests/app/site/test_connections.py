@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.host import memory
 from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.site import answer_turns, connections
@@ -119,10 +120,28 @@ def test_an_address_has_so_many_and_gets_their_places_back(server, connect):
         assert httpx.get(server.url, trust_env=False).status_code == 200
 
 
-def test_an_answer_that_nobody_reads_makes_room_for_others(server, connect, monkeypatch):
+@pytest.fixture
+def ask_and_leave_unread(server):
+    """Ask for a large file on connections that take next to nothing."""
+    with ExitStack() as opened:
+
+        def start(count):
+            made = connections_from(server.url, ["127.0.0.1"], count)
+            lines = opened.enter_context(made)
+            for line in lines:
+                line.send(LARGE)
+            return lines
+
+        yield start
+
+
+def test_an_answer_that_nobody_reads_makes_room_for_others(
+    server, ask_and_leave_unread, monkeypatch
+):
     monkeypatch.setattr(connections, "PROGRESS_S", 0.2)
     limiter = server.limiter()
-    unread = connect(LARGE)
+    (unread,) = ask_and_leave_unread(1)
+    unread.settimeout(20)
     wait_until(lambda: len(limiter.unread) == 1)
     assert limiter.unfinished == {}
     read = 0
@@ -131,27 +150,24 @@ def test_an_answer_that_nobody_reads_makes_room_for_others(server, connect, monk
         if read > 3_000_000:
             break
     wait_until(lambda: len(limiter.unread) == 0)
-    for _ in range(8):
-        connect(LARGE)
+    ask_and_leave_unread(8)
     wait_until(lambda: len(limiter.unread) >= 8)
     monkeypatch.setattr(limiter, "_most", 9)
     assert httpx.get(server.url, trust_env=False).status_code == 200
 
 
 def test_answers_of_one_address_take_turns_and_what_it_does_not_read_makes_room(
-    server, connect, monkeypatch
+    server, ask_and_leave_unread, monkeypatch
 ):
     monkeypatch.setattr(connections, "PROGRESS_S", 0.5)
     monkeypatch.setattr(answer_turns, "AT_ONCE", 3)
     monkeypatch.setattr(answer_turns, "MOST_WAITING", 2)
     asking = server.limiter().turns._asking
-    for _ in range(3):
-        connect(LARGE)
+    ask_and_leave_unread(3)
     wait_until(lambda: asking == {"127.0.0.1": 3})
     assert httpx.get(server.url, trust_env=False, timeout=10).status_code == 200
     monkeypatch.setattr(connections, "PROGRESS_S", 60.0)
-    for _ in range(5):
-        connect(LARGE)
+    ask_and_leave_unread(5)
     wait_until(lambda: asking == {"127.0.0.1": 5})
     assert httpx.get(server.url, trust_env=False, timeout=10).status_code == 429
 
@@ -228,6 +244,18 @@ def test_beyond_that_the_half_request_that_waits_longest_makes_room():
     assert [half.is_open for half in halves] == [False, True]
     assert limiter.enter("d")
     assert not limiter.enter("e")  # all that are left are answered
+
+
+def test_memory_is_given_back_when_a_crowd_has_left(monkeypatch):
+    given = []
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(1))
+    limiter = ConnectionLimiter(most=1000, of_address=1000)
+    for count, times in ((connections.CROWD, 0), (300, 1)):
+        for _ in range(count):
+            limiter.enter("a")
+        for _ in range(count):
+            limiter.leave("a")
+        assert len(given) == times
 
 
 def test_a_proxy_that_is_named_speaks_for_many():
