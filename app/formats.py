@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,7 +22,7 @@ SCHEDULE_LABELS = {
     "dac": "Drift (DAC)",
 }
 _DIGITS = 5
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def finite(value: Any) -> float | None:
@@ -89,7 +90,9 @@ def iso(moment: datetime) -> str:
 
 def plain_cell(text: str) -> str:
     """A cell that no spreadsheet takes for a formula: such text gets an apostrophe in front."""
-    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
+    # Spreadsheets of some languages read a full-width sign as the plain one.
+    first = unicodedata.normalize("NFKC", text[:1])
+    return f"'{text}" if first.startswith(_FORMULA_SIGNS) else text
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]], line_end: str = "\r\n") -> str:

@@ -12,7 +12,19 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from storage import codec, statements
 from storage.database import Database
@@ -25,6 +37,7 @@ from storage.records import (
     JobRecord,
     JobStatus,
     Record,
+    StoredSize,
 )
 from storage.schema import job_metrics_table, job_samples_table, jobs_table
 
@@ -38,6 +51,8 @@ _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 # Given a worker id: does its process live? None when that cannot be known here.
 IsAlive = Callable[[str], bool | None]
 
+# Those who take turns first.
+_PLACE: ColumnElement[bytes] = func.coalesce(jobs_table.c.address, jobs_table.c.owner)
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
 _Records = list[Record]
 
@@ -50,7 +65,13 @@ class JobStore:
         self._data_dir_id = data_dir_id
 
     def create(
-        self, kind: JobKind, owner: str, title: str, params: Record, worker: str | None = None
+        self,
+        kind: JobKind,
+        owner: str,
+        title: str,
+        params: Record,
+        worker: str | None = None,
+        address: str | None = None,
     ) -> JobRecord:
         """Save a new job, queued or running at once on a ``worker``. Raises: InvalidRecordError."""
         values: Record = {
@@ -64,6 +85,7 @@ class JobStore:
             "progress": 0.0,
             "message": b"",
             "data_dir_id": self._data_dir_id,
+            "address": codec.text_or_none("address", address),
         }
         with self._database.write() as connection:
             values["created_us"] = values["updated_us"] = statements.now_us(connection)
@@ -73,13 +95,17 @@ class JobStore:
             return _require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
-        """Make the oldest queued job of the owner longest without a turn this worker's, if any."""
-        last = func.max(jobs_table.c.claimed_us).label("last")
-        turns = select(jobs_table.c.owner, last).group_by(jobs_table.c.owner).subquery()
+        """Make a queued job this worker's, if there is any.
+
+        It is of the address longest without a turn, there of such an owner, and of these the oldest
+        one. Without an address an owner counts as one.
+        """
+        places, owners = _turns(_PLACE), _turns(jobs_table.c.owner)
         following = (
             _queued(self._data_dir_id)
-            .join(turns, turns.c.owner == jobs_table.c.owner)
-            .order_by(turns.c.last.nulls_first(), jobs_table.c.seq)
+            .join(places, places.c.whose == _PLACE)
+            .join(owners, owners.c.whose == jobs_table.c.owner)
+            .order_by(places.c.last.nulls_first(), owners.c.last.nulls_first(), jobs_table.c.seq)
             .limit(1)
             .with_for_update(skip_locked=True, of=jobs_table)
         )
@@ -210,7 +236,22 @@ class JobStore:
             self._require_at_hand(job)
             if job.status == "running":
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
+            _keep_turn(connection, job_id)
             statements.delete_row(connection, jobs_table, job_id)
+
+    def sizes(self, statuses: Sequence[JobStatus]) -> Sequence[StoredSize]:
+        """Return the bytes of such jobs, oldest first; the owner is the address, if known."""
+        job = jobs_table.c
+        columns = (job.title, job.params, job.message, job.result, job.error)
+        parts = (func.coalesce(func.length(column), 0) for column in columns)
+        size: ColumnElement[int] = sum(parts, literal(0))
+        for table in (job_metrics_table, job_samples_table):
+            rows = select(func.sum(func.length(table.c.record))).where(table.c.job_id == job.id)
+            size += func.coalesce(rows.scalar_subquery(), 0)
+        query = select(job.id, _PLACE, size).where(job.status.in_(statuses)).order_by(job.seq)
+        with self._database.read() as connection:
+            rows_of_jobs = connection.execute(query).all()
+        return [StoredSize(row[0], row[1], int(row[2])) for row in rows_of_jobs]
 
     def abandon_stale(self, seconds: float, is_alive: IsAlive) -> tuple[JobRecord, ...]:
         """Take running jobs from workers that died; return them as they are now.
@@ -325,11 +366,29 @@ def _queued(data_dir_id: str) -> Select[tuple[str]]:
     )
 
 
+def _turns(whose: ColumnElement[bytes]) -> Subquery:
+    """The last turn of each address, or owner."""
+    last = func.max(jobs_table.c.claimed_us).label("last")
+    return select(whose.label("whose"), last).group_by(whose).subquery()
+
+
+def _keep_turn(connection: Connection, job_id: str) -> None:
+    """Have the queued jobs of a job's address remember its turn, which goes with its row."""
+    job = jobs_table.c
+    place, turn = connection.execute(select(_PLACE, job.claimed_us).where(job.id == job_id)).one()
+    if turn is not None:
+        later = or_(job.claimed_us.is_(None), job.claimed_us < turn)
+        queued = update(jobs_table).where(place == _PLACE, job.status == "queued", later)
+        connection.execute(queued.values(claimed_us=turn))
+
+
 def give_to(connection: Connection, job_id: str, worker: str) -> bool:
     """Make a queued job this worker's; False when it is not queued (any more)."""
     job, now = jobs_table.c, statements.now_us(connection)
+    last_turn = connection.execute(select(func.max(job.claimed_us))).scalar()
     values = {"status": "running", "control": "run", "worker": worker}
-    times = dict.fromkeys(("claimed_us", "heartbeat_us", "updated_us"), now)
+    times = {"heartbeat_us": now, "updated_us": now}
+    times["claimed_us"] = max(now, (last_turn or 0) + 1)  # in order, should the clock go back
     statement = (
         update(jobs_table)
         .where(job.id == job_id, job.status == "queued")

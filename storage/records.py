@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -20,7 +21,8 @@ JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cance
 # The user's request to a running job, which its worker reads with every heartbeat.
 JobControl = Literal["run", "pause", "cancel"]
 
-ENDED_STATUSES = ("succeeded", "failed", "cancelled", "abandoned")
+LIVE_STATUSES: tuple[JobStatus, ...] = ("queued", "running", "paused")
+ENDED_STATUSES: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled", "abandoned")
 RESUMABLE_STATUSES = ("paused", "failed", "cancelled", "abandoned")
 
 TITLE_LENGTH = 80  # characters, the ellipsis included
@@ -49,8 +51,12 @@ class RunRecord:
     damage: str | None = None  # why parts of the row cannot be read, which are then empty
 
 
-class RunSize(NamedTuple):
-    """Bytes that a run takes; ``owner`` is as stored: one that is damaged is an owner too."""
+# A run that was made elsewhere, with its token events; its id is another once it is saved.
+RestoredRun = tuple[RunRecord, Sequence[Record]]
+
+
+class StoredSize(NamedTuple):
+    """Bytes that a run or a job takes; ``owner``, or its address, as stored: damaged ones count."""
 
     id: str
     owner: bytes
@@ -82,6 +88,7 @@ class JobRecord:
     updated_at: datetime
     seq: int  # order of creation
     data_dir_id: str = ""  # of the folder where its files are; "" for jobs older than such ids
+    address: str | None = None  # network address on a public server, which takes turns
     damage: str | None = None  # why parts of the row cannot be read, which are then empty
 
     @property

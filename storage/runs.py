@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from storage import codec, statements
 from storage.database import Database
 from storage.errors import DatabaseCorruptError
-from storage.records import Record, RunKind, RunRecord, RunSize, RunStatus, title_of
+from storage.records import Record, RestoredRun, RunKind, RunRecord, RunStatus, StoredSize, title_of
 from storage.schema import events_table, runs_table
 
 _ID_BYTES = 9  # 12 url-safe characters
@@ -24,6 +24,7 @@ _MAX_INDEX = 2**31 - 1
 
 # RunStore has a method called ``list``, which hides the built-in from its annotations.
 _Records = list[Record]
+_Ids = list[str]
 
 
 def new_run_id() -> str:
@@ -70,12 +71,23 @@ class RunStore:
             connection.execute(statement, values)
             return _run(connection, str(values["id"]))
 
-    def restore(self, run: RunRecord, rows: Sequence[Record]) -> RunRecord:
-        """Save a run that was made elsewhere, under a new id, whole or not at all, as the newest.
+    def restore(self, runs: Sequence[RestoredRun]) -> _Ids:
+        """Save runs that were made elsewhere, all or none, the last as the newest; new ids.
 
         Raises: InvalidRecordError for a part that is not JSON.
         """
-        values = {
+        made = [self._restored_values(run, len(rows)) for run, rows in runs]
+        ids = [str(values["id"]) for values in made]
+        events = [_event_values(run_id, rows) for run_id, (_, rows) in zip(ids, runs, strict=True)]
+        with self._database.write() as connection:
+            for values, tokens in zip(made, events, strict=True):
+                connection.execute(sa.insert(runs_table), values)
+                if tokens:
+                    connection.execute(sa.insert(events_table), tokens)
+        return ids
+
+    def _restored_values(self, run: RunRecord, num_tokens: int) -> Record:
+        return {
             **_naming_columns(run.owner, run.prompt, run.title, run.model, run.schedule),
             "id": new_run_id(),
             "status": run.status,
@@ -84,19 +96,12 @@ class RunStore:
             "prefill": codec.json_or_none("prefill", run.prefill),
             "summary": codec.json_or_none("summary", run.summary),
             "error": codec.text_or_none("error", run.error),
-            "num_tokens": len(rows),
+            "num_tokens": num_tokens,
             "data_dir_id": self._data_dir_id,
             "parent": run.parent,
             "created_us": codec.encode_time(run.created_at),
             "updated_us": codec.encode_time(run.updated_at),
         }
-        run_id = str(values["id"])
-        events = _event_values(run_id, rows)
-        with self._database.write() as connection:
-            connection.execute(sa.insert(runs_table), values)
-            if events:
-                connection.execute(sa.insert(events_table), events)
-            return _run(connection, run_id)
 
     def append_events(self, run_id: str, rows: Sequence[Record]) -> int:
         """Save token events, each with its "index"; return how many were new.
@@ -210,7 +215,7 @@ class RunStore:
         ranked = sa.select(runs_table.c.id, rank.label("rank")).subquery()
         return self.delete_ended(sa.select(ranked.c.id).where(ranked.c.rank > kept))
 
-    def sizes(self) -> Sequence[RunSize]:
+    def sizes(self) -> Sequence[StoredSize]:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
         run = runs_table.c
         texts = (run.prompt, run.search_text, run.config, run.error)
@@ -222,7 +227,7 @@ class RunStore:
         query = sa.select(run.id, run.owner, size).where(run.status != "running").order_by(run.seq)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [RunSize(row[0], row[1], int(row[2])) for row in rows]
+        return [StoredSize(row[0], row[1], int(row[2])) for row in rows]
 
     def delete_ended(self, run_ids: Sequence[str] | sa.Select[tuple[str]]) -> int:
         """Delete those of the runs that have ended; return how many."""

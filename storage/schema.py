@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateColumn
 
 from storage.errors import DatabaseVersionError
 
-LATEST_VERSION = 9
+LATEST_VERSION = 10
 # "SOLx" in ASCII marks an SQLite file as ours, so that another program's is refused.
 APPLICATION_ID = 0x534F4C78
 _DROPPED = ("attempts", "challenges", "looks")  # each before the table that it refers to
@@ -102,6 +102,7 @@ jobs_table = sa.Table(
     *_whole("updated_us"),
     sa.Column("data_dir_id", sa.Text(), nullable=False, server_default=""),
     *_whole("claimed_us", nullable=True),
+    *_bytes("address", nullable=True),
     sa.Index("jobs_by_status", "status", "seq"),
     sa.Index("jobs_by_owner", "owner", "seq"),
 )

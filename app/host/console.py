@@ -1,18 +1,30 @@
 """Output of the command line: results on stdout, progress and remarks on stderr.
 
-On a terminal progress is one line that rewrites itself. Standard library only.
+On a terminal progress is one line that rewrites itself. Standard library only, as what it imports.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
+
+from sol_core.files.staging import replacing
 
 
 def write_out(text: str) -> None:
     """Write a result to stdout and flush, so that a reader sees tokens as they come."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a result to a file, whole or not at all; into a pipe or a device as it comes."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    with replacing(path.resolve()) as staged:
+        staged.write_bytes(data)
 
 
 class Console:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -109,8 +110,11 @@ class ModelLoader:
             self._set("failed", str(error), 0.0)
         except Exception as error:  # the thread's end: the page shows it
             logger.exception("loading the model failed")
-            told = in_words(error) or f"Loading failed: {type(error).__name__}: {error}"
-            self._set("failed", str(told), 0.0)
+            told = str(in_words(error) or f"Loading failed: {type(error).__name__}: {error}")
+            if _needs_restart(error):
+                self.lose(f"{told} A second try cannot work: restart SOL Explorer.")
+            else:
+                self._set("failed", told, 0.0)
         finally:
             self._settled.set()
 
@@ -119,6 +123,12 @@ class ModelLoader:
     ) -> None:
         fraction = min(max(fraction, 0.0), 1.0)
         self._status = ModelStatus(self._status.name, state, message, fraction, facts or {})
+
+
+def _needs_restart(error: Exception) -> bool:
+    """Return whether torch was left half imported, which no process can complete."""
+    is_half = "torch._C" in sys.modules and "torch" not in sys.modules
+    return is_half or "TORCH_LIBRARY" in str(error)
 
 
 def _facts(model: Any) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Keeps visitors' runs within the limits; deletes the oldest run of the owner who stores most."""
+"""Keeps visitors' runs and jobs within the limits; the oldest of who stores most are deleted.
+
+Ended jobs may take a tenth of the limit and what runs leave; runs may take the rest and what jobs
+leave. So nobody's runs are deleted for somebody else's jobs, nor the other way round.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,26 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from app.host.limits import UNLIMITED, Limits
-from storage import RunSize, StorageError, Store
+from storage import JobStateError, NotFoundError, StorageError, Store, StoredSize
+from storage.records import ENDED_STATUSES, LIVE_STATUSES
 
 logger = logging.getLogger(__name__)
 EVERY_S = 5.0
 MOST_AT_ONCE = 500  # runs
 MAX_STEPS = 100
 SHRINK_TO = 0.95  # of the limit: to find who has most, the whole database is read
+JOBS_SHARE = 0.1  # of the limit; what runs leave, too
 
 
 class StorageCap:
-    """Deletes old runs while there are too many; does nothing without limits."""
+    """Deletes old runs and ended jobs while there are too many; does nothing without limits."""
 
-    def __init__(self, store: Store, limits: Limits) -> None:
-        self._store, self._limits = store, limits
+    def __init__(self, store: Store, limits: Limits, delete_job: Callable[[str], None]) -> None:
+        self._store, self._limits, self._delete_job = store, limits, delete_job
         self._lock = threading.Lock()
         self._next_at = 0.0
 
@@ -49,16 +56,25 @@ class StorageCap:
             used = self._store.used_bytes()
             if used is None or used <= max_bytes:
                 return
-            sizes = self._store.runs.sizes()
-            # A share, because the database takes half as much again as what is in it.
-            share = 1 - SHRINK_TO * max_bytes / used
-            num_bytes = math.ceil(share * sum(run.num_bytes for run in sizes))
-            if self._store.runs.delete_ended(fair_choice(sizes, num_bytes)) == 0:
+            live = self._store.jobs.sizes(LIVE_STATUSES)
+            ended, runs = self._store.jobs.sizes(ENDED_STATUSES), self._store.runs.sizes()
+            of_jobs, of_runs = (
+                sum(row.num_bytes for row in rows) for rows in ([*live, *ended], runs)
+            )
+            # The database takes half as much again as what is in it.
+            most = SHRINK_TO * max_bytes * (of_jobs + of_runs) / used
+            for_jobs = max(most - of_runs, JOBS_SHARE * most)
+            doomed = fair_choice(ended, math.ceil(of_jobs - for_jobs))
+            for job_id in doomed:
+                with suppress(NotFoundError, JobStateError):  # it goes on, or is deleted
+                    self._delete_job(job_id)
+            too_much = math.ceil(of_runs - max(most - of_jobs, (1 - JOBS_SHARE) * most))
+            if self._store.runs.delete_ended(fair_choice(runs, too_much)) == 0 and not doomed:
                 return
 
 
-def fair_choice(sizes: Sequence[RunSize], num_bytes: int) -> list[str]:
-    """The ids of runs to delete, ``num_bytes`` in all or ``MOST_AT_ONCE`` of them.
+def fair_choice(sizes: Sequence[StoredSize], num_bytes: int) -> list[str]:
+    """The ids of runs, or jobs, to delete, ``num_bytes`` in all or ``MOST_AT_ONCE`` of them.
 
     One after another, it is the oldest one of the owner who has most at that point; of equals, the
     older run. So nobody loses a run to somebody who keeps more.

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.formats import json_safe
 from app.host.errors import DocumentError, naming_damage
+from app.host.json_size import has_more
 from app.runs.views import whole_view
 from app.sharing.run_document import VERSION, RunDocument, ended_run, html_page
 from app.sharing.run_kinds import GENERATION, INSPECTION
@@ -24,6 +25,8 @@ from storage.codec import refuse_constant
 
 FORMS = ("html", "json", "csv")
 MAX_DOCUMENT_BYTES = 128 * 1024**2
+# Objects and lists take many times their bytes in memory; exported runs have 130 bytes for each.
+_FREE_CONTAINERS, _BYTES_OF_CONTAINER = 1000, 16
 _ADVICE = (
     'Choose a JSON file that SOL Explorer exported (its "format" begins with "sol-explorer-").'
 )
@@ -83,9 +86,11 @@ def import_documents(store: Store, owner: str, data: bytes) -> list[tuple[str, s
     """Save what a JSON file holds, one document or a list, all of known kinds; kinds and ids."""
     documents = _parsed(data)
     kinds = [_kind_of_document(document) for document in documents]
+    checked = [
+        kind.checked(owner, document) for kind, document in zip(kinds, documents, strict=True)
+    ]
     return [
-        (kind.part, kind.read(store, owner, document))
-        for kind, document in zip(kinds, documents, strict=True)
+        (kind.part, new_id) for kind, new_id in zip(kinds, store.runs.restore(checked), strict=True)
     ]
 
 
@@ -113,6 +118,8 @@ def _parsed(data: bytes) -> list[Document]:
         raise DocumentError(
             f"the file has more than {MAX_DOCUMENT_BYTES / 1024**2:.0f} MB, the most that is read"
         )
+    if has_more(data, _FREE_CONTAINERS + len(data) // _BYTES_OF_CONTAINER, len(data)):
+        raise DocumentError(f"the file holds far more objects and lists than any run. {_ADVICE}")
     try:
         parsed = json.loads(data.decode("utf-8-sig"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:

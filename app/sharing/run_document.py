@@ -26,7 +26,7 @@ from app.web.assets import bundle, site_data, style_sheet
 from app.web.theme import follow_system_css
 from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json, kind_of
-from storage import RunKind, RunRecord, RunStatus, Store
+from storage import RestoredRun, RunKind, RunRecord, RunStatus, Store
 
 MAX_TOKENS = 20_000
 VERSION = 1  # of the documents; rises with every change that an older release would misread
@@ -107,8 +107,8 @@ class RunDocument:
         # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
         return json.dumps(whole, allow_nan=False) + "\n"
 
-    def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
-        """Check the document and save its run; returns the new id. Raises: DocumentError."""
+    def checked(self, owner: str, document: dict[str, Any]) -> RestoredRun:
+        """The document's run, to be saved under a new id. Raises: DocumentError."""
         part, tokens = self.part, self.tokens
         head = self._restored(self.head, document.get(self.part), part)
         events = document.get(self.tokens)
@@ -137,7 +137,7 @@ class RunDocument:
             created_at=_moment(head.created_at, part),
             updated_at=datetime.now(UTC),
         )
-        return store.runs.restore(record, [self._saved(token) for token in made]).id
+        return record, [self._saved(token) for token in made]
 
     def _restored(self, kind: type[Any], value: Any, where: str) -> Any:
         try:

@@ -11,8 +11,8 @@ behind it look like ours. So a request is served when all of this holds:
   address bar; the page itself may be opened by a link;
 - the page asks for this path by this method: of the hundred routes of Gradio, others write files,
   keep what a stranger sends, or log a traceback each;
-- what changes something is application/json, small enough (counted while it is read) and a call, or
-  an upload of application/octet-stream, whose route counts it.
+- what changes something is application/json and a call (``call_bodies.py``), or an upload of
+  application/octet-stream, whose route counts it.
 
 Programs send neither ``Origin`` nor ``Sec-Fetch-Site`` and pass. ``X-Forwarded-Host`` is not read:
 anyone who can set it could set ``Host``.
@@ -21,19 +21,22 @@ anyone who can set it could set ``Host``.
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
 import socket
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.host.hosting import is_space
+from app.host.visitor import address_of
 from app.pages.shared.uploads import DROPPED_BYTES, UPLOADS_PLACE
+from app.site.answer_turns import AnswerTurns
+from app.site.call_bodies import CallBodies, RequestRefusedError
 from app.web.assets import MODULES_PLACE, plotly_path
 from sol_core.errors import ConfigError
 
@@ -47,13 +50,12 @@ BODY_BYTES, BYTES_PER_CHARACTER = 2 * 1024**2, 12
 _LOOPBACK = frozenset({"localhost"})
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _NETLOC = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/,\s]+))(?::\d*)?")
+_STILL_SENT = (413, 429)  # refusals of a body
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _FILE = "application/octet-stream"
 _READ = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "content-type", "content-length",
          "expect")  # fmt: skip
 _LOOK, _ASK = ("GET", "HEAD"), ("POST",)
-# Gradio keeps something for every session that it hears of, under the name that it was sent.
-_SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 _FRAME_RULE = (b"content-security-policy", b"frame-ancestors 'self'")
 
 
@@ -101,7 +103,8 @@ class HostGuard:
 
     app: ASGIApp
     policy: GatePolicy
-    components: Container[int]  # whose functions may be called
+    calls: CallBodies
+    turns: AnswerTurns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # the page opens none
@@ -111,94 +114,82 @@ class HostGuard:
             await self.app(scope, receive, send)
             return
         headers = _headers(scope)
-        refusal = self._refusal(scope, headers)
-        if refusal is None and scope["method"] not in _SAFE_METHODS and not _is_upload(scope):
-            body = await _whole_body(receive, self.policy.max_body)
-            if body is None:
-                refusal = self._too_large()
-            elif not is_call(body, self.components):
-                refusal = 400, "This is no call of the page. Reload the page."
-            else:
-                receive = _replaying(body, receive)
-        if refusal is not None:
-            is_sending = refusal[0] == 413 and "expect" not in headers
-            await _refuse(send, *refusal, receive if is_sending else None)
-            return
-        if not self.policy.may_be_framed:
-            send = _refusing_frames(send)
-        await self.app(scope, receive, send)
+        try:
+            self._check(scope, headers)
+            if not self.policy.may_be_framed:
+                send = _refusing_frames(send)
+            if scope["method"] in _SAFE_METHODS:
+                async with self.turns.turn(address_of(Request(scope))):
+                    await self.app(scope, receive, _until_written(send))
+                return
+            if _is_upload(scope):
+                await self.app(scope, receive, send)
+                return
+            async with self.calls.read(scope, receive) as call:
+                await self.app(scope, call, send)
+        except RequestRefusedError as refusal:
+            is_sending = refusal.status in _STILL_SENT and "expect" not in headers
+            await _refuse(send, refusal, receive if is_sending else None)
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
-        """Status and sentence, as far as the headers say."""
+    def _check(self, scope: Scope, headers: dict[str, str]) -> None:
+        """Raises: RequestRefusedError, as far as the headers say."""
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self.policy.serves(host):
-            return 421, (
+            raise RequestRefusedError(
+                421,
                 f"This server does not answer to the name {host[:100]!a}. If it is yours, start "
-                f"the server with {ALLOWED_HOSTS_VARIABLE} set to it (names, separated by commas)."
+                f"the server with {ALLOWED_HOSTS_VARIABLE} set to it (names, separated by commas).",
             )
         if origin is not None and not self.policy.trusts(origin, host):
-            return 403, (
+            raise RequestRefusedError(
+                403,
                 f"A page of {origin[:100]!a} may not use this server. If a proxy of yours "
-                f"serves it under that name, set {ALLOWED_HOSTS_VARIABLE} to the name."
+                f"serves it under that name, set {ALLOWED_HOSTS_VARIABLE} to the name.",
             )
         if not _is_from_here(scope, headers):
-            return 403, (
+            raise RequestRefusedError(
+                403,
                 "A page of another site may link to this page, and not use this server. Open the "
-                "page's own address."
+                "page's own address.",
             )
-        if not is_door(scope["method"], _path(scope)):
-            return 404, "No page of this server asks for this. Open the page's own address."
+        if not is_allowed_route(scope["method"], _path(scope)):
+            raise RequestRefusedError(
+                404, "No page of this server asks for this. Open the page's own address."
+            )
         if scope["method"] in _SAFE_METHODS:
-            return None
+            return
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if _is_upload(scope):
-            return None if kind == _FILE else (415, f"Send a file as Content-Type: {_FILE}.")
-        if kind != "application/json":
-            return 415, "Send Content-Type: application/json."
+        wanted = _FILE if _is_upload(scope) else "application/json"
+        if kind != wanted:
+            raise RequestRefusedError(415, f"Send Content-Type: {wanted}.")
         length = headers.get("content-length", "0")
-        if len(length) > 15 or (length.isdecimal() and int(length) > self.policy.max_body):
-            return self._too_large()
-        return None
-
-    def _too_large(self) -> tuple[int, str]:
-        return 413, (
-            f"A call may have {self.policy.max_body / 1024**2:.1f} MiB. Send less at a time; the "
-            "server's owner can raise the limit of characters in SOL_LIMITS, on which it depends."
-        )
+        if not _is_upload(scope) and (
+            len(length) > 15 or (length.isdecimal() and int(length) > self.policy.max_body)
+        ):
+            raise self.calls.too_large()
 
 
 @cache
-def _doors() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
-    doors = (
+def _allowed_routes() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
+    name = r"\w[\w.@+-]{0,127}"  # a longer one is an error of the file system
+    path = f"(?:{name}/){{0,7}}{name}"
+    routes = (
         (_LOOK, "/"),
         (_LOOK, "/favicon.ico"),
         (_LOOK, "/theme.css"),
-        (_LOOK, "/assets/.+"),  # Gradio's scripts, styles and fonts
-        (_LOOK, "/static/(?:fonts|img|js)/.+"),
-        (_LOOK, f"/{MODULES_PLACE}/.+"),
+        (_LOOK, f"/assets/{path}"),  # Gradio's scripts, styles and fonts
+        (_LOOK, f"/static/(?:fonts|img|js)/{path}"),
+        (_LOOK, f"/{MODULES_PLACE}/{path}"),
         (_LOOK, re.escape(f"/gradio_api/file={plotly_path().as_posix()}")),
         (("GET",), "/gradio_api/startup-events"),  # Gradio's own launch asks for it
         (_ASK, "/gradio_api/component_server/?"),  # calls of the page, see ``calls.py``
         (_ASK, f"/{UPLOADS_PLACE}"),
     )
-    return tuple((methods, re.compile(path)) for methods, path in doors)
+    return tuple((methods, re.compile(path, re.ASCII)) for methods, path in routes)
 
 
-def is_door(method: str, path: str) -> bool:
-    return any(method in methods and form.fullmatch(path) for methods, form in _doors())
-
-
-def is_call(body: bytes, components: Container[int]) -> bool:
-    """Return whether a body is a JSON object with a component of the page and a session's name."""
-    try:
-        call = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(call, dict):
-        return False
-    session, component = call.get("session_hash"), call.get("component_id")
-    is_named = isinstance(session, str) and _SESSION.fullmatch(session) is not None
-    return is_named and isinstance(component, int) and component in components
+def is_allowed_route(method: str, path: str) -> bool:
+    return any(method in methods and form.fullmatch(path) for methods, form in _allowed_routes())
 
 
 def _is_from_here(scope: Scope, headers: dict[str, str]) -> bool:
@@ -259,31 +250,6 @@ def _listed(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
     return tuple(filter(None, listed))
 
 
-async def _whole_body(receive: Receive, limit: int) -> bytes | None:
-    """The body; None as soon as it is longer than ``limit``, whatever the headers said."""
-    chunks: list[bytes] = []
-    left = limit
-    while True:
-        message = await receive()
-        chunk = message.get("body", b"")
-        left -= len(chunk)
-        if left < 0:
-            return None
-        chunks.append(chunk)
-        if not message.get("more_body", False):  # nor has http.disconnect
-            return b"".join(chunks)
-
-
-def _replaying(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body, then goes on as the original does."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return first.pop() if first else await receive()
-
-    return replay
-
-
 def _refusing_frames(send: Send) -> Send:
     """A ``send`` that forbids frames of other sites: a click there may not hit what is seen."""
 
@@ -295,15 +261,27 @@ def _refusing_frames(send: Send) -> Send:
     return with_rule
 
 
-async def _refuse(send: Send, status: int, sentence: str, receive: Receive | None) -> None:
-    body = sentence.encode("ascii")
+def _until_written(send: Send) -> Send:
+    """A ``send`` that returns from an answer's last part when the system has all of it."""
+
+    async def in_two_parts(message: Message) -> None:
+        if message.get("body") and not message.get("more_body", False):
+            await send({**message, "more_body": True})
+            message = {"type": "http.response.body", "body": b""}  # for which uvicorn waits
+        await send(message)
+
+    return in_two_parts
+
+
+async def _refuse(send: Send, refusal: RequestRefusedError, receive: Receive | None) -> None:
+    body = str(refusal).encode("ascii")
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode("ascii")),
         (b"x-content-type-options", b"nosniff"),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
     left, more = DROPPED_BYTES, True
     while receive is not None and more and left > 0:

@@ -16,7 +16,13 @@ from app.host.paths import DataDir
 from app.host.processes import publish_url
 from app.jobs.supervisor import WorkerSupervisor, worker_command
 from app.jobs.worker import reaping
-from app.site.connections import Doorman, bound_connections
+from app.site.call_bodies import CallBodies
+from app.site.connections import (
+    ConnectionLimiter,
+    bounding_connections,
+    raise_file_limit,
+    widen_backlog,
+)
 from app.site.host_guard import GatePolicy, HostGuard
 from app.web.services import Services, build_services, engine_load, engine_run
 
@@ -74,6 +80,7 @@ def launch_app(
     environment.keep_local()  # before Gradio is imported
     from app.site.ui import build_app
 
+    raise_file_limit()
     if port == 0:
         with socket.create_server((host or "127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
@@ -81,21 +88,27 @@ def launch_app(
     # Gradio looks into its empty queue up to a thousand times a second, which is 6 % of a core with
     # no page open. The page's calls do not go through it.
     app._queue.sleep_when_free = app._queue.progress_update_sleep_when_free = IDLE_S
-    options = _launch_options(services, app, host, port)
+    limiter = ConnectionLimiter.of_server()
+    options = _launch_options(services, app, host, port, limiter)
     options["inbrowser"] = open_browser
     try:
         # Older releases of Gradio lack some options; none of them changes what the page does.
         known = set(inspect.signature(app.launch).parameters)
         required = {"app_kwargs"}  # without them there would be no guard
-        app.launch(**{name: value for name, value in options.items() if name in known | required})
-        bound_connections(app.server, Doorman.of_server())
+        with bounding_connections(limiter):
+            app.launch(**{name: options[name] for name in options if name in known | required})
+        widen_backlog(app.server)
     except OSError as error:
         raise AppError(f"No port could be opened: {error}. Choose one with --port.") from error
     return app
 
 
 def _launch_options(
-    services: Services, app: gr.Blocks, host: str | None, port: int | None
+    services: Services,
+    app: gr.Blocks,
+    host: str | None,
+    port: int | None,
+    limiter: ConnectionLimiter,
 ) -> dict[str, Any]:
     """Gradio's options, the guard among them. Raises: ConfigError for SOL_ALLOWED_HOSTS."""
     from starlette.middleware import Middleware
@@ -107,6 +120,8 @@ def _launch_options(
 
     bound = host or os.environ.get("GRADIO_SERVER_NAME")
     policy = GatePolicy.of_server(bound, services.limits.characters)
+    calls = CallBodies(policy.max_body, app.blocks)
+    guard = Middleware(HostGuard, policy=policy, calls=calls, turns=limiter.turns)
     return {
         "theme": build_theme(),
         "head": page_head(page_constants(services)),
@@ -122,7 +137,7 @@ def _launch_options(
         "server_port": port,
         "app_kwargs": {
             "routes": [module_route(), upload_route(services, UPLOADS)],
-            "middleware": [Middleware(HostGuard, policy=policy, components=app.blocks)],
+            "middleware": [guard],
         },
     }
 

@@ -11,6 +11,7 @@ from app.host.database import open_database
 from app.host.hosting import is_public, is_zero_gpu
 from app.host.limits import Limits
 from app.host.paths import DataDir
+from app.jobs.runner import delete_job
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
 from app.model.compute import Compute, LoadFunction, ModelLoader
@@ -51,7 +52,7 @@ def build_services(
     store = open_database(data_dir)
     store.runs.mark_interrupted()
     loader = ModelLoader(model_name, load, in_background=not on_zero_gpu)
-    cap = StorageCap(store, limits)
+    cap = StorageCap(store, limits, functools.partial(delete_job, store.jobs, data_dir))
     compute = Compute(loader)
     if on_zero_gpu:
         from app.model.zero_gpu import ZeroGpu

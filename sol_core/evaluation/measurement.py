@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.rollout import Floats
-from sol_core.files.staging import flush_to_disk, read_safetensors, replacing
+from sol_core.files.staging import flush_to_disk, read_safetensors, replacing, sealed
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkProgress
 
@@ -112,7 +112,7 @@ class BatchRunner:
             path.parent.mkdir(parents=True, exist_ok=True)
             arrays = {k: np.ascontiguousarray(part) for k, part in stage.saved(batch).items()}
             with replacing(path) as staged:
-                staged.write_bytes(save(arrays, header))
+                staged.write_bytes(save(arrays, sealed(arrays, header)))
                 flush_to_disk(staged)
             self._is_failing = False
         except OSError as error:

@@ -159,6 +159,8 @@ def _header(path: Path, cursor: _Cursor) -> GgufHeader:
         metadata[name] = cursor.value(*cursor.numbers("I"))
     named = [_tensor(path, cursor) for _ in range(num_tensors)]
     step = metadata.get("general.alignment", 32)
+    if type(step) is not int or step < 1:
+        raise ValueError(f"general.alignment is {step!r}")
     begin = -(-cursor.place // step) * step
     tensors = {name: tensor._replace(offset=tensor.offset + begin) for name, tensor in named}
     end = max((tensor.offset + tensor.num_bytes for tensor in tensors.values()), default=begin)

@@ -25,6 +25,7 @@ POLL_SECONDS = 0.2
 _ON_WINDOWS = os.name == "nt"
 SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
 STAMPS_NAME = "checksums.json"
+_SEAL = "sha256"
 _OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes it
 
 
@@ -155,15 +156,35 @@ def known_sha256(path: Path, stamps: Path | None) -> str:
 
 
 def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Header and tensors ("pt") or arrays ("numpy"); ValueError for a file that is cut."""
+    """Header and tensors ("pt") or arrays ("numpy").
+
+    Raises: ValueError for a file that is cut, or was ``sealed`` and has changed.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework=framework) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-            return dict(file.metadata() or {}), tensors
+            header = dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+    seal = header.pop(_SEAL, None)
+    if seal is not None and sealed(tensors, header)[_SEAL] != seal:
+        raise ValueError("its content is not what was written")
+    return header, tensors
+
+
+def sealed(tensors: dict[str, Any], header: dict[str, str]) -> dict[str, str]:
+    """A header with a digest of all, by which ``read_safetensors`` finds a flipped bit."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        if not hasattr(value, "tobytes"):  # torch's; numpy has no bfloat16
+            import torch
+
+            value = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+        digest.update(name.encode() + value.tobytes())
+    return header | {_SEAL: digest.hexdigest()}
 
 
 def write_safetensors(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import from_json
-from sol_core.files.staging import flush_to_disk, read_safetensors, write_safetensors
+from sol_core.files.staging import flush_to_disk, read_safetensors, sealed, write_safetensors
 from sol_core.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def write_checkpoint(
     try:
         # A copy: safetensors refuses tensors that share memory.
         copies = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
-        write_safetensors(copies, staging, header)
+        write_safetensors(copies, staging, sealed(copies, header))
         flush_to_disk(staging)
         if (folder / _NAME).exists():
             os.replace(folder / _NAME, folder / _PREVIOUS)
@@ -86,16 +86,17 @@ def read_checkpoint(
     for path in paths:
         try:
             header, tensors = read_safetensors(path, "pt")
+            kept, progress = (json.loads(header[name]) for name in ("config", "progress"))
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"{path}: {error}")
             _LOG.warning("checkpoint %s is damaged and passed over: %s", path, error)
             continue
-        if not _are_alike(json.loads(header["config"]), config):
+        if not _are_alike(kept, config):
             raise PolicyError(
                 f"{folder} holds a run with other settings: give another folder, or the settings "
                 "that it was begun with"
             )
-        return Progress(**json.loads(header["progress"])), tensors
+        return Progress(**progress), tensors
     if problems:
         raise PolicyError(
             f"no checkpoint in {folder} can be read ({'; '.join(problems)}): "

@@ -20,7 +20,7 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid, record_of
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.files.staging import read_safetensors, replacing, write_safetensors
+from sol_core.files.staging import read_safetensors, replacing, sealed, write_safetensors
 from sol_core.models import FrozenLM
 from sol_core.models.provenance import provenance
 from sol_core.policy.info import InputLayout
@@ -113,7 +113,7 @@ def _label_texts(state: RunState, numbers: range) -> None:
         for number, labels in zip(missing, made, strict=True):
             with replacing(_label_file(state, number)) as staged:
                 tensors = {name: part.contiguous() for name, part in labels._asdict().items()}
-                write_safetensors(tensors, staged)
+                write_safetensors(tensors, staged, sealed(tensors, {"text": str(number)}))
         kept = [read_labels(_label_file(state, number)).damage for number in numbers]
         return float(torch.stack(kept).mean())
 
@@ -147,7 +147,10 @@ def label_text(
 def read_labels(path: Path) -> LabelledSteps:
     """Raises: PolicyError for a file that is missing or damaged."""
     try:
-        return LabelledSteps(**read_safetensors(path, "pt")[1])
+        header, tensors = read_safetensors(path, "pt")
+        if header.get("text", number := str(int(path.stem))) != number:
+            raise ValueError(f"they are of text {header['text']}")
+        return LabelledSteps(**tensors)
     except (OSError, ValueError, TypeError) as error:
         raise PolicyError(
             f"the labels {path} are missing or damaged ({error}): start the training anew"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.host.limits import LIMITS_VARIABLE
 from app.host.paths import DataDir
@@ -22,6 +22,11 @@ class FakeServer(NamedTuple):
     services: Services
     engine: FakeEngine
     opened: ExitStack
+    app: Any
+
+    def limiter(self):
+        """The one that counts its connections."""
+        return self.app.server.config.http_protocol_class._limiter
 
     def visitor(self, owner, **headers):
         """Somebody who has opened the page."""
@@ -41,7 +46,7 @@ def serving(folder, engine=None):
         opened.callback(services.close)
         app = launch_app(services, host="127.0.0.1", port=0)
         opened.callback(app.close, verbose=False)
-        yield FakeServer(str(app.local_url), services, engine, opened)
+        yield FakeServer(str(app.local_url), services, engine, opened, app)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def _serve(folder):
 
 def _let_strangers_loose(minutes):
     from tests.app.call_schemas import all_calls
-    from tests.load.strangers import strangers_report
+    from tests.load.fuzz import strangers_report
 
     os.environ["SOL_PUBLIC"] = "1"
     handlers = [(call.tab, call.name, list(call.fields)) for call in all_calls()]

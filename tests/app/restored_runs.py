@@ -16,4 +16,4 @@ def restored_run(store, owner, token_ids):
     token = json_safe(event_to_dict(make_token(0, " x")))
     rows = [token | {"index": at, "token_id": one} for at, one in enumerate(token_ids)]
     store.runs.delete(run.id)
-    return store.runs.restore(dataclasses.replace(run, status="finished"), rows).id
+    return store.runs.restore([(dataclasses.replace(run, status="finished"), rows)])[0]

@@ -25,12 +25,21 @@ class PageClient:
     """One visitor: the page, its settings, then its calls."""
 
     def __init__(
-        self, url: str, owner: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        owner: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        address: str | None = None,  # of this machine, to ask from
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.owner = owner or secrets.token_hex(16)
         self.waits_ms: list[float] = []
         # The proxy of the environment is not for this machine's own addresses.
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        transport = httpx.HTTPTransport(local_address=address, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=timeout_s, transport=transport
+        )
         self._session = secrets.token_hex(6)
         self.components: dict[str, int] = {}
 

@@ -1,146 +1,168 @@
-"""Strangers who ask for anything but the page, for as long as one likes, and the server's memory.
+"""``python -m tests.load.strangers``: what others still get while strangers attack a real server.
 
-They ask through every handler and every door, whole and broken, under ever new ids.
-``python tests/app/load_stand_in.py strangers MINUTES`` lets them loose on a public page with the
-stand-in engine; ``docs/security.md`` has the figures.
+One line for each attack, on a public server and on one's own machine (``--mode`` chooses), with the
+default model. Ends with 1 where a bar is missed.
 """
 
 from __future__ import annotations
 
-import json
-import random
-import secrets
-import socket
+import argparse
+import multiprocessing
+import os
+import sys
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
-from urllib.parse import urlsplit
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import httpx
 
-from tests.load.page_client import PageClient
-from tests.load.processes import Processes, address_of, running
-from tests.load.trial import memory_mb
+from app.host.database import open_database
+from app.host.hosting import PUBLIC_VARIABLE
+from app.host.limits import LIMITS_VARIABLE
+from app.host.paths import DataDir
+from app.site.server import SESSIONS
+from sol_core.files.places import DEFAULT_MODEL, default_data_dir
+from tests.load.attacks import ATTACKS, BURST
+from tests.load.page_client import PageClient, RefusedError
+from tests.load.processes import address_of, launched, running
+from tests.load.trial import MODEL_S, memory_mb
+from tests.load.visitors import wait_for_model
 
-WARM_UP_S = 600.0  # growth counts from here on, or from half of a shorter trial
-PACE_S = 0.02  # between two requests: other work shares the machine
-SAMPLE_S = 30.0
-_JSON = {"Content-Type": "application/json"}
-_PATHS = ("queue/join", "queue/data", "run/predict", "api/predict", "call/x", "deep_link", "upload",
-          "info", "heartbeat/x", "reset", "cancel", "file=/etc/passwd", "stream/x", "monitoring",
-          "component_server", "component_server/", "sol-modules/x/y.js")  # fmt: skip
-_VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 2**63, 10**30, 0.5, float("nan"), "", "x", "\ud800", "\0", "../..", "json",
-    "run", "policy:default", "a" * 5000, [], {}, [[[]]], {"a": {"b": []}}, "compare", "a" * 32,
-)  # fmt: skip
-Handlers = list[tuple[str, str, list[str]]]  # tab, function, fields
-
-
-class _Strangers:
-    """One source of requests; what it was answered is counted by status."""
-
-    def __init__(self, url: str, handlers: Handlers, seed: int) -> None:
-        self.url, self.handlers, self.random = url, handlers, random.Random(seed)
-        self.answers: Counter[str] = Counter()
-        self.page = PageClient(url)
-        self.page.open()
-        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
-
-    def close(self) -> None:
-        self.page.close()
-        self.http.close()
-
-    def act(self) -> None:
-        """One request of some kind; a connection that the server ends is an answer too."""
-        acts: tuple[Callable[[], str], ...] = (self.shut, self.garbled, self.run, self.half)
-        act = self.random.choices((self.handler, *acts), (60, 15, 10, 12, 3))[0]
-        try:
-            self.answers[act()] += 1
-        except httpx.HTTPError as error:
-            self.answers[type(error).__name__] += 1
-
-    def handler(self) -> str:
-        tab, name, fields = self.random.choice(self.handlers)
-        request = {one: self.random.choice(_VALUES) for one in fields}
-        return str(self.page.raw(tab, name, {"owner": self.somebody()} | request)[0])
-
-    def shut(self) -> str:
-        path = "/gradio_api/" + self.random.choice(_PATHS)
-        body = {"session_hash": "s" * self.random.choice((5, 500, 2_000_000)), "data": [],
-                "fn_index": 0, "component_id": self.random.choice((0, 1, 10**9))}  # fmt: skip
-        method = self.random.choice(("GET", "POST", "POST", "PUT"))
-        content = json.dumps(body) if method != "GET" else None
-        return str(self.http.request(method, path, content=content, headers=_JSON).status_code)
-
-    def garbled(self) -> str:
-        whole = json.dumps({"session_hash": secrets.token_hex(6), "component_id": 5,
-                            "fn_name": "home", "data": [{"owner": "a" * 32}]})  # fmt: skip
-        at = self.random.randrange(len(whole))
-        content = whole[:at] + self.random.choice(("", "\\", "}", "[" * 5000, "9" * 5000))
-        address, content = "/gradio_api/component_server/", content + whole[at + 1 :]
-        return str(self.http.post(address, content=content, headers=_JSON).status_code)
-
-    def run(self) -> str:
-        """A generation that is started, looked at, sometimes stopped or exported."""
-        owner = {"owner": self.somebody()}
-        settings = {"max_new_tokens": self.random.choice((1, 8, 64)), "ignore_end_of_text": True}
-        asked = {"prompt": "sea " * self.random.choice((1, 300)), "settings": settings}
-        status, text = self.page.raw("explore", "start_run", owner | asked)
-        run_id = json.loads(text).get("run_id")
-        for name, about in (
-            ("poll_run", {"run_id": run_id, "cursor": 0}),
-            ("stop_run", {"run_id": run_id}),
-            ("export_file", {"kind": "run", "id": run_id, "form": "html"}),
-        ):
-            if run_id is not None and self.random.random() < 0.5:
-                self.page.raw("explore", name, owner | about)
-        return str(status)
-
-    def half(self) -> str:
-        """A head that is never sent whole."""
-        parts = urlsplit(self.url)
-        with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=5) as line:
-            line.sendall(b"POST /gradio_api/component_server/ HTTP/1.1\r\nHost: localhost\r\n")
-        return "half a head"
-
-    def somebody(self) -> str:
-        return self.random.choice(("a" * 32, secrets.token_hex(16)))
+LEAST_SERVED, SLOWEST_S, MOST_GROWN_MB = 0.99, 2.0, 50.0
+PACE_S = 0.1  # between two rounds of the honest visitor
+SETTLE_S = 3.0
+SHORT = {"max_new_tokens": 4}
+MODES = {"public": {PUBLIC_VARIABLE: "1", LIMITS_VARIABLE: "jobs=1,kept_mb=10"}, "own": {}}
 
 
-def strangers_report(
-    processes: Processes, minutes: float, handlers: Handlers, seed: int = 0
-) -> dict[str, Any]:
-    """Let strangers loose on a server for some minutes; returns a JSON-ready report.
+@dataclass(slots=True)
+class HonestVisitor:
+    """Somebody at another address, who opens the page again and again; the waits are seconds."""
 
-    ``growth_mb`` is what the server's memory grew by after the warm-up, largest sample of the last
-    tenth less that at its end. Raises: AppError when the server does not start.
-    """
-    data_dir = processes.data_dir
-    data_dir.prepare()
-    with ExitStack() as started:
-        server = started.enter_context(running(processes.server, data_dir.logs / "server.out"))
-        strangers = _Strangers(address_of(data_dir, server), handlers, seed)
-        started.callback(strangers.close)
+    url: str
+    waits: list[float] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    _ends: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> HonestVisitor:
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ends.set()
+        assert self._thread is not None
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._ends.wait(PACE_S):
+            with PageClient(self.url, timeout_s=30.0) as client:
+                self._timed(client.open)
+                if client.components:
+                    self._timed(partial(client.ask, "explore", "home"))
+                    listed = partial(client.ask, "history", "list_runs", query="", limit=9)
+                    self._timed(listed)
+
+    def _timed(self, call: Callable[[], object]) -> None:
         began = time.monotonic()
-        samples: list[tuple[float, float]] = []
-        while (now := time.monotonic() - began) < 60 * minutes and server.poll() is None:
-            if not samples or now - samples[-1][0] > min(SAMPLE_S, 6 * minutes):
-                samples.append((now, memory_mb(server.pid, "VmRSS") or 0.0))
-            strangers.act()
-            time.sleep(PACE_S)
-        took_s, lives = time.monotonic() - began, server.poll() is None
-    warm_s = min(WARM_UP_S, took_s / 2)
-    at_warm = next((mb for at, mb in samples if at >= warm_s), samples[-1][1])
-    last = max(mb for at, mb in samples if at >= 0.9 * samples[-1][0])
-    log = (data_dir.logs / "server.out").read_text("utf-8", "replace")
-    return {
-        "minutes": round(took_s / 60, 1),
-        "answers": dict(strangers.answers.most_common()),
-        "server_lives": lives,
-        "tracebacks": log.count("Traceback"),
-        "memory_mb": {"warm": at_warm, "last": last, "peak": max(mb for _, mb in samples)},
-        "growth_mb": round(last - at_warm, 1),
-        "samples": [(round(at), round(mb)) for at, mb in samples],
-    }
+        try:
+            call()
+        except (httpx.HTTPError, RefusedError) as error:
+            self.lost.append(f"{type(error).__name__}: {error}"[:120])
+        self.waits.append(time.monotonic() - began)
+
+
+def attack(name: str, url: str, pid: int, *, is_loading: bool = False) -> bool:
+    """Run one attack beside an honest visitor; prints a line, returns whether the bars are met.
+
+    While the model ``is_loading``, what memory grows by is the model's.
+    """
+    before = memory_mb(pid, "VmRSS") or 0.0
+    with suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak counts from here on
+    began = time.monotonic()
+    # In a process of its own: threads of this one would keep the honest visitor waiting.
+    attacker = multiprocessing.get_context("spawn").Process(target=ATTACKS[name], args=(url,))
+    with HonestVisitor(url) as honest:
+        attacker.start()
+        attacker.join()
+        time.sleep(SETTLE_S)
+    grown, peak = ((memory_mb(pid, name) or 0.0) - before for name in ("VmRSS", "VmHWM"))
+    served = 1 - len(honest.lost) / len(honest.waits)
+    slowest = max(honest.waits)
+    is_met = served >= LEAST_SERVED and slowest <= SLOWEST_S
+    is_met = is_met and (is_loading or grown <= MOST_GROWN_MB)
+    memory = f"grown {grown:6.1f} MB (meanwhile {peak:.0f})"
+    sys.stdout.write(
+        f"{name:26} {len(honest.waits):5} honest calls, served {100 * served:5.1f} %, "
+        f"slowest {slowest:5.2f} s, memory {'of a model' if is_loading else memory}, "
+        f"{time.monotonic() - began:3.0f} s"
+        f"  {'met' if is_met else 'MISSED'} {'; '.join(dict.fromkeys(honest.lost[:9]))}\n"
+    )
+    sys.stdout.flush()
+    return is_met
+
+
+def run_attacks(mode: str, names: list[str]) -> bool:
+    """Start a server and attack it; returns whether every bar is met.
+
+    The burst comes first, while the model loads, which must then be ready all the same.
+    """
+    os.environ.update(MODES[mode])
+    with ExitStack() as started:
+        user = DataDir(default_data_dir())
+        processes = started.enter_context(launched(user, DEFAULT_MODEL, "auto"))
+        data_dir = processes.data_dir
+        data_dir.prepare()
+        server = started.enter_context(running(processes.server, data_dir.logs / "server.out"))
+        url = address_of(data_dir, server)
+        sys.stdout.write(f"{mode}: {url}, nofile {_file_limits(server.pid)}\n")
+        met = [attack(name, url, server.pid, is_loading=True) for name in names if name == BURST]
+        with PageClient(url) as client:
+            client.open()
+            wait_for_model(client, MODEL_S)
+            _warm_up(url)
+            made = client.ask("explore", "start_run", prompt="The sea", settings=SHORT)["run_id"]
+            met += [attack(name, url, server.pid) for name in names]
+            kept = client.ask("history", "list_runs", query="", limit=9)["runs"]
+            met.append(made in {run["id"] for run in kept})
+        with open_database(data_dir) as store:
+            jobs = len(store.jobs.list(limit=10_000))
+        sys.stdout.write(
+            f"{'a run of before':26} {'kept' if met[-1] else 'LOST'}, {jobs} jobs stored\n"
+        )
+        logs = sum(path.stat().st_size for path in data_dir.logs.iterdir())
+        sys.stdout.write(f"{'logs':26} {logs / 1e6:.1f} MB\n")
+    return all(met)
+
+
+def _warm_up(url: str) -> None:
+    """As many visitors as Gradio keeps sessions of: what a server takes anyway is no growth."""
+    for _ in range(SESSIONS):
+        with PageClient(url) as client:
+            client.open()
+            client.ask("explore", "home")
+
+
+def _file_limits(pid: int) -> str:
+    """The soft and the hard limit of file descriptors."""
+    limits = Path(f"/proc/{pid}/limits").read_text("ascii")
+    return " of ".join(limits.partition("Max open files")[2].split()[:2])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.load.strangers", description=__doc__)
+    parser.add_argument("--mode", choices=MODES, action="append", help="(default: both)")
+    parser.add_argument("--attack", choices=ATTACKS, action="append", help="(default: all)")
+    args = parser.parse_args()
+    met = [run_attacks(mode, args.attack or list(ATTACKS)) for mode in args.mode or MODES]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -103,6 +103,7 @@ ALTER TABLE runs ADD COLUMN parent TEXT;
 CREATE INDEX runs_by_parent ON runs (parent);
 """,
     9: "DROP TABLE attempts; DROP TABLE challenges; DROP TABLE looks;",
+    10: "ALTER TABLE jobs ADD COLUMN address BLOB;",
 }
 VERSIONS = tuple(_STEPS)
 

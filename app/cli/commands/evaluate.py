@@ -13,7 +13,7 @@ from app.cli import input_files, job_options
 from app.cli import options as cli
 from app.cli.terminal import table
 from app.formats import json_safe
-from app.host.console import Console
+from app.host.console import Console, write_file
 from app.host.errors import InputFileError, system_errors
 from app.results.figures import budget_label
 from app.results.files import csv_text, text_losses_csv
@@ -181,7 +181,7 @@ def _write(
     with system_errors(f"cannot write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, "utf-8", newline="")
+            write_file(folder / name, text.encode("utf-8"))
 
 
 def as_table(result: dict[str, Any]) -> str:

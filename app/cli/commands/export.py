@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.cli import options as cli
 from app.cli.job_options import open_jobs
-from app.host.console import Console, write_out
+from app.host.console import Console, write_file, write_out
 from app.host.errors import AppError, InputFileError, system_errors
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     data = made.text.encode("utf-8")
     with system_errors(f"cannot write {args.out}"):
-        args.out.write_bytes(data)
+        write_file(args.out, data)
     Console().say(f"wrote {args.out} ({len(data) / 1000:,.0f} kB)")
     return 0
 

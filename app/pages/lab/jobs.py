@@ -10,12 +10,17 @@ from typing import Any
 
 from app.formats import json_safe
 from app.host.errors import AppError, naming_damage
-from app.host.limits import Holder
 from app.pages.lab.accuracy_view import TASKS, accuracy_view
 from app.pages.lab.schema_form import SchemaForm
 from app.pages.policies import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
-from app.pages.shared.job_calls import JOB_HANDLERS, JOBS, check_jobs_allowed, refusal, visible_job
+from app.pages.shared.job_calls import (
+    JOB_HANDLERS,
+    check_jobs_allowed,
+    place_for_job,
+    refusal,
+    visible_job,
+)
 from app.policies.library import check_name
 from app.policies.views import policy_choices
 from app.results.figures import result_view
@@ -194,10 +199,9 @@ def start_job(services: Services, request: Request) -> dict[str, Any]:
     if job.has_corpus:
         others["corpus"] = corpus_source(services, owner, field(request, "corpus", dict))
     config = job.form.config_of(field(request, "values", dict), **others)
-    waiting = jobs.list(owner=owner, statuses=("queued", "running"), limit=JOBS.of_visitor)
-    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
     params = {"config": config.to_dict()} | params | {"model": services.loader.status().name}
-    return {"job_id": jobs.create(job.kind, owner, title, params).id}
+    with place_for_job(services, owner) as address:
+        return {"job_id": jobs.create(job.kind, owner, title, params, address=address).id}
 
 
 def job_settings(services: Services, request: Request) -> dict[str, Any]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from app.formats import finite, iso, json_safe
 from app.host.errors import AppError, naming_damage
 from app.host.hosting import is_zero_gpu
 from app.host.limits import Shares
+from app.host.visitor import address
 from app.jobs import runner
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
 from storage import TASKS_JOB, JobKind, JobRecord, NotFoundError
-from storage.records import RESUMABLE_STATUSES
+from storage.records import LIVE_STATUSES, RESUMABLE_STATUSES
 
 JOB_KINDS: dict[JobKind, str] = {
     "train": "Training",
@@ -36,7 +40,14 @@ _ADVICE = {
 }
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
-JOBS = Shares("jobs queued or running", of_visitor=20, remedy="Cancel some, or wait.")
+JOBS = Shares(
+    "jobs queued, running or paused",
+    of_visitor=20,
+    of_address=40,
+    of_all=200,
+    remedy="Cancel some, or wait.",
+)
+_ADDING = threading.Lock()  # between a look at the jobs and one more
 
 _REFUSAL = (
     "This is a shared server, and long jobs are turned off on it. Run SOL Explorer on your own "
@@ -62,6 +73,16 @@ def refusal(services: Services) -> str | None:
 def check_jobs_allowed(services: Services) -> None:
     if reason := refusal(services):
         raise AppError(reason)
+
+
+@contextmanager
+def place_for_job(services: Services, owner: str, job_id: str = "") -> Iterator[str | None]:
+    """Let a visitor add a job, or one that is to go on; yields the address. Raises: AppError."""
+    here = address() if services.is_shared else None
+    with _ADDING:
+        held = services.store.jobs.list(statuses=LIVE_STATUSES, limit=JOBS.of_all)
+        JOBS.check((job for job in held if job.id != job_id), owner, here)
+        yield here
 
 
 def visible_job(services: Services, request: Request) -> JobRecord:
@@ -124,7 +145,9 @@ def cancel_job(services: Services, request: Request) -> dict[str, Any]:
 def resume_job(services: Services, request: Request) -> dict[str, Any]:
     """Put a job back in line; it goes on from its last checkpoint."""
     check_jobs_allowed(services)
-    services.store.jobs.resume(visible_job(services, request).id)
+    job = visible_job(services, request)
+    with place_for_job(services, job.owner, job.id):
+        services.store.jobs.resume(job.id)
     return {}
 
 

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from app.host import memory
 from app.host.errors import AppError
 from app.host.limits import Holder, Shares
 from app.host.visitor import address_of
@@ -32,9 +33,11 @@ UPLOADS_PLACE = "gradio_api/sol-upload"  # under Gradio's own prefix, which prox
 SHARES = Shares("uploads going on", of_visitor=4, of_address=16, of_all=32)
 # Read and dropped of a file that is refused: a client that is still sending hears no answer.
 DROPPED_BYTES = 64 * 1024**2
+TAKEN_AT_ONCE = 2  # files that are read: memory is many times their size
 IDLE_S = 60.0  # without a byte: who sends nothing keeps nobody else from sending
 _KEEP_FREE_BYTES = 500 * 1024**2
 _KEEP_PARTIAL_S = 24 * 3600  # of a process that was killed
+_NOT_STORED = "The file cannot be stored"
 _GONE_STATUS = 400  # of who left
 
 
@@ -52,6 +55,7 @@ class UploadKind:
 def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> Route:
     """Return the route: a query of "kind", "owner" and the file's "name"; the body is the file."""
     going: list[Holder] = []
+    taking = asyncio.Semaphore(TAKEN_AT_ONCE)
 
     async def upload(request: Request) -> Response:
         asked = request.query_params
@@ -65,17 +69,38 @@ def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> Route:
             holder = Holder(owner, address_of(request))
             with _place(going, holder), _part(services.data_dir.uploads, size) as part:
                 await _store(request, part, size)
-                return JSONResponse(await run_in_threadpool(kind.take, services, owner, name, part))
+                async with taking:
+                    answer = await run_in_threadpool(_taken, kind, services, owner, name, part)
+                return JSONResponse(answer)
         except ClientDisconnect:
             return PlainTextResponse("", _GONE_STATUS)
         except (SolError, StorageError) as error:
             refused = str(error)
         except OSError as error:
-            refused = f"The file cannot be stored: {error.strerror}."
+            refused = f"{_NOT_STORED}: {error.strerror}."
         await _drop(request)
         return JSONResponse({"refused": refused})
 
     return Route(f"/{UPLOADS_PLACE}", upload, methods=["POST"])
+
+
+def _taken(
+    kind: UploadKind, services: Services, owner: str, name: str, part: Path
+) -> dict[str, Any]:
+    """The page's answer, be it a refusal.
+
+    An error that left this thread would be part of a cycle with the call that waits for it, and its
+    frames hold all that was read of the file until the garbage collector runs.
+    """
+    shown = f"{Path(name).name[:80]!r}"
+    try:
+        return kind.take(services, owner, name, part)
+    except (SolError, StorageError) as error:
+        return {"refused": str(error).replace(str(part), shown).replace(part.name, shown)}
+    except OSError as error:
+        return {"refused": f"{_NOT_STORED}: {error.strerror}."}
+    finally:
+        memory.give_back()
 
 
 def _size_of(request: Request, kind: UploadKind, most: int) -> int:
@@ -109,10 +134,11 @@ def _part(folder: Path, size: int) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > _KEEP_PARTIAL_S:
                 left.unlink()
-    if shutil.disk_usage(folder).free < size + _KEEP_FREE_BYTES:
-        raise AppError("The disk of the data directory is full: free some space.")
     part = folder / f".part-{secrets.token_hex(16)}"
     try:
+        part.touch()  # a disk that may only be read says so, however full it is
+        if shutil.disk_usage(folder).free < size + _KEEP_FREE_BYTES:
+            raise AppError("The disk of the data directory is full: free some space.")
         yield part
     finally:
         part.unlink(missing_ok=True)

@@ -65,6 +65,13 @@ def test_a_full_disk_is_listed_exported_and_cleared(filled, tmp_path):
     assert json.loads(filled.ask("jobs", "list", "--json").out) == {"jobs": []}
 
 
+def test_a_full_disk_keeps_no_half_of_an_exported_file(filled, tmp_path):
+    small = tmp_path / "disk" / "run.json"
+    refused = filled.ask("export", filled.run_id, small)
+    assert (refused.status, "No space left on device" in refused.err) == (1, True)
+    assert list(small.parent.iterdir()) == [filled.data_dir.root]
+
+
 def filling(task):
     """Write until nothing more can be written, not even a page of the database."""
     for step in range(1000):

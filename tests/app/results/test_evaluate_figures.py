@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.formats import plain_cell
 from app.pages.lab.jobs import EVALUATE_FORM
 from app.results.figures import figures_of, headline, pareto_front, result_view
 from app.results.files import csv_text
@@ -121,6 +122,10 @@ def test_files_hold_every_number_and_no_formula(result):
     assert policy["nll_gain"] == ""
     raw["methods"]["=cmd()"] = raw["methods"].pop("emc")
     assert "\n0.3,0.45,6.0,'=cmd()" in csv_text(result)
+    # Full-width and small signs, which some spreadsheets read as the plain ones.
+    for sign in "\uff1d\uff0b\uff0d\uff20\ufe66\n":
+        assert plain_cell(f"{sign}1") == f"'{sign}1"
+        assert plain_cell(f"1{sign}") == f"1{sign}"
 
 
 def test_form_values_survive_the_way_to_the_engine_and_back():

@@ -200,13 +200,14 @@ def test_what_is_wrong_is_named_and_nothing_is_saved(store, kind, change, said):
     ("data", "said"),
     [
         (b"\xff\xfe", "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
+        (b"[" * 5000 + b" " * 100_000, "nested too deep"),
+        (b"[" * 100_000, "more objects and lists than any run"),
         (b"[1]", "holds no JSON object"),
         (b'{"format": NaN}', "NaN is no JSON number"),
         (b'{"format": "sol-explorer-run", "version": 1, "x": ' + b"9" * 5000 + b"}", "not JSON"),
         (b" " * (128 * 1024**2 + 1), "more than 128 MB"),
     ],
-    ids=["bytes", "deep", "list", "nan", "digits", "large"],
+    ids=["bytes", "deep", "lists", "list", "nan", "digits", "large"],
 )
 def test_files_that_are_no_documents(store, data, said):
     with pytest.raises(DocumentError, match=said):
@@ -320,7 +321,9 @@ def test_a_list_of_runs_is_imported_as_a_whole_or_not_at_all(run, store, tmp_pat
     before = run("runs", "list").out
     file.write_text(json.dumps([one, {"format": "something else"}]))
     assert "format is 'something else'" in one_line(run("import", str(file)))
-    assert run("runs", "list").out == before, "nothing of it was saved"
+    file.write_text(json.dumps([one, one | {"run": one["run"] | {"status": "running"}}]))
+    assert "run.status must be" in one_line(run("import", str(file)))
+    assert run("runs", "list").out == before, "nothing of either was saved"
     file.write_text("[]")
     assert "holds no JSON object" in one_line(run("import", str(file)))
 

@@ -1,22 +1,30 @@
 """Connections have an end and a number: half a request holds nobody else up."""
 
+import contextlib
+import logging
 import socket
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from app.host import memory
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.site import connections
-from app.site.connections import DEADLINES, Doorman
+from app.site import answer_turns, connections
+from app.site.connections import DEADLINES, ConnectionLimiter, raise_file_limit
 from app.site.server import IDLE_S, SESSIONS, check_port, launch_app
+from app.web.assets import plotly_path
 from app.web.services import build_services
 from tests.app.fake_server import serving
+from tests.app.waiting import wait_until
+from tests.load.attacks import connections_from
+from tests.load.processes import address_of, running
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 
@@ -24,6 +32,9 @@ from tests.support.gradio_leftovers import closing_gradio_leftovers
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 HEAD = b"POST /gradio_api/component_server/ HTTP/1.1\r\nHost: localhost\r\n"
 BODY = HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+LARGE = b"GET /gradio_api/file=%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % (
+    plotly_path().as_posix().encode()
+)
 MOST, SOON_S = 20, 1.0
 
 
@@ -109,6 +120,105 @@ def test_an_address_has_so_many_and_gets_their_places_back(server, connect):
         assert httpx.get(server.url, trust_env=False).status_code == 200
 
 
+@pytest.fixture
+def ask_and_leave_unread(server):
+    """Ask for a large file on connections that take next to nothing."""
+    with ExitStack() as opened:
+
+        def start(count):
+            made = connections_from(server.url, ["127.0.0.1"], count)
+            lines = opened.enter_context(made)
+            for line in lines:
+                line.send(LARGE)
+            return lines
+
+        yield start
+
+
+def test_an_answer_that_nobody_reads_makes_room_for_others(
+    server, ask_and_leave_unread, monkeypatch
+):
+    monkeypatch.setattr(connections, "PROGRESS_S", 0.2)
+    limiter = server.limiter()
+    (unread,) = ask_and_leave_unread(1)
+    unread.settimeout(20)
+    wait_until(lambda: len(limiter.unread) == 1)
+    assert limiter.unfinished == {}
+    read = 0
+    while chunk := unread.recv(100_000):  # somebody reads on: it is not dropped
+        read += len(chunk)
+        if read > 3_000_000:
+            break
+    wait_until(lambda: len(limiter.unread) == 0)
+    ask_and_leave_unread(8)
+    wait_until(lambda: len(limiter.unread) >= 8)
+    monkeypatch.setattr(limiter, "_most", 9)
+    assert httpx.get(server.url, trust_env=False).status_code == 200
+
+
+def test_answers_of_one_address_take_turns_and_what_it_does_not_read_makes_room(
+    server, ask_and_leave_unread, monkeypatch
+):
+    monkeypatch.setattr(connections, "PROGRESS_S", 0.5)
+    monkeypatch.setattr(answer_turns, "AT_ONCE", 3)
+    monkeypatch.setattr(answer_turns, "MOST_WAITING", 2)
+    asking = server.limiter().turns._asking
+    ask_and_leave_unread(3)
+    wait_until(lambda: asking == {"127.0.0.1": 3})
+    assert httpx.get(server.url, trust_env=False, timeout=10).status_code == 200
+    monkeypatch.setattr(connections, "PROGRESS_S", 60.0)
+    ask_and_leave_unread(5)
+    wait_until(lambda: asking == {"127.0.0.1": 5})
+    assert httpx.get(server.url, trust_env=False, timeout=10).status_code == 429
+
+
+def test_what_asyncio_says_of_file_descriptors_is_one_line_a_minute(caplog, monkeypatch):
+    connections._once_a_minute.cache_clear()
+    logger = logging.getLogger("asyncio")
+    said = connections._once_a_minute(connections.TOO_MANY_FILES)
+    logger.addFilter(said)
+    try:
+        for _ in range(3):
+            try:
+                raise OSError(24, "Too many open files")
+            except OSError:
+                logger.exception("%s\nsocket: <x>", connections.TOO_MANY_FILES)
+        logger.error("something else")
+        clock = connections.time.monotonic() + 61
+        monkeypatch.setattr(connections.time, "monotonic", lambda: clock)
+        logger.error(connections.TOO_MANY_FILES)
+    finally:
+        logger.removeFilter(said)
+    lines = caplog.text.splitlines()
+    words = ("out of system resource", "something else", "out of system resource")
+    assert [word in line for word, line in zip(words, lines, strict=True)] == [True] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has many addresses of its own")
+def test_a_burst_leaves_file_descriptors_and_others_their_answers(tmp_path):
+    """A server of 400 file descriptors, to which one address opens 1,000 connections at once."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400));"
+        "from tests.app.load_stand_in import main; sys.exit(main(['serve', sys.argv[1]]))"
+    )
+    data_dir = DataDir(tmp_path)
+    data_dir.prepare()
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    log = data_dir.logs / "server.out"
+    with running(command, log) as process, ExitStack() as opened:
+        url = address_of(data_dir, process)
+        raise_file_limit()
+        lines = opened.enter_context(connections_from(url, ["127.0.0.2"], 1000))
+        for line in lines:
+            with contextlib.suppress(OSError):
+                line.send(HEAD)
+        for _ in range(10):
+            assert httpx.get(url, trust_env=False, timeout=5).status_code == 200
+        files = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+    assert files < 300
+    assert "out of system resource" not in log.read_text()
+
+
 def test_an_upgrade_is_counted_to_its_end(server, connect):
     upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     for _ in range(2 * MOST):
@@ -125,22 +235,34 @@ def test_beyond_that_the_half_request_that_waits_longest_makes_room():
         def abort(self):
             self.is_open = False
 
-    doorman = Doorman(most=2, of_address=2)
+    limiter = ConnectionLimiter(most=2, of_address=2)
     halves = [Transport(), Transport()]
     for half, address in zip(halves, "ab", strict=True):
-        assert doorman.enter(address)
-        doorman.unfinished[half] = None
-    assert doorman.enter("c")
+        assert limiter.enter(address)
+        limiter.unfinished[half] = None
+    assert limiter.enter("c")
     assert [half.is_open for half in halves] == [False, True]
-    assert doorman.enter("d")
-    assert not doorman.enter("e")  # all that are left are answered
+    assert limiter.enter("d")
+    assert not limiter.enter("e")  # all that are left are answered
+
+
+def test_memory_is_given_back_when_a_crowd_has_left(monkeypatch):
+    given = []
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(1))
+    limiter = ConnectionLimiter(most=1000, of_address=1000)
+    for count, times in ((connections.CROWD, 0), (300, 1)):
+        for _ in range(count):
+            limiter.enter("a")
+        for _ in range(count):
+            limiter.leave("a")
+        assert len(given) == times
 
 
 def test_a_proxy_that_is_named_speaks_for_many():
     for listed in ("10.0.0.1, 10.0.0.2", "*"):
-        doorman = Doorman.of_server({"FORWARDED_ALLOW_IPS": listed})
-        assert all(doorman.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
-    plain = Doorman.of_server({"FORWARDED_ALLOW_IPS": ""})
+        limiter = ConnectionLimiter.of_server({"FORWARDED_ALLOW_IPS": listed})
+        assert all(limiter.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
+    plain = ConnectionLimiter.of_server({"FORWARDED_ALLOW_IPS": ""})
     assert not all(plain.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
 
 

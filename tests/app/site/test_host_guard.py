@@ -5,13 +5,19 @@ import http.client
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 
+from app.site import call_bodies
+from app.site.answer_turns import AnswerTurns
+from app.site.call_bodies import LARGE_BYTES, LARGE_OF_ADDRESS, CallBodies, is_call
 from app.site.host_guard import BODY_BYTES, GatePolicy, HostGuard
 from sol_core.errors import ConfigError
 from tests.app.fake_server import serving
+from tests.app.waiting import wait_until
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -19,6 +25,8 @@ JSON = {"Content-Type": "application/json"}
 SPACE = {"SPACE_ID": "you/sol", "SPACE_HOST": "you-sol.hf.space"}
 OPENED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-User": "?1",
           "Sec-Fetch-Dest": "document"}  # fmt: skip
+HEAD = (b"POST /gradio_api/component_server HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\n")  # fmt: skip
 OWN = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
 
@@ -99,7 +107,9 @@ SHUT = [
     ("GET", "/gradio_api/proxy=http://127.0.0.1/"), ("GET", "//"), ("GET", "/%67radio_api/info"),
     ("POST", "/"), ("POST", "/login"), ("POST", "/gradio_api/queue/join"),
     ("POST", "/gradio_api/run/predict"), ("POST", "/gradio_api/upload"),
-    ("PUT", "/gradio_api/component_server"),
+    ("PUT", "/gradio_api/component_server"), ("GET", f"/static/js/{'a' * 256}"),
+    ("GET", f"/assets/{'a/' * 2100}a"), ("GET", f"/static/fonts/{'%F0%9F%98%80' * 64}"),
+    ("GET", "/static/img/.."), ("GET", "/assets/%00"),
 ]  # fmt: skip
 
 
@@ -169,7 +179,7 @@ def test_a_file_is_bytes(server):
     place = f"/gradio_api/sol-upload?kind=corpus&owner={'a' * 32}&name=a.txt"
     for kind in ({}, JSON, {"Content-Type": "multipart/form-data; boundary=x"}):
         asked = Asked(server.url, "POST", place, kind, "words")
-        assert (asked.status, asked.text[:15]) == (415, "Send a file as ")
+        assert (asked.status, asked.text[:15]) == (415, "Send Content-Ty")
     sent = Asked(server.url, "POST", place, {"Content-Type": "application/octet-stream"}, "words")
     assert (sent.status, json.loads(sent.text)) == (200, {"name": "a.txt"})
     assert Asked(server.url, "GET", place, {}).status == 404
@@ -183,6 +193,37 @@ def test_a_call_has_a_size(server, chunked):
     assert asked.status == 413
     assert "A call may have 13.4 MiB" in asked.text
     assert call(server, JSON).status == 200
+
+
+@pytest.mark.parametrize("piece", [b"[[[]]],", b"{},", b"0,", b'"",'])
+def test_costly_json_is_refused_before_it_is_parsed(server, piece, monkeypatch):
+    def parse(text):
+        raise AssertionError("it was parsed")
+
+    body = b'{"session_hash": "s", "data": [' + piece * (2_000_000 // len(piece)) + b"0]}"
+    monkeypatch.setattr(call_bodies, "json", SimpleNamespace(loads=parse))
+    asked = Asked(server.url, "POST", "/gradio_api/component_server", JSON, body)
+    assert (asked.status, asked.text) == (400, "This is no call of the page. Reload the page.")
+
+
+def test_of_an_address_few_large_calls_are_at_work(server):
+    """Two that have come to nothing yet keep a third out; small ones pass, and others do."""
+    call_head = HEAD + f"Content-Length: {2 * LARGE_BYTES}\r\n\r\n".encode()
+    with ExitStack() as opened:
+        parts = urlsplit(server.url)
+        for _ in range(LARGE_OF_ADDRESS):
+            where = (str(parts.hostname), parts.port or 0)
+            line = opened.enter_context(socket.create_connection(where, timeout=20))
+            line.sendall(call_head + b" " * (LARGE_BYTES + 100_000))
+        wait_until(lambda: call(server, JSON, 2 * LARGE_BYTES).status == 429)
+        assert "already has 2 large calls" in call(server, JSON, 2 * LARGE_BYTES, True).text
+        assert call(server, JSON).status == 200
+    wait_until(lambda: call(server, JSON, 2 * LARGE_BYTES).status == 200)
+
+
+def test_the_largest_call_of_a_page_is_no_costly_one():
+    call = {"session_hash": "s", "component_id": 1, "data": [{"painted": [[0.5, 0.5, 8]] * 4096}]}
+    assert is_call(json.dumps(call).encode(), {1})
 
 
 def raw(server, head):
@@ -251,6 +292,7 @@ def sent_by(policy, kind, **headers):
 
     async def inner(scope, receive, send):
         await send({"type": "http.response.start", "headers": []})
+        await send({"type": "http.response.body", "body": b"yes"})
 
     async def send(message):
         sent.append(message)
@@ -259,7 +301,7 @@ def sent_by(policy, kind, **headers):
     scope = {"type": kind, "method": "GET", "path": "/", "headers": pairs}
     # In a thread: a browser test before this one may have left its loop running here.
     with ThreadPoolExecutor(1) as thread:
-        guarded = HostGuard(inner, policy, {1})(scope, send, send)
+        guarded = HostGuard(inner, policy, CallBodies(99, {1}), AnswerTurns())(scope, send, send)
         thread.submit(asyncio.run, guarded).result()
     return sent
 
@@ -269,7 +311,16 @@ def test_web_sockets_are_shut_and_a_lifespan_and_a_spaces_frame_pass():
         assert sent_by(GatePolicy(), "websocket", host=host)[0]["type"] == "websocket.close"
     assert sent_by(GatePolicy(), "lifespan")
     framed = sent_by(GatePolicy(may_be_framed=True), "http", host="localhost")
-    assert framed == [{"type": "http.response.start", "headers": []}]
+    assert framed[0] == {"type": "http.response.start", "headers": []}
+
+
+def test_an_answer_has_its_turn_until_the_system_has_all_of_it():
+    """uvicorn takes the last part without waiting, and waits before it takes another one."""
+    _, *parts = sent_by(GatePolicy(), "http", host="localhost")
+    assert [(part["body"], part.get("more_body", False)) for part in parts] == [
+        (b"yes", True),
+        (b"", False),
+    ]
 
 
 TOO_LARGE = "must be at most 9,007,199,254,740,991"

@@ -8,7 +8,7 @@ from sol_core.errors import ConfigError
 from tests.app.call_schemas import all_calls
 from tests.app.load_stand_in import NUM_WORKERS, stand_in_processes
 from tests.load import LoadOptions, run_trial
-from tests.load.strangers import strangers_report
+from tests.load.fuzz import strangers_report
 
 logger = logging.getLogger(__name__)
 OPTIONS = LoadOptions(clients=8, jobs=20, new_tokens=48)

@@ -2,23 +2,26 @@
 
 import json
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.host.limits import Limits
-from app.pages.shared import run_calls
+from app.pages.shared import job_calls, run_calls
 from app.runs import queue as generation_runs
 from app.runs.storage_cap import fair_choice
 from app.sharing.kinds import align_tokens
 from sol_core.errors import ConfigError
 from sol_core.files.places import SHIPPED_POLICY
-from storage import TASKS_JOB, RunSize
+from storage import TASKS_JOB, StoredSize
 from tests.app.page_calls import ANNA, BEN
 from tests.app.restored_runs import restored_run
 from tests.app.waiting import wait_until
+from tests.load.page_client import PageClient
 from tests.support.job_samples import evaluation_result, finished_job
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
@@ -267,11 +270,77 @@ def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve):
     assert store.used_bytes() > 8 * 1024**2
 
 
+def test_a_flood_of_jobs_deletes_nobodys_runs_and_the_largest_holders_jobs_first(serve):
+    server = serve(SOL_LIMITS="kept_mb=10,jobs=1")
+    store, cap = server.services.store, server.services.storage_cap
+    while store.used_bytes() < 8 * 1024**2:
+        restored_run(store, BEN, [0] * 200)
+    kept = [run.id for run in store.runs.list(owner=BEN, limit=500)]
+    result = {"text": "x" * 20_000}
+    mine = finished_job(store, "evaluate", {}, result, "mine", ANNA)
+    for number in range(300):
+        job = store.jobs.create(
+            "evaluate", f"{number:032x}", "flood", {"x": "y" * 20_000}, address="203.0.113.1"
+        )
+        (server.services.data_dir.jobs / job.id).mkdir()
+        store.jobs.request_cancel(job.id)
+    assert store.used_bytes() > 13 * 1024**2
+    cap.enforce()
+    assert store.used_bytes() <= 10 * 1024**2
+    assert [run.id for run in store.runs.list(owner=BEN, limit=500)] == kept
+    left = store.jobs.list(limit=500)
+    assert mine in {job.id for job in left}
+    assert len(left) > 30, "what runs leave is theirs"
+    folders = {folder.name for folder in server.services.data_dir.jobs.iterdir()}
+    assert folders == {job.id for job in left} - {mine}
+
+
+def test_runs_delete_no_jobs_within_their_tenth(serve):
+    server = serve(SOL_LIMITS="kept_mb=10,jobs=1")
+    store = server.services.store
+    mine = [finished_job(store, "evaluate", {}, {"x": "y" * 9000}, "t", ANNA) for _ in range(20)]
+    while store.used_bytes() < 12 * 1024**2:
+        restored_run(store, BEN, [0] * 200)
+    server.services.storage_cap.enforce()
+    assert store.used_bytes() <= 10 * 1024**2
+    assert {job.id for job in store.jobs.list()} == set(mine)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has many addresses of its own")
+def test_jobs_of_one_address_and_of_all_have_limits(serve, monkeypatch):
+    monkeypatch.setattr(job_calls, "JOBS", replace(job_calls.JOBS, of_address=3, of_all=5))
+    server = serve(SOL_LIMITS="jobs=1")
+    asked = {"kind": "evaluate", "policies": ["default"], "values": {}}
+    asked["corpus"] = {"kind": "builtin"}
+
+    def queue(address):
+        with PageClient(server.url, address=address) as client:
+            client.open()
+            return client, client.call("lab", "start_job", **asked)
+
+    made = [queue("127.0.0.2") for _ in range(3)]
+    assert "Your network already has 3 jobs" in queue("127.0.0.2")[1]["refused"]
+    jobs = server.services.store.jobs
+    jobs.request_pause(made[0][1]["job_id"])  # it is still there
+    assert "Your network already has 3 jobs" in queue("127.0.0.2")[1]["refused"]
+    jobs.request_cancel(made[0][1]["job_id"])
+    assert "job_id" in queue("127.0.0.2")[1]
+    with PageClient(server.url, made[0][0].owner, address="127.0.0.2") as client:
+        client.open()
+        again = client.call("lab", "resume_job", job_id=made[0][1]["job_id"])
+        assert "Your network already has 3 jobs" in again["refused"]
+        assert (
+            client.call("lab", "list_jobs", kind=None, limit=9)["jobs"][0]["status"] == "cancelled"
+        )
+    assert all("job_id" in queue(address)[1] for address in ("127.0.0.3", "127.0.0.4"))
+    assert "This server already has 5 jobs" in queue("127.0.0.5")[1]["refused"]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=20), st.integers(0, 99)
 )
 def test_nobody_loses_a_run_to_somebody_who_keeps_more(runs, num_bytes):
-    sizes = [RunSize(str(at), owner.encode(), size) for at, (owner, size) in enumerate(runs)]
+    sizes = [StoredSize(str(at), owner.encode(), size) for at, (owner, size) in enumerate(runs)]
     chosen = fair_choice(sizes, num_bytes)
     gone = [run for run in sizes if run.id in chosen]
     freed = sum(run.num_bytes for run in gone)

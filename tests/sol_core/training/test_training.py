@@ -19,12 +19,13 @@ from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig, load_policy
 from sol_core.progress import WorkCheckpoint, WorkFinished, WorkProgress, WorkSample, WorkStopped
 from sol_core.training import run_state
+from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import METRICS, GrpoConfig, TrainConfig, WarmStartConfig, preset
 from sol_core.training.measure import held_out_budgets
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import train
-from sol_core.training.warm_start import learning_rate_at
+from sol_core.training.warm_start import learning_rate_at, read_labels
 from tests.support.tiny_training import tiny_train_config
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -167,6 +168,29 @@ def test_a_cut_checkpoint_is_passed_over_for_the_one_before_and_two_delete_nothi
         path.write_bytes(content)
     run(model, config, folder)
     assert whole == weights(folder)
+
+
+def test_a_flipped_bit_is_found(model, config, tmp_path):
+    """Two in a checkpoint, in its header's text and in its weights; then in labels, or others'."""
+    folder = tmp_path / "flipped"
+    stop_in_grpo(model, config, folder)
+    path, kind = folder / CHECKPOINT, config.to_dict()
+    intact, (last, _) = path.read_bytes(), read_checkpoint(folder, kind)
+    for place in (intact.index(b"warm_steps") + 14, len(intact) - 1):
+        path.write_bytes(intact[:place] + bytes([intact[place] ^ 1]) + intact[place + 1 :])
+        before, _ = read_checkpoint(folder, kind)
+        assert before != last
+    path.unlink()
+    assert read_checkpoint(folder, kind)[0] == before
+    labels = sorted((folder / "labels").iterdir())
+    content = labels[1].read_bytes()
+    for changed, said in (
+        (content[:-1] + bytes([content[-1] ^ 1]), "is not what was written"),
+        (labels[0].read_bytes(), "of text 0"),
+    ):
+        labels[1].write_bytes(changed)
+        with pytest.raises(PolicyError, match=f"missing or damaged.*{said}"):
+            read_labels(labels[1])
 
 
 def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import JobStatus, NotFoundError, open_store
+from storage import JobStatus, NotFoundError, open_store, statements
 from storage.errors import InvalidRecordError, JobStateError
 from storage.jobs import ABANDONED_ERROR, KEPT_SAMPLES, give_to
 
@@ -394,6 +394,51 @@ def test_owners_take_turns(store):
         order.append(job.title)
         jobs.finish(job.id, "w", "succeeded", {})
     assert order == ["ann 0", "ben 0", "cay 0", "ann 1", "ben 1", "ann 2", "ann 3"]
+
+
+def test_addresses_take_turns_and_at_an_address_its_owners_do(store):
+    """New names at one address gain nothing, nor does deleting what had its turn."""
+    jobs = store.jobs
+    for number in range(4):
+        jobs.create("evaluate", f"new {number}", f"a{number}", {}, address="1.1.1.1")
+    for number in range(2):
+        jobs.create("evaluate", "ben", f"b{number}", {}, address="2.2.2.2")
+    jobs.create("evaluate", "carol", "c", {})  # on the command line
+    order = []
+    while (job := jobs.claim("w")) is not None:
+        order.append(job.title)
+        jobs.finish(job.id, "w", "cancelled")
+        jobs.delete(job.id)
+    assert order == ["a0", "b0", "c", "a1", "b1", "a2", "a3"]
+
+
+def test_turns_go_on_when_the_clock_goes_back(store, monkeypatch):
+    jobs = store.jobs
+    for number in range(3):
+        for address in ("1.1.1.1", "2.2.2.2"):
+            jobs.create("evaluate", address, f"{address[0]}{number}", {}, address=address)
+    hour_us, now_us = 3_600_000_000, statements.now_us
+    order = []
+    for hours in range(6):
+        monkeypatch.setattr(
+            statements, "now_us", lambda connection, back=hours: now_us(connection) - back * hour_us
+        )
+        job = jobs.claim("w")
+        order.append(job.title)
+        jobs.finish(job.id, "w", "cancelled")
+    assert order == ["10", "20", "11", "21", "12", "22"]
+
+
+def test_sizes_are_those_of_jobs_by_address(store):
+    jobs = store.jobs
+    ended = jobs.create("train", "ann", "t", {"x": "y" * 1000}, worker="w", address="1.1.1.1")
+    jobs.append_metrics(ended.id, [{"step": 1, "text": "z" * 500}])
+    jobs.finish(ended.id, "w", "cancelled")
+    jobs.create("train", "ben", "t", {})
+    (size,) = jobs.sizes(("cancelled",))
+    assert (size.id, size.owner) == (ended.id, b"1.1.1.1")
+    assert 1500 < size.num_bytes < 1700
+    assert [size.owner for size in jobs.sizes(("queued",))] == [b"ben"]
 
 
 def test_a_resumed_job_takes_its_owners_turn(store):

@@ -40,6 +40,12 @@ REFUSED = {
     "endless text": (
         _overwrite(24, struct.pack("<Q", 1 << 60)), ModelLoadError, "damaged or truncated",
     ),
+    "no alignment": (
+        lambda path: write(path, keys={"general.alignment": 0}), ModelLoadError, "damaged",
+    ),
+    "alignment of another kind": (
+        lambda path: write(path, keys={"general.alignment": 8.5}), ModelLoadError, "damaged",
+    ),
     "version 1": (
         _overwrite(4, struct.pack("<I", 1)), UnsupportedModelError, "version 1.*are versions 2",
     ),
