@@ -98,8 +98,7 @@ class GenerateOptions(TypedDict, total=False):
             still measure the model's own distribution.
         record: what to keep of every decode step. "pages": the pages of the KV cache that each
             layer read, see ``TokenEvent.page_reads.lists``. "hidden", "attention": tensors of every
-            layer, see ``RecordedTokenEvent``. Such steps run layer by layer on the PyTorch
-            reference: slower, and rounded otherwise, so that tokens as probable change places.
+            layer, see ``RecordedTokenEvent``. On a CPU they change no number.
     """
 
     max_new_tokens: int | None

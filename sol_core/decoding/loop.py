@@ -47,7 +47,7 @@ class DecodeOptions:
     rows_per_sequence: int = 1  # rows (schedules) on each sequence's token path
     timed: bool = False  # give every step a clock
     on_host: bool = False
-    record: Collection[str] = ()  # "pages" that were read; "hidden", "attention": slower
+    record: Collection[str] = ()  # "pages" that were read, "hidden", "attention"
     left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
     in_place: bool = False
     batched: bool = False

@@ -202,8 +202,8 @@ class FrozenLM:
         *,
         mechanisms: Mechanisms = PAPER,  # how the step skips what its actions drop
         observe: Observe = Observe.NOTHING,  # what else to return
-        left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read; slower
-        record: Collection[str] = (),  # "pages" that were read; "hidden", "attention": slower
+        left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read
+        record: Collection[str] = (),  # "pages" that were read, "hidden", "attention"
         clock: StepClock | None = None,  # told when attention, MLP and head are done
         batched: bool = False,  # faster with many rows, and not batch-invariant
     ) -> StepOutput:

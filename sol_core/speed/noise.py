@@ -2,7 +2,8 @@
 
 Rounding activations to few bits is a step function: numbers that differ by 1e-7 may round to
 neighbouring levels, which the later layers amplify. The second computation scales the residual
-stream that enters the model by 1 + 2⁻²³; nothing else differs.
+stream that enters the model by 1 + 2⁻²³; nothing else differs. A third one is ``batched``, as
+training and tasks decode: torch's products sum in an order of their own.
 """
 
 from __future__ import annotations
@@ -47,36 +48,39 @@ def bench_noise(
     actions = [DENSE, *(Action(KEEP, CHANNELS, width) for width in bits)]
     losses = []
     for number, text in enumerate(texts):
-        on_progress("decoding everything twice", number / len(texts))
-        twice = [_losses(which, text, actions, grid) for which in (lm, nudged)]
-        losses.append(torch.stack(twice))
-    both = torch.cat(losses, -1)  # [2 computations, NLL and KL, rows, tokens]
-    rows = zip(("none", *bits), both.unbind(2), strict=True)
-    return made_on(model) | {
-        "model": model.name,
-        "tokens": both.shape[-1],
-        "bits": {str(name): _spread(row, harmless_kl) for name, row in rows},
-    }
+        on_progress("decoding everything three times", number / len(texts))
+        computations = (lm, False), (nudged, False), (lm, True)
+        losses.append(torch.stack([_losses(*of, text, actions, grid) for of in computations]))
+    once, nudged_once, batched = torch.cat(losses, -1)  # [NLL and KL, rows, tokens] each
+    made: dict[str, Any] = {"model": model.name, "tokens": once.shape[-1]}
+    for name, other in (("bits", nudged_once), ("batched", batched)):
+        rows = zip(("none", *bits), once.unbind(1), other.unbind(1), strict=True)
+        made[name] = {str(width): _spread(one, two, harmless_kl) for width, one, two in rows}
+    return made_on(model) | made
 
 
 def _losses(
-    lm: FrozenLM, text: Sequence[int], actions: Sequence[Action], grid: ActionGrid
+    lm: FrozenLM,
+    batched: bool,
+    text: Sequence[int],
+    actions: Sequence[Action],
+    grid: ActionGrid,
 ) -> Tensor:
     """NLL and KL of every row and token: [2, rows, tokens] nats."""
     prefix, _ = read_prefix(lm, text[:CONTEXT], grid.page_size)
     rows = PlannedRows([[action] for action in actions])
-    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=len(actions))
+    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=len(actions), batched=batched)
     steps = teacher_forced(lm, prefix, [text[CONTEXT:]], rows, options)
     return torch.stack([torch.stack((step.nll[0], step.kl[0])) for step in steps], -1)
 
 
-def _spread(both: Tensor, harmless_kl: float) -> dict[str, float]:
-    """Quantiles over the tokens of two computations' NLL and KL [2, 2, tokens], nats."""
-    change = (both[1] - both[0]).abs()
+def _spread(once: Tensor, again: Tensor, harmless_kl: float) -> dict[str, float]:
+    """Quantiles over the tokens of two computations' NLL and KL [2, tokens], nats."""
+    change = (again - once).abs()
     spread = {
         f"{name}_{share}": float(values.quantile(share / 100))
         for name, values in zip(("nll", "kl"), change, strict=True)
         for share in (50, 95)
     }
-    harmless = both[1, 1][both[0, 1] <= harmless_kl]
+    harmless = again[1][once[1] <= harmless_kl]
     return spread | {"harmless_kl_95": float(harmless.quantile(0.95)) if len(harmless) else 0.0}
