@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +36,6 @@ class KVBlock:
             None if part is None else part[self.sources] for part in (self.codes, self.scales)
         )
         return KVBlock(self.keys[self.sources], self.values[self.sources], None, codes, scales)
-
-
-def joined(blocks: Sequence[KVBlock]) -> list[KVBlock]:
-    """Expanded blocks of one row as a single one, unless they have 4-bit keys."""
-    if len(blocks) == 1 or any(block.codes is not None for block in blocks):
-        return list(blocks)
-    keys, values = ([getattr(block, name) for block in blocks] for name in ("keys", "values"))
-    return [KVBlock(torch.cat(keys, 2), torch.cat(values, 2))]
 
 
 def token_scores(query: Tensor, block: KVBlock) -> Tensor:

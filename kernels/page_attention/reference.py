@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
-from kernels.kv_blocks import KVBlock, group_rows, joined, token_scores, ungroup_rows
+from kernels.kv_blocks import KVBlock, group_rows, token_scores, ungroup_rows
 from kernels.page_scorers import PAGE_SCORERS
 
 
@@ -116,7 +116,7 @@ def attend(
     """
     blocks = [block.expanded() for block in blocks]
     if query.shape[0] == 1:  # a row's sums do not depend on where a shared prefix ends
-        blocks = joined(blocks)
+        blocks = _joined(blocks)
     outside = mass_outside(query, blocks, plan, share) if share > 0 else query.new_empty(0)
     scores = _scores_read(query, blocks, plan, cap)
     read = None
@@ -358,6 +358,14 @@ def page_mass_outside(
     best = torch.ceil(valid_pages.sum(-1) * share - 1e-9).clamp(min=1)
     rank = torch.arange(scores.shape[-1], device=scores.device)
     return mass.masked_fill(rank < best[..., None, None], 0.0).sum(-1)
+
+
+def _joined(blocks: Sequence[KVBlock]) -> list[KVBlock]:
+    """Expanded blocks of one row as a single one, unless they have 4-bit keys."""
+    if len(blocks) == 1 or any(block.codes is not None for block in blocks):
+        return list(blocks)
+    keys, values = ([getattr(block, name) for block in blocks] for name in ("keys", "values"))
+    return [KVBlock(torch.cat(keys, 2), torch.cat(values, 2))]
 
 
 def _weighted_values(weights: Tensor, block: KVBlock) -> Tensor:

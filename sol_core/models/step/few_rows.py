@@ -93,7 +93,7 @@ class FewRowStep:
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         # A row's action decides, not what is observed: its sums would be others.
-        reads = not request.is_sparse or _chooses(request.mechanisms)
+        reads = _chooses(request.mechanisms) or all(action.is_dense for action in request.actions)
         few = cache.num_rows <= FEW_ROWS or not request.batched
         return few and cache.dtype in DTYPES and reads and request.mechanisms.pruner.fused
 

@@ -103,7 +103,7 @@ def test_dense_step_equals_torchs_flop_counter(family, monkeypatch):
     cache = lm.new_cache(rows, 40)
     lm.prefill(torch.randint(3, 199, (rows, 7)), cache)  # within every window
     with FlopCounterMode(display=False) as counter:
-        lm.decode_step(torch.full((rows,), 5), cache)
+        lm.decode_step(torch.full((rows,), 5), cache, batched=True)
     # The counter sees one product more: rotary angles are not one, so the counts agree.
     assert rows * costs_of(lm.spec, 4).decode_step(DENSE, 8).flops == counter.get_total_flops()
 
