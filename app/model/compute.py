@@ -122,13 +122,13 @@ class ModelLoader:
 
 
 def _facts(model: Any) -> dict[str, Any]:
-    from sol_core.models.tuning import cpu_name  # torch, which has come with the model
+    from sol_core.models.tuning import machine_name  # torch, which has come with the model
 
     return {
         "name": model.name,
         "dtype": model.dtype_name,
         "device": model.device_name,
-        "machine": cpu_name() if model.device_name == "cpu" else model.device_name,
+        "machine": machine_name() if model.device_name == "cpu" else model.device_name,
         "context_length": model.context_length,
         "notes": list(model.notes),
     }

@@ -32,7 +32,7 @@ STOP_STRINGS = ("\n", ".")
 # without shares where a last bit decides which answers break (docs/decisions.md).
 SHARES = {
     "bfloat16": (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.55, 0.47),
-    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.46, 0.42, 0.41, 0.39),
+    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.42, 0.41, 0.39),
 }
 
 
@@ -102,7 +102,7 @@ class Recording:
     """Questions about one story under several budgets: the first is dense, the others read less.
 
     Attributes:
-        machine: the CPU, as ``ModelStatus.facts`` names it.
+        machine: CPU and threads, as ``ModelStatus.facts`` names them.
         pages: the story, page by page of the KV cache.
     """
 
@@ -153,7 +153,7 @@ def answers_at(model: LanguageModel, shares: Sequence[float]) -> list[list[Answe
 
 def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
     """Answer all questions densely, and under shares of the bytes."""
-    from sol_core.models.tuning import cpu_name
+    from sol_core.models.tuning import machine_name
 
     story, grid = story_text(), grid_named(SHARE_GRID)
     answers = answers_at(model, shares)
@@ -170,7 +170,7 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
     return Recording(
         model=model.name,
         dtype=model.dtype_name,
-        machine=cpu_name(),
+        machine=machine_name(),
         max_new_tokens=MAX_NEW_TOKENS,
         stop_strings=STOP_STRINGS,
         story=story,

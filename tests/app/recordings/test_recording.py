@@ -67,18 +67,13 @@ def test_a_model_is_shown_the_recording_of_its_format() -> None:
     assert likely_dtype() in SHARES
 
 
-def _live(dtype):
-    is_here = dtype == likely_dtype()
-    return pytest.param(dtype, marks=() if is_here else pytest.mark.release)
-
-
 @pytest.mark.model
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dtype", [_live(dtype) for dtype in SHARES])
+@pytest.mark.parametrize("dtype", SHARES)
 def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_dir) -> None:
-    """With the same words on the CPU that recorded; in bf16 a last bit changes the wrong ones."""
+    """With the same words on the machine that recorded; in bf16 a last bit changes the wrong ones."""
     from sol_core.models.loading import load_language_model
-    from sol_core.models.tuning import cpu_name
+    from sol_core.models.tuning import machine_name
 
     model = load_language_model(data_dir=model_data_dir, dtype=dtype, device="cpu")
     recording = shipped_recording(dtype)
@@ -91,7 +86,7 @@ def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_d
     assert [_whole(answers, here[0]) for answers in here] == [
         _whole(answers, shown[0]) for answers in shown
     ]
-    if dtype == "float32" or recording["machine"] == cpu_name():
+    if dtype == "float32" or recording["machine"] == machine_name():
         assert here == shown
 
 
