@@ -71,7 +71,7 @@ def test_a_model_is_shown_the_recording_of_its_format() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("dtype", SHARES)
 def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_dir) -> None:
-    """With the same words on the machine that recorded; in bf16 a last bit changes the wrong ones."""
+    """With the same words where it was recorded; in bf16 a last bit changes the wrong ones."""
     from sol_core.models.loading import load_language_model
     from sol_core.models.tuning import machine_name
 
