@@ -215,7 +215,8 @@ from sol_core.app.host.environment import SOURCES
 from sol_core.app.host.hosting import PROJECT_ROOT
 from sol_core.app.results.shipped import shipped_record, shipped_recording
 assert check_policy(SHIPPED_POLICY).name == "default"
-assert terms() and shipped_recording() and shipped_record("evaluate")
+assert terms() and shipped_record("evaluate")
+assert shipped_recording("bfloat16") != shipped_recording("float32")
 assert len(list(SOURCES.rglob("*.py"))) > 80, "the cache is named after the kernels"
 assert len(style_sheet("base", "controls")) > 4_000
 assert len(in_order("explore/explore.js")) > 30

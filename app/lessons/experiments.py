@@ -125,7 +125,7 @@ def missing(model: Any, name: str) -> dict[str, Any]:
     from sol_core.lens.engine import Lens
     from sol_core.lens.records import LensRun
 
-    recording = shipped_recording()
+    recording = shipped_recording(model.dtype_name)
     asked = recording["questions"][STORY_QUESTIONS.index(name)]
     prompt = prompt_of(recording["story"], asked["question"], asked["stem"])
     config, grid = GenerationConfig(max_new_tokens=1, ignore_end_of_text=True), GRIDS[DEFAULT_GRID]

@@ -132,10 +132,13 @@ def _needs_restart(error: Exception) -> bool:
 
 
 def _facts(model: Any) -> dict[str, Any]:
+    from sol_core.models.tuning import machine_name  # torch, which has come with the model
+
     return {
         "name": model.name,
         "dtype": model.dtype_name,
         "device": model.device_name,
+        "machine": machine_name() if model.device_name == "cpu" else model.device_name,
         "context_length": model.context_length,
         "notes": list(model.notes),
     }

@@ -1,8 +1,10 @@
-"""Measured results and the recording that ship with the program."""
+"""Measured results and the recordings that ship with the program."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,26 @@ def shipped_about(kind: JobKind) -> dict[str, Any]:
     return about | {"title": DEFAULT_POLICY}
 
 
-def shipped_recording() -> dict[str, Any]:
-    """One prompt under budgets from all to little; ``recorder.py`` of the tests describes it."""
-    return _read("recording.json")
+def shipped_recording(dtype: str) -> dict[str, Any]:
+    """One story under budgets from all to little; ``recorder.py`` of the tests describes it.
+
+    Args:
+        dtype: of the model; float16 takes the recording whose cache is as large.
+    """
+    return _read(recording_file(dtype).name)
+
+
+def recording_file(dtype: str) -> Path:
+    return _MEASURED / f"recording-{'float32' if dtype == 'float32' else 'bfloat16'}.json"
+
+
+def likely_dtype() -> str:
+    """The dtype that "auto" will probably take here, known before torch is imported."""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    held = os.environ.get("ATEN_CPU_CAPABILITY", "avx512").lower()
+    return "bfloat16" if "avx512_bf16" in text and held.startswith("avx512") else "float32"
 
 
 def prompt_of(story: str, question: str, stem: str) -> str:

@@ -75,7 +75,7 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
 
 def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
     """Tunings measured on this CPU with this many threads, by the weights' name."""
-    record = known_object(folder / _FILE).get(_machine())
+    record = known_object(folder / _FILE).get(machine_name())
     try:
         return {name: MeasuredTuning(**values) for name, values in dict(record or {}).items()}
     except (TypeError, ValueError):  # written by hand, or by another version
@@ -158,14 +158,15 @@ def _from_text(text: str) -> Tuning:
     return Tuning(threads, ahead)
 
 
-def _machine() -> str:
+def machine_name() -> str:
+    """Return what sums on a CPU depend on beside the format: its kind and the threads."""
     return f"{cpu_name()}, {kernel_threads()} threads"
 
 
 def _store(folder: Path, name: str, measured: MeasuredTuning) -> None:
     """Keep a tuning; where nothing can be written it is measured again another time."""
     known = {cpu: asdict(values) for cpu, values in stored_tunings(folder).items()}
-    kept = known_object(folder / _FILE) | {_machine(): known | {name: asdict(measured)}}
+    kept = known_object(folder / _FILE) | {machine_name(): known | {name: asdict(measured)}}
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / _FILE) as staged:

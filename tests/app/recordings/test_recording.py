@@ -1,12 +1,12 @@
-"""Recordings: the shipped one is whole, and its answers break from the right place on."""
+"""Recordings: the shipped ones are whole, and a run here gives their answers at every stop."""
 
 from __future__ import annotations
 
 import pytest
 
-from app.results.shipped import shipped_recording
+from app.results.shipped import likely_dtype, shipped_recording
 from sol_core.events import PageReads
-from tests.app.recordings.recorder import QUESTIONS, SHARES, RecordedStep, story_text
+from tests.app.recordings.recorder import QUESTIONS, SHARES, RecordedStep, answers_at, story_text
 
 ANSWERS = (" twenty miles", " 1874", " Juniper")
 
@@ -16,17 +16,20 @@ def _same(one: list[str], other: list[str]) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def test_the_shipped_recording_reads_less_and_less() -> None:
-    recording = shipped_recording()
+@pytest.mark.parametrize("dtype", SHARES)
+def test_a_shipped_recording_reads_less_and_less(dtype: str) -> None:
+    recording = shipped_recording(dtype)
     texts = recording["texts"]
+    assert recording["dtype"] == dtype
+    assert recording["machine"]
     assert recording["story"] == story_text()
     assert "".join(recording["pages"]).startswith(recording["story"])
     assert [(one["question"], one["stem"]) for one in recording["questions"]] == list(QUESTIONS)
     assert all(1200 <= one["tokens"] <= 2000 for one in recording["questions"])
-    assert [text["asked"] for text in texts] == list(SHARES)
+    assert [text["asked"] for text in texts] == list(SHARES[dtype])
     shares = [text["share"] for text in texts]
     assert shares == sorted(shares, reverse=True)
-    assert shares == pytest.approx(SHARES, abs=0.03)
+    assert shares == pytest.approx(SHARES[dtype], abs=0.03)
     for text in texts:
         for answer, dense in zip(text["answers"], texts[0]["answers"], strict=True):
             assert len(answer["tokens"]) == len(answer["costs"]) > 0
@@ -44,8 +47,9 @@ def test_the_shipped_recording_reads_less_and_less() -> None:
                 assert bool(one.by_page) == (one.share < 1)
 
 
-def test_the_answers_stand_on_their_pages_and_one_breaks_first() -> None:
-    recording = shipped_recording()
+@pytest.mark.parametrize("dtype", SHARES)
+def test_the_answers_stand_on_their_pages_and_break_on_the_way(dtype: str) -> None:
+    recording = shipped_recording(dtype)
     first, *others = recording["texts"]
     for answer, words in zip(first["answers"], ANSWERS, strict=True):
         assert "".join(answer["tokens"]).startswith(words)
@@ -53,9 +57,38 @@ def test_the_answers_stand_on_their_pages_and_one_breaks_first() -> None:
     for fact, word in zip(facts, ("twenty", "1874", "Juniper"), strict=True):
         assert word in fact
     dense = [answer["tokens"] for answer in first["answers"]]
-    whole = [
-        sum(one["tokens"] == other for one, other in zip(text["answers"], dense, strict=True))
-        for text in others
-    ]
+    whole = [sum(_whole([one["tokens"] for one in text["answers"]], dense)) for text in others]
     assert whole == sorted(whole, reverse=True)
-    assert set(whole) == {3, 2, 1, 0}, "they break one after another"
+    assert whole[0] == 3 > whole[-1]
+
+
+def test_a_model_is_shown_the_recording_of_its_format() -> None:
+    assert shipped_recording("float16") == shipped_recording("bfloat16")
+    assert likely_dtype() in SHARES
+
+
+@pytest.mark.model
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("dtype", SHARES)
+def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_dir) -> None:
+    """With the same words where it was recorded; in bf16 a last bit changes the wrong ones."""
+    from sol_core.models.loading import load_language_model
+    from sol_core.models.tuning import machine_name
+
+    model = load_language_model(data_dir=model_data_dir, dtype=dtype, device="cpu")
+    recording = shipped_recording(dtype)
+    shown = [[answer["tokens"] for answer in text["answers"]] for text in recording["texts"]]
+    here = [
+        [[token.text for token in answered.tokens] for answered in answers]
+        for answers in answers_at(model, SHARES[dtype])
+    ]
+    assert here[0] == shown[0]
+    assert [_whole(answers, here[0]) for answers in here] == [
+        _whole(answers, shown[0]) for answers in shown
+    ]
+    if dtype == "float32" or recording["machine"] == machine_name():
+        assert here == shown
+
+
+def _whole(answers: list[list[str]], dense: list[list[str]]) -> list[bool]:
+    return [answer == other for answer, other in zip(answers, dense, strict=True)]

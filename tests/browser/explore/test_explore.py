@@ -1,17 +1,22 @@
 """The recording that Explore opens with."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import expect
 
 from app.results.shipped import shipped_recording
-from tests.support.fake_engine import FakeEngine
+from sol_core.config import GenerationConfig
+from sol_core.fields import from_json
+from sol_core.models import tuning
+from tests.app.recordings.recorder import answer_config
+from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 pytestmark = pytest.mark.browser
 
 
-RECORDING = shipped_recording()
+RECORDING = shipped_recording("float32")  # the stand-in model's
 TEXTS = RECORDING["texts"]
 
 
@@ -24,7 +29,8 @@ def whole_answers(text):
 def test_the_recording_shows_which_answer_breaks_first_and_it_runs_here(serve, visit):
     opens = max(at for at, text in enumerate(TEXTS) if all(whole_answers(text)))
     parted, least = TEXTS[opens + 1], TEXTS[-1]
-    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    server = serve(FakeEngine(step_s=0.001))
+    visitor = visit(server)
     recording = visitor.page.get_by_role("region", name="Recorded example")
     answers = recording.locator(".sol-recording-text")
     slider = recording.get_by_role("slider", name="Compute")
@@ -59,3 +65,25 @@ def test_the_recording_shows_which_answer_breaks_first_and_it_runs_here(serve, v
     assert visitor.prompt.input_value().startswith(RECORDING["story"])
     dial = visitor.page.locator(".sol-dial").get_by_role("slider", name="Compute", exact=True)
     expect(dial).to_have_value(str(round(100 * TEXTS[1]["asked"])))
+    run = server.services.store.runs.get(visitor.run_id())
+    config = from_json(GenerationConfig, run.config)
+    assert replace(config, side_rows=()) == answer_config(TEXTS[1]["asked"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_recording_is_that_of_the_models_format_and_says_where_it_was_made(
+    serve, visit, monkeypatch, dtype
+):
+    """Whichever the page was served with."""
+    monkeypatch.setattr(FAKE_MODEL, "dtype_name", dtype)
+    recording = shipped_recording(dtype)
+    made = f"Measured on another machine (Intel Xeon, {dtype})."
+    monkeypatch.setattr(tuning, "machine_name", lambda: recording["machine"])
+    shown = visit(serve()).page.get_by_role("region", name="Recorded example")
+    slider = shown.get_by_role("slider", name="Compute")
+    expect(slider).to_have_attribute("max", str(len(recording["texts"]) - 1))
+    expect(shown).to_contain_text("all 3 answers are the full model's")
+    expect(shown.get_by_text("Measured on another machine")).to_be_hidden()
+    monkeypatch.setattr(tuning, "machine_name", lambda: "another CPU")
+    shown = visit(serve(folder="elsewhere")).page.get_by_role("region", name="Recorded example")
+    expect(shown.get_by_text(made)).to_be_visible()

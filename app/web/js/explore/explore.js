@@ -166,7 +166,18 @@ class ExplorePage extends RunPage {
       this.notices.append(...home.notices.map(noticeLine));
       this.noticed = true;
     }
+    if (home?.model.state === "ready") this.fitRecording(home.model.facts);
     return home;
+  }
+
+  // The recording of the model that is there: answers of another number format break elsewhere.
+  async fitRecording(facts) {
+    const { recording } = this.recording;
+    if (facts.dtype !== recording.dtype) {
+      const other = await this.api("recording", { dtype: facts.dtype }).catch(() => recording);
+      if (other.dtype !== recording.dtype) this.recording.exchange(other);
+    }
+    this.recording.compareWith(facts);
   }
 
   reuseSettings() {

@@ -19,8 +19,9 @@ const TOKEN_MS = 60; // from one token to the next while it plays
 /** @typedef {{ same: number, tokens: string[], costs: number[], steps: RecordedStep[] }} RecordedAnswer */
 /** @typedef {{ asked: number, spend: number[], share: number, answers: RecordedAnswer[] }} RecordedText */
 /** @typedef {{ question: string, stem: string, tokens: number, fact: number }} RecordedQuestion */
-/** @typedef {{ model: string, story: string, page_size: number, pages: string[],
- *   questions: RecordedQuestion[], texts: RecordedText[] }} Recording */
+/** @typedef {{ model: string, dtype: string, machine: string, max_new_tokens: number, stop_strings: string[],
+ *   story: string, page_size: number, pages: string[], questions: RecordedQuestion[],
+ *   texts: RecordedText[] }} Recording */
 
 const axesOf = (spend) => spendText(AXES.map(({ scale, dense }, at) => spend[at] ?? scale * dense));
 
@@ -64,24 +65,49 @@ export class RecordingView {
       mark: () => {}, select: () => {} });
     this.machine = new RecordedMachine();
     this.element = this.build();
-    // The budget on show; it opens at the lowest one that gave all of the full model's answers.
-    this.choose(recording.texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
+    this.open();
+  }
+
+  // At the lowest budget that gave all of the full model's answers.
+  open() {
+    const { texts } = this.recording;
+    this.dial.max = String(texts.length - 1);
+    this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
+  }
+
+  // The same questions, as a model of another format answered them.
+  /** @param {Recording} recording */
+  exchange(recording) {
+    this.stop();
+    this.recording = recording;
+    this.open();
+  }
+
+  /** @param {{ dtype: string, machine: string }} facts of the loaded model */
+  compareWith({ dtype, machine }) {
+    const made = this.recording;
+    const isSame = dtype === made.dtype && machine === made.machine;
+    const maker = made.machine.replaceAll(/\((R|TM)\)| Processor| \(.*$/g, "");
+    setText(this.origin, isSame ? "" : `Measured on another machine (${maker}, ${made.dtype}).`);
+    show(this.origin, !isSame);
   }
 
   build() {
-    const { model, questions, texts } = this.recording;
+    const { model, questions } = this.recording;
     const id = uniqueId("dial");
-    this.dial = h("input", { type: "range", id, min: 0, max: texts.length - 1, step: 1, oninput: () => {
+    this.dial = h("input", { type: "range", id, min: 0, step: 1, oninput: () => {
       this.stop();
-      this.choose(texts.length - 1 - this.dial.valueAsNumber);
+      this.choose(this.recording.texts.length - 1 - this.dial.valueAsNumber);
     } });
+    this.origin = h("small", { class: "sol-hint", hidden: true });
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
         h("h2", {}, "How little compute still gives the same answers?"),
         h("p", { class: "sol-muted" }, "Recorded: ", modelName(model),
-          ` read a story of ${count(questions[0].tokens, "token")} and answered three questions.`)),
+          ` read a story of ${count(questions[0].tokens, "token")} and answered three questions.`),
+        this.origin),
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Compute"), this.dial, this.share),
       this.said,
@@ -176,14 +202,15 @@ export class RecordingView {
     this.element.querySelectorAll(".is-coming").forEach((token) => token.classList.remove("is-coming"));
   }
 
-  // The question whose answer breaks here, or the first one.
+  // The question whose answer breaks here, or the first one, as it was recorded.
   runHere() {
     this.stop();
-    const { story, questions, texts } = this.recording;
+    const { story, questions, texts, max_new_tokens, stop_strings: stops } = this.recording;
     const { question, stem } = questions[Math.max(this.samesOf(texts[this.at]).indexOf(false), 0)];
     this.on?.run(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
       { chat: false, schedule: this.at === 0 ? "dense" : "static",
-        share: Math.round(100 * texts[this.at].asked) });
+        share: Math.round(100 * texts[this.at].asked), max_new_tokens,
+        stop: stops.map((text) => text.replaceAll("\n", "\\n")).join("\n") });
   }
 
   /** @param {RecordedText} text @param {boolean[]} sames */
