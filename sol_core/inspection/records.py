@@ -235,7 +235,7 @@ class RowReport:
         under_served: tokens that got less than everything and lost more than the noise floor
             against dense, the largest ``loss`` first.
         over_served: tokens at which another row that spent less stayed within
-            ``HARMLESS_KL`` of dense, the largest difference of spends first.
+            ``HARMLESS_KL`` of dense, at 6 bits or more, the largest difference of spends first.
     """
 
     name: str

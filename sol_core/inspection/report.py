@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sol_core.evaluation.probes import difficulty_report
-from sol_core.inspection.noise import noise_floor
+from sol_core.inspection.noise import FEWEST_BITS, noise_floor
 from sol_core.inspection.records import (
     DifficultyReport,
     InspectedRow,
@@ -76,13 +76,17 @@ def _over_served(row: int, tokens: Sequence[InspectedToken]) -> tuple[TokenPlace
         harmless = [
             (_net(step), other)
             for other, step in enumerate(token.rows)
-            if other not in (0, row) and step.kl <= HARMLESS_KL and _net(step) < spent - 1e-9
+            if other not in (0, row) and _is_harmless(step) and _net(step) < spent - 1e-9
         ]
         if harmless:
             spend, other = min(harmless)
             shifts.append((spent - spend, token, other))
     shifts.sort(key=lambda entry: -entry[0])
     return tuple(_place(token, row, token.rows[other]) for _, token, other in shifts[:LISTED])
+
+
+def _is_harmless(step: InspectedRow) -> bool:
+    return step.kl <= HARMLESS_KL and step.action.bit_width >= FEWEST_BITS
 
 
 def _place(token: InspectedToken, row: int, cheaper: InspectedRow | None = None) -> TokenPlace:

@@ -216,6 +216,12 @@ def test_the_report_lists_what_its_words_say():
     assert [(place.index, place.cheaper) for place in policy.over_served] == [(1, "static")]
 
 
+def test_what_noise_may_hide_is_not_called_over_served():
+    few = Action(0.2, 0.5, 5)
+    noisy = token(0, "name", (DENSE, 3.0, 0.0), (few, 3.0, 0.0), (MUCH, 3.0, 0.0))
+    assert difficulty([noisy]).rows[1].over_served == ()
+
+
 def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with():
     _, policy = difficulty(TOKENS).rows
     kinds = {kind.kind: kind for kind in policy.kinds}
