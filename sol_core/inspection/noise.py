@@ -11,8 +11,8 @@ from sol_core.actions import Action
 # Change of NLL that 95 % of tokens stay within, nats, at 0.3 of the attention and 0.7 of the MLP;
 # from so many bits on. Of float32 and bfloat16 the larger.
 NLL_FLOOR = {5: 1.84, 6: 1.18, 7: 0.71, 16: 0.65}
-# Of tokens whose KL is at most 0.01 in one computation, 95 % stay below 0.03 in another from so many
-# bits on; below that, some reach 0.23.
+# Of tokens whose KL is at most 0.01 in one computation, 95 % stay below 0.03 in another from this
+# many bits on; below that, some reach 0.23.
 FEWEST_BITS = 6
 
 
