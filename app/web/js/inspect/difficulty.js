@@ -31,7 +31,7 @@ export class Difficulty {
         (one) => `entropy ${fixed(one.entropy, 1)} nats`),
       row && this.list("Under-served", "Lost more than rounding noise against the full model.",
         row.under_served, (one) => `lost ${fixed(one.loss, 2)} nats`,
-        (one) => `spent ${percent(one.spend)}, KL ${nats(one.kl)}`, "No token lost more than rounding noise."),
+        (one) => `spent ${percent(one.spend)}, KL ${nats(one.kl)}`, "No loss beyond rounding noise."),
       row && this.list("Over-served", "Another schedule spent less here and stayed with the full model.",
         row.over_served, (one) => `${percent(one.spend)} against ${percent(one.cheaper_spend)}`,
         (one) => `${rowName(one.cheaper)}, KL ${nats(one.cheaper_kl)}`,
