@@ -181,12 +181,13 @@ from sol_core.app.jobs.supervisor import worker_command
 from sol_core.speed import ahead_of_time
 data_dir = DataDir(Path(sys.argv[1]))
 print(json.dumps([worker_command(data_dir, "auto"), str(data_dir.worker_lock_file)]))
-run = subprocess.run
-def ask(command, **options):
-    done = run([*command, "--help"], **options)
+start = subprocess.Popen
+def ask(command, env, **options):
+    subprocess.Popen = start
+    done = subprocess.run([*command, "--help"], env=env, capture_output=True, text=True)
     assert "default 80 90 100" in done.stdout, done.stderr
     sys.exit()
-subprocess.run = ask
+subprocess.Popen = ask
 ahead_of_time.compile_in_child()
 raise AssertionError("no child was started")
 """

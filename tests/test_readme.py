@@ -25,7 +25,7 @@ def test_the_blocks_run(model_data_dir, tmp_path, monkeypatch, capsys):
     for number, block in enumerate(_shortened(BLOCKS)):
         exec(compile(block, f"README.md, block {number}", "exec"), names)
     said = capsys.readouterr().out
-    assert "Budget(keep_fraction=" in said
+    assert "Spend(keep_fraction=" in said
     assert len(said.partition("Budget(")[0].split()) > 12, "the question is answered"
     assert "'static':" in said
     assert (tmp_path / "my-policy" / "model.safetensors").is_file()
