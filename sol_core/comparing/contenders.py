@@ -145,7 +145,7 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _made_of(schedule: Schedule) -> Any:
-    """What a schedule's code is: itself, or its class."""
+    """Return the object that has a schedule's source: itself, or its class."""
     has_source = isinstance(schedule, type) or inspect.isroutine(schedule)
     return schedule if has_source else type(schedule)
 

@@ -48,7 +48,7 @@ MOST_UNCACHED = 4  # texts without a cache that are continued
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one call of ``forward`` asks.
+    """Arguments of one call of ``forward``.
 
     Attributes:
         cache: transformers' own, empty; None without one.

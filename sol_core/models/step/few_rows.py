@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,27 +141,30 @@ class FewRowStep:
     def _concentration(self, cache: KVCache, queries: Any, scorer: str) -> Any:
         """[R, num_layers] by a scorer that has no kernel, of the step whose queries [R, num_layers,
         H, D] these are."""
-        outside = np.empty(queries.shape[:2], np.float32)
-        for row, length in enumerate(cache.lengths):
-            for layer, window in enumerate(self._spec.windows):
-                query, keys = torch.from_numpy(queries[row, layer]), cache.keys(layer, row)
-                first = max(0, length + 1 - window) if window else 0
-                size = cache.page_size
-                by_head = mass_outside_of_row(query, keys, size, first, scorer, BEST_PAGES)
-                outside[row, layer] = by_head.mean()
+        outside, size = np.empty(queries.shape[:2], np.float32), cache.page_size
+        for row, layer, query, keys, first in self._attended(cache, queries):
+            by_head = mass_outside_of_row(query, keys, size, first, scorer, BEST_PAGES)
+            outside[row, layer] = by_head.mean()
         return outside
 
     def _page_mass(self, cache: KVCache, queries: Any, readers: Tensor) -> Tensor:
         """[R, num_layers, H, P], of the step whose queries [R, num_layers, H, D] and pages read
         [R, num_layers, Hkv, P] these are."""
         mass = torch.zeros(*queries.shape[:3], readers.shape[3])
+        for row, layer, query, keys, first in self._attended(cache, queries):
+            pages = readers[row, layer]
+            mass[row, layer] = mass_of_pages(query, keys, pages, cache.page_size, first)
+        return mass
+
+    def _attended(
+        self, cache: KVCache, queries: Any
+    ) -> Iterator[tuple[int, int, Tensor, Tensor, int]]:
+        """Row, layer, query [H, D], keys [Hkv, S, D] and the first token seen, of every pair."""
         for row, length in enumerate(cache.lengths):
             for layer, window in enumerate(self._spec.windows):
-                query, keys = torch.from_numpy(queries[row, layer]), cache.keys(layer, row)
                 first = max(0, length + 1 - window) if window else 0
-                pages = readers[row, layer]
-                mass[row, layer] = mass_of_pages(query, keys, pages, cache.page_size, first)
-        return mass
+                query = torch.from_numpy(queries[row, layer])
+                yield row, layer, query, cache.keys(layer, row), first
 
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning

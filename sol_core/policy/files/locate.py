@@ -67,7 +67,7 @@ def resolved_grid(
 
 
 def _info_of(method: object) -> PolicyInfo | None:
-    """What a policy in hand says of itself; schedules of a caller's own say nothing."""
+    """Return a loaded policy's own description; None for schedules of a caller's own."""
     info = getattr(method, "info", None)
     return info if isinstance(info, PolicyInfo) else None
 
