@@ -15,6 +15,7 @@ it with static at what it spent.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,12 +37,14 @@ from sol_core.actions import (
     DENSE,
     SHORT_AXES,
     Budget,
+    Spend,
     record_of,
 )
 from sol_core.api.generating import load_policy
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedulers
+from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.schedules import Horizon
 from sol_core.events import FinishEvent
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
@@ -105,17 +108,20 @@ class SolLM(TemplateLM):
         self.is_dense = self.schedule.kind == "dense"
         if not self.is_dense:
             self.grid.check_budget(asked)
+        self._step_bytes = StepBytes(CostModel.of(self.model.lm, self.grid))
         self._sums = np.zeros(len(AXES))  # of all tokens
+        self._num_bytes = self._num_dense_bytes = 0.0  # computed, as they were read and densely
         self.num_tokens = 0  # that were scored or generated
         if SolLM.on_made is not None:
             SolLM.on_made(self)
 
     @property
-    def mean_spend(self) -> Budget | None:
+    def mean_spend(self) -> Spend | None:
         if not self.num_tokens:
             return None
         # A sum of many may end a little above what nothing can be above.
-        return Budget(*np.minimum(self._sums / self.num_tokens, DENSE.as_tuple()).tolist())
+        sums = np.minimum(self._sums, self.num_tokens * np.array(DENSE.as_tuple())).tolist()
+        return Spend.of_steps(sums, self.num_tokens, self._num_bytes, self._num_dense_bytes)
 
     def get_model_info(self) -> dict[str, Any]:
         """Return lm-eval's additions to the configuration in its results: the run's mean spend."""
@@ -213,7 +219,9 @@ class SolLM(TemplateLM):
                 written[batch[place]] = end.text
                 self.cache_hook.add_partial("generate_until", requests[batch[place]].args, end.text)
                 if end.spend is not None:
-                    self._count(end.num_tokens, end.num_tokens * np.array(end.spend.as_tuple()))
+                    spend = end.num_tokens * np.array(end.spend.as_tuple())
+                    read, dense = end.cost.bytes_read, end.dense_cost.bytes_read
+                    self._count(end.num_tokens, spend, read, dense)
         return written
 
     def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
@@ -263,18 +271,29 @@ class SolLM(TemplateLM):
         asked: Sequence[Continuation],
         scheduler_of: Callable[[Sequence[Continuation]], BatchScheduler],
     ) -> list[tuple[float, bool]]:
-        steps = sum(len(continuation.tokens) for continuation in asked)
+        lengths = [(len(one.context), len(one.tokens)) for one in asked]
+        steps = sum(count for _, count in lengths)
+        dense = math.fsum(
+            self._step_bytes.dense(before + step)
+            for before, count in lengths
+            for step in range(count)
+        )
         if self.is_dense:
-            self._count(steps, steps * np.array(DENSE.as_tuple()))
+            self._count(steps, steps * np.array(DENSE.as_tuple()), dense, dense)
             return score_densely(self.model.lm, asked)
-        scores = score_continuations(self.model.lm, asked, scheduler_of(asked), self.grid, group=1)
-        self._count(steps, scores.spend.sum((0, 1)))
+        reads = (self.policy.reads,) if self.policy is not None else None
+        scores = score_continuations(
+            self.model.lm, asked, scheduler_of(asked), self.grid, group=1, policies=reads
+        )
+        self._count(steps, scores.spend.sum((0, 1)), float(scores.num_bytes.sum()), dense)
         pairs = zip(scores.log_likelihood[:, 0], scores.greedy[:, 0], strict=True)
         return [(float(likelihood), bool(greedy)) for likelihood, greedy in pairs]
 
-    def _count(self, tokens: int, sums: Any) -> None:
+    def _count(self, tokens: int, sums: Any, read: float, dense: float) -> None:
         self.num_tokens += tokens
         self._sums += sums
+        self._num_bytes += read
+        self._num_dense_bytes += dense
 
     def _schedulers(
         self, asked: Sequence[Continuation]

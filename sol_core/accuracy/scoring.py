@@ -90,10 +90,11 @@ def score_continuations(
     grid: ActionGrid,
     *,
     group: int,
+    policies: tuple[PolicyReads, ...] | None = None,  # per row of a continuation
 ) -> BatchScores:
     """Score continuations under ``group`` schedules each."""
     read = read_contexts(lm, ones, grid, observe=scheduler.observes)
-    return score_after(read, scheduler, group=group)
+    return score_after(read, scheduler, group=group, policies=policies)
 
 
 @torch.no_grad()

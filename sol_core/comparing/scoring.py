@@ -46,6 +46,7 @@ from sol_core.generation.finished import Score
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import made_on
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
 
@@ -160,8 +161,8 @@ def score_text(
         dense_costs.append(schedules.costs.decode_step(DENSE, step.cached_tokens[0]))
 
     nll, actions = _score(model, case, schedules.build(len(steps)), grid.mechanisms, count)
-    scored = tuple(tokens[first:])
-    return Score(scored, actions, tuple(nll[0]), tuple(costs), tuple(dense_costs))
+    scored, losses = tuple(tokens[first:]), tuple(nll[0])
+    return Score(scored, actions, losses, tuple(costs), tuple(dense_costs), made_on(model))
 
 
 def _score(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 from sol_core.actions import Action, Spend
 from sol_core.events import FinishEvent, StepCost, TokenEvent
@@ -54,6 +55,7 @@ class Score:
         actions: of the decode step that predicted each.
         nll: of each, nats.
         costs, dense_costs: computed, of each step at its action, and of the same step densely.
+        made_on: versions and machine (``provenance.py``).
     """
 
     token_ids: tuple[int, ...]
@@ -61,6 +63,7 @@ class Score:
     nll: tuple[float, ...]
     costs: tuple[StepCost, ...]
     dense_costs: tuple[StepCost, ...]
+    made_on: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cost(self) -> StepCost:

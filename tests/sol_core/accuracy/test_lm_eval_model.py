@@ -52,6 +52,7 @@ def test_static_with_everything_kept_scores_as_dense_and_a_budget_does_not(make)
     info = small.get_model_info()
     assert info["schedule"] == "static"
     assert info["mean_spend"]["bit_width"] == pytest.approx(6.0)
+    assert 0 < info["mean_spend"]["bytes_share"] < 1
 
 
 def test_a_run_of_lm_eval_ends_with_the_mean_spend(make, monkeypatch, capsys, tmp_path):
@@ -71,6 +72,7 @@ def test_a_run_of_lm_eval_ends_with_the_mean_spend(make, monkeypatch, capsys, tm
     said = capsys.readouterr().out
     assert said.startswith(f"mean spend over {len(TEXT) - 20 + 4} tokens (policy): ")
     assert " % attention · " in said
+    assert " % of the bytes; " in said
     assert "static at this spend: keep=0." in said
 
 

@@ -5,6 +5,7 @@ import { h, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, mean, MISSING, nats, percent, signed } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { dataTable, leadOf, tableRow } from "../shared/page_parts.js";
+import { machineWords } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
@@ -256,7 +257,7 @@ export class InspectionStage extends ChartedStage {
     const cut = view.summary.reason === "time_limit"
       ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";
     setText(this.speed, `${cut}${TABLE_NOTE} Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s, `
-      + `${count(this.names.length, "row")} in each step.`);
+      + `${count(this.names.length, "row")} in each step. ${machineWords(view.summary.made_on)}`);
   }
 }
 

@@ -53,6 +53,10 @@ class PartTimes {
   }
 }
 
+// The machine of a run or an inspection; "" while it is unknown, as in older records.
+export const machineWords = (made) => (made
+  ? `Made on ${made.processor}, ${made.dtype}, ${count(made.threads, "thread")}.` : "");
+
 // Shares of the part's own bytes; of the policy's, which a dense step has not, of the whole step's.
 function savedText(part, summary) {
   if (!part.bytes) return "not counted";
@@ -102,6 +106,7 @@ export class Status extends StatusLine {
     };
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
     this.parts = new PartTimes();
+    this.machine = h("p", { class: "sol-muted" });
     this.sentence = h("p", { class: "sol-sentence" });
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
       this.head, this.sentence);
@@ -112,7 +117,7 @@ export class Status extends StatusLine {
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
             h("i", { "aria-hidden": "true" }), h("span", {}, axis.name),
             this.spend[at]))))),
-      this.parts.element);
+      this.parts.element, this.machine);
     this.clear();
   }
 
@@ -120,6 +125,7 @@ export class Status extends StatusLine {
     const places = [...Object.values(this.tiles).map((one) => one.value), ...this.spend];
     places.forEach((place) => setText(place, MISSING));
     this.parts.update([]);
+    setText(this.machine, "");
     this.sentence.replaceChildren();
     this.say(null);
   }
@@ -144,6 +150,7 @@ export class Status extends StatusLine {
       setText(this.spend[at], `${digits} / ${Number.isNaN(asked[at]) ? MISSING : axis.show(asked[at])}`);
     });
     this.parts.update(rows, view.summary, run.config.side_rows?.length);
+    setText(this.machine, machineWords(view.summary?.made_on));
     this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share));
   }
 }
