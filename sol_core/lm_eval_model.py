@@ -41,9 +41,9 @@ from sol_core.actions import (
     record_of,
 )
 from sol_core.api.generating import load_policy
-from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.building import build_schedule
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
-from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedulers
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedules
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.schedules import Horizon
 from sol_core.events import FinishEvent
@@ -98,7 +98,7 @@ class SolLM(TemplateLM):
         self.tokenizer = self.model.tokenizer
         self.batch_size = int(batch_size) if str(batch_size).isdigit() else 64  # type: ignore[arg-type]  # or "auto"
         self.policy = load_policy(policy, self.model, data_dir=folder) if policy else None
-        self.grid = resolved_grid(None, [self.policy], by_share=False)
+        self.grid = resolved_grid(None, [self.policy])
         kind = schedule or ("dense" if asked == Budget() else "static")
         self.schedule = ScheduleConfig(
             "policy" if policy else kind,  # type: ignore[arg-type]  # checked by it
@@ -281,10 +281,7 @@ class SolLM(TemplateLM):
         if self.is_dense:
             self._count(steps, steps * np.array(DENSE.as_tuple()), dense, dense)
             return score_densely(self.model.lm, asked)
-        reads = (self.policy.reads,) if self.policy is not None else None
-        scores = score_continuations(
-            self.model.lm, asked, scheduler_of(asked), self.grid, group=1, policies=reads
-        )
+        scores = score_continuations(self.model.lm, asked, scheduler_of(asked), self.grid, group=1)
         self._count(steps, scores.spend.sum((0, 1)), float(scores.num_bytes.sum()), dense)
         pairs = zip(scores.log_likelihood[:, 0], scores.greedy[:, 0], strict=True)
         return [(float(likelihood), bool(greedy)) for likelihood, greedy in pairs]
@@ -303,9 +300,9 @@ class SolLM(TemplateLM):
             policy, budget = self.policy, self.schedule.budget
             return lambda rows: PolicyScheduler(policy, [budget] * len(rows))
         if self.schedule.kind != "static" or not asked:
-            return lambda rows: RowSchedulers(
+            return lambda rows: RowSchedules(
                 [
-                    build_scheduler(
+                    build_schedule(
                         self.schedule, self.grid, horizon=Horizon(EPISODE_STEPS, len(row.tokens))
                     )
                     for row in rows

@@ -52,12 +52,11 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
     """The folder of the policy that the options name, of the grid that they name; or a schedule."""
     from sol_core.policy import read_policy_info
 
-    source, chosen, budgets = schedule_finder(args)(args.policy), chosen_grid(args), list(budgets)
-    by_share = any(budget.bytes_share is not None for budget in budgets)
+    source, chosen = schedule_finder(args)(args.policy), chosen_grid(args)
     if isinstance(source, Path) and chosen is not None:
         source = shipped_for(source, chosen)
         read_policy_info(source).check_grid(chosen)
-    grid = resolved_grid(chosen, [source], by_share=by_share)
+    grid = resolved_grid(chosen, [source])
     for budget in budgets:
         grid.check_budget(budget)
     return source

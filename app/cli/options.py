@@ -21,7 +21,7 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import AXES, GRIDS, SHARE_GRID, ActionGrid, Budget, QuantSite
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
@@ -171,7 +171,7 @@ def parse_share(text: str) -> float:
     return share
 
 
-UNSET_GRID = "the policy's own, else need for shares of the bytes, else default"
+UNSET_GRID = "the policy's own, else default"
 
 
 def add_grid(
@@ -179,7 +179,7 @@ def add_grid(
 ) -> None:
     text = (
         "levels and mechanisms: paper's (Quest's bounds per head, input channels), or default "
-        f"(4-bit keys per KV group, both sides of the MLP) (default: {usual})"
+        f"(the pages that KV groups need by 4-bit keys, both sides of the MLP) (default: {usual})"
     )
     parser.add_argument("--grid", choices=tuple(GRIDS), default=default, help=text)
 
@@ -313,10 +313,10 @@ def load_model(
     if any(budget.bytes_share is not None for budget in budgets):
         from sol_core.budgets.mixes import mix_table
 
-        measured_on = mix_table(model, GRIDS[SHARE_GRID]).measured_on
+        measured_on = mix_table(model, GRIDS[DEFAULT_GRID]).measured_on
         if measured_on != model.name:
             console.say(
                 f"Shares of the bytes are spent by the damage measured on {measured_on}; "
-                f"`train --preset share` measures {model.name}."
+                f"`train` measures {model.name}."
             )
     return model, 1000 * (time.perf_counter() - began)

@@ -80,10 +80,9 @@ def grid_for(
     find: Callable[[str], Any],
 ) -> ActionGrid:
     """The named grid, for None as ``resolved_grid``, at a site where one is given."""
-    schedules, chosen = list(schedules), None if name is None else grid_named(name)
+    chosen = None if name is None else grid_named(name)
     policies = (find(schedule.policy) for schedule in schedules if schedule.policy)
-    by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
-    grid = locate.resolved_grid(chosen, policies, by_share=by_share)
+    grid = locate.resolved_grid(chosen, policies)
     return grid if quant_site is None else replace(grid, quant_site=quant_site)
 
 
@@ -222,7 +221,7 @@ class PolicyLibrary:
             self.export(name, staging / "policy.zip")
             if (staging / "policy.zip").stat().st_size > limit:
                 raise AppError(
-                    f"this policy is larger than {limit / 1e6:.0f} MB: export it with "
+                    f"this policy is larger than {limit / 1e6:g} MB: export it with "
                     f"{program_name()} policies export"
                 )
             return (staging / "policy.zip").read_bytes()

@@ -16,7 +16,6 @@ ROLE = "policy"
 FORMER = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}  # of schema 1
 _LABELS = SCHEDULE_LABELS | {
     "policy_sampled": "Policy, sampled",
-    "line": "Old line",
     "random_best": "Random, best",
     "paper": "Paper's mechanisms",
 }

@@ -159,14 +159,6 @@ def in_order(bits):
 
 
 @helper
-def order_key(bits):
-    """Return a float32's bits, uint32, as a uint32 in the order of the floats; −0 ties with +0."""
-    if bits == np.uint32(0x80000000):
-        bits = np.uint32(0)
-    return ~bits if bits >> np.uint32(31) else bits | np.uint32(0x80000000)
-
-
-@helper
 def kth_largest(keys, rank):
     """The largest threshold that at least ``rank`` keys reach, bit by bit from the top.
 

@@ -137,7 +137,6 @@ def _rows_of(rows, window):
         rows.num_kv_heads,
         rows.scale,
         rows.extend,
-        rows.by_need,
         rows.best_share,
         rows.left_out,
     )

@@ -31,7 +31,6 @@ __all__ = [
     "AttentionPlan",
     "KVBlock",
     "attend",
-    "decode_attention",
     "group_shares",
     "mass_by_page",
     "mass_of_pages",
@@ -71,10 +70,3 @@ def attend(
     if masses:
         attended = attended._replace(page_mass=mass_by_page(query, blocks, plan, cap))
     return attended
-
-
-def decode_attention(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
-) -> Tensor:
-    """The mixed values of ``attend`` alone, [R, H, D] fp32."""
-    return attend(query, blocks, plan, cap=cap).mixed

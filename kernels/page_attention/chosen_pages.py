@@ -14,8 +14,8 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.team import meet
 from kernels.page_attention.group_attention import attend_parts, parts_for
-from kernels.page_attention.page_choice import seen_pages
 from kernels.page_attention.page_mass import find_pages
+from kernels.page_attention.seen_pages import seen_pages
 
 
 class CacheBlock(NamedTuple):
@@ -44,13 +44,13 @@ class StepRows(NamedTuple):
         shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
         own_tokens: in the row's own memory, before this step's.
         first_seen: first token, counted through both blocks, that attention sees.
-        pages_kept: pages that each KV head reads; with floors, all or one at least.
-        floors: [R] float32, see ``AttentionPlan``; they count if ``by_need``.
+        pages_kept: that each KV head reads, all or one at least; those whose need reaches the
+            floor, where it is not all.
+        floors: [R] float32, see ``AttentionPlan``.
         page_size: tokens per page.
         num_kv_heads: Hkv.
         scale: float32 factor on query·key.
         extend: take the new key among the 4-bit keys.
-        by_need: rows that do not keep all pages read those whose need reaches the floor.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
         left_out: [R, P] uint8, 1 for a page that the row may not read, oldest first; [R, 0] if all
             may be read.
@@ -66,7 +66,6 @@ class StepRows(NamedTuple):
     num_kv_heads: int
     scale: Any
     extend: bool
-    by_need: bool
     best_share: float
     left_out: Any
 

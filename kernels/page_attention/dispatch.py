@@ -122,7 +122,6 @@ def _arrange_rows(
         num_kv_heads=first.keys.shape[1],
         scale=np.float32(1.0),
         extend=False,
-        by_need=plan.floors is not None,
         best_share=share,
         left_out=np.empty((num_rows, 0), np.uint8),
     )

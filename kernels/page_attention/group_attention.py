@@ -14,7 +14,7 @@ from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
 from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets, prefetch_rows
 from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
-from kernels.page_attention.page_choice import pages_of_part, seen_pages
+from kernels.page_attention.seen_pages import pages_of_part, seen_pages
 
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.

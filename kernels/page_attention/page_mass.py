@@ -18,7 +18,7 @@ from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.octets import sum_octets
 from kernels.key_codes.reference import OCTET
 from kernels.page_attention.group_attention import largest_part, parts_for
-from kernels.page_attention.page_choice import choose_pages, pages_of_part, seen_pages
+from kernels.page_attention.seen_pages import pages_of_part, seen_pages
 
 
 @helper
@@ -208,12 +208,12 @@ def _choose_share(task, numbers, sizes, left_out, weighed, chosen, outside):
 
     Args:
         numbers: shared and own tokens, first one seen, pages kept and floors [R].
-        sizes: page size, best share, Hkv, how many members there are, and whether the floors count.
+        sizes: page size, best share, Hkv, and how many members there are.
         left_out: as of StepRows.
         weighed: as ``_weigh_share`` leaves it; changed.
     """
     all_shared, all_own, all_first, all_kept, floors = numbers
-    page_size, share, num_kv_heads, tasks, by_need = sizes
+    page_size, share, num_kv_heads, tasks = sizes
     masses = weighed[2]
     num_rows, num_heads, _ = masses.shape
     per_group = num_heads // num_kv_heads
@@ -229,11 +229,8 @@ def _choose_share(task, numbers, sizes, left_out, weighed, chosen, outside):
             if share > 0:
                 outside[row, head] = outside_best(masses[row, head, :count], valid, share)
         if all_kept[row] < count:
-            if by_need:
-                floor, their = floors[row], chosen[row, group, :count]
-                choose_needed(shares, valid, per_group, floor, their)
-            else:
-                choose_pages(shares, all_kept[row], chosen[row, group, :count])
+            floor, their = floors[row], chosen[row, group, :count]
+            choose_needed(shares, valid, per_group, floor, their)
 
 
 @helper
@@ -265,6 +262,6 @@ def find_pages(query, blocks, rows, weighed, chosen, outside, team):
     _weigh_share(team.member, memory, numbers, sizes, queries, left_out, weighed)
     meet(team)
     others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept, rows.floors)
-    scales = (page_size, rows.best_share, num_kv_heads, team.members, rows.by_need)
+    scales = (page_size, rows.best_share, num_kv_heads, team.members)
     _choose_share(team.member, others, scales, left_out, weighed, chosen, outside)
     meet(team)

@@ -36,11 +36,10 @@ class AttentionPlan:
         tokens_per_page: [R, P] int64, how many such tokens; None unless pages are selected or
             observed (then ``valid_pages`` is there too).
         scorer: what pages are scored by, a name in ``PAGE_SCORERS``.
-        choice: each query "head" chooses its pages, or the heads of a KV "group" choose together,
-            by the mean of their shares of attention.
-        floors: [R] fp32: rows that do not keep all read the pages whose ``page_need`` reaches
-            this, however many, and the best one. None: as many as they keep. Only with masses
-            and the choice of a group.
+        choice: each query "head" chooses its ``pages_kept`` best pages, or the heads of a KV
+            "group" choose together those that they need, by the mean of their shares of attention.
+        floors: [R] fp32: groups of rows that do not keep all read the pages whose ``page_need``
+            reaches this, however many, and the best one. None where heads choose.
         spans: [3, R] int64, ``valid_tokens`` in numbers, without which no kernel on a CPU takes
             masked rows: tokens of the row in the first of two blocks, those in the last one before
             the newest, and the first that it sees, counted through both.
@@ -187,13 +186,6 @@ def _scores_read(
     return scores
 
 
-def decode_attention(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
-) -> Tensor:
-    """The mixed values of ``attend`` alone, [R, H, D] fp32."""
-    return attend(query, blocks, plan, cap=cap).mixed
-
-
 def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
     """Number of KV heads of a decode step that read each page: any of their query heads chose it.
 
@@ -277,11 +269,10 @@ def _chosen_pages(
 ) -> Tensor:
     """[R, H, P] bool, or [R, Hkv, P] where the heads of a group choose together."""
     scores = _scores_of_pages(query, blocks, plan)
-    if plan.choice == "group":
-        scores = group_shares(scores, valid_pages, blocks[0].keys.shape[1])
-    if plan.floors is not None:
-        return select_needed(scores, valid_pages, pages_kept, plan.floors)
-    return select_pages(scores, valid_pages, pages_kept)
+    if plan.floors is None:
+        return select_pages(scores, valid_pages, pages_kept)
+    shares = group_shares(scores, valid_pages, blocks[0].keys.shape[1])
+    return select_needed(shares, valid_pages, pages_kept, plan.floors)
 
 
 def _scores_of_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:

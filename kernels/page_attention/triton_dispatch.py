@@ -124,7 +124,7 @@ class _Attention:
         if share > 0:
             tensors = {"page_keys": page_keys, "outside": outside}
             self._rank(triton_kernel.mass_outside_pages, outside, tensors, {"share": share})
-        ranked = (page_keys, unused, unused)
+        ranked = (page_keys, unused)
         if self.plan.selects:
             ranked = self._chosen(triton_kernel, page_keys)
         splits = sum(tiles.splits for tiles in self.tiles)
@@ -202,13 +202,13 @@ class _Attention:
             {"num_warps": 4, "num_stages": 1},
         )  # fmt: skip
 
-    def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys that KV groups rank pages by [R, Hkv, P], and two [R, Hkv]: how far down the ranks
-        are chosen; all int32."""
+    def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys that KV groups weigh pages by [R, Hkv, P], and from which on they read one
+        [R, Hkv]; both int32."""
         places = self.num_rows, self.num_kv_heads
         group_keys = page_keys.new_empty((*places, self.num_pages))
-        thresholds, last_tied = page_keys.new_empty(places), page_keys.new_empty(places)
-        floors = self.plan.floors
+        thresholds = page_keys.new_empty(places)
+        assert self.plan.floors is not None
         assert self.plan.pages_kept is not None
         assert self.plan.tokens_per_page is not None
         self._rank(
@@ -216,25 +216,17 @@ class _Attention:
             self.tokens_read,
             {
                 "page_keys": page_keys, "group_keys": group_keys,
-                "pages_kept": self.plan.pages_kept,
-                "floors": self.query if floors is None else floors,
+                "pages_kept": self.plan.pages_kept, "floors": self.plan.floors,
                 "tokens_per_page": self.plan.tokens_per_page, "thresholds": thresholds,
-                "last_tied": last_tied, "tokens_read": self.tokens_read,
-                "readings": self.readings,
+                "tokens_read": self.tokens_read, "readings": self.readings,
             },
             {"num_kv_heads": self.num_kv_heads, "members": self.num_heads // self.num_kv_heads,
              "noting": int(self.noting)},
-            BY_NEED=floors is not None,
         )  # fmt: skip
-        return group_keys, thresholds, last_tied
+        return group_keys, thresholds
 
     def _rank(
-        self,
-        kernel: Any,
-        places: Tensor,
-        tensors: dict[str, Tensor],
-        numbers: dict[str, float],
-        **constants: bool,
+        self, kernel: Any, places: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
     ) -> None:
         """Launch a kernel with one program for each of ``places`` [R, X], which sees all pages."""
         warps = {512: 4, 4096: 8, MAX_PAGES: 16}
@@ -243,7 +235,7 @@ class _Attention:
             kernel,
             (places.numel(),),
             {**tensors, **numbers, "num_pages": self.num_pages},
-            {"BLOCK_P": block, **constants},
+            {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},
         )
 
@@ -251,14 +243,14 @@ class _Attention:
         self,
         kernels: Any,
         number: int,
-        ranked: tuple[Tensor, Tensor, Tensor],
+        ranked: tuple[Tensor, Tensor],
         parts: tuple[Tensor, Tensor, Tensor],
     ) -> None:
         block, tiles = self.blocks[number], self.tiles[number]
-        page_keys, thresholds, last_tied = ranked
+        page_keys, thresholds = ranked
         grid = (tiles.total, self.num_kv_heads, tiles.splits)
         width = -(-tiles.pages // tiles.splits)
-        chosen = {"page_keys": page_keys, "thresholds": thresholds, "last_tied": last_tied}
+        chosen = {"page_keys": page_keys, "thresholds": thresholds}
         lists = {"page_list": self._unused(), "page_counts": self._unused()}
         if self.plan.selects:
             lists = {

@@ -18,7 +18,6 @@ import triton
 import triton.language as tl
 
 from kernels.gpu.triton_helpers import (
-    choose_largest,
     dot_wide,
     find_threshold,
     first_line,
@@ -35,20 +34,18 @@ COUNTED_AT_ONCE = tl.constexpr(256)  # pages whose tokens are summed up
 
 @triton.jit(do_not_specialize=["num_kv_heads", "members", "noting", "num_pages"])
 def choose_pages(
-    page_keys, group_keys, pages_kept, floors, tokens_per_page, thresholds, last_tied, tokens_read,
-    readings, num_kv_heads, members, noting, num_pages,
-    BLOCK_P: tl.constexpr, BY_NEED: tl.constexpr,
+    page_keys, group_keys, pages_kept, floors, tokens_per_page, thresholds, tokens_read, readings,
+    num_kv_heads, members, noting, num_pages, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
-    """Each KV group's pages, as a threshold and the last page that ties with it.
+    """The pages that each KV group needs, as a threshold; see ``reference.select_needed``.
 
-    A group ranks pages by the mean of its heads' softmax over pages. It takes its best ones; or,
-    BY_NEED, those that it needs, see ``reference.select_needed``.
+    A group weighs pages by the mean of its heads' softmax over pages.
 
     Args:
         page_keys: [R, Hkv, members, num_pages] int32.
         group_keys: [R, Hkv, num_pages] int32, written.
         pages_kept: [R] int64. floors: [R] fp32. tokens_per_page: [R, num_pages] int64.
-        thresholds, last_tied: [R, Hkv] int32, written.
+        thresholds: [R, Hkv] int32, written.
         tokens_read: [R, Hkv] int64, written: how many the chosen pages have.
         readings: [R, Hkv, num_pages] uint8, written if ``noting``: 1 for the chosen pages.
     """
@@ -70,16 +67,11 @@ def choose_pages(
     group_keys += place * num_pages
     tl.store(group_keys + page, keys.to(tl.int32, bitcast=True), mask=inside)
     kept = tl.load(pages_kept + row)
-    if BY_NEED:
-        count = tl.sum(valid.to(tl.int32), 0)
-        most = tl.max(tl.where(valid, shares, 0.0), 0)
-        least = tl.minimum(tl.load(floors + row) / count.to(tl.float32), most)
-        threshold = tl.where(kept >= count, 1, ordered_bits(least)).to(tl.uint32)
-        last = num_pages
-    else:
-        _, threshold, last = choose_largest(keys, tl.minimum(kept, num_pages).to(tl.int32))
+    count = tl.sum(valid.to(tl.int32), 0)
+    most = tl.max(tl.where(valid, shares, 0.0), 0)
+    least = tl.minimum(tl.load(floors + row) / count.to(tl.float32), most)
+    threshold = tl.where(kept >= count, 1, ordered_bits(least)).to(tl.uint32)
     tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
-    tl.store(last_tied + place, last)
     # A few pages at a time and from memory: int64 counts of all of them would spill registers.
     tl.debug_barrier()
     tokens_per_page += row * num_pages
@@ -87,7 +79,7 @@ def choose_pages(
     for start in range(0, num_pages, COUNTED_AT_ONCE):
         part = start + tl.arange(0, COUNTED_AT_ONCE)
         again = tl.load(group_keys + part, mask=part < num_pages, other=0)
-        chosen = is_chosen(again, threshold, last, part)
+        chosen = is_chosen(again, threshold)
         total += tl.load(tokens_per_page + part, mask=chosen, other=0)
         noted = only_if(noting, part < num_pages)
         tl.store(readings + place * num_pages + part, chosen.to(tl.uint8), mask=noted)
@@ -124,11 +116,10 @@ def mass_outside_pages(page_keys, outside, share, num_pages, BLOCK_P: tl.constex
 
 
 @triton.jit
-def is_chosen(keys, threshold, last, page):
+def is_chosen(keys, threshold):
     """Return whether each query [M, 1] chose each page [1, P]; keys [M, P] int32."""
     keys = keys.to(tl.uint32, bitcast=True)
-    above = keys > threshold
-    return above | ((keys == threshold) & (page <= last) & (keys > 0))
+    return (keys >= threshold) & (keys > 0)
 
 
 @triton.jit(
@@ -138,14 +129,14 @@ def is_chosen(keys, threshold, last, page):
     ]
 )  # fmt: skip
 def list_pages(
-    page_keys, thresholds, last_tied, page_list, page_counts,
+    page_keys, thresholds, page_list, page_counts,
     heads_per_group, rows_per_source, tiles, pages, first_page, num_pages, list_width, block_m,
     BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """Pages of one block that any query of a tile chose, ascending, for one split of it.
 
     Args:
-        page_keys: [R, Hkv, num_pages] int32. thresholds, last_tied: [R, Hkv] int32.
+        page_keys: [R, Hkv, num_pages] int32. thresholds: [R, Hkv] int32.
         page_list: [tiles, Hkv, splits, list_width] int32, page_counts: [tiles, Hkv,
             splits] int32; both written.
     """
@@ -164,16 +155,10 @@ def list_pages(
             chooser = row * tl.num_programs(1) + kv_head
             used = index < queries
             threshold = tl.load(thresholds + chooser, mask=used, other=0)
-            last = tl.load(last_tied + chooser, mask=used, other=-1)
             there = used[:, None] & (page < pages)[None, :]
             at = chooser[:, None] * num_pages + (first_page + page)[None, :]
             keys = tl.load(page_keys + at, mask=there, other=0)
-            chosen = is_chosen(
-                keys,
-                threshold.to(tl.uint32, bitcast=True)[:, None],
-                last[:, None],
-                (first_page + page)[None, :],
-            )
+            chosen = is_chosen(keys, threshold.to(tl.uint32, bitcast=True)[:, None])
             listed = tl.maximum(listed, tl.max((chosen & there).to(tl.int32), 0))
         slot = count + tl.cumsum(listed, 0) - 1
         tl.store(page_list + entry * list_width + slot, page, mask=listed > 0)
@@ -190,7 +175,7 @@ _ATTEND_SCALARS = [
 
 @triton.jit(do_not_specialize=_ATTEND_SCALARS)
 def attend_pages(
-    query, keys, values, sources, page_keys, thresholds, last_tied, page_list, page_counts,
+    query, keys, values, sources, page_keys, thresholds, page_list, page_counts,
     valid_tokens, mixed, tops, sums,
     heads_per_group, rows_per_source, tiles, row_lines, head_lines,
     tokens, page_size, head_size, first_page, num_pages, first_token, mask_width, masked,
@@ -224,7 +209,6 @@ def attend_pages(
     chooser = row * tl.num_programs(1) + kv_head
     threshold = tl.load(thresholds + chooser, mask=only_if(selecting, used), other=0)
     threshold = threshold.to(tl.uint32, bitcast=True)[:, None]
-    last = tl.load(last_tied + chooser, mask=only_if(selecting, used), other=-1)[:, None]
     entry = (tile * tl.num_programs(1) + kv_head) * splits + split
     count = tl.load(page_counts + entry, mask=selecting != 0, other=0)
     count = tl.where(selecting != 0, count, tl.cdiv(tl.cdiv(tokens, page_size) - split, splits))
@@ -249,7 +233,7 @@ def attend_pages(
         key = tl.load(keys + where, mask=needed, other=0.0)
         at = chooser[:, None] * num_pages + (first_page + page)[None, :]
         bound = tl.load(page_keys + at, mask=only_if(selecting, seen), other=0)
-        chose = is_chosen(bound, threshold, last, (first_page + page)[None, :])
+        chose = is_chosen(bound, threshold)
         seen &= tl.where(seen, chose.to(tl.int32), 0) + (1 - selecting) > 0
         scores = dot_wide(vector, tl.trans(key), tl.zeros([BLOCK_M, BLOCK_N], tl.float32))
         scores = tl.where(seen, scores, -INFINITY)

@@ -231,7 +231,7 @@ def _observe(seen, state, rows, aims):
         rows: [R, layout.width] float32, overwritten.
         aims: [R, 3] float32, overwritten.
     """
-    goals, _, excess, previous, low, high, shares, _ = state
+    targets, excess, previous, low, high, recovery, _ = state
     for row in range(rows.shape[0]):
         end = 0
         for part in literal_unroll(seen):
@@ -243,7 +243,7 @@ def _observe(seen, state, rows, aims):
         rows[row, place] = min(rows[row, place], _MOST_NATS)
         for axis in range(3):
             rows[row, end + axis] = previous[row, axis]
-            aim = goals[row, axis] - excess[row, axis] * shares[row, axis]
+            aim = targets[row, axis] - excess[row, axis] / recovery
             aims[row, axis] = min(max(aim, low[axis]), high[axis])
 
 
@@ -256,9 +256,9 @@ def policy_step(seen, fed, state, network, memory, step, terms, results):
             hidden, middle hidden states, concentration, entropy, surprisal, what is known.
         fed: tokens [R] int64, and the language model's embedding [V, C] float32, or bfloat16
             as uint16 bit patterns.
-        state: goals, targets, excess and previous spends [R, 3], ends of the axes [3] each, and
-            the shares of the excess that a step compensates [R, 3], all float32; and whether
-            the most probable levels are taken: excess and previous spends are theirs then.
+        state: targets, excess and previous spends [R, 3], ends of the axes [3] each, all float32;
+            over how many steps the excess is made good; and whether the most probable levels are
+            taken: excess and previous spends are theirs then.
         network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
         step: of the episode.
@@ -290,6 +290,6 @@ def policy_step(seen, fed, state, network, memory, step, terms, results):
         for axis in range(3):
             choice = np.argmax(logits[row, axis])
             choices[row, axis] = choice
-            if state[7]:
-                state[3][row, axis] = prices.levels[axis, choice]
-                state[2][row, axis] += prices.levels[axis, choice] - state[1][row, axis]
+            if state[6]:
+                state[2][row, axis] = prices.levels[axis, choice]
+                state[1][row, axis] += prices.levels[axis, choice] - state[0][row, axis]

@@ -26,7 +26,6 @@ from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import attention_first, paper_grid, place_on, read_beyond
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
-from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
@@ -78,13 +77,13 @@ class TaskPass:
         setting: TaskSetting,
         name: str,
         grid: ActionGrid,
-        policies: tuple[PolicyReads, ...],  # per row, what its policy reads
+        group: int,  # rows of a continuation
         schedule: Callable[[list[int], int], BatchScheduler],  # of questions, for so many steps
     ) -> None:
-        self.setting, self.group, self.grid = setting, len(policies), grid
+        self.setting, self.group, self.grid = setting, group, grid
         self.name = f"{setting.name}-{name}"
         self._title = f"{setting.task}: running {'the policy' if name == 'policy' else name}"
-        self._policies, self._schedule, group = policies, schedule, len(policies)
+        self._schedule = schedule
         self._recalls = is_recall(setting.task)
         self.members = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
         count = len(setting.continuations)
@@ -107,12 +106,12 @@ class TaskPass:
         ones = self.ones(indices)
         observe = self._scheduler(indices, int(self.lengths[indices].max())).observes
         read = read_contexts(self.setting.lm, ones, self.grid, observe=observe)
-        policies = None if self.setting.mixes is None else self._policies
+        exact = self.setting.mixes is not None
         for places in _of_about_one_length(self.lengths[indices].tolist()):
             members = [indices[place] for place in places]
             scheduler = self._scheduler(members, int(self.lengths[members].max()))
             rows = read.rows(places)
-            scores = score_after(rows, scheduler, group=self.group, policies=policies)
+            scores = score_after(rows, scheduler, group=self.group, exact=exact)
             for name, values in scores._asdict().items():
                 getattr(self, name)[members] = values
         if self._recalls:
@@ -176,15 +175,15 @@ class TaskPass:
 def policy_pass(setting: TaskSetting) -> TaskPass:
     """Row 0 is dense, row 1 + n the policy at budget n."""
     budgets, contender = setting.budgets, setting.contender
-    reads = (NO_POLICY, *[contender.reads] * len(budgets))
+    group = 1 + len(budgets)
 
     def schedule(questions: list[int], steps: int) -> BatchScheduler:
         count = len(questions)
         rows = [(place, number) for place in range(count) for number in range(len(budgets))]
         scheduler = contender.scheduler(budgets * count, None)
-        return assemble([(rows, scheduler)], count, len(reads))
+        return assemble([(rows, scheduler)], count, group)
 
-    return TaskPass(setting, "policy", contender.grid, reads, schedule)
+    return TaskPass(setting, "policy", contender.grid, group, schedule)
 
 
 def _planned_pass(
@@ -195,7 +194,7 @@ def _planned_pass(
     def schedule(questions: list[int], steps: int) -> BatchScheduler:
         return PlannedRows([plan.actions(number, steps) for number in questions for plan in plans])
 
-    return TaskPass(setting, name, grid, (NO_POLICY,) * len(plans), schedule)
+    return TaskPass(setting, name, grid, len(plans), schedule)
 
 
 def static_pass(policies: TaskPass) -> TaskPass:

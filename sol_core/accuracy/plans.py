@@ -17,7 +17,7 @@ from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.budgets.mixes import Mix, MixTable
 from sol_core.comparing.methods import PAPER_CHANNEL_LEVELS
 from sol_core.decoding.cost import CostModel, StepBytes
-from sol_core.decoding.schedules import Observation, StaticScheduler
+from sol_core.decoding.schedules import StaticSchedule
 from sol_core.models import FrozenLM
 
 CANDIDATES = 16  # places to begin that are tried for each question
@@ -30,10 +30,8 @@ class StaticPlan:
     def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
         longest = [max(steps) for steps in lengths]
         ends = list(itertools.accumulate(longest))
-        scheduler = StaticScheduler(spend, grid)
-        self._actions = [
-            scheduler.next_action(Observation(step)) for step in range(ends[-1] + CANDIDATES)
-        ]
+        scheduler = StaticSchedule(spend, grid)
+        self._actions = [scheduler.at(step) for step in range(ends[-1] + CANDIDATES)]
         spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
         spends = np.asarray([action.as_tuple() for action in self._actions])
         # How far above the mean, in parts of the axis, the steps up to each place are.
@@ -69,7 +67,7 @@ class SharePlan:
         assert budget.bytes_share is not None
         self._share, self._mixes, self._contexts = budget.bytes_share, mixes, contexts
         self._lengths = lengths
-        self._bits = StaticScheduler(Budget(bit_width=budget.bit_width), grid)
+        self._bits = StaticSchedule(Budget(bit_width=budget.bit_width), grid)
         self._begins: list[tuple[float, int]] = []  # read beyond the share, and steps, before each
         excess, steps = 0.0, 0
         for question, of_choices in enumerate(lengths):
@@ -85,7 +83,7 @@ class SharePlan:
             Action(
                 mix.action.keep_fraction,
                 mix.action.channel_keep_ratio,
-                self._bits.next_action(Observation(begin + step)).bit_width,
+                self._bits.at(begin + step).bit_width,
             )
             for step, (mix, _) in enumerate(self._mixes_of(question, steps))
         ]

@@ -17,7 +17,7 @@ from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, ActionGrid, Mechanisms
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
+from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, require_finite
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import teacher_forced
@@ -90,11 +90,10 @@ def score_continuations(
     grid: ActionGrid,
     *,
     group: int,
-    policies: tuple[PolicyReads, ...] | None = None,  # per row of a continuation
 ) -> BatchScores:
-    """Score continuations under ``group`` schedules each."""
+    """Score continuations under ``group`` schedules each; bytes by what was really read."""
     read = read_contexts(lm, ones, grid, observe=scheduler.observes)
-    return score_after(read, scheduler, group=group, policies=policies)
+    return score_after(read, scheduler, group=group)
 
 
 @torch.no_grad()
@@ -103,7 +102,7 @@ def score_after(
     scheduler: BatchScheduler,
     *,
     group: int,
-    policies: tuple[PolicyReads, ...] | None = None,  # per row of a continuation
+    exact: bool = True,  # bytes by what was really read, not by what actions allow
 ) -> BatchScores:
     """The same after contexts that have been read; they may be gone on from again."""
     lm, ones, grid = contexts.lm, contexts.ones, contexts.grid
@@ -129,7 +128,7 @@ def score_after(
         likelihood += counts * _array(-scored.nll)
         best = scored.log_probabilities.argmax(-1) == scored.targets[:, None]
         greedy *= np.where(counts, _array(best), 1.0)
-        step_spend, reading = step_spends(step, step_bytes, group, policies)
+        step_spend, reading = step_spends(step, step_bytes, group, exact=exact)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
     return BatchScores(likelihood, greedy, spend, num_bytes)
@@ -163,22 +162,18 @@ def write_after(
 
 
 def step_spends(
-    step: DecodeStep, step_bytes: StepBytes, group: int, policies: tuple[PolicyReads, ...] | None
+    step: DecodeStep, step_bytes: StepBytes, group: int, *, exact: bool
 ) -> tuple[Floats, Floats]:
     """[B, group, axes] levels and [B, group] computed bytes of one step."""
     levels = np.asarray([action.as_tuple() for action in step.actions])
-    pairs = zip(step.actions, step.cached_tokens, strict=True)
-    if policies is None:
-        reading = np.asarray([step_bytes.of(action, cached) for action, cached in pairs])
-    else:
-        own = policies * (len(step.actions) // group)
-        rows = zip(pairs, step.output.tokens_read.sum(1).tolist(), own, strict=True)
-        reading = np.asarray(
-            [
-                step_bytes.of(action, cached, read, observed=policy.scores_pages) + policy.num_bytes
-                for (action, cached), read, policy in rows
-            ]
-        )
+    read = step.output.tokens_read.sum(1).tolist() if exact else [None] * len(levels)
+    rows = zip(step.actions, step.cached_tokens, read, step.policy_reads, strict=True)
+    reading = np.asarray(
+        [
+            step_bytes.of(action, cached, tokens, observed=policy.scores_pages) + policy.num_bytes
+            for action, cached, tokens, policy in rows
+        ]
+    )
     return levels.reshape(-1, group, len(AXES)), reading.reshape(-1, group)
 
 

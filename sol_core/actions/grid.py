@@ -32,9 +32,9 @@ class Mechanisms:
         mlp_pruning: which channels of the MLP are dropped, a name in ``MLP_PRUNERS``.
         mlp_split: knots (share of the MLP's bytes, share of input channels), ascending, of a
             piecewise linear curve; only with a pruner that takes one.
-        page_budget: a level of attention is a "count" of pages, the same in every layer; or the
-            mean of a share that each layer, KV group and step takes by "need"
-            (``sol_core/models/measured.py``), for pages chosen by a group's masses alone.
+        page_budget: a level of attention is a "count" of pages, the same in every layer, for heads
+            that choose alone; or the mean of a share that each layer, KV group and step takes by
+            "need" (``sol_core/models/measured.py``), for pages chosen by a group's masses.
         head: a step that drops something reads the vocabulary's weights "whole", or a "preview" of
             4 bits and then those of the likely tokens (``kernels/head_preview``), where the model
             has one: 8-bit blocks on a CPU, and directions that were measured.
@@ -61,6 +61,20 @@ class Mechanisms:
             raise ConfigError(
                 'page_budget = "need" belongs to page_scorer = "int4" and page_choice = "group": '
                 f"got {self.page_scorer} and {self.page_choice}"
+            )
+
+    @property
+    def by_need(self) -> bool:
+        """Return whether groups read the pages that they need, not a count."""
+        return self.page_choice == "group"
+
+    def check_decodes(self) -> None:
+        """Raises: ConfigError for a way that only former releases decoded."""
+        if self.by_need and self.page_budget == "count":
+            raise ConfigError(
+                "this was made with a fixed count of pages per KV group, which this release shows "
+                "but no longer decodes: choose the grid "
+                f"{' or '.join(GRIDS)}, and train a policy of that one again"
             )
 
     @property
@@ -170,19 +184,10 @@ class ActionGrid(Record):
                 )
 
 
-# ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured
-# (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
-# ``need`` is the same with attention where it is needed, and reaches further down.
+# ``default`` is the best of what was measured (docs/results.md): 4-bit keys choose pages per KV
+# group where attention is needed, both sides of the MLP are pruned. ``paper`` is the paper's own.
 GRIDS = {
-    "paper": ActionGrid(),
     "default": ActionGrid(
-        keep_fractions=(0.05, *_TENTHS),
-        channel_keep_ratios=tuple(round(i / 20, 2) for i in range(6, 21)),
-        page_scorer="int4",
-        page_choice="group",
-        mlp_pruning="both",
-    ),
-    "need": ActionGrid(
         keep_fractions=(0.05, 0.1, 0.15, *_TENTHS[1:]),
         channel_keep_ratios=tuple(round(i / 20, 2) for i in range(4, 21)),
         page_scorer="int4",
@@ -191,9 +196,9 @@ GRIDS = {
         page_budget="need",
         head="preview",
     ),
+    "paper": ActionGrid(),
 }
 DEFAULT_GRID = "default"
-SHARE_GRID = "need"  # the one of budgets in bytes, where no policy brings its own
 OWN_GRID = "own"  # the name of all others
 
 
@@ -210,13 +215,6 @@ def grid_record(grid: ActionGrid) -> dict[str, Any]:
         {} if GRIDS.get(name) == grid else {"grid_levels": json.loads(json.dumps(record_of(grid)))}
     )
     return {"grid": name, **levels}
-
-
-def by_need(grid: ActionGrid) -> ActionGrid:
-    """The grid with pages by need, where its mechanisms can read them so; else the grid itself."""
-    need = GRIDS[SHARE_GRID]
-    as_need = (grid.page_scorer, grid.page_choice) == (need.page_scorer, need.page_choice)
-    return replace(grid, page_budget=need.page_budget, head=need.head) if as_need else grid
 
 
 def grid_named(name: str) -> ActionGrid:

@@ -70,8 +70,8 @@ def load_policy(
         name: "default" (the shipped one, for the default model), a stored policy's name, a policy
             folder, or the Hub's "owner/name".
         model: the model it was trained for, as ``load_model`` returns it.
-        grid: the named grid it must choose from: "default", "paper", or "need" for budgets in
-            bytes. Each has a shipped policy. None takes the policy's own grid.
+        grid: the named grid it must choose from: "default" or "paper". Each has a shipped policy.
+            None takes the policy's own grid.
         data_dir: folder of stored policies; None as for ``load_model``.
     Raises: ConfigError for an unknown grid; PolicyError for a policy that is missing, damaged or
         made for another model; DownloadError when the Hub does not provide it.

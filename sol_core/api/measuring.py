@@ -165,7 +165,7 @@ def evaluate(
     check_model(model)
     root = data_folder(data_dir)
     named = _in_order(_methods(methods), spend_of, root)
-    if taken := sorted(named.keys() & {*PLAIN_BASELINES, "line", "random"}):
+    if taken := sorted(named.keys() & {*PLAIN_BASELINES, "random"}):
         raise ConfigError(f"no method can be called {taken[0]}: a baseline is; choose another name")
     chosen = EvaluationConfig() if config is None else config
     check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")

@@ -1,12 +1,13 @@
-"""Schedulers of one row from its configuration, and schedules under a share of the dense bytes.
+"""Schedules of one row from its configuration, and schedules under a share of the dense bytes.
 
-``ShareScheduler`` is static: at every step the mix with the least measured damage at the share and
+``ShareSchedule`` is static: at every step the mix with the least measured damage at the share and
 context. The schedules that spend unevenly get that mix as their budget per axis.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sol_core.actions import Action, ActionGrid, Budget
@@ -18,14 +19,12 @@ from sol_core.decoding.batch_scheduling import (
     takes_budget,
 )
 from sol_core.decoding.schedules import (
-    DenseScheduler,
-    FixedScheduler,
+    FixedSchedule,
     Horizon,
-    Observation,
-    RandomScheduler,
-    Scheduler,
-    SignalScheduler,
-    StaticScheduler,
+    RandomSchedule,
+    SignalSchedule,
+    StaticSchedule,
+    dense_schedule,
 )
 from sol_core.errors import ConfigError
 
@@ -36,95 +35,97 @@ RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even ou
 MOST_RECOVERY = 0.1  # of dense, at a step
 
 
-class ShareScheduler:
+class ShareSchedule:
     """Takes turns between two neighbouring mixes, so that the mean share is met."""
 
     def __init__(self, budget: Budget, grid: ActionGrid, mixes: MixTable) -> None:
         assert budget.bytes_share is not None
         grid.check_budget(budget)
         self._share, self._mixes = budget.bytes_share, mixes
-        self._bits = StaticScheduler(Budget(bit_width=budget.bit_width), grid)
+        self._bits = StaticSchedule(Budget(bit_width=budget.bit_width), grid)
         self._previous: tuple[Mix, int] | None = None
         self._excess = 0.0  # bytes read beyond the share so far, in dense steps
 
-    def next_action(self, observation: Observation) -> Action:
-        context = observation.cached_tokens + 1
+    def __call__(self, observation: StepObservation) -> Action:
+        context = observation.cached_tokens[0] + 1
         if self._previous is None:
             self._mixes.check(self._share, context)
         else:
-            self._excess += self._read(observation.tokens_read) - self._share
+            self._excess += self._read(observation) - self._share
         recovery = min(max(self._excess / RECOVERY_STEPS, -MOST_RECOVERY), MOST_RECOVERY)
         low, high = self._mixes.neighbours(self._share - recovery, context)
         gaps = [abs(self._excess + mix.share - self._share) for mix in (low, high)]
         mix = high if gaps[1] <= gaps[0] else low
         self._previous = mix, context
-        bits = self._bits.next_action(observation).bit_width
+        bits = self._bits.at(observation.step).bit_width
         return Action(mix.action.keep_fraction, mix.action.channel_keep_ratio, bits)
 
-    def _read(self, tokens_read: float | None) -> float:
+    def _read(self, observation: StepObservation) -> float:
         """Share of the dense bytes that the previous step read."""
         assert self._previous is not None
         mix, context = self._previous
-        if tokens_read is None:
+        if observation.tokens_read is None:
             return mix.share
-        return self._mixes.step_bytes.share(mix.action, context, tokens_read)
+        return self._mixes.step_bytes.share(mix.action, context, observation.tokens_read[0])
 
 
 class MeanOfMixes:
-    """Another schedule at the mean spend of the mixes that meet the share at its first step."""
+    """Another schedule at the mean spend of the mixes that meet a share at its first step.
 
-    def __init__(
-        self, config: ScheduleConfig, grid: ActionGrid, horizon: Horizon, mixes: MixTable
-    ) -> None:
-        self._config, self._grid, self._horizon, self._mixes = config, grid, horizon, mixes
-        self._scheduler: Scheduler | None = None
+    Args:
+        make: the schedule of a budget per axis.
+    """
 
-    def next_action(self, observation: Observation) -> Action:
-        if self._scheduler is None:
-            budget, context = self._config.budget, observation.cached_tokens + 1
-            assert budget.bytes_share is not None
-            self._mixes.check(budget.bytes_share, context)
-            mean = self._mixes.mean(budget.bytes_share, context, budget.bit_width)
-            config = dataclasses.replace(self._config, budget=mean)
-            self._scheduler = build_scheduler(config, self._grid, horizon=self._horizon)
-        return self._scheduler.next_action(observation)
+    def __init__(self, make: Callable[[Budget], Schedule], budget: Budget, mixes: MixTable) -> None:
+        self._make, self._budget, self._mixes = make, budget, mixes
+        self._schedule: Schedule | None = None
+
+    def __call__(self, observation: StepObservation) -> Action:
+        if self._schedule is None:
+            context = observation.cached_tokens[0] + 1
+            self._schedule = self._make(self._mixes.mean_of(self._budget, context))
+        return self._schedule(observation)
 
 
-def build_scheduler(
+def build_schedule(
     config: ScheduleConfig, grid: ActionGrid, *, horizon: Horizon, mixes: MixTable | None = None
-) -> Scheduler:
+) -> Schedule:
     budget = config.budget
     if config.kind not in ("dense", "policy", "painted") and budget.bytes_share is not None:
         return _build_by_share(config, grid, horizon, mixes)
     match config.kind:
         case "dense":
-            return DenseScheduler()
+            return dense_schedule
         case "static":
-            return StaticScheduler(budget, grid)
+            return StaticSchedule(budget, grid)
         case "random":
-            return RandomScheduler(budget, grid, seed=config.seed, horizon=horizon)
+            return RandomSchedule(budget, grid, seed=config.seed, horizon=horizon)
         case "emc":
-            return SignalScheduler("entropy", budget, grid, horizon=horizon)
+            return SignalSchedule("entropy", budget, grid, horizon=horizon)
         case "dac":
-            return SignalScheduler("drift", budget, grid, horizon=horizon)
+            return SignalSchedule("drift", budget, grid, horizon=horizon)
         case "painted":
-            return FixedScheduler(config.painted)
+            return FixedSchedule(config.painted)
         case "policy":
             raise ConfigError("a policy schedules many rows at once; see policy/scheduler.py")
 
 
 def _build_by_share(
     config: ScheduleConfig, grid: ActionGrid, horizon: Horizon, mixes: MixTable | None
-) -> Scheduler:
-    """``build_scheduler`` for a budget of bytes."""
+) -> Schedule:
+    """``build_schedule`` for a budget of bytes."""
     if mixes is None:
         raise ConfigError(f"{config.kind} takes a budget per axis here, got {config.budget.words}")
     if config.kind == "static":
-        return ShareScheduler(config.budget, grid, mixes)
-    return MeanOfMixes(config, grid, horizon, mixes)
+        return ShareSchedule(config.budget, grid, mixes)
+
+    def make(budget: Budget) -> Schedule:
+        return build_schedule(dataclasses.replace(config, budget=budget), grid, horizon=horizon)
+
+    return MeanOfMixes(make, config.budget, mixes)
 
 
-def own_schedule(
+def schedule_for_sequence(
     given: Schedule, budget: Budget | None, mixes: MixTable | None, *, copies: bool = True
 ) -> Schedule:
     """A caller's schedule for one sequence, as ``fresh_schedule`` makes it.
@@ -133,12 +134,4 @@ def own_schedule(
     """
     if mixes is None or budget is None or budget.bytes_share is None or not takes_budget(given):
         return fresh_schedule(given, budget, copies=copies)
-    share, bits, made = budget.bytes_share, budget.bit_width, list[Schedule]()
-
-    def schedule(observation: StepObservation) -> Action:
-        if not made:
-            levels = mixes.mean(share, observation.cached_tokens[0] + 1, bits)
-            made.append(fresh_schedule(given, levels, copies=copies))
-        return made[0](observation)
-
-    return schedule
+    return MeanOfMixes(lambda mean: fresh_schedule(given, mean, copies=copies), budget, mixes)

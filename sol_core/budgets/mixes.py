@@ -239,6 +239,15 @@ class MixTable:
         part = (low.damage - damage) / (low.damage - high.damage)
         return low.share + part * (high.share - low.share)
 
+    def mean_of(self, budget: Budget, context: int) -> Budget:
+        """Mean spend per axis of the mixes that meet a budget of bytes.
+
+        Raises: ConfigError for a share that no mix reaches after so many tokens.
+        """
+        assert budget.bytes_share is not None
+        self.check(budget.bytes_share, context)
+        return self.mean(budget.bytes_share, context, budget.bit_width)
+
     def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:
         """Mean spend per axis of the mixes that meet a share."""
         low, high = self.neighbours(share, context)

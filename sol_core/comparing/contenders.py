@@ -12,20 +12,20 @@ from typing import Any
 import torch
 
 from sol_core.actions import ActionGrid, Budget
-from sol_core.budgets.building import own_schedule
+from sol_core.budgets.building import schedule_for_sequence
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
-    FunctionScheduler,
+    RowSchedules,
     Schedule,
     SplitScheduler,
     is_schedule,
 )
-from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.fields import kind_of
 from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.folder import weights_sha256
 from sol_core.policy.files.locate import resolved_grid, shipped_for
@@ -45,7 +45,6 @@ class Contender:
     episode_steps: int  # steps after which it restarts
     trained_on: str  # fingerprint of its training corpus; "" when unknown
     fingerprint: str = ""  # of its files, or its source
-    reads: PolicyReads = NO_POLICY  # what its network adds to every step
     weights_sha256: str = ""  # of a policy, as its folder's config.json has it
     source_sha256: str | None = None  # of a schedule; None where Python has no source of it
 
@@ -55,7 +54,7 @@ def load_contenders(
     policies: Mapping[str, Path | Policy | Schedule],
     grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
     *,
-    by_share: bool = False,  # budgets are shares of the bytes, so pages are read by need
+    by_share: bool = False,  # budgets are shares of the bytes
 ) -> list[Contender]:
     """Load the policies that are folders, in the order given."""
     trained = {
@@ -63,7 +62,7 @@ def load_contenders(
         for name, given in policies.items()
         if isinstance(given, (Path, Policy))
     }
-    own_grid = resolved_grid(grid, policies.values(), by_share=by_share)
+    own_grid = resolved_grid(grid, policies.values())
     mixes = mix_table(model, own_grid) if by_share and len(trained) < len(policies) else None
     contenders = [
         trained[name] if name in trained else _own(name, given, own_grid, mixes)
@@ -91,8 +90,8 @@ def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Con
         )
 
     def scheduler(budgets: Sequence[Budget], _seed: int | None) -> BatchScheduler:
-        rows = [FunctionScheduler(own_schedule(given, budget, mixes)) for budget in budgets]
-        return SplitScheduler([([number], row) for number, row in enumerate(rows)])
+        rows = [schedule_for_sequence(given, budget, mixes) for budget in budgets]
+        return RowSchedules(rows, Observe.CONCENTRATION)
 
     source, made_of = _source_sha256(given), _made_of(given)
     named = hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
@@ -101,7 +100,7 @@ def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Con
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
-    grid = resolved_grid(None, [given], by_share=by_share)
+    grid = resolved_grid(None, [given])
     if isinstance(given, Path):
         given, policy = shipped_for(given, grid), load_policy(given, model, grid=grid)
     else:
@@ -131,7 +130,6 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         info.episode_steps,
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
-        policy.reads,
         weights_sha256(policy.parts),
     )
 
@@ -160,7 +158,7 @@ def _source_sha256(schedule: Schedule) -> str | None:
 
 def _content_fingerprint(policy: Policy) -> str:
     """SHA-256 of what decides a loaded policy's choices."""
-    digest = hashlib.sha256(repr((policy.info, policy.prices, policy.correction)).encode())
+    digest = hashlib.sha256(repr((policy.info, policy.prices)).encode())
     for name, value in sorted(policy.network.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())

@@ -217,7 +217,7 @@ def measured_first(
     keeps: bool = True,
 ) -> Iterator[WorkEvent]:
     """Measure floors and damage where pages are read by need, unless that was done."""
-    if grid.page_budget != "need" or has_own_damage(model, grid):
+    if not grid.mechanisms.by_need or has_own_damage(model, grid):
         return
     lm, name = model.lm, measured_name(grid)
     known = read_tables(data_dir, model.fingerprint)

@@ -1,9 +1,9 @@
 """The baselines at matched spend, as rows of a rollout.
 
 Static and random schedules are planned, and run on through all rollouts, so that the mean is exact;
-EMC and DAC keep steering and statistics, one scheduler per place in the batch. A share of the bytes
-is a place on a path through the plane of attention and channels: ``line`` is the old dial's,
-``attention_first`` lowers attention to a tenth, then channels.
+EMC and DAC keep steering and statistics, one scheduler per place in the batch. Under the paper's
+mechanisms a share of the bytes is a place on ``attention_first``: attention down to a tenth first,
+then channels.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from typing import cast
 import numpy as np
 
 from sol_core.actions import PAPER, Action, ActionGrid, Budget
-from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.building import build_schedule
 from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    RowSchedules,
+    Schedule,
+    StepObservation,
+)
 from sol_core.decoding.schedules import (
-    FixedScheduler,
+    FixedSchedule,
     Horizon,
-    Observation,
-    Scheduler,
-    SignalScheduler,
-    StaticScheduler,
+    RandomSchedule,
+    SignalSchedule,
+    StaticSchedule,
 )
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
@@ -50,11 +54,6 @@ def paper_grid(grid: ActionGrid) -> ActionGrid:
     """Another grid's levels of attention and bits, with the paper's mechanisms."""
     mechanisms = asdict(PAPER) | {"quant_site": grid.quant_site}
     return replace(grid, channel_keep_ratios=PAPER_CHANNEL_LEVELS, **mechanisms)
-
-
-def line(grid: ActionGrid) -> Corners:
-    """The old dial's corners under a grid."""
-    return _within(grid, ((1.0, 1.0), (0.5, 0.75), (0.0, 0.0)))
 
 
 def attention_first(grid: ActionGrid) -> Corners:
@@ -91,21 +90,18 @@ def _within(grid: ActionGrid, corners: Corners) -> Corners:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    method: str  # policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper
+    method: str  # policy, policy:NAME, policy_sampled, static, random, emc, dac or paper
     budget: int  # index of the requested budget
     index: int = 0  # which of the random schedules
 
 
-def baseline_rows(
-    num_budgets: int, num_random: int, signals: Sequence[str], *, by_share: bool = False
-) -> list[Row]:
+def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> list[Row]:
     """Every baseline row of a rollout, dense aside, budget after budget."""
     return [
         Row(method, budget, index)
         for budget in range(num_budgets)
         for method, count in (
             ("static", 1),
-            ("line", int(by_share)),
             ("random", num_random),
             *((signal, 1) for signal in signals),
         )
@@ -114,11 +110,11 @@ def baseline_rows(
 
 
 def row_by_row(
-    rows: Sequence[Row], count: int, scheduler: Callable[[Row, int], Scheduler]
+    rows: Sequence[Row], count: int, scheduler: Callable[[Row, int], Schedule]
 ) -> list[Part]:
     """A scheduler for each row of each of a batch's rollouts, by the rollout's place in it."""
     placed = [(place, number) for place in range(count) for number in range(len(rows))]
-    made = RowSchedulers([scheduler(rows[number], place) for place, number in placed])
+    made = RowSchedules([scheduler(rows[number], place) for place, number in placed])
     return [(placed, made)]
 
 
@@ -129,7 +125,7 @@ class BaselineRows:
         self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
-        self._planners: dict[Row, Scheduler] = {}
+        self._planners: dict[Row, RandomSchedule] = {}
         self._lanes: dict[tuple[Row, int], Lane] = {}
 
     def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
@@ -139,7 +135,7 @@ class BaselineRows:
     def steering(self) -> Floats:
         """[lanes, numbers] fp64: where the signal-driven schedules stand."""
         states = [lane.scheduler.state() for lane in self._lanes.values()]
-        size = SignalScheduler.state_size()
+        size = SignalSchedule.state_size()
         return np.asarray(states, dtype=np.float64).reshape(len(states), size)
 
     def steer(self, states: Floats) -> None:
@@ -147,40 +143,41 @@ class BaselineRows:
         for lane, state in zip(self._lanes.values(), states.tolist(), strict=True):
             lane.scheduler.go_on_from(state)
 
-    def _scheduler(self, row: Row, first: int, place: int) -> Scheduler:
+    def _scheduler(self, row: Row, first: int, place: int) -> Schedule:
         steps = self._horizon.total_steps
         if row.method == "static":  # mixes levels by the number of the step
             first_step = (first + place) * steps
-            return StaticScheduler(self._spends[row.budget], self._grid, first_step=first_step)
+            return StaticSchedule(self._spends[row.budget], self._grid, first_step=first_step)
         if row.method == "random":  # plans every rollout alone
             if row not in self._planners:
-                self._planners[row] = self._build(row)
-            planner = self._planners[row]
-            return FixedScheduler([planner.next_action(Observation(n)) for n in range(steps)])
+                planner = self._build(row)
+                assert isinstance(planner, RandomSchedule)
+                self._planners[row] = planner
+            return FixedSchedule([self._planners[row].next(step) for step in range(steps)])
         if (row, place) not in self._lanes:
             scheduler = self._build(row)
-            assert isinstance(scheduler, SignalScheduler)
+            assert isinstance(scheduler, SignalSchedule)
             self._lanes[row, place] = Lane(scheduler)
         return self._lanes[row, place]
 
-    def _build(self, row: Row) -> Scheduler:
+    def _build(self, row: Row) -> Schedule:
         seed = derive_seed(self._seed, "random", row.budget, row.index)
         kind = cast(ScheduleKind, row.method)
         config = ScheduleConfig(kind, self._spends[row.budget], seed)
-        return build_scheduler(config, self._grid, horizon=self._horizon)
+        return build_schedule(config, self._grid, horizon=self._horizon)
 
 
 class Lane:
     """A signal scheduler that goes on with another rollout at step 0."""
 
-    def __init__(self, scheduler: SignalScheduler) -> None:
+    def __init__(self, scheduler: SignalSchedule) -> None:
         self.scheduler = scheduler
 
-    def next_action(self, observation: Observation) -> Action:
+    def __call__(self, observation: StepObservation) -> Action:
         if observation.step == 0:
             # The hidden state before belongs to another rollout: no drift can be read from it.
-            observation = Observation(0)
-        return self.scheduler.next_action(observation)
+            observation = StepObservation.unseen(0, observation.cached_tokens[0])
+        return self.scheduler(observation)
 
 
 def derive_seed(*parts: object) -> int:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid
-from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.cost import PolicyReads, StepBytes
+from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads
+from sol_core.decoding.cost import StepBytes
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, Windows, read_prefixes
 from sol_core.decoding.teacher_forcing import teacher_forced
@@ -47,16 +47,18 @@ class Rollout:
     dense_entropy: Floats  # [B, T] nats
     tokens_read: Floats  # [B, G, T] cached tokens read, summed over layers and KV heads
     cached_tokens: Floats  # [B, T] tokens attended over, the step's own included
+    policies: list[tuple[PolicyReads, ...]]  # per step, of the B · G rows
 
-    def bytes_read(self, step_bytes: StepBytes, policies: Sequence[PolicyReads]) -> Floats:
+    def bytes_read(self, step_bytes: StepBytes) -> Floats:
         """Computed bytes of every step: [B, G, T]."""
-        num_bytes = np.zeros(self.nll.shape)
+        num_bytes, group = np.zeros(self.nll.shape), self.nll.shape[1]
         for window, row, step in np.ndindex(num_bytes.shape):
-            num_bytes[window, row, step] = policies[row].num_bytes + step_bytes.of(
+            policy = self.policies[step][window * group + row]
+            num_bytes[window, row, step] = policy.num_bytes + step_bytes.of(
                 Action.of(self.spend[window, row, step].tolist()),
                 int(self.cached_tokens[window, step]),
                 float(self.tokens_read[window, row, step]),
-                observed=policies[row].scores_pages,
+                observed=policy.scores_pages,
             )
         return num_bytes
 
@@ -86,6 +88,7 @@ def roll_out(
     group = options.rows_per_sequence
     nll, kl, entropy, read = [], [], [], []
     cached: list[tuple[int, ...]] = []
+    policies: list[tuple[PolicyReads, ...]] = []
     spend: list[list[tuple[float, ...]]] = []
     paths = prefix.path.tolist()
     for scored in teacher_forced(lm, prefix.cache, paths, scheduler, options, prefix.state):
@@ -98,6 +101,7 @@ def roll_out(
         spend.append([action.as_tuple() for action in step.actions])
         read.append(step.output.tokens_read.sum(1).unflatten(0, (-1, group)))
         cached.append(step.cached_tokens[::group])
+        policies.append(step.policy_reads)
     by_step = np.asarray(spend, dtype=np.float64).reshape(len(spend), -1, group, len(AXES))
     return Rollout(
         _stacked(nll),
@@ -106,6 +110,7 @@ def roll_out(
         _stacked(entropy),
         _stacked(read),
         np.asarray(cached, dtype=np.float64).T,
+        policies,
     )
 
 

@@ -32,8 +32,8 @@ from sol_core.actions import (
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
-    FunctionScheduler,
     PlannedRows,
+    RowSchedules,
     Schedule,
     fresh_schedule,
 )
@@ -47,6 +47,7 @@ from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, res
 from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
+from sol_core.models.signals import Observe
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
 
@@ -124,7 +125,7 @@ def score_policy(
         scheduler: BatchScheduler = PolicyScheduler(policy, [budget])
         mechanisms = grid.mechanisms
     else:
-        scheduler = FunctionScheduler(fresh_schedule(policy, budget))
+        scheduler = RowSchedules([fresh_schedule(policy, budget)], Observe.CONCENTRATION)
     case = replace(case, schedules=case.schedules[:1])  # of which only its length counts
     nll, actions = _score(model, case, scheduler, mechanisms)
     return actions, nll[0]

@@ -1,8 +1,8 @@
 """Schedulers of many rows, which the decode loop calls before each step.
 
-A policy decides for all of its rows in one pass; the schedulers of ``schedules.py`` know one
-row each. ``RowSchedulers`` puts the latter side by side, ``SplitScheduler`` gives blocks of
-rows to different batch schedulers, so that all methods of a text run in one batch.
+A policy decides for all of its rows in one pass; a ``Schedule`` (``schedules.py``, or a function of
+the caller's) knows one row. ``RowSchedules`` puts the latter side by side, ``SplitScheduler`` gives
+blocks of rows to different schedulers, so that all methods of a text run in one batch.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from sol_core.actions import Action, Budget
-from sol_core.decoding.schedules import Observation, Scheduler
 from sol_core.errors import ConfigError, ShapeError
 from sol_core.fields import kind_of
 from sol_core.models.signals import Observe
@@ -52,6 +52,23 @@ class StepObservation:
     surprisal: Tensor | None = None
     tokens_read: tuple[float, ...] | None = None
 
+    @staticmethod
+    def unseen(step: int, cached_tokens: int = 0) -> StepObservation:
+        """An observation of one row of which nothing else is known."""
+        return StepObservation(step, torch.empty(1, dtype=torch.int64), (cached_tokens,))
+
+    def row(self, number: int) -> StepObservation:
+        """The observation of one row; itself where there is no other."""
+        if len(self.cached_tokens) == 1:
+            return self
+
+        def take(values: Any) -> Any:
+            return None if values is None else values[number : number + 1]
+
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        del values["step"]
+        return StepObservation(self.step, **{name: take(part) for name, part in values.items()})
+
     def rows(self, index: Tensor) -> StepObservation:
         """The observation of some rows.
 
@@ -80,6 +97,16 @@ class StepObservation:
 Schedule = Callable[[StepObservation], Action]  # of one row
 
 
+class PolicyReads(NamedTuple):
+    """Reads that a policy adds to a row's step."""
+
+    num_bytes: int = 0  # of its network
+    scores_pages: bool = False  # a step that reads all pages scores them for it
+
+
+NO_POLICY = PolicyReads()
+
+
 class BatchScheduler(Protocol):
     """Picks the actions of all its rows, one call per decode step, in order."""
 
@@ -92,31 +119,31 @@ class BatchScheduler(Protocol):
         """One action per row of the step about to run."""
         ...
 
+    def reads(self) -> Sequence[PolicyReads]:
+        """What policies add to the bytes of each row of that step."""
+        ...
 
-class RowSchedulers:
-    """Schedulers of one row each, side by side."""
 
-    observes = Observe.NOTHING
+class RowSchedules:
+    """Schedules of one row each, side by side.
 
-    def __init__(self, schedulers: Sequence[Scheduler]) -> None:
-        self._schedulers = list(schedulers)
+    Args:
+        schedules: asked once a step, in order, so they may keep a state.
+        observes: what they read; a caller's own may read all that a policy does.
+    """
+
+    def __init__(self, schedules: Sequence[Schedule], observes: Observe = Observe.NOTHING) -> None:
+        self._schedules, self.observes = list(schedules), observes
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
-        entropy = None if observation.entropy is None else observation.entropy.tolist()
-        hidden = observation.hidden
-        return [
-            scheduler.next_action(
-                Observation(
-                    observation.step,
-                    None if hidden is None else hidden[row],
-                    # A row scheduler never saw the prefix's own distribution.
-                    None if entropy is None or observation.step == 0 else entropy[row],
-                    observation.cached_tokens[row],
-                    None if observation.tokens_read is None else observation.tokens_read[row],
-                )
-            )
-            for row, scheduler in enumerate(self._schedulers)
-        ]
+        actions = [schedule(observation.row(row)) for row, schedule in enumerate(self._schedules)]
+        for action in actions:
+            if not isinstance(action, Action):
+                raise ConfigError(f"a schedule must return an Action, got {kind_of(action)}")
+        return actions
+
+    def reads(self) -> Sequence[PolicyReads]:
+        return [NO_POLICY] * len(self._schedules)
 
 
 class PlannedRows:
@@ -129,6 +156,9 @@ class PlannedRows:
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
         return [plan[min(observation.step, len(plan) - 1)] for plan in self._plans]
+
+    def reads(self) -> Sequence[PolicyReads]:
+        return [NO_POLICY] * len(self._plans)
 
 
 def is_schedule(value: object) -> bool:
@@ -181,25 +211,6 @@ def _check_arguments(schedule: Schedule, given: dict[str, Any]) -> None:
         ) from error
 
 
-class FunctionScheduler:
-    """A function of the caller's as the scheduler of one row; it sees all that a policy sees.
-
-    Args:
-        function: asked once a step, in order, so it may keep a state.
-    """
-
-    observes = Observe.CONCENTRATION
-
-    def __init__(self, function: Schedule) -> None:
-        self._function = function
-
-    def next_actions(self, observation: StepObservation) -> list[Action]:
-        action = self._function(observation)
-        if not isinstance(action, Action):
-            raise ConfigError(f"a schedule must return an Action, got {kind_of(action)}")
-        return [action]
-
-
 class SplitScheduler:
     """Gives rows to different batch schedulers.
 
@@ -224,3 +235,9 @@ class SplitScheduler:
             index = observation.tokens.new_tensor(rows)
             chosen |= zip(rows, scheduler.next_actions(observation.rows(index)), strict=True)
         return [chosen[row] for row in range(self._num_rows)]
+
+    def reads(self) -> Sequence[PolicyReads]:
+        read: dict[int, PolicyReads] = {}
+        for rows, scheduler in self._parts:
+            read |= zip(rows, scheduler.reads(), strict=True)
+        return [read[row] for row in range(self._num_rows)]

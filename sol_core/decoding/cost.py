@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kernels.head_preview import PREVIEW_BITS
 from kernels.page_scorers import PagesToScore
@@ -92,10 +92,12 @@ class CostModel:
             bit_operations=float(bit_operations),
         )
 
-    def taken(self, step: DecodeStep, row: int, *, observed: bool) -> StepCost:
-        """Cost of one row of a step, by the tokens that it read where they are known."""
+    def taken(self, step: DecodeStep, row: int) -> StepCost:
+        """Cost of one row of a step without its policy's network, by the tokens that it read where
+        they are known."""
         action, cached, read = step.actions[row], step.cached_tokens[row], step.tokens_read
         tokens_read = None if read is None else read[row]
+        observed = step.policy_reads[row].scores_pages
         return self.decode_step(action, cached, tokens_read=tokens_read, observed=observed)
 
     def head_saving(self, action: Action | Budget) -> float:
@@ -146,22 +148,11 @@ class CostModel:
             tokens = min(visible, kept * self.page_size)
             flops = 4.0 * spec.query_width * tokens
             read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
-        by_need = self.mechanisms.page_budget == "need"
-        chooses = action.keep_fraction < 1 if by_need else kept < pages
+        chooses = action.keep_fraction < 1 if self.mechanisms.by_need else kept < pages
         if not chooses and not observed:
             return flops, read
         scoring_flops, scoring_read = self.page_scores(visible)
         return flops + scoring_flops, read + scoring_read
-
-
-class PolicyReads(NamedTuple):
-    """Reads that a policy adds to a row's steps."""
-
-    num_bytes: int = 0  # of its network
-    scores_pages: bool = False  # steps that read all pages score them for it
-
-
-NO_POLICY = PolicyReads()
 
 
 class StepBytes:
@@ -174,7 +165,7 @@ class StepBytes:
         first, second = (costs.decode_step(DENSE, 1, tokens_read=n).bytes_read for n in (0.0, 1.0))
         self._per_token = second - first  # keys and values of one head
         self._windows = tuple(Counter(costs.spec.windows).items())
-        self._by_need = costs.mechanisms.page_budget == "need"
+        self._by_need = costs.mechanisms.by_need
 
     def dense(self, cached_tokens: int) -> float:
         """Bytes of a dense step that attends over ``cached_tokens``, its own included."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
-from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads, StepObservation
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.errors import NotFiniteError
 from sol_core.files.places import program_name
@@ -58,6 +58,7 @@ class DecodeStep:
     """One step of all rows.
 
     Attributes:
+        policy_reads: what policies added to each row's bytes.
         clock: the laps of the step, to be read before the next one; None unless timed.
     """
 
@@ -67,6 +68,7 @@ class DecodeStep:
     log_probabilities: Tensor  # [R, V] fp32, log softmax of the logits, nats
     entropy: Tensor  # [R] fp32, of that distribution, nats
     cached_tokens: tuple[int, ...]  # per row, tokens attended over, this step's input included
+    policy_reads: tuple[PolicyReads, ...]
     started: float  # ``time.perf_counter()`` before the step began
     clock: StepClock | None = None
 
@@ -97,6 +99,7 @@ class DecodeStep:
             log_probabilities=self.log_probabilities[part],
             entropy=self.entropy[part],
             cached_tokens=self.cached_tokens[part],
+            policy_reads=self.policy_reads[part],
         )
 
 
@@ -163,6 +166,7 @@ def decode(
             log_probabilities,
             entropy,
             tuple(cache.lengths),
+            tuple(scheduler.reads()),
             started,
             clock,
         )

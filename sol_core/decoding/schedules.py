@@ -1,10 +1,9 @@
-"""Schedulers choose the action of the next decode step.
+"""Schedules of one row: functions from an observation to the action of the next decode step.
 
-All share one interface. ``DenseScheduler`` and ``StaticScheduler`` (neighbouring levels mixed
-evenly) ignore the model;
-``RandomScheduler`` draws schedules of the exact mean; ``SignalScheduler`` spends where
-a signal is high: the previous step's entropy (EMC) or how far the hidden state moved
-(DAC), the heuristics that SOL (arXiv:2605.10875, section 5) compares against.
+``dense_schedule`` and ``StaticSchedule`` (neighbouring levels mixed evenly) ignore the model;
+``RandomSchedule`` draws levels of the exact mean; ``SignalSchedule`` spends where a signal is high:
+the previous step's entropy (EMC) or how far the hidden state moved (DAC), the heuristics that SOL
+(arXiv:2605.10875, section 5) compares against.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
 
 MODULATION = 0.25  # how much of an axis' range one standard deviation of the signal moves
@@ -37,49 +37,22 @@ class Horizon:
         return max(1, min(self.episode_steps, self.total_steps - step))
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Inputs of a scheduler before a decode step.
-
-    Attributes:
-        hidden: [C] fp32, the row's last hidden state after the final norm, from the
-            previous step (from the prefill at step 0); None after an empty prefill.
-        tokens_read: by the row's previous step, summed over layers and KV heads; None unknown.
-    """
-
-    step: int  # 0-based number of the step within the generation
-    hidden: Tensor | None = None
-    entropy: float | None = None  # of the row's previous distribution, nats; None at step 0
-    cached_tokens: int = 0  # in the row's KV cache before this step
-    tokens_read: float | None = None
+def dense_schedule(observation: StepObservation) -> Action:
+    """Keep everything, always."""
+    return DENSE
 
 
-class Scheduler(Protocol):
-    """Picks one row's actions, one call per decode step, in order."""
-
-    def next_action(self, observation: Observation) -> Action:
-        """The action of the step about to run."""
-        ...
-
-
-class DenseScheduler:
-    """Everything, always."""
-
-    def next_action(self, observation: Observation) -> Action:
-        return DENSE
-
-
-class FixedScheduler:
+class FixedSchedule:
     """A given list of actions; its last one repeats."""
 
     def __init__(self, actions: Sequence[Action]) -> None:
         self._actions = list(actions)
 
-    def next_action(self, observation: Observation) -> Action:
+    def __call__(self, observation: StepObservation) -> Action:
         return self._actions[min(observation.step, len(self._actions) - 1)]
 
 
-class StaticScheduler:
+class StaticSchedule:
     """A constant budget: per axis the two neighbouring levels, mixed evenly over time.
 
     After any number of steps each axis' mean is as close to the target as its levels allow.
@@ -98,9 +71,13 @@ class StaticScheduler:
             for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
         ]
 
-    def next_action(self, observation: Observation) -> Action:
+    def __call__(self, observation: StepObservation) -> Action:
+        return self.at(observation.step)
+
+    def at(self, step: int) -> Action:
+        """The levels of a step; whatever is observed there, they are the same."""
         values = []
-        step = self._first_step + observation.step
+        step += self._first_step
         for low, high, share in self._mixes:
             # Rounding the running count of the upper level spreads it evenly.
             due = math.floor((step + 1) * share + 0.5)
@@ -109,7 +86,7 @@ class StaticScheduler:
         return Action.of(values)
 
 
-class RandomScheduler:
+class RandomSchedule:
     """Uniformly drawn levels, repaired to the exact mean over every horizon.
 
     What the levels cannot express (less than one level step) is carried to the next
@@ -125,9 +102,13 @@ class RandomScheduler:
         self._carry = [0.0] * len(AXES)
         self._plan: list[Action] = []
 
-    def next_action(self, observation: Observation) -> Action:
+    def __call__(self, observation: StepObservation) -> Action:
+        return self.next(observation.step)
+
+    def next(self, step: int) -> Action:
+        """The levels of the next step, whose number counts where an episode begins."""
         if not self._plan:
-            steps = self._horizon.steps_from(observation.step)
+            steps = self._horizon.steps_from(step)
             axes = [self._draw(axis, steps) for axis in range(len(AXES))]
             self._plan = [Action.of(values) for values in zip(*axes, strict=True)]
         return self._plan.pop(0)
@@ -154,7 +135,7 @@ class RandomScheduler:
         return [float(levels[index]) for index in chosen]
 
 
-class SignalScheduler:
+class SignalSchedule:
     """Spends more where a signal is high, steered so that every horizon meets the budget.
 
     "entropy" (EMC) reads the previous step's uncertainty, "drift" (DAC) one minus the
@@ -180,7 +161,7 @@ class SignalScheduler:
         self._statistics = _RunningStatistics()
         self._previous_hidden: Tensor | None = None
 
-    def next_action(self, observation: Observation) -> Action:
+    def __call__(self, observation: StepObservation) -> Action:
         value = self._read(observation)
         score = 0.0
         if value is not None:
@@ -206,13 +187,15 @@ class SignalScheduler:
             axis.go_on_from(state[3 + 2 * number : 5 + 2 * number])
         self._previous_hidden = None
 
-    def _read(self, observation: Observation) -> float | None:
+    def _read(self, observation: StepObservation) -> float | None:
         if self._signal == "entropy":
-            return observation.entropy
+            # A prefix's own distribution is there only where another row asks for it.
+            is_known = observation.entropy is not None and observation.step > 0
+            return float(observation.entropy) if is_known else None  # type: ignore[arg-type]  # a tensor then
         previous, self._previous_hidden = self._previous_hidden, observation.hidden
         if previous is None or observation.hidden is None:
             return None
-        return 1.0 - float(torch.cosine_similarity(previous, observation.hidden, dim=0))
+        return 1.0 - float(torch.cosine_similarity(previous, observation.hidden, dim=1))
 
 
 class _SteeredAxis:

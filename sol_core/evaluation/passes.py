@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import Budget
-from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.building import build_schedule
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import (
     BaselineRows,
@@ -26,15 +26,14 @@ from sol_core.comparing.methods import (
     attention_first,
     baseline_rows,
     derive_seed,
-    line,
     place_on,
     read_beyond,
     row_by_row,
 )
 from sol_core.comparing.rollout import Floats, Rollout
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.cost import PolicyReads
-from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
+from sol_core.decoding.batch_scheduling import Schedule
+from sol_core.decoding.schedules import SignalSchedule, StaticSchedule
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ScoreTable, Setting, TablePass, TokenTable
 
@@ -48,7 +47,7 @@ class ShareRows(BaselineRows):
         super().__init__(spends, setting.grid, setting.horizon, seed=setting.config.seed)
         assert setting.mixes is not None
         self._setting, self._table = setting, table
-        self._mixes, self._line = setting.mixes, line(setting.grid)
+        self._mixes = setting.mixes
 
     def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         """As of ``BaselineRows``; all rollouts before the first are in the table."""
@@ -65,22 +64,17 @@ class ShareRows(BaselineRows):
         owed = float((share - before).sum()) / count
         return share + min(max(owed, -MOST_OWED), MOST_OWED)
 
-    def _at_share(self, row: Row, aim: float, rollout: int, place: int) -> Scheduler:
+    def _at_share(self, row: Row, aim: float, rollout: int, place: int) -> Schedule:
         setting, bits = self._setting, self._spends[row.budget].bit_width
         context = setting.config.first_context(rollout)
         share = min(max(aim, self._mixes.lowest(context)), 1.0)
-        if row.method == "line":
-            counted = self._mixes.step_bytes
-            budget = place_on(self._line, bits, share, lambda at: counted.share(at, context))
-            first_step = rollout * setting.config.steps
-            return StaticScheduler(budget, setting.grid, first_step=first_step)
         mean = self._mixes.mean(share, context, bits)
         if row.method == "static":
             mean = Budget.share(share, bits)
         seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
         config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
-        made = build_scheduler(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
-        if not isinstance(made, SignalScheduler):
+        made = build_schedule(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
+        if not isinstance(made, SignalSchedule):
             return made
         # A signal-driven schedule goes on at another budget, with the statistics of its lane.
         if (row, place) in self._lanes:
@@ -102,9 +96,6 @@ class ContenderPass(TablePass):
 
     def _budgets(self) -> Sequence[Budget]:
         return self.setting.config.budgets
-
-    def _policy_reads(self, row: Row) -> PolicyReads:
-        return self._sources[row.method][0].reads
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         budgets, parts = self._budgets(), []
@@ -179,9 +170,7 @@ class BaselinePass(TablePass):
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
         config = setting.config
-        rows = baseline_rows(
-            len(config.budgets), config.num_random, config.signals, by_share=config.by_share
-        )
+        rows = baseline_rows(len(config.budgets), config.num_random, config.signals)
         super().__init__(setting, rows)
         self._policies = policies
 
@@ -252,9 +241,9 @@ class PaperPass(TablePass):
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, grid = self.setting.config, self.setting.grid
 
-        def static(row: Row, place: int) -> StaticScheduler:
+        def static(row: Row, place: int) -> StaticSchedule:
             budget = self._budget(row.budget, config.first_context(first + place))
-            return StaticScheduler(budget, grid, first_step=(first + place) * config.steps)
+            return StaticSchedule(budget, grid, first_step=(first + place) * config.steps)
 
         return row_by_row(rows, count, static)
 

@@ -17,7 +17,7 @@ from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import Part, Row, paper_grid
 from sol_core.comparing.rollout import Floats, Rollout, read_windows, roll_out
 from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
-from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
+from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import BLOCK
 from sol_core.decoding.schedules import Horizon
@@ -214,8 +214,7 @@ class TablePass(TextStage):
                 rollout = roll_out(setting.lm, prefix, scheduler, options)
                 read = None
                 if config.by_share:
-                    policies = [self._policy_reads(row) for row in self.table.rows[start:stop]]
-                    read = rollout.bytes_read(self.step_bytes, [NO_POLICY, *policies])
+                    read = rollout.bytes_read(self.step_bytes)
                 self._add(first, start, rollout, read)
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
@@ -236,9 +235,6 @@ class TablePass(TextStage):
     def _add(self, first: int, column: int, rollout: Rollout, read: Floats | None) -> None:
         """Keep the scores of rollouts ``first`` …, of rows from ``column`` on, and their bytes."""
         self.table.add(first, column, rollout, read)
-
-    def _policy_reads(self, row: Row) -> PolicyReads:
-        return NO_POLICY
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         raise NotImplementedError

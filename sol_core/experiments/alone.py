@@ -20,7 +20,7 @@ from sol_core.comparing.scoring import ScoreCase, score_policy
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import Windows, read_prefix
-from sol_core.decoding.schedules import Observation, StaticScheduler
+from sol_core.decoding.schedules import StaticSchedule
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, PageReads
@@ -223,9 +223,8 @@ def compare_spenders(
         actions, _ = score_policy(model, case, policy, Budget(channel_keep_ratio=budget))
         plans["policy"] = [action.channel_keep_ratio for action in actions]
         budget = sum(plans["policy"]) / steps
-    even = StaticScheduler(Budget(channel_keep_ratio=budget), grid)
-    observed = map(Observation, range(steps))
-    plans["even"] = [even.next_action(step).channel_keep_ratio for step in observed]
+    even = StaticSchedule(Budget(channel_keep_ratio=budget), grid)
+    plans["even"] = [even.at(step).channel_keep_ratio for step in range(steps)]
     damages = [[row[step].kl for row in table] for step in range(steps)]
     plans["hindsight"] = [levels[at] for at in hindsight(damages, levels, budget)]
     spenders = []

@@ -25,7 +25,6 @@ SHIPPED_POLICY = _SHIPPED / "smollm2-135m-instruct"
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # opening a pipe would wait
 SHIPPED_POLICIES = {
     "default": SHIPPED_POLICY,
-    "need": _SHIPPED / "smollm2-135m-instruct-need",
     "paper": _SHIPPED / "smollm2-135m-instruct-paper",
 }
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_args
 
 from sol_core.actions import AXIS_FIELDS, ActionGrid, Budget, Mechanisms
-from sol_core.budgets.building import build_scheduler, own_schedule
+from sol_core.budgets.building import build_schedule, schedule_for_sequence
 from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
-    FunctionScheduler,
-    RowSchedulers,
+    RowSchedules,
     Schedule,
     SplitScheduler,
     is_schedule,
@@ -27,6 +26,7 @@ from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.locate import resolved_grid
 
@@ -112,12 +112,12 @@ class GenerationSchedules:
                 asked = None if isinstance(policy, Unasked) else row.budget
                 given = policy.schedule if isinstance(policy, Unasked) else policy
                 for place in places:
-                    own = own_schedule(given, asked, self._mixes, copies=self._copies)
-                    parts.append(([place], FunctionScheduler(own)))
+                    own = schedule_for_sequence(given, asked, self._mixes, copies=self._copies)
+                    parts.append(([place], RowSchedules([own], Observe.CONCENTRATION)))
             else:
                 grid, mixes = self._config.grid_in_use, self._mixes
-                single = [build_scheduler(row, grid, horizon=horizon, mixes=mixes) for _ in places]
-                parts.append((places, RowSchedulers(single)))
+                single = [build_schedule(row, grid, horizon=horizon, mixes=mixes) for _ in places]
+                parts.append((places, RowSchedules(single)))
         return parts[0][1] if len(parts) == 1 else SplitScheduler(parts)
 
     def distributions(self, row: int = 0) -> list[Distribution] | None:
@@ -132,12 +132,10 @@ class GenerationSchedules:
 
     def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
         """Computed cost of a row's step, its policy's network included."""
-        name = self._rows[row].policy or ""
-        policy = self._policies.get(name)
-        if not isinstance(policy, Policy):
-            return self.costs.taken(step, row, observed=False)
-        taken = self.costs.taken(step, row, observed=policy.observes.scores_pages)
-        return taken + self._network_costs[name]
+        taken = self.costs.taken(step, row)
+        if not step.policy_reads[row].num_bytes:
+            return taken
+        return taken + self._network_costs[self._rows[row].policy or ""]
 
 
 def _usable(
@@ -159,12 +157,11 @@ def _usable(
 
 
 def resolved(config: ConfigT, find: PolicyFinder) -> ConfigT:
-    """The configuration with a grid: its own, else that of its first policy, else the budget's."""
+    """The configuration with a grid: its own, else that of its first policy, else the default."""
     if config.grid is not None:
         return config
     methods = (find(schedule.policy) for schedule in config.schedules if schedule.policy)
-    by_share = any(schedule.budget.bytes_share is not None for schedule in config.schedules)
-    grid = resolved_grid(None, methods, by_share=by_share)
+    grid = resolved_grid(None, methods)
     return cast(ConfigT, dataclasses.replace(cast(Any, config), grid=grid))
 
 

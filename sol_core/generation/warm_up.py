@@ -27,7 +27,16 @@ from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
-from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
+from sol_core.actions import (
+    DEFAULT_GRID,
+    DENSE,
+    GRIDS,
+    Action,
+    ActionGrid,
+    Budget,
+    Mechanisms,
+    QuantSite,
+)
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, decode
 from sol_core.decoding.prefix import observe_token
@@ -50,7 +59,7 @@ COMPILING = "compiling kernels (first start)"
 USUAL_S = 60.0  # on two cores
 _TELL_S = 15.0
 _CONTEXT = 40
-_DEFAULT = GRIDS["default"].mechanisms
+_DEFAULT = GRIDS[DEFAULT_GRID].mechanisms
 _ACTIONS = (DENSE, Action(0.3, 0.5, 6), Action(0.5, 1.0, 16), Action(1.0, 0.5, 8))
 
 

@@ -220,8 +220,9 @@ class FrozenLM:
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
         self._check_context(max(cache.lengths) + 1)
+        mechanisms.check_decodes()
         floors = preview = None
-        if mechanisms.page_budget == "need":
+        if mechanisms.by_need:
             floors = self.page_thresholds or shipped_floors()
         if mechanisms.head == "preview" and any(action != DENSE for action in actions):
             preview = self._previewed_head

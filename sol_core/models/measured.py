@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.fields import from_json
 from sol_core.files.places import read_regular
@@ -27,7 +28,7 @@ from sol_core.files.staging import replacing
 _CALIBRATION = Path(__file__).parents[1] / "calibration"
 _SHIPPED_FLOORS = _CALIBRATION / "floors" / "smollm2-135m-instruct.json"
 _SHIPPED_HEAD = _CALIBRATION / "head" / "smollm2-135m-instruct.json"
-_SCHEMA = 1
+_SCHEMA = 2  # in 1 the default grid's damage had the name "need", another grid's was "default"
 _MAX_BYTES = 4_000_000
 
 
@@ -97,17 +98,19 @@ def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
         )
     try:
         record = json.loads(read_regular(path, _MAX_BYTES))
-        if record["schema"] != _SCHEMA:
-            raise ConfigError(f"schema {record['schema']!r}, this release reads {_SCHEMA}")
+        damage = dict(record["damage"])
+        if record["schema"] == 1:
+            damage = {DEFAULT_GRID: damage["need"]}
+        elif record["schema"] != _SCHEMA:
+            raise ConfigError(f"schema {record['schema']!r}, this release reads 1 and {_SCHEMA}")
         return MeasuredTables(
             from_json(PageThresholds, record["floors"], "page floors"),
-            dict(record["damage"]),
+            damage,
             directions_of(record["head"]),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise ModelLoadError(
-            f"{path} cannot be read ({error}): delete it, and `train --preset share` measures the "
-            "model again"
+            f"{path} cannot be read ({error}): delete it, and `train` measures the model again"
         ) from error
 
 

@@ -21,6 +21,10 @@ from sol_core.policy.prices import PriceRule
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder
 
+# Overspending of an axis is made good over this many steps. Sixteen, an episode, halved the gain:
+# the point of a price is to spend unevenly (docs/results.md).
+FEEDBACK_STEPS = 32
+
 
 class FewRowPolicy:
     """``Policy.logits`` step by step for R rows, with the episode's memory inside."""
@@ -56,11 +60,9 @@ class FewRowPolicy:
         self,
         observation: StepObservation,
         step: int,  # of the episode; they come in order
-        goals: Tensor,  # [R, 3] as the next four, shares of dense: what to aim at but for excess
-        targets: Tensor,  # requested means
+        targets: Tensor,  # [R, 3] as the next two, shares of dense: requested means
         excess: Tensor,  # spent beyond the targets
         previous: Tensor,  # spends of the step before
-        shares: Tensor,  # of the excess that a step compensates
         terms: ByteTerms,  # of a price on bytes
         greedy: bool,  # take the most probable levels; excess and previous become theirs, in place
     ) -> tuple[StepInputs, Tensor, Tensor]:
@@ -77,12 +79,11 @@ class FewRowPolicy:
             seen,
             (observation.tokens.numpy(), self._embedding),
             (
-                goals.numpy(),
                 targets.numpy(),
                 excess.numpy(),
                 previous.numpy(),
                 *self._ends,
-                shares.numpy(),
+                np.float32(FEEDBACK_STEPS),
                 greedy,
             ),
             self._network,

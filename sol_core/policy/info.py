@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from sol_core.actions import AXES, SHARE_GRID, ActionGrid, by_need
+from sol_core.actions import AXES, ActionGrid
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, configuration, from_json, setting
 from sol_core.files.places import read_regular, why_not_parsed
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from sol_core.models.spec import ModelSpec
 
-logger = logging.getLogger(__name__)
 MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
 NetworkName = Literal["factored", "joint"]
 SCHEMA = 2  # in 1 the checksum covered the weights alone
@@ -106,18 +104,11 @@ class PolicyInfo:
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """The same levels with pages by need will do: they mean the same share of the pages."""
-        if grid not in (self.grid, by_need(self.grid)):
+        """Raises: PolicyError for another grid than its own."""
+        if grid != self.grid:
             raise PolicyError(
                 f"policy {self.name!r} chooses from another grid ({self.grid}) than the one in "
                 f"use ({grid}): use the policy's own, or train one for this grid"
-            )
-        if grid != self.grid:
-            logger.warning(
-                "policy %r learnt with a fixed count of pages. At a share of the bytes it may lose "
-                "more than static; one of grid %r loses less (preset %r, or "
-                'load_policy("default", model, grid=%r))',
-                *(self.name, SHARE_GRID, "share", SHARE_GRID),
             )
 
 

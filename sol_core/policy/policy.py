@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.decoding.cost import PolicyReads
+from sol_core.decoding.batch_scheduling import PolicyReads
 from sol_core.errors import PolicyError
 from sol_core.files.staging import publish, staged_folder
 from sol_core.models.signals import Observe
@@ -27,13 +27,7 @@ from sol_core.policy.files.folder import (
 from sol_core.policy.files.locate import fetch_policy, hub_client, shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
-from sol_core.policy.prices import (
-    NO_CORRECTION,
-    AimCorrection,
-    PriceRule,
-    PriceTable,
-    padded_levels,
-)
+from sol_core.policy.prices import PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -60,7 +54,6 @@ class Policy(
     Attributes:
         info: what it is.
         network: DamageNetwork or JointNetwork.
-        correction: what to aim the prices at for a requested mean.
         states: that a price on bytes is read off; None of policies that lack them.
         embedding: [V, C] of the language model, to look tokens up in.
         levels: of each axis, ascending, shares of dense.
@@ -73,11 +66,9 @@ class Policy(
         network: DamageNetwork | JointNetwork,
         prices: Sequence[PriceTable],
         embedding: Tensor,
-        correction: AimCorrection = NO_CORRECTION,
         states: SampleStates | None = None,
     ) -> None:
-        self.correction, self.states = correction, states
-        self.info, self.network, self.embedding = info, network, embedding
+        self.states, self.info, self.network, self.embedding = states, info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
         # Choices per step: one an axis, or one over the joint actions.
@@ -113,13 +104,13 @@ class Policy(
         """The same with an embedding in the host's memory; itself where it is there."""
         if self.embedding.device.type == "cpu":
             return self
-        info, network, prices, correction, states = self.parts
-        return Policy(info, copy.deepcopy(network), prices, embedding, correction, states)
+        info, network, prices, states = self.parts
+        return Policy(info, copy.deepcopy(network), prices, embedding, states)
 
     @property
     def parts(self) -> PolicyParts:
         """Return the stored parts of it."""
-        return PolicyParts(self.info, self.network, self.prices, self.correction, self.states)
+        return PolicyParts(self.info, self.network, self.prices, self.states)
 
     @property
     def damage_network(self) -> DamageNetwork:
@@ -295,9 +286,8 @@ def budget_shares(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    parts = read_policy_folder(shipped_for(folder, grid))
-    info, network, prices, correction, states = parts
-    policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
+    info, network, prices, states = read_policy_folder(shipped_for(folder, grid))
+    policy = Policy(info, network, prices, model.lm.weights.embedding, states)
     policy.check_model(model.fingerprint)
     if grid is not None:
         info.check_grid(grid)

@@ -1,15 +1,11 @@
-"""A price per axis, and aims that are corrected: predicted damage meets any budget.
+"""A price per axis, at which predicted damage meets a mean spend.
 
 The schedule of least damage of a given mean spend chooses, at every step, the level of least
-``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to. Little
-asked of the channels leaves damaged states, on which attention gets more than was asked, the less
-the longer the context: ``AimCorrection`` takes that off beforehand (docs/results.md).
+``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +16,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kernels.policy_step import NEVER
-from sol_core.actions import AXES
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
 AT_END = 1e-6  # share of dense
 FORCE = 100.0  # unit of cost per unit of spend
 APART = 4.0  # axes in one table: more than any spend, and exact in floating point
-RIDGE = 2.0  # episodes' worth of evidence for no gap at all
-MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the price
 
 
 @dataclass(frozen=True)
@@ -117,86 +110,3 @@ class PriceRule:
             cost = torch.where(aim >= self._high, self._cost_at_high, cost)
             cost = torch.where(aim <= self._low, self._cost_at_low, cost)
         return (cost.amin(-1, keepdim=True).detach() - cost) * sharpness[:, None]
-
-
-@dataclass(frozen=True, slots=True)
-class AimCorrection:
-    """A quadratic of the targets per axis, which vanishes where the axis ends."""
-
-    lows: tuple[float, ...] = ()  # lows, highs: each axis' first and last level, shares of dense
-    highs: tuple[float, ...] = ()
-    weights: tuple[tuple[float, ...], ...] = ()
-    contexts: tuple[float, ...] = (1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        axes = len(self.weights)
-        if axes and not axes == len(self.lows) == len(self.highs) == len(AXES):
-            raise ValueError(f"a correction has {len(AXES)} axes")
-        # 1, z_i, z_i·z_j, x, x·z_i: 14 of three axes.
-        terms = 1 + axes + axes * (axes + 1) // 2 + 1 + axes
-        if any(len(axis) != terms for axis in self.weights):
-            raise ValueError(f"a correction of {axes} axes has {terms} weights per axis")
-        if len(self.contexts) != 2 or not 1 <= self.contexts[0] <= self.contexts[1]:
-            raise ValueError("a correction's contexts are the shortest and the longest, 1 or more")
-
-    @staticmethod
-    def fit(
-        targets: Tensor, spends: Tensor, contexts: Tensor, levels: list[Tensor]
-    ) -> AimCorrection:
-        """Least squares with a pull towards no correction."""
-        empty = AimCorrection(
-            tuple(float(values[0]) for values in levels),
-            tuple(float(values[-1]) for values in levels),
-            contexts=(float(contexts.min()), float(contexts.max())),
-        )
-        places, lengths = empty._places(targets), empty._lengths(contexts)
-        gaps = (spends - targets).double().cpu()
-        weights = []
-        for axis in range(len(levels)):
-            terms = _room(places[:, axis])[:, None] * _terms(places, lengths)
-            system = terms.T @ terms + RIDGE * torch.eye(terms.shape[1], dtype=torch.float64)
-            solution = torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()
-            weights.append(tuple(round(value, 8) for value in solution))  # as its JSON has them
-        return dataclasses.replace(empty, weights=tuple(weights))
-
-    def aims(self, targets: Tensor, contexts: Tensor) -> Tensor:
-        """Means to aim for [R, axes], within each axis; targets: [R, axes]."""
-        if not self.weights:
-            return targets
-        places = self._places(targets)
-        weights = torch.tensor(self.weights, dtype=torch.float64)
-        terms = _terms(places, self._lengths(contexts))
-        gaps = (_room(places) * (terms @ weights.T)).clamp(-MAX_GAP, MAX_GAP)
-        return (targets.double().cpu() - gaps).clamp(*self._ends()).float().to(targets.device)
-
-    def _ends(self) -> tuple[Tensor, Tensor]:
-        return torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
-
-    def _places(self, targets: Tensor) -> Tensor:
-        """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
-        low, high = self._ends()
-        place = (targets.double().cpu() - low) / (high - low).clamp(min=1e-6)
-        return (2 * place - 1).clamp(-1, 1)
-
-    def _lengths(self, contexts: Tensor) -> Tensor:
-        """[R]: the logarithm's place between the shortest and the longest context, −1 to 1."""
-        low, high = (math.log(max(1.0, tokens)) for tokens in self.contexts)
-        place = (contexts.double().cpu().clamp(min=1).log() - low) / max(high - low, 1e-6)
-        return (2 * place - 1).clamp(-1, 1)
-
-
-NO_CORRECTION = AimCorrection()
-
-
-def _room(place: Tensor) -> Tensor:
-    """1 in the middle of an axis, 0 at its ends, where nothing can be corrected."""
-    return 1 - place.square()
-
-
-def _terms(places: Tensor, lengths: Tensor) -> Tensor:
-    """[M, axes] and [M] → [M, terms]: 1, z_i, z_i·z_j, x, x·z_i."""
-    axes = places.shape[1]
-    first, second = torch.triu_indices(axes, axes)
-    ones, length = torch.ones_like(places[:, :1]), lengths[:, None]
-    products = places[:, first] * places[:, second]
-    return torch.cat((ones, places, products, length, length * places), 1)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from kernels.policy_step import ByteTerms, price_bytes
-from sol_core.actions import AXES, Action, Budget
-from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.actions import Action, Budget
+from sol_core.decoding.batch_scheduling import PolicyReads, StepObservation
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
-from sol_core.policy.few_rows import FewRowPolicy
+from sol_core.policy.few_rows import FEEDBACK_STEPS, FewRowPolicy
 from sol_core.policy.network import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 
@@ -92,14 +92,6 @@ class ByteBudgets:
             self._excess[row] += num_bytes / self._dense[row] - self._shares[row]
 
 
-# Overspending is made good over this many steps. Sixteen, an episode, halved the gain: the
-# point of a price is to spend unevenly (docs/results.md).
-FEEDBACK_STEPS = 64
-# But attention has few pages after a short context, of which each looks dear to drop: prices,
-# read off longer ones, leave it above what was asked.
-FEWEST_STEPS, LONG_CONTEXT = 8, 256
-
-
 class StepChoice(NamedTuple):
     """Inputs and choices of the policy at one step, R rows; kept for training and the page."""
 
@@ -125,14 +117,6 @@ def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
     for head in heads:
         total = total - (head.exp() * head).sum(-1)
     return total / len(heads)
-
-
-def feedback_shares(contexts: Tensor) -> Tensor:
-    """Share of the overspending that each step of an episode compensates: [R, axes]."""
-    shares = torch.full((contexts.shape[0], len(AXES)), 1 / FEEDBACK_STEPS)
-    steps = FEEDBACK_STEPS * (contexts / LONG_CONTEXT).square()
-    shares[:, 0] = 1 / steps.clamp(FEWEST_STEPS, FEEDBACK_STEPS)  # of attention
-    return shares
 
 
 class PolicyScheduler:
@@ -161,7 +145,6 @@ class PolicyScheduler:
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
         self._targets = budget_shares(budgets).to(policy.embedding.device)
-        self._goals, self._shares = self._targets, self._targets
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
         self._no_budget = self._targets[:, None, :0]
@@ -180,11 +163,8 @@ class PolicyScheduler:
         if place == 0:
             self._cache = None
             self._previous = torch.ones_like(self._targets)
-            contexts = torch.tensor(observation.cached_tokens)
             if self._mixes is not None and self._bytes is None:
                 self._aim_at_mixes(self._mixes, observation.cached_tokens)
-            self._goals = policy.correction.aims(self._targets, contexts)
-            self._shares = feedback_shares(contexts).to(self._targets)
         terms = self._no_terms
         if self._bytes is not None:
             terms = self._bytes.terms(place, observation)
@@ -193,7 +173,7 @@ class PolicyScheduler:
             with torch.no_grad():
                 logits = self._logits(inputs, terms)
         else:
-            means = self._goals, self._targets, self._excess, self._previous, self._shares
+            means = self._targets, self._excess, self._previous
             greedy = self._generator is None
             inputs, logits, choices = self._few_rows.step(observation, place, *means, terms, greedy)
         if self._few_rows is None or self._generator is not None:
@@ -207,6 +187,9 @@ class PolicyScheduler:
         if self._bytes is not None:
             self._bytes.taken(actions)
         return actions
+
+    def reads(self) -> Sequence[PolicyReads]:
+        return [self.policy.reads] * len(self._budgets)
 
     def _logits(self, inputs: StepInputs, terms: ByteTerms) -> Tensor:
         """Of one step: [R, num_heads, levels]."""
@@ -268,7 +251,7 @@ class PolicyScheduler:
     def _inputs(self, observation: StepObservation, place: int, episode: int) -> StepInputs:
         policy = self.policy
         row = observation_row(observation, self._previous, policy.info.layout)
-        aims = (self._goals - self._excess * self._shares).clamp(*policy.ends)
+        aims = (self._targets - self._excess / FEEDBACK_STEPS).clamp(*policy.ends)
         budget = self._no_budget
         if policy.num_heads == 1:
             targets, count = self._targets, max(self._count, 1)

@@ -162,7 +162,6 @@ def shipped_launches() -> tuple[Launch, ...]:
             _multiply(dtype)
         for pages in PAGE_COUNTS:
             _attend(torch.bfloat16, 64, 1, pages)
-            _attend(torch.bfloat16, 64, 1, pages, need=True)
         for page_size in PAGE_SIZES:
             for head_size in HEAD_SIZES:
                 for group in GROUPS:
@@ -187,16 +186,8 @@ def _attend_and_write(dtype: torch.dtype) -> None:
             rotate_and_write_with_triton(new, (cached, cached), _counts(1), (codes, scales))
 
 
-def _attend(
-    dtype: torch.dtype,
-    head_size: int,
-    rows: int,
-    pages: int,
-    page_size: int = 8,
-    *,
-    need: bool = False,
-) -> None:
-    """One step of rows with 4 heads over one sequence; pages by a number or by ``need``."""
+def _attend(dtype: torch.dtype, head_size: int, rows: int, pages: int, page_size: int = 8) -> None:
+    """One step of rows with 4 heads over one sequence."""
     tokens = page_size * pages
     keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
     octets = (1, 1, -(-tokens // 8))
@@ -208,7 +199,7 @@ def _attend(
         torch.empty(rows, pages, dtype=torch.int64),
         "int4",
         "group",
-        torch.empty(rows) if need else None,
+        torch.empty(rows),
     )
     codes = torch.empty(*octets, head_size // 8, 8, 4, dtype=torch.uint8)
     scales = torch.empty(*octets, 2, 8, dtype=torch.bfloat16)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import DEFAULT_GRID, DENSE, SHARE_GRID, Action, ActionGrid, Budget, grid_named
+from sol_core.actions import DEFAULT_GRID, DENSE, Action, ActionGrid, Budget, grid_named
 from sol_core.budgets.mixes import mixes_of
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -68,9 +68,9 @@ class _Ours:
         return self.new_tokens / (time.perf_counter() - start), chosen
 
     def _scheduler(self, budget: tuple[float, float]) -> BatchScheduler:
-        """By a share of the bytes, the first number, where the grid is the one for those."""
+        """By a share of the bytes, the first number, where the grid is the default one."""
         assert self.policy is not None
-        if self.grid != grid_named(SHARE_GRID):
+        if self.grid != grid_named(DEFAULT_GRID):
             return PolicyScheduler(self.policy, [Budget(*budget, _POLICY_BITS)])
         mixes = mixes_of(self.lm, self.grid)
         return PolicyScheduler(self.policy, [Budget.share(budget[0])], mixes=mixes)
@@ -114,7 +114,6 @@ def _prefilled(lm: FrozenLM, context: int) -> KVCache:
 
 def _serve_ours(given: dict[str, Any]) -> None:
     grid, new_tokens, policy = grid_named(given["grid"]), given["new_tokens"], None
-    mix_grid = grid_named(SHARE_GRID) if given["grid"] == DEFAULT_GRID else grid
     longest = max(given["contexts"])
     if given["shape"]:
         shape, storage = shape_from_text(given["shape"]), given["storage"]
@@ -127,14 +126,14 @@ def _serve_ours(given: dict[str, Any]) -> None:
         tune(model, default_data_dir(), lambda: None)
         lm, storage = model.lm, "q4" if model.lm.steps_are_quantised else model.dtype_name
         if given["policy_folder"]:
-            policy = load_policy(Path(given["policy_folder"]), model, grid=mix_grid)
+            policy = load_policy(Path(given["policy_folder"]), model, grid=grid)
     room = lm.spec.max_positions - new_tokens - 1
     contexts = list(dict.fromkeys(min(context, room) for context in given["contexts"]))
     text = (random_cache if given["shape"] else _prefilled)(lm, max(contexts))
     caches = {context: text.branch(1, new_tokens + 1, [context]) for context in contexts}
-    ours = _Ours(lm, policy, new_tokens, mix_grid, caches)
+    ours = _Ours(lm, policy, new_tokens, grid, caches)
     ours.measure("fixed", (1.0, 1.0), contexts[0])  # warm up: caches, lazy initialisation
-    mixes = [_mix(lm, mix_grid, share, at) for at in contexts for share in given["shares"]]
+    mixes = [_mix(lm, grid, share, at) for at in contexts for share in given["shares"]]
     _reply({"mixes": mixes, "storage": storage, "tuning": lm.tuning})
     for line in sys.stdin:
         kind, action, at = json.loads(line)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
-from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads, StepObservation
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.teacher_forcing import ScoredStep
 from sol_core.errors import ConfigError
@@ -160,6 +160,9 @@ class _TimedScheduler:
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
         with self._clock.of("policy"):
             return self._scheduler.next_actions(observation)
+
+    def reads(self) -> Sequence[PolicyReads]:
+        return self._scheduler.reads()
 
 
 @dataclass(frozen=True)

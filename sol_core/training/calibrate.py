@@ -1,4 +1,4 @@
-"""The phase "calibrating": prices and corrected aims, from episodes that a policy itself plays."""
+"""The phase "calibrating": prices, from episodes that a policy itself plays."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import Budget, by_need
+from sol_core.actions import Budget
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.errors import ConfigError
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
-from sol_core.policy.policy import budget_shares
-from sol_core.policy.prices import AimCorrection, PriceTable
+from sol_core.policy.prices import PriceTable
 from sol_core.progress import WorkEvent
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.measure import measure
@@ -29,15 +28,13 @@ HIGHEST = 0.95  # share of the dense bytes
 class Played(NamedTuple):
     """Some greedy episodes."""
 
-    asked: Tensor  # [E, axes], means, shares of dense
-    spent: Tensor  # [E, axes], means, shares of dense
     shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
     levels: Tensor  # [E, T, axes] int64, taken then
     damages: Tensor  # [E, T] fp32, KL to the dense step, nats
 
 
 def calibrate(state: RunState) -> Iterator[WorkEvent]:
-    """Prices, then corrected aims, on fresh texts."""
+    """Prices per axis, then states for a price on bytes, on fresh texts."""
     policy, config, ranks = state.policy, state.config, state.ranks
     if not policy.prices:
         return
@@ -45,22 +42,24 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     seen: list[list[Tensor]] = []
     texts = range(PRICED_TEXTS + config.calibration_texts)
     priced, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
-    yield from _play_texts(
-        state, priced, 2, lambda n: _damages_of(policy, _play(state, n, 2).shapes), seen
-    )
+
+    def damages(number: int) -> list[Tensor]:
+        budgets = draw_budgets(2 * len(config.starts), config.grid, _generator(state, number))
+        return _damages_of(policy, _play(state, _tokens(state, number), budgets).shapes)
+
+    yield from _play_texts(state, priced, 2, damages, seen)
     policy.prices = ranks.lead(lambda: _prices_from(policy, seen))
-    mixes, played = _mixes_to_play(state), list[Played]()
-    yield from _play_texts(state, others, 1, lambda n: _play(state, n, 1, mixes), played)
+    if (mixes := _mixes_to_play(state)) is not None:
+        played: list[Played] = []
 
-    def correction() -> AimCorrection:
-        asked, spent = (torch.cat([getattr(p, n) for p in played]) for n in ("asked", "spent"))
-        contexts = torch.tensor(config.starts).repeat(len(played))
-        return AimCorrection.fit(asked, spent, contexts, policy.levels)
+        def at_shares(number: int) -> Played:
+            budgets = draw_shares(mixes, config.starts, _generator(state, number))
+            if config.shares_from != "corpus":
+                return _play(state, state.texts.nth(config.shares_from, number), budgets)
+            return _play(state, _tokens(state, number), budgets)
 
-    policy.correction = ranks.lead(correction)
-    if mixes is not None:
-        of_shares = [text for place, text in enumerate(played) if _at_shares(PRICED_TEXTS + place)]
-        policy.states = ranks.lead(lambda: sample_states(policy, of_shares, config.starts))
+        yield from _play_texts(state, others, 1, at_shares, played)
+        policy.states = ranks.lead(lambda: sample_states(policy, played, config.starts))
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.keep_prices()
@@ -82,39 +81,35 @@ def _play_texts(
             return
 
 
+def _generator(state: RunState, number: int) -> torch.Generator:
+    return state.generator_of("calibrate", number)
+
+
+def _tokens(state: RunState, number: int) -> list[int]:
+    """A text not yet used by GRPO."""
+    grpo = state.config.grpo
+    return state.texts.nth("grpo", grpo.updates * grpo.texts + number)
+
+
 @torch.no_grad()
-def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None) -> Played:
-    """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
-    policy, config = state.policy, state.config
-    generator = state.generator_of("calibrate", number)
-    tokens = state.texts.nth("grpo", config.grpo.updates * config.grpo.texts + number)
-    if mixes is not None and _at_shares(number):
-        budgets = draw_shares(mixes, config.starts, generator)
-        if config.shares_from != "corpus":
-            tokens = state.texts.nth(config.shares_from, number)
-    else:
-        budgets = draw_budgets(rows * len(config.starts), config.grid, generator)
-    text = prefill_text(state.model.lm, tokens, config)
+def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> Played:
+    """Greedy episodes from every window of a text, with equally many budgets in each."""
+    policy, starts = state.policy, state.config.starts
+    text = prefill_text(state.model.lm, tokens, state.config)
     scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
-    scored = [scores.kl.cpu() for scores in text.rollout(config.starts, rows, scheduler)]
+    rows = len(budgets) // len(starts)
+    scored = [scores.kl.cpu() for scores in text.rollout(starts, rows, scheduler)]
     return Played(
-        budget_shares(budgets),
-        scheduler.mean_spends().cpu(),
         policy.shapes(scheduler.inputs())[0].cpu(),
         torch.stack([policy.axis_levels(step.choices) for step in scheduler.steps], 1).cpu(),
         torch.stack(scored, 1),
     )
 
 
-def _at_shares(number: int) -> bool:
-    """Every other text is played at mixes of shares, where the grid has any."""
-    return number % 2 == 0
-
-
 def _mixes_to_play(state: RunState) -> MixTable | None:
-    """The model's mixes under a grid with pages by need; None where a level was not measured."""
+    """The model's mixes under the grid; None where a level was not measured."""
     try:
-        mixes = mix_table(state.model, by_need(state.config.grid))
+        mixes = mix_table(state.model, state.config.grid)
     except ConfigError:
         return None
     return mixes if BytePrices.fits(state.config.grid, mixes) else None

@@ -35,8 +35,7 @@ class Progress:
     reports: int = 0  # reports made so far
     elapsed_s: float = 0.0  # time worked, interruptions left out
     prices: list[dict[str, Any]] = field(default_factory=list)  # price tables as JSON
-    correction: dict[str, Any] | None = None  # of the aims, as JSON
-    states: dict[str, Any] | None = None  # that prices on bytes are read off, likewise
+    states: dict[str, Any] | None = None  # that prices on bytes are read off, as JSON
     measured: dict[str, Any] = field(default_factory=dict)  # the last held-out metrics
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid, Budget
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.schedules import StaticScheduler
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedules
+from sol_core.decoding.schedules import StaticSchedule
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.progress import WorkEvent, WorkSample
@@ -95,11 +95,11 @@ def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
     grouped = played["spends"].unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, axes]
     realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
 
-    def static(text: int) -> RowSchedulers:
+    def static(text: int) -> RowSchedules:
         """Its mixing goes on from window to window, so that the mean is met."""
         firsts = [(text * len(starts) + start) * config.steps for start in range(len(starts))]
         pairs = [(budget, first) for first in firsts for budget in realised]
-        return RowSchedulers([StaticScheduler(b, config.grid, first_step=at) for b, at in pairs])
+        return RowSchedules([StaticSchedule(b, config.grid, first_step=at) for b, at in pairs])
 
     beside = _play_texts(static, state)
     metrics = {

@@ -22,7 +22,7 @@ from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.files.folder import prices_of, prices_record
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
-from sol_core.policy.prices import NO_CORRECTION, PriceTable
+from sol_core.policy.prices import PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
 from sol_core.training.config import (
@@ -121,8 +121,8 @@ class RunState:
             episode_steps=config.steps,
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
-        prices, correction, states = prices_of(asdict(self.progress))
-        self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
+        prices, states = prices_of(asdict(self.progress))
+        self.policy = Policy(info, network, prices, model.lm.weights.embedding, states)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
@@ -159,15 +159,13 @@ class RunState:
         return torch.Generator().manual_seed(self.seed_of(unit, number))
 
     def set_prices(self, tables: Sequence[PriceTable]) -> None:
-        """New prices; a correction and states belong to the prices they were measured with."""
-        policy = self.policy
-        policy.prices, policy.correction, policy.states = list(tables), NO_CORRECTION, None
+        """New prices; states belong to the prices they were measured with."""
+        self.policy.prices, self.policy.states = list(tables), None
         self.keep_prices()
 
     def keep_prices(self) -> None:
         """The policy's prices, and what belongs to them, are those of the next checkpoint."""
-        policy = self.policy
-        kept = prices_record(policy.prices, policy.correction, policy.states)
+        kept = prices_record(self.policy.prices, self.policy.states)
         for name, record in kept.items():
             setattr(self.progress, name, record)
 

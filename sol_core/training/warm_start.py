@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid, record_of
-from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.decoding.batch_scheduling import NO_POLICY, PolicyReads, StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.files.staging import read_safetensors, replacing, sealed, write_safetensors
 from sol_core.models import FrozenLM
@@ -233,6 +233,9 @@ class ExplorationScheduler:
         seen = observation_row(observation, previous, self._layout)
         self.rows.append(kept_rows(seen, self._layout).cpu())
         return [self._grid.action(places) for places in self._levels[:, step].tolist()]
+
+    def reads(self) -> Sequence[PolicyReads]:
+        return [NO_POLICY] * len(self._levels)
 
 
 def warm_start(state: RunState) -> Iterator[WorkEvent]:

@@ -25,7 +25,7 @@ from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, dispatch
 from kernels.page_attention import reference as attention
 from kernels.top_k import top_k
-from tests.kernels.triton_cases import by_need, same_counts
+from tests.kernels.triton_cases import kept_pages, same_counts, some_floors
 
 TOLERANCE = 1e-5  # 16 bits widen exactly, and sums are in fp32
 SHARE = 0.4
@@ -119,12 +119,15 @@ def test_attention_equals_the_reference(shape, masked, sparse):
     seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid
     padded = torch.nn.functional.pad(seen, (0, -width % page_size))
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
-    kept = torch.randint(1, tokens.shape[1] + 2, (rows,), generator=generator)
+    floors = some_floors(rows, generator)
     how = {"scorer": "int4", "choice": "group", "spans": spans}
-    plan = AttentionPlan(page_size, valid, tokens > 0, kept if sparse else None, tokens, **how)
-    _check(query, blocks, plan)
-    others = AttentionPlan(page_size, valid, **how)
-    _check(query, blocks, by_need(plan, generator) if sparse else others)
+    if sparse:
+        how |= {"pages_kept": kept_pages(floors), "floors": floors}
+    _check(
+        query, blocks, AttentionPlan(page_size, valid, tokens > 0, tokens_per_page=tokens, **how)
+    )
+    if not sparse:
+        _check(query, blocks, AttentionPlan(page_size, valid, **how))
 
 
 def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
@@ -132,11 +135,12 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
     shape = {"size": 32, "page_size": 8, "dtype": torch.float32}
     block = _block(6, 3, 37, shape, generator)
     query = torch.randn(6, 9, 32, generator=generator)
-    dense = page_attention.decode_attention(query, [block], WHOLE)
-    kept = torch.tensor([99, 1, 2, 3, 5, 4])
+    dense = page_attention.attend(query, [block], WHOLE).mixed
+    floors = torch.tensor([0.0, 9.0, 1.0, 2.0, 0.0, 0.5])
     pages = torch.ones(6, 5, dtype=torch.bool)
-    plan = AttentionPlan(8, None, pages, kept, scorer="int4", choice="group")
-    mixed = page_attention.decode_attention(query, [block], plan)
+    how = {"scorer": "int4", "choice": "group", "floors": floors}
+    plan = AttentionPlan(8, None, pages, kept_pages(floors), **how)
+    mixed = page_attention.attend(query, [block], plan).mixed
     assert torch.equal(mixed[[0, 4]], dense[[0, 4]])
     assert not torch.allclose(mixed[1], dense[1])
 
@@ -144,8 +148,8 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
 def test_large_scores_do_not_overflow():
     keys = torch.randn(5, 1, 16, 16) * 100
     block, query, plan = KVBlock(keys, keys), torch.randn(5, 2, 16) * 100, WHOLE
-    found = page_attention.decode_attention(query, [block], plan)
-    expected = attention.decode_attention(query, [block], plan)
+    found = page_attention.attend(query, [block], plan).mixed
+    expected = attention.attend(query, [block], plan).mixed
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

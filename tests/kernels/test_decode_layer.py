@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 
 import numba
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,11 +14,9 @@ from kernels.cpu.team import Team
 from kernels.cpu.tuning import Tuning
 from kernels.decode_layer import few_row_kernel
 from kernels.key_codes import encode_keys
-from kernels.page_attention import reference as attention_reference
 from sol_core.actions import DENSE, GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
-from tests.kernels.from_python import from_python
 from tests.support.tiny_models import make_tiny_lm
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
@@ -28,8 +25,6 @@ DTYPES = (torch.float32, torch.bfloat16)
 # Absolute, on logits of a few units; bf16 products of the reference round their inputs.
 TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.25}
 DEFAULT = GRIDS["default"].mechanisms
-NEED = GRIDS["need"].mechanisms
-MECHANISMS = pytest.mark.parametrize("how", [DEFAULT, NEED], ids=["default", "need"])
 ALL = Observe.CONCENTRATION
 # One of each kind of rope, window, norm, bias, activation and size of heads.
 COMPILED = ("llama-gqa-tied", "llama3-rope", "qwen2-window", "qwen3", "gemma3", "llama-odd-heads",
@@ -90,23 +85,6 @@ def test_a_pruned_channel_is_not_read():
     assert torch.equal(_product(inputs, weight, out_major=False, tasks=2), expected)
 
 
-@given(pages=st.integers(1, 40), data=st.data())
-@settings(max_examples=60)
-def test_page_choice_matches_the_reference(pages, data):
-    """Exactly k pages, ties to the lowest, signed zeros alike."""
-    from kernels.page_attention.page_choice import choose_pages
-
-    values = st.sampled_from([-2.0, -0.0, 0.0, 1.0, 1.5])
-    scores = torch.tensor(data.draw(st.lists(values, min_size=pages, max_size=pages)))
-    kept = data.draw(st.integers(1, pages))
-    chosen = np.full(pages, 7, np.uint8)
-    from_python(choose_pages)(scores.numpy(), kept, chosen)
-    expected = attention_reference.select_pages(
-        scores[None, None], torch.ones(1, pages, dtype=torch.bool), torch.tensor([kept])
-    )
-    assert chosen.tolist() == expected[0, 0].int().tolist()
-
-
 def _long_lm():
     """One whose context needs several parts, and pages that more than one thread scores."""
     lm = make_tiny_lm()
@@ -146,17 +124,15 @@ def _prefilled(lm, length, texts=1):
     return prefix
 
 
-@MECHANISMS
 @pytest.mark.parametrize("family", COMPILED)
-def test_steps_of_every_compiled_family_match_the_reference(family, how):
+def test_steps_of_every_compiled_family_match_the_reference(family):
     """Norms of heads and outputs, biases, windows, both activations and all ropes."""
     lm = make_tiny_lm(family)
     prefix = _prefilled(lm, 30)
     for action in ACTIONS[2:4]:  # one rounding flip moves a whole quantised step
-        _steps(lm, lambda: prefix.branch(1, 9), [action], how)
+        _steps(lm, lambda: prefix.branch(1, 9), [action])
 
 
-@MECHANISMS
 @pytest.mark.parametrize(
     ("lengths", "sources"),
     [
@@ -169,12 +145,12 @@ def test_steps_of_every_compiled_family_match_the_reference(family, how):
         ([700, 5, 1290], [1, 0, 1]),
     ],
 )
-def test_rows_with_their_own_actions_match_the_reference(lengths, sources, how):
+def test_rows_with_their_own_actions_match_the_reference(lengths, sources):
     """Short and whole last pages, ragged rows, repeated sources."""
     lm, rows = _long_lm(), len(lengths)
     prefix = _prefilled(lm, 1300, 2)
     for some, observe in ((ACTIONS[:rows], Observe.NOTHING), (ACTIONS[-rows - 1 : -1], ALL)):
-        _steps(lm, lambda: prefix.branch(1, 9, lengths, sources), list(some), how, observe)
+        _steps(lm, lambda: prefix.branch(1, 9, lengths, sources), list(some), observe=observe)
 
 
 @pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
@@ -238,8 +214,7 @@ def test_unselected_pages_are_not_read():
     assert 1 <= felt <= 2 * lm.spec.num_kv_heads
 
 
-@MECHANISMS
-def test_neither_threads_nor_tuning_change_a_bit(how):
+def test_neither_threads_nor_tuning_change_a_bit():
     lm = _long_lm()
     prefix = _prefilled(lm, 700)
     actions = [DENSE, Action(0.4, 0.5, 6)]
@@ -250,7 +225,7 @@ def test_neither_threads_nor_tuning_change_a_bit(how):
         lm.tuning = tuning
         try:
             cache = prefix.branch(2, 2)
-            options = {"mechanisms": how, "observe": Observe.CONCENTRATION}
+            options = {"mechanisms": DEFAULT, "observe": Observe.CONCENTRATION}
             found.append(lm.decode_step(torch.tensor([5, 6]), cache, actions, **options))
         finally:
             numba.set_num_threads(before)

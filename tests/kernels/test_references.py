@@ -12,7 +12,7 @@ from kernels.channel_pruning import keep_largest_channels
 from kernels.page_attention import (
     AttentionPlan,
     KVBlock,
-    decode_attention,
+    attend,
     page_bounds,
     page_scores,
     select_pages,
@@ -58,7 +58,7 @@ def test_page_sparse_attention_is_quest(shape, share, seed):
         pages_kept=torch.full((rows,), kept),
     )
     block = KVBlock(keys, values)
-    found = decode_attention(query, [block], plan)
+    found = attend(query, [block], plan).mixed
     for row in range(rows):
         for head in range(heads):
             group = head // (heads // kv_heads)

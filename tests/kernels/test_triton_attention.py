@@ -71,7 +71,7 @@ def test_attention_equals_the_reference(case, dtype, monkeypatch, generator):
     groups, each, heads, size, shared, own, page_size, masked = case
     monkeypatch.setattr(triton_dispatch, "TARGET_PROGRAMS", 6 * groups)
     monkeypatch.setattr(triton_dispatch, "TOKENS_PER_SPLIT", 8 if shared else 16)
-    rows, pages = groups * each, shared + -(-own // page_size)
+    rows = groups * each
     blocks = [triton_cases.make_block((rows, heads[1], own, size), page_size, dtype, generator)]
     if shared:  # groups read the sequences in another order than they lie in memory
         order, shape = list(range(groups))[::-1], (groups, heads[1], shared * page_size, size)
@@ -79,54 +79,50 @@ def test_attention_equals_the_reference(case, dtype, monkeypatch, generator):
     width = own + shared * page_size
     first = torch.randint(width, (rows, 1), generator=generator)
     valid = torch.arange(width)[None] >= first if masked else None
-    kept = torch.randint(1, pages + 1, (rows,), generator=generator)
-    kept[0] = max(1, pages // 2)
     is_sparse = not shared or dtype == torch.float32
-    plan = triton_cases.make_plan(blocks, rows, page_size, kept if is_sparse else None, valid)
+    floors = triton_cases.some_floors(rows, generator) if is_sparse else None
+    plan = triton_cases.make_plan(blocks, rows, page_size, floors, valid)
     query = _query(rows, heads[0], size, generator)
     _check(query, blocks, plan)
-    if is_sparse:
-        _check(query, blocks, triton_cases.by_need(plan, generator))
 
 
-def test_tied_masses_go_to_the_lowest_page_of_a_group():
-    """Pages weigh alike for each of four heads: what was read shows which were chosen."""
-    keys = torch.ones(5, 1, 12, 16, device=triton_cases.DEVICE)
+def test_pages_that_weigh_alike_are_all_read():
+    """Pages weigh alike for each of four heads: a floor takes all of them, or the need of none."""
+    keys = torch.ones(2, 1, 12, 16, device=triton_cases.DEVICE)
     keys[..., ::2] = -1.0
     values = torch.arange(6.0, device=triton_cases.DEVICE).repeat_interleave(2)[None, None, :, None]
-    values = values.expand(5, 1, 12, 16).contiguous()
+    values = values.expand(2, 1, 12, 16).contiguous()
     block = KVBlock(keys, values, None, *triton_cases.make_codes(keys, 12))
-    kept = torch.tensor([1, 2, 3, 5, 6])
-    plan = triton_cases.make_plan([block], 5, 2, kept)
-    query = torch.arange(4.0, device=triton_cases.DEVICE)[None, :, None].expand(5, 4, 16) - 1.5
-    found = page_attention.decode_attention(query, [block], plan)
-    expected = (kept - 1).float()[:, None, None] / 2
-    triton_cases.close(found.cpu(), expected.expand_as(found), 1e-6)
+    plan = triton_cases.make_plan([block], 2, 2, torch.tensor([0.5, 9.0]))
+    query = torch.arange(4.0, device=triton_cases.DEVICE)[None, :, None].expand(2, 4, 16) - 1.5
+    found = page_attention.attend(query, [block], plan).mixed
+    triton_cases.close(found.cpu(), torch.full_like(found.cpu(), 2.5), 1e-6)
 
 
-def test_a_group_reads_the_pages_that_it_keeps_and_no_others(generator):
+def test_a_group_reads_the_pages_that_it_needs_and_no_others(generator):
     """Values of all other pages are NaN: a weight of 0 would not hide one."""
     block = triton_cases.make_block((1, 2, 61, 16), 4, torch.float32, generator)
     query = _query(1, 6, 16, generator).to(triton_cases.DEVICE) * 4
-    plan = triton_cases.make_plan([block], 1, 4, torch.tensor([5]))
-    clean = page_attention.decode_attention(query, [block], plan)
+    plan = triton_cases.make_plan([block], 1, 4, torch.tensor([1.5]))
+    clean = page_attention.attend(query, [block], plan).mixed
     scores = reference._scores_of_pages(query, [block], plan)
     shares = reference.group_shares(scores, plan.valid_pages, 2)
-    pages = reference.select_pages(shares, plan.valid_pages, plan.pages_kept)
+    pages = reference.select_needed(shares, plan.valid_pages, plan.pages_kept, plan.floors)
+    assert 0 < int(pages.sum()) < pages.numel()
     tokens = pages.repeat_interleave(4, dim=-1)[..., :61, None]
     for spoilt in (tokens, ~tokens):
         values = block.values.masked_fill(spoilt, torch.nan)
         blocks = [replace(block, keys=block.keys.clone(), values=values)]
-        found = page_attention.decode_attention(query, blocks, plan)
+        found = page_attention.attend(query, blocks, plan).mixed
         assert found.isnan().all() if spoilt is tokens else torch.equal(found, clean)
 
 
 def test_a_dense_row_has_the_same_bits_beside_sparse_ones(generator):
     block = triton_cases.make_block((2, 1, 37, 16), 8, torch.float32, generator)
     query = _query(2, 3, 16, generator).to(triton_cases.DEVICE)
-    dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
-    plan = triton_cases.make_plan([block], 2, 8, torch.tensor([99, 2]))
-    mixed = page_attention.decode_attention(query, [block], plan)
+    dense = page_attention.attend(query, [block], AttentionPlan(8)).mixed
+    plan = triton_cases.make_plan([block], 2, 8, torch.tensor([0.0, 2.0]))
+    mixed = page_attention.attend(query, [block], plan).mixed
     assert torch.equal(mixed[0], dense[0])
     assert not torch.allclose(mixed[1], dense[1])
 
@@ -136,14 +132,14 @@ def test_unseen_tokens_may_hold_anything(generator):
     block = triton_cases.make_block((2, 1, 24, 16), 8, torch.float32, generator)
     valid = torch.arange(24)[None] < torch.tensor([[24], [11]])
     query = _query(2, 3, 16, generator).to(triton_cases.DEVICE)
-    plan = triton_cases.make_plan([block], 2, 8, torch.tensor([2, 1]), valid)
-    clean = page_attention.decode_attention(query, [block], plan)
+    plan = triton_cases.make_plan([block], 2, 8, torch.tensor([0.8, 2.0]), valid)
+    clean = page_attention.attend(query, [block], plan).mixed
     keys, values = block.keys.clone(), block.values.clone()
     keys[1, :, 11:], values[1, :, 11:] = torch.inf, torch.nan
     codes, scales = block.codes.clone(), block.scales.clone()
     codes[1, :, 2], scales[1, :, 2] = 255, torch.nan
     spoilt = replace(block, keys=keys, values=values, codes=codes, scales=scales)
-    dirty = page_attention.decode_attention(query, [spoilt], plan)
+    dirty = page_attention.attend(query, [spoilt], plan).mixed
     assert torch.equal(dirty, clean)
     assert clean.isfinite().all()
 
@@ -151,9 +147,9 @@ def test_unseen_tokens_may_hold_anything(generator):
 def test_large_scores_do_not_overflow(generator):
     block = triton_cases.make_block((1, 1, 40, 16), 8, torch.float32, generator)
     query = _query(1, 2, 16, generator).to(triton_cases.DEVICE) * 3e4
-    plan = triton_cases.make_plan([block], 1, 8, torch.tensor([3]))
-    expected = reference.decode_attention(query, [block], plan)
-    triton_cases.close(page_attention.decode_attention(query, [block], plan), expected, 1e-3)
+    plan = triton_cases.make_plan([block], 1, 8, torch.tensor([1.0]))
+    expected = reference.attend(query, [block], plan).mixed
+    triton_cases.close(page_attention.attend(query, [block], plan).mixed, expected, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -177,12 +173,12 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     size, page_size, dtype, *how = (usual | {"scorer": "int4", "choice": "group"} | change).values()
     block = triton_cases.make_block((1, 1, 9, size), page_size, dtype, generator)
     query = _query(1, 2, size, generator).to(triton_cases.DEVICE)
-    plan = triton_cases.make_plan([block], 1, page_size, torch.tensor([1]), how=(how[0], how[1]))
+    plan = triton_cases.make_plan([block], 1, page_size, torch.ones(1), how=(how[0], how[1]))
     triton_support._say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            found = page_attention.decode_attention(query, [block], plan)
-    assert torch.equal(found, reference.decode_attention(query, [block], plan))
+            found = page_attention.attend(query, [block], plan).mixed
+    assert torch.equal(found, reference.attend(query, [block], plan).mixed)
     assert caplog.text.count("page_attention runs on the PyTorch reference") == 1
     assert argument in caplog.text
 
@@ -210,10 +206,10 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
 )
 def test_wrong_blocks_and_plans_are_named(argument, change, generator):
     block = triton_cases.make_block((1, 1, 9, 16), 8, torch.float32, generator)
-    plan = triton_cases.make_plan([block], 1, 8, torch.tensor([1]))
+    plan = triton_cases.make_plan([block], 1, 8, torch.ones(1))
     if hasattr(block, next(iter(change))):
         block = replace(block, **change)
     else:
         plan = replace(plan, **change)
     with pytest.raises(KernelInputError, match=argument):
-        page_attention.decode_attention(torch.zeros(1, 2, 16), [block], plan)
+        page_attention.attend(torch.zeros(1, 2, 16), [block], plan)

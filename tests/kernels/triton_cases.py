@@ -1,7 +1,6 @@
 """Where Triton tests run, how close they must be, and cases of page-sparse attention."""
 
 import contextlib
-from dataclasses import replace
 
 import torch
 
@@ -60,13 +59,15 @@ def make_codes(keys, tokens):
     return codes[:, :, :octets], scales[:, :, :octets]
 
 
-def by_need(plan, generator):
-    """The same for rows that read what they need, floors from next to none to more than any page
-    reaches, but for one that keeps all."""
-    rows = plan.pages_kept.shape[0]
-    kept = torch.where(torch.arange(rows) == 1, 10**6, 1).to(DEVICE)
-    floors = (torch.rand(rows, generator=generator) * 5 - 3).exp().to(DEVICE)
-    return replace(plan, pages_kept=kept, floors=floors)
+def some_floors(rows, generator):
+    """Floors [rows] from next to none to more than any page reaches; 0, which keeps all, in one."""
+    floors = (torch.rand(rows, generator=generator) * 5 - 3).exp()
+    return torch.where(torch.arange(rows) == 1, 0.0, floors)
+
+
+def kept_pages(floors):
+    """All where the floor is 0, else one at least: [R] int64."""
+    return torch.where(floors == 0, 10**6, 1)
 
 
 def same_counts(found, expected):
@@ -77,13 +78,14 @@ def same_counts(found, expected):
         assert torch.equal(found.tokens_read.sum(-1).cpu(), expected.tokens_read.sum(-1).cpu())
 
 
-def make_plan(blocks, rows, page_size, kept, valid=None, how=("int4", "group")):
-    """A plan that is also observed; ``how`` is its scorer and choice."""
+def make_plan(blocks, rows, page_size, floors, valid=None, how=("int4", "group")):
+    """A plan of groups' needs that is also observed; ``how`` is its scorer and choice."""
     width = sum(block.keys.shape[2] for block in blocks)
     seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid
     padded = torch.nn.functional.pad(seen, (0, -width % page_size))
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     return AttentionPlan(
         page_size, None if valid is None else valid.to(DEVICE), (tokens > 0).to(DEVICE),
-        None if kept is None else kept.to(DEVICE), tokens.to(DEVICE), *how,
+        None if floors is None else kept_pages(floors).to(DEVICE), tokens.to(DEVICE), *how,
+        None if floors is None else floors.to(DEVICE),
     )  # fmt: skip

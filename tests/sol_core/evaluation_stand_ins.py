@@ -11,12 +11,15 @@ import sol_core.evaluation.runner as evaluation
 from sol_core.accuracy.config import MOST_CONTEXT
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.contenders import Contender
+from sol_core.decoding.batch_scheduling import NO_POLICY
 from sol_core.decoding.prefix import read_prefix
 from sol_core.evaluation.texts import EvaluationTexts
 from sol_core.models.signals import Observe
 from sol_core.progress import no_stop
 
-GRID = ActionGrid(page_size=4, page_scorer="int4", page_choice="group")  # that kernels serve
+GRID = ActionGrid(
+    page_size=4, page_scorer="int4", page_choice="group", page_budget="need"
+)  # that kernels serve
 
 
 class TokenPolicy:
@@ -61,6 +64,9 @@ class _TokenScheduler:
             self._policy.action(budget, token, sampled=self._sampled)
             for budget, token in zip(self._budgets, observation.tokens.tolist(), strict=True)
         ]
+
+    def reads(self):
+        return [NO_POLICY] * len(self._budgets)
 
 
 def contender(name="mine", shift=0, grid=GRID, episode_steps=16):

@@ -32,8 +32,8 @@ from sol_core import (
     train,
     what_if,
 )
-from sol_core.actions import GRIDS, by_need, grid_record
-from sol_core.budgets.building import own_schedule
+from sol_core.actions import GRIDS, grid_record
+from sol_core.budgets.building import schedule_for_sequence
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
 from sol_core.fields import from_json
@@ -182,7 +182,7 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     for methods in ({"asked": asked, "mine": policy}, {"mine": policy, "asked": asked}):
         schedules, find = asked_schedules(methods, Budget.share(0.8))
         grid = resolved(InspectionConfig(schedules), find).grid
-        assert grid == by_need(policy.info.grid), "a policy's own, in any order"
+        assert grid == policy.info.grid, "a policy's own, in any order"
         assert [schedule.budget.bytes_share for schedule in schedules] == [0.8, 0.8]
     view = what_if(model, TEXT, 4, Careful, BUDGET)
     assert view.taken.action == Action(0.5, 0.7, 8)
@@ -218,16 +218,16 @@ def test_tasks_are_measured_in_one_call(model, policy, tmp_path, monkeypatch):
 
 def test_at_a_share_of_the_bytes_a_schedule_gets_the_levels_of_the_best_mix():
     class Mixes:
-        def mean(self, share, context, bits):
-            assert (share, context) == (0.6, 9)
-            return Budget(0.3, 0.9, bits)
+        def mean_of(self, budget, context):
+            assert (budget.bytes_share, context) == (0.6, 9)
+            return Budget(0.3, 0.9, budget.bit_width)
 
     Careful.made.clear()
     seen = StepObservation(0, torch.tensor([1]), (8,))
-    made = own_schedule(Careful, Budget.share(0.6, 8), Mixes())
+    made = schedule_for_sequence(Careful, Budget.share(0.6, 8), Mixes())
     assert [made(seen) for _ in range(3)] == [Action(0.3, 0.9, 8)] * 2 + [Action()]
     assert Careful.made == [Budget(0.3, 0.9, 8)], "one a sequence"
-    assert own_schedule(rule, Budget.share(0.6), Mixes())(seen) == rule(seen)
+    assert schedule_for_sequence(rule, Budget.share(0.6), Mixes())(seen) == rule(seen)
 
 
 def test_a_corpus_is_whatever_holds_text(model, tmp_path):
@@ -261,7 +261,7 @@ def test_settings_are_objects_and_wrong_names_find_the_nearest(model):
         preset("quick", grpo={"updates": 3}).grpo
         == preset("quick", grpo=GrpoConfig(updates=3)).grpo
     )
-    assert preset("share", grpo={"updates": 3}).grpo.learning_rate == 3e-4, "the preset's"
+    assert preset("standard", grpo={"updates": 3}).grpo.learning_rate == 3e-4, "the preset's"
     assert EvaluationConfig(budgets=[BUDGET], baselines=["dense"]).budgets == (BUDGET,)
     assert "updates: policy updates" in str(GrpoConfig.__doc__)
     calls = {
@@ -272,7 +272,7 @@ def test_settings_are_objects_and_wrong_names_find_the_nearest(model):
         "corpus must be a name or a path .* got a list": lambda: EvaluationConfig(corpus=["a"]),
         "score.. takes no 'ctx'; did you mean context": lambda: score(model, "x", ctx="y"),
         "what_if.. .* mean budget": lambda: what_if(model, TEXT, 3, budgt=BUDGET),
-        "load_policy.. .* mean grid": lambda: load_policy("default", model, grd="need"),
+        "load_policy.. .* mean grid": lambda: load_policy("default", model, grd="paper"),
         "Budget has no setting 'keep'; did you mean keep_fraction": lambda: Budget(keep=0.5),
         r"without\[0\] must be the number of a page": lambda: what_if(model, TEXT, 3, without="1"),
         "one schedule, not several": lambda: what_if(model, TEXT, 3, {"a": rule, "b": rule}),
@@ -319,9 +319,9 @@ def test_a_folder_that_cannot_be_is_said(model, policy, tmp_path, monkeypatch):
 def test_a_result_names_the_commit_and_a_grid_that_no_name_describes(tmp_path, monkeypatch):
     for name, grid in GRIDS.items():
         assert grid_record(grid) == {"grid": name}
-    elsewhere = replace(GRIDS["need"], quant_site="mlp_input")
+    elsewhere = replace(GRIDS["default"], quant_site="mlp_input")
     record = grid_record(elsewhere)
-    assert (record["grid"], from_json(ActionGrid, record["grid_levels"])) == ("need", elsewhere)
+    assert (record["grid"], from_json(ActionGrid, record["grid_levels"])) == ("default", elsewhere)
 
     monkeypatch.setattr(provenance, "_PROJECT", tmp_path)
     assert provenance.commit.__wrapped__() is None, "an installed copy has none"

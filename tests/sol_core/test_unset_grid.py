@@ -12,7 +12,7 @@ from sol_core import Action, Budget, GenerationConfig, InspectionConfig, Schedul
 from sol_core import generate as library_generate
 from sol_core import inspect as library_inspect
 from sol_core import score as library_score
-from sol_core.actions import GRIDS, by_need
+from sol_core.actions import GRIDS
 from sol_core.comparing.contenders import load_contenders
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.files.places import SHIPPED_POLICY
@@ -24,7 +24,7 @@ from tests.support.tiny_policies import COARSE, save_tiny_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXT = "Once upon a time there was a fox who lived in a wood and ate berries all day long. "
-LEVELS = replace(COARSE, mlp_pruning="both", mlp_split=())
+LEVELS = replace(COARSE, mlp_pruning="both", mlp_split=(), head="preview")
 PER_AXIS, SHARE = Budget(0.5, 0.7, 8), Budget.share(0.9)
 
 
@@ -57,12 +57,11 @@ def test_a_configuration_object_does_not_change_the_method(model, policy, budget
 
 @pytest.mark.parametrize("budget", [PER_AXIS, SHARE], ids=["axes", "share"])
 def test_python_commands_and_pages_take_the_same_grid(model, tmp_path, budget):
-    by_share = budget.bytes_share is not None
     folder = save_tiny_policy(model, tmp_path / "tiny", grid=LEVELS)
     expected = {
-        None: GRIDS["need" if by_share else "default"],
-        str(SHIPPED_POLICY): GRIDS["need" if by_share else "default"],
-        str(folder): by_need(LEVELS) if by_share else LEVELS,
+        None: GRIDS["default"],
+        str(SHIPPED_POLICY): GRIDS["default"],
+        str(folder): LEVELS,
     }
     values = explore.budget_values(budget)
     for name, grid in expected.items():
@@ -79,12 +78,16 @@ def test_python_commands_and_pages_take_the_same_grid(model, tmp_path, budget):
         ]
         if name != str(SHIPPED_POLICY):  # it is another model's
             method = Path(name) if name else rule
-            grids.append(load_contenders(model, {"x": method}, by_share=by_share)[0].grid)
+            grids.append(
+                load_contenders(model, {"x": method}, by_share=budget.bytes_share is not None)[
+                    0
+                ].grid
+            )
         assert grids == [grid] * len(grids)
 
 
 def test_a_chosen_grid_holds_or_is_refused(model, policy):
-    assert resolved_grid(GRIDS["paper"], [policy], by_share=True) == GRIDS["paper"]
+    assert resolved_grid(GRIDS["paper"], [policy]) == GRIDS["paper"]
     chosen = GenerationConfig(grid=GRIDS["paper"], max_new_tokens=3)
     alone = library_generate(model, TEXT, None, PER_AXIS, max_new_tokens=3)
     assert library_generate(model, TEXT, None, PER_AXIS, config=chosen).finish.cost != (

@@ -14,7 +14,7 @@ from sol_core.policy.prices import PriceTable
 
 SMALL = PolicyConfig(width=16, num_heads=2)
 # The paper's levels, with pages that kernels choose.
-SERVED = ActionGrid(page_scorer="int4", page_choice="group")
+SERVED = ActionGrid(page_scorer="int4", page_choice="group", page_budget="need")
 COARSE = replace(
     SERVED,
     keep_fractions=(0.25, 0.5, 1.0),

@@ -146,7 +146,7 @@ def _within_reach(
     from sol_core.budgets.mixes import mix_table
     from sol_core.policy.files.locate import resolved_grid
 
-    grid = resolved_grid(grid, sources, by_share=True)
+    grid = resolved_grid(grid, sources)
     lowest = mix_table(model, grid).lowest(config.context + 1)
     kept = tuple(budget for budget in config.budgets if (budget.bytes_share or 1) >= lowest)
     if not kept or kept == config.budgets:

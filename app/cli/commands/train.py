@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from storage import JobRecord, JobStore
 
 HELP = "train a policy in the foreground; the page shows it as a job"
-PRESETS = ("quick", "standard", "share", "paper")
+PRESETS = ("quick", "standard", "paper")
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
 EXIT_FAILED = 1
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        help="on two CPU cores about 8 minutes, about 23, or the paper's settings, over two hours "
+        help="on two CPU cores about 7 minutes, about 39, or the paper's settings, over two hours "
         f"(default: {DEFAULT_PRESET})",
     )
     texts = {

@@ -47,8 +47,8 @@ GRID_HELP = {
     "page_scorer": "what pages are chosen by: "
     + ", or ".join(scorer.meaning for scorer in PAGE_SCORERS.values()),
     "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
-    "page_budget": "what a level of attention is: so many pages in each layer, or a mean that "
-    "layers and steps take a share of as they need",
+    "page_budget": "what a level of attention is: so many pages, where heads choose alone; or a "
+    "mean that layers and steps take a share of as they need, where groups choose",
     "head": "how the vocabulary's weights are read: whole, or a 4-bit preview and then exactly "
     "those of the likely tokens",
     "mlp_pruning": "which channels of the MLP are dropped: "
@@ -65,11 +65,6 @@ PRESET_WORDS = {
         "Standard",
         "The default: warm start on many texts, then learning from rollouts (GRPO)."
         + _TAKES["standard"],
-    ),
-    "share": (
-        "Shares",
-        "For budgets that are a share of the bytes: a small network that sees long texts."
-        + _TAKES["share"],
     ),
     "paper": (
         "Paper",

@@ -248,7 +248,6 @@ class FewRowStep:
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
             extend=cache.take_token(reads_codes=request.reads_codes),
-            by_need=how.page_budget == "need",
             best_share=BEST_PAGES if request.observe.scores_pages and _chooses(how) else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )

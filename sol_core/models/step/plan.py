@@ -111,8 +111,8 @@ def page_limits(
             floors[row] = request.thresholds.floor(action.keep_fraction, length)
         for budget, window in zip(budgets, windows, strict=True):
             seen = min(length, window or length)
-            by_need = request.mechanisms.page_budget == "need"
-            budget[row] = 1 if by_need else pages_kept(action.keep_fraction, seen, cache.page_size)
+            kept = pages_kept(action.keep_fraction, seen, cache.page_size)
+            budget[row] = 1 if request.mechanisms.by_need else kept
     return budgets, floors
 
 
@@ -160,7 +160,7 @@ def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[
         [action.bit_width for action in request.actions],
         *budgets,
     ]
-    if request.mechanisms.page_budget == "need":
+    if request.mechanisms.by_need:
         lines.append(floors.view(np.int32).tolist())
     # Every line starts at 16 bytes then: Triton compiles no other variant of the kernels.
     return [line + [0] * (len(line) % 2) for line in lines]
@@ -209,7 +209,7 @@ def plan_step(
     """The plan of a step, on the numbers' device and without a look at the host."""
     slots, positions, channels, inner, bits, *budgets = numbers[:, : shape.num_rows].unbind()
     floors = None
-    if shape.mechanisms.page_budget == "need":
+    if shape.mechanisms.by_need:
         floors = budgets.pop().int().view(torch.float32)
     windows = zip(_windows(spec), shape.masked, budgets, strict=True)
     attention = {

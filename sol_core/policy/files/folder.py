@@ -33,7 +33,7 @@ from sol_core.policy.info import (
     read_policy_info,
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
-from sol_core.policy.prices import AimCorrection, PriceTable
+from sol_core.policy.prices import PriceTable
 
 logger = logging.getLogger(__name__)
 _CHECKSUM = "weights_sha256"
@@ -93,7 +93,6 @@ class PolicyParts(NamedTuple):
     info: PolicyInfo
     network: DamageNetwork | JointNetwork
     prices: list[PriceTable]
-    correction: AimCorrection
     states: SampleStates | None
 
 
@@ -113,7 +112,7 @@ def policy_checksum(weights: bytes, record: Mapping[str, Any]) -> str:
 
 def _record(policy: PolicyParts) -> dict[str, Any]:
     """config.json without its checksum."""
-    prices = prices_record(policy.prices, policy.correction, policy.states)
+    prices = prices_record(policy.prices, policy.states)
     return {"schema": SCHEMA, **record_of(policy.info), **prices}
 
 
@@ -141,12 +140,12 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
     try:
-        prices, correction, states = prices_of(record)
+        prices, states = prices_of(record)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
     if len(prices) != (len(AXES) if info.config.network == "factored" else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
-    return PolicyParts(info, network, prices, correction, states)
+    return PolicyParts(info, network, prices, states)
 
 
 def check_policy(folder: Path) -> PolicyInfo:
@@ -167,25 +166,19 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
         raise PolicyError(f"{path} is missing, or too small for the network in {CONFIG_FILE}")
 
 
-def prices_record(
-    prices: Sequence[PriceTable], correction: AimCorrection, states: SampleStates | None
-) -> dict[str, Any]:
-    """Prices and what belongs to them, JSON-ready."""
+def prices_record(prices: Sequence[PriceTable], states: SampleStates | None) -> dict[str, Any]:
+    """Prices and the states that belong to them, JSON-ready."""
     return {
         "prices": [asdict(table) for table in prices],
-        "correction": asdict(correction),
         "states": None if states is None else asdict(states),
     }
 
 
-def prices_of(
-    record: Mapping[str, Any],
-) -> tuple[list[PriceTable], AimCorrection, SampleStates | None]:
-    """Read ``prices_record`` back; older policies have no correction and no states."""
-    correction, states = record.get("correction"), record.get("states")
+def prices_of(record: Mapping[str, Any]) -> tuple[list[PriceTable], SampleStates | None]:
+    """Read ``prices_record`` back; older policies have no states."""
+    states = record.get("states")
     return (
         [from_json(PriceTable, table, "a price table") for table in record["prices"]],
-        from_json(AimCorrection, correction or {}, "a correction of aims"),
         None if states is None else from_json(SampleStates, states, "sample states"),
     )
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, by_need
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
 from sol_core.errors import DownloadError, PolicyError
 from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
@@ -46,24 +46,19 @@ def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
     return next((path for name, path in shipped if GRIDS[name] == grid), folder)
 
 
-def resolved_grid(
-    chosen: ActionGrid | None, methods: Iterable[object], *, by_share: bool
-) -> ActionGrid:
-    """The grid of some methods: the chosen one, else the first policy's, else the budget's.
+def resolved_grid(chosen: ActionGrid | None, methods: Iterable[object]) -> ActionGrid:
+    """The grid of some methods: the chosen one, else the first policy's, else the default.
 
     Args:
         methods: folders of policies, policies and what is none.
-        by_share: budgets are shares of the bytes: a policy then chooses pages by need.
     """
     if chosen is not None:
         return chosen
     for method in methods:
-        if by_share and method == SHIPPED_POLICY:
-            return GRIDS[SHARE_GRID]
         info = read_policy_info(method) if isinstance(method, Path) else _info_of(method)
         if info is not None:
-            return by_need(info.grid) if by_share else info.grid
-    return GRIDS[SHARE_GRID if by_share else DEFAULT_GRID]
+            return info.grid
+    return GRIDS[DEFAULT_GRID]
 
 
 def _info_of(method: object) -> PolicyInfo | None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sol_core.actions import AXIS_FIELDS, ActionGrid
+from sol_core.actions import AXIS_FIELDS, GRIDS, ActionGrid
 from tests.app.command_line import one_line
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
@@ -67,7 +67,8 @@ def test_the_lens_has_a_row_for_every_level_of_every_axis(run, file):
     token = inspected["tokens"][20]
     assert report["token"] == {key: token[key] for key in ("index", "token_id", "text")}
     rows = report["rows"]
-    assert [sum(row["axis"] == axis for row in rows) for axis in AXIS_FIELDS] == [11, 15, 12]
+    counts = [len(levels) for levels in GRIDS["default"].levels()]
+    assert [sum(row["axis"] == axis for row in rows) for axis in AXIS_FIELDS] == counts
     dense = [row for row in rows if row["level"] in (1.0, 16) and row["kl"] == 0]
     assert len(dense) == 3
     nll = token["rows"][0]["nll"]

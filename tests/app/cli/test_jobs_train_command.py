@@ -259,7 +259,7 @@ def test_a_short_file_starts_from_a_preset_or_the_defaults(run, trainer, tmp_pat
         (b"\xff\xfea", "is not TOML: 'utf-8' codec"),
         (b"#" * 1_000_001, "cannot read"),
         ("\ufeffsed = 1".encode(), "unknown field 'sed'"),  # a byte order mark is no matter
-        (b'preset = "slow"', "one of quick, standard, share, paper"),
+        (b'preset = "slow"', "one of quick, standard, paper"),
         (b'corpus = "none.txt"', "no such file"),
     ],
 )

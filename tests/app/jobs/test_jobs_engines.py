@@ -10,6 +10,7 @@ from app.jobs.engines import ENGINES
 from app.jobs.runner import JobTask
 from sol_core.accuracy.config import TasksConfig
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.models.measured import shipped_floors
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from sol_core.training.config import preset
 from storage import TASKS_JOB
@@ -27,7 +28,7 @@ def asked(monkeypatch):
     def load(name, **options):
         options.pop("on_progress")("reading the model", 0.5)
         calls.append({"name": name, **options})
-        return SimpleNamespace(name=name)
+        return SimpleNamespace(name=name, fingerprint=shipped_floors().fingerprint)
 
     def train(model, config, folder, **options):
         assert options["ranks"].size == 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 from app.results.shipped import prompt_of, recording_file
-from sol_core.actions import AXES, SHARE_GRID, ActionGrid, Budget, grid_named
+from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
 
@@ -135,7 +135,7 @@ def answer_config(share: float) -> GenerationConfig:
     static = ScheduleConfig("static", Budget.share(share))
     return GenerationConfig(
         schedule=static if share < 1 else ScheduleConfig("dense"),
-        grid=grid_named(SHARE_GRID),
+        grid=grid_named(DEFAULT_GRID),
         max_new_tokens=MAX_NEW_TOKENS,
         stop_strings=STOP_STRINGS,
         page_reads=True,
@@ -155,7 +155,7 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
     """Answer all questions densely, and under shares of the bytes."""
     from sol_core.models.tuning import machine_name
 
-    story, grid = story_text(), grid_named(SHARE_GRID)
+    story, grid = story_text(), grid_named(DEFAULT_GRID)
     answers = answers_at(model, shares)
     dense = answers[0]
     story_tokens = len(model.encode(story, add_special_tokens=False))
@@ -221,7 +221,7 @@ def _fact(model: LanguageModel, prompt: str, answered: Answered) -> int:
     from sol_core.lens.records import LensRun
 
     tokens = *encode_prompt(model, prompt, chat=False), answered.tokens[0].token_id
-    lens = Lens(model, LensRun(tokens, (DENSE,), grid_named(SHARE_GRID)))
+    lens = Lens(model, LensRun(tokens, (DENSE,), grid_named(DEFAULT_GRID)))
     effects = lens.page_effects(0, most=len(tokens)).effects
     return max(effects[1:], key=lambda effect: effect.kl).pages[0]
 

@@ -9,6 +9,7 @@ from app.host.paths import DataDir
 from app.pages.explore import HANDLERS
 from app.runs import queue as generation_runs
 from app.web.services import build_services
+from sol_core.actions import GRIDS
 from tests.app.page_calls import ANNA, BEN, caller, engine_services
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -46,7 +47,9 @@ def test_a_look_is_of_the_run_as_it_was(call, services, is_kept):
     action = rows[2]["action"]
     assert view["taken"]["action"] == action
     assert view["taken"]["nll"] == pytest.approx(rows[2]["surprisal"], abs=1e-3)
-    assert [len(axis) for axis in view["axes"]] == [11, 15, 12]
+    assert [len(axis) for axis in view["axes"]] == [
+        len(levels) for levels in GRIDS["default"].levels()
+    ]
     assert view["dense"]["kl"] == 0
     assert [len(trail["kl"]) for trail in view["trails"]] == [3] * 4
 

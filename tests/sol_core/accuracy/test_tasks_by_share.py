@@ -10,8 +10,8 @@ from sol_core.accuracy.questions import Question
 from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets.mixes import mix_table
 from sol_core.comparing.contenders import Contender
-from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.cost import PolicyReads
+from sol_core.comparing.measuring import measure_page_floors
+from sol_core.decoding.batch_scheduling import PlannedRows, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import run_questions
@@ -31,17 +31,21 @@ def constant(budgets, seed):
     """The same action always; a policy of 500 bytes."""
     scheduler = PlannedRows([[Action(0.4, 0.7)]] * len(budgets))
     scheduler.observes = Observe.CONCENTRATION
+    scheduler.reads = lambda: [PolicyReads(500, True)] * len(budgets)
     return scheduler
 
 
 def _run(model, budgets, *names):
     config = TasksConfig(("piqa",), 40, budgets, baselines=names)
-    rival = Contender("mine", constant, GRID, 16, "", "", PolicyReads(500, True))
+    rival = Contender("mine", constant, GRID, 16, "")
     *_, last = run_questions(model, rival, config, {"piqa": QUESTIONS})
     return last.result
 
 
-def test_static_and_paper_read_what_the_policy_read(model):
+def test_static_and_paper_read_what_the_policy_read():
+    model = make_language_model()
+    texts = [model.encode(question.contexts[0])[:250] for question in QUESTIONS]
+    model.lm.page_thresholds = measure_page_floors(model, texts)
     result = _run(model, (Budget.share(0.7),), "static", "paper")
     (task,) = result["tasks"]
     (budget,) = task["budgets"]

@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, Budget
-from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.building import build_schedule
 from sol_core.budgets.mixes import DamageTable, Mix, MixTable, lower_hull
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.schedules import Horizon, Observation
+from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
+from tests.support.observations import observed
 
 GRID = GRIDS["default"]
 # The default model's file: 4-bit blocks, a head in 8 bits.
@@ -52,7 +53,7 @@ MIXES = MixTable(made_up(), COSTS, "made up")
 
 
 def scheduler_of(config, steps):
-    return build_scheduler(config, GRID, horizon=Horizon(16, steps), mixes=MIXES)
+    return build_schedule(config, GRID, horizon=Horizon(16, steps), mixes=MIXES)
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 1), st.floats(0, 2)), min_size=1, max_size=40))
@@ -91,7 +92,7 @@ def test_static_meets_its_share(share, context, steps):
     scheduler = scheduler_of(config, steps)
     read = dense = 0.0
     for step in range(steps):
-        action = scheduler.next_action(Observation(step, cached_tokens=context + step))
+        action = scheduler(observed(step, cached_tokens=context + step))
         cached = context + step + 1
         read += COSTS.decode_step(action, cached).bytes_read
         dense += COSTS.decode_step(DENSE, cached).bytes_read
@@ -104,8 +105,8 @@ def test_static_makes_good_what_steps_really_read():
     scheduler = scheduler_of(config, 300)
     shares, tokens_read = [], None
     for step in range(300):
-        observed = Observation(step, cached_tokens=4000 + step, tokens_read=tokens_read)
-        action, cached = scheduler.next_action(observed), 4001 + step
+        seen = observed(step, cached_tokens=4000 + step, tokens_read=tokens_read)
+        action, cached = scheduler(seen), 4001 + step
         tokens_read = 90.0 * cached * min(2 * action.keep_fraction, 1.0)
         step_cost = COSTS.decode_step(action, cached, tokens_read=tokens_read)
         shares.append(step_cost.bytes_read / COSTS.decode_step(DENSE, cached).bytes_read)
@@ -116,7 +117,7 @@ def test_the_mix_moves_with_the_context():
     """Few bytes of a short context are the cache's: the MLP gives; of a long one attention."""
     short, long = MIXES.mean(0.75, 128), MIXES.mean(0.75, 7000)
     assert short.channel_keep_ratio < 0.7
-    assert long.channel_keep_ratio == 1
+    assert long.channel_keep_ratio >= 0.9
     assert long.keep_fraction < 0.7
     assert MIXES.hull(128)[-1] == Mix(1.0, 0.0, DENSE)
 
@@ -126,16 +127,14 @@ def test_a_share_below_all_mixes_is_refused_with_the_lowest():
     scheduler = scheduler_of(config, 16)
     lowest = 100 * MIXES.hull(101)[0].share
     with pytest.raises(ConfigError, match=f"at least {lowest:.0f} %"):
-        scheduler.next_action(Observation(0, cached_tokens=100))
+        scheduler(observed(0, cached_tokens=100))
 
 
 @pytest.mark.parametrize("kind", ["random", "emc", "dac"])
 def test_uneven_schedules_spend_the_mean_of_the_mixes(kind):
     config = ScheduleConfig(kind, Budget.share(0.8, bits=10))
     scheduler = scheduler_of(config, 160)
-    actions = [
-        scheduler.next_action(Observation(step, cached_tokens=2000 + step)) for step in range(160)
-    ]
+    actions = [scheduler(observed(step, cached_tokens=2000 + step)) for step in range(160)]
     asked = MIXES.mean(0.8, 2001, 10)
     for field in ("keep_fraction", "channel_keep_ratio", "bit_width"):
         mean = sum(getattr(action, field) for action in actions) / len(actions)
@@ -181,7 +180,7 @@ def test_a_budget_is_a_share_or_per_axis_and_says_which():
     assert from_json(GenerationConfig, json.loads(json.dumps(whole.to_dict()))) == whole
     assert "bytes_share" not in GenerationConfig().to_dict()["schedule"]["budget"]
     with pytest.raises(ConfigError, match="takes a budget per axis here, got 60 % of the bytes"):
-        build_scheduler(config, GRID, horizon=Horizon(16, 16))
+        build_schedule(config, GRID, horizon=Horizon(16, 16))
 
 
 def test_a_share_is_the_least_that_loses_so_much():
@@ -198,4 +197,5 @@ def test_a_share_is_the_least_that_loses_so_much():
 def test_a_grids_mixes_are_of_its_own_levels():
     table = made_up().of_levels((0.1, 0.5, 1.0, 0.77), (0.5, 1.0))
     assert (table.keep_fractions, table.channel_keep_ratios) == ((0.1, 0.5, 1.0), (0.5, 1.0))
-    assert table.at(64)[0] == (made_up().at(64)[0][1], made_up().at(64)[0][5], 0.0)
+    places = [GRID.keep_fractions.index(level) for level in (0.1, 0.5)]
+    assert table.at(64)[0] == (*(made_up().at(64)[0][place] for place in places), 0.0)

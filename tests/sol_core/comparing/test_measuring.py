@@ -14,7 +14,7 @@ from sol_core.models.measured import read_tables
 from sol_core.progress import WorkStopped
 from tests.support.tiny_language_model import make_language_model
 
-NEED = GRIDS["need"]
+GRID = GRIDS["default"]
 TEXT = "The keeper of the light wrote down what the sea had said. " * 40
 
 
@@ -43,28 +43,28 @@ def data_dir(monkeypatch, tmp_path):
 
 def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir):
     model = make_language_model()
-    assert mix_table(model, NEED).measured_on == "smollm2-135m-instruct"
-    assert list(measuring.measured_first(model, NEED, data_dir, never))
-    assert has_own_damage(model, NEED)
-    mixes = mix_table(model, NEED)
+    assert mix_table(model, GRID).measured_on == "smollm2-135m-instruct"
+    assert list(measuring.measured_first(model, GRID, data_dir, never))
+    assert has_own_damage(model, GRID)
+    mixes = mix_table(model, GRID)
     assert mixes.measured_on == model.name
     assert mixes.hull(100)[-1].share == 1
-    for grid in (NEED, GRIDS["default"]):  # other grids take the default model's
+    for grid in (GRID, GRIDS["paper"]):  # other grids take the default model's
         assert not list(measuring.measured_first(model, grid, data_dir, never))
     kept = read_tables(data_dir, model.fingerprint)
     assert kept.floors == model.lm.page_thresholds
     assert kept.floors.fingerprint == model.fingerprint
-    tables = [DamageTable.from_dict(one["need"]) for one in (kept.damage, model.damage)]
+    tables = [DamageTable.from_dict(one["default"]) for one in (kept.damage, model.damage)]
     assert tables[0] == tables[1]
     again = make_language_model()
-    assert not list(measuring.measured_first(again, NEED, data_dir, never))
-    assert DamageTable.from_dict(again.damage["need"]) == tables[0]
+    assert not list(measuring.measured_first(again, GRID, data_dir, never))
+    assert DamageTable.from_dict(again.damage["default"]) == tables[0]
     assert again.lm.page_thresholds == kept.floors
 
 
 def test_one_that_is_stopped_keeps_nothing(data_dir):
     model = make_language_model()
-    *_, last = measuring.measured_first(model, NEED, data_dir, lambda: True)
+    *_, last = measuring.measured_first(model, GRID, data_dir, lambda: True)
     assert isinstance(last, WorkStopped)
     assert not model.damage
     assert not (data_dir / "measured").exists()
@@ -95,7 +95,7 @@ def test_steps_read_the_level_in_the_mean():
     for level in levels:
         rows = prefix.branch(1, 8, lengths=lengths, sources=[0] * len(lengths))
         fed = torch.tensor([text[length] for length in lengths])
-        read = lm.decode_step(fed, rows, Action(level, 1.0), mechanisms=NEED.mechanisms).tokens_read
+        read = lm.decode_step(fed, rows, Action(level, 1.0), mechanisms=GRID.mechanisms).tokens_read
         seen = torch.tensor(lengths)[:, None] + 1
         share = (read / (lm.spec.num_kv_heads * seen)).mean()
         assert share.item() == pytest.approx(level, abs=0.03)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from kernels.log_softmax import kl_to_dense
 from sol_core.actions import GRIDS, ActionGrid, Budget, grid_name
-from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.building import build_schedule
 from sol_core.config import ScheduleConfig
-from sol_core.decoding.schedules import Horizon, Observation
+from sol_core.decoding.schedules import Horizon
 from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
+from tests.support.observations import observed
 
 GRID = ActionGrid()
 budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(5.0, 16.0))
@@ -24,13 +25,11 @@ LEVEL_STEPS = (0.1, 0.05, 1.0)
 
 def _run(kind, budget, steps, seed=0):
     config = ScheduleConfig(kind, budget, seed)
-    scheduler = build_scheduler(config, GRID, horizon=Horizon(16, steps))
+    scheduler = build_schedule(config, GRID, horizon=Horizon(16, steps))
     signal = random.Random(seed)
     generator = torch.Generator().manual_seed(seed)
     return [
-        scheduler.next_action(
-            Observation(step, torch.randn(8, generator=generator), signal.gammavariate(1, 2))
-        )
+        scheduler(observed(step, torch.randn(8, generator=generator), signal.gammavariate(1, 2)))
         for step in range(steps)
     ]
 
@@ -76,7 +75,7 @@ def test_random_is_seeded_and_varied():
 def test_spend_follows_the_signal(kind):
     """Hard steps (high entropy, a jump of the hidden state) get more than easy ones."""
     budget = Budget(0.5, 0.7, 10.0)
-    scheduler = build_scheduler(ScheduleConfig(kind, budget), GRID, horizon=Horizon(16, 160))
+    scheduler = build_schedule(ScheduleConfig(kind, budget), GRID, horizon=Horizon(16, 160))
     easy, hard = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     chooser = random.Random(1)
     spent = {True: [], False: []}
@@ -85,7 +84,7 @@ def test_spend_follows_the_signal(kind):
         is_hard = chooser.random() < 0.3
         if is_hard:
             hidden = hard if hidden is easy else easy
-        action = scheduler.next_action(Observation(step, hidden, 5.0 if is_hard else 0.5))
+        action = scheduler(observed(step, hidden, 5.0 if is_hard else 0.5))
         spent[is_hard].append(action.keep_fraction)
     assert statistics.fmean(spent[True]) > statistics.fmean(spent[False]) + 0.1
 
@@ -94,10 +93,10 @@ def test_spend_follows_the_signal(kind):
 def test_a_signal_counts_in_its_own_deviations(scale):
     def actions(factor):
         config = ScheduleConfig("emc", Budget(0.5, 0.7, 10))
-        scheduler = build_scheduler(config, GRID, horizon=Horizon(16, 64))
+        scheduler = build_schedule(config, GRID, horizon=Horizon(16, 64))
         draw = random.Random(1)
-        seen = [Observation(step, entropy=factor * draw.gammavariate(1, 2)) for step in range(64)]
-        return [scheduler.next_action(observation) for observation in seen]
+        seen = [observed(step, entropy=factor * draw.gammavariate(1, 2)) for step in range(64)]
+        return [scheduler(observation) for observation in seen]
 
     assert actions(scale) == actions(1.0)
 
@@ -107,7 +106,7 @@ def test_a_grid_bears_a_name_only_with_all_its_levels_and_mechanisms():
         assert grid_name(replace(grid, quant_site="mlp_input")) == name
         assert grid_name(replace(grid, keep_fractions=(0.5, 1.0))) == "own"
         assert str(replace(grid, page_size=4)).startswith(f"own: {grid.page_scorer}, ")
-    assert grid_name(replace(GRIDS["default"], page_choice="head")) == "own"
+    assert grid_name(replace(GRIDS["default"], page_choice="head", page_budget="count")) == "own"
 
 
 SIZES = st.integers(1, 4), st.integers(1, 5), st.sampled_from([2, 300, 49152]), st.integers(0, 99)

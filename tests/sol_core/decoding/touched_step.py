@@ -13,6 +13,7 @@ from kernels.page_scorers.quest import page_bounds
 from kernels.quantised_weights import GgufBlocks
 from sol_core.actions import ActionGrid, ceil_fraction
 from sol_core.models import FrozenLM
+from sol_core.models.measured import shipped_floors
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 
 BLOCK, HEADER = 32, 4  # channels that share a scale and a minimum; bytes of those two
@@ -90,8 +91,10 @@ class TouchedStep:
         pages = -(-length // size)
         budget = -(-ceil_fraction(action.keep_fraction, length) // size)
         read = torch.ones(spec.num_heads, pages, dtype=torch.bool)
-        if budget < pages:
-            read = self._chosen(query, keys, budget)
+        if self.grid.page_scorer == "quest" and budget < pages:
+            read = self._best(query, keys, budget)
+        elif self.grid.page_scorer == "int4" and action.keep_fraction < 1:
+            read = self._needed(query, keys, shipped_floors().floor(action.keep_fraction, length))
         tokens = read.repeat_interleave(size, 1)[:, :length]
         together = tokens.view(-1, groups, length).any(1).sum()  # a group's heads read a page once
         self.tokens_read.append(int(together))
@@ -100,25 +103,30 @@ class TouchedStep:
         weights = scores.masked_fill(~tokens, -torch.inf).softmax(-1)
         return torch.einsum("hs,hsd->hd", weights, values.repeat_interleave(groups, 0)).flatten()
 
-    def _chosen(self, query, keys, budget):
-        """Pages that each head reads [H, P]; what chooses them is read."""
+    def _best(self, query, keys, budget):
+        """Pages that each head reads [H, P]; the bounds that choose them are read."""
         spec, size = self.lm.spec, self.grid.page_size
         groups, length = spec.num_heads // spec.num_kv_heads, keys.shape[1]
-        if self.grid.page_scorer == "quest":
-            low, high = page_bounds(keys[None], None, size)
-            self.nbytes += low.nbytes + high.nbytes
-            low, high = (bound[0].repeat_interleave(groups, 0) for bound in (low, high))
-            lines = query[:, None]
-            scores = (lines.clamp(min=0) * high + lines.clamp(max=0) * low).sum(-1)
-            best = scores.topk(budget, -1).indices
-        else:
-            padded = torch.nn.functional.pad(keys, (0, 0, 0, -length % 8))
-            codes, scales = encode_keys(padded)
-            self.nbytes += (codes[0].nbytes + scales[0].nbytes) * spec.num_kv_heads
-            estimated = estimated_scores(query.view(-1, groups, spec.head_size), codes, scales)
-            mass = page_log_mass(estimated[..., :length], None, size).softmax(-1)
-            best = mass.mean(1).topk(budget, -1).indices.repeat_interleave(groups, 0)
+        low, high = page_bounds(keys[None], None, size)
+        self.nbytes += low.nbytes + high.nbytes
+        low, high = (bound[0].repeat_interleave(groups, 0) for bound in (low, high))
+        lines = query[:, None]
+        scores = (lines.clamp(min=0) * high + lines.clamp(max=0) * low).sum(-1)
+        best = scores.topk(budget, -1).indices
         return torch.zeros(spec.num_heads, -(-length // size)).scatter(1, best, 1.0) > 0
+
+    def _needed(self, query, keys, floor):
+        """Pages that each head's group reads [H, P]; the 4-bit keys that choose them are read."""
+        spec, length = self.lm.spec, keys.shape[1]
+        groups = spec.num_heads // spec.num_kv_heads
+        padded = torch.nn.functional.pad(keys, (0, 0, 0, -length % 8))
+        codes, scales = encode_keys(padded)
+        self.nbytes += (codes[0].nbytes + scales[0].nbytes) * spec.num_kv_heads
+        estimated = estimated_scores(query.view(-1, groups, spec.head_size), codes, scales)
+        mass = page_log_mass(estimated[..., :length], None, self.grid.page_size).softmax(-1)
+        shares = mass.mean(1)
+        least = (shares.amax(-1, keepdim=True)).clamp(max=floor / shares.shape[-1])
+        return (shares >= least).repeat_interleave(groups, 0)
 
     def _mlp(self, index, hidden, action):
         spec, prefix = self.lm.spec, f"model.layers.{index}.mlp."

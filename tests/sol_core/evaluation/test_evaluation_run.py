@@ -10,7 +10,7 @@ import pytest
 from app.results.figures import in_roles
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.methods import derive_seed
-from sol_core.decoding.schedules import Horizon, Observation, RandomScheduler, StaticScheduler
+from sol_core.decoding.schedules import Horizon, RandomSchedule, StaticSchedule
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.probes import probe_actions
@@ -22,6 +22,7 @@ from tests.sol_core.evaluation_stand_ins import (
     random_texts,
     score_alone,
 )
+from tests.support.observations import observed
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),
@@ -80,16 +81,14 @@ def test_all_equals_a_naive_loop(model, texts, context, windows, random):
             "dense": [[DENSE] * 8] * len(places),
         }
         spend = Budget(*_spend(plans["policy"]).mean((0, 1)).tolist())
-        static = StaticScheduler(spend, GRID)
+        static = StaticSchedule(spend, GRID)
         steps = iter(range(9999))
-        plans["static"] = [
-            [static.next_action(Observation(next(steps))) for _ in range(8)] for _ in places
-        ]
+        plans["static"] = [[static(observed(next(steps))) for _ in range(8)] for _ in places]
         for number in range(3):
             seed = derive_seed(config.seed, "random", index, number)
-            scheduler = RandomScheduler(spend, GRID, seed=seed, horizon=Horizon(16, 8))
+            scheduler = RandomSchedule(spend, GRID, seed=seed, horizon=Horizon(16, 8))
             plans[f"random {number}"] = [
-                [scheduler.next_action(Observation(step)) for step in range(8)] for _ in places
+                [scheduler.next(step) for step in range(8)] for _ in places
             ]
         scores = {name: _naive(model, places, actions) for name, actions in plans.items()}
         for at, measure in enumerate(("nll", "kl")):

@@ -47,7 +47,7 @@ def test_a_sparse_steps_attention_is_on_the_pages_that_it_read(model):
         torch.testing.assert_close(token.attention.sum(-1), torch.ones(token.attention.shape[:2]))
         lists = token.page_reads.lists(model.spec.num_layers)
         assert [layer.sum(0).nonzero().flatten().tolist() for layer in token.attention] == lists
-        assert max(map(len, lists)) < token.page_reads.pages
+        assert sum(map(len, lists)) < len(lists) * token.page_reads.pages
 
 
 def test_an_unknown_record_is_refused(model):

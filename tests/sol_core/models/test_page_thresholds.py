@@ -58,6 +58,6 @@ def test_the_shipped_table_serves_the_grid_at_every_length(tmp_path):
     assert read_tables(tmp_path, "another").floors is None
     assert shipped.contexts[0] == 64
     assert shipped.contexts[-1] >= 2048
-    assert set(GRIDS["need"].keep_fractions[:-1]) <= set(shipped.levels)
+    assert set(GRIDS["default"].keep_fractions[:-1]) <= set(shipped.levels)
     for line in shipped.log_floors:
         assert list(line) == sorted(line, reverse=True)  # more is read where less suffices

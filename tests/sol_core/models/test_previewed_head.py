@@ -12,8 +12,8 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.models.measured import directions_of, directions_record
 
-NEED = GRIDS["need"].mechanisms
-WHOLE = replace(NEED, head="whole")
+DEFAULT = GRIDS["default"].mechanisms
+WHOLE = replace(DEFAULT, head="whole")
 PROSE = Path(__file__).parents[3] / "README.md"
 ROUNDED = Action(bit_width=15)  # drops next to nothing but the head's second form
 
@@ -47,8 +47,8 @@ def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(either_m
         ]
         return torch.cat(steps)
 
-    assert torch.equal(logits(NEED, DENSE), logits(WHOLE, DENSE))  # a dense step reads all
-    whole, previewed = logits(WHOLE, ROUNDED), logits(NEED, ROUNDED)
+    assert torch.equal(logits(DEFAULT, DENSE), logits(WHOLE, DENSE))  # a dense step reads all
+    whole, previewed = logits(WHOLE, ROUNDED), logits(DEFAULT, ROUNDED)
     likely = whole >= whole.amax(-1, keepdim=True) - MARGIN / 2
     torch.testing.assert_close(previewed[likely], whole[likely], atol=1e-3, rtol=0)
     wanted, got = whole.log_softmax(-1), previewed.log_softmax(-1)
@@ -61,7 +61,7 @@ def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(either
     weights = either_model.lm.weight_bytes
     if weights.preview is None:
         pytest.skip("steps do not read quantised blocks here")
-    costs = CostModel.of(either_model.lm, GRIDS["need"])
+    costs = CostModel.of(either_model.lm, GRIDS["default"])
     dense, rounded = (costs.decode_step(action, 64).bytes_read for action in (DENSE, ROUNDED))
     assert dense - rounded == weights.head.nbytes - weights.preview
     assert costs.head_saving(DENSE) == 0

@@ -27,7 +27,6 @@ FULL = Action(0.3, 0.5, 6)
 MIXED = [FULL, DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
 PROMPT = 13
 DEFAULT = GRIDS["default"].mechanisms
-NEED = GRIDS["need"].mechanisms
 AT_INPUT = Mechanisms(quant_site="mlp_input")
 
 
@@ -138,7 +137,7 @@ def _shape(key):
 @pytest.mark.skipif(DEVICE == "cuda", reason="there, every test runs Triton's kernels")
 @pytest.mark.parametrize(
     ("family", "layers", "how"),
-    [("llama3-rope", 1, AT_INPUT), ("llama3-rope", 1, NEED), ("gemma3", 2, DEFAULT)],
+    [("llama3-rope", 1, AT_INPUT), ("gemma3", 2, DEFAULT)],
 )
 def test_triton_kernels_in_a_graph(family, layers, how, monkeypatch, caplog):
     """Dense without page bounds, then an action for each row, with them (or with 4-bit keys)."""

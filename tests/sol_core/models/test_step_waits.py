@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, GRIDS, Action, Mechanisms
 from sol_core.config import SamplingConfig
-from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.batch_scheduling import RowSchedules
 from sol_core.decoding.loop import DecodeOptions, decode
-from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.schedules import FixedSchedule
 from sol_core.generation.sampling import TokenSampler
 from sol_core.models import StepOutput
 from sol_core.models.signals import Observe
@@ -103,12 +103,12 @@ def test_a_generated_token_waits_for_the_device_once(monkeypatch):
         )
 
     monkeypatch.setattr(StepOutput, "on_host", random_copy)
-    options = DecodeOptions(5, GRIDS["need"].mechanisms, on_host=True)
+    options = DecodeOptions(5, GRIDS["default"].mechanisms, on_host=True)
     with recorded_launches():
         lm = moved(make_tiny_lm("llama3-rope"), "meta")
         cache = lm.new_cache(1, 24, page_size=4)
         lm.prefill(torch.zeros(1, 13, dtype=torch.int64, device="meta"), cache)
-        rows = RowSchedulers([FixedScheduler([DENSE, Action(0.3, 0.5, 6)])])
+        rows = RowSchedules([FixedSchedule([DENSE, Action(0.3, 0.5, 6)])])
         sampler = TokenSampler(SamplingConfig(temperature=1.0))
 
         def drawn(step):

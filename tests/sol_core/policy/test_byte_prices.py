@@ -166,7 +166,7 @@ def test_levels_without_a_measured_damage_are_not_priced(model):
 
 
 def test_states_come_back_from_a_folder(model, tmp_path):
-    policy, _ = with_states(model, GRIDS["need"])
+    policy, _ = with_states(model, GRIDS["default"])
     save_policy(policy, tmp_path / "mine")
     assert load_policy(tmp_path / "mine", model).states == policy.states
     record = json.loads((tmp_path / "mine" / "config.json").read_text("utf-8"))

@@ -1,14 +1,13 @@
 """Policies: networks step by step, prices, folders, and refusal of what does not fit."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import GRIDS, ActionGrid, Budget, by_need
+from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.policy import (
@@ -184,14 +183,6 @@ def test_a_file_cut_at_any_byte_is_refused(model, tmp_path):
                 load_policy(tmp_path / "p", model)
         (tmp_path / "p" / name).write_bytes(whole)
     load_policy(tmp_path / "p", model)
-
-
-def test_a_policy_of_counted_pages_warns_of_shares_of_the_bytes(model, caplog):
-    info = replace(make_policy(model).info, grid=GRIDS["default"])
-    info.check_grid(GRIDS["default"])
-    assert not caplog.text
-    info.check_grid(by_need(info.grid))
-    assert "may lose more than static" in caplog.text
 
 
 def edited(folder, **changes):

@@ -26,7 +26,7 @@ def _states(policy, rows, steps):
     none, previous = torch.zeros(rows, 3), torch.rand(steps, rows, 3, generator=generator)
     previous[..., -1] *= 100  # beyond the clamp
     return [
-        (aims[:, step].contiguous(), none, none, seen, none, ByteTerms.none(), False)
+        (aims[:, step].contiguous(), none, seen, ByteTerms.none(), False)
         for step, seen in enumerate(previous)
     ]
 

@@ -36,7 +36,7 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
 
 def test_a_step_of_the_default_model_starts_few_kernels():
     """A small model on a GPU waits for launches where a graph does not start them."""
-    how = GRIDS["need"].mechanisms
+    how = GRIDS["default"].mechanisms
     counts = kernels.count_launches(MODELS["SmolLM2-135M"], HALF, 2048, how)
     assert counts["dense"] <= 400
     assert counts["compressed"] <= 500

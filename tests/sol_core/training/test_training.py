@@ -314,7 +314,7 @@ def test_what_cannot_be_trained(model, config, tmp_path):
     one = ActionGrid(keep_fractions=(0.5,), channel_keep_ratios=(0.5,), bit_widths=(8,))
     with pytest.raises(ConfigError, match="nothing to choose"):
         TrainConfig(grid=one)
-    with pytest.raises(ConfigError, match="quick, standard, share, paper"):
+    with pytest.raises(ConfigError, match="quick, standard, paper"):
         preset("huge")
     with pytest.raises(ConfigError, match=r"no setting 'epochs'; did you mean steps"):
         preset("quick", epochs=3)
@@ -348,10 +348,10 @@ class Run:
         assert isinstance(event, WorkFinished)
 
     def state(self):
-        """Every number that the run ended with: network in fp32, prices, correction."""
+        """Every number that the run ended with: network in fp32, prices, states."""
         header, tensors = read_safetensors(self.folder / CHECKPOINT, "pt")
         progress = json.loads(header["progress"])
-        kept = {name: progress[name] for name in ("prices", "correction", "measured")}
+        kept = {name: progress[name] for name in ("prices", "states", "measured")}
         numbers = {name: value.tolist() for name, value in tensors.items()}
         return numbers | kept | {"policy": weights(self.folder)}
 

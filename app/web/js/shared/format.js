@@ -94,8 +94,7 @@ export function scheduleName(run) {
   return policy ? `${name} ${modelName(policy)}` : name;
 }
 
-export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys",
-  paper: "Paper: page bounds" };
+export const MECHANISMS = { default: "Default: 4-bit keys", paper: "Paper: page bounds" };
 
 // Pages of the prompt that no step of a run could read; "" where all were there.
 export function leftOutText(run) {
@@ -107,8 +106,9 @@ export function leftOutText(run) {
 export function mechanismsOf(run) {
   const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input",
     page_budget: budget = "count" } = run?.config?.grid ?? {};
-  const name = { "int4 group both count": "default", "int4 group both need": "need",
-    "quest head input count": "paper" }[`${scorer} ${choice} ${pruning} ${budget}`];
+  const how = `${scorer} ${choice} ${pruning} ${budget}`;
+  if (how === "int4 group both count") return "Former: so many pages per KV group";
+  const name = { "int4 group both need": "default", "quest head input count": "paper" }[how];
   return name ? MECHANISMS[name] : `Own: ${scorer}, ${choice}, ${pruning}`;
 }
 

@@ -15,7 +15,9 @@ class Skipping:
     keep: float = 1.0
     input_share: float = 1.0
     inner_share: float = 1.0
-    by_mass: bool = False
+    floor: float | None = (
+        None  # of a mean page's share: groups read what they need; None: heads rank
+    )
     page_size: int = 8
 
 
@@ -76,15 +78,17 @@ class PlainDecoder:
             given = torch.stack([entry[1][kv_head] for entry in cache])
             mine = queries[kv_head * group : (kv_head + 1) * group]
             read = [list(range(tokens))] * group
-            if wanted < tokens:
+            if skipping.keep < 1:
                 scores = _page_scores(mine, known, skipping)
                 count = math.ceil(wanted / skipping.page_size)
-                pages = [_best(one, count, gaps) for one in scores]
+                if skipping.floor is None:
+                    pages = [_best(one, count, gaps) for one in scores]
+                else:
+                    pages = [_needed(one, skipping.floor, gaps) for one in scores] * group
                 read = [
                     [token for token in range(tokens) if token // skipping.page_size in one]
                     for one in pages
                 ]
-                read = read * group if skipping.by_mass else read
             for query, which in zip(mine, read, strict=True):
                 weights = (known[which] @ query / math.sqrt(self.size)).softmax(-1)
                 mixed.append(weights @ given[which])
@@ -116,9 +120,16 @@ def _best(scores, count, gaps):
     return sorted(order[:count])
 
 
+def _needed(shares, floor, gaps):
+    """Indices of the pages whose share reaches the floor, and of the heaviest."""
+    least = min(floor / len(shares), float(shares.max()))
+    gaps += [abs(share - least) for share in shares.tolist() if share != least]
+    return [index for index, share in enumerate(shares.tolist()) if share >= least]
+
+
 def _page_scores(queries, keys, skipping):
     """[heads, P], or [1, P] of a group that chooses together; queries of one KV head's group."""
-    if not skipping.by_mass:
+    if skipping.floor is None:
         pages = keys.split(skipping.page_size)
         bounds = [
             torch.maximum(queries * page.amin(0), queries * page.amax(0)).sum(-1) for page in pages

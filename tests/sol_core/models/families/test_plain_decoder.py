@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sol_core.actions import GRIDS, Action
+from sol_core.models.measured import shipped_floors
 from tests.sol_core.models.families.plain_decoder import DENSE_STEP, PlainDecoder, Skipping
 from tests.support.tiny_models import family_of, make_pair
 
@@ -15,13 +16,14 @@ NATS, NEAR_TIE, AGREEING = 2e-3, 1e-4, 0.95
 ACTIONS = [Action(0.3), Action(1.0, 0.5), Action(0.15, 0.7), Action(0.6, 0.4)]
 
 
-def _skipping(action, how):
+def _skipping(action, how, tokens):
     entering, inner = how.mlp_shares(action.channel_keep_ratio)
     if how.pruner.keep_inner is None:
         assert (entering, inner) == (action.channel_keep_ratio, 1.0)
     else:
         assert (2 * entering + inner) / 3 == pytest.approx(action.channel_keep_ratio)
-    return Skipping(action.keep_fraction, entering, inner, by_mass=how.page_choice == "group")
+    floor = shipped_floors().floor(action.keep_fraction, tokens) if how.by_need else None
+    return Skipping(action.keep_fraction, entering, inner, floor)
 
 
 def _pair(name):
@@ -44,7 +46,7 @@ def test_steps_after_a_dense_past_agree(name, grid):
     compared, changes = [], []
     for place, action in zip(range(9, LENGTH, 2), itertools.cycle(ACTIONS)):
         seen = [layer[:place] for layer in past]
-        expected, tie = plain.step(text[place], seen, _skipping(action, how))
+        expected, tie = plain.step(text[place], seen, _skipping(action, how, place + 1))
         cache = prefix.branch(1, 1, lengths=[place])
         output = lm.decode_step(torch.tensor([text[place]]), cache, action, mechanisms=how)
         nll = output.logits[0].log_softmax(-1)[text[place + 1]]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kernels.key_codes import encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, decode_attention
+from kernels.page_attention import AttentionPlan, KVBlock, attend
 from sol_core.actions import GRIDS, Action
 from sol_core.models.signals import Observe
 from tests.support.tiny_models import make_tiny_lm
@@ -34,10 +34,10 @@ def _plan(grid, kept, tokens):
 def test_a_cap_out_of_reach_is_none(grid, kept):
     query, blocks = torch.randn(ROWS, HEADS, SIZE), [_block(2, 32), _block(4, 24)]
     plan = _plan(grid, kept, 56)
-    expected = decode_attention(query, blocks, plan)
-    found = decode_attention(query, blocks, plan, 1e6)
+    expected = attend(query, blocks, plan).mixed
+    found = attend(query, blocks, plan, cap=1e6).mixed
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    near = decode_attention(query, blocks, plan, 0.5)
+    near = attend(query, blocks, plan, cap=0.5).mixed
     assert (near - expected).abs().max() > 0.1
 
 

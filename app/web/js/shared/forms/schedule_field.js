@@ -64,12 +64,10 @@ export function budgetFields() {
 export function mechanismsField() {
   const field = pillsField({ legend: "Mechanisms", choices: { policy: "The policy's own", ...MECHANISMS },
     meanings: {
-      policy: "As the [[policy]] was trained; without one, by need under a share of the bytes, else the "
-        + "default [[mechanisms]].",
-      need: "Like the default, but each layer reads the [[page|pages]] that hold its attention: few here, "
-        + "many there.",
-      default: "[[page|Pages]] by [[key copies|4-bit keys]], once per [[kv group|KV group]]; the [[mlp|MLP]] "
-        + "skips on both sides. Loses less than the paper's for the same bytes.",
+      policy: "As the [[policy]] was trained; without one, the default [[mechanisms]].",
+      default: "Each layer and [[kv group|KV group]] reads the [[page|pages]] that hold its attention by "
+        + "[[key copies|4-bit keys]], few here, many there; the [[mlp|MLP]] skips on both sides. Loses less "
+        + "than the paper's for the same bytes.",
       paper: "[[page|Pages]] by their [[page bounds|bounds]], head by head; the [[mlp|MLP]] skips at its "
         + "input only. As published.",
     } });
