@@ -64,6 +64,10 @@ def test_what_was_read_and_who_observes_by_hand():
     eight = costs.decode_step(Action(bit_width=8), 2048)
     assert dense.bit_operations - eight.bit_operations == 30 * 3 * 576 * 1536 * 16 * 8
     assert eight.bytes_read == dense.bytes_read
+    by_blocks = dataclasses.replace(GRIDS["default"].mechanisms, quant_block=32)
+    blocks = costs_of(SMOLLM2, mechanisms=by_blocks).decode_step(Action(bit_width=8), 2048)
+    assert blocks.bit_operations - eight.bit_operations == 30 * 3 * 576 * 1536 * 16 * 0.5
+    assert blocks.bytes_read == eight.bytes_read
 
 
 def test_blocks_have_scales_that_pruning_does_not_skip():
