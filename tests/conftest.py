@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections import Counter
@@ -18,9 +19,11 @@ from sol_core.threads import share_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Where SIGINT is ignored, as under nohup or cron, so it would be by the processes that tests start.
+# What is ignored here, as under nohup or cron, would be by the processes that tests start, too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Triton decides at its import whether kernels are interpreted: without a GPU they must be.
 if not Path("/dev/nvidiactl").exists():

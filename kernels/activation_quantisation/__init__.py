@@ -1,4 +1,4 @@
-"""Per-token activation quantisation at any bit width."""
+"""Activation quantisation at any bit width, with a scale per token or per block of channels."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from kernels.gpu.triton_support import check_operands, fits_rows, run_rows
 __all__ = ["fake_quantise"]
 
 
-def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
+def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
     """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
     if fits_rows("fake_quantise", activations):
-        return quantise_rows(activations, bit_widths)
+        return quantise_rows(activations, bit_widths, block)
     on_cpu = activations.device.type == "cpu"
     kernel = cpu_kernel(f"{__name__}.cpu", "fake_quantise_rows") if on_cpu else None
     if kernel is None:
-        return reference.fake_quantise(activations, bit_widths)
+        return reference.fake_quantise(activations, bit_widths, block)
     values = activations.float().contiguous()
     rounded = torch.empty_like(values)
-    kernel(values.numpy(), bit_widths.numpy(), rounded.numpy())
+    kernel(values.numpy(), bit_widths.numpy(), block, rounded.numpy())
     return rounded.to(activations.dtype)
 
 
-def quantise_rows(activations: Tensor, bit_widths: Tensor) -> Tensor:
+def quantise_rows(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
     """As ``reference.fake_quantise``, of activations that ``fits_rows``."""
     from kernels.activation_quantisation.triton_kernel import fake_quantise_rows
 
     check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
-    return run_rows(fake_quantise_rows, activations, "activations", {"bit_widths": bit_widths})
+    operands, sharing = {"bit_widths": bit_widths}, {"QUANT_BLOCK": block}
+    return run_rows(fake_quantise_rows, activations, "activations", operands, sharing)

@@ -62,6 +62,27 @@ def quantise_row(activations, bit_width, rounded):
     return scale
 
 
+@helper
+def count_scales(width, block):
+    """Scales of a row of so many channels, of which ``block`` share one; 0: all."""
+    return (width + block - 1) // block if block > 0 else 1
+
+
+@helper
+def quantise_blocks(activations, bit_width, block, rounded, steps):
+    """``quantise_row`` of each block of one row [C]; ``steps`` [B] float32 are overwritten."""
+    if bit_width >= UNTOUCHED_BITS:
+        copy_row(activations, rounded)
+        steps[:] = np.float32(0.0)
+        return
+    width = activations.shape[0]
+    span = block if block > 0 else width
+    for number in range(steps.shape[0]):
+        begin = number * span
+        end = min(begin + span, width)
+        steps[number] = quantise_row(activations[begin:end], bit_width, rounded[begin:end])
+
+
 @fast_helper
 def norm_row(hidden, weight, epsilon, normed):
     """``rms_norm`` of one row [C] into ``normed``, which may be the same array."""

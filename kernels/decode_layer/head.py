@@ -8,13 +8,12 @@ from numba.extending import overload
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import widen
-from kernels.cpu.numba_rows import quantise_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
-    integer_step,
     list_rounded,
     listed_share,
     product,
+    round_rows,
     share_of,
 )
 from kernels.head_preview.reference import MARGIN, STATE_BITS
@@ -64,13 +63,9 @@ def _in_two_passes(hidden, preview, logits, team):
     packed, directions, exact, _ = preview
     num_rows = hidden.shape[0]
     extended = np.empty((num_rows, hidden.shape[1] + directions.shape[1]), np.float32)
-    steps = np.empty((num_rows, extended.shape[1] // BLOCK), np.float32)
     for row in range(num_rows):
         _extend(hidden, directions, row, extended)
-        for block in range(steps.shape[1]):
-            states = extended[row, block * BLOCK : (block + 1) * BLOCK]
-            step = quantise_row(states, STATE_BITS, states)
-            steps[row, block] = integer_step(step, STATE_BITS, packed)
+    steps = round_rows(extended, np.full(num_rows, STATE_BITS), BLOCK, packed)
     listed_share(list_rounded(extended, steps, packed), packed, logits, team)
     meet(team)
     least = np.empty(num_rows, np.float32)

@@ -14,17 +14,16 @@ import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import copy_rows, exp_nonpositive
-from kernels.cpu.numba_rows import keep_largest_row, norm_row, quantise_row
+from kernels.cpu.numba_rows import keep_largest_row, norm_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
-    integer_step,
     line_of,
     list_rounded,
     outputs_of,
+    round_rows,
     share_of,
 )
-from kernels.quantisation_levels import UNTOUCHED_BITS
 
 
 class MlpWeights(NamedTuple):
@@ -79,9 +78,8 @@ def _gate(gate, up, gelu, inner):
 
 
 @helper
-def _add_output(hidden, output, bit_width, weights):
-    """hidden [C] += the MLP's output [C], after its quantisation and norm."""
-    quantise_row(output, bit_width, output)
+def _add_output(hidden, output, weights):
+    """hidden [C] += the MLP's output [C], after its norm."""
     if weights.output_norm.shape[0] > 0:
         norm_row(output, weights.output_norm, weights.epsilon, output)
     for channel in range(hidden.shape[0]):
@@ -149,7 +147,7 @@ def _keep_heaviest(inner, norms, counts):
 
 
 @helper
-def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team):
+def mlp_rows(hidden, weights, kept_channels, rounding, scratch, team):
     """Add the MLP of one decode step to the residual stream.
 
     Args:
@@ -157,23 +155,23 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
         weights: MlpWeights.
         kept_channels: input and inner channels that each row keeps, [R] int64 each; C and I for
             all.
-        bit_widths: [R] int64, 16 for untouched.
-        at_input: quantise the pruned input and down's input, not the output; 4-bit weights are
-            then multiplied in integers with rows of at most 8 bits, where the CPU has such
+        rounding: bit widths [R] int64, 16 for untouched; whether the pruned input and down's input
+            are quantised, not the output; channels that share a scale, 0 for all. 4-bit weights
+            are multiplied in integers with inputs of at most 8 bits, where the CPU has such
             products. Sums of 32 channels are exact; they differ from the float ones by rounding.
         scratch: Scratch, the team's.
     """
     gate_up, blocks, gelu = weights.gate_up, weights.blocks, weights.gelu
     channels_kept, inner_kept = kept_channels
+    bit_widths, at_input, block = rounding
     num_rows, width = hidden.shape[0], outputs_of(gate_up)
     normed, kept = np.empty_like(hidden), np.empty_like(hidden)
     steps = np.zeros((num_rows, 1), np.float32)
     for row in range(num_rows):
         norm_row(hidden[row], weights.norm, weights.epsilon, normed[row])
         keep_largest_row(normed[row], channels_kept[row], kept[row])
-        if at_input:
-            step = quantise_row(kept[row], bit_widths[row], kept[row])
-            steps[row, 0] = integer_step(step, bit_widths[row], gate_up)
+    if at_input:
+        steps = round_rows(kept, bit_widths, block, gate_up)
     listed = list_rounded(kept, steps, gate_up)
     both = scratch.both[: num_rows * width].reshape(num_rows, width)
     activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
@@ -182,13 +180,12 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
     inner = activated.copy()
     _keep_heaviest(inner, weights.down_norms, inner_kept)
     if at_input:
-        for row in range(num_rows):
-            step = quantise_row(inner[row], bit_widths[row], inner[row])
-            steps[row, 0] = integer_step(step, bit_widths[row], gate_up)
+        steps = round_rows(inner, bit_widths, block, gate_up)
     update = scratch.update[: hidden.size].reshape(hidden.shape)
     _down_share(team, list_rounded(inner, steps, weights.down), weights.down, blocks, update)
     meet(team)
     copy_rows(update, kept)
+    if not at_input:
+        round_rows(kept, bit_widths, block, gate_up)
     for row in range(num_rows):
-        bits = np.int64(UNTOUCHED_BITS) if at_input else bit_widths[row]
-        _add_output(hidden[row], kept[row], bits, weights)
+        _add_output(hidden[row], kept[row], weights)

@@ -14,6 +14,7 @@ from numba.extending import overload
 
 from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
+from kernels.cpu.numba_rows import count_scales, quantise_blocks
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_rows
@@ -119,7 +120,10 @@ def _list_rounded(inputs, steps, weight):
 
 
 def integer_step(step, bit_width, weight):
-    """Step of a row's quantisation if its product with such a weight is one of integers, else 0."""
+    """A finite step of a quantisation if the product with such a weight is one of integers, else 0.
+
+    Levels of NaN and infinity would be any: they are multiplied in floats, and stay visible.
+    """
     raise NotImplementedError("for compiled code only")
 
 
@@ -127,7 +131,27 @@ def integer_step(step, bit_width, weight):
 def _integer_step(step, bit_width, weight):
     if weight.dtype != types.uint8 or not HAS_INTEGERS:
         return lambda step, bit_width, weight: np.float32(0.0)
-    return lambda step, bit_width, weight: step if bit_width <= MOST_BITS else np.float32(0.0)
+
+    def chosen(step, bit_width, weight):
+        fits = bit_width <= MOST_BITS and step < np.float32(np.inf)
+        return step if fits else np.float32(0.0)
+
+    return chosen
+
+
+@helper
+def round_rows(rows, bit_widths, block, weight):
+    """Quantise rows [R, C] where they are, ``block`` channels by one scale; 0: all.
+
+    Returns: steps [R, B] float32 as ``list_rounded`` takes them for the product with a weight.
+    """
+    steps = np.empty((rows.shape[0], count_scales(rows.shape[1], block)), np.float32)
+    for row in range(rows.shape[0]):
+        bits = bit_widths[row]
+        quantise_blocks(rows[row], bits, block, rows[row], steps[row])
+        for number in range(steps.shape[1]):
+            steps[row, number] = integer_step(steps[row, number], bits, weight)
+    return steps
 
 
 def add_columns(listed, weight, begin, outputs, ahead):

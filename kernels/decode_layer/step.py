@@ -177,7 +177,7 @@ def _run_place(place, marks, arguments):
     if team.member < 0:
         return
     given, kept, logits = streams
-    channels_kept, inner_kept, bit_widths, at_input = mlp
+    kept_channels, rounding = mlp
     concentration, readers, read, streams_of, queries = observed
     sizes = _sizes(given, model, rows, angles)
     first = team.member == 0
@@ -205,8 +205,7 @@ def _run_place(place, marks, arguments):
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:
             weights = _mlp_weights(model.places[layer], model, hidden)
-            kept_channels = (channels_kept, inner_kept)
-            mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team)
+            mlp_rows(hidden, weights, kept_channels, rounding, scratch, team)
             for slot in range(2):
                 if first and model.middle[slot] == layer:
                     copy_rows(hidden, kept[:, slot])
@@ -242,8 +241,7 @@ def run_parts(
         model: ModelTable.
         cache: CacheTable.
         rows: StepRows, but ``first_seen`` and ``pages_kept`` are [windows, R].
-        mlp: input channels and inner channels kept and bit widths [R] int64, and whether the
-            MLP's inputs are quantised.
+        mlp: ``kept_channels`` and ``rounding`` of ``mlp_rows``.
         preview: of the head, see ``head_rows``.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
         observed: concentration [R, L] float32, readers [R, L, Hkv, P] uint8 and tokens read [R, L]

@@ -40,12 +40,14 @@ class MlpPlan:
         quantise_inputs: at the pruned input and the down projection's input, instead of
             at the output.
         inner_kept: [R] int64 in [1, I], channels between the projections; None keeps all.
+        quant_block: channels that share a scale of the quantisation; 0: all.
     """
 
     channels_kept: Tensor | None = None
     bit_widths: Tensor | None = None
     quantise_inputs: bool = False
     inner_kept: Tensor | None = None
+    quant_block: int = 0
 
 
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
@@ -67,7 +69,7 @@ def gated_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
     if plan.channels_kept is not None:
         hidden = keep_largest_channels(hidden, plan.channels_kept)
     if plan.bit_widths is not None and plan.quantise_inputs:
-        hidden = fake_quantise(hidden, plan.bit_widths)
+        hidden = fake_quantise(hidden, plan.bit_widths, plan.quant_block)
     inner = hidden.to(dtype) @ weights.gate_up
     if weights.gate_up_bias is not None:
         inner = inner + weights.gate_up_bias
@@ -77,10 +79,10 @@ def gated_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
             raise ValueError("inner_kept needs weights with down_norms")
         inner = keep_heaviest_channels(inner, weights.down_norms, plan.inner_kept)
     if plan.bit_widths is not None and plan.quantise_inputs:
-        inner = fake_quantise(inner, plan.bit_widths)
+        inner = fake_quantise(inner, plan.bit_widths, plan.quant_block)
     output = inner @ weights.down
     if weights.down_bias is not None:
         output = output + weights.down_bias
     if plan.bit_widths is not None and not plan.quantise_inputs:
-        output = fake_quantise(output, plan.bit_widths)
+        output = fake_quantise(output, plan.bit_widths, plan.quant_block)
     return output

@@ -86,16 +86,25 @@ def fits_activation(gate_up: Tensor) -> bool:
 def activate_with_triton(gate_up: Tensor, activation: str) -> Tensor:
     """[R, 2·I], gate first → activation(gate) · up [R, I], computed in fp32."""
     inner = gate_up.new_empty((gate_up.shape[0], gate_up.shape[1] // 2))
-    _activate(gate_up.contiguous()[None], None, None, inner, activation)
+    _activate(gate_up.contiguous()[None], None, (None, 0), inner, activation)
     return inner
 
 
 def _activate(
-    partial: Tensor, bias: Tensor | None, bits: Tensor | None, inner: Tensor, activation: str
+    partial: Tensor,
+    bias: Tensor | None,
+    rounding: tuple[Tensor | None, int],
+    inner: Tensor,
+    activation: str,
 ) -> None:
-    """Launch ``activate_rows`` on partial [splits, R, 2·I]; fills inner [R, I]."""
+    """Launch ``activate_rows`` on partial [splits, R, 2·I]; fills inner [R, I].
+
+    Args:
+        rounding: bit widths, and channels that share a scale.
+    """
     from kernels.gated_mlp.triton_kernel import activate_rows
 
+    bits, quant_block = rounding
     rows, width = inner.shape
     block, options = row_block(width)
     launch(
@@ -106,7 +115,7 @@ def _activate(
          "inner": inner, "num_rows": rows, "inner_size": width, "splits": partial.shape[0],
          "biased": int(bias is not None), "quantising": int(bits is not None),
          "silu": int(activation == "silu")},
-        {"BLOCK": block},
+        {"BLOCK": block, "QUANT_BLOCK": quant_block},
         options,
     )  # fmt: skip
 
@@ -163,7 +172,8 @@ class _Mlp:
         hidden, dtype = self.residual.hidden, self.weights.gate_up.dtype
         lists = _empty_lists(hidden, 1) if self.num_rows == 1 else None
         kept, bits = self.plan.channels_kept, self.input_bits
-        stream, prepared = enter_with_triton(self.residual, dtype, kept, bits, lists)
+        sharing = self.plan.quant_block
+        stream, prepared = enter_with_triton(self.residual, dtype, kept, bits, lists, sharing)
         inner = self._inner(prepared, lists or _list_used_channels(prepared, self.block_m))
         channels = counts = hidden.view(torch.int32)  # not read
         listed = self.plan.inner_kept is not None
@@ -191,7 +201,7 @@ class _Mlp:
              "bit_widths": hidden.new_empty(1, dtype=torch.int64) if bits is None else bits,
              "output": output, "num_rows": self.num_rows, "width": self.width, "splits": splits,
              "biased": int(bias is not None), "quantising": int(bits is not None)},
-            {"BLOCK": block},
+            {"BLOCK": block, "QUANT_BLOCK": sharing},
             options,
         )  # fmt: skip
         return stream, output
@@ -220,7 +230,7 @@ class _Mlp:
             self._options(),
         )  # fmt: skip
         if not fused:
-            _activate(partial, bias, bits, inner, activation)
+            _activate(partial, bias, (bits, self.plan.quant_block), inner, activation)
         return inner
 
     def _pruned(self, inner: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -240,7 +250,7 @@ class _Mlp:
             {**options, "num_warps": min(16, options["num_warps"])},
         )  # fmt: skip
         if self.input_bits is not None:
-            inner = quantise_rows(inner, self.input_bits)
+            inner = quantise_rows(inner, self.input_bits, self.plan.quant_block)
         return inner, lists if alone else _list_used_channels(inner, self.block_m)
 
     def _options(self) -> dict[str, int]:

@@ -134,7 +134,7 @@ def gate_up_rows(
 @triton.jit(do_not_specialize=["num_rows", "inner_size", "splits", "biased", "quantising", "silu"])
 def activate_rows(
     partial, bias, bit_widths, inner, num_rows, inner_size, splits, biased, quantising,
-    silu, BLOCK: tl.constexpr,
+    silu, BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr,
 ):  # fmt: skip
     """partial [splits, R, 2·I] → inner [R, I]: summed, activated, quantised if flagged."""
     row = tl.program_id(0)
@@ -149,7 +149,8 @@ def activate_rows(
         up += tl.load(at + inner_size, mask=inside, other=0.0).to(tl.float32)
     numbers = narrowed(activated(gate, up, silu), inner.dtype.element_ty)
     bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
-    numbers = narrowed(quantised(numbers.to(tl.float32), bits), inner.dtype.element_ty)
+    numbers = quantised(numbers.to(tl.float32), bits, QUANT_BLOCK)
+    numbers = narrowed(numbers, inner.dtype.element_ty)
     tl.store(inner + row * inner_size + column, numbers, mask=inside)
 
 
@@ -226,7 +227,7 @@ def down_rows(
 @triton.jit(do_not_specialize=["num_rows", "width", "splits", "biased", "quantising"])
 def finish_rows(
     partial, bias, bit_widths, output, num_rows, width, splits, biased, quantising,
-    BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr,
 ):  # fmt: skip
     """partial [splits, R, C] fp32 → output [R, C]: summed, rounded, quantised if flagged."""
     row = tl.program_id(0)
@@ -239,6 +240,6 @@ def finish_rows(
         numbers += tl.load(at, mask=inside, other=0.0)
     numbers = narrowed(numbers, output.dtype.element_ty).to(tl.float32)
     bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
-    numbers = quantised(numbers, bits)
+    numbers = quantised(numbers, bits, QUANT_BLOCK)
     numbers = narrowed(numbers, output.dtype.element_ty)
     tl.store(output + row * width + column, numbers, mask=inside)

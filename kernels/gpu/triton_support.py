@@ -245,14 +245,14 @@ def run_rows(
     rows: Tensor,
     name: str,
     tensors: dict[str, Tensor],
-    numbers: dict[str, float] | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """Launch ``kernel`` on ``rows``, its argument ``name``, beside further arguments."""
+    """Launch ``kernel`` on ``rows``, its argument ``name``, beside others and constants."""
     rows = rows.contiguous()
     output = torch.empty_like(rows)
     block, options = row_block(rows.shape[1])
     arguments = {name: rows, **tensors, "output": output, "num_channels": rows.shape[1]}
-    launch(kernel, (rows.shape[0],), {**arguments, **(numbers or {})}, {"BLOCK": block}, options)
+    launch(kernel, (rows.shape[0],), arguments, {"BLOCK": block, **(constants or {})}, options)
     return output
 
 

@@ -24,9 +24,9 @@ def preview_input(hidden: Tensor, directions: Tensor) -> Tensor:
         directions: [C, D] float32, D a multiple of 32.
     Returns: [R, C + D] float32.
     """
-    blocks = torch.cat((hidden, hidden @ directions), 1).reshape(-1, BLOCK)
-    bit_widths = torch.full((len(blocks),), STATE_BITS, device=hidden.device)
-    return fake_quantise(blocks, bit_widths).view(len(hidden), -1)
+    extended = torch.cat((hidden, hidden @ directions), 1)
+    bit_widths = torch.full((len(hidden),), STATE_BITS, device=hidden.device)
+    return fake_quantise(extended, bit_widths, BLOCK)
 
 
 def previewed_logits(preview: Tensor, exact: Tensor) -> Tensor:

@@ -257,7 +257,7 @@ def policy_step(seen, fed, state, network, memory, step, terms, results):
         fed: tokens [R] int64, and the language model's embedding [V, C] float32, or bfloat16
             as uint16 bit patterns.
         state: targets, excess and previous spends [R, 3], ends of the axes [3] each, all float32;
-            over how many steps the excess is made good; and whether the most probable levels are
+            over how many steps the excess is compensated; and whether the most probable levels are
             taken: excess and previous spends are theirs then.
         network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.

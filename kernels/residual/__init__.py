@@ -67,6 +67,7 @@ def enter_with_triton(
     channels_kept: Tensor | None = None,
     bit_widths: Tensor | None = None,
     lists: tuple[Tensor, Tensor] | None = None,
+    quant_block: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """As ``reference.add_and_norm``, where ``triton_fits``; also pruned and quantised.
 
@@ -75,6 +76,7 @@ def enter_with_triton(
         bit_widths: [R] int64 of pruned rows; None quantises nothing.
         lists: [1, C] int32 and [1] int32, written: the channels of a single row that are not 0,
             and how many.
+        quant_block: channels that share a scale; 0: all.
     """
     from kernels.residual.triton_kernel import enter_rows
 
@@ -96,7 +98,8 @@ def enter_with_triton(
          "stream": stream, "normed": normed, "channels": channels, "counts": counts,
          "num_channels": hidden.shape[1], "epsilon": epsilon, "adding": int(update is not None),
          "norming": int(norm is not None), "quantising": int(bit_widths is not None)},
-        {"BLOCK": block, "PRUNED": channels_kept is not None, "LISTED": lists is not None},
+        {"BLOCK": block, "PRUNED": channels_kept is not None, "LISTED": lists is not None,
+         "QUANT_BLOCK": quant_block},
         options,
     )  # fmt: skip
     return stream, normed

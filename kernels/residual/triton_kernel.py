@@ -14,7 +14,7 @@ from kernels.gpu.triton_helpers import narrowed, only_if
 def enter_rows(
     hidden, update, norm, channels_kept, bit_widths, stream, normed, channels, counts,
     num_channels, epsilon, adding, norming, quantising,
-    BLOCK: tl.constexpr, PRUNED: tl.constexpr, LISTED: tl.constexpr,
+    BLOCK: tl.constexpr, PRUNED: tl.constexpr, LISTED: tl.constexpr, QUANT_BLOCK: tl.constexpr,
 ):  # fmt: skip
     """hidden + update → stream; its RMS norm, pruned, then quantised → normed; [R, C] all of them.
 
@@ -39,7 +39,7 @@ def enter_rows(
     if PRUNED:
         numbers = largest_only(numbers, inside, tl.load(channels_kept + row).to(tl.int32))
         bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
-        numbers = quantised(numbers, bits)
+        numbers = quantised(numbers, bits, QUANT_BLOCK)
     numbers = narrowed(numbers, normed.dtype.element_ty)
     tl.store(normed + at, numbers, mask=inside)
     if LISTED:

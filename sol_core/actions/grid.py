@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
+from kernels.quantisation_levels import SCALE_BLOCK
 from sol_core.actions.action import AXES, Action, Budget, Record, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import OneOf, Range, check_fields, configuration, later
@@ -19,6 +20,7 @@ PageChoice = Literal["head", "group"]
 PageBudget = Literal["count", "need"]
 HeadReading = Literal["whole", "preview"]
 MlpPruning = Annotated[str, OneOf(MLP_PRUNERS)]
+QuantBlock = Annotated[int, Range(0, SCALE_BLOCK)]
 _TENTHS = tuple(round(i / 10, 2) for i in range(1, 11))
 
 
@@ -38,6 +40,8 @@ class Mechanisms:
         head: a step that drops something reads the vocabulary's weights "whole", or a "preview" of
             4 bits and then those of the likely tokens (``kernels/head_preview``), where the model
             has one: 8-bit blocks on a CPU, and directions that were measured.
+        quant_block: channels that share a scale of the quantisation: 0 for all of a token (the
+            paper), or blocks of 32.
     """
 
     page_scorer: PageScorerName = "quest"  # what pages are chosen by, a name in ``PAGE_SCORERS``
@@ -47,6 +51,7 @@ class Mechanisms:
     mlp_split: tuple[tuple[float, float], ...] = ()
     page_budget: PageBudget = later("count")
     head: HeadReading = later("whole")
+    quant_block: QuantBlock = later(0)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -55,7 +60,8 @@ class Mechanisms:
             raise ConfigError(
                 f"mlp_split belongs to mlp_pruning = {' or '.join(takes)}, and is needed there"
             )
-
+        if self.quant_block not in (0, SCALE_BLOCK):
+            raise ConfigError(f"quant_block must be 0 or {SCALE_BLOCK}, got {self.quant_block}")
         by_mass = self.scorer.is_mass and self.page_choice == "group"
         if self.page_budget == "need" and not by_mass:
             raise ConfigError(
@@ -109,8 +115,8 @@ class ActionGrid(Record):
         keep_fractions, channel_keep_ratios: levels in (0, 1].
         bit_widths: levels of 2 to 16 bits.
         page_size: tokens of a page of the KV cache.
-        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split, page_budget, head: see
-            ``Mechanisms``.
+        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split, page_budget, head,
+            quant_block: see ``Mechanisms``.
     Raises: ConfigError for levels that are not ascending, and for what is not allowed.
     """
 
@@ -125,6 +131,7 @@ class ActionGrid(Record):
     mlp_split: tuple[tuple[float, float], ...] = ()
     page_budget: PageBudget = later("count")
     head: HeadReading = later("whole")
+    quant_block: QuantBlock = later(0)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -148,6 +155,7 @@ class ActionGrid(Record):
         parts = [self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site]
         parts += ["pages by need"] if self.page_budget == "need" else []
         parts += ["previewed head"] if self.head == "preview" else []
+        parts += [f"scales of {self.quant_block} channels"] if self.quant_block else []
         return f"{grid_name(self)}: {', '.join(parts)}, pages of {self.page_size}"
 
     def levels(self) -> tuple[tuple[float, ...], ...]:
@@ -195,6 +203,8 @@ GRIDS = {
         mlp_pruning="both",
         page_budget="need",
         head="preview",
+        bit_widths=tuple(range(3, 17)),
+        quant_block=SCALE_BLOCK,
     ),
     "paper": ActionGrid(),
 }

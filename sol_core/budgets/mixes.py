@@ -18,7 +18,17 @@ from math import isfinite, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import DENSE, GRIDS, MAX_BITS, OWN_GRID, PAPER, Action, ActionGrid, Budget
+from sol_core.actions import (
+    DENSE,
+    GRIDS,
+    MAX_BITS,
+    OWN_GRID,
+    PAPER,
+    Action,
+    ActionGrid,
+    Budget,
+    Mechanisms,
+)
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
@@ -138,8 +148,14 @@ def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str)
 
 def measured_name(grid: ActionGrid) -> str:
     """The named grid whose mechanisms a grid has: damage depends on those and on levels."""
-    how = replace(grid.mechanisms, quant_site=PAPER.quant_site)
-    return next((name for name, entry in GRIDS.items() if entry.mechanisms == how), OWN_GRID)
+    how = _at_16_bits(grid.mechanisms)
+    names = (name for name, entry in GRIDS.items() if _at_16_bits(entry.mechanisms) == how)
+    return next(names, OWN_GRID)
+
+
+def _at_16_bits(how: Mechanisms) -> Mechanisms:
+    """Mechanisms alike where nothing is quantised, as damage was measured."""
+    return replace(how, quant_site=PAPER.quant_site, quant_block=PAPER.quant_block)
 
 
 @cache

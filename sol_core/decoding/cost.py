@@ -5,7 +5,9 @@ A *computed* figure for one row, checked against the bytes that a step really to
 add are 2 FLOPs) and reads of weights as they are stored, of the KV cache, of page bounds or 4-bit
 keys, and of the policy; writes, activations and elementwise work are under 1 % of a step.
 Activation bits change no byte. They change *bit operations*, multiply-adds × weight bits ×
-activation bits, the measure of mixed-precision work (BOPs). Side rows are not counted.
+activation bits, the measure of mixed-precision work (BOPs); with a scale per block of channels
+(``quant_block``), an activation has its part of a 16-bit scale on top, half a bit of 32 channels.
+Side rows are not counted.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from sol_core.models.step.weight_bytes import WeightBytes
 if TYPE_CHECKING:
     from sol_core.decoding.loop import DecodeStep
     from sol_core.models import FrozenLM
+
+
+SCALE_BITS = 16  # of a block's scale, as ggml's Q8_0 stores it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,10 @@ class CostModel:
             + flops / 2 * 8 * self.bytes_per_cached
             + head * (PREVIEW_BITS if saved else weights.head.bits)
         )
-        bit_operations += action.bit_width * weights.gate_up.bits * (gate_up + down)
+        bits = action.bit_width
+        if self.mechanisms.quant_block:
+            bits = min(MAX_BITS, bits + SCALE_BITS / self.mechanisms.quant_block)
+        bit_operations += bits * weights.gate_up.bits * (gate_up + down)
         return StepCost(
             attention_flops=2.0 * projected + flops,
             mlp_flops=2.0 * (gate_up + down),

@@ -32,6 +32,7 @@ from kernels.kv_write import NewTokens, rotate_and_write_with_triton
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
+from kernels.quantisation_levels import SCALE_BLOCK
 from kernels.residual import Residual, enter_with_triton
 from sol_core.files.fetch import own_python_path
 
@@ -226,16 +227,17 @@ def _rows(width: int) -> None:
     """The kernels with one program a row; they compute in fp32 whatever the dtype."""
     for dtype in KERNEL_DTYPES:
         rows = torch.empty(1, width, dtype=dtype)
-        quantise_rows(rows, _counts(1))
         outer = min(width, MAX_PRUNED)
         weights = MlpWeights(
             torch.empty(outer, 2 * width, dtype=dtype),
             torch.empty(width, outer, dtype=dtype),
             down_norms=torch.empty(width),
         )
-        for kept in (None, _counts(1)):
-            plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True, inner_kept=kept)
-            multiply_with_triton(_residual(torch.empty(1, outer), dtype), weights, plan)
+        for block in (0, SCALE_BLOCK):
+            quantise_rows(rows, _counts(1), block)
+            for kept in (None, _counts(1)):
+                plan = MlpPlan(_counts(1), _counts(1), True, kept, block)
+                multiply_with_triton(_residual(torch.empty(1, outer), dtype), weights, plan)
         enter_with_triton(_residual(torch.empty(1, width), dtype), dtype)
         activate_with_triton(torch.empty(1, 2 * width, dtype=dtype), "silu")
     if width <= MAX_PRUNED:

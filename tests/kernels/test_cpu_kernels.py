@@ -187,6 +187,7 @@ def test_pruning_and_quantisation_equal_the_references_bit_for_bit(shape, dtype,
         (channel_pruning, pruning, ("keep_largest_channels", kept)),
         (channel_pruning, pruning, ("keep_heaviest_channels", norms, kept)),
         (activation_quantisation, quantisation, ("fake_quantise", bits)),
+        (activation_quantisation, quantisation, ("fake_quantise", bits, 32)),
     ):
         found, expected = (getattr(one, how[0])(values, *how[1:]) for one in (ours, theirs))
         assert torch.equal(found, expected)
@@ -196,6 +197,17 @@ def test_quantisation_keeps_nan_visible():
     values = torch.ones(1, 8)
     values[0, 3] = torch.nan
     assert activation_quantisation.fake_quantise(values, torch.tensor([8])).isnan().all()
+
+
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+def test_a_block_that_is_not_finite_stays_visible_and_spoils_no_other(odd):
+    values, bits = torch.randn(2, 70), torch.tensor([8, 3])
+    values[0, 40] = odd
+    found = activation_quantisation.fake_quantise(values, bits, 32)
+    assert torch.equal(found.isnan().any(1), torch.tensor([True, False]))
+    assert found[0, 32:64].isnan().all()
+    assert found[0, :32].isfinite().all()
+    assert torch.equal(found[0, 64:], quantisation.fake_quantise(values[:1, 64:], bits[:1])[0])
 
 
 @pytest.mark.parametrize(("rows", "channels"), [(1, 1), (5, 577)])

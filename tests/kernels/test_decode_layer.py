@@ -153,15 +153,14 @@ def test_rows_with_their_own_actions_match_the_reference(lengths, sources):
         _steps(lm, lambda: prefix.branch(1, 9, lengths, sources), list(some), observe=observe)
 
 
+@pytest.mark.parametrize("block", [0, 32])
 @pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
-def test_quantised_steps_match_the_reference(site):
-    lm, fed, how = (
-        make_tiny_lm(),
-        torch.tensor([9, 8]),
-        dataclasses.replace(DEFAULT, quant_site=site),
-    )
+def test_quantised_steps_match_the_reference(site, block):
+    """Blocks count from the first of all channels, pruned ones among them."""
+    lm, fed = make_tiny_lm(), torch.tensor([9, 8])
+    how = dataclasses.replace(DEFAULT, quant_site=site, quant_block=block)
     prefix = lm.new_cache(1, 20)
-    lm.prefill(_tokens(1, 20, 5), prefix)  # a text on which no rounding flips
+    lm.prefill(_tokens(1, 20, 7), prefix)  # a text on which no rounding flips
     for bits in (4, 8, 12):
         found, expected = (
             one.decode_step(fed, prefix.branch(2, 1), Action(0.5, 0.7, bits), mechanisms=how)

@@ -109,6 +109,31 @@ def test_rounded_rows_are_multiplied_in_integers(sizes, rows, zero_share, bits, 
 
 
 @can_multiply
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+@pytest.mark.parametrize("block", [0, 32])
+def test_a_row_that_is_not_finite_stays_visible_beside_others(block, odd):
+    """Integers cannot hold it: its blocks are multiplied in floats, other rows' as if alone."""
+    from kernels.decode_layer.products import add_columns, list_rounded, round_rows
+
+    rounding, listed, add = map(from_python, (round_rows, list_rounded, add_columns))
+    weight = pack_blocks(make_blocks("Q4_1", 64, 96)).numpy()
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 96, generator=generator)
+    inputs[0, 40] = odd
+
+    def product(rows):
+        rows, result = rows.clone().numpy(), torch.full((len(rows), 64), torch.nan)
+        steps = rounding(rows, np.full(len(rows), 8), block, weight)
+        add(listed(rows, steps, weight), weight, 0, result.numpy(), 4)
+        return result, steps
+
+    result, steps = product(inputs)
+    assert result[0].isnan().all()
+    assert torch.equal(result[1], product(inputs[1:])[0][0])
+    assert (steps == 0).sum() == 1, "of the row, or of its block"
+
+
+@can_multiply
 def test_a_dropped_channel_is_not_read():
     """Its numbers lie in lines of their own: whatever stands there changes no bit."""
     from kernels.decode_layer.products import product_share

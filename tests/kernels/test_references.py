@@ -127,3 +127,39 @@ def test_fake_quantise_follows_the_formula(dtype, bits):
         expected = torch.round(wide / scale) * scale
         torch.testing.assert_close(found[row].float(), expected.to(dtype).float())
         assert len(torch.unique(torch.round(wide / scale))) <= 2 * q_max + 1
+
+
+BLOCKS = st.sampled_from([1, 4, 32])
+
+
+def _rows(data, width):
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
+    values = torch.randn(3, width, generator=generator) * torch.tensor([[1.0], [1e-3], [40.0]])
+    return values, torch.tensor([data.draw(st.integers(2, 15)) for _ in values])
+
+
+@given(width=st.integers(1, 100), block=BLOCKS, data=st.data())
+def test_every_block_is_rounded_like_a_row_of_its_own(width, block, data):
+    """From channel 0 on, whatever the other blocks hold; a row of one block as per token."""
+    values, bits = _rows(data, width)
+    rounded = fake_quantise(values, bits, block)
+    for begin in range(0, width, block):
+        some = slice(begin, begin + block)
+        assert torch.equal(rounded[:, some], fake_quantise(values[:, some], bits))
+    assert torch.equal(fake_quantise(values, bits, 128), fake_quantise(values, bits))
+
+
+@given(width=st.integers(1, 100), block=BLOCKS, power=st.integers(-6, 6), data=st.data())
+def test_blocks_err_by_half_a_step_and_scale_by_powers_of_two(width, block, power, data):
+    values, bits = _rows(data, width)
+    rounded = fake_quantise(values, bits, block)
+    for begin in range(0, width, block):
+        some = slice(begin, begin + block)
+        step = values[:, some].abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)[:, None]
+        assert ((rounded - values)[:, some].abs() <= 0.5001 * step.clamp_min(1e-8)).all()
+    factor = torch.ones(width)
+    factor[:block] = 2.0**power
+    least = values[:, :block].abs().amax(1) * factor[0] / (2 ** (bits - 1) - 1)
+    beyond_floor = (least > 1e-8) & (values[:, :block].abs().amax(1) > 1e-3)
+    scaled = fake_quantise(values * factor, bits, block)
+    assert torch.equal(scaled[beyond_floor], (rounded * factor)[beyond_floor])

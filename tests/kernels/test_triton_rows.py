@@ -49,17 +49,20 @@ def _mlp(hidden, weights, plan):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "case",  # rows, width, inner, activation, biased, site, splits, both
+    "case",  # rows, width, inner, activation, biased, site, block, splits, both
     [
-        (1, 96, 176, "silu", False, None, False, True),
-        (3, 41, 72, "silu", True, "output", True, False),
-        (2, 96, 70, "gelu_tanh", False, "inputs", True, True),
-        (18, 40, 33, "gelu_tanh", True, "inputs", False, False),
+        (1, 96, 176, "silu", False, None, 0, False, True),
+        (3, 41, 72, "silu", True, "output", 0, True, False),
+        (2, 96, 70, "gelu_tanh", False, "inputs", 0, True, True),
+        (18, 40, 33, "gelu_tanh", True, "inputs", 0, False, False),
+        (1, 96, 176, "silu", False, "output", 32, False, True),
+        (2, 41, 70, "silu", False, "inputs", 32, True, True),
+        (18, 70, 41, "silu", True, "inputs", 32, False, False),
     ],
 )
 def test_the_mlp_equals_the_reference(dtype, case, monkeypatch, generator):
     """Rows of different levels in one launch; with ``both``, inner channels are pruned, too."""
-    rows, width, inner, activation, biased, site, splits, both = case
+    rows, width, inner, activation, biased, site, block, splits, both = case
     monkeypatch.setattr(triton_dispatch, "TARGET_PROGRAMS", 6 if splits else 1)
     monkeypatch.setattr(triton_dispatch, "CHANNELS_PER_SPLIT", 32)
     weights = _weights(width, inner, dtype, activation, biased=biased)
@@ -71,7 +74,7 @@ def test_the_mlp_equals_the_reference(dtype, case, monkeypatch, generator):
         for low, high in ((1, width), (lowest, 16), (1, inner))
     )
     bits = None if site is None else bits
-    plan = MlpPlan(kept, bits, site == "inputs", inner_kept if both else None)
+    plan = MlpPlan(kept, bits, site == "inputs", inner_kept if both else None, block)
     found = _mlp(hidden, weights, plan)
     assert found.dtype == dtype
     close(found, reference.gated_mlp(hidden, weights, plan), ROUNDED[dtype])
@@ -152,15 +155,18 @@ def test_pruning_equals_the_reference_bit_for_bit(generator):
     assert torch.equal(found, channel_pruning.reference.keep_largest_channels(hidden, kept))
 
 
+@pytest.mark.parametrize("block", [0, 32])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_quantisation_equals_the_reference_bit_for_bit(dtype, generator):
+def test_quantisation_equals_the_reference_bit_for_bit(dtype, block, generator):
     scales = torch.tensor([0.0, 1e-12, 1.0, 100.0]).repeat(15)[:, None]
     values = (torch.randn(60, 70, generator=generator) * scales).to(DEVICE, dtype)
     bits = torch.arange(2, 17, device=DEVICE).repeat_interleave(4)
-    found = activation_quantisation.fake_quantise(values, bits)
-    assert torch.equal(found, activation_quantisation.reference.fake_quantise(values, bits))
+    found = activation_quantisation.fake_quantise(values, bits, block)
+    expected = activation_quantisation.reference.fake_quantise(values, bits, block)
+    assert torch.equal(found, expected)
     values[0, 3] = torch.nan
-    assert activation_quantisation.fake_quantise(values, bits)[0].isnan().all()
+    spoilt = activation_quantisation.fake_quantise(values, bits, block)[0].isnan()
+    assert spoilt.nonzero().flatten().tolist() == list(range(block or 70))
 
 
 @pytest.mark.parametrize("dtype", DTYPES[:2])

@@ -42,7 +42,7 @@ test("a run's schedule, budget and mechanisms", () => {
   const grid = { page_scorer: "int4", page_choice: "group", mlp_pruning: "both" };
   assert.deepEqual([{}, grid, { ...grid, page_budget: "need" }, { page_choice: "group" }]
     .map((one) => format.mechanismsOf({ config: { grid: one } })),
-  ["Paper: page bounds", "Default: 4-bit keys", "By need: 4-bit keys", "Own: quest, group, input"]);
+  ["Paper: page bounds", "Former: so many pages per KV group", "Default: 4-bit keys", "Own: quest, group, input"]);
 });
 
 test("what a token's text hides is shown and spoken", () => {

@@ -51,6 +51,8 @@ GRID_HELP = {
     "mean that layers and steps take a share of as they need, where groups choose",
     "head": "how the vocabulary's weights are read: whole, or a 4-bit preview and then exactly "
     "those of the likely tokens",
+    "quant_block": "channels that share a scale when bits are rounded: 0 for all of a token, as in "
+    "the paper, or 32",
     "mlp_pruning": "which channels of the MLP are dropped: "
     + ", or ".join(pruner.meaning for pruner in MLP_PRUNERS.values()),
     "page_size": "cached tokens per page; pages are kept or left as a whole",
@@ -82,6 +84,7 @@ TRAIN_FORM = SchemaForm(
         "grid": "Action grid",
         "num_heads": "Heads",
         "quant_site": "Quantisation site",
+        "quant_block": "Channels per scale",
         "head": "Vocabulary",
         **{axis.levels_field: f"{axis.name}: levels" for axis in AXES},
         "held_out_texts": "Held-out texts",

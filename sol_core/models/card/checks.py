@@ -22,6 +22,7 @@ from kernels.gpu.triton_support import OPERATIONS, triton_on_cpu, use_reference
 from kernels.key_codes import encode_keys
 from kernels.kv_write import NewTokens
 from kernels.page_attention import AttentionPlan, KVBlock, attend
+from kernels.quantisation_levels import SCALE_BLOCK
 from kernels.residual import Residual
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
 from sol_core.models.decoder import FrozenLM
@@ -182,8 +183,9 @@ def _check_pruning(device: torch.device, dtype: torch.dtype) -> None:
 
 def _check_quantisation(device: torch.device, dtype: torch.dtype) -> None:
     rows, bits = _random((4, 600), device, dtype), torch.tensor([2, 5, 8, 16], device=device)
-    mine, right = _both(activation_quantisation.fake_quantise, rows, bits)
-    _compare("activations", mine, right, 0.0)
+    for block in (0, SCALE_BLOCK):
+        mine, right = _both(activation_quantisation.fake_quantise, rows, bits, block)
+        _compare("activations", mine, right, 0.0)
 
 
 def _check_steps(device: torch.device, dtype: torch.dtype) -> None:

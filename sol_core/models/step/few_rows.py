@@ -251,7 +251,8 @@ class FewRowStep:
             best_share=BEST_PAGES if request.observe.scores_pages and _chooses(how) else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )
-        mlp = (numbers[3], numbers[4], numbers[5], how.quant_site == "mlp_input")
+        rounding = numbers[5], how.quant_site == "mlp_input", how.quant_block
+        mlp = (numbers[3], numbers[4]), rounding
         places, sizes = cache.places()
         return rows, mlp, CacheTable(places, _ONE[cache.dtype], sizes)
 

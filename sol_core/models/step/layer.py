@@ -67,13 +67,13 @@ def step_mlp(
     if kept is not None:
         normed = pruner.keep_input(normed, kept)
     if bits is not None and plan.quantise_inputs:
-        normed = fake_quantise(normed, bits)
+        normed = fake_quantise(normed, bits, plan.quant_block)
     inner = activated(gate_up(normed), activation)
     if plan.inner_kept is not None and pruner.keep_inner and layer.down_norms is not None:
         inner = pruner.keep_inner(inner, layer.down_norms, plan.inner_kept)
     if bits is not None and plan.quantise_inputs:
-        inner = fake_quantise(inner, bits)
+        inner = fake_quantise(inner, bits, plan.quant_block)
     output = down(inner)
     if bits is not None and not plan.quantise_inputs:
-        output = fake_quantise(output, bits)
+        output = fake_quantise(output, bits, plan.quant_block)
     return hidden, output

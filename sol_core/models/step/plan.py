@@ -230,6 +230,7 @@ def plan_step(
             bits if shape.quantised else None,
             shape.mechanisms.quant_site == "mlp_input",
             inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
+            shape.mechanisms.quant_block,
         ),
     )
 

@@ -1,5 +1,6 @@
 """A model without tables is measured before it is trained for shares, once, and says so."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,7 @@ def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir):
     assert mix_table(model, GRID).measured_on == "smollm2-135m-instruct"
     assert list(measuring.measured_first(model, GRID, data_dir, never))
     assert has_own_damage(model, GRID)
+    assert has_own_damage(model, replace(GRID, quant_block=0)), "measured at 16 bits"
     mixes = mix_table(model, GRID)
     assert mixes.measured_on == model.name
     assert mixes.hull(100)[-1].share == 1

@@ -55,7 +55,8 @@ def test_half_budget_of_smollm2_by_hand():
 
 
 def test_what_was_read_and_who_observes_by_hand():
-    costs = costs_of(SMOLLM2, mechanisms=GRIDS["default"].mechanisms)
+    by_token = dataclasses.replace(GRIDS["default"].mechanisms, quant_block=0)
+    costs = costs_of(SMOLLM2, mechanisms=by_token)
     estimate = 30 * 2048 * 3 * (64 / 2 + 4)
     read = costs.decode_step(Action(0.5), 2048, tokens_read=90 * 100.0)
     assert read.attention_bytes == 30 * 2 * PROJECTIONS + estimate + 90 * 100 * 2 * 64 * 2
@@ -64,6 +65,10 @@ def test_what_was_read_and_who_observes_by_hand():
     eight = costs.decode_step(Action(bit_width=8), 2048)
     assert dense.bit_operations - eight.bit_operations == 30 * 3 * 576 * 1536 * 16 * 8
     assert eight.bytes_read == dense.bytes_read
+    by_blocks = GRIDS["default"].mechanisms
+    blocks = costs_of(SMOLLM2, mechanisms=by_blocks).decode_step(Action(bit_width=8), 2048)
+    assert blocks.bit_operations - eight.bit_operations == 30 * 3 * 576 * 1536 * 16 * 0.5
+    assert blocks.bytes_read == eight.bytes_read
 
 
 def test_blocks_have_scales_that_pruning_does_not_skip():

@@ -82,6 +82,8 @@ def test_bad_arguments_are_named(lm):
         lm.decode_step(torch.tensor([1, 1]), cache, [DENSE])
     with pytest.raises(ConfigError, match="quant_site"):
         Mechanisms(quant_site="mlp")
+    with pytest.raises(ConfigError, match="quant_block must be 0 or 32, got 16"):
+        Mechanisms(quant_block=16)
     with pytest.raises(ShapeError, match="prefill"):
         lm.prefill(_prompt(4), cache)
     with pytest.raises(ContextLengthError, match="256"):

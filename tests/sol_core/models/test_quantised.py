@@ -52,15 +52,18 @@ def make_model(tensors, blocks=None):
 # Rounded activations may fall to the next level where their float differs in the last bit.
 @can_multiply
 @pytest.mark.parametrize(
-    ("grid", "rows", "site", "tolerance"),
+    ("grid", "rows", "site", "block", "tolerance"),
     [
-        ("paper", 1, "mlp_output", 2e-3),
-        ("default", 3, "mlp_output", 2e-3),
-        ("default", 3, "mlp_input", 2e-2),  # with blocks of 4 bits, products of integers
+        ("paper", 1, "mlp_output", 0, 2e-3),
+        ("default", 3, "mlp_output", 0, 2e-3),
+        ("default", 3, "mlp_input", 0, 2e-2),  # with blocks of 4 bits, products of integers
+        ("default", 3, "mlp_input", 32, 2e-2),
     ],
 )
-def test_steps_read_the_blocks_and_find_the_same(grid, rows, site, tolerance, blocks, tensors):
-    how = replace(GRIDS[grid].mechanisms, quant_site=site)
+def test_steps_read_the_blocks_and_find_the_same(
+    grid, rows, site, block, tolerance, blocks, tensors
+):
+    how = replace(GRIDS[grid].mechanisms, quant_site=site, quant_block=block)
     tokens = torch.randint(3, 190, (rows, 60), generator=torch.Generator().manual_seed(0))
     plain, packed = make_model(tensors), make_model(tensors, blocks)
     plain.__dict__["_few_rows"] = None  # the cached property, decided: no few-row kernels
