@@ -59,6 +59,7 @@ def train_events(task: JobTask, ranks: Ranks | None = None, labels: Path | None 
         yield WorkStopped()
         return
     from sol_core.comparing.measuring import measured_first
+    from sol_core.evaluation.gains import trained_with_gains
     from sol_core.training.trainer import train
 
     root, stops = task.data_dir.root, task.should_stop
@@ -67,9 +68,12 @@ def train_events(task: JobTask, ranks: Ranks | None = None, labels: Path | None 
         if isinstance(event, WorkStopped):
             return
     task.say("Reading the text")
-    yield from train(
+    training = train(
         model, config, task.folder, data_dir=root, should_stop=stops, ranks=together, labels=labels
     )
+    if together.is_lead:
+        training = trained_with_gains(training, model, config, data_dir=root, should_stop=stops)
+    yield from training
 
 
 def evaluate_job(task: JobTask) -> Updates:

@@ -58,6 +58,7 @@ def train(
         end (at once when it asks twice): the same call goes on.
     """
     from sol_core.comparing.measuring import measured_first
+    from sol_core.evaluation.gains import trained_with_gains
     from sol_core.policy import load_policy as load
     from sol_core.training.checkpoint import check_own
     from sol_core.training.config import TrainConfig, preset
@@ -78,6 +79,7 @@ def train(
             training = engine(model, chosen, run, data_dir=root, labels=shared, should_stop=asked)
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+        training = trained_with_gains(training, model, chosen, data_dir=root, should_stop=asked)
         events = chain(measured_first(model, chosen.grid, root, asked), training)
         finished = finished_work(events, on_progress, on_event)
     if not allow_untrained:

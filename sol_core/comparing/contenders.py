@@ -26,9 +26,10 @@ from sol_core.errors import ConfigError
 from sol_core.fields import kind_of
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
-from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.policy import Policy, load_policy
 from sol_core.policy.files.folder import weights_sha256
 from sol_core.policy.files.locate import resolved_grid, shipped_for
+from sol_core.policy.where_it_pays import schedule_by_policy
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 # A fresh scheduler of one row per budget; greedy, or sampled with a seed.
@@ -114,11 +115,11 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         if seed is not None:
             generator = torch.Generator(policy.embedding.device).manual_seed(seed)
         if policy.embedding.device.type != "cpu":
-            return PolicyScheduler(policy, budgets, generator=generator, mixes=mixes)
+            return schedule_by_policy(policy, budgets, mixes, generator)
         # A row's choice is the same in any company.
         return SplitScheduler(
             [
-                ([row], PolicyScheduler(policy, [budget], generator=generator, mixes=mixes))
+                ([row], schedule_by_policy(policy, [budget], mixes, generator))
                 for row, budget in enumerate(budgets)
             ]
         )

@@ -29,6 +29,7 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.locate import resolved_grid
+from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
 
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | Unasked"]
@@ -77,7 +78,7 @@ class GenerationSchedules:
         self._policies: dict[str, Policy | Schedule | Unasked] = {
             name: _usable(policies(name), model, grid, on_host=on_host) for name in names
         }
-        self._policy_rows: dict[int, PolicyScheduler] = {}
+        self._policy_rows: dict[int, PolicyScheduler | WhereItPays] = {}
         self.costs = CostModel.of(model.lm, grid)
         self._network_costs = {
             name: _network_cost(policy)
@@ -106,7 +107,7 @@ class GenerationSchedules:
             policy = self._policies[row.policy] if row.policy else None
             if isinstance(policy, Policy):
                 budgets = [row.budget] * sequences
-                self._policy_rows[number] = PolicyScheduler(policy, budgets, mixes=self._mixes)
+                self._policy_rows[number] = schedule_by_policy(policy, budgets, self._mixes)
                 parts.append((places, self._policy_rows[number]))
             elif policy is not None:
                 asked = None if isinstance(policy, Unasked) else row.budget
@@ -120,15 +121,19 @@ class GenerationSchedules:
                 parts.append((places, RowSchedules(single)))
         return parts[0][1] if len(parts) == 1 else SplitScheduler(parts)
 
-    def distributions(self, row: int = 0) -> list[Distribution] | None:
-        """Of every sequence, a row's policy at the last step: probability of every level, per axis.
+    def distributions(self, row: int = 0) -> list[Distribution | None] | None:
+        """Probability of every level, per axis, at the last step: of every sequence's row.
 
-        None for a row without a policy. Row 0 is the main row.
+        None for a row without a policy, or whose policy leaves the step to the static mix. Row 0
+        is the main row.
         """
         scheduler = self._policy_rows.get(row)
         if scheduler is None:
             return None
-        return [tuple(tuple(axis) for axis in axes) for axes in scheduler.distribution()]
+        return [
+            None if axes is None else tuple(tuple(axis) for axis in axes)
+            for axes in scheduler.distribution()
+        ]
 
     def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
         """Computed cost of a row's step, its policy's network included."""

@@ -30,7 +30,7 @@ MAX_BYTES = {
     CARD_FILE: MAX_CARD_BYTES,
 }
 # Parts of config.json that are not PolicyInfo's.
-_BESIDE = ("schema", "weights_sha256", "prices", "correction", "states")
+_BESIDE = ("schema", "weights_sha256", "prices", "correction", "states", "gains")
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
 
 

@@ -25,6 +25,7 @@ from sol_core.policy.files.folder import (
     write_policy_files,
 )
 from sol_core.policy.files.locate import fetch_policy, hub_client, shipped_for
+from sol_core.policy.gains import GainTable
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
 from sol_core.policy.prices import PriceRule, PriceTable, padded_levels
@@ -55,6 +56,7 @@ class Policy(
         info: what it is.
         network: DamageNetwork or JointNetwork.
         states: that a price on bytes is read off; None of policies that lack them.
+        gains: where it pays at a share of the bytes; None: not measured, so it always schedules.
         embedding: [V, C] of the language model, to look tokens up in.
         levels: of each axis, ascending, shares of dense.
         ends: [axes] each, the axes' lowest and highest levels.
@@ -67,7 +69,9 @@ class Policy(
         prices: Sequence[PriceTable],
         embedding: Tensor,
         states: SampleStates | None = None,
+        gains: GainTable | None = None,
     ) -> None:
+        self.gains = gains
         self.states, self.info, self.network, self.embedding = states, info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
@@ -104,13 +108,13 @@ class Policy(
         """The same with an embedding in the host's memory; itself where it is there."""
         if self.embedding.device.type == "cpu":
             return self
-        info, network, prices, states = self.parts
-        return Policy(info, copy.deepcopy(network), prices, embedding, states)
+        info, network, prices, states, gains = self.parts
+        return Policy(info, copy.deepcopy(network), prices, embedding, states, gains)
 
     @property
     def parts(self) -> PolicyParts:
         """Return the stored parts of it."""
-        return PolicyParts(self.info, self.network, self.prices, self.states)
+        return PolicyParts(self.info, self.network, self.prices, self.states, self.gains)
 
     @property
     def damage_network(self) -> DamageNetwork:
@@ -286,8 +290,8 @@ def budget_shares(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    info, network, prices, states = read_policy_folder(shipped_for(folder, grid))
-    policy = Policy(info, network, prices, model.lm.weights.embedding, states)
+    info, network, prices, states, gains = read_policy_folder(shipped_for(folder, grid))
+    policy = Policy(info, network, prices, model.lm.weights.embedding, states, gains)
     policy.check_model(model.fingerprint)
     if grid is not None:
         info.check_grid(grid)

@@ -21,6 +21,7 @@ from sol_core.files.places import DEFAULT_MODEL, read_regular
 from sol_core.files.staging import replacing, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.locate import is_hub_id
+from sol_core.policy.gains import GainTable
 from sol_core.policy.info import (
     CARD_FILE,
     CONFIG_FILE,
@@ -94,6 +95,7 @@ class PolicyParts(NamedTuple):
     network: DamageNetwork | JointNetwork
     prices: list[PriceTable]
     states: SampleStates | None
+    gains: GainTable | None = None
 
 
 def weights_sha256(policy: PolicyParts) -> str:
@@ -113,7 +115,8 @@ def policy_checksum(weights: bytes, record: Mapping[str, Any]) -> str:
 def _record(policy: PolicyParts) -> dict[str, Any]:
     """config.json without its checksum."""
     prices = prices_record(policy.prices, policy.states)
-    return {"schema": SCHEMA, **record_of(policy.info), **prices}
+    gains = {} if policy.gains is None else {"gains": asdict(policy.gains)}
+    return {"schema": SCHEMA, **record_of(policy.info), **prices, **gains}
 
 
 def _tensors(network: DamageNetwork | JointNetwork) -> dict[str, Tensor]:
@@ -141,11 +144,12 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
     try:
         prices, states = prices_of(record)
+        gains = record.get("gains") and from_json(GainTable, record["gains"], "gains")
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
     if len(prices) != (len(AXES) if info.config.network == "factored" else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
-    return PolicyParts(info, network, prices, states)
+    return PolicyParts(info, network, prices, states, gains)
 
 
 def check_policy(folder: Path) -> PolicyInfo:

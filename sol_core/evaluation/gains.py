@@ -1,0 +1,114 @@
+"""Measures where a policy pays: its KL against static's at equal bytes, by context and share.
+
+The last part of a training of a policy that takes shares of the bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sol_core.actions import Budget
+from sol_core.budgets.mixes import mix_table
+from sol_core.corpus.documents import PAPERS
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.runner import evaluate
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import Policy, load_policy
+from sol_core.policy.gains import GainTable
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
+from sol_core.training.config import TrainConfig
+
+CONTEXTS = (32, 256, 2000)
+SHARES = (0.55, 0.6, 0.7, 0.8, 0.9)
+WINDOWS = 8  # of a text
+MESSAGE = "measuring where the policy pays"
+
+
+def trained_with_gains(
+    training: Iterator[WorkEvent],
+    model: LanguageModel,
+    config: TrainConfig,
+    *,
+    data_dir: Path,
+    should_stop: Callable[[], bool] = no_stop,
+) -> Iterator[WorkEvent]:
+    """A training's events; before the last one its policy gets the gains that are measured.
+
+    Only where shares have texts of their own (``config.shares_from``): gains on texts of the
+    policy's own corpus promise too much.
+    """
+    for event in training:
+        if isinstance(event, WorkFinished) and config.shares_from != "corpus":
+            folder = Path(event.result["folder"])
+            policy = load_policy(folder, model)
+            gains = measure_gains(
+                model,
+                policy,
+                data_dir=data_dir,
+                corpus=config.shares_from,
+                texts=max(2, config.calibration_texts // 2),
+                should_stop=should_stop,
+            )
+            for made in gains if policy.states is not None else ():
+                if isinstance(made, GainTable):
+                    policy.gains = made
+                    policy.save_pretrained(folder)
+                    continue
+                yield made
+                if isinstance(made, WorkStopped):
+                    return
+        yield event
+
+
+def measure_gains(
+    model: LanguageModel,
+    policy: Policy,
+    *,
+    data_dir: Path,
+    corpus: str = PAPERS,
+    contexts: tuple[int, ...] = CONTEXTS,
+    texts: int = 8,
+    should_stop: Callable[[], bool] = no_stop,
+) -> Iterator[WorkEvent | GainTable]:
+    """Measure a policy as one that always schedules; ends with the table, unless it is stopped.
+
+    Shares that no mix reaches at a context have the gain of the next one.
+    """
+    always, rows = copy.copy(policy), list[tuple[float, ...]]()
+    always.gains = None
+    mixes = mix_table(model, policy.info.grid)
+    contexts = tuple(context for context in contexts if context < model.context_length // 2)
+    for number, context in enumerate(contexts):
+        lowest = mixes.lowest(context + 1) + 0.01
+        reached = [share for share in SHARES if share >= lowest]
+        config = EvaluationConfig(
+            corpus=corpus,
+            budgets=tuple(map(Budget.share, reached)),
+            baselines=("static",),
+            texts=texts,
+            windows=WINDOWS,
+            context=context,
+        )
+        events = evaluate(
+            model, {"policy": always}, config, data_dir=data_dir, should_stop=should_stop
+        )
+        for event in events:
+            if isinstance(event, WorkStopped):
+                yield event
+                return
+            if isinstance(event, WorkProgress):
+                yield WorkProgress((number + event.fraction) / len(contexts), MESSAGE)
+            if isinstance(event, WorkFinished):
+                gains = [_surely(budget) for budget in event.result["budgets"]]
+                rows.append((*gains[:1] * (len(SHARES) - len(gains)), *gains))
+    yield GainTable(tuple(map(float, contexts)), SHARES, tuple(rows))
+
+
+def _surely(budget: dict) -> float:  # type: ignore[type-arg]  # of a result, as JSON
+    """Return the lower end of the KL that is recovered, as a part of static's; 0: unmatched."""
+    pair, static = budget["paired"]["static"], budget["methods"]["static"]
+    if pair["kl_low"] is None:
+        return 0.0
+    return round(float(pair["kl_low"] / max(static["kl"], 1e-9)), 4)

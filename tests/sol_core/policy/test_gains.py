@@ -1,0 +1,107 @@
+"""A policy schedules where it pays; elsewhere its rows are the static mix's and cost nothing."""
+
+from dataclasses import replace
+
+import pytest
+
+from sol_core.actions import GRIDS, Budget
+from sol_core.budgets.building import ShareSchedule
+from sol_core.decoding.batch_scheduling import NO_POLICY
+from sol_core.errors import ConfigError, PolicyError
+from sol_core.evaluation import gains as measuring
+from sol_core.policy import PolicyScheduler, load_policy, save_policy
+from sol_core.policy.gains import GainTable
+from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
+from tests.sol_core.policy.test_byte_prices import with_states
+from tests.sol_core.policy.test_policy import observe
+from tests.support.tiny_policies import change_config
+
+TABLE = GainTable((64.0, 2000.0), (0.6, 0.8), ((0.2, -0.1), (-0.1, -0.2)))
+SHARES = (0.85, 0.95)
+
+
+def test_it_pays_at_the_nearest_context_and_on_both_sides_of_a_share():
+    assert TABLE.pays(64, 0.6)
+    assert TABLE.pays(300, 0.6), "nearer to 64 in ratio"
+    assert TABLE.pays(1, 0.3), "as at the nearest place that was measured"
+    assert not TABLE.pays(64, 0.7), "at one of its neighbours it loses"
+    assert not TABLE.pays(64, 0.95)
+    assert not TABLE.pays(400, 0.6)
+    assert not TABLE.pays(9000, 0.6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contexts": (2000.0, 64.0)},
+        {"shares": ()},
+        {"shares": (0.0, 0.8)},
+        {"recovered": ((0.1, 0.1),)},
+        {"recovered": ((0.1, 0.1), (0.1, float("nan")))},
+    ],
+)
+def test_a_damaged_table_is_refused(change):
+    with pytest.raises(ConfigError):
+        replace(TABLE, **change)
+
+
+def actions(scheduler, model, contexts, steps=40):
+    made = []
+    for step in range(steps):
+        seen = replace(observe(model, len(contexts), step), cached_tokens=contexts)
+        made.append(list(scheduler.next_actions(seen)))
+    return made
+
+
+def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
+    policy, mixes = with_states(model)
+    budgets = [Budget.share(share) for share in SHARES]
+    policy.gains = GainTable((64.0, 7000.0), (0.5,), ((0.1,), (-0.1,)))
+    both = WhereItPays(policy, policy.gains, budgets, mixes, None)
+    taken = actions(both, model, (64, 7000))
+    assert both.reads() == [policy.reads, NO_POLICY]
+    first, second = both.distribution()
+    assert second is None
+    alone = PolicyScheduler(policy, budgets[:1], mixes=mixes)
+    static = ShareSchedule(budgets[1], policy.info.grid, mixes)
+    for step, (by_policy, by_mix) in enumerate(taken):
+        seen = replace(observe(model, 2, step), cached_tokens=(64, 7000))
+        assert by_policy == alone.next_actions(seen.row(0))[0]
+        assert by_mix == static(seen.row(1))
+    assert first == alone.distribution()[0]
+
+
+def test_only_measured_policies_at_shares_step_aside(model):
+    policy, mixes = with_states(model)
+    shares, axes = [Budget.share(0.9)], [Budget(0.5, 0.7, 8)]
+    assert isinstance(schedule_by_policy(policy, shares, mixes), PolicyScheduler)
+    policy.gains = TABLE
+    assert isinstance(schedule_by_policy(policy, axes), PolicyScheduler)
+    assert isinstance(schedule_by_policy(policy, shares, mixes), WhereItPays)
+
+
+def test_gains_are_kept_with_the_policy(model, tmp_path):
+    policy, _ = with_states(model)
+    policy.gains = TABLE
+    save_policy(policy, tmp_path / "p")
+    assert load_policy(tmp_path / "p", model).gains == TABLE
+    change_config(tmp_path / "p", gains={"contexts": [1.0]})
+    with pytest.raises(PolicyError, match="prices cannot be read"):
+        load_policy(tmp_path / "p", model)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_gains_are_lower_ends_by_context_and_share(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "SHARES", (0.1, 0.8, 0.9))
+    monkeypatch.setattr(measuring, "WINDOWS", 2)
+    policy, _ = with_states(model, GRIDS["default"])
+    policy.gains = GainTable((1.0,), (0.5,), ((-1.0,),))  # is measured as one without
+    corpus = tmp_path / "text.txt"
+    corpus.write_text("\n\n".join(f"A text of words about {number}. " * 12 for number in range(9)))
+    *_, table = measuring.measure_gains(
+        model, policy, data_dir=tmp_path, corpus=str(corpus), contexts=(16, 40, 9999), texts=4
+    )
+    assert (table.contexts, table.shares) == ((16.0, 40.0), (0.1, 0.8, 0.9))
+    for row in table.recovered:
+        assert row[0] == row[1], "no mix reaches the least share: as at the next one"
+    assert any(gain != 0 for row in table.recovered for gain in row)
