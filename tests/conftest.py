@@ -76,7 +76,7 @@ PROCESSES_SECONDS, OTHER_SECONDS = 2.0, 0.1  # of one in a module that starts pr
 SET_UP = "launch.py pyproject.toml requirements.txt app/setup app/host MANIFEST.in"
 RELEASE = {
     "browser/explore/test_what_if.py browser/pages": "app/web app/runs app/pages",
-    "kernels/threads sol_core/speed/test_other_tritons.py": "kernels sol_core/speed",
+    "kernels/threads app/bench/test_other_tritons.py": "kernels app/bench",
     "test_held_to_avx2.py": "kernels sol_core/models",
     "sol_core/generation/test_warm_up.py": "sol_core/generation/warm_up.py",
     "sol_core/models/test_step_graph.py test_other_families.py": "sol_core/models",

@@ -79,7 +79,7 @@ for found in pkgutil.walk_packages(sol_core.__path__, "sol_core."):
         importlib.import_module(found.name)
 """
     own = [name for name in added if name != "httpx"]  # huggingface_hub brings it
-    assert "sol_core.speed" in _modules(code, *own)
+    assert "sol_core.lens.engine" in _modules(code, *own)
 
 
 def test_every_public_name_is_there_and_unknown_ones_are_refused():

@@ -58,7 +58,7 @@ def train_events(task: JobTask, ranks: Ranks | None = None, labels: Path | None 
     if together.any(task.should_stop()):
         yield WorkStopped()
         return
-    from sol_core.comparing.measuring import measured_first
+    from sol_core.evaluation.calibrating import measured_first
     from sol_core.evaluation.gains import trained_with_gains
     from sol_core.training.trainer import train
 

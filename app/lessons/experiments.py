@@ -24,7 +24,7 @@ from sol_core.policy.files.locate import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from sol_core.decoding.cost import CostModel
-    from sol_core.experiments.alone import StepLoss
+    from sol_core.lens.single_steps import StepLoss
 
 CONTINUED = 12  # tokens
 READING = ("attention", "mlp", "head")  # parts of a step that read weights
@@ -102,7 +102,7 @@ def steps(model: Any, name: str) -> dict[str, Any]:
 
 def pages(model: Any, name: str) -> dict[str, Any]:
     """The last tokens' losses if their steps read fewer pages, and which; one level reads all."""
-    from sol_core.experiments.alone import losses_alone
+    from sol_core.lens.single_steps import losses_alone
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
@@ -160,7 +160,7 @@ def missing(model: Any, name: str) -> dict[str, Any]:
 def channels(model: Any, name: str) -> dict[str, Any]:
     """One step under every share of the MLP's channels: KL, five tokens, and what is read."""
     from sol_core.decoding.cost import CostModel
-    from sol_core.experiments.alone import next_choices
+    from sol_core.lens.single_steps import next_choices
 
     text, grid = BEGINNINGS[name], ActionGrid()
     actions = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios]
@@ -181,7 +181,7 @@ def channels(model: Any, name: str) -> dict[str, Any]:
 def mechanisms(model: Any, name: str) -> dict[str, Any]:
     """Skip pages, then bytes of the MLP, in the paper's ways and in the default ones."""
     from sol_core.decoding.cost import CostModel
-    from sol_core.experiments.alone import losses_alone
+    from sol_core.lens.single_steps import losses_alone
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
@@ -221,7 +221,7 @@ def mechanisms(model: Any, name: str) -> dict[str, Any]:
 
 def bits(model: Any, name: str) -> dict[str, Any]:
     """Round the MLP's activations: the effect on one output's numbers, and on the steps."""
-    from sol_core.experiments.alone import losses_alone, most_massive_output
+    from sol_core.lens.single_steps import losses_alone, most_massive_output
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - BIT_STEPS)
@@ -242,7 +242,7 @@ def bits(model: Any, name: str) -> dict[str, Any]:
 
 def spenders(model: Any, name: str, policies: PolicyLibrary) -> dict[str, Any]:
     """The same channels in total, spent evenly, by the shipped policy if it fits, in hindsight."""
-    from sol_core.experiments.alone import compare_spenders
+    from sol_core.lens.single_steps import compare_spenders
     from sol_core.policy import load_policy
 
     tokens = _tokens(model, PASSAGES[name])

@@ -22,11 +22,11 @@ from sol_core.accuracy.scoring import (
 )
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.budgets.mixes import MixTable
-from sol_core.comparing.contenders import Contender
-from sol_core.comparing.methods import attention_first, paper_grid, place_on, read_beyond
-from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
+from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.methods import attention_first, paper_grid, place_on, read_beyond
+from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
 

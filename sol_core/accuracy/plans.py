@@ -15,9 +15,9 @@ import numpy as np
 from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.budgets.mixes import Mix, MixTable
-from sol_core.comparing.methods import PAPER_CHANNEL_LEVELS
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.schedules import StaticSchedule
+from sol_core.evaluation.methods import PAPER_CHANNEL_LEVELS
 from sol_core.models import FrozenLM
 
 CANDIDATES = 16  # places to begin that are tried for each question

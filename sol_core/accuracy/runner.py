@@ -18,11 +18,11 @@ from sol_core.accuracy.recall import RECALL, ROOM, is_recall, recall_tasks
 from sol_core.accuracy.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 from sol_core.actions import PAPER, ActionGrid, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
-from sol_core.comparing.contenders import Contender, load_contenders
-from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.errors import ConfigError
+from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
+from sol_core.evaluation.methods import derive_seed
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance

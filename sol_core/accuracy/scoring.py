@@ -15,12 +15,12 @@ from torch import Tensor
 
 from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, ActionGrid, Mechanisms
-from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, require_finite
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import teacher_forced
+from sol_core.evaluation.rollout import Floats
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe

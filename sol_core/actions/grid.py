@@ -36,7 +36,7 @@ class Mechanisms:
             piecewise linear curve; only with a pruner that takes one.
         page_budget: a level of attention is a "count" of pages, the same in every layer, for heads
             that choose alone; or the mean of a share that each layer, KV group and step takes by
-            "need" (``sol_core/models/measured.py``), for pages chosen by a group's masses.
+            "need" (``sol_core/calibration/tables.py``), for pages chosen by a group's masses.
         head: a step that drops something reads the vocabulary's weights "whole", or a "preview" of
             4 bits and then those of the likely tokens (``kernels/head_preview``), where the model
             has one: 8-bit blocks on a CPU, and directions that were measured.

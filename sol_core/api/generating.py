@@ -233,7 +233,7 @@ def score(
     Returns: NLL in nats of every scored token, the action of the step that predicted it, its cost.
     Raises: SolError for a text that cannot be scored.
     """
-    from sol_core.comparing.scoring import encode_text, score_text
+    from sol_core.evaluation.scoring import encode_text, score_text
     from sol_core.generation.schedules import with_schedule
 
     check_model(model)

@@ -57,7 +57,7 @@ def train(
         OSError when the disk is full; KeyboardInterrupt after a checkpoint, when Ctrl+C asks to
         end (at once when it asks twice): the same call goes on.
     """
-    from sol_core.comparing.measuring import measured_first
+    from sol_core.evaluation.calibrating import measured_first
     from sol_core.evaluation.gains import trained_with_gains
     from sol_core.policy import load_policy as load
     from sol_core.training.checkpoint import check_own

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, compress, pairwise
 from math import isfinite, log2
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import (
@@ -29,6 +28,7 @@ from sol_core.actions import (
     Budget,
     Mechanisms,
 )
+from sol_core.calibration.tables import SHIPPED_DAMAGE
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from sol_core.models import FrozenLM
     from sol_core.models.loading import LanguageModel
 
-SHIPPED = Path(__file__).parent / "shipped.json"
 _ANY_DROP = Action(bit_width=MAX_BITS - 1)
 CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
 
@@ -160,7 +159,7 @@ def _at_16_bits(how: Mechanisms) -> Mechanisms:
 
 @cache
 def _shipped() -> tuple[dict[str, Any], ...]:
-    return tuple(json.loads(SHIPPED.read_text("utf-8"))["models"])
+    return tuple(json.loads(SHIPPED_DAMAGE.read_text("utf-8"))["models"])
 
 
 @dataclass(frozen=True, slots=True)

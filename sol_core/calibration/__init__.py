@@ -1,5 +1,5 @@
-"""Tables that belong to the default model: floors of attention by need, directions of its head.
+"""Tables measured of a model: floors of attention by need, directions of its head, damage.
 
-Looking things up in them is where they are used, in ``sol_core/models``; they are measured in
-``sol_core/comparing/measuring.py``.
+The default model's ship with the program; another one's are measured once, in
+``sol_core/evaluation/calibrating.py``.
 """

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 from safetensors.numpy import save
 
-from sol_core.comparing.contenders import Contender
-from sol_core.comparing.rollout import Floats
+from sol_core.evaluation.contenders import Contender
+from sol_core.evaluation.rollout import Floats
 from sol_core.files.staging import flush_to_disk, read_safetensors, replacing, sealed
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkProgress

@@ -17,8 +17,12 @@ from torch import Tensor
 
 from sol_core.actions import Budget
 from sol_core.budgets.building import build_schedule
-from sol_core.comparing.contenders import Contender
-from sol_core.comparing.methods import (
+from sol_core.config import ScheduleConfig, ScheduleKind
+from sol_core.decoding.batch_scheduling import Schedule
+from sol_core.decoding.schedules import SignalSchedule, StaticSchedule
+from sol_core.evaluation.contenders import Contender
+from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.methods import (
     BaselineRows,
     Lane,
     Part,
@@ -30,11 +34,7 @@ from sol_core.comparing.methods import (
     read_beyond,
     row_by_row,
 )
-from sol_core.comparing.rollout import Floats, Rollout
-from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import Schedule
-from sol_core.decoding.schedules import SignalSchedule, StaticSchedule
-from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.rollout import Floats, Rollout
 from sol_core.evaluation.stages import ScoreTable, Setting, TablePass, TokenTable
 
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
-from sol_core.comparing.rollout import Floats
-from sol_core.comparing.statistics import PairedBootstrap, verdict, win_rate
+from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import ScoreTable, TokenTable
+from sol_core.evaluation.statistics import PairedBootstrap, verdict, win_rate
 
 ValueT = TypeVar("ValueT")
 TextLoss = dict[str, Any]

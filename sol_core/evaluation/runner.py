@@ -15,15 +15,13 @@ import torch
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, ActionGrid, Budget, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
-from sol_core.comparing.contenders import Contender, load_contenders
-from sol_core.comparing.methods import derive_seed
-from sol_core.comparing.statistics import PairedBootstrap
-from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
+from sol_core.evaluation.methods import derive_seed
 from sol_core.evaluation.passes import BaselinePass, PaperPass, PolicyPass, RivalPass
 from sol_core.evaluation.probes import PollutionProbe, difficulty_report
 from sol_core.evaluation.result import (
@@ -37,7 +35,9 @@ from sol_core.evaluation.result import (
     text_losses,
 )
 from sol_core.evaluation.stages import Setting, TextStage
+from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
+from sol_core.evaluation.token_kinds import predicted_kinds
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import Policy

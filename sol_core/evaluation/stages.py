@@ -13,16 +13,16 @@ from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, ActionGrid
 from sol_core.budgets.mixes import MixTable
-from sol_core.comparing.contenders import Contender
-from sol_core.comparing.methods import Part, Row, paper_grid
-from sol_core.comparing.rollout import Floats, Rollout, read_windows, roll_out
 from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import BLOCK
 from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.methods import Part, Row, paper_grid
+from sol_core.evaluation.rollout import Floats, Rollout, read_windows, roll_out
 from sol_core.models import FrozenLM
 
 

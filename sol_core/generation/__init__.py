@@ -1,5 +1,5 @@
 """Text generation under a compute schedule: prompt in, frozen events out.
 
 Sampling, side rows, visible text, and compiling kernels ahead. Given tokens are scored in
-``sol_core.comparing``.
+``sol_core.evaluation``.
 """

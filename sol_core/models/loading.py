@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sol_core.calibration.tables import read_tables
 from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.fields import check_kind, with_nearest
 from sol_core.files.assets import (
@@ -37,7 +38,6 @@ from sol_core.models.checkpoint import (
     whole_ids,
 )
 from sol_core.models.devices import NO_GPU, pick_device, pick_dtype, torch_has_gpu_code, why_no_gpu
-from sol_core.models.measured import read_tables
 from sol_core.models.weights import arrange_weights, block_kinds, common_bits, read_blocks
 from sol_core.progress import Progress, ignore_progress
 

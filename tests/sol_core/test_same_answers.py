@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from sol_core.actions import DENSE, GRIDS, Action, Budget
-from sol_core.comparing.rollout import read_windows, roll_out
-from sol_core.comparing.scoring import ScoreCase, score_case, score_policy
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import BLOCK, read_prefix, read_prefixes
+from sol_core.evaluation.rollout import read_windows, roll_out
+from sol_core.evaluation.scoring import ScoreCase, score_case, score_policy
 from sol_core.events import TokenEvent
-from sol_core.experiments.alone import losses_alone
 from sol_core.generation.engine import generate
 from sol_core.generation.sequence import RECORDS, Extras
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectedToken, InspectionConfig
 from sol_core.lens.engine import Lens
 from sol_core.lens.records import LensRun
+from sol_core.lens.single_steps import losses_alone
 from sol_core.models.signals import Observe
 from tests.support.tiny_language_model import make_long_model
 

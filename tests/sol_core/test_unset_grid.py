@@ -13,8 +13,8 @@ from sol_core import generate as library_generate
 from sol_core import inspect as library_inspect
 from sol_core import score as library_score
 from sol_core.actions import GRIDS
-from sol_core.comparing.contenders import load_contenders
 from sol_core.errors import ConfigError, PolicyError
+from sol_core.evaluation.contenders import load_contenders
 from sol_core.files.places import SHIPPED_POLICY
 from sol_core.generation.schedules import resolved
 from sol_core.policy import load_policy

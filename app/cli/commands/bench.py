@@ -76,10 +76,10 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from app.bench.decode import BenchOptions, bench_decode
     from sol_core.files.assets import ensure_default_gguf
     from sol_core.files.gguf_folder import is_gguf_name
     from sol_core.models.loading import locate_model
-    from sol_core.speed.decode import BenchOptions, bench_decode
 
     names = ("context", "new_tokens", "rounds", "grid", "shape", "storage")
     made = BenchOptions(None, **_given(args, *names))
@@ -99,8 +99,8 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
 
 
 def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from app.bench.rollout import RolloutOptions, bench_rollout
     from sol_core.models.loading import load_language_model
-    from sol_core.speed.rollout import RolloutOptions, bench_rollout
 
     names = ("context", "rows", "steps", "group", "rounds", "grid")
     options = RolloutOptions(**_given(args, *names))
@@ -113,12 +113,12 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 def _noise(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from itertools import islice
 
+    from app.bench.noise import CONTEXT, STEPS, bench_noise
     from sol_core.actions import grid_named
-    from sol_core.comparing.measuring import joined_texts
     from sol_core.corpus.documents import BUILTIN
+    from sol_core.evaluation.calibrating import joined_texts
     from sol_core.inspection.report import HARMLESS_KL
     from sol_core.models.loading import load_language_model
-    from sol_core.speed.noise import CONTEXT, STEPS, bench_noise
 
     model = load_language_model(
         cli.model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
@@ -130,7 +130,7 @@ def _noise(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dic
 
 
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    from sol_core.speed.kernels import bench_kernels, compile_kernels
+    from app.bench.kernels import bench_kernels, compile_kernels
 
     if args.compile is not None:
         return compile_kernels(args.compile)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _gpu(args: argparse.Namespace) -> int:
-    from sol_core.speed.card_report import card_report
+    from app.bench.card_report import card_report
 
     console, root = Console(), cli.open_data_dir(args).root
     report = card_report(cli.model_name(args), root, console.progress, args.dtype)

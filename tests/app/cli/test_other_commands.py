@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from app.bench import decode
 from app.host.processes import is_worker_alive, own_worker_id
 from app.jobs.worker import read_holder
-from sol_core.speed import decode
 from tests.app.command_line import one_line, started
 from tests.app.tiny_project import PROJECT
 from tests.app.waiting import wait_until

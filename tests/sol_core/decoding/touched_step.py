@@ -12,8 +12,8 @@ from kernels.key_codes import encode_keys, estimated_scores, page_log_mass
 from kernels.page_scorers.quest import page_bounds
 from kernels.quantised_weights import GgufBlocks
 from sol_core.actions import ActionGrid, ceil_fraction
+from sol_core.calibration.tables import shipped_floors
 from sol_core.models import FrozenLM
-from sol_core.models.measured import shipped_floors
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 
 BLOCK, HEADER = 32, 4  # channels that share a scale and a minimum; bytes of those two

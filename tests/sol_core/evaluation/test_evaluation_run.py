@@ -9,10 +9,10 @@ import pytest
 
 from app.results.figures import in_roles
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.schedules import Horizon, RandomSchedule, StaticSchedule
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.methods import derive_seed
 from sol_core.evaluation.probes import probe_actions
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample
 from tests.sol_core.evaluation_stand_ins import (

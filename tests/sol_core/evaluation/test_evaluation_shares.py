@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from sol_core.actions import DENSE, GRIDS, Action, Budget
-from sol_core.comparing.contenders import Contender
-from sol_core.comparing.methods import attention_first, place_on
 from sol_core.decoding.batch_scheduling import PolicyReads
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.contenders import Contender
+from sol_core.evaluation.methods import attention_first, place_on
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import evaluate_contenders, random_texts
 

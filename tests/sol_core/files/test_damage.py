@@ -14,12 +14,12 @@ from kernels.log_softmax import log_softmax_and_entropy, reference
 from sol_core.accuracy.questions import Continuation
 from sol_core.accuracy.scoring import score_densely
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.comparing.rollout import read_windows, roll_out
-from sol_core.comparing.scoring import ScoreCase, dense_nll, score_case
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, FiniteSteps
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
+from sol_core.evaluation.rollout import read_windows, roll_out
+from sol_core.evaluation.scoring import ScoreCase, dense_nll, score_case
 from sol_core.files import staging
 from sol_core.files.staging import known_sha256, sha256_of
 from sol_core.generation.engine import generate

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
-from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError
+from sol_core.evaluation.scoring import ScoreCase, score_case
 from sol_core.events import StepCost, TokenEvent
 from sol_core.fields import from_json
 from sol_core.generation.engine import encode_prompt, generate

@@ -10,9 +10,9 @@ from unittest.mock import Mock
 import pytest
 
 from sol_core.actions import AXIS_FIELDS, DENSE, ActionGrid, Budget
-from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.evaluation.scoring import ScoreCase, score_case
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import encode_prompt, generate
 from sol_core.lens.engine import FOLLOWING, Lens

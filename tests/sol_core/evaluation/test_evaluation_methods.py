@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.comparing.methods import BaselineRows, Row
-from sol_core.comparing.statistics import PairedBootstrap, rank_correlation, win_rate
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.decoding.schedules import Horizon
+from sol_core.evaluation.methods import BaselineRows, Row
 from sol_core.evaluation.stages import split_evenly
+from sol_core.evaluation.statistics import PairedBootstrap, rank_correlation, win_rate
 
 GRID = ActionGrid()
 budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(5.0, 16.0))

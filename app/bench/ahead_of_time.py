@@ -1,6 +1,6 @@
 """Compiles every Triton kernel as it ships, for GPUs that need not be there.
 
-``python -m sol_core.speed.ahead_of_time`` prints what the binaries need as one JSON list. It must
+``python -m app.bench.ahead_of_time`` prints what the binaries need as one JSON list. It must
 run in a process of its own without TRITON_INTERPRET.
 """
 

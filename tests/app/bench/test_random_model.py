@@ -3,10 +3,7 @@
 import pytest
 import torch
 
-from kernels.quantised_weights import unpack_blocks
-from sol_core.actions import DENSE, GRIDS, Action
-from sol_core.errors import ConfigError
-from sol_core.speed.random_model import (
+from app.bench.random_model import (
     SHAPES,
     ModelShape,
     check_shape,
@@ -14,6 +11,9 @@ from sol_core.speed.random_model import (
     random_model,
     shape_from_text,
 )
+from kernels.quantised_weights import unpack_blocks
+from sol_core.actions import DENSE, GRIDS, Action
+from sol_core.errors import ConfigError
 
 TINY = ModelShape("tiny", 512, 128, 256, 2, 4, 2, 32)
 GRID = GRIDS["default"]

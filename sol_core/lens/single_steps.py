@@ -16,13 +16,13 @@ from torch import Tensor
 from kernels.activation_quantisation.reference import fake_quantise
 from kernels.log_softmax import kl_to_dense
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.comparing.scoring import ScoreCase, score_policy
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.schedules import StaticSchedule
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
+from sol_core.evaluation.scoring import ScoreCase, score_policy
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads
 from sol_core.models import FrozenLM

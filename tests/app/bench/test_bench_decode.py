@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sol_core.speed.decode import BenchOptions, _contestants, bench_decode, summary
+from app.bench.decode import BenchOptions, _contestants, bench_decode, summary
 
 OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"))
 READY = {
@@ -46,8 +46,8 @@ def test_ratios_are_medians_within_rounds():
 
 @pytest.mark.parametrize("storage", ["bf16", "q4"])
 def test_a_shape_is_measured_without_a_file(storage, monkeypatch):
-    monkeypatch.setattr("sol_core.speed.decode.measure_read_bandwidth", lambda: 10.0)
-    monkeypatch.setattr("sol_core.speed.decode.LONG_CONTEXTS", (64,))
+    monkeypatch.setattr("app.bench.decode.measure_read_bandwidth", lambda: 10.0)
+    monkeypatch.setattr("app.bench.decode.LONG_CONTEXTS", (64,))
     options = BenchOptions(
         None, context=16, new_tokens=2, rounds=1, shape=SHAPE, storage=storage,
         policy_folder=Path("none"),

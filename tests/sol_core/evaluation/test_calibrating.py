@@ -8,10 +8,10 @@ import torch
 
 from sol_core.actions import GRIDS, Action
 from sol_core.budgets.mixes import DamageTable, has_own_damage, mix_table
-from sol_core.comparing import measuring
-from sol_core.comparing.measuring import measure_page_floors
+from sol_core.calibration.tables import read_tables
 from sol_core.errors import ConfigError, ModelLoadError
-from sol_core.models.measured import read_tables
+from sol_core.evaluation import calibrating as measuring
+from sol_core.evaluation.calibrating import measure_page_floors
 from sol_core.progress import WorkStopped
 from tests.support.tiny_language_model import make_language_model
 
@@ -34,7 +34,7 @@ def data_dir(monkeypatch, tmp_path):
 
         return SimpleNamespace(shuffled=shuffled)
 
-    monkeypatch.setattr("sol_core.comparing.measuring.load_corpus", corpus)
+    monkeypatch.setattr("sol_core.evaluation.calibrating.load_corpus", corpus)
     monkeypatch.setattr(measuring, "TEXTS", 1)
     few = {"count": 1, "contexts": (64, 128)}
     monkeypatch.setattr(measuring.measure_damage, "__kwdefaults__", few)

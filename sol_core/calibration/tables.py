@@ -25,11 +25,12 @@ from sol_core.fields import from_json
 from sol_core.files.places import read_regular
 from sol_core.files.staging import replacing
 
-_CALIBRATION = Path(__file__).parents[1] / "calibration"
-_SHIPPED_FLOORS = _CALIBRATION / "floors" / "smollm2-135m-instruct.json"
-_SHIPPED_HEAD = _CALIBRATION / "head" / "smollm2-135m-instruct.json"
+_HERE = Path(__file__).parent
+_SHIPPED_FLOORS = _HERE / "floors" / "smollm2-135m-instruct.json"
+_SHIPPED_HEAD = _HERE / "head" / "smollm2-135m-instruct.json"
 _SCHEMA = 2  # in 1 the default grid's damage had the name "need", another grid's was "default"
 _MAX_BYTES = 4_000_000
+SHIPPED_DAMAGE = _HERE / "damage.json"  # of levels, see ``sol_core/budgets/mixes.py``
 
 
 @dataclass(frozen=True)

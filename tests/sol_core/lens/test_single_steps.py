@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid
-from sol_core.comparing.scoring import ScoreCase, score_case
-from sol_core.experiments.alone import (
+from sol_core.evaluation.scoring import ScoreCase, score_case
+from sol_core.generation.engine import encode_prompt
+from sol_core.generation.sequence import page_reads
+from sol_core.lens.single_steps import (
     compare_spenders,
     hindsight,
     losses_alone,
     most_massive_output,
     next_choices,
 )
-from sol_core.generation.engine import encode_prompt
-from sol_core.generation.sequence import page_reads
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 GRID = ActionGrid(page_size=4)

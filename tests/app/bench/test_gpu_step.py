@@ -5,12 +5,12 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from app.bench import kernels
+from app.bench.card_report import step_rates
+from app.bench.random_model import MODELS, ModelShape, random_model
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import no_lap
-from sol_core.speed import kernels
-from sol_core.speed.card_report import step_rates
-from sol_core.speed.random_model import MODELS, ModelShape, random_model
 
 TINY = ModelShape("tiny", 40, 64, 96, 3, 4, 2, 16)
 HALF = Action(0.5, 0.5)

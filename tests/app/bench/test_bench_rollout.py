@@ -5,8 +5,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from app.bench.rollout import RolloutOptions, bench_rollout
 from sol_core.actions import GRIDS
-from sol_core.speed.rollout import RolloutOptions, bench_rollout
 from tests.support.tiny_language_model import make_language_model
 
 

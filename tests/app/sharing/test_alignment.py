@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol_core.comparing import alignment
-from sol_core.comparing.alignment import (
+from app.sharing import alignment
+from app.sharing.alignment import (
     SHORTEST,
     Stretch,
     align,

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from app.bench.random_model import check_shape
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
 from sol_core.models.processor import cpu_name
 from sol_core.progress import Progress
-from sol_core.speed.random_model import check_shape
 
 THEIRS, LLAMA_CPP = "transformers", "llama_cpp"
 Rates = dict[str, list[float]]
@@ -223,7 +223,7 @@ def _command(side: str, dtype: str, options: BenchOptions) -> list[str]:
         return ["node", *map(str, (script, options.llama_cpp, options.gguf, *numbers))]
     given = {**asdict(options), "dtype": dtype, "contexts": contexts, "shares": SHARES}
     given_json = json.dumps(given, default=str)
-    return [sys.executable, "-m", "sol_core.speed.decode_worker", side, given_json]
+    return [sys.executable, "-m", "app.bench.decode_worker", side, given_json]
 
 
 class _Worker:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from app.bench.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
+from app.bench.kernels import compile_kernels
 from sol_core.errors import ConfigError
-from sol_core.speed.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
-from sol_core.speed.kernels import compile_kernels
-from tests.sol_core.speed.test_other_tritons import VERSIONS, environment_with_triton
+from tests.app.bench.test_other_tritons import VERSIONS, environment_with_triton
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,7 +27,7 @@ def test_kernels_compile_for_a_t4_with_a_triton_that_gpu_users_have(tmp_path):
     """The largest configuration of each; ``test_other_tritons.py`` has all, for all cards."""
     environment = environment_with_triton(VERSIONS[-1], tmp_path)
     environment.pop("TRITON_INTERPRET", None)
-    command = [sys.executable, "-m", "sol_core.speed.ahead_of_time", "75", "--sample"]
+    command = [sys.executable, "-m", "app.bench.ahead_of_time", "75", "--sample"]
     child = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True)
     made = [Binary(**record) for record in json.loads(child.stdout)]
     assert {binary.kernel for binary in made} == KERNELS
@@ -51,7 +51,7 @@ def test_every_card_has_a_row_and_an_error_ends_in_it(monkeypatch):
     ]
     asked = []
     monkeypatch.setattr(
-        "sol_core.speed.kernels.compile_in_child", lambda archs: asked.append(archs) or made
+        "app.bench.kernels.compile_in_child", lambda archs: asked.append(archs) or made
     )
     result = compile_kernels("sm_75, sm_86")
     assert asked == [[75, 86]]

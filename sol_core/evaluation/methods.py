@@ -17,7 +17,6 @@ import numpy as np
 
 from sol_core.actions import PAPER, Action, ActionGrid, Budget
 from sol_core.budgets.building import build_schedule
-from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -32,6 +31,7 @@ from sol_core.decoding.schedules import (
     SignalSchedule,
     StaticSchedule,
 )
+from sol_core.evaluation.rollout import Floats
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
+from app.bench.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
 
 ROOT = Path(__file__).parents[3]
 CARDS = (75, 80, 86, 89, 90, 120)

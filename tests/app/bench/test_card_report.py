@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from app.bench import card_report as reporting
+from app.bench.card_report import FALLBACKS, RIGHT, USE_CPU, card_report
 from app.cli.terminal import record_text
 from kernels.gpu.triton_support import OPERATIONS
 from sol_core.errors import ModelLoadError
 from sol_core.models.card.self_test import CardReport
-from sol_core.speed import card_report as reporting
-from sol_core.speed.card_report import FALLBACKS, RIGHT, USE_CPU, card_report
 from tests.support.tiny_language_model import save_model_folder
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from app.bench.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
+from app.bench.card_report import HALF, STEPS, WARM_UP, step_rates
+from app.bench.random_model import MODELS, ModelShape, random_cache, random_model
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DEFAULT_GRID, DENSE, Action, Mechanisms, grid_named
 from sol_core.errors import ConfigError
 from sol_core.progress import Progress
-from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
-from sol_core.speed.card_report import HALF, STEPS, WARM_UP, step_rates
-from sol_core.speed.random_model import MODELS, ModelShape, random_cache, random_model
 
 
 def bench_kernels(

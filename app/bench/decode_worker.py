@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from app.bench.random_model import random_cache, random_model, shape_from_text
 from sol_core.actions import DEFAULT_GRID, DENSE, Action, ActionGrid, Budget, grid_named
 from sol_core.budgets.mixes import mixes_of
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
@@ -23,7 +24,6 @@ from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model
 from sol_core.models.tuning import tune
 from sol_core.policy import Policy, PolicyScheduler, load_policy
-from sol_core.speed.random_model import random_cache, random_model, shape_from_text
 
 _POLICY_BITS = 8.0
 

@@ -1,1 +1,0 @@
-"""Small measurements on the loaded model, each about a second: what the lessons show."""
