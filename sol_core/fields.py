@@ -75,13 +75,13 @@ def configuration(kind: type[RecordT]) -> type[RecordT]:
         check_names(given, names, f"{kind.__name__} has no setting")
         made(self, *values, **given)
 
-    told = [
+    documented = [
         f"        {item.name}: {item.metadata['help']}"
         for item in fields
         if "help" in item.metadata
     ]
-    if told:
-        kind.__doc__ = "\n".join(((kind.__doc__ or "").rstrip(), "", "    Fields:", *told))
+    if documented:
+        kind.__doc__ = "\n".join(((kind.__doc__ or "").rstrip(), "", "    Fields:", *documented))
     kind.__init__ = init  # type: ignore[method-assign]
     return kind
 

@@ -68,10 +68,10 @@ def main(argv: Sequence[str], *, owns_process: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except Exception as error:
-        told = _told(error)
-        if told is None or os.environ.get(DEBUG_VARIABLE):
+        message = _told(error)
+        if message is None or os.environ.get(DEBUG_VARIABLE):
             raise
-        Console().say(f"error: {' '.join(told.split())}")
+        Console().say(f"error: {' '.join(message.split())}")
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
 
 

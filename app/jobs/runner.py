@@ -162,13 +162,13 @@ def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
     """The outcome of an error. A job that lost its card waits for a new worker; once."""
     if isinstance(error, SolError):
         return JobOutcome("failed", error=str(error), reason=error)
-    told = in_words(error)
+    known = in_words(error)
     give_memory_back(error)
-    if isinstance(told, CardLostError) and not (folder / CARD_LOST_NAME).exists():
+    if isinstance(known, CardLostError) and not (folder / CARD_LOST_NAME).exists():
         (folder / CARD_LOST_NAME).touch()
-        return JobOutcome(place.released_as, reason=told)
-    if told is not None:
-        return JobOutcome("failed", error=str(told), reason=told)
+        return JobOutcome(place.released_as, reason=known)
+    if known is not None:
+        return JobOutcome("failed", error=str(known), reason=known)
     message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         root = place.data_dir.root

@@ -110,11 +110,11 @@ class ModelLoader:
             self._set("failed", str(error), 0.0)
         except Exception as error:  # the thread's end: the page shows it
             logger.exception("loading the model failed")
-            told = str(in_words(error) or f"Loading failed: {type(error).__name__}: {error}")
+            reason = str(in_words(error) or f"Loading failed: {type(error).__name__}: {error}")
             if _needs_restart(error):
-                self.lose(f"{told} A second try cannot work: restart SOL Explorer.")
+                self.lose(f"{reason} A second try cannot work: restart SOL Explorer.")
             else:
-                self._set("failed", told, 0.0)
+                self._set("failed", reason, 0.0)
         finally:
             self._settled.set()
 
@@ -196,10 +196,10 @@ class Compute:
         try:
             yield
         except RuntimeError as error:
-            told = in_words(error)
-            if told is None:
+            reason = in_words(error)
+            if reason is None:
                 raise
-            if isinstance(told, CardLostError):
-                self._loader.lose(str(told))
+            if isinstance(reason, CardLostError):
+                self._loader.lose(str(reason))
             give_memory_back(error)
-            raise told from error
+            raise reason from error

@@ -303,8 +303,8 @@ def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:
     while True:
         facts = drawn.choice(ONE_STEP).draw(NUM_FACTS, drawn)
         pairs = drawn.choice(TWO_STEPS).draw(NUM_PAIRS, drawn)
-        told = " ".join(sentence for fact in (*facts, *pairs) for sentence in fact.sentences)
-        if all(told.count(fact.value) == 1 for fact in (*facts, *pairs)):
+        sentences = " ".join(sentence for fact in (*facts, *pairs) for sentence in fact.sentences)
+        if all(sentences.count(fact.value) == 1 for fact in (*facts, *pairs)):
             return facts, pairs
 
 

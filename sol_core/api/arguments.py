@@ -18,7 +18,7 @@ from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, s
 if TYPE_CHECKING:
     from sol_core.actions import Budget
     from sol_core.decoding.batch_scheduling import Schedule
-    from sol_core.generation.schedules import Unasked
+    from sol_core.generation.schedules import WithoutBudget
     from sol_core.policy import Policy
 
 MAX_NAME = 1024  # characters of a path
@@ -40,12 +40,12 @@ def data_folder(data_dir: str | Path | None) -> Path:
 
 def found_policy(
     name: str, policy: Policy | Schedule | None, budget: Budget | None
-) -> Path | Policy | Schedule | Unasked:
+) -> Path | Policy | Schedule | WithoutBudget:
     """The policy in hand; side rows and schedules of a configuration name others."""
-    from sol_core.generation.schedules import in_hand, name_of
+    from sol_core.generation.schedules import as_found, name_of
 
     if policy is not None and name == name_of(policy):
-        return in_hand(policy, budget)
+        return as_found(policy, budget)
     from sol_core.policy.files.locate import locate_policy
 
     return locate_policy(name)

@@ -140,8 +140,12 @@ def decode(
         started = time.perf_counter()
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock(lm.device) if options.timed else None
-        told = fed if lm.device == place else torch.tensor(tokens).repeat_interleave(group)
-        actions = tuple(scheduler.next_actions(observer.observe(index, told, cache.lengths, step)))
+        observed_tokens = (
+            fed if lm.device == place else torch.tensor(tokens).repeat_interleave(group)
+        )
+        actions = tuple(
+            scheduler.next_actions(observer.observe(index, observed_tokens, cache.lengths, step))
+        )
         if clock is not None:
             clock.lap("policy")
         output = lm.decode_step(

@@ -199,7 +199,7 @@ class SignalSchedule:
 
 
 class _SteeredAxis:
-    """Turns wishes into levels whose mean over each horizon meets the target."""
+    """Turns wanted spends into levels whose mean over each horizon meets the target."""
 
     def __init__(self, levels: list[float], target: float) -> None:
         self._levels = levels
@@ -220,11 +220,11 @@ class _SteeredAxis:
             self._remaining += self._target * horizon_steps
         low, high = self._levels[0], self._levels[-1]
         aim = self._remaining / self._left
-        wish = aim + MODULATION * (high - low) * score
+        wanted = aim + MODULATION * (high - low) * score
         others = self._left - 1
         # The other steps of this horizon bound this one by the least and most that they can take.
-        wish = min(max(wish, self._remaining - others * high), self._remaining - others * low)
-        level = min(self._levels, key=lambda level: abs(level - wish))
+        wanted = min(max(wanted, self._remaining - others * high), self._remaining - others * low)
+        level = min(self._levels, key=lambda level: abs(level - wanted))
         self._left -= 1
         self._remaining -= level
         return level

@@ -126,22 +126,22 @@ class BaselineRows:
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
         self._planners: dict[Row, RandomSchedule] = {}
-        self._lanes: dict[tuple[Row, int], Lane] = {}
+        self._restarted: dict[tuple[Row, int], RestartedSchedule] = {}
 
     def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         """Schedulers for rollouts ``first`` …; call in the order of the texts."""
         return row_by_row(rows, count, lambda row, place: self._scheduler(row, first, place))
 
     def steering(self) -> Floats:
-        """[lanes, numbers] fp64: where the signal-driven schedules stand."""
-        states = [lane.scheduler.state() for lane in self._lanes.values()]
+        """[schedules, numbers] fp64: where the signal-driven schedules stand."""
+        states = [restarted.scheduler.state() for restarted in self._restarted.values()]
         size = SignalSchedule.state_size()
         return np.asarray(states, dtype=np.float64).reshape(len(states), size)
 
     def steer(self, states: Floats) -> None:
         """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
-        for lane, state in zip(self._lanes.values(), states.tolist(), strict=True):
-            lane.scheduler.go_on_from(state)
+        for restarted, state in zip(self._restarted.values(), states.tolist(), strict=True):
+            restarted.scheduler.go_on_from(state)
 
     def _scheduler(self, row: Row, first: int, place: int) -> Schedule:
         steps = self._horizon.total_steps
@@ -154,11 +154,11 @@ class BaselineRows:
                 assert isinstance(planner, RandomSchedule)
                 self._planners[row] = planner
             return FixedSchedule([self._planners[row].next(step) for step in range(steps)])
-        if (row, place) not in self._lanes:
+        if (row, place) not in self._restarted:
             scheduler = self._build(row)
             assert isinstance(scheduler, SignalSchedule)
-            self._lanes[row, place] = Lane(scheduler)
-        return self._lanes[row, place]
+            self._restarted[row, place] = RestartedSchedule(scheduler)
+        return self._restarted[row, place]
 
     def _build(self, row: Row) -> Schedule:
         seed = derive_seed(self._seed, "random", row.budget, row.index)
@@ -167,7 +167,7 @@ class BaselineRows:
         return build_schedule(config, self._grid, horizon=self._horizon)
 
 
-class Lane:
+class RestartedSchedule:
     """A signal scheduler that goes on with another rollout at step 0."""
 
     def __init__(self, scheduler: SignalSchedule) -> None:

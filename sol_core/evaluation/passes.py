@@ -24,8 +24,8 @@ from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.methods import (
     BaselineRows,
-    Lane,
     Part,
+    RestartedSchedule,
     Row,
     attention_first,
     baseline_rows,
@@ -76,11 +76,11 @@ class ShareRows(BaselineRows):
         made = build_schedule(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
         if not isinstance(made, SignalSchedule):
             return made
-        # A signal-driven schedule goes on at another budget, with the statistics of its lane.
-        if (row, place) in self._lanes:
-            made.go_on_from(self._lanes[row, place].scheduler.state())
-        self._lanes[row, place] = Lane(made)
-        return self._lanes[row, place]
+        # A signal-driven schedule goes on at another budget, with the statistics of its restarted.
+        if (row, place) in self._restarted:
+            made.go_on_from(self._restarted[row, place].scheduler.state())
+        self._restarted[row, place] = RestartedSchedule(made)
+        return self._restarted[row, place]
 
 
 class ContenderPass(TablePass):

@@ -194,14 +194,14 @@ def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) 
     """Convert in a child process that draws nothing and asks the network nothing."""
     on_progress(f"Converting {source.name}", 0.0)
 
-    told = 0
+    reported = 0
 
     def report(output: str) -> None:
-        nonlocal told
+        nonlocal reported
         progress = reported_progress(output)
-        for message, fraction in progress[told:]:
+        for message, fraction in progress[reported:]:
             on_progress(f"Converting {source.name}: {message}", fraction)
-        told = len(progress)
+        reported = len(progress)
 
     result = run_module(
         "sol_core.files.gguf_conversion",

@@ -24,7 +24,7 @@ from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_kind, with_nearest
 from sol_core.generation.attached_calls import Call, Text, Texts, check_modes
-from sol_core.generation.schedules import GenerationSchedules, in_hand, resolved, with_schedule
+from sol_core.generation.schedules import GenerationSchedules, as_found, resolved, with_schedule
 from sol_core.models.loading import LanguageModel, frozen_copy
 from sol_core.policy import Policy
 
@@ -91,7 +91,7 @@ def attach(
     check_kind("model", model, PreTrainedModel, "a model of transformers")
 
     def find(_: str) -> Any:
-        return in_hand(policy, budget)  # type: ignore[arg-type]  # asked for a policy alone
+        return as_found(policy, budget)  # type: ignore[arg-type]  # asked for a policy alone
 
     chosen = resolved(with_schedule(GenerationConfig(grid=grid), policy, budget), find)
     lm, fingerprint = frozen_copy(model)

@@ -75,10 +75,10 @@ def generate(
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
     ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
-    wishes, config = extras or Extras(), resolved(config, policies)
+    extras, config = extras or Extras(), resolved(config, policies)
     schedules = GenerationSchedules(model, config, policies, on_host=True)
-    sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, wishes)
-    batch = _Batch(model, config, [sequence], schedules, should_stop, wishes)
+    sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, extras)
+    batch = _Batch(model, config, [sequence], schedules, should_stop, extras)
     return (event for _, event in batch.run())
 
 
@@ -103,7 +103,7 @@ def generate_many(
     Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
     Raises: SolError naming the prompt that cannot be run, before any event.
     """
-    wishes, config = extras or Extras(), resolved(config, policies)
+    extras, config = extras or Extras(), resolved(config, policies)
     schedules = GenerationSchedules(model, config, policies, copies=True, on_host=True)
     sequences = []
     for number, prompt in enumerate(prompts):
@@ -112,9 +112,9 @@ def generate_many(
             ids = list(given or encode_prompt(model, prompt, chat=config.chat))
         except SolError as error:
             raise type(error)(f"prompt[{number}]: {error}") from error
-        sequences.append(GeneratedSequence(model, config, schedules, number, prompt, ids, wishes))
+        sequences.append(GeneratedSequence(model, config, schedules, number, prompt, ids, extras))
     batches = (
-        _Batch(model, config, some, schedules, should_stop, wishes)
+        _Batch(model, config, some, schedules, should_stop, extras)
         for some in _batches(sequences, PROMPTS_TOGETHER[model.lm.device.type])
     )
     return (pair for batch in batches for pair in batch.run())

@@ -32,7 +32,7 @@ from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
 
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
-PolicyFinder = Callable[[str], "Path | Policy | Schedule | Unasked"]
+PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
 
@@ -49,7 +49,7 @@ class RowsConfig(Protocol):
 ConfigT = TypeVar("ConfigT", bound=RowsConfig)
 
 
-class Unasked(NamedTuple):
+class WithoutBudget(NamedTuple):
     """A function or class that nobody gave a budget: its own default holds."""
 
     schedule: Schedule
@@ -75,7 +75,7 @@ class GenerationSchedules:
         self._config, self._copies = config, copies
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
         names, grid = {row.policy for row in self._rows if row.policy}, config.grid_in_use
-        self._policies: dict[str, Policy | Schedule | Unasked] = {
+        self._policies: dict[str, Policy | Schedule | WithoutBudget] = {
             name: _usable(policies(name), model, grid, on_host=on_host) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler | WhereItPays] = {}
@@ -110,8 +110,8 @@ class GenerationSchedules:
                 self._policy_rows[number] = schedule_by_policy(policy, budgets, self._mixes)
                 parts.append((places, self._policy_rows[number]))
             elif policy is not None:
-                asked = None if isinstance(policy, Unasked) else row.budget
-                given = policy.schedule if isinstance(policy, Unasked) else policy
+                asked = None if isinstance(policy, WithoutBudget) else row.budget
+                given = policy.schedule if isinstance(policy, WithoutBudget) else policy
                 for place in places:
                     own = schedule_for_sequence(given, asked, self._mixes, copies=self._copies)
                     parts.append(([place], RowSchedules([own], Observe.CONCENTRATION)))
@@ -144,12 +144,12 @@ class GenerationSchedules:
 
 
 def _usable(
-    source: Path | Policy | Schedule | Unasked,
+    source: Path | Policy | Schedule | WithoutBudget,
     model: LanguageModel,
     grid: ActionGrid,
     *,
     on_host: bool,
-) -> Policy | Schedule | Unasked:
+) -> Policy | Schedule | WithoutBudget:
     """Raises: PolicyError when it is made for another model or grid."""
     if isinstance(source, Path):
         source = load_policy(source, model, grid=grid)
@@ -228,15 +228,15 @@ def asked_schedules(
         decides = not isinstance(given, (Policy, str)) and not takes_budget(given)
         return asked_schedule(given, None if decides else budget, name)
 
-    def find(name: str) -> Policy | Schedule | Unasked:
-        return in_hand(cast("Policy | Schedule", methods[name]), budget)
+    def find(name: str) -> Policy | Schedule | WithoutBudget:
+        return as_found(cast("Policy | Schedule", methods[name]), budget)
 
     return tuple(schedule(*method) for method in methods.items()), find
 
 
-def in_hand(policy: Policy | Schedule, budget: Budget | None) -> Policy | Schedule | Unasked:
+def as_found(policy: Policy | Schedule, budget: Budget | None) -> Policy | Schedule | WithoutBudget:
     """A policy, function or class of the caller's as a ``PolicyFinder`` gives it."""
-    return policy if isinstance(policy, Policy) or budget is not None else Unasked(policy)
+    return policy if isinstance(policy, Policy) or budget is not None else WithoutBudget(policy)
 
 
 def name_of(policy: Policy | Schedule) -> str:

@@ -166,8 +166,8 @@ class KernelWarmUp:
             spent = time.monotonic() - self._began
             left = 10 * math.ceil((USUAL_S - spent) / 10)
             words = f"about {left} s left" if left > 0 else f"{spent:.0f} s so far"
-            told = "reading kernels" if self._is_known else f"{COMPILING}: {words}"
-            on_progress(told, min(0.99, spent / USUAL_S))
+            message = "reading kernels" if self._is_known else f"{COMPILING}: {words}"
+            on_progress(message, min(0.99, spent / USUAL_S))
             self._thread.join(_TELL_S)
 
     def _work(self) -> None:

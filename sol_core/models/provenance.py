@@ -39,10 +39,10 @@ def commit() -> str | None:
         return None
     asked = ("git", "-C", str(_PROJECT), "describe", "--always", "--dirty", "--abbrev=40")
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        told = subprocess.run(
+        described = subprocess.run(
             (*asked, "--exclude=*"), capture_output=True, text=True, timeout=_GIT_S, check=True
         )
-        return told.stdout.strip() or None
+        return described.stdout.strip() or None
     return None
 
 

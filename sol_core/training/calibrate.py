@@ -25,7 +25,7 @@ T = TypeVar("T")
 HIGHEST = 0.95  # share of the dense bytes
 
 
-class Played(NamedTuple):
+class CalibrationEpisodes(NamedTuple):
     """Some greedy episodes."""
 
     shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
@@ -50,9 +50,9 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     yield from _play_texts(state, priced, 2, damages, seen)
     policy.prices = ranks.lead(lambda: _prices_from(policy, seen))
     if (mixes := _mixes_to_play(state)) is not None:
-        played: list[Played] = []
+        played: list[CalibrationEpisodes] = []
 
-        def at_shares(number: int) -> Played:
+        def at_shares(number: int) -> CalibrationEpisodes:
             budgets = draw_shares(mixes, config.starts, _generator(state, number))
             if config.shares_from != "corpus":
                 return _play(state, state.texts.nth(config.shares_from, number), budgets)
@@ -63,7 +63,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.keep_prices()
-    state.begun_anew = 0
+    state.unsaved_reports = 0
 
 
 def _play_texts(
@@ -74,7 +74,7 @@ def _play_texts(
         numbers = texts[start : start + state.ranks.size]
         played += state.ranks.split(numbers, play)
         state.calibrated += len(numbers)
-        state.begun_anew += 1
+        state.unsaved_reports += 1
         state.decisions += len(numbers) * rows * state.config.windows * state.config.steps
         yield state.report("calibrating")
         if state.is_past(1.0):
@@ -92,14 +92,14 @@ def _tokens(state: RunState, number: int) -> list[int]:
 
 
 @torch.no_grad()
-def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> Played:
+def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> CalibrationEpisodes:
     """Greedy episodes from every window of a text, with equally many budgets in each."""
     policy, starts = state.policy, state.config.starts
     text = prefill_text(state.model.lm, tokens, state.config)
     scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
     rows = len(budgets) // len(starts)
     scored = [scores.kl.cpu() for scores in text.rollout(starts, rows, scheduler)]
-    return Played(
+    return CalibrationEpisodes(
         policy.shapes(scheduler.inputs())[0].cpu(),
         torch.stack([policy.axis_levels(step.choices) for step in scheduler.steps], 1).cpu(),
         torch.stack(scored, 1),
@@ -128,7 +128,7 @@ def draw_shares(
 
 
 def sample_states(
-    policy: Policy, played: Sequence[Played], contexts: Sequence[int]
+    policy: Policy, played: Sequence[CalibrationEpisodes], contexts: Sequence[int]
 ) -> SampleStates:
     """States for prices on bytes, of a policy whose first axes are ``BYTE_AXES``."""
     axes = slice(len(BYTE_AXES))

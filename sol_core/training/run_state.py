@@ -129,7 +129,7 @@ class RunState:
         self.held_out_texts: list[list[int]] = []  # that training never sees
         self.held_out: dict[int, TextPrefill] = {}  # of them, those that this rank plays
         # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins again.
-        self.calibrated, self.begun_anew = 0, 0
+        self.calibrated, self.unsaved_reports = 0, 0
         self._began = time.monotonic()
         self._before_s = self.progress.elapsed_s
         self.decisions, self._decisions_since = 0, self._began  # of the next report
@@ -264,7 +264,7 @@ class RunState:
     def checkpoint(self) -> WorkCheckpoint:
         """The lead writes one now; OSError when the disk is full leaves the one before intact."""
         self.progress.elapsed_s = self.elapsed_s
-        kept = replace(self.progress, reports=self.progress.reports - self.begun_anew)
+        kept = replace(self.progress, reports=self.progress.reports - self.unsaved_reports)
         self.ranks.lead(
             lambda: write_checkpoint(
                 self.folder, self.config.to_dict(), kept, self.policy.network, self.optimiser

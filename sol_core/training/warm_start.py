@@ -206,10 +206,10 @@ def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Gener
         above, high, scatter, dense = axis.draws
         low = float(values[0]) + above
         mean = low + (high - low) * torch.rand(rows, 1, generator=generator)
-        wish = mean + scatter * torch.randn(rows, steps, generator=generator)
+        wanted = mean + scatter * torch.randn(rows, steps, generator=generator)
         is_dense = torch.rand(rows, 1, generator=generator) < dense
-        wish = torch.where(is_dense, float(values[-1]), wish)
-        axes.append((wish[..., None] - values).abs().argmin(-1))
+        wanted = torch.where(is_dense, float(values[-1]), wanted)
+        axes.append((wanted[..., None] - values).abs().argmin(-1))
     return torch.stack(axes, -1)
 
 

@@ -104,11 +104,11 @@ def _finder(args: argparse.Namespace) -> Callable[[str], Any]:
         source = resolve(name)
         if isinstance(source, Path):
             return source
-        from sol_core.generation.schedules import asked_schedule, in_hand
+        from sol_core.generation.schedules import as_found, asked_schedule
 
         budget = None if args.asked.budget == Budget() else args.asked.budget
         asked_schedule(source, budget)  # refuses a budget that the schedule does not take
-        return in_hand(source, budget)
+        return as_found(source, budget)
 
     return find
 
