@@ -178,6 +178,7 @@ def unpacked(folder):
         if not place.exists():
             subprocess.run(["apt-get", "download", name], cwd=folder, check=True)
             (archive,) = folder.glob(f"{name}_*.deb")
+            place.parent.mkdir(exist_ok=True)
             subprocess.run(["dpkg-deb", "-x", archive, place], check=True)
     return places
 

@@ -152,6 +152,7 @@ class PolicyScheduler:
         self._bytes = ByteBudgets.make(policy, budgets, mixes)
         self._few_rows = FewRowPolicy.make(policy, len(budgets))
         self._no_terms, self._count = ByteTerms.none(), 0
+        self._reads = [policy.reads] * len(budgets)
 
     @property
     def observes(self) -> Observe:
@@ -189,7 +190,7 @@ class PolicyScheduler:
         return actions
 
     def reads(self) -> Sequence[PolicyReads]:
-        return [self.policy.reads] * len(self._budgets)
+        return self._reads
 
     def _logits(self, inputs: StepInputs, terms: ByteTerms) -> Tensor:
         """Of one step: [R, num_heads, levels]."""
