@@ -21,7 +21,7 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite
+from sol_core.actions import AXES, GRIDS, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
@@ -296,7 +296,7 @@ def model_name(args: argparse.Namespace) -> str:
 def load_model(
     args: argparse.Namespace, console: Console, budgets: Iterable[Budget] = ()
 ) -> tuple[LanguageModel, float]:
-    """The model, and how many ms it took; says where another's damage decides ``budgets``."""
+    """The model, measured where ``budgets`` compress its steps, and how many ms that took."""
     data_dir = open_data_dir(args)
     began = time.perf_counter()
     from sol_core.generation.warm_up import load_warm
@@ -309,14 +309,9 @@ def load_model(
         on_progress=console.progress,
         only_once=True,
     )
-    console.clear()
-    if any(budget.bytes_share is not None for budget in budgets):
-        from sol_core.budgets.mixes import mix_table
+    if any(budget != Budget() for budget in budgets) and getattr(args, "grid", None) != "paper":
+        from sol_core.evaluation.calibrating import measure_once
 
-        measured_on = mix_table(model, GRIDS[DEFAULT_GRID]).measured_on
-        if measured_on != model.name:
-            console.say(
-                f"Shares of the bytes are spent by the damage measured on {measured_on}; "
-                f"`train` measures {model.name}."
-            )
+        measure_once(model, data_dir.root, console.progress)
+    console.clear()
     return model, 1000 * (time.perf_counter() - began)

@@ -84,7 +84,7 @@ def evaluate_job(task: JobTask) -> Updates:
     config = from_json(EvaluationConfig, _param(task, "config", dict))
     library = PolicyLibrary(task.data_dir)
     policies = {name: library.resolve(name) for name in _param(task, "policies", list)}
-    model = _load_model(task)
+    model = _load_measured(task)
     yield from evaluate(model, policies, config, **_resumable(task))
 
 
@@ -96,7 +96,7 @@ def tasks_job(task: JobTask) -> Updates:
     config = from_json(TasksConfig, _param(task, "config", dict))
     name = _param(task, "policy", str)
     folder = PolicyLibrary(task.data_dir).resolve(name)
-    model = _load_model(task)
+    model = _load_measured(task)
     yield from run_tasks(model, name, folder, config, **_resumable(task))
 
 
@@ -107,6 +107,14 @@ def _resumable(task: JobTask) -> dict[str, Any]:
     """Options of a measurement that may be stopped and goes on from what its folder keeps."""
     partial = task.folder / _PARTIAL_FOLDER
     return {"data_dir": task.data_dir.root, "should_stop": task.should_stop, "partial": partial}
+
+
+def _load_measured(task: JobTask) -> LanguageModel:
+    from sol_core.evaluation.calibrating import measure_once
+
+    model = _load_model(task)
+    measure_once(model, task.data_dir.root, lambda message, fraction: task.say(message))
+    return model
 
 
 def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:

@@ -7,6 +7,7 @@ mean KL of teacher-forced steps, the level alone; their keys and values stay in 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from kernels.page_attention import KVBlock, page_need
-from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
 from sol_core.budgets.mixes import DamageTable, has_own_damage, measured_name
 from sol_core.calibration.tables import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.corpus.documents import BUILTIN, PAPERS
@@ -26,14 +27,15 @@ from sol_core.corpus.load import load_corpus
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, Windows
-from sol_core.errors import ConfigError
+from sol_core.errors import ConfigError, SolError
 from sol_core.evaluation.rollout import Prefix, roll_out
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import text_shares
-from sol_core.progress import WorkEvent, WorkProgress, WorkStopped
+from sol_core.progress import WorkEvent, WorkProgress, WorkStopped, no_stop
 
+logger = logging.getLogger(__name__)
 FLOOR_CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 # Finer at the lower end than today's grids.
 LEVELS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -206,6 +208,21 @@ def _damage(
 
 def _rounded(value: float) -> float:
     return float(f"{max(value, 0.0):.4g}")
+
+
+def measure_once(
+    model: LanguageModel, data_dir: Path, on_progress: Callable[[str, float], None]
+) -> None:
+    """Measure a model's tables for the default grid before its first compressed use.
+
+    Where the texts cannot be had the default model's tables serve, and a warning says so.
+    """
+    try:
+        for event in measured_first(model, GRIDS[DEFAULT_GRID], data_dir, no_stop):
+            if isinstance(event, WorkProgress):
+                on_progress(event.message, event.fraction)
+    except SolError as error:
+        logger.warning("pages and mixes are chosen as for the default model: %s", error)
 
 
 def measured_first(

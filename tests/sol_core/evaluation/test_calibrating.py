@@ -9,7 +9,7 @@ import torch
 from sol_core.actions import GRIDS, Action
 from sol_core.budgets.mixes import DamageTable, has_own_damage, mix_table
 from sol_core.calibration.tables import read_tables
-from sol_core.errors import ConfigError, ModelLoadError
+from sol_core.errors import ConfigError, CorpusError, ModelLoadError
 from sol_core.evaluation import calibrating as measuring
 from sol_core.evaluation.calibrating import measure_page_floors
 from sol_core.progress import WorkStopped
@@ -108,3 +108,28 @@ def test_longer_contexts_than_the_texts_are_left_out():
     assert measure_page_floors(model, [_text(70)], levels=(0.5,)).contexts == (64,)
     with pytest.raises(ConfigError, match="64"):
         measure_page_floors(model, [_text(63)])
+
+
+def test_the_first_compressed_use_measures_once_with_progress(data_dir):
+    reports = [], []
+    for seen in reports:
+        model = make_language_model()
+        measuring.measure_once(model, data_dir, lambda *report, seen=seen: seen.append(report))
+        assert has_own_damage(model, GRID)
+        assert model.lm.page_thresholds.fingerprint == model.fingerprint
+    first, again = reports
+    assert {message for message, _ in first} == {measuring.MESSAGE}
+    assert not again, "the second model finds them"
+
+
+def test_without_the_texts_the_default_models_tables_serve_and_a_warning_says_so(
+    monkeypatch, tmp_path, caplog
+):
+    def refused(*_, **__):
+        raise CorpusError("no network")
+
+    monkeypatch.setattr(measuring, "load_corpus", refused)
+    model = make_language_model()
+    measuring.measure_once(model, tmp_path, lambda *_: None)
+    assert mix_table(model, GRID).measured_on == "smollm2-135m-instruct"
+    assert "as for the default model: no network" in caplog.text
