@@ -55,7 +55,8 @@ def folder(tmp_path, monkeypatch):
 
 # Names that others define.
 _OUTSIDE = {"datasets.Dataset", "MODULE:NAME", "model_type"}
-_CODE = [path for top in ("kernels", "sol_core", "tests") for path in (PROJECT / top).rglob("*.py")]
+_TOPS = "app", "kernels", "sol_core", "tests"
+_CODE = [path for top in _TOPS for path in (PROJECT / top).rglob("*.py")]
 
 
 def _definitions(path):

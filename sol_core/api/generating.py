@@ -233,8 +233,8 @@ def score(
     Returns: NLL in nats of every scored token, the action of the step that predicted it, its cost.
     Raises: SolError for a text that cannot be scored.
     """
-    from sol_core.evaluation.scoring import encode_text, score_text
     from sol_core.generation.schedules import with_schedule
+    from sol_core.generation.scoring import encode_text, score_text
 
     check_model(model)
     check_kind("text", text, str, "text")

@@ -16,12 +16,12 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
+from sol_core.corpus.token_kinds import KINDS
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.evaluation.rollout import Floats, read_windows, roll_out
 from sol_core.evaluation.stages import PREFILL_UNITS, PROBE_TEXTS, ROWS_AT_ONCE, Setting, TextStage
 from sol_core.evaluation.statistics import PairedBootstrap, Values, rank_correlation
-from sol_core.evaluation.token_kinds import KINDS
 
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
 

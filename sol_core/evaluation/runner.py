@@ -15,6 +15,7 @@ import torch
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, ActionGrid, Budget, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
+from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError
@@ -37,7 +38,6 @@ from sol_core.evaluation.result import (
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
-from sol_core.evaluation.token_kinds import predicted_kinds
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import Policy

@@ -19,6 +19,7 @@ import torch
 
 from sol_core.actions import ActionGrid, Budget, Spend
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, read_prefix
@@ -26,7 +27,6 @@ from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.methods import place_on
 from sol_core.evaluation.statistics import ENOUGH_TOKENS
-from sol_core.evaluation.token_kinds import predicted_kinds
 from sol_core.events import StepCost
 from sol_core.fields import check_text
 from sol_core.generation.engine import encode_prompt

@@ -22,8 +22,8 @@ from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.schedules import StaticSchedule
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.evaluation.scoring import ScoreCase, score_policy
 from sol_core.events import Alternative, PageReads
+from sol_core.generation.scoring import ScoreCase, score_policy
 from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel

@@ -11,9 +11,9 @@ from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import BLOCK, read_prefix, read_prefixes
 from sol_core.evaluation.rollout import read_windows, roll_out
-from sol_core.evaluation.scoring import ScoreCase, score_case, score_policy
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import generate
+from sol_core.generation.scoring import ScoreCase, score_case, score_policy
 from sol_core.generation.sequence import RECORDS, Extras
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectedToken, InspectionConfig

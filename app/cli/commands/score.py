@@ -17,7 +17,7 @@ from sol_core.config import ScheduleConfig
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sol_core.evaluation.scoring import ScoreCase
+    from sol_core.generation.scoring import ScoreCase
 
 CASES_GRID = "paper"  # published cases are of its mechanisms
 HELP = "negative log-likelihoods of given tokens under given schedules"
@@ -48,12 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     cases, in_object = args.case_file
-    from sol_core.evaluation.scoring import parse_case, score_case
+    from sol_core.generation.scoring import parse_case, score_case
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
     model, _ = cli.load_model(args, Console())
     if args.policy:
-        from sol_core.evaluation.scoring import score_policy
+        from sol_core.generation.scoring import score_policy
         from sol_core.policy import load_policy
 
         find, schedule = cli.schedule_finder(args), ScheduleConfig("policy", policy=args.policy)

@@ -160,7 +160,7 @@ def _dense_nll(
     bench: Workbench, sides: list[tuple[RecordedRun, list[int]]]
 ) -> list[dict[str, Any]]:
     """Each side under the dense model; one that cannot be scored says why."""
-    from sol_core.evaluation.scoring import dense_nll
+    from sol_core.generation.scoring import dense_nll
 
     answers: list[dict[str, Any]] = []
     for run, ids in sides:

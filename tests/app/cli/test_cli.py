@@ -48,7 +48,7 @@ def engine(monkeypatch):
     monkeypatch.setattr("sol_core.generation.engine.generate", generate)
     monkeypatch.setattr("sol_core.generation.engine.generate_many", generate_many)
     monkeypatch.setattr(
-        "sol_core.evaluation.scoring.score_case",
+        "sol_core.generation.scoring.score_case",
         lambda model, case, quant_site: [[0.25] * case.num_steps for _ in case.schedules],
     )
     return fake

@@ -128,7 +128,7 @@ def test_the_lessons_questions_have_answers_on_the_real_model(either_model):
     assert dense["text"] == " Paris"
     for ways in (skipped := mechanisms(model, "lighthouse"))["pages"], skipped["mlp"]:
         for paper, default in zip(ways["paper"], ways["default"], strict=True):
-            assert sum(default["kl"]) < sum(paper["kl"]) / 3
+            assert sum(default["kl"]) < sum(paper["kl"]) / 2
     found = missing(model, "horse")
     changed = [row for row in found["rows"] if row["changed"]]
     assert [row["text"] for row in changed] == [" is called Juniper and is afraid of"]

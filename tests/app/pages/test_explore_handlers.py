@@ -61,7 +61,7 @@ def test_settings_survive_the_way_to_the_engine_and_back(kind):
     [
         ({"keep": 4}, r"Attention kept: 5 to 100 %, got 4\."),
         ({"channels": float("nan")}, "channels must be a finite number"),
-        ({"bits": 17}, r"Bits: 5 to 16 bit, got 17\."),
+        ({"bits": 17}, r"Bits: 3 to 16 bit, got 17\."),
         ({"schedule": "best"}, "schedule.kind must be one of"),
         ({"schedule": "policy: "}, "Choose a policy"),
         ({"max_new_tokens": 10**9}, "max_new_tokens must be .* to 4,096, got 1000000000"),

@@ -19,7 +19,7 @@ from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
-from tests.support.observations import observed
+from tests.sol_core.observations import observed
 
 GRID = GRIDS["default"]
 # The default model's file: 4-bit blocks, a head in 8 bits.

@@ -15,7 +15,7 @@ from sol_core.budgets.building import build_schedule
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.schedules import Horizon
 from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
-from tests.support.observations import observed
+from tests.sol_core.observations import observed
 
 GRID = ActionGrid()
 budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(5.0, 16.0))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from sol_core.corpus.token_kinds import predicted_kinds, token_kind, token_texts
 from sol_core.evaluation.probes import difficulty_report
-from sol_core.evaluation.token_kinds import predicted_kinds, token_kind, token_texts
 from tests.support.tiny_language_model import byte_tokenizer
 
 KINDS = {

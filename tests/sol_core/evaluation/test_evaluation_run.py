@@ -22,7 +22,7 @@ from tests.sol_core.evaluation_stand_ins import (
     random_texts,
     score_alone,
 )
-from tests.support.observations import observed
+from tests.sol_core.observations import observed
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),

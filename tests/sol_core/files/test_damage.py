@@ -19,10 +19,10 @@ from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, FiniteSteps
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
 from sol_core.evaluation.rollout import read_windows, roll_out
-from sol_core.evaluation.scoring import ScoreCase, dense_nll, score_case
 from sol_core.files import staging
 from sol_core.files.staging import known_sha256, sha256_of
 from sol_core.generation.engine import generate
+from sol_core.generation.scoring import ScoreCase, dense_nll, score_case
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectionConfig
 from sol_core.models.loading import load_language_model, repair_model

@@ -8,10 +8,10 @@ import pytest
 from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError
-from sol_core.evaluation.scoring import ScoreCase, score_case
 from sol_core.events import StepCost, TokenEvent
 from sol_core.fields import from_json
 from sol_core.generation.engine import encode_prompt, generate
+from sol_core.generation.scoring import ScoreCase, score_case
 from sol_core.inspection import records
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.report import HARMLESS_KL, difficulty

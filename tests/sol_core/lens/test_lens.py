@@ -12,9 +12,9 @@ import pytest
 from sol_core.actions import AXIS_FIELDS, DENSE, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.evaluation.scoring import ScoreCase, score_case
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import encode_prompt, generate
+from sol_core.generation.scoring import ScoreCase, score_case
 from sol_core.lens.engine import FOLLOWING, Lens
 from sol_core.lens.records import LensRun
 from sol_core.models import FrozenLM

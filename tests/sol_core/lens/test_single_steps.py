@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid
-from sol_core.evaluation.scoring import ScoreCase, score_case
 from sol_core.generation.engine import encode_prompt
+from sol_core.generation.scoring import ScoreCase, score_case
 from sol_core.generation.sequence import page_reads
 from sol_core.lens.single_steps import (
     compare_spenders,

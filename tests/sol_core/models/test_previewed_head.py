@@ -65,4 +65,4 @@ def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(either
     dense, rounded = (costs.decode_step(action, 64).bytes_read for action in (DENSE, ROUNDED))
     assert dense - rounded == weights.head.nbytes - weights.preview
     assert costs.head_saving(DENSE) == 0
-    assert CostModel.of(either_model.lm, GRIDS["default"]).head_saving(ROUNDED) == 0
+    assert CostModel.of(either_model.lm, GRIDS["paper"]).head_saving(ROUNDED) == 0

@@ -7,9 +7,9 @@ from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.batch_scheduling import NO_POLICY, SplitScheduler, StepObservation
 from sol_core.errors import ConfigError, PolicyError, ShapeError
-from sol_core.evaluation.scoring import ScoreCase, score_case, score_policy
 from sol_core.events import PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
+from sol_core.generation.scoring import ScoreCase, score_case, score_policy
 from sol_core.models.signals import Observe
 from sol_core.policy import load_policy
 from tests.support.tiny_policies import SERVED, save_tiny_policy

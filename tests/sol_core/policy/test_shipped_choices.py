@@ -37,7 +37,7 @@ def seen(step, rows, layout):
 
 def choices(name, rows):
     """Levels [steps][rows][axes] of a shipped policy, and the logits behind them."""
-    info, network, prices, _ = read_policy_folder(SHIPPED_POLICIES[name])
+    info, network, prices, *_ = read_policy_folder(SHIPPED_POLICIES[name])
     embedding = _waves(5, TOKENS, info.layout.hidden_size)
     policy = Policy(info, network, prices, embedding)
     budgets = [BUDGETS[row % len(BUDGETS)] for row in range(rows)]

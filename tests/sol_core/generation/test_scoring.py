@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sol_core.errors import ConfigError
-from sol_core.evaluation.scoring import parse_case, score_case
+from sol_core.generation.scoring import parse_case, score_case
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "authors_nll.json"
 CASE = {
