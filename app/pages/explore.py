@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from app.host.errors import naming_damage
 from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls, compare_pair
-from app.policies.library import grid_for
+from app.policies.library import grid_for, usual_schedule
 from app.results.shipped import likely_dtype, shipped_recording
 from app.runs.recorded_run import config_without, fork_config
 from app.web.calls import Page, Request, by_name, field, owner_of, read_form, whole_numbers
@@ -127,11 +127,12 @@ _SAMPLING = tuple(field.name for field in fields(SamplingConfig))
 _SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps")
 
 
-def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
-    """The static mix; the shipped policy wins nothing there (docs/results.md, "One budget")."""
+def default_form(model: str, max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
+    """Return the form's defaults for a model."""
     tokens = min(DEFAULT_FORM["max_new_tokens"], max_tokens)
-    mix = {"schedule": "static", "share": DEFAULT_SHARE, "bits": DEFAULT_BITS}
-    return DEFAULT_FORM | mix | {"max_new_tokens": tokens}
+    schedule = usual_schedule(model, by_share=True)
+    budget = {"schedule": schedule, "share": DEFAULT_SHARE, "bits": DEFAULT_BITS}
+    return DEFAULT_FORM | budget | {"max_new_tokens": tokens}
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> GenerationConfig:
@@ -269,7 +270,7 @@ HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_form(services.limits.new_tokens),
+        "defaults": default_form(services.loader.status().name, services.limits.new_tokens),
         "examples": EXAMPLES,
         "maxCharacters": services.limits.characters,
         "maxNewTokens": services.limits.new_tokens,

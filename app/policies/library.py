@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.host.errors import AppError, InputFileError, PolicyNotFoundError, system_errors
 from app.host.paths import DataDir
 from sol_core.actions import ActionGrid, QuantSite, grid_named
-from sol_core.config import ScheduleConfig
+from sol_core.config import POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import PolicyError, SolError
-from sol_core.files.places import SHIPPED_POLICY, program_name
+from sol_core.files.places import DEFAULT_MODEL, SHIPPED_POLICY, program_name
 from sol_core.files.staging import flush_to_disk, replacing, staged_folder
 from sol_core.policy.files import archive, locate
 from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
@@ -84,6 +84,13 @@ def grid_for(
     policies = (find(schedule.policy) for schedule in schedules if schedule.policy)
     grid = locate.resolved_grid(chosen, policies)
     return grid if quant_site is None else replace(grid, quant_site=quant_site)
+
+
+def usual_schedule(model: str, *, by_share: bool) -> str:
+    """The schedule that page and commands begin with: for shares of its own model's bytes the
+    shipped policy, which steps aside where it does not pay; else static."""
+    is_own = by_share and model == DEFAULT_MODEL
+    return POLICY_PREFIX + DEFAULT_POLICY if is_own else "static"
 
 
 class PolicyLibrary:

@@ -61,7 +61,7 @@ def records(folder):
         "sample": train_sample(4),
         "look": look_into(run["rows"][2], 4, CONFIG.grid),
         "explore": {
-            "defaults": default_form(), "examples": EXAMPLES[:1], "maxCharacters": 1000,
+            "defaults": default_form("tiny"), "examples": EXAMPLES[:1], "maxCharacters": 1000,
             "maxNewTokens": 4096,
         },
         "forms": {kind: job.constants(None) for kind, job in LAB_JOBS.items()},

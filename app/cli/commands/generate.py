@@ -16,10 +16,12 @@ from app.cli.generation_report import Outcome, json_report, summary, until_stop
 from app.cli.input_files import read_text
 from app.cli.terminal import colour_depth, legend, paint
 from app.host.console import Console, write_out
+from app.policies.library import usual_schedule
 from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
+from sol_core.files.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sol_core.generation.schedules import PolicyFinder
@@ -166,7 +168,9 @@ def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], Fi
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
-    cli.add_value(group, "schedule KIND", ScheduleConfig().kind, cli.SCHEDULE_HELP)
+    usual = f"{usual_schedule(DEFAULT_MODEL, by_share=True)} for shares of its model's bytes"
+    text = f"{cli.SCHEDULE_HELP} (default: {usual}, else static)"
+    cli.add_value(group, "schedule KIND", "", text, help=text)
     cli.add_budget(group, Budget())
     cli.add_mechanisms(group)
     text = "steps per episode; schedules start over there"
@@ -194,7 +198,11 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Read the schedule and the prompt, before anything heavy is loaded."""
-    args.asked = cli.schedule_from_option(args.schedule, cli.asked_budget(args), args.seed)
+    budget = cli.asked_budget(args)
+    is_plain = args.grid is None and args.quant_site is None
+    by_share = budget.bytes_share is not None and is_plain
+    kind = args.schedule or usual_schedule(cli.model_name(args), by_share=by_share)
+    args.asked = cli.schedule_from_option(kind, budget, args.seed)
     given = (args.prompt, args.prompt_file, args.prompts)
     if sum(source is not None for source in given) != 1:
         raise ConfigError("give a PROMPT, --prompt-file FILE or --prompts FILE")
