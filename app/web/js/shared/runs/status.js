@@ -151,7 +151,8 @@ export class Status extends StatusLine {
     });
     this.parts.update(rows, view.summary, run.config.side_rows?.length);
     setText(this.machine, machineWords(view.summary?.made_on));
-    this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share));
+    const aside = asideWords(run, view.summary);
+    this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share), ...aside);
   }
 }
 
@@ -159,6 +160,14 @@ function runWords({ prefill, summary }, run) {
   const read = prefill && `${count(prefill.prompt_tokens, "prompt token")} read in full in `
     + duration(prefill.elapsed_ms);
   return [scheduleName(run), read, REASONS[summary?.reason]].filter(Boolean).join(" · ");
+}
+
+// What a policy that was not run did; nothing of all other runs.
+function asideWords(run, summary) {
+  const { kind, share } = scheduleOf(run);
+  if (kind !== "policy" || !share || summary?.cost?.policy_bytes !== 0) return [];
+  return [" The policy left these steps to the static mix: after as long a text and at this budget it was "
+    + "measured to gain nothing."];
 }
 
 // The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.
