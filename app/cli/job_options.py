@@ -72,8 +72,9 @@ def policy_on_model(
 ) -> tuple[LanguageModel, str, Any, Path]:
     """The model, the policy's name in results and its folder or schedule, and a data directory."""
     args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"
+    budgets = list(budgets)
     source = _known_policy(args, budgets)
-    model, _ = load_model(args, Console())
+    model, _ = load_model(args, Console(), budgets)
     is_path = isinstance(source, Path) and ("/" in args.policy or "\\" in args.policy)
     name = source.name if is_path else args.policy
     return model, name, source, open_data_dir(args).root
