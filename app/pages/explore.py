@@ -30,7 +30,7 @@ from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
 
 MAX_NEW_TOKENS = 4096
-DEFAULT_SHARE, DEFAULT_BITS = 89, 16  # percent of the full model's bytes; bits of activations
+DEFAULT_SHARE, DEFAULT_BITS = 90, 16  # percent of the full model's bytes; bits of activations
 CHARACTERS_A_TOKEN = 4  # of English text, roughly
 # Nats a token that nobody sees: 89 % of the bytes after a question, 84 % after 2,000 tokens, 65 %
 # after 7,000. At 89 % five of the six examples (in bf16 all) begin with the full model's 40 tokens.
