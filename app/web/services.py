@@ -85,13 +85,9 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     """The real engine's loader; torch is imported when it is called, not before."""
 
     def load(on_progress: Any) -> Any:
-        from sol_core.evaluation.calibrating import measure_once
         from sol_core.generation.warm_up import load_warm
 
-        root = data_dir.root
-        model = load_warm(model_name, data_dir=root, dtype=dtype, on_progress=on_progress)
-        measure_once(model, root, on_progress)
-        return model
+        return load_warm(model_name, data_dir=data_dir.root, dtype=dtype, on_progress=on_progress)
 
     return load
 
