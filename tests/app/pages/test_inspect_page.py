@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from app.host.paths import DataDir
+from app.pages import explore
 from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.history import HANDLERS as HISTORY
 from app.pages.inspect import (
@@ -196,3 +197,5 @@ def test_settings_and_configuration_are_each_others_inverse():
     assert form_from_config(own.to_dict())["grid"] == "policy"
     assert default_form("smollm2-135m-instruct")["schedules"] == ["static", "policy:default", ""]
     assert default_form("tiny") == DEFAULT_FORM, "which the shipped policy does not fit"
+    assert explore.default_form("smollm2-135m-instruct")["schedule"] == "policy:default"
+    assert explore.default_form("tiny")["schedule"] == "static"

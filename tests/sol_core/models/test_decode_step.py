@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, Action, Mechanisms
+from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, Action, ActionGrid, Mechanisms
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
+from sol_core.fields import from_json
 from sol_core.models.signals import Observe
 from tests.support.tiny_models import make_tiny_lm
 
@@ -117,3 +118,12 @@ def test_page_readers_are_counted_beside_a_step_that_they_do_not_change(lm, how)
     tokens = torch.tensor([8, 8, 8, 8, 8, 1])
     assert torch.equal((readers * tokens).sum(-1), watched.tokens_read)
     assert torch.equal(plain.tokens_read, watched.tokens_read)
+
+
+def test_grids_of_former_releases_are_read_and_not_decoded(lm):
+    record = GRIDS["default"].to_dict() | {"page_budget": "count"}
+    former = from_json(ActionGrid, {k: v for k, v in record.items() if k != "page_budget"})
+    assert former.mechanisms.page_choice == "group"
+    assert str(former).startswith("own: int4, group, both")
+    with pytest.raises(ConfigError, match=r"no longer decodes: choose the grid default or paper"):
+        lm.decode_step(torch.tensor([1]), lm.new_cache(1, 8), DENSE, mechanisms=former.mechanisms)
