@@ -6,12 +6,14 @@ The last part of a training of a policy that takes shares of the bytes.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sol_core.actions import Budget
 from sol_core.budgets.mixes import mix_table
 from sol_core.corpus.documents import PAPERS
+from sol_core.errors import SolError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate
 from sol_core.models.loading import LanguageModel
@@ -20,9 +22,11 @@ from sol_core.policy.gains import GainTable
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 from sol_core.training.config import TrainConfig
 
+logger = logging.getLogger(__name__)
 CONTEXTS = (32, 256, 2000)
 SHARES = (0.55, 0.6, 0.7, 0.8, 0.9)
 WINDOWS = 8  # of a text
+MARGIN = 0.01  # between the least share of any mix and one that a policy is measured at
 MESSAGE = "measuring where the policy pays"
 
 
@@ -51,14 +55,17 @@ def trained_with_gains(
                 texts=max(2, config.calibration_texts // 2),
                 should_stop=should_stop,
             )
-            for made in gains if policy.states is not None else ():
-                if isinstance(made, GainTable):
-                    policy.gains = made
-                    policy.save_pretrained(folder)
-                    continue
-                yield made
-                if isinstance(made, WorkStopped):
-                    return
+            try:
+                for made in gains if policy.states is not None else ():
+                    if isinstance(made, GainTable):
+                        policy.gains = made
+                        policy.save_pretrained(folder)
+                        continue
+                    yield made
+                    if isinstance(made, WorkStopped):
+                        return
+            except SolError as error:  # what was trained is kept
+                logger.warning("where the policy pays was not measured: %s", error)
         yield event
 
 
@@ -81,7 +88,8 @@ def measure_gains(
     mixes = mix_table(model, policy.info.grid)
     contexts = tuple(context for context in contexts if context < model.context_length // 2)
     for number, context in enumerate(contexts):
-        lowest = mixes.lowest(context + 1) + 0.01
+        own = policy.num_bytes / mixes.step_bytes.dense(context + 1)
+        lowest = mixes.lowest(context + 1) + own + MARGIN
         reached = [share for share in SHARES if share >= lowest]
         config = EvaluationConfig(
             corpus=corpus,

@@ -1,17 +1,20 @@
 """A policy schedules where it pays; elsewhere its rows are the static mix's and cost nothing."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
 from sol_core.actions import GRIDS, Budget
 from sol_core.budgets.building import ShareSchedule
 from sol_core.decoding.batch_scheduling import NO_POLICY
-from sol_core.errors import ConfigError, PolicyError
+from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
 from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.gains import GainTable
 from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
+from sol_core.progress import WorkFinished
+from sol_core.training.config import TrainConfig
 from tests.sol_core.policy.test_byte_prices import with_states
 from tests.sol_core.policy.test_policy import observe
 from tests.support.tiny_policies import change_config
@@ -105,3 +108,20 @@ def test_gains_are_lower_ends_by_context_and_share(model, tmp_path, monkeypatch)
     for row in table.recovered:
         assert row[0] == row[1], "no mix reaches the least share: as at the next one"
     assert any(gain != 0 for row in table.recovered for gain in row)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_was_trained_is_kept_where_gains_cannot_be_measured(model, tmp_path, caplog):
+    policy, _ = with_states(model, GRIDS["default"])
+    save_policy(policy, tmp_path / "p")
+    done = WorkFinished({"folder": str(tmp_path / "p"), "summary": {}})
+    config = TrainConfig(shares_from="papers")
+
+    def refused(*_, **__):
+        raise CorpusError("no network")
+
+    with patch.object(measuring, "evaluate", refused):
+        training = measuring.trained_with_gains(iter([done]), model, config, data_dir=tmp_path)
+        assert list(training) == [done]
+    assert load_policy(tmp_path / "p", model).gains is None
+    assert "was not measured: no network" in caplog.text
