@@ -178,7 +178,7 @@ import json, subprocess, sys
 from pathlib import Path
 from sol_core.app.host.paths import DataDir
 from sol_core.app.jobs.supervisor import worker_command
-from app.bench import ahead_of_time
+from sol_core.app.bench import ahead_of_time
 data_dir = DataDir(Path(sys.argv[1]))
 print(json.dumps([worker_command(data_dir, "auto"), str(data_dir.worker_lock_file)]))
 start = subprocess.Popen

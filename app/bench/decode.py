@@ -223,7 +223,7 @@ def _command(side: str, dtype: str, options: BenchOptions) -> list[str]:
         return ["node", *map(str, (script, options.llama_cpp, options.gguf, *numbers))]
     given = {**asdict(options), "dtype": dtype, "contexts": contexts, "shares": SHARES}
     given_json = json.dumps(given, default=str)
-    return [sys.executable, "-m", "app.bench.decode_worker", side, given_json]
+    return [sys.executable, "-m", f"{__package__}.decode_worker", side, given_json]
 
 
 class _Worker:
