@@ -1,7 +1,7 @@
 """Tasks whose budgets are shares of the bytes: what every arm reads."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sol_core.accuracy.config import TasksConfig
@@ -70,6 +70,7 @@ def test_static_and_paper_read_what_the_policy_read():
     ),
     st.floats(0.5, 1),
 )
+@example([(152, [10])], 0.5)  # the least share rises between two steps
 def test_choices_share_their_mixes(questions, share):
     contexts, lengths = (list(part) for part in zip(*questions, strict=True))
     plan = SharePlan(Budget.share(share), GRID, MIXES, contexts, lengths)
@@ -85,6 +86,10 @@ def test_choices_share_their_mixes(questions, share):
             running = sum(steps > step for steps in of_choices)
             off += running * (mix.share - share)
             gaps.append(running * max(abs(low.share - share), abs(high.share - share)))
-    reachable = all(MIXES.hull(context + 1)[0].share <= share for context in contexts)
+    reachable = all(
+        MIXES.hull(context + step + 1)[0].share <= share
+        for context, of_choices in zip(contexts, lengths, strict=True)
+        for step in range(max(of_choices))
+    )
     if reachable:
         assert abs(off) <= 2 * max(gaps) + 1e-9
