@@ -271,7 +271,7 @@ class SolLM(TemplateLM):
         asked: Sequence[Continuation],
         scheduler_of: Callable[[Sequence[Continuation]], BatchScheduler],
     ) -> list[tuple[float, bool]]:
-        lengths = [(len(one.context), len(one.tokens)) for one in asked]
+        lengths = [(len(request.context), len(request.tokens)) for request in asked]
         steps = sum(count for _, count in lengths)
         dense = math.fsum(
             self._step_bytes.dense(before + step)

@@ -11,7 +11,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -61,13 +61,7 @@ class StepObservation:
         """The observation of one row; itself where there is no other."""
         if len(self.cached_tokens) == 1:
             return self
-
-        def take(values: Any) -> Any:
-            return None if values is None else values[number : number + 1]
-
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        del values["step"]
-        return StepObservation(self.step, **{name: take(part) for name, part in values.items()})
+        return self._taking(lambda values: values[number : number + 1])
 
     def rows(self, index: Tensor) -> StepObservation:
         """The observation of some rows.
@@ -75,23 +69,23 @@ class StepObservation:
         Args:
             index: [N] int64, their numbers.
         """
+        numbers = index.tolist()
 
-        def take(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[index]
+        def take(values: Any) -> Any:
+            if isinstance(values, Tensor):
+                return values[index]
+            return tuple(values[number] for number in numbers)
 
-        return StepObservation(
-            self.step,
-            self.tokens[index],
-            tuple(self.cached_tokens[row] for row in index.tolist()),
-            take(self.hidden),
-            take(self.mid_hidden),
-            take(self.concentration),
-            take(self.entropy),
-            take(self.surprisal),
-            None
-            if self.tokens_read is None
-            else tuple(self.tokens_read[row] for row in index.tolist()),
-        )
+        return self._taking(take)
+
+    def _taking(self, take: Callable[[Any], Any]) -> StepObservation:
+        """The same step, with a part of what is known of each row."""
+        known = {item.name: getattr(self, item.name) for item in fields(self)}
+        del known["step"]
+        parts: dict[str, Any] = {
+            name: None if values is None else take(values) for name, values in known.items()
+        }
+        return replace(self, **parts)
 
 
 Schedule = Callable[[StepObservation], Action]  # of one row
@@ -120,7 +114,7 @@ class BatchScheduler(Protocol):
         ...
 
     def reads(self) -> Sequence[PolicyReads]:
-        """What policies add to the bytes of each row of that step."""
+        """Bytes that policies add to each row of that step."""
         ...
 
 

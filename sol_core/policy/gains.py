@@ -1,4 +1,4 @@
-"""Where a policy pays: what it recovers of static's loss beyond its own bytes, as measured.
+"""Gains of a policy: the part of static's loss that it recovers beyond its own bytes, as measured.
 
 A policy reads bytes of its own, and predicts little where little is lost. It is measured in
 ``sol_core/evaluation/gains.py``, and kept with the policy.
