@@ -9,15 +9,15 @@ from typing import Any
 class Feedback:
     """Aims of the next step, so that means end at their targets.
 
-    A schedule spends unevenly on purpose, so overspending is made good slowly.
+    A schedule spends unevenly on purpose, so overspending is compensated slowly.
 
     Attributes:
         targets: requested means, an array or tensor of any shape.
         excess: spent beyond them so far, of the same shape.
 
     Args:
-        steps: over which an excess is made good.
-        slack: an excess beyond it is made good over ``sooner_steps``.
+        steps: over which an excess is compensated.
+        slack: an excess beyond it is compensated over ``sooner_steps``.
     """
 
     def __init__(
