@@ -60,7 +60,7 @@ def weigh_scores(context, scores, tops, totals, fades):
                 builder.gep(data, [heads.index]) for data in (tops, totals, fades)
             )
             before = builder.load(top_at)
-            top = _largest(builder, some, before)
+            top = largest_of(builder, some, before)
             fade = _exp_nonpositive(builder, builder.fsub(before, top), 1)
             builder.store(top, top_at)
             builder.store(fade, fade_at)
@@ -72,13 +72,13 @@ def weigh_scores(context, scores, tops, totals, fades):
                 store(builder, numbers, row, place, _LANES)
             total = builder.fmul(builder.load(total_at), fade)
             added = functools.reduce(builder.fadd, weights)
-            builder.store(builder.fadd(total, _sum(builder, added)), total_at)
+            builder.store(builder.fadd(total, sum_of(builder, added)), total_at)
         return target.get_dummy_value()
 
     return types.void(scores, tops, totals, fades), generate
 
 
-def _largest(builder: Any, some: list[Any], least: Any) -> Any:
+def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
     """Largest number of several vectors, at least ``least``; with NaN among them, any of them."""
 
     def larger(left: Any, right: Any) -> Any:
@@ -96,7 +96,7 @@ def _largest(builder: Any, some: list[Any], least: Any) -> Any:
     return larger(larger(*last), least)
 
 
-def _sum(builder: Any, numbers: Any) -> Any:
+def sum_of(builder: Any, numbers: Any) -> Any:
     kind = ir.FunctionType(FLOAT, [FLOAT, numbers.type])
     name = f"llvm.vector.reduce.fadd.v{_LANES}f32"
     function = cgutils.get_or_insert_function(builder.module, kind, name)

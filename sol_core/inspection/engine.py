@@ -22,7 +22,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import PrefixState, read_prefix
+from sol_core.decoding.prefix import PrefixState, reading_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.methods import place_on
@@ -67,7 +67,8 @@ def inspect_text(
 ) -> Iterator[InspectionEvent]:
     """Score a text under ``config.rows``.
 
-    Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
+    Yields: PrefillProgress while a long prefix is read, one InspectionStart, an InspectedToken per
+        scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
     """
     config = resolved(config, policies)
@@ -141,9 +142,15 @@ class _Inspection:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
         grid, steps = config.grid_in_use, len(self.path) - 1
-        cache, state = read_prefix(
-            model.lm, prefix[:-1], grid.page_size, self.schedules.observed, self.should_stop
+        read = yield from reading_prefix(
+            model.lm,
+            prefix[:-1],
+            grid.page_size,
+            self.schedules.observed,
+            self.should_stop,
+            model.prefixes,
         )
+        cache, state = read.cache, read.state
         spelled = model.text_codec.decode(prefix, clean_up_tokenization_spaces=False)
         yield InspectionStart(
             rows=config.rows,
@@ -152,6 +159,7 @@ class _Inspection:
             text_tokens=self.text_tokens,
             scored_tokens=steps,
             elapsed_ms=ms_since(began),
+            reused_tokens=read.reused,
         )
         options = DecodeOptions(
             max_steps=steps,

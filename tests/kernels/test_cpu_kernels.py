@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels import (
@@ -318,18 +318,42 @@ def test_causal_attention_equals_the_reference(shape):
     torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5)
 
 
-def test_bfloat16_of_a_prefill_is_widened_exactly_and_rounded_once():
-    query, block = _prefill(PREFILL)
+@pytest.mark.parametrize("unit", ["tiles", "vectors", "neither"])
+@given(shape=prefills, size=st.sampled_from([64, 80, 128]))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_prefill_in_bfloat16_is_as_exact_as_torchs(monkeypatch, unit, shape, size):
+    query, block = _prefill(shape | {"size": size})
     narrow = KVBlock(block.keys.bfloat16(), block.values.bfloat16())
     wide = KVBlock(narrow.keys.float(), narrow.values.float())
-    found = causal_attention(query, narrow, scale=0.1, window=None)
-    expected = causal.causal_attention(query, wide, scale=0.1, window=None)
+    how = {"scale": 0.3, "window": shape["window"]}
+    exact = causal.causal_attention(query, wide, **how)
+    if unit == "neither":
+        monkeypatch.setattr(prefill, "_multiplies_pairs", lambda keys: False)
+    elif unit == "vectors" and prefill._multiplies_pairs(torch.zeros(1, 1, 1, 64).bfloat16()):
+        monkeypatch.setattr("kernels.causal_attention.bf16.has_tiles", lambda: False)
+    found = causal_attention(query, narrow, **how)
     assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-5)
+    errors = [
+        float((attended.float() - exact).square().mean().sqrt())
+        for attended in (found, causal.causal_attention(query, narrow, **how))
+    ]
+    assert errors[0] <= (1.3 if shape["new"] > 30 else 3) * errors[1] + 1e-4  # of few, chance
 
 
-def test_a_tokens_bits_do_not_depend_on_those_after_it():
+def test_what_is_not_a_number_stays_so_in_a_prefill():
+    query, block = _prefill(PREFILL)
+    narrow = KVBlock(block.keys.bfloat16(), block.values.bfloat16())
+    query[0, 1, 5] = torch.nan
+    found = causal_attention(query, narrow, scale=0.1, window=None)
+    assert found[0, 1, 5].isnan().all()
+    assert not found[1].isnan().any()
+    assert not found[0, 0].isnan().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tokens_bits_do_not_depend_on_those_after_it(dtype):
     query, block = _prefill(PREFILL | {"before": 0})
+    block = KVBlock(block.keys.to(dtype), block.values.to(dtype))
     whole = causal_attention(query, block, scale=0.1, window=None)
     part = KVBlock(block.keys[:, :, :32], block.values[:, :, :32])
     first = causal_attention(query[:, :, :32], part, scale=0.1, window=None)
