@@ -33,7 +33,7 @@ MAX_DEPTH = 40  # of JSON inside JSON that no dataclass describes
 class Range:
     """The smallest and the largest number that a field may hold.
 
-    None equals another: ``typing`` would take 0 to 1 for 0.0 to 1.0.
+    Compared by identity: ``typing`` would unify 0–1 and 0.0–1.0.
     """
 
     low: float
@@ -179,7 +179,7 @@ def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]
 
 
 def check_fields(record: Any, where: str = "") -> None:
-    """For ``__post_init__``; a list becomes a tuple, and a dict the dataclass that is meant."""
+    """Check a record in ``__post_init__``; a list becomes a tuple, a dict its dataclass."""
     for name, hint in _hints(cast(Any, type(record))).items():
         value = getattr(record, name)
         checked = _checked(hint, value, _place(where, name), None)

@@ -1,7 +1,7 @@
 """Recall: facts hidden in a long text of SQuAD's and BoolQ's passages, with questions at its end.
 
 Names and values are drawn, so no model has seen them. Wrong choices are the right answers of other
-questions of the same form, so a model must find the right place.
+questions of the same form, so a model must find the right sentence.
 """
 
 from __future__ import annotations
@@ -65,14 +65,11 @@ _LAST = (
     "Kowalski Lindqvist Marchetti Novak Okafor Pemberton Quigley Rasmussen Sandoval Thackeray "
     "Underhill Verhoeven Whitlock Yardley Zimmer"
 )
-_PLACE_STARTS = (
+_TOWN_STARTS = (
     "Ash Brim Cald Dun Elm Fair Glen Hale Kirk Lang Mar North Oak Pen Raven Stone Thorn West"
 )
-_PLACES = tuple(
-    start + end
-    for start in _PLACE_STARTS.split()
-    for end in ("ford", "haven", "wick", "mouth", "by")
-)
+_TOWN_ENDS = ("ford", "haven", "wick", "mouth", "by")
+_TOWNS = tuple(start + end for start in _TOWN_STARTS.split() for end in _TOWN_ENDS)
 # No name is in facts of one step and of two: a text has both.
 _PEOPLE = (tuple(_FIRST.split()[::2]), tuple(_LAST.split()[::2]))
 _OTHERS = (tuple(_FIRST.split()[1::2]), tuple(_LAST.split()[1::2]))
@@ -85,7 +82,7 @@ ONE_STEP = (
     Form(
         ("The lighthouse at {key} is kept by {value}.",),
         "Who keeps the lighthouse at {key}?",
-        (_PLACES,),
+        (_TOWNS,),
         _PEOPLE,
     ),
     Form(
@@ -102,7 +99,7 @@ ONE_STEP = (
     Form(
         ("The club of {key} meets on {value}.",),
         "When does the club of {key} meet?",
-        (_PLACES,),
+        (_TOWNS,),
         (
             ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
             ("at seven", "at eight", "at nine", "at half past six", "at a quarter to five"),
@@ -147,7 +144,7 @@ TWO_STEPS = (
     Form(
         ("The bell of {key} was cast by {link}.", "{link} learned the trade from {value}."),
         "Who taught the founder of the bell of {key}?",
-        (_PLACES,),
+        (_TOWNS,),
         _OTHERS,
         _OTHERS,
         "{link}, who learned the trade from {value}",
@@ -171,7 +168,6 @@ ROOM = 128  # tokens that a text leaves in the context for a question and its an
 NUM_FACTS = 5  # of one step, in each text; every fact is asked about
 NUM_PAIRS = 3  # of two steps
 NUM_PASSAGES = 6
-QUESTIONS_PER_TEXT = NUM_FACTS + NUM_PAIRS + NUM_PASSAGES
 LONGEST_ANSWER, SHORTEST_ANSWER = 30, 4  # characters of SQuAD's; "two" is in many passages
 LONGEST_PASSAGE = 900  # characters of a passage that is asked about, so that a short text holds it
 MISSING = 20  # of a text's tokens one in so many may be missing
@@ -299,7 +295,7 @@ def _filled(
 
 
 def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:
-    """Facts of one step and of two, drawn again while a value stands in more than one place."""
+    """Facts of one step and of two, drawn again while a value stands in the text twice."""
     while True:
         facts = drawn.choice(ONE_STEP).draw(NUM_FACTS, drawn)
         pairs = drawn.choice(TWO_STEPS).draw(NUM_PAIRS, drawn)

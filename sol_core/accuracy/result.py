@@ -31,13 +31,13 @@ ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled
 _GAINS = ("gain", "nll_gain")
 _PER_QUESTION = ("correct", "answer_nll", "margin", "exact", "holds")  # of ``MethodScores``
 # Compared methods, the better first.
-_PAIRS = (("static", "paper"), ("policy", "paper"))
+_PAIRS = (("policy", "static"), ("static", "paper"), ("policy", "paper"))
 
 
 def scores_per_byte(
     continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
 ) -> list[list[float]]:
-    """Per question, each choice's log-likelihood per byte of its text."""
+    """Log-likelihood per byte of every choice of every question: [questions][choices]."""
     scores: list[list[float]] = [[] for _ in range(num_questions)]
     for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
         scores[continuation.question].append(score / max(1, continuation.num_bytes))
@@ -47,9 +47,7 @@ def scores_per_byte(
 def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
     """[questions], 1 where the right choice has the highest score."""
     pairs = zip(scores, questions, strict=True)
-    return np.asarray(
-        [float(int(np.argmax(per_choice)) == question.answer) for per_choice, question in pairs]
-    )
+    return np.asarray([np.argmax(row) == question.answer for row, question in pairs], np.float64)
 
 
 def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
@@ -114,10 +112,10 @@ class _Bootstrap:
 class ScoredTask:
     """Scores of every method on one task, in memory."""
 
-    task: str  # its name
-    requested: tuple[Budget, ...]  # the budgets that were asked for
-    dense: MethodScores  # the dense model
-    methods: Sequence[Mapping[str, MethodScores]]
+    task: str
+    requested: tuple[Budget, ...]
+    dense: MethodScores
+    methods: Sequence[Mapping[str, MethodScores]]  # by name, at each budget
     chance: float  # share of its questions that are right by chance
     seed: int  # of the bootstrap over its questions
     kinds: tuple[str, ...] = ()  # of its questions; "" where they are not told apart
@@ -172,10 +170,10 @@ def _method_scores(
     task: str, questions: Sequence[Question], run: TaskPass, row: int
 ) -> MethodScores:
     """Scores of one row of a pass that has run, question by question."""
-    ones = run.setting.continuations
-    scores = scores_per_byte(ones, len(questions), run.log_likelihood[:, row])
-    right = [n for n, item in enumerate(ones) if item.choice == questions[item.question].answer]
-    scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
+    asked = run.setting.continuations
+    scores = scores_per_byte(asked, len(questions), run.log_likelihood[:, row])
+    right = [n for n, item in enumerate(asked) if item.choice == questions[item.question].answer]
+    scored = np.asarray([len(asked[n].tokens) - asked[n].read for n in right])
     exact, holds = _written(task, questions, run, row)
     return MethodScores(
         run.greedy[right, row] if task == "lambada" else right_answers(scores, questions),
@@ -223,8 +221,12 @@ def task_scores(
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Best and mean gain over all pairs of task and budget at which static's spend matched."""
-    pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
-    pairs = [(task, budget) for task, budget in pairs if budget["gain"] is not None]
+    pairs = [
+        (task["task"], budget)
+        for task in tasks
+        for budget in task["budgets"]
+        if budget["gain"] is not None
+    ]
     gains = [budget["gain"] for _, budget in pairs]
     if not pairs:
         nothing = {f"mean_{name}": None for name in _GAINS}
@@ -275,14 +277,10 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
     steps = np.asarray([part.steps for part in parts])
     weights = steps / steps.sum()
     spend = weights @ np.asarray([part.spend.as_tuple() for part in parts])
-    read = float(weights @ np.asarray([part.bytes_per_token for part in parts]))
-    per_question = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_QUESTION
-    }
     return MethodScores(
-        **per_question,
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _PER_QUESTION},
         spend=Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
-        bytes_per_token=read,
+        bytes_per_token=float(weights @ np.asarray([part.bytes_per_token for part in parts])),
         steps=int(steps.sum()),
     )
 
@@ -296,17 +294,13 @@ def _budget_records(
     records = []
     for budget, arms in zip(requested, methods, strict=True):
         matched = _matched(budget, arms, dense)
-
-        def difference(
-            better: str,
-            worse: str,
-            arms: Mapping[str, MethodScores] = arms,
-            matched: Mapping[str, bool] = matched,
-        ) -> dict[str, Any]:
-            made = _difference(arms[better], arms[worse], bootstrap)
-            return made if matched[better] and matched[worse] else dict.fromkeys(made)
-
-        gain = difference("policy", "static")
+        differences = {}
+        for better, worse in _PAIRS:
+            if better in arms and worse in arms:
+                made = _difference(arms[better], arms[worse], bootstrap)
+                is_fair = matched[better] and matched[worse]
+                differences[f"{better}-{worse}"] = made if is_fair else dict.fromkeys(made)
+        gain = differences.pop("policy-static")
         records.append(
             {
                 "requested": asked_record(budget),
@@ -317,11 +311,7 @@ def _budget_records(
                 "gain": gain["accuracy"],
                 "nll_gain": gain["nll"],
                 "margin_gain": gain["margin"],
-                "differences": {
-                    f"{better}-{worse}": difference(better, worse)
-                    for better, worse in _PAIRS
-                    if better in arms and worse in arms
-                },
+                "differences": differences,
             }
         )
     return records
@@ -330,17 +320,17 @@ def _budget_records(
 def _matched(
     requested: Budget, arms: Mapping[str, MethodScores], dense: MethodScores
 ) -> dict[str, bool]:
-    """Whether each method spent what the policy did: on every axis, or in bytes."""
-    policy, made = arms["policy"], {}
+    """Compare spends: True for methods that spent what the policy did, per axis or in bytes."""
+    made = {}
     for name, method in arms.items():
-        pairs = zip(method.spend.as_tuple(), policy.spend.as_tuple(), SPEND_TOLERANCE, strict=True)
-        gap = abs(method.bytes_per_token - policy.bytes_per_token) / dense.bytes_per_token
-        if name == "paper":  # it has static's bytes, which do not count the policy's own
-            gap = abs(method.bytes_per_token - arms["static"].bytes_per_token)
-            gap /= dense.bytes_per_token
-        by_bytes = requested.bytes_share is not None or name == "paper"
-        is_near = all(abs(spent - asked) <= limit + 1e-9 for spent, asked, limit in pairs)
-        made[name] = gap <= SHARE_TOLERANCE if by_bytes else is_near
+        # The paper's has static's bytes, which do not count the policy's own.
+        other = arms["static" if name == "paper" else "policy"]
+        if requested.bytes_share is not None or name == "paper":
+            gap = abs(method.bytes_per_token - other.bytes_per_token) / dense.bytes_per_token
+            made[name] = gap <= SHARE_TOLERANCE
+        else:
+            gaps = np.subtract(method.spend.as_tuple(), other.spend.as_tuple())
+            made[name] = bool((np.abs(gaps) <= np.asarray(SPEND_TOLERANCE) + 1e-9).all())
     return made
 
 

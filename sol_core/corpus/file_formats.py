@@ -148,8 +148,8 @@ def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
         if border := _PARAGRAPH_BORDER.search(pending, earliest, latest):
             return border.end()
         for mark in ("\n", " "):
-            if (place := pending.rfind(mark, earliest, latest)) >= 0:
-                return place + 1
+            if (at := pending.rfind(mark, earliest, latest)) >= 0:
+                return at + 1
         return latest
     if not at_end:
         return None
@@ -208,11 +208,11 @@ def _read_csv(path: Path) -> Iterator[str]:
         rows = csv.reader(file, strict=True)
         try:
             header = next(rows, [])
-            place = header.index(choose_column(header, None, path))
+            column = header.index(choose_column(header, None, path))
             for row in filter(None, rows):
                 if len(row) != len(header):
                     raise csv.Error(f"{len(row)} columns instead of {len(header)}")
-                if text := row[place].strip():
+                if text := row[column].strip():
                     yield text
         except csv.Error as error:
             raise CorpusError(

@@ -1,4 +1,4 @@
-"""A GGUF file's header: its model's configuration and the places of its tensors.
+"""A GGUF file's header: its model's configuration and where its tensors are.
 
 ``gguf.GGUFReader`` reads the vocabulary too and takes 37 times as long. To add a family, list its
 architecture in ``FAMILIES``. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 
@@ -50,7 +52,7 @@ _LLAMA3 = {
 
 
 class GgufTensor(NamedTuple):
-    """A tensor's place in the file; offset, num_bytes: from the beginning of the file."""
+    """A tensor in the file; offset, num_bytes: from the beginning of the file."""
 
     kind: str  # of its numbers or blocks, as GGML names it: "F16", "Q4_0" …
     shape: tuple[int, ...]  # as torch has it, the innermost axis last
@@ -114,12 +116,12 @@ def read_gguf_header(path: Path) -> GgufHeader:
 class _Cursor:
     def __init__(self, content: mmap.mmap) -> None:
         self.content = content
-        self.place = len(MAGIC)
+        self.offset = len(MAGIC)
 
     def numbers(self, code: str, count: int = 1) -> tuple[Any, ...]:
         form = f"<{count}{code}"
-        values = struct.unpack_from(form, self.content, self.place)
-        self.place += struct.calcsize(form)
+        values = struct.unpack_from(form, self.content, self.offset)
+        self.offset += struct.calcsize(form)
         return values
 
     def text(self) -> str:
@@ -139,10 +141,10 @@ class _Cursor:
 
     def _skip_text(self) -> bytes:
         (length,) = self.numbers("Q")
-        begin, self.place = self.place, self.place + length
-        if self.place > len(self.content):
+        begin, self.offset = self.offset, self.offset + length
+        if self.offset > len(self.content):
             raise ValueError("a text is longer than the file")
-        return self.content[begin : self.place]
+        return self.content[begin : self.offset]
 
 
 def _header(path: Path, cursor: _Cursor) -> GgufHeader:
@@ -161,7 +163,7 @@ def _header(path: Path, cursor: _Cursor) -> GgufHeader:
     step = metadata.get("general.alignment", 32)
     if type(step) is not int or step < 1:
         raise ValueError(f"general.alignment is {step!r}")
-    begin = -(-cursor.place // step) * step
+    begin = -(-cursor.offset // step) * step
     tensors = {name: tensor._replace(offset=tensor.offset + begin) for name, tensor in named}
     end = max((tensor.offset + tensor.num_bytes for tensor in tensors.values()), default=begin)
     if end > len(cursor.content):
@@ -173,7 +175,7 @@ def _header(path: Path, cursor: _Cursor) -> GgufHeader:
 
 
 def _tensor(path: Path, cursor: _Cursor) -> tuple[str, GgufTensor]:
-    """Name and place, the offset from where the weights begin."""
+    """Read a tensor's name and kind; its offset counts from where the weights begin."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     name = cursor.text()
@@ -312,21 +314,13 @@ def _stretch(header: GgufHeader) -> dict[str, Any]:
 def _llama3(header: GgufHeader) -> dict[str, Any]:
     """The parameters behind a file's factors by wavelength; all of Meta's models share but one."""
     tensor = header.tensors[ROPE_FACTORS]
-    with header.path.open("rb") as file:
-        file.seek(tensor.offset)
-        content = file.read(tensor.num_bytes)
-    given = (
-        [factor for (factor,) in struct.iter_unpack("<f", content)] if tensor.kind == "F32" else []
-    )
-    theta, factor = float(header.number("rope.freq_base")), max(given, default=1.0)
-    low, high, positions = _LLAMA3.values()
-    expected = []
-    for channel in range(tensor.shape[-1]):
-        length = 2 * math.pi * theta ** (channel / tensor.shape[-1])
-        smooth = min(max((positions / length - low) / (high - low), 0.0), 1.0)
-        expected.append(1 / ((1 - smooth) / factor + smooth))
-    pairs = zip(given, expected, strict=False)
-    if len(given) != len(expected) or any(abs(a / b - 1) > 1e-3 for a, b in pairs):
+    count, low, high, positions = tensor.shape[-1], *_LLAMA3.values()
+    given = np.fromfile(header.path, "<f4", count, offset=tensor.offset)
+    theta, factor = float(header.number("rope.freq_base")), float(given.max())
+    lengths = 2 * math.pi * theta ** (np.arange(count) / count)
+    smooth = np.clip((positions / lengths - low) / (high - low), 0, 1)
+    expected = 1 / ((1 - smooth) / factor + smooth)
+    if tensor.kind != "F32" or not np.allclose(given, expected, rtol=1e-3, atol=0):
         raise UnsupportedModelError(
             f"{header.path} stretches its rotary embedding by factors ({ROPE_FACTORS}) that are "
             "not Llama 3's: only those are supported"

@@ -25,7 +25,7 @@ from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, read_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.evaluation.methods import place_on
+from sol_core.evaluation.methods import budget_on_path
 from sol_core.evaluation.statistics import ENOUGH_TOKENS
 from sol_core.events import StepCost
 from sol_core.fields import check_text
@@ -39,16 +39,8 @@ from sol_core.generation.sequence import (
     page_readers,
     reads_by_page,
 )
-from sol_core.inspection.records import (
-    InspectedRow,
-    InspectedToken,
-    InspectionConfig,
-    InspectionEnd,
-    InspectionEvent,
-    InspectionStart,
-    MatchedStatic,
-    RowTotals,
-)
+from sol_core.inspection import records
+from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionEvent
 from sol_core.inspection.report import difficulty
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
@@ -111,7 +103,7 @@ def budget_of_bytes(
     keeps, ratios, _ = grid.levels()
     middle = near.keep_fraction, near.channel_keep_ratio
     corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
-    return place_on(corners, near.bit_width, num_bytes, lambda at: step_bytes.of(at, context))
+    return budget_on_path(corners, near.bit_width, num_bytes, lambda at: step_bytes.of(at, context))
 
 
 class _Inspection:
@@ -145,7 +137,7 @@ class _Inspection:
             model.lm, prefix[:-1], grid.page_size, self.schedules.observed, self.should_stop
         )
         spelled = model.text_codec.decode(prefix, clean_up_tokenization_spaces=False)
-        yield InspectionStart(
+        yield records.InspectionStart(
             rows=config.rows,
             prefix=tuple(prefix),
             prefix_text=str(spelled),
@@ -172,10 +164,10 @@ class _Inspection:
         decode_ms, count = ms_since(decode_began), len(self.made)
         rows = enumerate(config.rows if count else ())
         totals = tuple(self._totals(row, name) for row, name in rows)
-        matched: tuple[MatchedStatic, ...] = ()
+        matched: tuple[records.MatchedStatic, ...] = ()
         if not stopped and "static" in config.rows and count >= ENOUGH_TOKENS:
             matched = tuple(self._static_again(totals, cache, state))
-        yield InspectionEnd(
+        yield records.InspectionEnd(
             reason="stopped" if stopped else "finished",
             num_tokens=count,
             decode_ms=decode_ms,
@@ -203,7 +195,7 @@ class _Inspection:
                 pages_read = reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = self.schedules.step_cost(step, row)
             policy = (self.schedules.distributions(row) or (None,))[0]
-            rows.append(InspectedRow(*score, cost, policy, pages_read))
+            rows.append(records.InspectedRow(*score, cost, policy, pages_read))
         shown = self.stream.push(token)
         return InspectedToken(
             index=step.index,
@@ -217,13 +209,13 @@ class _Inspection:
             elapsed_ms=ms_since(began),
         )
 
-    def _totals(self, row: int, name: str) -> RowTotals:
+    def _totals(self, row: int, name: str) -> records.RowTotals:
         count = len(self.made)
         steps = [token.rows[row] for token in self.made]
         sums = map(sum, zip(*(step.action.as_tuple() for step in steps), strict=True))
         cost = sum((step.cost for step in steps), StepCost())
         dense = sum(token.rows[0].cost.bytes_read for token in self.made)
-        return RowTotals(
+        return records.RowTotals(
             name=name,
             nll=sum(step.nll for step in steps) / count,
             kl=sum(step.kl for step in steps) / count,
@@ -232,8 +224,8 @@ class _Inspection:
         )
 
     def _static_again(
-        self, totals: Sequence[RowTotals], cache: KVCache, state: PrefixState | None
-    ) -> Iterator[MatchedStatic]:
+        self, totals: Sequence[records.RowTotals], cache: KVCache, state: PrefixState | None
+    ) -> Iterator[records.MatchedStatic]:
         """Static at the bytes of each row that read more or less than it."""
         dense, static = totals[0], next(row for row in totals if row.name == "static")
         for row in totals[1:]:
@@ -247,10 +239,10 @@ class _Inspection:
                 continue
             if len(nll) < len(self.made):  # stopped
                 return
-            yield MatchedStatic(row.name, budget, tuple(nll), cost, tuple(kl))
+            yield records.MatchedStatic(row.name, budget, tuple(nll), cost, tuple(kl))
 
-    def _budget(self, row: RowTotals, dense: RowTotals) -> Budget:
-        """Of static, so that it reads what a row read."""
+    def _budget(self, row: records.RowTotals, dense: records.RowTotals) -> Budget:
+        """The budget of static with which it reads what a row read."""
         asked = next(row.budget for row in self.config.schedules if row.kind == "static")
         if asked.bytes_share is not None:
             share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
