@@ -40,7 +40,7 @@ class TaskSetting:
     task: str
     continuations: Sequence[Continuation]  # of all questions
     budgets: tuple[Budget, ...]  # asked for
-    spell: Callable[[Sequence[int]], str]  # the text of token ids
+    spell: Callable[[list[int]], str]  # the text of token ids
     mixes: MixTable | None  # where budgets are shares of the bytes
 
     @property

@@ -210,11 +210,9 @@ def recall_questions(
     source: RecallSource, length: int, limit: int, seed: int, count_tokens: CountTokens
 ) -> list[Question]:
     """``limit`` questions after texts of about ``length`` tokens; those of one text in a row."""
-    drawn = random.Random(f"{seed} {RECALL} {length}")
-    asked = _in_turns(source.asked, drawn)
-    questions: list[Question] = []
+    writer, questions = _Writer(source, length, seed, count_tokens), list[Question]()
     while len(questions) < limit:
-        questions += _about_a_text(source, asked, drawn, length, count_tokens)
+        questions += writer.about_a_text()
     return questions[:limit]
 
 
@@ -240,58 +238,52 @@ def is_finished(written: str) -> bool:
     return "\n" in written.lstrip()
 
 
-def _about_a_text(
-    source: RecallSource,
-    asked: Iterator[PassageQuestion],
-    drawn: random.Random,
-    length: int,
-    count_tokens: CountTokens,
-) -> list[Question]:
-    """Make one text, and ask about it."""
-    facts, pairs = _drawn_facts(drawn)
-    passages: list[PassageQuestion] = []
-    while len(passages) < NUM_PASSAGES:
-        candidate = next(asked)
-        if all(_apart(candidate, other) for other in passages):
-            passages.append(candidate)
-    answers = [passage.answers[0] for passage in passages]
-    hidden = [answer for passage in passages for answer in passage.answers]
-    hidden += [fact.answer for fact in (*facts, *pairs)]
-    pieces = [passage.passage for passage in passages]
-    pieces += [sentence for fact in (*facts, *pairs) for sentence in fact.sentences]
-    text = _filled(pieces, hidden, source, drawn, length, count_tokens)
-    made = [*_about(facts, text, "facts"), *_about(pairs, text, "two_steps")]
-    for number, passage in enumerate(passages):
-        words = f"{passage.question}\nAnswer:"
-        made.append(_question(text, words, answers, number, "passages", passage.answers))
-    return made
+class _Writer:
+    """Makes texts of about ``length`` tokens."""
 
+    def __init__(
+        self, source: RecallSource, length: int, seed: int, count_tokens: CountTokens
+    ) -> None:
+        self._length, self._count, self._passages = length, count_tokens, source.passages
+        self._drawn = random.Random(f"{seed} {RECALL} {length}")
+        self._asked = _in_turns(source.asked, self._drawn)
 
-def _filled(
-    pieces: list[str],
-    hidden: Sequence[str],
-    source: RecallSource,
-    drawn: random.Random,
-    length: int,
-    count_tokens: CountTokens,
-) -> str:
-    """The pieces among passages that hold no hidden answer, in a random order."""
-    used = sum(count_tokens(piece + _BREAK) for piece in pieces)
-    folded = [answer.casefold() for answer in hidden]
-    seen = set(pieces)
-    enough = length - length // MISSING
-    for passage in drawn.sample(source.passages, len(source.passages)):
-        if used > enough:
-            break
-        if passage in seen or any(answer in passage.casefold() for answer in folded):
-            continue
-        size = count_tokens(passage + _BREAK)
-        if used + size <= length:
-            seen.add(passage)
-            pieces.append(passage)
-            used += size
-    drawn.shuffle(pieces)
-    return _BREAK.join(pieces) + _BREAK
+    def about_a_text(self) -> list[Question]:
+        """Make one text, and ask about it."""
+        facts, pairs = _drawn_facts(self._drawn)
+        passages: list[PassageQuestion] = []
+        while len(passages) < NUM_PASSAGES:
+            candidate = next(self._asked)
+            if all(_apart(candidate, other) for other in passages):
+                passages.append(candidate)
+        answers = [passage.answers[0] for passage in passages]
+        hidden = [answer for passage in passages for answer in passage.answers]
+        hidden += [fact.answer for fact in (*facts, *pairs)]
+        pieces = [passage.passage for passage in passages]
+        pieces += [sentence for fact in (*facts, *pairs) for sentence in fact.sentences]
+        text = self._filled(pieces, hidden)
+        made = [*_about(facts, text, "facts"), *_about(pairs, text, "two_steps")]
+        for number, passage in enumerate(passages):
+            words = f"{passage.question}\nAnswer:"
+            made.append(_question(text, words, answers, number, "passages", passage.answers))
+        return made
+
+    def _filled(self, pieces: list[str], hidden: Sequence[str]) -> str:
+        """The pieces among passages that hold no hidden answer, in a random order."""
+        used = sum(self._count(piece + _BREAK) for piece in pieces)
+        folded = [answer.casefold() for answer in hidden]
+        enough = self._length - self._length // MISSING
+        for passage in self._drawn.sample(self._passages, len(self._passages)):
+            if used > enough:
+                break
+            if passage in pieces or any(answer in passage.casefold() for answer in folded):
+                continue
+            size = self._count(passage + _BREAK)
+            if used + size <= self._length:
+                pieces.append(passage)
+                used += size
+        self._drawn.shuffle(pieces)
+        return _BREAK.join(pieces) + _BREAK
 
 
 def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:

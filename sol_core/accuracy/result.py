@@ -17,12 +17,7 @@ from sol_core.accuracy.passes import TaskPass
 from sol_core.accuracy.questions import Continuation, Question
 from sol_core.accuracy.recall import is_answered, is_recall
 from sol_core.actions import DENSE, Budget
-from sol_core.evaluation.result import (
-    SHARE_TOLERANCE,
-    SPEND_TOLERANCE,
-    asked_record,
-    axes_record,
-)
+from sol_core.evaluation.result import SHARE_TOLERANCE, SPEND_TOLERANCE, asked_record, axes_record
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.statistics import Interval, PairedBootstrap, mean_interval
 

@@ -45,7 +45,7 @@ _APART = ("tasks", "baselines", "contexts")  # no batch's numbers depend on thes
 def run_tasks(
     model: LanguageModel,
     name: str,  # of the policy, for the result
-    policy: Path | Policy | Schedule,  # or a function, or a class of them, that takes its place
+    policy: Path | Policy | Schedule,  # or a function, or a class of them, instead
     config: TasksConfig,
     *,
     data_dir: Path,  # where the evaluation wheel is kept
@@ -54,9 +54,7 @@ def run_tasks(
     grid: ActionGrid | None = None,  # of a schedule of one's own; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""
-    (contender,) = load_contenders(model, {name: policy}, grid, by_share=config.by_share)
-    for budget in config.budgets:
-        contender.grid.check_budget(budget)
+    (contender,) = load_contenders(model, {name: policy}, config.budgets, grid)
     if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:
         raise ConfigError(
             f"{name} is a policy for the paper's mechanisms: the baseline paper is its static"
@@ -151,8 +149,8 @@ class _Run:
         shared = (self.model.lm, self.contender)
         return TaskSetting(*shared, task, continuations, asked, spell, self.mixes)
 
-    def _spelled(self, tokens: Sequence[int]) -> str:
-        return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))
+    def _spelled(self, tokens: list[int]) -> str:
+        return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _result(self, scores: Sequence[ScoredTask], elapsed_s: float) -> dict[str, Any]:
         tasks = [score.record() for score in scores]

@@ -20,7 +20,7 @@ from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, require_finite
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import teacher_forced
-from sol_core.evaluation.rollout import Floats, step_levels, step_reading
+from sol_core.evaluation.rollout import Floats, floats, step_levels, step_reading
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
@@ -110,9 +110,9 @@ def score_after(
         step = scored.step
         runs = step.index < lengths
         counts = (runs & (step.index >= read))[:, None]
-        likelihood += counts * _array(-scored.nll)
+        likelihood += counts * floats(-scored.nll)
         best = scored.log_probabilities.argmax(-1) == scored.targets[:, None]
-        greedy *= np.where(counts, _array(best), 1.0)
+        greedy *= np.where(counts, floats(best), 1.0)
         spend += runs[:, None, None] * step_levels(step, group)
         num_bytes += runs[:, None] * step_reading(step, step_bytes, group, exact=exact)
     return BatchScores(likelihood, greedy, spend, num_bytes)
@@ -191,8 +191,3 @@ def _padded(lm: FrozenLM, texts: Sequence[tuple[int, ...]]) -> Tensor:
     longest = max(map(len, texts))
     rows = [text + (0,) * (longest - len(text)) for text in texts]
     return torch.tensor(rows, device=lm.device)
-
-
-def _array(values: Tensor) -> Floats:
-    array: Floats = values.double().cpu().numpy()
-    return array

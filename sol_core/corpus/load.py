@@ -73,10 +73,9 @@ def _cached(
         (made / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         return made
 
-    manifest = _read_manifest(folder, signature)
-    if manifest is None or leftovers(folder):
+    if _read_manifest(folder, signature) is None or leftovers(folder):
         make_once(folder, lambda: _read_manifest(folder, signature) is not None, write)
-        manifest = _read_manifest(folder, signature)
+    manifest = _read_manifest(folder, signature)
     assert manifest is not None
     fingerprint, count = manifest["fingerprint"], manifest["num_documents"][split]
     return Corpus(name, source, fingerprint, count, lambda seed: read_split(folder, split, seed))

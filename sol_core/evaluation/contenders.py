@@ -53,11 +53,11 @@ class Contender:
 def load_contenders(
     model: LanguageModel,
     policies: Mapping[str, Path | Policy | Schedule],
-    grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
-    *,
-    by_share: bool = False,  # budgets are shares of the bytes
+    budgets: Sequence[Budget],  # that will be asked for
+    grid: ActionGrid | None,  # of functions; None is ``resolved_grid``'s
 ) -> list[Contender]:
-    """Load the policies that are folders, in the order given."""
+    """Load the policies that are folders, in the order given. Raises: ConfigError, PolicyError."""
+    by_share = budgets[0].bytes_share is not None
     contenders = [
         _trained(name, given, model, by_share)
         if isinstance(given, (Path, Policy))
@@ -73,6 +73,8 @@ def load_contenders(
                 f"policies {first.name} and {other.name} have different action grids "
                 "(levels, page size or quantisation site); evaluate them separately"
             )
+    for budget in budgets:
+        first.grid.check_budget(budget)
     return contenders
 
 

@@ -209,7 +209,7 @@ class PaperPass(TablePass):
     def __init__(self, setting: Setting, baselines: BaselinePass) -> None:
         """Match the static rows of ``baselines``, which must have run over all texts."""
         rows = [Row("paper", budget) for budget in range(setting.num_budgets)]
-        super().__init__(replace(setting, paper=True), rows)
+        super().__init__(replace(setting, grid=methods.paper_grid(setting.grid)), rows)
         self._baselines = baselines
         self._corners = methods.attention_first(self.setting.grid)
         self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow

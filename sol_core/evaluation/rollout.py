@@ -83,7 +83,8 @@ def roll_out(
         if step_bytes is not None:
             num_bytes.append(step_reading(step, step_bytes, group))
     counted = np.stack(num_bytes, -1) if num_bytes else None
-    return Rollout(_stacked(nll), _stacked(kl), np.stack(spend, 2), _stacked(entropy), counted)
+    nlls, kls, entropies = (floats(torch.stack(values, -1)) for values in (nll, kl, entropy))
+    return Rollout(nlls, kls, np.stack(spend, 2), entropies, counted)
 
 
 def step_levels(step: DecodeStep, group: int) -> Floats:
@@ -105,6 +106,6 @@ def step_reading(
     return np.asarray(reading).reshape(-1, group)
 
 
-def _stacked(columns: list[Tensor]) -> Floats:
-    stacked: Floats = torch.stack(columns, -1).double().cpu().numpy()
-    return stacked
+def floats(values: Tensor) -> Floats:
+    array: Floats = values.double().cpu().numpy()
+    return array

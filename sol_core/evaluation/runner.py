@@ -57,9 +57,16 @@ def evaluate(
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
-    contenders = load_contenders(model, policies, grid, by_share=config.by_share)
+    contenders = load_contenders(model, policies, config.budgets, grid)
     mixes = mix_table(model, contenders[0].grid) if config.by_share else None
-    _check(model, contenders[0].grid, config, mixes)
+    if mixes is not None:
+        for budget in config.budgets:
+            mixes.check(budget.bytes_share, config.context + 1)
+    if config.block_len - 1 > model.context_length:
+        raise ContextLengthError(
+            f"{config.context} tokens of context and {config.windows} · {config.steps} steps "
+            f"exceed the context of {model.name}, {model.context_length}; shorten them"
+        )
 
     def events() -> Iterator[WorkEvent]:
         yield WorkProgress(0.0, f"Reading the text of {config.corpus}")
@@ -82,21 +89,6 @@ def evaluate(
     return events()
 
 
-def _check(
-    model: LanguageModel, grid: ActionGrid, config: EvaluationConfig, mixes: MixTable | None
-) -> None:
-    for budget in config.budgets:
-        grid.check_budget(budget)
-    if mixes is not None:
-        for budget in config.budgets:
-            mixes.check(budget.bytes_share, config.context + 1)
-    if config.block_len - 1 > model.context_length:
-        raise ContextLengthError(
-            f"{config.context} tokens of context and {config.windows} · {config.steps} steps "
-            f"exceed the context of {model.name}, {model.context_length}; shorten them"
-        )
-
-
 class _Run:
     def __init__(
         self,
@@ -108,7 +100,8 @@ class _Run:
     ) -> None:
         self.model, self.config, self.texts = model, config, texts
         blocks = torch.tensor(texts.blocks[: config.texts], device=model.lm.device)
-        self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes)
+        grid = contenders[0].grid  # of all
+        self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes, grid)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None

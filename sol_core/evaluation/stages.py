@@ -21,7 +21,7 @@ from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.methods import Part, Row, paper_grid
+from sol_core.evaluation.methods import Part, Row
 from sol_core.evaluation.rollout import Floats, Rollout, read_windows, roll_out
 from sol_core.models import FrozenLM
 
@@ -34,13 +34,8 @@ class Setting:
     contenders: Sequence[Contender]
     config: EvaluationConfig
     texts: Tensor  # [N, ``config.block_len``] int64, on the model's device
-    mixes: MixTable | None = None  # where budgets are shares of the bytes
-    paper: bool = False  # steps skip work by the paper's mechanisms
-
-    @property
-    def grid(self) -> ActionGrid:
-        grid = self.contenders[0].grid  # of all
-        return paper_grid(grid) if self.paper else grid
+    mixes: MixTable | None  # where budgets are shares of the bytes
+    grid: ActionGrid
 
     @property
     def num_budgets(self) -> int:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from sol_core.actions import ActionGrid, Budget, Spend
-from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.config import ScheduleConfig
 from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions
@@ -257,14 +258,8 @@ class _Inspection:
     ) -> tuple[list[float], list[float], StepCost]:
         """NLL and KL of all tokens, or fewer if it was stopped; and the cost."""
         grid, steps = self.config.grid_in_use, len(self.made)
-        static = SideRowConfig("static", ScheduleConfig("static", budget))
-        config = GenerationConfig(
-            ScheduleConfig("dense"),
-            side_rows=(static,),
-            grid=grid,
-            episode_steps=self.config.episode_steps,
-        )
-        schedules = GenerationSchedules(self.model, config, Path)
+        config = replace(self.config, schedules=(ScheduleConfig("static", budget),))
+        schedules = GenerationSchedules(self.model, config.as_generation(), Path)
         scheduler = schedules.build(steps)
         options = DecodeOptions(steps, grid.mechanisms, rows_per_sequence=2)
         nll, kl, cost = [], [], StepCost()
