@@ -13,13 +13,7 @@ import numpy as np
 from sol_core.accuracy.plans import PaperReading, SharePlan, StaticPlan
 from sol_core.accuracy.questions import Continuation, batches
 from sol_core.accuracy.recall import WRITTEN_TOKENS, is_finished, is_recall
-from sol_core.accuracy.scoring import (
-    BatchScores,
-    ReadContexts,
-    read_contexts,
-    score_after,
-    write_after,
-)
+from sol_core.accuracy.scoring import ReadContexts, read_contexts, score_after, write_after
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.budgets.mixes import MixTable
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
@@ -65,7 +59,7 @@ class TaskSetting:
 
 
 Plan = StaticPlan | SharePlan  # levels of every question's steps, known beforehand
-_SAVED = [*BatchScores._fields, "tokens"]
+_SAVED = ("log_likelihood", "greedy", "spend", "num_bytes", "tokens")
 _UNEVEN = 1.5  # steps of the longest continuation of a piece over those of its shortest
 
 

@@ -246,7 +246,7 @@ class _Writer:
     ) -> None:
         self._length, self._count, self._passages = length, count_tokens, source.passages
         self._drawn = random.Random(f"{seed} {RECALL} {length}")
-        self._asked = _in_turns(source.asked, self._drawn)
+        self._asked = _shuffled_for_ever(source.asked, self._drawn)
 
     def about_a_text(self) -> list[Question]:
         """Make one text, and ask about it."""
@@ -254,7 +254,7 @@ class _Writer:
         passages: list[PassageQuestion] = []
         while len(passages) < NUM_PASSAGES:
             candidate = next(self._asked)
-            if all(_apart(candidate, other) for other in passages):
+            if all(_hide_no_answer(candidate, other) for other in passages):
                 passages.append(candidate)
         answers = [passage.answers[0] for passage in passages]
         hidden = [answer for passage in passages for answer in passage.answers]
@@ -328,7 +328,7 @@ def _is_fit(candidate: PassageQuestion) -> bool:
     )
 
 
-def _apart(candidate: PassageQuestion, other: PassageQuestion) -> bool:
+def _hide_no_answer(candidate: PassageQuestion, other: PassageQuestion) -> bool:
     """Return whether neither passage holds the other's answer."""
     pairs = ((candidate, other), (other, candidate))
     return candidate.passage != other.passage and not any(
@@ -338,7 +338,7 @@ def _apart(candidate: PassageQuestion, other: PassageQuestion) -> bool:
     )
 
 
-def _in_turns(
+def _shuffled_for_ever(
     questions: Sequence[PassageQuestion], drawn: random.Random
 ) -> Iterator[PassageQuestion]:
     """All questions in a random order, then again in another."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -67,18 +67,18 @@ class MethodScores:
     bytes_per_token: float
     steps: int  # that spend and bytes are means of
 
-    def record(self, bootstrap: _Bootstrap, dense: MethodScores) -> dict[str, Any]:
-        exact, holds = bootstrap.record(self.exact), bootstrap.record(self.holds)
+    def record(self, seed: int, dense: MethodScores) -> dict[str, Any]:
+        exact, holds = _over_questions(self.exact, seed), _over_questions(self.holds, seed)
         return {
-            "accuracy": bootstrap.record(self.correct),
-            "over_dense": bootstrap.record(self.correct - dense.correct),
+            "accuracy": _over_questions(self.correct, seed),
+            "over_dense": _over_questions(self.correct - dense.correct, seed),
             "answer_nll": _mean(self.answer_nll),
-            "margin": bootstrap.record(self.margin),
+            "margin": _over_questions(self.margin, seed),
             "written": exact
             and {
                 "exact": exact,
                 "holds": holds,
-                "holds_over_dense": bootstrap.record(self.holds - dense.holds),
+                "holds_over_dense": _over_questions(self.holds - dense.holds, seed),
             },
             "spend": axes_record(self.spend.as_tuple()),
             "net_keep_rate": self.spend.net_keep_rate,
@@ -87,20 +87,16 @@ class MethodScores:
         }
 
 
-class _Bootstrap:
+@lru_cache(maxsize=2)
+def _bootstrap(count: int, seed: int) -> PairedBootstrap:
     """The same resamples for every comparison of as many questions."""
+    return PairedBootstrap(count, seed=seed)
 
-    def __init__(self, seed: int) -> None:
-        self._seed, self._made = seed, dict[int, PairedBootstrap]()
 
-    def record(self, values: Floats) -> dict[str, float] | None:
-        """Mean and interval over the questions that have a number; None when none has."""
-        there = values[~np.isnan(values)]
-        if not (count := len(there)):
-            return None
-        if count not in self._made:
-            self._made[count] = PairedBootstrap(count, seed=self._seed)
-        return _interval(self._made[count].interval(there))
+def _over_questions(values: Floats, seed: int) -> dict[str, float] | None:
+    """Mean and interval over the questions that have a number; None when none has."""
+    there = values[~np.isnan(values)]
+    return _interval(_bootstrap(len(there), seed).interval(there)) if len(there) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +113,13 @@ class ScoredTask:
 
     def record(self) -> dict[str, Any]:
         """Every method at every budget."""
-        bootstrap = _Bootstrap(self.seed)
         return {
             "task": self.task,
             "questions": len(self.dense.correct),
             "steps": self.dense.steps,
             "chance": self.chance,
-            "dense": self.dense.record(bootstrap, self.dense),
-            "budgets": _budget_records(self.requested, self.methods, self.dense, bootstrap),
+            "dense": self.dense.record(self.seed, self.dense),
+            "budgets": _budget_records(self.requested, self.methods, self.dense, self.seed),
             **({"kinds": self._kinds()} if any(self.kinds) else {}),
         }
 
@@ -149,7 +144,7 @@ class ScoredTask:
 
     def resampled(self) -> tuple[Floats, Floats]:
         """[resamples] mean gain over the compared: in accuracy, and in the answers' NLL."""
-        bootstrap = PairedBootstrap(len(self.dense.correct), seed=self.seed)
+        bootstrap = _bootstrap(len(self.dense.correct), self.seed)
         gains = [arms["policy"].correct - arms["static"].correct for arms in self.compared]
         nll = [arms["static"].answer_nll - arms["policy"].answer_nll for arms in self.compared]
         of_accuracy, of_nll = (bootstrap.resampled(np.mean(part, axis=0)) for part in (gains, nll))
@@ -251,10 +246,10 @@ def pooled_records(scores: Sequence[ScoredTask], seed: int) -> list[dict[str, An
     """All questions as one: of every task, and of those that dense answers well above chance."""
     telling = [task for task in scores if task.dense.correct.mean() - task.chance >= ABOVE_CHANCE]
     groups = [scores] if telling == list(scores) else [scores, telling]
-    return [_pooled(group, _Bootstrap(seed)) for group in groups if len(group) > 1]
+    return [_pooled(group, seed) for group in groups if len(group) > 1]
 
 
-def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, Any]:
+def _pooled(scores: Sequence[ScoredTask], seed: int) -> dict[str, Any]:
     methods = [
         {name: _joined([task.methods[n][name] for task in scores]) for name in of_first}
         for n, of_first in enumerate(scores[0].methods)
@@ -263,8 +258,8 @@ def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, An
     return {
         "tasks": [score.task for score in scores],
         "questions": len(dense.correct),
-        "dense": dense.record(bootstrap, dense),
-        "budgets": _budget_records(scores[0].requested, methods, dense, bootstrap),
+        "dense": dense.record(seed, dense),
+        "budgets": _budget_records(scores[0].requested, methods, dense, seed),
     }
 
 
@@ -284,7 +279,7 @@ def _budget_records(
     requested: Sequence[Budget],
     methods: Sequence[Mapping[str, MethodScores]],
     dense: MethodScores,
-    bootstrap: _Bootstrap,
+    seed: int,
 ) -> list[dict[str, Any]]:
     records = []
     for budget, arms in zip(requested, methods, strict=True):
@@ -292,7 +287,7 @@ def _budget_records(
         differences = {}
         for better, worse in _PAIRS:
             if better in arms and worse in arms:
-                made = _difference(arms[better], arms[worse], bootstrap)
+                made = _difference(arms[better], arms[worse], seed)
                 is_fair = matched[better] and matched[worse]
                 differences[f"{better}-{worse}"] = made if is_fair else dict.fromkeys(made)
         gain = differences.pop("policy-static")
@@ -300,7 +295,7 @@ def _budget_records(
             {
                 "requested": asked_record(budget),
                 "methods": {
-                    name: method.record(bootstrap, dense) | {"matched": matched[name]}
+                    name: method.record(seed, dense) | {"matched": matched[name]}
                     for name, method in arms.items()
                 },
                 "gain": gain["accuracy"],
@@ -329,11 +324,11 @@ def _matched(
     return made
 
 
-def _difference(better: MethodScores, worse: MethodScores, bootstrap: _Bootstrap) -> dict[str, Any]:
+def _difference(better: MethodScores, worse: MethodScores, seed: int) -> dict[str, Any]:
     return {
-        "accuracy": bootstrap.record(better.correct - worse.correct),
-        "margin": bootstrap.record(better.margin - worse.margin),
-        "nll": bootstrap.record(worse.answer_nll - better.answer_nll),
+        "accuracy": _over_questions(better.correct - worse.correct, seed),
+        "margin": _over_questions(better.margin - worse.margin, seed),
+        "nll": _over_questions(worse.answer_nll - better.answer_nll, seed),
     }
 
 

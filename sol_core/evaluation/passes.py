@@ -94,12 +94,8 @@ class ContenderPass(TablePass):
             mine = [number for number, row in enumerate(rows) if row.method == method]
             if slots := list(product(range(count), mine)):
                 asked = [budgets[rows[number].budget] for _, number in slots]
-                seed = (
-                    methods.derive_seed(self.setting.config.seed, method, first)
-                    if sampled
-                    else None
-                )
-                parts.append((slots, contender.scheduler(asked, seed)))
+                seed = methods.derive_seed(self.setting.config.seed, method, first)
+                parts.append((slots, contender.scheduler(asked, seed if sampled else None)))
         return parts
 
 
@@ -156,7 +152,7 @@ class PolicyPass(ContenderPass):
         return matched
 
 
-class RivalPass(ContenderPass):
+class OtherMethodsPass(ContenderPass):
     """The other methods at what the first one spent; pass 1 must have run over all texts."""
 
     name, title = "rivals", "Running the other methods at its spend"

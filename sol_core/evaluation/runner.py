@@ -24,7 +24,7 @@ from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.evaluation.methods import derive_seed
-from sol_core.evaluation.passes import BaselinePass, PaperPass, PolicyPass, RivalPass
+from sol_core.evaluation.passes import BaselinePass, OtherMethodsPass, PaperPass, PolicyPass
 from sol_core.evaluation.probes import PollutionProbe, difficulty_report
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.statistics import PairedBootstrap
@@ -106,8 +106,8 @@ class _Run:
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
         self.paper = PaperPass(setting, self.baselines) if config.paper else None
-        self.rivals = RivalPass(setting, self.policies) if contenders[1:] else None
-        stages = self.policies, self.rivals, self.baselines, self.paper, self.pollution
+        self.others = OtherMethodsPass(setting, self.policies) if contenders[1:] else None
+        stages = self.policies, self.others, self.baselines, self.paper, self.pollution
         self.stages: list[TextStage] = [stage for stage in stages if stage is not None]
         self.work = sum(batch.work for stage in self.stages for batch in stage.batches)
 
@@ -215,7 +215,7 @@ class _Run:
     def _scores(self, index: int, compared: int) -> dict[str, results.MethodScores]:
         """Scores of the policies and of passes that finished ``compared`` texts, at least one."""
         enough = max(compared, 1) * self.config.windows
-        passes = (self.rivals, self.baselines, self.paper)
+        passes = (self.others, self.baselines, self.paper)
         done = [stage for stage in passes if stage is not None and stage.done >= enough]
         return results.method_scores(index, self.policies, done)
 

@@ -15,14 +15,7 @@ from typing import NamedTuple
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import last_line, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
-from sol_core.files.staging import (
-    STAMPS_NAME,
-    check_free_space,
-    known_sha256,
-    make_once,
-    sha256_of,
-    storing,
-)
+from sol_core.files.staging import STAMPS_NAME, check_free_space, known_sha256, make_once, storing
 from sol_core.progress import Progress, megabytes, part_of
 
 logger = logging.getLogger(__name__)
@@ -52,7 +45,7 @@ class GgufSource(NamedTuple):
 def write_manifest(folder: Path, source: GgufSource) -> None:
     """Write what every file of a freshly converted folder is."""
     files = {
-        path.name: FileRecord(path.stat().st_size, sha256_of(path))._asdict()
+        path.name: FileRecord(path.stat().st_size, known_sha256(path, None))._asdict()
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST_NAME
     }

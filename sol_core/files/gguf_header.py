@@ -24,25 +24,12 @@ _COPY = "copy it again from where it came"
 # transformers' families by GGUF's architecture.
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
 ROPE_FACTORS = "rope_freqs.weight"
-_TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_GEMMA = {
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_attention_norm": "post_attention_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
+_TOP = ("model.embed_tokens", "model.norm", "lm_head")
+_LAYER = (
+    "input_layernorm self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj "
+    "self_attn.q_norm self_attn.k_norm post_attention_layernorm pre_feedforward_layernorm "
+    "post_feedforward_layernorm mlp.gate_proj mlp.up_proj mlp.down_proj"
+)
 _GEMMA_27B_LAYERS = 62  # the one whose queries are scaled otherwise, and no key says so
 _LLAMA3 = {
     "low_freq_factor": 1.0,
@@ -219,16 +206,18 @@ def check_gguf(header: GgufHeader) -> None:
 
 def checkpoint_names(header: GgufHeader) -> dict[str, str]:
     """Checkpoint names ("model.layers.0.…") by GGUF's names, but for the rotary factors."""
-    layer_names = _LAYER | (_GEMMA if header.architecture == "gemma3" else {})
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    (family,) = (key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
+    layers = min(header.whole("block_count"), len(header.tensors))
+    ours = (f"model.layers.{layer}.{part}" for layer in range(layers) for part in _LAYER.split())
+    known = get_tensor_name_map(family, layers)
+    stems = {known.get_name(stem): stem for stem in (*_TOP, *ours)}
     names = {}
     for name in header.tensors:
         stem, _, suffix = name.rpartition(".")
-        block, _, rest = stem.removeprefix("blk.").partition(".")
-        tensor_name = _TOP.get(stem)
-        if stem.startswith("blk.") and block.isdecimal() and rest in layer_names:
-            tensor_name = f"model.layers.{block}.{layer_names[rest]}"
-        if tensor_name is not None and suffix in ("weight", "bias"):
-            names[name] = f"{tensor_name}.{suffix}"
+        if stem in stems and suffix in ("weight", "bias"):
+            names[name] = f"{stems[stem]}.{suffix}"
         elif name != ROPE_FACTORS:
             raise UnsupportedModelError(
                 f"{header.path} holds {name!r}, which no {header.architecture} that is supported "

@@ -30,16 +30,11 @@ from sol_core.evaluation.methods import budget_on_path
 from sol_core.evaluation.statistics import ENOUGH_TOKENS
 from sol_core.events import StepCost
 from sol_core.fields import check_text
+from sol_core.generation import sequence
 from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
-from sol_core.generation.sequence import (
-    check_tokens,
-    most_probable,
-    ms_since,
-    page_readers,
-    reads_by_page,
-)
+from sol_core.generation.sequence import check_tokens, ms_since
 from sol_core.inspection import records
 from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionEvent
 from sol_core.inspection.report import difficulty
@@ -191,9 +186,9 @@ class _Inspection:
         )
         rows = []
         for row, score in enumerate(scores):
-            readers, pages_read = page_readers(step, row, self.config.grid_in_use), ""
+            readers, pages_read = sequence.page_readers(step, row, self.config.grid_in_use), ""
             if readers is not None:
-                pages_read = reads_by_page(readers, self.model.spec.num_kv_heads)
+                pages_read = sequence.reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = self.schedules.step_cost(step, row)
             policy = (self.schedules.distributions(row) or (None,))[0]
             rows.append(records.InspectedRow(*score, cost, policy, pages_read))
@@ -203,7 +198,7 @@ class _Inspection:
             token_id=token,
             text=self.model.spelled(token) if token in self.specials else shown,
             kind=self.kinds[self.prefix + step.index - 1],
-            top=most_probable(self.model, step.log_probabilities[0]),
+            top=sequence.most_probable(self.model, step.log_probabilities[0]),
             rows=tuple(rows),
             cached_tokens=step.cached_tokens[0],
             step_ms=ms_since(step.started),

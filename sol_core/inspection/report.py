@@ -15,14 +15,8 @@ import numpy as np
 
 from sol_core.actions import Action
 from sol_core.evaluation.probes import difficulty_report
-from sol_core.inspection.records import (
-    DifficultyReport,
-    InspectedRow,
-    InspectedToken,
-    KindSpend,
-    ListedToken,
-    RowReport,
-)
+from sol_core.inspection import records
+from sol_core.inspection.records import InspectedRow, InspectedToken, ListedToken
 
 HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
 LISTED = 10  # entries of a list at most
@@ -42,16 +36,16 @@ def noise_floor(action: Action) -> float:
     return NLL_FLOOR[max((bits for bits in NLL_FLOOR if bits <= action.bit_width), default=5)]
 
 
-def difficulty(tokens: Sequence[InspectedToken]) -> DifficultyReport:
+def difficulty(tokens: Sequence[InspectedToken]) -> records.DifficultyReport:
     """The report of at least one token."""
     by_surprisal = sorted(tokens, key=lambda token: -token.rows[0].nll)
-    return DifficultyReport(
+    return records.DifficultyReport(
         least_confident=tuple(_listed(token, 0) for token in by_surprisal[:LISTED]),
         rows=tuple(_row_report(row, tokens) for row in range(1, len(tokens[0].rows))),
     )
 
 
-def _row_report(row: int, tokens: Sequence[InspectedToken]) -> RowReport:
+def _row_report(row: int, tokens: Sequence[InspectedToken]) -> records.RowReport:
     dense = [token.rows[0] for token in tokens]
     steps = [token.rows[row] for token in tokens]
     kinds = np.array([token.kind for token in tokens])
@@ -69,11 +63,11 @@ def _row_report(row: int, tokens: Sequence[InspectedToken]) -> RowReport:
         for at in np.argsort(-loss, kind="stable").tolist()
         if loss[at] > noise_floor(steps[at].action) > 0
     ]
-    return RowReport(
+    return records.RowReport(
         name=steps[0].name,
         correlation=report["correlation"],
         kinds=tuple(
-            KindSpend(
+            records.KindSpend(
                 kind, int((kinds == kind).sum()), **means, loss=float(loss[kinds == kind].mean())
             )
             for kind, means in report["kinds"].items()

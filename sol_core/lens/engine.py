@@ -8,7 +8,7 @@ the actions taken there: how far their keys and values carry the damage (SOL, ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,22 +37,16 @@ ROWS_AT_ONCE = 128
 PAGES_AT_ONCE = 32  # left out one at a time, a row each: half a second after 2,048 tokens
 
 
-@dataclass(slots=True)
-class _Replay:
-    """The run as it was decoded; it grows with the looks."""
-
-    rows: KVCache  # the run's row, and the full model's if it ran along
-    cache: KVCache  # of the run's row alone, to branch from
-    steps: list[records.ReplayedStep] = field(default_factory=list)  # replayed so far
-
-
 class Lens:
     """Measures single steps of one run; keeps the replayed cache for the next measurement."""
 
     def __init__(self, model: LanguageModel, run: LensRun) -> None:
         check_tokens(model, run.tokens, "the run", len(run.tokens) - 1)
         self._model, self._lm, self._run = model, model.lm, run
-        self._replay: _Replay | None = None
+        # The run as it was decoded; it grows with the looks.
+        self._along: KVCache | None = None  # its row, and the full model's if it ran along
+        self._cache: KVCache | None = None  # its row alone, to branch from
+        self._replayed: list[records.ReplayedStep] = []
         self._effects: dict[int, tuple[list[PageEffect], list[float]]] = {}  # of pages, by token
 
     @torch.no_grad()
@@ -72,7 +66,7 @@ class Lens:
             rows[DENSE],
             tuple(tuple(rows[action] for action in levels) for levels in axes),
             self._trails(index, {"taken": taken} | lowest),
-            self._replayed(index).steps[index],
+            self._replayed[index],
             self.without(index, [without])[0] if without else None,
             noise_floor(taken),
         )
@@ -121,7 +115,7 @@ class Lens:
         at, pages = self._run.before + index, self._page_count(index)
         if not pages:
             return []
-        cache = self._replayed(index).cache.branch(1, 1, lengths=[at])
+        cache = self._replay(index).branch(1, 1, lengths=[at])
         fed = torch.tensor([self._run.tokens[at]], device=self._lm.device)
         how = self._run.grid.mechanisms
         mass = self._lm.decode_step(fed, cache, mechanisms=how, record=["attention"]).page_mass
@@ -167,25 +161,23 @@ class Lens:
         left_out: Sequence[Sequence[int]] | None = None,
     ) -> list[ScoredStep]:
         """The steps from ``index`` on, one row per schedule."""
-        prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
+        prefix = Windows(self._replay(index), (0,), (self._run.before + index,))
         return list(self._decode(prefix, index, schedules, in_place=False, left_out=left_out))
 
-    def _replayed(self, index: int) -> _Replay:
-        """The run's rows, replayed through step ``index`` at least."""
+    def _replay(self, index: int) -> KVCache:
+        """Replay the run through step ``index`` at least; return the cache of its row."""
         run = self._run
-        if self._replay is None:
+        if self._along is None:
             prefix, _ = read_prefix(self._lm, run.tokens[: run.before], run.grid.page_size)
-            rows = prefix.branch(1 + run.shadow, len(run.actions))
-            self._replay = _Replay(rows, rows)
-        replay = self._replay
-        first = len(replay.steps)
-        if first <= index:
+            self._along = prefix.branch(1 + run.shadow, len(run.actions))
+        first = len(self._replayed)
+        if first <= index or self._cache is None:
             schedules = [run.actions[first : index + 1]]
             schedules += [(DENSE,) * len(schedules[0])] * run.shadow
-            for step in self._decode(replay.rows, first, schedules, in_place=True):
-                replay.steps.append(self._replayed_step(step))
-            replay.cache = replay.rows.copy_row(0)
-        return replay
+            for step in self._decode(self._along, first, schedules, in_place=True):
+                self._replayed.append(self._replayed_step(step))
+            self._cache = self._along.copy_row(0)
+        return self._cache
 
     def _replayed_step(self, scored: ScoredStep) -> records.ReplayedStep:
         kl, rows = 0.0 if self._run.is_dense else None, scored.step.log_probabilities
