@@ -11,7 +11,7 @@ from operator import attrgetter
 import numpy as np
 
 from sol_core.accuracy.plans import PaperReading, SharePlan, StaticPlan
-from sol_core.accuracy.questions import Continuation, batches
+from sol_core.accuracy.questions import Continuation, Question, batches
 from sol_core.accuracy.recall import WRITTEN_TOKENS, is_finished, is_recall
 from sol_core.accuracy.scoring import ReadContexts, read_contexts, score_after, write_after
 from sol_core.actions import AXES, ActionGrid, Budget
@@ -32,6 +32,7 @@ class TaskSetting:
     lm: FrozenLM
     contender: Contender
     task: str
+    questions: Sequence[Question]
     continuations: Sequence[Continuation]  # of all questions
     budgets: tuple[Budget, ...]  # asked for
     spell: Callable[[list[int]], str]  # the text of token ids

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -156,17 +156,16 @@ def _chance(questions: Sequence[Question]) -> float:
     return float(np.mean([1 / count for count in choices])) if choices else 0.0
 
 
-def _method_scores(
-    task: str, questions: Sequence[Question], run: TaskPass, row: int
-) -> MethodScores:
+def _method_scores(run: TaskPass, row: int) -> MethodScores:
     """Scores of one row of a pass that has run, question by question."""
-    asked = run.setting.continuations
+    asked, questions = run.setting.continuations, run.setting.questions
     scores = scores_per_byte(asked, len(questions), run.log_likelihood[:, row])
     right = [n for n, item in enumerate(asked) if item.choice == questions[item.question].answer]
     scored = np.asarray([len(asked[n].tokens) - asked[n].read for n in right])
-    exact, holds = _written(task, questions, run, row)
+    exact, holds = _written(run, row)
+    by_greedy = run.setting.task == "lambada"
     return MethodScores(
-        run.greedy[right, row] if task == "lambada" else right_answers(scores, questions),
+        run.greedy[right, row] if by_greedy else right_answers(scores, questions),
         -run.log_likelihood[right, row] / scored,
         margins(scores, questions),
         exact,
@@ -177,10 +176,11 @@ def _method_scores(
     )
 
 
-def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) -> Floats:
+def _written(run: TaskPass, row: int) -> Floats:
     """[2, questions], whether the text written after each is its answer, and holds it."""
+    questions = run.setting.questions
     answered = np.full((2, len(questions)), np.nan)
-    if is_recall(task):
+    if is_recall(run.setting.task):
         for item, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
             if item.choice == 0:
                 written = run.setting.spell([int(token) for token in tokens])
@@ -188,25 +188,19 @@ def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) 
     return answered
 
 
-def task_scores(
-    task: str,
-    questions: Sequence[Question],
-    policies: TaskPass,
-    baselines: Mapping[str, TaskPass],
-    seed: int,
-) -> ScoredTask:
+def task_scores(policies: TaskPass, baselines: Mapping[str, TaskPass], seed: int) -> ScoredTask:
     """Scores of every method on one task whose passes have run."""
-    requested, scores = policies.setting.budgets, partial(_method_scores, task, questions)
+    setting = policies.setting
     methods = [
         {
-            "policy": scores(policies, 1 + n),
-            **{name: scores(run, n) for name, run in baselines.items()},
+            "policy": _method_scores(policies, 1 + n),
+            **{name: _method_scores(run, n) for name, run in baselines.items()},
         }
-        for n in range(len(requested))
+        for n in range(len(setting.budgets))
     ]
-    kinds = tuple(question.kind for question in questions)
-    chance = _chance(questions)
-    return ScoredTask(task, requested, scores(policies, 0), methods, chance, seed, kinds)
+    dense, chance = _method_scores(policies, 0), _chance(setting.questions)
+    kinds = tuple(question.kind for question in setting.questions)
+    return ScoredTask(setting.task, setting.budgets, dense, methods, chance, seed, kinds)
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:

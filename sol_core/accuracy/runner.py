@@ -98,9 +98,10 @@ class _Run:
         self, model: LanguageModel, contender: Contender, config: TasksConfig, questions: Questions
     ) -> None:
         self.model, self.contender, self.config = model, contender, config
-        self.questions = questions
         self.mixes = mix_table(model, contender.grid) if config.by_share else None
-        self.passes = {name: policy_pass(self._setting(name)) for name in questions}
+        self.passes = {
+            name: policy_pass(self._setting(name, questions[name])) for name in questions
+        }
 
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
         scores: list[ScoredTask] = []
@@ -117,7 +118,7 @@ class _Run:
                 yield WorkStopped()
                 return
             seed = derive_seed(self.config.seed, _STORED_NAME, task)
-            scores.append(task_scores(task, self.questions[task], policies, baselines, seed))
+            scores.append(task_scores(policies, baselines, seed))
         yield WorkFinished(self._result(scores, runner.elapsed_s))
 
     def work(self) -> float:
@@ -129,8 +130,8 @@ class _Run:
             for batch in run.batches
         )
 
-    def _setting(self, task: str) -> TaskSetting:
-        tokenizer, questions = self.model.tokenizer, self.questions[task]
+    def _setting(self, task: str, questions: Sequence[Question]) -> TaskSetting:
+        tokenizer = self.model.tokenizer
         if is_recall(task):
             continuations = encode_after_texts(tokenizer, questions)
         else:
@@ -138,9 +139,8 @@ class _Run:
         if self.mixes is not None:
             shortest = min(len(continuation.context) for continuation in continuations)
             _check_shares(self.mixes, self.config, shortest)
-        asked, spell = self.config.budgets, self._spelled
-        shared = (self.model.lm, self.contender)
-        return TaskSetting(*shared, task, continuations, asked, spell, self.mixes)
+        asked, spell = (task, questions, continuations, self.config.budgets), self._spelled
+        return TaskSetting(self.model.lm, self.contender, *asked, spell, self.mixes)
 
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))

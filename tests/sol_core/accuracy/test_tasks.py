@@ -257,8 +257,11 @@ def test_the_right_choice_has_the_highest_score():
 class _Pass:
     """What ``task_scores`` reads of a pass that has run."""
 
-    def __init__(self, ones, rows):
-        self.setting = SimpleNamespace(continuations=ones, budgets=BUDGETS)
+    def __init__(self, task, ones, rows):
+        questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
+        self.setting = SimpleNamespace(
+            task=task, questions=questions, continuations=ones, budgets=BUDGETS
+        )
         self.lengths = np.asarray([len(one.tokens) for one in ones])
         self.log_likelihood = self.greedy = np.asarray(rows, float).T
         self.tokens = np.zeros((len(ones), len(rows), 0))
@@ -272,9 +275,8 @@ class _Pass:
 
 def _scores(task, policies, statics):
     ones = [Continuation(n // 2, n % 2, (1, 2), (3, 4), 2) for n in range(6)]
-    questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
-    baselines = {"static": _Pass(ones, statics)}
-    found = result.task_scores(task, questions, _Pass(ones, policies), baselines, 0)
+    baselines = {"static": _Pass(task, ones, statics)}
+    found = result.task_scores(_Pass(task, ones, policies), baselines, 0)
     return found, found.record()
 
 
