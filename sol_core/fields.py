@@ -33,7 +33,7 @@ MAX_DEPTH = 40  # of JSON inside JSON that no dataclass describes
 class Range:
     """The smallest and the largest number that a field may hold.
 
-    None equals another: ``typing`` would take 0 to 1 for 0.0 to 1.0.
+    Compared by identity: ``typing`` would unify 0–1 and 0.0–1.0.
     """
 
     low: float
@@ -66,15 +66,8 @@ def is_unset(item: dataclasses.Field[Any], value: object) -> bool:
 
 def configuration(kind: type[RecordT]) -> type[RecordT]:
     """Class decorator: help names all fields; an unknown keyword is answered by the nearest one."""
-    made: Any = kind.__init__
     fields = dataclasses.fields(cast(Any, kind))
     names = [item.name for item in fields]
-
-    @functools.wraps(made)
-    def init(self: Any, *values: Any, **given: Any) -> None:
-        check_names(given, names, f"{kind.__name__} has no setting")
-        made(self, *values, **given)
-
     documented = [
         f"        {item.name}: {item.metadata['help']}"
         for item in fields
@@ -82,6 +75,8 @@ def configuration(kind: type[RecordT]) -> type[RecordT]:
     ]
     if documented:
         kind.__doc__ = "\n".join(((kind.__doc__ or "").rstrip(), "", "    Fields:", *documented))
+    made: Any = kind.__init__
+    init = _with_known_names(made, names, f"{kind.__name__} has no setting")
     kind.__init__ = init  # type: ignore[method-assign]
     return kind
 
@@ -89,10 +84,15 @@ def configuration(kind: type[RecordT]) -> type[RecordT]:
 def with_nearest(function: Callable[P, ValueT]) -> Callable[P, ValueT]:
     """Decorator: an unknown keyword is answered by the nearest one."""
     names = list(inspect.signature(function).parameters)
+    return _with_known_names(function, names, f"{function.__name__}() takes no")
 
+
+def _with_known_names(
+    function: Callable[P, ValueT], names: Collection[str], what: str
+) -> Callable[P, ValueT]:
     @functools.wraps(function)
     def call(*values: P.args, **given: P.kwargs) -> ValueT:
-        check_names(given, names, f"{function.__name__}() takes no")
+        check_names(given, names, what)
         return function(*values, **given)
 
     return call
@@ -179,7 +179,7 @@ def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]
 
 
 def check_fields(record: Any, where: str = "") -> None:
-    """For ``__post_init__``; a list becomes a tuple, and a dict the dataclass that is meant."""
+    """Check a record in ``__post_init__``; a list becomes a tuple, a dict its dataclass."""
     for name, hint in _hints(cast(Any, type(record))).items():
         value = getattr(record, name)
         checked = _checked(hint, value, _place(where, name), None)

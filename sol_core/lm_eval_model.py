@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,16 +31,8 @@ from tqdm import tqdm
 
 from sol_core.accuracy.plans import StaticPlan
 from sol_core.accuracy.questions import Continuation
-from sol_core.accuracy.scoring import score_continuations, score_densely
-from sol_core.actions import (
-    AXES,
-    AXIS_FIELDS,
-    DENSE,
-    SHORT_AXES,
-    Budget,
-    Spend,
-    record_of,
-)
+from sol_core.accuracy.scoring import read_contexts, score_after, score_densely
+from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, Budget, Spend, record_of
 from sol_core.api.generating import load_policy
 from sol_core.budgets.building import build_schedule
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
@@ -55,6 +48,7 @@ from sol_core.policy.files.locate import resolved_grid
 
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16
+SchedulerOf = Callable[[Sequence[Continuation]], BatchScheduler]
 BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
 
 
@@ -213,11 +207,11 @@ class SolLM(TemplateLM):
         for batch in self._batches(sizes, disable_tqdm):
             texts, ids = zip(*((requests[n].args[0], prompts[n]) for n in batch), strict=True)
             config, find = configs[batch[0]], lambda _: self.policy
-            for place, end in generate_many(self.model, texts, config, policies=find, tokens=ids):  # type: ignore[arg-type]  # only a policy is asked for
+            for at, end in generate_many(self.model, texts, config, policies=find, tokens=ids):  # type: ignore[arg-type]  # only a policy is asked for
                 if not isinstance(end, FinishEvent):
                     continue
-                written[batch[place]] = end.text
-                self.cache_hook.add_partial("generate_until", requests[batch[place]].args, end.text)
+                written[batch[at]] = end.text
+                self.cache_hook.add_partial("generate_until", requests[batch[at]].args, end.text)
                 if end.spend is not None:
                     spend = end.num_tokens * np.array(end.spend.as_tuple())
                     read, dense = end.cost.bytes_read, end.dense_cost.bytes_read
@@ -227,10 +221,7 @@ class SolLM(TemplateLM):
     def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
         """A text as contexts and the tokens scored after each."""
         windows = utils.get_rolling_token_windows(
-            token_list=self.tok_encode(text),
-            prefix_token=self.prefix_token_id,
-            max_seq_len=self.model.context_length,
-            context_len=1,
+            self.tok_encode(text), self.prefix_token_id, self.model.context_length, context_len=1
         )
         return [utils.make_disjoint_window(window) for window in windows]
 
@@ -267,21 +258,20 @@ class SolLM(TemplateLM):
         return Continuation(number, 0, tuple(before), tuple(tokens), 1)
 
     def _score(
-        self,
-        asked: Sequence[Continuation],
-        scheduler_of: Callable[[Sequence[Continuation]], BatchScheduler],
+        self, asked: Sequence[Continuation], scheduler_of: SchedulerOf
     ) -> list[tuple[float, bool]]:
-        lengths = [(len(request.context), len(request.tokens)) for request in asked]
-        steps = sum(count for _, count in lengths)
+        steps = sum(len(request.tokens) for request in asked)
         dense = math.fsum(
-            self._costs.dense_bytes(before + step)
-            for before, count in lengths
-            for step in range(count)
+            self._costs.dense_bytes(len(request.context) + step)
+            for request in asked
+            for step in range(len(request.tokens))
         )
         if self.is_dense:
             self._count(steps, steps * np.array(DENSE.as_tuple()), dense, dense)
             return score_densely(self.model.lm, asked)
-        scores = score_continuations(self.model.lm, asked, scheduler_of(asked), self.grid, group=1)
+        scheduler = scheduler_of(asked)
+        read = read_contexts(self.model.lm, asked, self.grid, observe=scheduler.observes)
+        scores = score_after(read, scheduler, group=1)
         self._count(steps, scores.spend.sum((0, 1)), float(scores.num_bytes.sum()), dense)
         pairs = zip(scores.log_likelihood[:, 0], scores.greedy[:, 0], strict=True)
         return [(float(likelihood), bool(greedy)) for likelihood, greedy in pairs]
@@ -292,21 +282,16 @@ class SolLM(TemplateLM):
         self._num_bytes += read
         self._num_dense_bytes += dense
 
-    def _schedulers(
-        self, asked: Sequence[Continuation]
-    ) -> Callable[[Sequence[Continuation]], BatchScheduler]:
-        """Begun again with each row; static meets its mean over all, alike for one context."""
+    def _schedulers(self, asked: Sequence[Continuation]) -> SchedulerOf:
+        """Make schedulers that begin again with each row; static meets its mean over all rows."""
         if self.policy is not None:
             policy, budget = self.policy, self.schedule.budget
             return lambda rows: PolicyScheduler(policy, [budget] * len(rows))
         if self.schedule.kind != "static" or not asked:
+            horizons = partial(Horizon, EPISODE_STEPS)
+            build = partial(build_schedule, self.schedule, self.grid)
             return lambda rows: RowSchedules(
-                [
-                    build_schedule(
-                        self.schedule, self.grid, horizon=Horizon(EPISODE_STEPS, len(row.tokens))
-                    )
-                    for row in rows
-                ]
+                [build(horizon=horizons(len(row.tokens))) for row in rows]
             )
         lengths: dict[tuple[int, ...], list[int]] = {}
         for continuation in asked:
@@ -322,8 +307,8 @@ class SolLM(TemplateLM):
         stops = [until] if isinstance(until, str) else until
         sampling = SamplingConfig()
         if options.get("do_sample", False):
-            share = float(options.get("top_p", 1.0))
-            sampling = SamplingConfig(float(options.get("temperature", 1.0)), top_p=share)
+            top_p = float(options.get("top_p", 1.0))
+            sampling = SamplingConfig(float(options.get("temperature", 1.0)), top_p=top_p)
         return GenerationConfig(
             self.schedule,
             sampling=sampling,

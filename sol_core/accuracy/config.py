@@ -7,7 +7,7 @@ from typing import Annotated
 
 from sol_core.actions import SHORT_AXES, Budget, Record
 from sol_core.errors import ConfigError
-from sol_core.evaluation.config import check_budgets
+from sol_core.evaluation.config import check_budgets, parse_names
 from sol_core.fields import Range, Seed, check_fields, configuration, setting
 
 QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
@@ -50,7 +50,7 @@ class TasksConfig(Record):
         if self.baselines[0] != "static":
             raise ConfigError("static must be the first baseline: others go by its bytes")
         check_budgets(self.budgets, MAX_BUDGETS)
-        if not 1 <= len(self.contexts) <= MAX_CONTEXTS or _has_repeats(self.contexts):
+        if not 1 <= len(set(self.contexts)) == len(self.contexts) <= MAX_CONTEXTS:
             raise ConfigError(
                 f"contexts must be 1 to {MAX_CONTEXTS} different lengths, got {self.contexts}"
             )
@@ -61,19 +61,13 @@ class TasksConfig(Record):
         return self.budgets[0].bytes_share is not None
 
 
-def parse_names(text: str) -> tuple[str, ...]:
-    """Read ``"arc_easy,piqa"``: tasks or baselines, which ``TasksConfig`` checks."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def parse_contexts(text: str) -> tuple[int, ...]:
     """Read ``"1000,4000"``."""
     try:
-        contexts = tuple(map(int, parse_names(text)))
+        return tuple(map(int, parse_names(text)))
     except ValueError:
         wanted = "lengths in tokens, as in 1000,4000"
         raise ConfigError(f"contexts are {wanted}; got {text!r}") from None
-    return TasksConfig(contexts=contexts).contexts  # which checks them
 
 
 def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
@@ -84,9 +78,5 @@ def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> N
     for name in names:
         if name not in known:
             raise ConfigError(f"unknown {what} {name!r}; allowed: {allowed}")
-    if _has_repeats(names):
+    if len(set(names)) != len(names):
         raise ConfigError(f"a {what} is there twice")
-
-
-def _has_repeats(values: tuple[object, ...]) -> bool:
-    return len(set(values)) != len(values)

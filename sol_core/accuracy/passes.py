@@ -5,27 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 from operator import attrgetter
 
 import numpy as np
 
 from sol_core.accuracy.plans import PaperReading, SharePlan, StaticPlan
-from sol_core.accuracy.questions import Continuation, batches
+from sol_core.accuracy.questions import Continuation, Question, batches
 from sol_core.accuracy.recall import WRITTEN_TOKENS, is_finished, is_recall
-from sol_core.accuracy.scoring import (
-    BatchScores,
-    ReadContexts,
-    read_contexts,
-    score_after,
-    write_after,
-)
+from sol_core.accuracy.scoring import ReadContexts, read_contexts, score_after, write_after
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.budgets.mixes import MixTable
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.methods import attention_first, paper_grid, place_on, read_beyond
+from sol_core.evaluation.methods import attention_first, budget_on_path, paper_grid, read_beyond
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
@@ -38,9 +32,10 @@ class TaskSetting:
     lm: FrozenLM
     contender: Contender
     task: str
+    questions: Sequence[Question]
     continuations: Sequence[Continuation]  # of all questions
     budgets: tuple[Budget, ...]  # asked for
-    spell: Callable[[Sequence[int]], str]  # the text of token ids
+    spell: Callable[[list[int]], str]  # the text of token ids
     mixes: MixTable | None  # where budgets are shares of the bytes
 
     @property
@@ -51,12 +46,12 @@ class TaskSetting:
 
     @property
     def contexts(self) -> list[int]:
-        """Per question, tokens before its first step."""
+        """Tokens before the first step of each question."""
         return [len(choices[-1].context) - 1 for choices in self._by_question()]
 
     @property
     def lengths(self) -> list[list[int]]:
-        """Per question, the steps of each of its choices."""
+        """The steps of each choice of each question."""
         return [[len(choice.tokens) for choice in choices] for choices in self._by_question()]
 
     def _by_question(self) -> Iterator[list[Continuation]]:
@@ -65,7 +60,7 @@ class TaskSetting:
 
 
 Plan = StaticPlan | SharePlan  # levels of every question's steps, known beforehand
-_SAVED = [*BatchScores._fields, "tokens"]
+_SAVED = ("log_likelihood", "greedy", "spend", "num_bytes", "tokens")
 _UNEVEN = 1.5  # steps of the longest continuation of a piece over those of its shortest
 
 
@@ -87,10 +82,8 @@ class TaskPass:
         self._recalls = is_recall(setting.task)
         self.members = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
         count = len(setting.continuations)
-        self.log_likelihood = np.zeros((count, group))
-        self.greedy = np.zeros((count, group))
+        self.log_likelihood, self.greedy, self.num_bytes = np.zeros((3, count, group))
         self.spend = np.zeros((count, group, len(AXES)))
-        self.num_bytes = np.zeros((count, group))
         self.lengths = np.asarray([len(item.tokens) for item in setting.continuations])
         self.tokens = np.zeros((count, group, WRITTEN_TOKENS * self._recalls))
         self.batches = [
@@ -103,14 +96,13 @@ class TaskPass:
 
     def run(self, batch: Batch) -> None:
         indices = self.members[batch.first]
-        ones = self.ones(indices)
         observe = self._scheduler(indices, int(self.lengths[indices].max())).observes
-        read = read_contexts(self.setting.lm, ones, self.grid, observe=observe)
+        read = read_contexts(self.setting.lm, self.chosen(indices), self.grid, observe=observe)
         exact = self.setting.mixes is not None
-        for places in _of_about_one_length(self.lengths[indices].tolist()):
-            members = [indices[place] for place in places]
+        for numbers in _of_about_one_length(self.lengths[indices].tolist()):
+            members = [indices[number] for number in numbers]
             scheduler = self._scheduler(members, int(self.lengths[members].max()))
-            rows = read.rows(places)
+            rows = read.rows(numbers)
             scores = score_after(rows, scheduler, group=self.group, exact=exact)
             for name, values in scores._asdict().items():
                 getattr(self, name)[members] = values
@@ -119,10 +111,10 @@ class TaskPass:
 
     def _write(self, indices: Sequence[int], read: ReadContexts) -> None:
         """Add a text written after each question, which no spend counts."""
-        questions = [continuation.question for continuation in read.ones]
+        questions = [continuation.question for continuation in read.asked]
         order = list(dict.fromkeys(questions))
         firsts = [questions.index(question) for question in order]
-        writer = self._scheduler([indices[place] for place in firsts], WRITTEN_TOKENS)
+        writer = self._scheduler([indices[first] for first in firsts], WRITTEN_TOKENS)
         tokens = write_after(
             read,
             firsts,
@@ -134,7 +126,7 @@ class TaskPass:
         self.tokens[indices] = tokens[[order.index(question) for question in questions]]
 
     def mean_spend(self, row: int) -> Budget:
-        """Of one row, over all steps of all continuations."""
+        """The mean spend of one row over all steps of all continuations."""
         return Budget(*(self.spend[:, row].sum(0) / self.lengths.sum()).tolist())
 
     def mean_bytes(self, row: int) -> float:
@@ -142,7 +134,7 @@ class TaskPass:
         return float(self.num_bytes[:, row].sum() / self.lengths.sum())
 
     def share(self, row: int) -> Budget:
-        """Of the bytes of row 0 that one row read over all steps, and its mean bits."""
+        """The share of row 0's bytes that one row read over all steps, and its mean bits."""
         share = self.mean_bytes(row) / self.mean_bytes(0)
         return Budget.share(min(share, 1.0), self.mean_spend(row).bit_width)
 
@@ -155,21 +147,21 @@ class TaskPass:
         for name in _SAVED:
             getattr(self, name)[indices] = arrays[name]
 
-    def ones(self, indices: Sequence[int]) -> list[Continuation]:
+    def chosen(self, indices: Sequence[int]) -> list[Continuation]:
         return [self.setting.continuations[index] for index in indices]
 
     def _work(self, indices: Sequence[int]) -> int:
         """Steps of rows, and prefilled tokens at half of one."""
-        ones = self.ones(indices)
-        steps = len(ones) * self.group * max(len(continuation.tokens) for continuation in ones)
+        chosen = self.chosen(indices)
+        steps = len(chosen) * self.group * max(len(item.tokens) for item in chosen)
         if self._recalls:
-            steps += len({item.question for item in ones}) * self.group * WRITTEN_TOKENS
-        shared = {continuation.context[: continuation.shared] for continuation in ones}
-        alone = {continuation.context[continuation.shared :] for continuation in ones}
+            steps += len({item.question for item in chosen}) * self.group * WRITTEN_TOKENS
+        shared = {item.context[: item.shared] for item in chosen}
+        alone = {item.context[item.shared :] for item in chosen}
         return steps + sum(map(len, shared | alone)) // 2
 
     def _scheduler(self, indices: Sequence[int], steps: int) -> BatchScheduler:
-        return self._schedule([item.question for item in self.ones(indices)], steps)
+        return self._schedule([item.question for item in self.chosen(indices)], steps)
 
 
 def policy_pass(setting: TaskSetting) -> TaskPass:
@@ -179,9 +171,8 @@ def policy_pass(setting: TaskSetting) -> TaskPass:
 
     def schedule(questions: list[int], steps: int) -> BatchScheduler:
         count = len(questions)
-        rows = [(place, number) for place in range(count) for number in range(len(budgets))]
-        scheduler = contender.scheduler(budgets * count, None)
-        return assemble([(rows, scheduler)], count, group)
+        rows = list(product(range(count), range(len(budgets))))
+        return assemble([(rows, contender.scheduler(budgets * count, None))], count, group)
 
     return TaskPass(setting, "policy", contender.grid, group, schedule)
 
@@ -199,14 +190,13 @@ def _planned_pass(
 
 def static_pass(policies: TaskPass) -> TaskPass:
     """Static at what the policy spent at each budget, or at its share of the bytes."""
-    setting, grid = policies.setting, policies.grid
-    plans: Sequence[Plan]
-    if setting.mixes is not None:
-        shares = [policies.share(row) for row in range(1, policies.group)]
-        of_questions = (setting.contexts, setting.lengths)
-        plans = [SharePlan(share, grid, setting.mixes, *of_questions) for share in shares]
-        return _planned_pass(setting, "static", plans, grid)
-    plans = [StaticPlan(spend, grid, setting.lengths) for spend in _spends(policies)]
+    setting, grid, plans = policies.setting, policies.grid, list[Plan]()
+    for row in range(1, policies.group):
+        if setting.mixes is None:
+            plans.append(StaticPlan(policies.mean_spend(row), grid, setting.lengths))
+        else:
+            share, of_questions = policies.share(row), (setting.contexts, setting.lengths)
+            plans.append(SharePlan(share, grid, setting.mixes, *of_questions))
     return _planned_pass(setting, "static", plans, grid)
 
 
@@ -233,7 +223,7 @@ def _paper_by_share(policies: TaskPass, statics: TaskPass, grid: ActionGrid) -> 
     def at(beyond: Floats) -> tuple[TaskPass, list[Budget]]:
         targets = (statics.mean_bytes(row) - more for row, more in enumerate(beyond.tolist()))
         pairs = zip(bits, targets, strict=True)
-        budgets = [place_on(corners, width, target, reading.of) for width, target in pairs]
+        budgets = [budget_on_path(corners, width, target, reading.of) for width, target in pairs]
         plans = [StaticPlan(budget, grid, setting.lengths) for budget in budgets]
         return _planned_pass(setting, "paper", plans, grid), budgets
 
@@ -242,20 +232,19 @@ def _paper_by_share(policies: TaskPass, statics: TaskPass, grid: ActionGrid) -> 
         made.run(made.batches[0])
         first = made.members[0]
         read = made.num_bytes[first].sum(0) / made.lengths[first].sum()
-        allowed = PaperReading(setting.lm, grid, made.ones(first))
+        allowed = PaperReading(setting.lm, grid, made.chosen(first))
         return read, np.array([allowed.of(budget) for budget in budgets])
 
     return at(read_beyond(statics.group, trial))[0]
 
 
 def _of_about_one_length(lengths: Sequence[int]) -> list[list[int]]:
-    """The places of continuations in pieces: rows of a piece run as many steps as its longest."""
+    """Numbers of continuations in pieces, whose rows run as many steps as the longest."""
     pieces: list[list[int]] = []
-    for place in np.argsort(lengths, kind="stable").tolist():
-        if pieces and lengths[place] <= _UNEVEN * lengths[pieces[-1][0]]:
-            pieces[-1].append(place)
-        else:
-            pieces.append([place])
+    for number in np.argsort(lengths, kind="stable").tolist():
+        if not pieces or lengths[number] > _UNEVEN * lengths[pieces[-1][0]]:
+            pieces.append([])
+        pieces[-1].append(number)
     return pieces
 
 

@@ -20,8 +20,8 @@ from sol_core.decoding.schedules import StaticSchedule
 from sol_core.evaluation.methods import PAPER_CHANNEL_LEVELS
 from sol_core.models import FrozenLM
 
-CANDIDATES = 16  # places to begin that are tried for each question
-PLACES = 32  # lengths that a mean over all steps is read off
+CANDIDATES = 16  # starts that are tried for each question
+SAMPLES = 32  # lengths that a mean over all steps is read off
 
 
 class StaticPlan:
@@ -34,7 +34,7 @@ class StaticPlan:
         self._actions = [scheduler.at(step) for step in range(ends[-1] + CANDIDATES)]
         spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
         spends = np.asarray([action.as_tuple() for action in self._actions])
-        # How far above the mean, in parts of the axis, the steps up to each place are.
+        # How far above the mean, in parts of the axis, the steps up to each one are.
         surplus = np.cumsum((spends - spend.as_tuple()) / spread, axis=0)
         surplus = np.concatenate((np.zeros((1, len(AXES))), surplus))
         self._starts = []
@@ -47,7 +47,7 @@ class StaticPlan:
             self._starts.append(int(starts[best]))
 
     def actions(self, question: int, steps: int) -> list[Action]:
-        """Of a choice's first ``steps`` steps; padded with the last one."""
+        """Actions of a choice's first ``steps`` steps; padded with the last one."""
         start = self._starts[question]
         planned = self._actions[start : start + steps]
         return planned + planned[-1:] * (steps - len(planned))
@@ -77,7 +77,7 @@ class SharePlan:
             steps += max(of_choices)
 
     def actions(self, question: int, steps: int) -> list[Action]:
-        """Of the first ``steps`` steps of each of a question's choices."""
+        """Actions of the first ``steps`` steps of each of a question's choices."""
         begin = self._begins[question][1]
         return [
             Action(
@@ -89,7 +89,7 @@ class SharePlan:
         ]
 
     def _mixes_of(self, question: int, steps: int) -> list[tuple[Mix, int]]:
-        """Of each step its mix, and how many choices it is a step of."""
+        """The mix of each step, and how many choices it is a step of."""
         excess, mixes = self._begins[question][0], []
         for step in range(steps):
             running = sum(length > step for length in self._lengths[question])
@@ -112,12 +112,11 @@ class PaperReading:
         self._cached = [  # tokens that each step attends over
             len(item.context) + step for item in continuations for step in range(len(item.tokens))
         ]
-        places = np.quantile(self._cached, np.linspace(0, 1, PLACES))
-        self._places = [int(count) for count in places]
+        self._sampled = np.quantile(self._cached, np.linspace(0, 1, SAMPLES)).astype(int).tolist()
 
     def of(self, budget: Budget) -> float:
-        """By what an action allows, about: at some of the lengths."""
-        return float(np.mean([self._costs.bytes_read(budget, count) for count in self._places]))
+        """Estimate at sampled lengths from what the action allows."""
+        return float(np.mean([self._costs.bytes_read(budget, count) for count in self._sampled]))
 
     def budget(self, spend: Budget, target: float) -> Budget:
         """The spend with channels so that ``target`` bytes are read; the nearest there is."""
@@ -135,8 +134,8 @@ class PaperReading:
         above = int(np.clip(np.searchsorted(levels, spend.keep_fraction), 1, len(levels) - 1))
         low, high = levels[above - 1], levels[above]
         share = (spend.keep_fraction - low) / (high - low)
-        parts = [
+        at_low, at_high = (
             np.mean([self._costs.bytes_read(at, count) for count in self._cached])
             for at in (replace(spend, keep_fraction=level) for level in (low, high))
-        ]
-        return float((1 - share) * parts[0] + share * parts[1])
+        )
+        return float((1 - share) * at_low + share * at_high)

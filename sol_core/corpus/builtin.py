@@ -57,7 +57,7 @@ def _squad_passage(row: Row) -> str:
 def _questions(
     name: str, folder: str, question: str, answer: str, reason: str | None = None
 ) -> TextSource:
-    """Fields of the question, its answer, and why that is right, told after it."""
+    """A source from the fields of the question, its answer, and the reason, given after it."""
 
     def text_of(row: Row) -> str:
         answers = row[answer]

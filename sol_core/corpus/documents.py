@@ -60,7 +60,7 @@ Document = tuple[str, Split]  # a text and its side
 
 
 def text_hash(text: str) -> int:
-    """Ignores case and white space."""
+    """Hash a text without its case and white space."""
     return stable_hash(" ".join(text.casefold().split()))
 
 

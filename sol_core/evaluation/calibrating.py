@@ -64,13 +64,8 @@ def joined_texts(
         yield text[:length]
 
 
-def measure_page_floors(
-    model: LanguageModel,
-    texts: Sequence[Sequence[int]],
-    *,
-    levels: Sequence[float] = LEVELS,
-) -> PageThresholds:
-    """At the ascending levels, up to the longest text's contexts."""
+def measure_page_floors(model: LanguageModel, texts: Sequence[Sequence[int]]) -> PageThresholds:
+    """Measure each level's page floor at every context that the texts reach."""
     longest = max((len(text) for text in texts), default=0)
     contexts = [context for context in FLOOR_CONTEXTS if context <= longest]
     if not contexts:
@@ -78,8 +73,8 @@ def measure_page_floors(
     needs: list[list[Tensor]] = [[] for _ in contexts]
     for text in texts:
         _weigh(model.lm, text, contexts, needs)
-    table = tuple(_floors(torch.cat(pages), levels) for pages in needs)
-    return PageThresholds(model.fingerprint, tuple(contexts), tuple(levels), table)
+    table = tuple(_floors(torch.cat(pages)) for pages in needs)
+    return PageThresholds(model.fingerprint, tuple(contexts), LEVELS, table)
 
 
 def _weigh(
@@ -88,7 +83,7 @@ def _weigh(
     """Add the needs of the pages that tokens around each context see."""
     cache = lm.new_cache(1, len(text))
     fed = torch.tensor([list(text)], device=lm.device)
-    places = [_around(context, len(text)) for context in contexts]
+    watched = [_around(context, len(text)) for context in contexts]
 
     def watch(
         start: int, inside: Sequence[Tensor], layer: int, query: Tensor, block: KVBlock
@@ -104,25 +99,25 @@ def _weigh(
 
     for start in range(0, len(text), _PREFILL):
         end = min(start + _PREFILL, len(text))
-        inside = [place[(place >= start) & (place < end)] for place in places]
+        inside = [tokens[(tokens >= start) & (tokens < end)] for tokens in watched]
         watching = partial(watch, start, inside) if any(map(len, inside)) else None
         lm.prefill(fed[:, start:end], cache, watch=watching)
 
 
 def _around(context: int, length: int) -> Tensor:
-    """Positions of tokens that see about so many, itself included, [n ≤ TOKENS] ascending."""
+    """Positions of tokens with about so many before them, [n ≤ TOKENS] int64, ascending."""
     first, last = round(context / 1.1), min(round(context * 1.1), length)
     if last <= first:
         return torch.empty(0, dtype=torch.int64)
-    places: Tensor = torch.unique(torch.linspace(first - 1, last - 1, TOKENS).long())
-    return places
+    positions: Tensor = torch.unique(torch.linspace(first - 1, last - 1, TOKENS).long())
+    return positions
 
 
-def _floors(needs: Tensor, levels: Sequence[float]) -> tuple[float, ...]:
-    """The logarithms of the floors that shares of the pages reach."""
+def _floors(needs: Tensor) -> tuple[float, ...]:
+    """The logarithms of the floors that each level's share of the pages reaches."""
     ranked = needs.sort(descending=True).values
     most = float(ranked[ranked.isfinite()][0]) * 1.1  # where the heaviest pages alone are more
-    floors = [ranked[max(1, round(level * len(ranked))) - 1].clamp(1e-30, most) for level in levels]
+    floors = [ranked[max(1, round(level * len(ranked))) - 1].clamp(1e-30, most) for level in LEVELS]
     return tuple(round(math.log(floor), _DIGITS) for floor in floors)
 
 
@@ -143,33 +138,25 @@ def measure_directions(lm: FrozenLM, texts: Iterable[Sequence[int]]) -> Tensor:
 
 
 def measure_damage(
-    lm: FrozenLM,
-    texts: Iterator[Sequence[int]],
-    grid: ActionGrid,
-    *,
-    count: int,
+    lm: FrozenLM, texts: Sequence[Sequence[int]], grid: ActionGrid
 ) -> Iterator[float | DamageTable]:
-    """Shares of the work done, then a model's table, on texts of ``text_len()`` tokens."""
+    """Yield shares of the work done, then the table, on texts of ``text_len()`` tokens."""
     room = lm.spec.max_positions - WINDOWS * STEPS
     contexts = tuple(context for context in CONTEXTS if context <= room) or (max(room, 1),)
     attention = [Action(keep_fraction=level) for level in LEVELS]
     channels = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios[:-1]]
     sums = torch.zeros(len(contexts), len(attention) + len(channels), dtype=torch.float64)
-    read = 0
-    for number, text in enumerate(islice(texts, count)):
+    for number, text in enumerate(texts):
         cache = lm.new_cache(1, text_len(contexts), page_size=grid.page_size)
         done = 0
-        for place, context in enumerate(contexts):
-            yield (number + place / len(contexts)) / count
+        for at, context in enumerate(contexts):
+            yield (number + at / len(contexts)) / len(texts)
             ahead = context + (WINDOWS - 1) * STEPS
             lm.prepare_for_batches()
             lm.prefill(torch.tensor([text[done:ahead]], device=lm.device), cache, batched=True)
             done = ahead
-            sums[place] += _damage(lm, cache, text, context, [*attention, *channels], grid)
-        read += 1
-    if not read:
-        raise ConfigError("no text to measure damage on")
-    means = (sums / read).tolist()
+            sums[at] += _damage(lm, cache, text, context, [*attention, *channels], grid)
+    means = (sums / len(texts)).tolist()
     split = len(attention)
     yield DamageTable(
         tuple(contexts),
@@ -177,7 +164,7 @@ def measure_damage(
         grid.channel_keep_ratios,
         tuple((*map(_rounded, row[:split]), 0.0) for row in means),
         tuple((*map(_rounded, row[split:]), 0.0) for row in means),
-        read * WINDOWS * STEPS,
+        len(texts) * WINDOWS * STEPS,
     )
 
 
@@ -197,7 +184,7 @@ def _damage(
     """Mean KL of each action over the windows after a context: [actions] fp64."""
     starts = tuple(context + STEPS * window for window in range(WINDOWS))
     windows = Windows(cache, (0,) * WINDOWS, starts)
-    path = torch.tensor([list(text[start : start + STEPS + 1]) for start in starts])
+    path = [list(text[start : start + STEPS + 1]) for start in starts]
     state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
     group = 1 + len(actions)
     rows = PlannedRows([[action] for action in (DENSE, *actions)] * WINDOWS)
@@ -251,7 +238,7 @@ def measured_first(
     papers = list(islice(joined_texts(model, PAPERS, data_dir, length), TEXTS))
     if lm.head_directions is None:
         lm.head_directions = measure_directions(lm, (*texts, *papers))
-    for made in measure_damage(lm, iter(papers), grid, count=TEXTS):
+    for made in measure_damage(lm, papers, grid):
         if isinstance(made, DamageTable):
             model.damage[name] = asdict(made)
             break

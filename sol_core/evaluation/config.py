@@ -1,14 +1,8 @@
-"""Configuration of an evaluation: frozen, validated, stored with its result.
-
-The command line gives budgets as ``"0.5,0.6,8;0.3,0.5,7"`` or, as shares of the dense bytes,
-``"50%,65%"``, and baselines as ``"static,random:10"``; ``parse_budgets`` and ``parse_baselines``
-read them.
-"""
+"""Configuration of an evaluation: frozen, validated, stored with its result."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -33,11 +27,7 @@ REFERENCE_BUDGETS = tuple(
 @configuration
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig(Record):
-    """Everything that decides an evaluation besides the model, the policies and the machine.
-
-    Attributes: see each field's help.
-    Raises: ConfigError for a value that is not allowed.
-    """
+    """Everything that decides an evaluation besides the model, the policies and the machine."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refresh": False}
 
@@ -100,11 +90,7 @@ class EvaluationConfig(Record):
         return self.texts * self.windows
 
     def first_context(self, rollout: int) -> int:
-        """Tokens that the first step of a rollout attends over, its own included.
-
-        Args:
-            rollout: number of the rollout, counted over all texts and windows.
-        """
+        """Tokens that the first step of a rollout attends over; counted over texts and windows."""
         return self.context + rollout % self.windows * self.steps + 1
 
     @property
@@ -128,8 +114,7 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
 
     Or ``"50%,65%"``, parted by "," or ";": shares of the dense bytes.
     """
-    parts = [part.strip() for part in text.split(";")]
-    parts = [part for part in parts if part]
+    parts = [part.strip() for part in text.split(";") if part.strip()]
     if not parts:
         names = ",".join(SHORT_AXES)
         raise ConfigError(
@@ -138,19 +123,13 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
         )
     budgets: list[Budget] = []
     for part in parts:
-        if "%" in part:
-            budgets += [_parse_share(share.strip()) for share in part.split(",") if share.strip()]
-        else:
-            budgets.append(_parse_budget(part))
-    check_kinds(budgets)
+        budgets += map(_parse_share, parse_names(part)) if "%" in part else [_parse_budget(part)]
     return tuple(budgets)
 
 
-def parse_baselines(text: str) -> tuple[str, ...]:
-    """Read ``"static,random:10"``; an empty text means static alone."""
-    names = tuple(part.strip() for part in text.split(",") if part.strip()) or ("static",)
-    _check_baselines(names)
-    return names
+def parse_names(text: str) -> tuple[str, ...]:
+    """Read ``"static,random:10"``: baselines or tasks, which the configurations check."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _parse_share(text: str) -> Budget:
@@ -173,12 +152,10 @@ def _parse_budget(part: str) -> Budget:
     values = []
     for name, text in zip(SHORT_AXES, fields, strict=True):
         try:
-            value = float(text)
+            values.append(float(text))
         except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise ConfigError(f'{name} in budget "{part}" must be a number, got "{text}"')
-        values.append(value)
+            message = f'{name} in budget "{part}" must be a number, got "{text}"'
+            raise ConfigError(message) from None
     try:
         return Budget(*values)
     except ConfigError as error:
@@ -207,22 +184,17 @@ def _number(name: str) -> int:
     return int(count)
 
 
-def check_kinds(budgets: Sequence[Budget]) -> None:
-    """Raises: ConfigError for shares of the bytes among budgets per axis."""
+def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
+    """Raises: ConfigError for no budget, too many, one that is there twice, or two kinds."""
+    if not budgets or not all(isinstance(b, Budget) for b in budgets):
+        raise ConfigError(f"budgets must name at least one budget: {', '.join(SHORT_AXES)}")
+    for budget in budgets:
+        budget.check_request()
     if len({budget.bytes_share is None for budget in budgets}) > 1:
         raise ConfigError(
             "budgets of one run are all shares of the bytes or all a value per axis: "
             "ask for them in two runs"
         )
-
-
-def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
-    """Raises: ConfigError for no budget, something else, too many, or one that is there twice."""
-    if not budgets or not all(isinstance(b, Budget) for b in budgets):
-        raise ConfigError(f"budgets must name at least one budget: {', '.join(SHORT_AXES)}")
-    for budget in budgets:
-        budget.check_request()
-    check_kinds(budgets)
     if len(budgets) > most:
         raise ConfigError(f"at most {most} budgets, got {len(budgets)}")
     if len(set(budgets)) != len(budgets):

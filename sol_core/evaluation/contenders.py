@@ -13,7 +13,7 @@ import torch
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.budgets.building import schedule_for_sequence
-from sol_core.budgets.mixes import MixTable, mix_table
+from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -38,7 +38,7 @@ MakeScheduler = Callable[[Sequence[Budget], int | None], BatchScheduler]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One policy, or a schedule that takes its place."""
+    """One policy, or a schedule instead of one."""
 
     name: str
     scheduler: MakeScheduler
@@ -53,20 +53,15 @@ class Contender:
 def load_contenders(
     model: LanguageModel,
     policies: Mapping[str, Path | Policy | Schedule],
-    grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
-    *,
-    by_share: bool = False,  # budgets are shares of the bytes
+    budgets: Sequence[Budget],  # that will be asked for
+    grid: ActionGrid | None,  # of functions; None is ``resolved_grid``'s
 ) -> list[Contender]:
-    """Load the policies that are folders, in the order given."""
-    trained = {
-        name: _trained(name, given, model, by_share)
-        for name, given in policies.items()
-        if isinstance(given, (Path, Policy))
-    }
-    own_grid = resolved_grid(grid, policies.values())
-    mixes = mix_table(model, own_grid) if by_share and len(trained) < len(policies) else None
+    """Load the policies that are folders, in the order given. Raises: ConfigError, PolicyError."""
+    by_share = budgets[0].bytes_share is not None
     contenders = [
-        trained[name] if name in trained else _own(name, given, own_grid, mixes)
+        _trained(name, given, model, by_share)
+        if isinstance(given, (Path, Policy))
+        else _own(name, given, resolved_grid(grid, policies.values()), model, by_share)
         for name, given in policies.items()
     ]
     if not contenders:
@@ -78,10 +73,14 @@ def load_contenders(
                 f"policies {first.name} and {other.name} have different action grids "
                 "(levels, page size or quantisation site); evaluate them separately"
             )
+    for budget in budgets:
+        first.grid.check_budget(budget)
     return contenders
 
 
-def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Contender:
+def _own(
+    name: str, given: Any, grid: ActionGrid, model: LanguageModel, by_share: bool
+) -> Contender:
     """A function, or a class of them; each row has its own."""
     if not is_schedule(given):
         kind = kind_of(given) if not isinstance(given, type) else given.__name__
@@ -89,14 +88,16 @@ def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Con
             f"{name} must be a Policy, a policy's folder, a function of an observation or a class "
             f"of them, got {kind}"
         )
+    mixes = mix_table(model, grid) if by_share else None
 
     def scheduler(budgets: Sequence[Budget], _seed: int | None) -> BatchScheduler:
         rows = [schedule_for_sequence(given, budget, mixes) for budget in budgets]
         return RowSchedules(rows, Observe.CONCENTRATION)
 
-    source, made_of = _source_sha256(given), _made_of(given)
-    named = hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
-    fingerprint = source or named
+    has_source = isinstance(given, type) or inspect.isroutine(given)
+    made_of: Any = given if has_source else type(given)
+    source = _source_sha256(made_of)
+    fingerprint = source or hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
     return Contender(name, scheduler, grid, EPISODE_STEPS, "", fingerprint, source_sha256=source)
 
 
@@ -143,18 +144,11 @@ def _fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _made_of(schedule: Schedule) -> Any:
-    """Return the object that has a schedule's source: itself, or its class."""
-    has_source = isinstance(schedule, type) or inspect.isroutine(schedule)
-    return schedule if has_source else type(schedule)
-
-
-def _source_sha256(schedule: Schedule) -> str | None:
+def _source_sha256(made_of: Any) -> str | None:
     try:
-        source = inspect.getsource(_made_of(schedule))
+        return hashlib.sha256(inspect.getsource(made_of).encode()).hexdigest()
     except (OSError, TypeError):
         return None
-    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _content_fingerprint(policy: Policy) -> str:

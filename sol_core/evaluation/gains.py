@@ -9,10 +9,10 @@ import copy
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sol_core.actions import Budget
 from sol_core.budgets.mixes import mix_table
-from sol_core.corpus.documents import PAPERS
 from sol_core.errors import SolError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate
@@ -74,9 +74,8 @@ def measure_gains(
     policy: Policy,
     *,
     data_dir: Path,
-    corpus: str = PAPERS,
-    contexts: tuple[int, ...] = CONTEXTS,
-    texts: int = 8,
+    corpus: str,
+    texts: int,
     should_stop: Callable[[], bool] = no_stop,
 ) -> Iterator[WorkEvent | GainTable]:
     """Measure a policy as one that always schedules; ends with the table, unless it is stopped.
@@ -86,7 +85,7 @@ def measure_gains(
     always, rows = copy.copy(policy), list[tuple[float, ...]]()
     always.gains = None
     mixes = mix_table(model, policy.info.grid)
-    contexts = tuple(context for context in contexts if context < model.context_length // 2)
+    contexts = tuple(context for context in CONTEXTS if context < model.context_length // 2)
     for number, context in enumerate(contexts):
         own = policy.num_bytes / mixes.costs.dense_bytes(context + 1)
         lowest = mixes.lowest(context + 1) + own + MARGIN
@@ -109,13 +108,13 @@ def measure_gains(
             if isinstance(event, WorkProgress):
                 yield WorkProgress((number + event.fraction) / len(contexts), MESSAGE)
             if isinstance(event, WorkFinished):
-                gains = [_surely(budget) for budget in event.result["budgets"]]
+                gains = [_recovered_at_least(budget) for budget in event.result["budgets"]]
                 rows.append((*gains[:1] * (len(SHARES) - len(gains)), *gains))
     yield GainTable(tuple(map(float, contexts)), SHARES, tuple(rows))
 
 
-def _surely(budget: dict) -> float:  # type: ignore[type-arg]  # of a result, as JSON
-    """Return the lower end of the KL that is recovered, as a part of static's; 0: unmatched."""
+def _recovered_at_least(budget: dict[str, Any]) -> float:
+    """Return the lower end of the KL that is recovered, as a share of static's; 0: unmatched."""
     pair, static = budget["paired"]["static"], budget["methods"]["static"]
     if pair["kl_low"] is None:
         return 0.0

@@ -1,9 +1,9 @@
 """The baselines at matched spend, as rows of a rollout.
 
 Static and random schedules are planned, and run on through all rollouts, so that the mean is exact;
-EMC and DAC keep steering and statistics, one scheduler per place in the batch. Under the paper's
-mechanisms a share of the bytes is a place on ``attention_first``: attention down to a tenth first,
-then channels.
+EMC and DAC keep steering and statistics, one scheduler per slot of the batch. Under the paper's
+mechanisms a share of the bytes is a point of the path ``attention_first``: attention down to a
+tenth first, then channels.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import cast
 
 import numpy as np
@@ -57,11 +58,12 @@ def paper_grid(grid: ActionGrid) -> ActionGrid:
 
 
 def attention_first(grid: ActionGrid) -> Corners:
-    """The paper's axes one after the other."""
-    return _within(grid, ((1.0, 1.0), (0.1, 1.0), (0.1, 0.0)))
+    """The paper's axes one after the other, none below the grid's lowest level."""
+    keep, ratio = max(0.1, grid.keep_fractions[0]), grid.channel_keep_ratios[0]
+    return (1.0, 1.0), (keep, 1.0), (keep, ratio)
 
 
-def place_on(
+def budget_on_path(
     corners: Corners, bits: float, target: float, reading: Callable[[Budget], float]
 ) -> Budget:
     """The budget on a path that reads as much as wanted; an end of the path where none does."""
@@ -74,18 +76,10 @@ def place_on(
     return _at(corners, high, bits)
 
 
-def _at(corners: Corners, place: float, bits: float) -> Budget:
-    first = min(int(place), len(corners) - 2)
-    rest = place - first
-    pairs = zip(corners[first], corners[first + 1], strict=True)
-    keep, ratio = (a + (b - a) * rest for a, b in pairs)
+def _at(corners: Corners, point: float, bits: float) -> Budget:
+    axes = zip(*corners, strict=True)
+    keep, ratio = (float(np.interp(point, range(len(corners)), levels)) for levels in axes)
     return Budget(keep, ratio, bits)
-
-
-def _within(grid: ActionGrid, corners: Corners) -> Corners:
-    """The corners, none below the grid's lowest levels."""
-    keep, ratio = grid.keep_fractions[0], grid.channel_keep_ratios[0]
-    return tuple((max(corner[0], keep), max(corner[1], ratio)) for corner in corners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +91,11 @@ class Row:
 
 def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> list[Row]:
     """Every baseline row of a rollout, dense aside, budget after budget."""
+    counts = {"static": 1, "random": num_random} | dict.fromkeys(signals, 1)
     return [
         Row(method, budget, index)
         for budget in range(num_budgets)
-        for method, count in (
-            ("static", 1),
-            ("random", num_random),
-            *((signal, 1) for signal in signals),
-        )
+        for method, count in counts.items()
         for index in range(count)
     ]
 
@@ -112,10 +103,9 @@ def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> 
 def row_by_row(
     rows: Sequence[Row], count: int, scheduler: Callable[[Row, int], Schedule]
 ) -> list[Part]:
-    """A scheduler for each row of each of a batch's rollouts, by the rollout's place in it."""
-    placed = [(place, number) for place in range(count) for number in range(len(rows))]
-    made = RowSchedules([scheduler(rows[number], place) for place, number in placed])
-    return [(placed, made)]
+    """Make a scheduler for each row in each slot of a batch, which takes a rollout."""
+    slots = list(product(range(count), range(len(rows))))
+    return [(slots, RowSchedules([scheduler(rows[number], slot) for slot, number in slots]))]
 
 
 class BaselineRows:
@@ -126,58 +116,52 @@ class BaselineRows:
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
         self._planners: dict[Row, RandomSchedule] = {}
-        self._restarted: dict[tuple[Row, int], RestartedSchedule] = {}
+        self._signals: dict[tuple[Row, int], SignalSchedule] = {}  # by row and slot
 
     def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         """Schedulers for rollouts ``first`` …; call in the order of the texts."""
-        return row_by_row(rows, count, lambda row, place: self._scheduler(row, first, place))
+        return row_by_row(rows, count, lambda row, slot: self._scheduler(row, first, slot))
 
     def steering(self) -> Floats:
         """[schedules, numbers] fp64: where the signal-driven schedules stand."""
-        states = [restarted.scheduler.state() for restarted in self._restarted.values()]
+        states = [scheduler.state() for scheduler in self._signals.values()]
         size = SignalSchedule.state_size()
         return np.asarray(states, dtype=np.float64).reshape(len(states), size)
 
     def steer(self, states: Floats) -> None:
         """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
-        for restarted, state in zip(self._restarted.values(), states.tolist(), strict=True):
-            restarted.scheduler.go_on_from(state)
+        for scheduler, state in zip(self._signals.values(), states.tolist(), strict=True):
+            scheduler.go_on_from(state)
 
-    def _scheduler(self, row: Row, first: int, place: int) -> Schedule:
+    def _scheduler(self, row: Row, first: int, slot: int) -> Schedule:
         steps = self._horizon.total_steps
         if row.method == "static":  # mixes levels by the number of the step
-            first_step = (first + place) * steps
+            first_step = (first + slot) * steps
             return StaticSchedule(self._spends[row.budget], self._grid, first_step=first_step)
         if row.method == "random":  # plans every rollout alone
             if row not in self._planners:
-                planner = self._build(row)
-                assert isinstance(planner, RandomSchedule)
-                self._planners[row] = planner
+                self._planners[row] = cast(RandomSchedule, self._build(row))
             return FixedSchedule([self._planners[row].next(step) for step in range(steps)])
-        if (row, place) not in self._restarted:
-            scheduler = self._build(row)
-            assert isinstance(scheduler, SignalSchedule)
-            self._restarted[row, place] = RestartedSchedule(scheduler)
-        return self._restarted[row, place]
+        if (row, slot) not in self._signals:
+            self._signals[row, slot] = cast(SignalSchedule, self._build(row))
+        return restarted(self._signals[row, slot])
 
     def _build(self, row: Row) -> Schedule:
         seed = derive_seed(self._seed, "random", row.budget, row.index)
-        kind = cast(ScheduleKind, row.method)
-        config = ScheduleConfig(kind, self._spends[row.budget], seed)
+        config = ScheduleConfig(cast(ScheduleKind, row.method), self._spends[row.budget], seed)
         return build_schedule(config, self._grid, horizon=self._horizon)
 
 
-class RestartedSchedule:
-    """A signal scheduler that goes on with another rollout at step 0."""
+def restarted(scheduler: SignalSchedule) -> Schedule:
+    """Make a schedule that goes on with another rollout at step 0."""
 
-    def __init__(self, scheduler: SignalSchedule) -> None:
-        self.scheduler = scheduler
-
-    def __call__(self, observation: StepObservation) -> Action:
+    def act(observation: StepObservation) -> Action:
         if observation.step == 0:
             # The hidden state before belongs to another rollout: no drift can be read from it.
             observation = StepObservation.unseen(0, observation.cached_tokens[0])
-        return self.scheduler(observation)
+        return scheduler(observation)
+
+    return act
 
 
 def derive_seed(*parts: object) -> int:

@@ -7,35 +7,26 @@ that the means are equal. Pass 3 is static under the paper's mechanisms at stati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import product, starmap
 from typing import cast
 
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import Budget
+from sol_core.actions import AXES, Budget
 from sol_core.budgets.building import build_schedule
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.schedules import SignalSchedule, StaticSchedule
+from sol_core.evaluation import methods
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.methods import (
-    BaselineRows,
-    Part,
-    RestartedSchedule,
-    Row,
-    attention_first,
-    baseline_rows,
-    derive_seed,
-    place_on,
-    read_beyond,
-    row_by_row,
-)
+from sol_core.evaluation.methods import BaselineRows, Part, Row
 from sol_core.evaluation.rollout import Floats, Rollout
-from sol_core.evaluation.stages import ScoreTable, Setting, TablePass, TokenTable
+from sol_core.evaluation.stages import Setting, TablePass
 
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
 
@@ -43,17 +34,17 @@ MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was
 class ShareRows(BaselineRows):
     """Rows that aim at shares."""
 
-    def __init__(self, setting: Setting, table: ScoreTable, spends: Sequence[Budget]) -> None:
+    def __init__(self, table: TablePass, spends: Sequence[Budget]) -> None:
+        setting = table.setting
         super().__init__(spends, setting.grid, setting.horizon, seed=setting.config.seed)
         assert setting.mixes is not None
-        self._setting, self._table = setting, table
-        self._mixes = setting.mixes
+        self._setting, self._table, self._mixes = setting, table, setting.mixes
 
     def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        """As of ``BaselineRows``; all rollouts before the first are in the table."""
+        """Schedulers as of ``BaselineRows``; all rollouts before the first are in the table."""
         aims = {row: self._aim(row, first, count) for row in rows}
-        return row_by_row(
-            rows, count, lambda row, place: self._at_share(row, aims[row], first + place, place)
+        return methods.row_by_row(
+            rows, count, lambda row, slot: self._at_share(row, aims[row], first + slot, slot)
         )
 
     def _aim(self, row: Row, first: int, count: int) -> float:
@@ -64,23 +55,23 @@ class ShareRows(BaselineRows):
         owed = float((share - before).sum()) / count
         return share + min(max(owed, -MOST_OWED), MOST_OWED)
 
-    def _at_share(self, row: Row, aim: float, rollout: int, place: int) -> Schedule:
+    def _at_share(self, row: Row, aim: float, rollout: int, slot: int) -> Schedule:
         setting, bits = self._setting, self._spends[row.budget].bit_width
         context = setting.config.first_context(rollout)
         share = min(max(aim, self._mixes.lowest(context)), 1.0)
         mean = self._mixes.mean(share, context, bits)
         if row.method == "static":
             mean = Budget.share(share, bits)
-        seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
+        seed = methods.derive_seed(self._seed, "random", row.budget, row.index, rollout)
         config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
         made = build_schedule(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
         if not isinstance(made, SignalSchedule):
             return made
-        # A signal-driven schedule goes on at another budget, with the statistics of its restarted.
-        if (row, place) in self._restarted:
-            made.go_on_from(self._restarted[row, place].scheduler.state())
-        self._restarted[row, place] = RestartedSchedule(made)
-        return self._restarted[row, place]
+        # A signal-driven schedule goes on at another budget, with the statistics of the one before.
+        if (row, slot) in self._signals:
+            made.go_on_from(self._signals[row, slot].state())
+        self._signals[row, slot] = made
+        return methods.restarted(made)
 
 
 class ContenderPass(TablePass):
@@ -88,24 +79,23 @@ class ContenderPass(TablePass):
 
     observes = True
 
-    def __init__(self, setting: Setting, sources: Mapping[str, tuple[Contender, bool]]) -> None:
-        # By their rows' names, and whether their actions are sampled.
-        self._sources, num_budgets = sources, len(setting.config.budgets)
-        rows = [Row(method, budget) for method in sources for budget in range(num_budgets)]
-        super().__init__(setting, rows)
-
-    def _budgets(self) -> Sequence[Budget]:
-        return self.setting.config.budgets
+    def __init__(
+        self,
+        setting: Setting,
+        sources: Mapping[str, tuple[Contender, bool]],  # by row; the bool: actions are sampled
+        budgets: Callable[[], Sequence[Budget]],
+    ) -> None:
+        self._sources, self._budgets = sources, budgets
+        super().__init__(setting, list(starmap(Row, product(sources, range(setting.num_budgets)))))
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         budgets, parts = self._budgets(), []
         for method, (contender, sampled) in self._sources.items():
             mine = [number for number, row in enumerate(rows) if row.method == method]
-            placed = [(place, number) for place in range(count) for number in mine]
-            if placed:
-                asked = [budgets[rows[number].budget] for _, number in placed]
-                seed = derive_seed(self.setting.config.seed, method, first) if sampled else None
-                parts.append((placed, contender.scheduler(asked, seed)))
+            if slots := list(product(range(count), mine)):
+                asked = [budgets[rows[number].budget] for _, number in slots]
+                seed = methods.derive_seed(self.setting.config.seed, method, first)
+                parts.append((slots, contender.scheduler(asked, seed if sampled else None)))
         return parts
 
 
@@ -117,50 +107,59 @@ class PolicyPass(ContenderPass):
     def __init__(self, setting: Setting) -> None:
         config, contender = setting.config, setting.contenders[0]
         sampled = {"policy_sampled": (contender, True)} if config.sampled else {}
-        super().__init__(setting, {"policy": (contender, False), **sampled})
-        self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
+        policies = {"policy": (contender, False), **sampled}
+        super().__init__(setting, policies, lambda: config.budgets)
+        # Of every scored token: nats, dense; then the policy's at each budget.
+        shape = config.num_rollouts, config.steps
+        self.token_surprisal, self.token_entropy = np.zeros((2, *shape))
+        self.token_spend = np.zeros((setting.num_budgets, *shape, len(AXES)))
+        # KL in nats; share of the dense step's bytes, 0 where not counted.
+        self.token_kl, self.token_share = np.zeros((2, setting.num_budgets, *shape))
 
-    def _add(self, first: int, column: int, rollout: Rollout, read: Floats | None) -> None:
-        super()._add(first, column, rollout, read)
-        self.tokens.add(first, column, rollout, read)
+    def _add(self, first: int, first_column: int, rollout: Rollout) -> None:
+        super()._add(first, first_column, rollout)
+        count, group = rollout.nll.shape[:2]
+        rollouts = slice(first, first + count)
+        self.token_surprisal[rollouts] = rollout.nll[:, 0]
+        self.token_entropy[rollouts] = rollout.dense_entropy
+        # Columns 0 to ``num_budgets`` − 1 are the policy's.
+        for column in range(first_column, min(first_column + group - 1, len(self.token_spend))):
+            row = 1 + column - first_column
+            self.token_spend[column, rollouts] = rollout.spend[:, row]
+            self.token_kl[column, rollouts] = rollout.kl[:, row]
+            if (read := rollout.num_bytes) is not None:
+                self.token_share[column, rollouts] = read[:, row] / read[:, 0]
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        tokens, rollouts = self.tokens, self._rollouts(first_text, count)
-        arrays = super().part(first_text, count) | {
-            "token_surprisal": tokens.surprisal[rollouts],
-            "token_entropy": tokens.entropy[rollouts],
-            "token_spend": tokens.spend[:, rollouts],
-            "token_kl": tokens.kl[:, rollouts],
-        }
-        if self.setting.config.by_share:
-            arrays["token_share"] = tokens.share[:, rollouts]
-        return arrays
+        rollouts = self._rollouts(first_text, count)
+        by_budget = ["token_spend", "token_kl", *["token_share"] * self.setting.config.by_share]
+        return (
+            super().part(first_text, count)
+            | {name: getattr(self, name)[rollouts] for name in ("token_surprisal", "token_entropy")}
+            | {name: getattr(self, name)[:, rollouts] for name in by_budget}
+        )
 
     def matched(self) -> list[Budget]:
         """Budgets asked of all others: mean shares of the bytes, or mean spends per axis."""
-        table, matched = self.table, []
-        for budget in range(len(self.setting.config.budgets)):
-            column = table.column("policy", budget)
-            mean = Budget(*table.spend[:, column].mean(axis=0).tolist())
+        matched = []
+        for budget in range(self.setting.num_budgets):
+            column = self.column("policy", budget)
+            mean = Budget(*self.spend[:, column].mean(axis=0).tolist())
             if self.setting.config.by_share:
-                share = min(float(table.share[:, column].mean()), 1.0)
+                share = min(float(self.share[:, column].mean()), 1.0)
                 mean = Budget.share(share, mean.bit_width)
             matched.append(mean)
         return matched
 
 
-class RivalPass(ContenderPass):
+class OtherMethodsPass(ContenderPass):
     """The other methods at what the first one spent; pass 1 must have run over all texts."""
 
     name, title = "rivals", "Running the other methods at its spend"
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
         others = {f"policy:{other.name}": (other, False) for other in setting.contenders[1:]}
-        super().__init__(setting, others)
-        self._policies = policies
-
-    def _budgets(self) -> Sequence[Budget]:
-        return self._policies.matched()
+        super().__init__(setting, others, policies.matched)
 
 
 class BaselinePass(TablePass):
@@ -170,7 +169,7 @@ class BaselinePass(TablePass):
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
         config = setting.config
-        rows = baseline_rows(len(config.budgets), config.num_random, config.signals)
+        rows = methods.baseline_rows(setting.num_budgets, config.num_random, config.signals)
         super().__init__(setting, rows)
         self._policies = policies
 
@@ -183,15 +182,15 @@ class BaselinePass(TablePass):
         rollouts = self._rollouts(batch.first, batch.count)
         for first in range(rollouts.start, rollouts.stop, self._rollouts_at_once):
             for start, stop in self._pieces:
-                rows = self.table.rows[start:stop]
-                self._parts(rows, first, min(self._rollouts_at_once, rollouts.stop - first))
+                count = min(self._rollouts_at_once, rollouts.stop - first)
+                self._parts(self.rows[start:stop], first, count)
         self._rows.steer(arrays["steering"])
 
     @cached_property
     def _rows(self) -> BaselineRows:
         setting, spends = self.setting, self._policies.matched()
         if setting.mixes is not None:
-            return ShareRows(setting, self.table, spends)
+            return ShareRows(self, spends)
         return BaselineRows(spends, setting.grid, setting.horizon, seed=setting.config.seed)
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
@@ -203,18 +202,18 @@ class PaperPass(TablePass):
 
     name, title = "paper", "Running the paper's mechanisms at the same bytes"
 
-    def __init__(self, setting: Setting, baselines: ScoreTable) -> None:
-        """The static rows of ``baselines`` are matched; it is full before this pass runs."""
-        rows = [Row("paper", budget) for budget in range(len(setting.config.budgets))]
-        super().__init__(replace(setting, paper=True), rows)
+    def __init__(self, setting: Setting, baselines: BaselinePass) -> None:
+        """Match the static rows of ``baselines``, which must have run over all texts."""
+        rows = [Row("paper", budget) for budget in range(setting.num_budgets)]
+        super().__init__(replace(setting, grid=methods.paper_grid(setting.grid)), rows)
         self._baselines = baselines
-        self._corners = attention_first(self.setting.grid)
+        self._corners = methods.attention_first(self.setting.grid)
         self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         if self._beyond is None:
             trial = partial(self._tried, first_text, blocks[:1])
-            self._beyond = read_beyond(len(self.table.rows), trial)
+            self._beyond = methods.read_beyond(len(self.rows), trial)
         super().run_texts(first_text, blocks)
 
     def _tried(self, first_text: int, blocks: Tensor, beyond: Floats) -> tuple[Floats, Floats]:
@@ -222,11 +221,11 @@ class PaperPass(TablePass):
         self._beyond = beyond
         super().run_texts(first_text, blocks)
         tried, config = self._rollouts(first_text, 1), self.setting.config
-        read: Floats = self.table.share[tried].mean(0)
+        read: Floats = self.share[tried].mean(0)
         contexts = [config.first_context(n) for n in range(tried.start, tried.stop)]
         allowed = [
             [self.costs.share(self._budget(row.budget, at), at) for at in contexts]
-            for row in self.table.rows
+            for row in self.rows
         ]
         return read, np.mean(allowed, 1)
 
@@ -241,15 +240,16 @@ class PaperPass(TablePass):
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, grid = self.setting.config, self.setting.grid
 
-        def static(row: Row, place: int) -> StaticSchedule:
-            budget = self._budget(row.budget, config.first_context(first + place))
-            return StaticSchedule(budget, grid, first_step=(first + place) * config.steps)
+        def static(row: Row, slot: int) -> StaticSchedule:
+            budget = self._budget(row.budget, config.first_context(first + slot))
+            return StaticSchedule(budget, grid, first_step=(first + slot) * config.steps)
 
-        return row_by_row(rows, count, static)
+        return methods.row_by_row(rows, count, static)
 
     def _budget(self, index: int, context: int) -> Budget:
         assert self._beyond is not None
         column = self._baselines.column("static", index)
         share = float(self._baselines.share[:, column].mean() - self._beyond[index])
         bits = float(self._baselines.spend[:, column, 2].mean())
-        return place_on(self._corners, bits, share, lambda at: self.costs.share(at, context))
+        reading = partial(self.costs.share, cached_tokens=context)
+        return methods.budget_on_path(self._corners, bits, share, reading)

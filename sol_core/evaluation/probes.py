@@ -134,9 +134,4 @@ class PollutionProbe(TextStage):
                     "by_step": change.mean(0).tolist(),
                 }
             )
-        return {
-            "region": self._region,
-            "tail": self._region,
-            "texts": self.num_texts,
-            "axes": axes,
-        }
+        return {"region": self._region, "tail": self._region, "texts": self.num_texts, "axes": axes}

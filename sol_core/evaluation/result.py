@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
+from sol_core.evaluation.passes import PolicyPass
 from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.stages import ScoreTable, TokenTable
+from sol_core.evaluation.stages import TablePass
 from sol_core.evaluation.statistics import PairedBootstrap, verdict, win_rate
 
 ValueT = TypeVar("ValueT")
@@ -63,15 +64,15 @@ class EvaluationResult(dict[str, Any]):
 
 
 def method_scores(
-    budget: int, policies: ScoreTable, others: Sequence[ScoreTable], windows: int
+    budget: int, policies: PolicyPass, others: Sequence[TablePass]
 ) -> dict[str, MethodScores]:
     """Every method at one budget, the policy first, by its role."""
     count = len(policies.dense_nll)
     methods = {
-        row.method: _at(table, table.column(row.method, budget))
+        row.method: _at(table, column)
         for table in (policies, *others)
-        for row in table.rows
-        if row.method != "random"
+        for row, column in table.columns.items()
+        if row.budget == budget and row.method != "random"
     }
     methods["dense"] = MethodScores(
         policies.dense_nll,
@@ -85,25 +86,28 @@ def method_scores(
             best = table.nll[:, columns].mean(axis=0).argmin()
             methods["random_best"] = _at(table, columns[int(best)])
     # The windows of a text are no independent samples.
+    windows = policies.setting.config.windows
     return {name: scores.by_text(windows) for name, scores in methods.items()}
 
 
 def budget_record(
-    requested: Budget,
+    index: int,
+    policies: PolicyPass,
+    baselines: TablePass,
     scores: Mapping[str, MethodScores],
     bootstrap: PairedBootstrap,
-    random: tuple[list[float], list[float]],
-    tokens: tuple[TokenTable, int],
 ) -> dict[str, Any]:
+    """The record of one budget, by the methods' roles."""
     policy, static, dense = (scores[name] for name in ("policy", "static", "dense"))
-    table, index = tokens
+    requested = policies.setting.config.budgets[index]
+    columns = baselines.random_columns(index)
     methods = {
         name: _method_record(method, policy, dense, bootstrap) for name, method in scores.items()
     }
     # Dense is the reference, and spends everything.
     compared = {name for name, made in methods.items() if made["matched"]} | {"dense"}
     pairs = {
-        name: _paired_record(method, policy, bootstrap, table.surprisal.size)
+        name: _paired_record(method, policy, bootstrap, policies.token_surprisal.size)
         for name, method in scores.items()
         if name != "policy"
     }
@@ -118,9 +122,12 @@ def budget_record(
             "nll": _recovered(static.nll, policy.nll, dense.nll) if is_matched else None,
             "kl": _recovered(static.kl, policy.kl, dense.kl) if is_matched else None,
         },
-        "random": {"nll": random[0], "kl": random[1]},
-        "adherence": _adherence(table, index, requested),
-        "by_step": _by_step(table, index, requested),
+        "random": {
+            "nll": baselines.nll[:, columns].mean(0).tolist(),
+            "kl": baselines.kl[:, columns].mean(0).tolist(),
+        },
+        "adherence": _adherence(policies, index, requested),
+        "by_step": _by_step(policies, index, requested),
     }
 
 
@@ -180,7 +187,7 @@ def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
     return rates
 
 
-def _at(table: ScoreTable, column: int) -> MethodScores:
+def _at(table: TablePass, column: int) -> MethodScores:
     values = (table.nll, table.kl, table.spend, table.share, table.num_bytes)
     return MethodScores(*(value[:, column] for value in values))
 
@@ -238,32 +245,26 @@ def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
     return float(static.mean() - policy.mean()) / lost if lost > MIN_GAP else None
 
 
-def _adherence(table: TokenTable, index: int, requested: Budget) -> dict[str, dict[str, float]]:
-    if requested.bytes_share is not None:
-        off = table.share[index].mean(1) - requested.bytes_share
-        return {
-            "gap": {"share": float(off.mean())},
-            "episode": {"share": float(np.abs(off).mean())},
-        }
-    spend = table.spend[index].mean(1)
+def _adherence(policies: PolicyPass, index: int, requested: Budget) -> dict[str, dict[str, float]]:
+    """The policy's distance from its budget: the mean, and the mean size over rollouts."""
+    names, spend = SHORT_AXES, policies.token_spend[index].mean(1)
     gaps = (spend - np.asarray(requested.as_tuple())) / [axis.dense for axis in AXES]
-    return {
-        "gap": axes_record(gaps.mean(axis=0).tolist()),
-        "episode": axes_record(np.abs(gaps).mean(axis=0).tolist()),
-    }
-
-
-def _by_step(table: TokenTable, index: int, requested: Budget) -> dict[str, list[float]]:
-    """The policy's mean and deviation over rollouts at every step."""
-    spend = table.spend[index]
-    means, deviations = spend.mean(axis=0), spend.std(axis=0)
-    record: dict[str, list[float]] = {}
-    for place, axis in enumerate(SHORT_AXES):
-        record[axis] = means[:, place].tolist()
-        record[f"{axis}_sd"] = deviations[:, place].tolist()
     if requested.bytes_share is not None:
-        record["share"] = table.share[index].mean(axis=0).tolist()
-        record["share_sd"] = table.share[index].std(axis=0).tolist()
+        names, gaps = ("share",), policies.token_share[index].mean(1)[:, None]
+        gaps = gaps - requested.bytes_share
+    kinds = {"gap": gaps.mean(0), "episode": np.abs(gaps).mean(0)}
+    return {kind: dict(zip(names, means.tolist(), strict=True)) for kind, means in kinds.items()}
+
+
+def _by_step(policies: PolicyPass, index: int, requested: Budget) -> dict[str, list[float]]:
+    """The policy's mean and deviation over rollouts at every step."""
+    columns = dict(zip(SHORT_AXES, np.moveaxis(policies.token_spend[index], -1, 0), strict=True))
+    if requested.bytes_share is not None:
+        columns["share"] = policies.token_share[index]
+    record: dict[str, list[float]] = {}
+    for name, values in columns.items():
+        record[name] = values.mean(axis=0).tolist()
+        record[f"{name}_sd"] = values.std(axis=0).tolist()
     return record
 
 

@@ -15,13 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid
-from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads
+from sol_core.actions import AXES, ActionGrid
+from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.loop import DecodeOptions, DecodeStep
 from sol_core.decoding.prefix import PrefixState, Windows, read_prefixes
 from sol_core.decoding.teacher_forcing import teacher_forced
-from sol_core.errors import ShapeError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 
@@ -34,7 +33,7 @@ class Prefix:
 
     cache: KVCache | Windows
     state: PrefixState
-    path: Tensor  # [B, T + 1] int64, the tokens to feed and, shifted by one, to score
+    path: list[list[int]]  # [B][T + 1], the tokens to feed and, shifted by one, to score
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +44,13 @@ class Rollout:
     kl: Floats  # [B, G, T] nats, KL(dense ‖ row); 0 for row 0
     spend: Floats  # [B, G, T, axes]
     dense_entropy: Floats  # [B, T] nats
-    tokens_read: Floats  # [B, G, T] cached tokens read, summed over layers and KV heads
-    cached_tokens: Floats  # [B, T] tokens attended over, the step's own included
-    policies: list[tuple[PolicyReads, ...]]  # per step, of the B · G rows
-
-    def bytes_read(self, costs: CostModel) -> Floats:
-        """Computed bytes of every step: [B, G, T]."""
-        num_bytes, group = np.zeros(self.nll.shape), self.nll.shape[1]
-        for window, row, step in np.ndindex(num_bytes.shape):
-            policy = self.policies[step][window * group + row]
-            num_bytes[window, row, step] = policy.num_bytes + costs.bytes_read(
-                Action.of(self.spend[window, row, step].tolist()),
-                int(self.cached_tokens[window, step]),
-                float(self.tokens_read[window, row, step]),
-                observed=policy.scores_pages,
-            )
-        return num_bytes
+    num_bytes: Floats | None  # [B, G, T] computed bytes read; None unless counted
 
 
 @torch.no_grad()
 def read_windows(
     lm: FrozenLM,
-    windows: Sequence[tuple[Sequence[int], int]],  # per window its text, and where it starts
+    windows: Sequence[tuple[list[int], int]],  # per window its text, and where it starts
     steps: int,
     grid: ActionGrid,
     *,
@@ -76,44 +60,50 @@ def read_windows(
     how = grid.mechanisms if observe else None
     prefixes = [text[:start] for text, start in windows]
     cache, state = read_prefixes(lm, prefixes, grid.page_size, how)
-    path = torch.tensor([text[start : start + steps + 1] for text, start in windows])
-    return Prefix(cache, state, path)
+    return Prefix(cache, state, [text[start : start + steps + 1] for text, start in windows])
 
 
 @torch.no_grad()
 def roll_out(
-    lm: FrozenLM, prefix: Prefix, scheduler: BatchScheduler, options: DecodeOptions
+    lm: FrozenLM,
+    prefix: Prefix,
+    scheduler: BatchScheduler,
+    options: DecodeOptions,
+    costs: CostModel | None = None,  # counts the bytes read
 ) -> Rollout:
-    """Run all rows of the windows and score them. Raises: ShapeError: a first row is not dense."""
+    """Run all rows of the windows and score them; the first row of each must be dense."""
     group = options.rows_per_sequence
-    nll, kl, entropy, read = [], [], [], []
-    cached: list[tuple[int, ...]] = []
-    policies: list[tuple[PolicyReads, ...]] = []
-    spend: list[list[tuple[float, ...]]] = []
-    paths = prefix.path.tolist()
-    for scored in teacher_forced(lm, prefix.cache, paths, scheduler, options, prefix.state):
+    nll, kl, entropy, spend, num_bytes = [], [], [], [], []
+    for scored in teacher_forced(lm, prefix.cache, prefix.path, scheduler, options, prefix.state):
         step = scored.step
-        if not all(action.is_dense for action in step.actions[::group]):
-            raise ShapeError("row 0 of every window must be dense: it is the reference for KL")
         nll.append(scored.nll)
         kl.append(scored.kl)
         entropy.append(step.entropy[::group])
-        spend.append([action.as_tuple() for action in step.actions])
-        read.append(step.output.tokens_read.sum(1).unflatten(0, (-1, group)))
-        cached.append(step.cached_tokens[::group])
-        policies.append(step.policy_reads)
-    by_step = np.asarray(spend, dtype=np.float64).reshape(len(spend), -1, group, len(AXES))
-    return Rollout(
-        _stacked(nll),
-        _stacked(kl),
-        by_step.transpose(1, 2, 0, 3),
-        _stacked(entropy),
-        _stacked(read),
-        np.asarray(cached, dtype=np.float64).T,
-        policies,
-    )
+        spend.append(step_levels(step, group))
+        if costs is not None:
+            num_bytes.append(step_reading(step, costs, group))
+    counted = np.stack(num_bytes, -1) if num_bytes else None
+    nlls, kls, entropies = (floats(torch.stack(values, -1)) for values in (nll, kl, entropy))
+    return Rollout(nlls, kls, np.stack(spend, 2), entropies, counted)
 
 
-def _stacked(columns: list[Tensor]) -> Floats:
-    stacked: Floats = torch.stack(columns, -1).double().cpu().numpy()
-    return stacked
+def step_levels(step: DecodeStep, group: int) -> Floats:
+    """[B, group, axes] levels of one step's rows."""
+    levels = np.asarray([action.as_tuple() for action in step.actions], dtype=np.float64)
+    return levels.reshape(-1, group, len(AXES))
+
+
+def step_reading(step: DecodeStep, costs: CostModel, group: int, *, exact: bool = True) -> Floats:
+    """[B, group] computed bytes that one step's rows read, or that their actions allow."""
+    read = step.output.tokens_read.sum(1).tolist() if exact else [None] * len(step.actions)
+    rows = zip(step.actions, step.cached_tokens, read, step.policy_reads, strict=True)
+    reading = [
+        costs.bytes_read(action, cached, tokens, observed=policy.scores_pages) + policy.num_bytes
+        for action, cached, tokens, policy in rows
+    ]
+    return np.asarray(reading).reshape(-1, group)
+
+
+def floats(values: Tensor) -> Floats:
+    array: Floats = values.double().cpu().numpy()
+    return array

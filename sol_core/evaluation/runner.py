@@ -19,22 +19,13 @@ from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError
+from sol_core.evaluation import result as results
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.evaluation.methods import derive_seed
-from sol_core.evaluation.passes import BaselinePass, PaperPass, PolicyPass, RivalPass
+from sol_core.evaluation.passes import BaselinePass, OtherMethodsPass, PaperPass, PolicyPass
 from sol_core.evaluation.probes import PollutionProbe, difficulty_report
-from sol_core.evaluation.result import (
-    SCHEMA,
-    MethodScores,
-    asked_record,
-    budget_record,
-    method_scores,
-    overall_win_rates,
-    own_names,
-    text_losses,
-)
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
@@ -66,9 +57,16 @@ def evaluate(
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
-    contenders = load_contenders(model, policies, grid, by_share=config.by_share)
+    contenders = load_contenders(model, policies, config.budgets, grid)
     mixes = mix_table(model, contenders[0].grid) if config.by_share else None
-    _check(model, contenders[0].grid, config, mixes)
+    if mixes is not None:
+        for budget in config.budgets:
+            mixes.check(budget.bytes_share, config.context + 1)
+    if config.block_len - 1 > model.context_length:
+        raise ContextLengthError(
+            f"{config.context} tokens of context and {config.windows} · {config.steps} steps "
+            f"exceed the context of {model.name}, {model.context_length}; shorten them"
+        )
 
     def events() -> Iterator[WorkEvent]:
         yield WorkProgress(0.0, f"Reading the text of {config.corpus}")
@@ -91,21 +89,6 @@ def evaluate(
     return events()
 
 
-def _check(
-    model: LanguageModel, grid: ActionGrid, config: EvaluationConfig, mixes: MixTable | None
-) -> None:
-    for budget in config.budgets:
-        grid.check_budget(budget)
-    if mixes is not None:
-        for budget in config.budgets:
-            mixes.check(budget.bytes_share, config.context + 1)
-    if config.block_len - 1 > model.context_length:
-        raise ContextLengthError(
-            f"{config.context} tokens of context and {config.windows} · {config.steps} steps "
-            f"exceed the context of {model.name}, {model.context_length}; shorten them"
-        )
-
-
 class _Run:
     def __init__(
         self,
@@ -117,13 +100,14 @@ class _Run:
     ) -> None:
         self.model, self.config, self.texts = model, config, texts
         blocks = torch.tensor(texts.blocks[: config.texts], device=model.lm.device)
-        self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes)
+        grid = contenders[0].grid  # of all
+        self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes, grid)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
-        self.paper = PaperPass(setting, self.baselines.table) if config.paper else None
-        self.rivals = RivalPass(setting, self.policies) if contenders[1:] else None
-        stages = self.policies, self.rivals, self.baselines, self.paper, self.pollution
+        self.paper = PaperPass(setting, self.baselines) if config.paper else None
+        self.others = OtherMethodsPass(setting, self.policies) if contenders[1:] else None
+        stages = self.policies, self.others, self.baselines, self.paper, self.pollution
         self.stages: list[TextStage] = [stage for stage in stages if stage is not None]
         self.work = sum(batch.work for stage in self.stages for batch in stage.batches)
 
@@ -140,13 +124,13 @@ class _Run:
     def _partial(self) -> dict[str, Any]:
         """Means over the texts that every method has finished."""
         windows = self.config.windows
-        compared = self.baselines.table.done // windows
-        count = compared or self.policies.table.done // windows
+        compared = self.baselines.done // windows
+        count = compared or self.policies.done // windows
         return {
             "texts": count,
             "budgets": [
                 {
-                    "requested": asked_record(budget),
+                    "requested": results.asked_record(budget),
                     "methods": {
                         name: {
                             "nll": float(scores.nll[:count].mean()),
@@ -165,7 +149,7 @@ class _Run:
         budgets = [self._budget(index, bootstrap) for index in range(len(config.budgets))]
         probe_seed = derive_seed(config.seed, "probes")
         result = {
-            "schema": SCHEMA,
+            "schema": results.SCHEMA,
             "policies": names,
             "policy": names[0],
             **grid_record(self.setting.grid),
@@ -194,7 +178,7 @@ class _Run:
             "elapsed_s": elapsed_s,
             "budgets": budgets,
             **({"mixes_measured_on": mixes.measured_on} if (mixes := self.setting.mixes) else {}),
-            "win_rate": overall_win_rates(budgets),
+            "win_rate": results.overall_win_rates(budgets),
             "difficulty": self._difficulty(),
             "pollution": self.pollution and self.pollution.report(probe_seed),
             "made_with": provenance(self.model),
@@ -202,25 +186,18 @@ class _Run:
         per_text = [
             row
             for index, budget in enumerate(config.budgets)
-            for row in text_losses(
+            for row in results.text_losses(
                 index,
                 budget,
-                own_names(self._scores(index, config.texts), names),
+                results.own_names(self._scores(index, config.texts), names),
                 budgets[index]["methods"],
             )
         ]
         return WorkFinished(result, tuple(per_text))
 
     def _budget(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
-        table = self.baselines.table
-        columns = table.random_columns(index)
-        record = budget_record(
-            self.config.budgets[index],
-            self._scores(index, self.config.texts),
-            bootstrap,
-            (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
-            (self.policies.tokens, index),
-        )
+        scores = self._scores(index, self.config.texts)
+        record = results.budget_record(index, self.policies, self.baselines, scores, bootstrap)
         costs = CostModel.of(self.model.lm, self.setting.grid)
         # Of a step at the mean spend, halfway through the scored tokens.
         cached = self.config.context + self.config.windows * self.config.steps // 2
@@ -233,28 +210,26 @@ class _Run:
             method["flops_per_token"] = cost.flops
         names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
         parts = ("methods", "paired")
-        return record | {part: own_names(record[part], names, roles) for part in parts}
+        return record | {part: results.own_names(record[part], names, roles) for part in parts}
 
-    def _scores(self, index: int, compared: int) -> dict[str, MethodScores]:
-        """Of the policies, and of the passes that finished at least ``compared`` texts and one."""
-        windows = self.config.windows
-        passes = (self.rivals, self.baselines, self.paper)
-        tables = [stage.table for stage in passes if stage is not None]
-        done = [table for table in tables if table.done >= max(compared, 1) * windows]
-        return method_scores(index, self.policies.table, done, windows)
+    def _scores(self, index: int, compared: int) -> dict[str, results.MethodScores]:
+        """Scores of the policies and of passes that finished ``compared`` texts, at least one."""
+        enough = max(compared, 1) * self.config.windows
+        passes = (self.others, self.baselines, self.paper)
+        done = [stage for stage in passes if stage is not None and stage.done >= enough]
+        return results.method_scores(index, self.policies, done)
 
     def _difficulty(self) -> dict[str, Any]:
-        tokens, start = self.policies.tokens, self.config.context
+        policies, num_budgets = self.policies, self.setting.num_budgets
         kinds = [
             kind
             for block in self.texts.blocks[: self.config.texts]
-            for kind in predicted_kinds(self.model.tokenizer, block[start:])
+            for kind in predicted_kinds(self.model.tokenizer, block[self.config.context :])
         ]
-        num_budgets = len(tokens.spend)
         return difficulty_report(
-            surprisal=tokens.surprisal.reshape(-1),
-            entropy=tokens.entropy.reshape(-1),
+            surprisal=policies.token_surprisal.reshape(-1),
+            entropy=policies.token_entropy.reshape(-1),
             kinds=kinds,
-            spend=tokens.spend.reshape(num_budgets, -1, len(AXES)),
-            kl=tokens.kl.reshape(num_budgets, -1),
+            spend=policies.token_spend.reshape(num_budgets, -1, len(AXES)),
+            kl=policies.token_kl.reshape(num_budgets, -1),
         )

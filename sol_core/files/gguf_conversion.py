@@ -20,16 +20,9 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks, unpack_blocks
+from sol_core.files import gguf_header
 from sol_core.files.fetch import report_progress
-from sol_core.files.gguf_header import (
-    FAMILIES,
-    GgufHeader,
-    GgufTensor,
-    checkpoint_names,
-    config_values,
-    end_ids,
-    read_gguf_header,
-)
+from sol_core.files.gguf_header import GgufHeader, GgufTensor
 from sol_core.files.places import BLOCKS_NAME
 
 DIGIT_SPLITTING = "smollm"  # GGUF's name of SmolLM's pre-tokenizer
@@ -39,13 +32,13 @@ _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> None:
     """Write weights, configurations, blocks and tokenizer; ``eos_token`` alone ends an answer."""
     report_progress("reading the tokenizer", 0.0)
-    header = read_gguf_header(source)
+    header = gguf_header.read_gguf_header(source)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise TypeError(f"{source.name} gave a {type(tokenizer).__name__}, not a fast tokenizer")
     _fix_tokenizer(tokenizer, header, eos_token)
     tokenizer.save_pretrained(folder)
-    ends = end_ids(header) if eos_token is None else [tokenizer.get_vocab()[eos_token]]
+    ends = gguf_header.end_ids(header) if eos_token is None else [tokenizer.get_vocab()[eos_token]]
     _save_config(header, folder, ends or [tokenizer.eos_token_id], tokenizer.pad_token_id)
     _save_weights(header, folder)
     report_progress("converted", 1.0)
@@ -70,9 +63,9 @@ def _fix_tokenizer(
 
 def _save_config(header: GgufHeader, folder: Path, ends: list[int], pad: int | None) -> None:
     """Save the configuration as of a model that was never quantised."""
-    family = FAMILIES[header.architecture]
+    family = gguf_header.FAMILIES[header.architecture]
     eos = ends[0] if len(ends) == 1 else ends
-    values = {**config_values(header), "eos_token_id": eos, "pad_token_id": pad}
+    values = {**gguf_header.config_values(header), "eos_token_id": eos, "pad_token_id": pad}
     values["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[family]]
     config = AutoConfig.for_model(family, dtype="float32", **values)
     config.save_pretrained(folder)
@@ -85,7 +78,7 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
     blocks: dict[str, Tensor] = {}
     kinds: dict[str, str] = {}
     content = np.memmap(header.path, mode="r")
-    names, config = checkpoint_names(header), config_values(header)
+    names, config = gguf_header.checkpoint_names(header), gguf_header.config_values(header)
     paired = {}  # matrices whose rows pair the halves of each head, and how many there are
     if header.architecture == "llama":
         heads = config["num_attention_heads"], config["num_key_value_heads"]

@@ -15,14 +15,7 @@ from typing import NamedTuple
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import last_line, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
-from sol_core.files.staging import (
-    STAMPS_NAME,
-    check_free_space,
-    known_sha256,
-    make_once,
-    sha256_of,
-    storing,
-)
+from sol_core.files.staging import STAMPS_NAME, check_free_space, known_sha256, make_once, storing
 from sol_core.progress import Progress, megabytes, part_of
 
 logger = logging.getLogger(__name__)
@@ -30,7 +23,6 @@ CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged on
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
-REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
 CHECKSUM_SHARE = 0.1  # of the progress bar
 
@@ -53,12 +45,10 @@ class GgufSource(NamedTuple):
 def write_manifest(folder: Path, source: GgufSource) -> None:
     """Write what every file of a freshly converted folder is."""
     files = {
-        path.name: FileRecord(path.stat().st_size, sha256_of(path))._asdict()
+        path.name: FileRecord(path.stat().st_size, known_sha256(path, None))._asdict()
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST_NAME
     }
-    if missing := [name for name in REQUIRED_FILES if name not in files]:
-        raise ModelLoadError(f"the conversion of {source.file} wrote no {', '.join(missing)}")
     record = {
         "schema": SCHEMA_VERSION,
         "name": source.name,
@@ -118,7 +108,7 @@ def is_gguf_name(name: str) -> bool:
 
 
 def gguf_kinds(path: Path) -> dict[str, str]:
-    """By checkpoint names, of matrices: "F16", "Q4_0" …"""
+    """The kinds of matrices by checkpoint names: "F16", "Q4_0" …"""
     header = _checked(path)
     stored = ((name, header.tensors[key]) for key, name in checkpoint_names(header).items())
     return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}

@@ -1,4 +1,4 @@
-"""A GGUF file's header: its model's configuration and the places of its tensors.
+"""A GGUF file's header: its model's configuration and where its tensors are.
 
 ``gguf.GGUFReader`` reads the vocabulary too and takes 37 times as long. To add a family, list its
 architecture in ``FAMILIES``. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
@@ -22,25 +24,12 @@ _COPY = "copy it again from where it came"
 # transformers' families by GGUF's architecture.
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
 ROPE_FACTORS = "rope_freqs.weight"
-_TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_GEMMA = {
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_attention_norm": "post_attention_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
+_TOP = ("model.embed_tokens", "model.norm", "lm_head")
+_LAYER = (
+    "input_layernorm self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj "
+    "self_attn.q_norm self_attn.k_norm post_attention_layernorm pre_feedforward_layernorm "
+    "post_feedforward_layernorm mlp.gate_proj mlp.up_proj mlp.down_proj"
+)
 _GEMMA_27B_LAYERS = 62  # the one whose queries are scaled otherwise, and no key says so
 _LLAMA3 = {
     "low_freq_factor": 1.0,
@@ -50,7 +39,7 @@ _LLAMA3 = {
 
 
 class GgufTensor(NamedTuple):
-    """A tensor's place in the file; offset, num_bytes: from the beginning of the file."""
+    """A tensor in the file; offset, num_bytes: from the beginning of the file."""
 
     kind: str  # of its numbers or blocks, as GGML names it: "F16", "Q4_0" …
     shape: tuple[int, ...]  # as torch has it, the innermost axis last
@@ -114,12 +103,12 @@ def read_gguf_header(path: Path) -> GgufHeader:
 class _Cursor:
     def __init__(self, content: mmap.mmap) -> None:
         self.content = content
-        self.place = len(MAGIC)
+        self.offset = len(MAGIC)
 
     def numbers(self, code: str, count: int = 1) -> tuple[Any, ...]:
         form = f"<{count}{code}"
-        values = struct.unpack_from(form, self.content, self.place)
-        self.place += struct.calcsize(form)
+        values = struct.unpack_from(form, self.content, self.offset)
+        self.offset += struct.calcsize(form)
         return values
 
     def text(self) -> str:
@@ -139,10 +128,10 @@ class _Cursor:
 
     def _skip_text(self) -> bytes:
         (length,) = self.numbers("Q")
-        begin, self.place = self.place, self.place + length
-        if self.place > len(self.content):
+        begin, self.offset = self.offset, self.offset + length
+        if self.offset > len(self.content):
             raise ValueError("a text is longer than the file")
-        return self.content[begin : self.place]
+        return self.content[begin : self.offset]
 
 
 def _header(path: Path, cursor: _Cursor) -> GgufHeader:
@@ -161,7 +150,7 @@ def _header(path: Path, cursor: _Cursor) -> GgufHeader:
     step = metadata.get("general.alignment", 32)
     if type(step) is not int or step < 1:
         raise ValueError(f"general.alignment is {step!r}")
-    begin = -(-cursor.place // step) * step
+    begin = -(-cursor.offset // step) * step
     tensors = {name: tensor._replace(offset=tensor.offset + begin) for name, tensor in named}
     end = max((tensor.offset + tensor.num_bytes for tensor in tensors.values()), default=begin)
     if end > len(cursor.content):
@@ -173,7 +162,7 @@ def _header(path: Path, cursor: _Cursor) -> GgufHeader:
 
 
 def _tensor(path: Path, cursor: _Cursor) -> tuple[str, GgufTensor]:
-    """Name and place, the offset from where the weights begin."""
+    """Read a tensor's name and kind; its offset counts from where the weights begin."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     name = cursor.text()
@@ -217,16 +206,18 @@ def check_gguf(header: GgufHeader) -> None:
 
 def checkpoint_names(header: GgufHeader) -> dict[str, str]:
     """Checkpoint names ("model.layers.0.…") by GGUF's names, but for the rotary factors."""
-    layer_names = _LAYER | (_GEMMA if header.architecture == "gemma3" else {})
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    (family,) = (key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
+    layers = min(header.whole("block_count"), len(header.tensors))
+    ours = (f"model.layers.{layer}.{part}" for layer in range(layers) for part in _LAYER.split())
+    known = get_tensor_name_map(family, layers)
+    stems = {known.get_name(stem): stem for stem in (*_TOP, *ours)}
     names = {}
     for name in header.tensors:
         stem, _, suffix = name.rpartition(".")
-        block, _, rest = stem.removeprefix("blk.").partition(".")
-        tensor_name = _TOP.get(stem)
-        if stem.startswith("blk.") and block.isdecimal() and rest in layer_names:
-            tensor_name = f"model.layers.{block}.{layer_names[rest]}"
-        if tensor_name is not None and suffix in ("weight", "bias"):
-            names[name] = f"{tensor_name}.{suffix}"
+        if stem in stems and suffix in ("weight", "bias"):
+            names[name] = f"{stems[stem]}.{suffix}"
         elif name != ROPE_FACTORS:
             raise UnsupportedModelError(
                 f"{header.path} holds {name!r}, which no {header.architecture} that is supported "
@@ -312,21 +303,13 @@ def _stretch(header: GgufHeader) -> dict[str, Any]:
 def _llama3(header: GgufHeader) -> dict[str, Any]:
     """The parameters behind a file's factors by wavelength; all of Meta's models share but one."""
     tensor = header.tensors[ROPE_FACTORS]
-    with header.path.open("rb") as file:
-        file.seek(tensor.offset)
-        content = file.read(tensor.num_bytes)
-    given = (
-        [factor for (factor,) in struct.iter_unpack("<f", content)] if tensor.kind == "F32" else []
-    )
-    theta, factor = float(header.number("rope.freq_base")), max(given, default=1.0)
-    low, high, positions = _LLAMA3.values()
-    expected = []
-    for channel in range(tensor.shape[-1]):
-        length = 2 * math.pi * theta ** (channel / tensor.shape[-1])
-        smooth = min(max((positions / length - low) / (high - low), 0.0), 1.0)
-        expected.append(1 / ((1 - smooth) / factor + smooth))
-    pairs = zip(given, expected, strict=False)
-    if len(given) != len(expected) or any(abs(a / b - 1) > 1e-3 for a, b in pairs):
+    count, low, high, positions = tensor.shape[-1], *_LLAMA3.values()
+    given = np.fromfile(header.path, "<f4", count, offset=tensor.offset)
+    theta, factor = float(header.number("rope.freq_base")), float(given.max())
+    lengths = 2 * math.pi * theta ** (np.arange(count) / count)
+    smooth = np.clip((positions / lengths - low) / (high - low), 0, 1)
+    expected = 1 / ((1 - smooth) / factor + smooth)
+    if tensor.kind != "F32" or not np.allclose(given, expected, rtol=1e-3, atol=0):
         raise UnsupportedModelError(
             f"{header.path} stretches its rotary embedding by factors ({ROPE_FACTORS}) that are "
             "not Llama 3's: only those are supported"

@@ -13,42 +13,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from sol_core.actions import ActionGrid, Budget, Spend
-from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.config import ScheduleConfig
 from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, reading_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.evaluation.methods import place_on
+from sol_core.evaluation.methods import budget_on_path
 from sol_core.evaluation.statistics import ENOUGH_TOKENS
 from sol_core.events import StepCost
 from sol_core.fields import check_text
+from sol_core.generation import sequence
 from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
-from sol_core.generation.sequence import (
-    check_tokens,
-    most_probable,
-    ms_since,
-    page_readers,
-    reads_by_page,
-)
-from sol_core.inspection.records import (
-    InspectedRow,
-    InspectedToken,
-    InspectionConfig,
-    InspectionEnd,
-    InspectionEvent,
-    InspectionStart,
-    MatchedStatic,
-    RowTotals,
-)
+from sol_core.generation.sequence import check_tokens, ms_since
+from sol_core.inspection import records
+from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionEvent
 from sol_core.inspection.report import difficulty
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
@@ -112,7 +100,9 @@ def budget_of_bytes(
     keeps, ratios, _ = grid.levels()
     middle = near.keep_fraction, near.channel_keep_ratio
     corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
-    return place_on(corners, near.bit_width, num_bytes, lambda at: costs.bytes_read(at, context))
+    return budget_on_path(
+        corners, near.bit_width, num_bytes, lambda at: costs.bytes_read(at, context)
+    )
 
 
 class _Inspection:
@@ -152,7 +142,7 @@ class _Inspection:
         )
         cache, state = read.cache, read.state
         spelled = model.text_codec.decode(prefix, clean_up_tokenization_spaces=False)
-        yield InspectionStart(
+        yield records.InspectionStart(
             rows=config.rows,
             prefix=tuple(prefix),
             prefix_text=str(spelled),
@@ -180,10 +170,10 @@ class _Inspection:
         decode_ms, count = ms_since(decode_began), len(self.made)
         rows = enumerate(config.rows if count else ())
         totals = tuple(self._totals(row, name) for row, name in rows)
-        matched: tuple[MatchedStatic, ...] = ()
+        matched: tuple[records.MatchedStatic, ...] = ()
         if not stopped and "static" in config.rows and count >= ENOUGH_TOKENS:
             matched = tuple(self._static_again(totals, cache, state))
-        yield InspectionEnd(
+        yield records.InspectionEnd(
             reason="stopped" if stopped else "finished",
             num_tokens=count,
             decode_ms=decode_ms,
@@ -206,32 +196,32 @@ class _Inspection:
         )
         rows = []
         for row, score in enumerate(scores):
-            readers, pages_read = page_readers(step, row, self.config.grid_in_use), ""
+            readers, pages_read = sequence.page_readers(step, row, self.config.grid_in_use), ""
             if readers is not None:
-                pages_read = reads_by_page(readers, self.model.spec.num_kv_heads)
+                pages_read = sequence.reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = self.schedules.step_cost(step, row)
             policy = (self.schedules.distributions(row) or (None,))[0]
-            rows.append(InspectedRow(*score, cost, policy, pages_read))
+            rows.append(records.InspectedRow(*score, cost, policy, pages_read))
         shown = self.stream.push(token)
         return InspectedToken(
             index=step.index,
             token_id=token,
             text=self.model.spelled(token) if token in self.specials else shown,
             kind=self.kinds[self.prefix + step.index - 1],
-            top=most_probable(self.model, step.log_probabilities[0]),
+            top=sequence.most_probable(self.model, step.log_probabilities[0]),
             rows=tuple(rows),
             cached_tokens=step.cached_tokens[0],
             step_ms=ms_since(step.started),
             elapsed_ms=ms_since(began),
         )
 
-    def _totals(self, row: int, name: str) -> RowTotals:
+    def _totals(self, row: int, name: str) -> records.RowTotals:
         count = len(self.made)
         steps = [token.rows[row] for token in self.made]
         sums = map(sum, zip(*(step.action.as_tuple() for step in steps), strict=True))
         cost = sum((step.cost for step in steps), StepCost())
         dense = sum(token.rows[0].cost.bytes_read for token in self.made)
-        return RowTotals(
+        return records.RowTotals(
             name=name,
             nll=sum(step.nll for step in steps) / count,
             kl=sum(step.kl for step in steps) / count,
@@ -240,8 +230,8 @@ class _Inspection:
         )
 
     def _static_again(
-        self, totals: Sequence[RowTotals], cache: KVCache, state: PrefixState | None
-    ) -> Iterator[MatchedStatic]:
+        self, totals: Sequence[records.RowTotals], cache: KVCache, state: PrefixState | None
+    ) -> Iterator[records.MatchedStatic]:
         """Static at the bytes of each row that read more or less than it."""
         dense, static = totals[0], next(row for row in totals if row.name == "static")
         for row in totals[1:]:
@@ -255,10 +245,10 @@ class _Inspection:
                 continue
             if len(nll) < len(self.made):  # stopped
                 return
-            yield MatchedStatic(row.name, budget, tuple(nll), cost, tuple(kl))
+            yield records.MatchedStatic(row.name, budget, tuple(nll), cost, tuple(kl))
 
-    def _budget(self, row: RowTotals, dense: RowTotals) -> Budget:
-        """Of static, so that it reads what a row read."""
+    def _budget(self, row: records.RowTotals, dense: records.RowTotals) -> Budget:
+        """The budget of static with which it reads what a row read."""
         asked = next(row.budget for row in self.config.schedules if row.kind == "static")
         if asked.bytes_share is not None:
             share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
@@ -273,14 +263,8 @@ class _Inspection:
     ) -> tuple[list[float], list[float], StepCost]:
         """NLL and KL of all tokens, or fewer if it was stopped; and the cost."""
         grid, steps = self.config.grid_in_use, len(self.made)
-        static = SideRowConfig("static", ScheduleConfig("static", budget))
-        config = GenerationConfig(
-            ScheduleConfig("dense"),
-            side_rows=(static,),
-            grid=grid,
-            episode_steps=self.config.episode_steps,
-        )
-        schedules = GenerationSchedules(self.model, config, Path)
+        config = replace(self.config, schedules=(ScheduleConfig("static", budget),))
+        schedules = GenerationSchedules(self.model, config.as_generation(), Path)
         scheduler = schedules.build(steps)
         options = DecodeOptions(steps, grid.mechanisms, rows_per_sequence=2)
         nll, kl, cost = [], [], StepCost()

@@ -36,9 +36,8 @@ class InspectionConfig(Record):
         grid: levels, page size and mechanisms; None takes those of the policy, else of the budget.
         episode_steps: steps per episode; the schedulers restart there.
         prefix_tokens: tokens of the text that are read densely and not scored; at least 1,
-            because nothing foretells the first one.
-        max_tokens: what comes after this many tokens of the text is left out; None reads on
-            to the end of the model's context.
+            because nothing predicts the first one.
+        max_tokens: tokens of the text that are read; None reads on to the end of the context.
         read_pages: rows say which pages of the KV cache their steps read.
         chat: the text is a prompt in the model's chat template; only with ``generated``.
         generated: tokens that a model wrote after the text. Where there are some, only they
@@ -95,20 +94,13 @@ class InspectionConfig(Record):
 
 @dataclass(frozen=True, slots=True)
 class InspectionStart:
-    """The prefix has been read densely; scoring starts.
+    """The prefix has been read densely; scoring starts."""
 
-    Attributes:
-        rows: names of the rows, "dense" first: "static", "policy:NAME", … Every token's
-            ``rows`` and every list of rows elsewhere is in this order.
-        scored_tokens: those that will be scored; fewer than the rest of the text where it was
-            cut at ``max_tokens`` or at the end of the model's context.
-    """
-
-    rows: tuple[str, ...]
+    rows: tuple[str, ...]  # names, "dense" first: "static", "policy:NAME" … in every list's order
     prefix: tuple[int, ...]  # token ids that were read and are not scored
     prefix_text: str  # the same as text, special tokens spelled out
     text_tokens: int  # tokens of the whole text
-    scored_tokens: int
+    scored_tokens: int  # fewer than the rest of the text where it was cut
     elapsed_ms: float  # of the dense pass
     reused_tokens: int = later(0)  # of the prefix, kept from an earlier text
 
@@ -123,12 +115,7 @@ class InspectionStart:
 
 @dataclass(frozen=True, slots=True)
 class InspectedRow:
-    """The step that foretold a token, as one schedule took it, on its own KV cache.
-
-    Attributes:
-        policy: a policy's probability of every level, per axis; None for other schedules.
-        pages_read: ``PageReads.by_page``; "" where all pages were read, or it was not asked for.
-    """
+    """The step that predicted a token, as one schedule took it, on its own KV cache."""
 
     name: str  # of the row, as in ``InspectionStart.rows``
     action: Action  # what the step was allowed to spend
@@ -136,8 +123,8 @@ class InspectedRow:
     kl: float  # KL(dense ‖ row) of the step's distribution, nats; 0 for the dense row
     entropy: float  # of the row's distribution, nats
     cost: StepCost  # computed cost of the step at its action, the policy's network included
-    policy: tuple[tuple[float, ...], ...] | None = None
-    pages_read: str = later("")
+    policy: tuple[tuple[float, ...], ...] | None = None  # its probability of every level, per axis
+    pages_read: str = later("")  # ``PageReads.by_page``; "" where all were, or it was not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,55 +158,39 @@ class RowTotals:
 
 @dataclass(frozen=True, slots=True)
 class MatchedStatic:
-    """Static scored once more, at the bytes that another row read.
+    """Static scored once more, at the bytes that another row read."""
 
-    Attributes:
-        name: of that row.
-        nll, kl: of every scored token, nats; ``kl`` is empty in inspections saved before it was
-            scored.
-        cost: computed, summed.
-    """
-
-    name: str
+    name: str  # of that row
     budget: Budget
-    nll: tuple[float, ...]
-    cost: StepCost
-    kl: tuple[float, ...] = ()
+    nll: tuple[float, ...]  # of every scored token, nats
+    cost: StepCost  # computed, summed
+    kl: tuple[float, ...] = ()  # of every scored token, nats; empty in old records
 
 
 @dataclass(frozen=True, slots=True)
-class TokenPlace:
-    """An entry of a list: a token, and the numbers that put it there.
-
-    Attributes:
-        nll, kl: of the list's row, nats.
-        cheaper_spend, cheaper_kl: that row's net keep rate and KL.
-    """
+class ListedToken:
+    """An entry of a list: a token, and the numbers that put it there."""
 
     index: int  # of the token, as in ``InspectedToken``
     text: str
-    nll: float
-    kl: float
+    nll: float  # of the list's row, nats
+    kl: float  # of the list's row, nats
     loss: float  # NLL of the row less that of the dense row, nats; negative where it was lucky
     entropy: float  # of the dense row, nats
     spend: float  # net keep rate of the row's action: mean of attention, channels and bits / 16
     cheaper: str = ""  # of an over-served token, the row that spent less at no harm; "" elsewhere
-    cheaper_spend: float | None = None
+    cheaper_spend: float | None = None  # that row's net keep rate
     cheaper_kl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KindSpend:
-    """Tokens of one kind under one schedule.
-
-    Attributes:
-        keep, channels, bits: mean spend per axis, by the axes' short names.
-    """
+    """Tokens of one kind under one schedule."""
 
     kind: str
     tokens: int  # how many there are
     share: float  # of all scored tokens
-    keep: float
+    keep: float  # mean spend per axis, by the axes' short names
     channels: float
     bits: float
     kl: float  # mean KL to dense, nats
@@ -228,57 +199,37 @@ class KindSpend:
 
 @dataclass(frozen=True, slots=True)
 class RowReport:
-    """Places where one schedule spent, and those where it was needed.
-
-    Attributes:
-        correlation: Spearman's, per axis (keep, channels, bits) with the dense row's surprisal
-            and entropy; 0 where an axis never varies.
-        under_served: tokens that got less than everything and lost more than the noise floor
-            against dense, the largest ``loss`` first.
-        over_served: tokens at which another row that spent less stayed within
-            ``HARMLESS_KL`` of dense, at 6 bits or more, the largest difference of spends first.
-    """
+    """Tokens on which one schedule spent, and those that needed it."""
 
     name: str
+    # Spearman's, per axis with the dense row's surprisal and entropy; 0 where an axis never varies.
     correlation: dict[str, dict[str, float]]
     kinds: tuple[KindSpend, ...]  # spend by kind of token; kinds that do not occur are left out
-    under_served: tuple[TokenPlace, ...]
-    over_served: tuple[TokenPlace, ...]
+    under_served: tuple[ListedToken, ...]  # lost more than the noise floor, the largest loss first
+    # Another row spent less and stayed within ``HARMLESS_KL``; the largest difference first.
+    over_served: tuple[ListedToken, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DifficultyReport:
-    """Spend against difficulty.
+    """Spend against difficulty."""
 
-    Attributes:
-        least_confident: tokens to which the dense row gave the least probability.
-        rows: one report per schedule, the dense row left out: it spends the same everywhere.
-    """
-
-    least_confident: tuple[TokenPlace, ...]
-    rows: tuple[RowReport, ...]
+    least_confident: tuple[ListedToken, ...]  # to which the dense row gave the least probability
+    rows: tuple[RowReport, ...]  # per schedule, without the dense row, which spends all everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class InspectionEnd:
-    """The inspection ended.
+    """The inspection ended."""
 
-    Attributes:
-        reason: "finished", or "stopped" before its end; "time_limit" when its owner had no
-            more time for it.
-        matched: static once more for each row that read more or less than it, where there are
-            enough tokens to tell rows apart.
-        made_on: versions and machine (``provenance.py``); None in older records.
-    """
-
-    reason: Literal["finished", "stopped", "time_limit"]
+    reason: Literal["finished", "stopped", "time_limit"]  # the last where its owner had no more
     num_tokens: int
     decode_ms: float  # measured, the prefix not counted
     tokens_per_s: float
     rows: tuple[RowTotals, ...]  # totals per row; empty without tokens
     report: DifficultyReport | None  # None without tokens
-    matched: tuple[MatchedStatic, ...] = ()
-    made_on: dict[str, Any] | None = later(None)
+    matched: tuple[MatchedStatic, ...] = ()  # for rows that read more or less than static
+    made_on: dict[str, Any] | None = later(None)  # versions and machine (``provenance.py``)
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "finish", **record_of(self)}

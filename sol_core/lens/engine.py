@@ -7,8 +7,8 @@ the actions taken there: how far their keys and values carry the damage (SOL, ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +25,10 @@ from sol_core.evaluation.statistics import rank_correlation
 from sol_core.generation.schedules import PolicyFinder, resolved
 from sol_core.generation.sequence import alternatives, check_tokens
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
-from sol_core.inspection.noise import noise_floor
 from sol_core.inspection.records import InspectedToken, InspectionConfig
-from sol_core.lens.records import (
-    LensRow,
-    LensRun,
-    LensTrail,
-    LensView,
-    PageEffect,
-    PageEffects,
-    ReplayedStep,
-)
+from sol_core.inspection.report import noise_floor
+from sol_core.lens import records
+from sol_core.lens.records import LensRun, PageEffect, PageEffects
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
@@ -44,26 +37,20 @@ ROWS_AT_ONCE = 128
 PAGES_AT_ONCE = 32  # left out one at a time, a row each: half a second after 2,048 tokens
 
 
-@dataclass(slots=True)
-class _Replay:
-    """The run as it was decoded; it grows with the looks."""
-
-    rows: KVCache  # the run's row, and the full model's if it ran along
-    cache: KVCache  # of the run's row alone, to branch from
-    steps: list[ReplayedStep] = field(default_factory=list)  # replayed so far
-
-
 class Lens:
     """Measures single steps of one run; keeps the replayed cache for the next measurement."""
 
     def __init__(self, model: LanguageModel, run: LensRun) -> None:
         check_tokens(model, run.tokens, "the run", len(run.tokens) - 1)
         self._model, self._lm, self._run = model, model.lm, run
-        self._replay: _Replay | None = None
+        # The run as it was decoded; it grows with the looks.
+        self._along: KVCache | None = None  # its row, and the full model's if it ran along
+        self._cache: KVCache | None = None  # its row alone, to branch from
+        self._replayed: list[records.ReplayedStep] = []
         self._effects: dict[int, tuple[list[PageEffect], list[float]]] = {}  # of pages, by token
 
     @torch.no_grad()
-    def look(self, index: int, without: Sequence[int] = ()) -> LensView:
+    def look(self, index: int, without: Sequence[int] = ()) -> records.LensView:
         """Every level of every axis, what came of the lowest ones, the step without some pages."""
         taken, grid = self._taken(index), self._run.grid
         axes = [
@@ -73,13 +60,13 @@ class Lens:
         actions = [taken, *(action for levels in axes for action in levels)]
         rows = self._rows(index, actions)
         lowest = {axis.field: levels[0] for axis, levels in zip(AXES, axes, strict=True)}
-        return LensView(
+        return records.LensView(
             index,
             rows[taken],
             rows[DENSE],
             tuple(tuple(rows[action] for action in levels) for levels in axes),
             self._trails(index, {"taken": taken} | lowest),
-            self._replayed(index).steps[index],
+            self._replayed[index],
             self.without(index, [without])[0] if without else None,
             noise_floor(taken),
         )
@@ -124,11 +111,11 @@ class Lens:
         return (self._run.before + index) // self._run.grid.page_size
 
     def _attention(self, index: int) -> list[float]:
-        """Per page that can be left out, its share of a dense step's attention."""
+        """The share of a dense step's attention that each page gets, where it can be left out."""
         at, pages = self._run.before + index, self._page_count(index)
         if not pages:
             return []
-        cache = self._replayed(index).cache.branch(1, 1, lengths=[at])
+        cache = self._replay(index).branch(1, 1, lengths=[at])
         fed = torch.tensor([self._run.tokens[at]], device=self._lm.device)
         how = self._run.grid.mechanisms
         mass = self._lm.decode_step(fed, cache, mechanisms=how, record=["attention"]).page_mass
@@ -142,19 +129,19 @@ class Lens:
             raise ConfigError(f"the run has tokens 0 to {count - 1}, got {index!r}")
         return self._run.actions[index]
 
-    def _rows(self, index: int, actions: Sequence[Action]) -> dict[Action, LensRow]:
+    def _rows(self, index: int, actions: Sequence[Action]) -> dict[Action, records.LensRow]:
         """The step under each of these actions and the dense one."""
-        rows: dict[Action, LensRow] = {}
+        rows: dict[Action, records.LensRow] = {}
         for batch in _batches(actions, ROWS_AT_ONCE):
             (scored,) = self._steps(index, [[action] for action in batch])
             best = scored.step.log_probabilities.max(-1)
             numbers = (scored.nll[0].tolist(), scored.kl[0].tolist(), scored.step.entropy.tolist())
             choices = alternatives(self._model, best.values, best.indices)
             for row in zip(batch, *numbers, choices, strict=True):
-                rows[row[0]] = LensRow(*row)
+                rows[row[0]] = records.LensRow(*row)
         return rows
 
-    def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
+    def _trails(self, index: int, named: dict[str, Action]) -> tuple[records.LensTrail, ...]:
         """Return the effect of each of these actions at this step on the following tokens."""
         followed = self._run.actions[index + 1 : index + 1 + FOLLOWING]
         tried = list(dict.fromkeys((DENSE, *named.values())))
@@ -164,7 +151,7 @@ class Lens:
             row = tried.index(action)
             change = tuple(float(step.nll[0, row] - step.nll[0, 0]) for step in scores)
             kl = tuple(float(step.kl[0, row]) for step in scores)
-            trails.append(LensTrail(name, action, change, kl))
+            trails.append(records.LensTrail(name, action, change, kl))
         return tuple(trails)
 
     def _steps(
@@ -174,32 +161,30 @@ class Lens:
         left_out: Sequence[Sequence[int]] | None = None,
     ) -> list[ScoredStep]:
         """The steps from ``index`` on, one row per schedule."""
-        prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
+        prefix = Windows(self._replay(index), (0,), (self._run.before + index,))
         return list(self._decode(prefix, index, schedules, in_place=False, left_out=left_out))
 
-    def _replayed(self, index: int) -> _Replay:
-        """The run's rows, replayed through step ``index`` at least."""
+    def _replay(self, index: int) -> KVCache:
+        """Replay the run through step ``index`` at least; return the cache of its row."""
         run = self._run
-        if self._replay is None:
+        if self._along is None:
             before, kept = run.tokens[: run.before], self._model.prefixes
             read = read_prefix(self._lm, before, run.grid.page_size, prefixes=kept)
-            rows = read.cache.branch(1 + run.shadow, len(run.actions))
-            self._replay = _Replay(rows, rows)
-        replay = self._replay
-        first = len(replay.steps)
-        if first <= index:
+            self._along = read.cache.branch(1 + run.shadow, len(run.actions))
+        first = len(self._replayed)
+        if first <= index or self._cache is None:
             schedules = [run.actions[first : index + 1]]
             schedules += [(DENSE,) * len(schedules[0])] * run.shadow
-            for step in self._decode(replay.rows, first, schedules, in_place=True):
-                replay.steps.append(self._replayed_step(step))
-            replay.cache = replay.rows.copy_row(0)
-        return replay
+            for step in self._decode(self._along, first, schedules, in_place=True):
+                self._replayed.append(self._replayed_step(step))
+            self._cache = self._along.copy_row(0)
+        return self._cache
 
-    def _replayed_step(self, scored: ScoredStep) -> ReplayedStep:
+    def _replayed_step(self, scored: ScoredStep) -> records.ReplayedStep:
         kl, rows = 0.0 if self._run.is_dense else None, scored.step.log_probabilities
         if self._run.shadow:
             kl = float(kl_to_dense(rows[1:], rows[None, :1])[0])
-        return ReplayedStep(float(scored.nll[0, 0]), float(scored.step.entropy[0]), kl)
+        return records.ReplayedStep(float(scored.nll[0, 0]), float(scored.step.entropy[0]), kl)
 
     def _decode(
         self,
@@ -232,27 +217,14 @@ def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
         yield [DENSE, *others[first : first + most - 1]]
 
 
-def look_at_text(
-    model: LanguageModel,
-    text: str,
-    index: int,
-    config: InspectionConfig,
-    policies: Callable[[str], Path] = Path,
-    without: Sequence[int] = (),  # pages of the cache; the view says what the step is without them
-) -> tuple[LensView, int]:
-    """One token under every level of every axis, and its id; arguments as of ``run_of_text``."""
-    run, at, token = run_of_text(model, text, index, config, policies)
-    return replace(Lens(model, run).look(at, without), index=index), token
-
-
 def run_of_text(
     model: LanguageModel,
     text: str,
     index: int,  # 0-based among the scored tokens, as an inspection counts them
     config: InspectionConfig,  # its schedule takes the other steps and axes; dense without one
     policies: PolicyFinder = Path,
-) -> tuple[LensRun, int, int]:
-    """The run along a text, the token's number in it, and the token's id."""
+) -> tuple[LensRun, int]:
+    """Return the run along a text, and the id of its token ``index``."""
     config = resolved(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     tokens = cut(model, tokens, config)
@@ -260,11 +232,11 @@ def run_of_text(
     if not 0 <= index < count:
         raise ConfigError(
             f"token must be 0 to {count - 1}, got {index}: of the text's {len(tokens)} tokens the "
-            f"first {prefix} cannot be foretold, and token 0 is the next one"
+            f"first {prefix} cannot be predicted, and token 0 is the next one"
         )
     token = tokens[prefix + index]
     if not config.schedules:
-        return LensRun(tuple(tokens), (DENSE,) * count, config.grid_in_use), index, token
+        return LensRun(tuple(tokens), (DENSE,) * count, config.grid_in_use), token
     actions = []
     for event in inspect_text(model, text, config, policies=policies):
         if isinstance(event, InspectedToken):
@@ -272,4 +244,4 @@ def run_of_text(
         if len(actions) > index + FOLLOWING:
             break
     known = tuple(tokens[: prefix + len(actions)])
-    return LensRun(known, tuple(actions), config.grid_in_use), index, token
+    return LensRun(known, tuple(actions), config.grid_in_use), token

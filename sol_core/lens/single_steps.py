@@ -14,14 +14,12 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
-from kernels.log_softmax import kl_to_dense
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.schedules import StaticSchedule
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
-from sol_core.errors import ConfigError
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.scoring import ScoreCase, score_policy
 from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads
@@ -67,21 +65,21 @@ def most_massive_output(
     model: LanguageModel, tokens: Sequence[int], first: int, bits: Sequence[int]
 ) -> MlpOutput:
     """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude."""
-    _check_text(model, tokens, first + 1)
+    check_tokens(model, tokens, "the text", len(tokens))
     outputs = _mlp_outputs(model.lm, tokens)[:, first:]
     magnitudes = outputs.abs()
     medians = magnitudes.median(-1).values
     uneven = magnitudes.amax(-1) / medians.clamp(min=1e-8)
-    layer, place = divmod(int(uneven.argmax()), uneven.shape[1])
-    ranked = magnitudes[layer, place].sort(descending=True).values
+    layer, at = divmod(int(uneven.argmax()), uneven.shape[1])
+    ranked = magnitudes[layer, at].sort(descending=True).values
     widths = torch.tensor(list(bits), device=outputs.device)
-    rounded = fake_quantise(outputs[layer, place].expand(len(bits), -1), widths)
+    rounded = fake_quantise(outputs[layer, at].expand(len(bits), -1), widths)
     return MlpOutput(
-        token=first + place,
+        token=first + at,
         layer=layer + 1,
         layers=len(outputs),
         magnitudes=tuple(ranked.tolist()),
-        median=float(medians[layer, place]),
+        median=float(medians[layer, at]),
         bits=tuple(bits),
         zeros=tuple((rounded == 0).sum(-1).tolist()),
     )
@@ -105,27 +103,18 @@ class Choices:
     top: tuple[Alternative, ...]  # the most probable tokens
 
 
-def _check_text(model: LanguageModel, tokens: Sequence[int], least: int) -> None:
-    """Raises: ConfigError, ContextLengthError for a text that the model cannot be asked about."""
-    if len(tokens) < least:
-        raise ConfigError(f"the text has {len(tokens)} tokens; at least {least} are needed")
-    check_tokens(model, tokens, "the text", len(tokens))
-
-
 @torch.no_grad()
 def losses_alone(
     model: LanguageModel,
     tokens: Sequence[int],
-    first: int,
+    first: int,  # number of the first scored token, at least 1
     actions: Sequence[Action],
     grid: ActionGrid,
     *,
     with_reads: bool = False,
 ) -> list[list[StepLoss]]:
-    """The loss of every step from ``first`` on, under every action."""
-    _check_text(model, tokens, first + 1)
-    if first < 1:
-        raise ConfigError(f"the first scored token is number 1 or later, got {first}")
+    """The loss of every step from ``first`` on, under every action: [actions][steps]."""
+    check_tokens(model, tokens, "the text", len(tokens))
     table: list[list[StepLoss]] = [[] for _ in actions]
     scored = range(first - 1, len(tokens) - 1)
     for step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
@@ -141,17 +130,16 @@ def next_choices(
     model: LanguageModel, tokens: Sequence[int], actions: Sequence[Action]
 ) -> list[Choices]:
     """Return the next tokens after a text whose last step is dense, then under each action."""
-    _check_text(model, tokens, 1)
+    check_tokens(model, tokens, "the text", len(tokens))
     unread = [*tokens, 0]  # as the token that should follow, which is not known
     (step,) = _steps(model, unread, range(len(tokens) - 1, len(tokens)), actions, ActionGrid())
-    rows = step.log_probabilities[0]
-    kl, _ = kl_to_dense(rows[:1], rows[None])
-    entropy = -(rows.exp() * rows).sum(-1)
-    made = []
-    for at, action in enumerate((DENSE, *actions)):
-        lost = 0.0 if action.is_dense else float(kl[0, at])
-        made.append(Choices(lost, float(entropy[at]), most_probable(model, rows[at])))
-    return made
+    numbers = zip(step.kl[0].tolist(), step.step.entropy.tolist(), strict=True)
+    return [
+        Choices(0.0 if action.is_dense else kl, entropy, most_probable(model, row))
+        for action, (kl, entropy), row in zip(
+            (DENSE, *actions), numbers, step.log_probabilities[0], strict=True
+        )
+    ]
 
 
 def _steps(

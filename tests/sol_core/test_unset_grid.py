@@ -78,11 +78,7 @@ def test_python_commands_and_pages_take_the_same_grid(model, tmp_path, budget):
         ]
         if name != str(SHIPPED_POLICY):  # it is another model's
             method = Path(name) if name else rule
-            grids.append(
-                load_contenders(model, {"x": method}, by_share=budget.bytes_share is not None)[
-                    0
-                ].grid
-            )
+            grids.append(load_contenders(model, {"x": method}, [budget], None)[0].grid)
         assert grids == [grid] * len(grids)
 
 

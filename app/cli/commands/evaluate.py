@@ -21,7 +21,7 @@ from sol_core.actions import SHORT_AXES, ActionGrid
 from sol_core.config import POLICY_PREFIX
 from sol_core.corpus.documents import BUILTIN
 from sol_core.errors import ConfigError
-from sol_core.evaluation.config import EvaluationConfig, parse_baselines, parse_budgets
+from sol_core.evaluation.config import EvaluationConfig, parse_budgets, parse_names
 from sol_core.fields import from_json
 from sol_core.progress import WorkFinished
 
@@ -121,7 +121,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     if args.budgets is not None:
         given["budgets"] = parse_budgets(args.budgets)
     if args.baselines is not None:
-        given["baselines"] = parse_baselines(args.baselines)
+        given["baselines"] = parse_names(args.baselines) or ("static",)
     config = from_json(
         EvaluationConfig, input_files.merged(EvaluationConfig().to_dict(), args.fields)
     )

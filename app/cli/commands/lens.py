@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from app.cli import options as cli
@@ -44,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.lens.engine import Lens, run_of_text
     from sol_core.models.provenance import made_on
 
-    run, at, token_id = run_of_text(model, args.text, args.token, args.config, find)
+    run, token_id = run_of_text(model, args.text, args.token, args.config, find)
     lens, token = Lens(model, run), model.spelled(token_id)
-    view = replace(lens.look(at, args.without), index=args.token)
+    view = lens.look(args.token, args.without)
     effects = None
     while args.rank_pages and (effects is None or len(effects.effects) < effects.count):
-        effects = lens.page_effects(at)
+        effects = lens.page_effects(args.token)
         console.progress("Leaving out pages", len(effects.effects) / max(effects.count, 1))
     console.clear()
     texts = list(page_texts(model.text_codec, list(run.tokens), run.grid.page_size))

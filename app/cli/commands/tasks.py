@@ -17,9 +17,9 @@ from app.cli.job_options import (
 )
 from app.cli.terminal import table
 from app.results.figures import budget_label
-from sol_core.accuracy.config import TasksConfig, parse_contexts, parse_names
+from sol_core.accuracy.config import TasksConfig, parse_contexts
 from sol_core.actions import SHORT_AXES
-from sol_core.evaluation.config import parse_budgets
+from sol_core.evaluation.config import parse_budgets, parse_names
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 Gain = dict[str, float] | None

@@ -23,6 +23,7 @@ from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
 
+PER_TEXT = recall.NUM_FACTS + recall.NUM_PAIRS + recall.NUM_PASSAGES
 HARSH = Action(0.1, 0.4, 5)
 ACTIONS = (DENSE, HARSH)
 PASSAGES = [f"Passage {n} speaks of river{n} and nothing else." for n in range(60)]
@@ -46,9 +47,9 @@ def _words(text):
 @settings(max_examples=15)
 @given(st.integers(0, 1000), st.integers(150, 500))
 def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed, length):
-    questions = recall.recall_questions(SOURCE, length, recall.QUESTIONS_PER_TEXT + 2, seed, _words)
-    assert len(questions) == recall.QUESTIONS_PER_TEXT + 2
-    first, second = questions[: recall.QUESTIONS_PER_TEXT], questions[recall.QUESTIONS_PER_TEXT :]
+    questions = recall.recall_questions(SOURCE, length, PER_TEXT + 2, seed, _words)
+    assert len(questions) == PER_TEXT + 2
+    first, second = questions[:PER_TEXT], questions[PER_TEXT:]
     assert len({question.text for question in first}) == 1
     assert {question.text for question in second}.isdisjoint({first[0].text})
     assert {question.kind for question in first} == {"facts", "two_steps", "passages"}
@@ -122,7 +123,9 @@ def test_one_prefill_serves_every_question(monkeypatch):
     assert fed[0] == ones[0].shared
     assert fed[1] <= 2 * len(" And Ben has")
     scores = score_after(contexts, _rows(len(ones)), group=2)
-    written = write_after(contexts, [0, 2], _rows(2), group=2, steps=6)
+    written = write_after(
+        contexts, [0, 2], _rows(2), group=2, steps=6, is_done=lambda tokens: len(tokens) == 6
+    )
     short = write_after(
         contexts, [0, 2], _rows(2), group=2, steps=6, is_done=lambda tokens: len(tokens) == 2
     )
@@ -205,4 +208,4 @@ def test_a_text_that_the_model_cannot_hold_is_refused(monkeypatch):
     assert parse_contexts("1000, 4000") == (1000, 4000)
     for text in ("", "many", "100", "1000,1000", "2000000"):
         with pytest.raises(ConfigError, match="contexts"):
-            parse_contexts(text)
+            TasksConfig(contexts=parse_contexts(text))

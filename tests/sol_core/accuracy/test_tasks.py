@@ -21,7 +21,7 @@ from sol_core.accuracy.plans import StaticPlan
 from sol_core.accuracy.questions import Continuation, Question, encode_questions, read_questions
 from sol_core.accuracy.result import MethodScores, ScoredTask, summary_record
 from sol_core.accuracy.runner import run_tasks
-from sol_core.accuracy.scoring import score_continuations
+from sol_core.accuracy.scoring import read_contexts, score_after
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import CostModel
@@ -126,6 +126,11 @@ def test_what_leads_to_a_choice_is_stepped_and_a_context_starts_as_texts_do():
     assert short.context == (start, *tokenizer("ef", add_special_tokens=False)["input_ids"])
 
 
+def _read_and_scored(model, asked, scheduler, group):
+    read = read_contexts(model.lm, asked, GRID, observe=scheduler.observes)
+    return score_after(read, scheduler, group=group)
+
+
 def test_scores_are_those_of_every_choice_alone():
     """Tokens that lead to a choice are spent on and not scored."""
     model = make_language_model()
@@ -133,7 +138,7 @@ def test_scores_are_those_of_every_choice_alone():
     ones = encode_questions(model.tokenizer, [*QUESTIONS, led], 64)
     assert ones[-1].read > 1
     scheduler = PlannedRows([actions for _ in ones for actions in ([DENSE], ACTIONS)])
-    scores = score_continuations(model.lm, ones, scheduler, GRID, group=2)
+    scores = _read_and_scored(model, ones, scheduler, 2)
     costs = CostModel.of(model.lm, GRID)
     for number, one in enumerate(ones):
         steps = len(one.tokens)
@@ -157,14 +162,14 @@ def test_a_word_is_right_when_all_its_tokens_were_the_most_probable():
     context = tuple(model.tokenizer("The sky")["input_ids"])
     ones = [Continuation(0, 0, context, (7, 7), 2)]
     scheduler = PlannedRows([[DENSE]])
-    assert score_continuations(model.lm, ones, scheduler, GRID, group=1).greedy.tolist() == [[0.0]]
+    assert _read_and_scored(model, ones, scheduler, 1).greedy.tolist() == [[0.0]]
     greedy = []
     for _ in range(2):
         cache = model.lm.new_cache(1, 16, page_size=GRID.page_size)
         hidden = model.lm.prefill(torch.tensor([[*context, *greedy]]), cache)[:, -1]
         greedy.append(int(model.lm.logits(hidden).argmax()))
     ones = [Continuation(0, 0, context, tuple(greedy), 2)]
-    assert score_continuations(model.lm, ones, scheduler, GRID, group=1).greedy.tolist() == [[1.0]]
+    assert _read_and_scored(model, ones, scheduler, 1).greedy.tolist() == [[1.0]]
 
 
 @given(
@@ -252,8 +257,11 @@ def test_the_right_choice_has_the_highest_score():
 class _Pass:
     """What ``task_scores`` reads of a pass that has run."""
 
-    def __init__(self, ones, rows):
-        self.setting = SimpleNamespace(continuations=ones, budgets=BUDGETS)
+    def __init__(self, task, ones, rows):
+        questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
+        self.setting = SimpleNamespace(
+            task=task, questions=questions, continuations=ones, budgets=BUDGETS
+        )
         self.lengths = np.asarray([len(one.tokens) for one in ones])
         self.log_likelihood = self.greedy = np.asarray(rows, float).T
         self.tokens = np.zeros((len(ones), len(rows), 0))
@@ -267,9 +275,8 @@ class _Pass:
 
 def _scores(task, policies, statics):
     ones = [Continuation(n // 2, n % 2, (1, 2), (3, 4), 2) for n in range(6)]
-    questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
-    baselines = {"static": _Pass(ones, statics)}
-    found = result.task_scores(task, questions, _Pass(ones, policies), baselines, 0)
+    baselines = {"static": _Pass(task, ones, statics)}
+    found = result.task_scores(_Pass(task, ones, policies), baselines, 0)
     return found, found.record()
 
 

@@ -20,7 +20,7 @@ from sol_core.corpus.blocks import separator_id, token_blocks
 from sol_core.corpus.documents import SPLITS, question_text, some_in_chat
 from sol_core.corpus.file_formats import DOCUMENT_CHARACTERS, read_text_file
 from sol_core.corpus.load import load_corpus
-from sol_core.errors import ConfigError, CorpusError
+from sol_core.errors import CorpusError
 from tests.sol_core.tiny_assets import REPOSITORY, make_tokenizer, visible
 
 ROWS = [f"Row {number} has some words of its own." for number in range(400)]
@@ -185,8 +185,6 @@ def test_a_full_or_unusable_data_directory(tmp_path, monkeypatch):
         patch.setattr("sol_core.corpus.file_formats._inspect", Mock(side_effect=refused))
         with pytest.raises(CorpusError, match=r"cannot read .*rows\.jsonl: Permission denied"):
             load_corpus(str(source), data_dir=tmp_path / "data")
-    with pytest.raises(ConfigError, match="train, held_out, got 'test'"):
-        load_corpus(str(source), data_dir=tmp_path, split="test")
     with pytest.raises(CorpusError, match=r"cannot keep the text of .*--data-dir"):
         load_corpus(str(source), data_dir=tmp_path / "file" / "data")
     usage = namedtuple("usage", "total used free")

@@ -36,8 +36,7 @@ def data_dir(monkeypatch, tmp_path):
 
     monkeypatch.setattr("sol_core.evaluation.calibrating.load_corpus", corpus)
     monkeypatch.setattr(measuring, "TEXTS", 1)
-    few = {"count": 1, "contexts": (64, 128)}
-    monkeypatch.setattr(measuring.measure_damage, "__kwdefaults__", few)
+    monkeypatch.setattr(measuring, "CONTEXTS", (64, 128))
     monkeypatch.setattr(measuring, "WINDOWS", 1)
     return tmp_path
 
@@ -86,15 +85,15 @@ def _text(count):
 
 
 def test_steps_read_the_level_in_the_mean():
-    model, text, levels = make_language_model(), _text(141), (0.2, 0.4, 0.7)
+    model, text = make_language_model(), _text(141)
     lm = model.lm
-    lm.page_thresholds = measure_page_floors(model, [text], levels=levels)
+    lm.page_thresholds = measure_page_floors(model, [text])
     assert lm.page_thresholds.contexts == (64, 128)
     assert lm.page_thresholds.fingerprint == model.fingerprint
     prefix = lm.new_cache(1, len(text))
     lm.prefill(torch.tensor([text]), prefix)
     lengths = list(range(117, 140))
-    for level in levels:
+    for level in (0.2, 0.4, 0.7):
         rows = prefix.branch(1, 8, lengths=lengths, sources=[0] * len(lengths))
         fed = torch.tensor([text[length] for length in lengths])
         read = lm.decode_step(fed, rows, Action(level, 1.0), mechanisms=GRID.mechanisms).tokens_read
@@ -105,7 +104,7 @@ def test_steps_read_the_level_in_the_mean():
 
 def test_longer_contexts_than_the_texts_are_left_out():
     model = make_language_model()
-    assert measure_page_floors(model, [_text(70)], levels=(0.5,)).contexts == (64,)
+    assert measure_page_floors(model, [_text(70)]).contexts == (64,)
     with pytest.raises(ConfigError, match="64"):
         measure_page_floors(model, [_text(63)])
 

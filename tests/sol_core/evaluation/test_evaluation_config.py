@@ -6,7 +6,7 @@ import pytest
 
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
-from sol_core.evaluation.config import EvaluationConfig, parse_baselines, parse_budgets
+from sol_core.evaluation.config import EvaluationConfig, parse_budgets, parse_names
 from sol_core.fields import from_json
 
 
@@ -31,10 +31,17 @@ def test_budgets_and_shares_as_the_command_line_gives_them():
 
 def test_baselines_as_the_command_line_gives_them():
     names = ("static", "random:10", "emc", "dac", "dense")
-    assert parse_baselines("static, random:10,emc,dac,dense") == names
-    assert parse_baselines("") == ("static",)
-    config = EvaluationConfig(baselines=parse_baselines("dac,random:7"))
+    assert parse_names("static, random:10,emc,dac,dense, ") == names
+    config = EvaluationConfig(baselines=parse_names("dac,random:7"))
     assert (config.num_random, config.signals) == (7, ("dac",))
+
+
+def budgets(text):
+    return EvaluationConfig(budgets=parse_budgets(text))
+
+
+def baselines(text):
+    return EvaluationConfig(baselines=parse_names(text))
 
 
 def read(record):
@@ -44,15 +51,15 @@ def read(record):
 @pytest.mark.parametrize(
     ("reader", "given", "message"),
     [
-        (parse_budgets, "50%,0.65", r'written as in "50%".*got "0.65"'),
-        (parse_budgets, "50%;0.5,0.6,8", "in two runs"),
-        (parse_budgets, "", "no budget given; write keep,channels,bits"),
-        (parse_budgets, "0.5,0.6,8;0.3,0.5", r'budget "0.3,0.5" must be a number per axis.*got 2'),
-        (parse_budgets, "0.5,x,8", r'channels in budget "0.5,x,8" must be a number, got "x"'),
-        (parse_budgets, "0.5,0.6,8;0,0.5,7", r'budget "0,0.5,7": attention kept must be above 0'),
-        (parse_baselines, "static,best", '"best"; allowed: static, dense'),
-        (parse_baselines, "random", 'baseline "random" needs a number of schedules from 1 to 1000'),
-        (parse_baselines, "random:3,random:5", "baseline random is there twice"),
+        (budgets, "50%,0.65", r'written as in "50%".*got "0.65"'),
+        (budgets, "50%;0.5,0.6,8", "in two runs"),
+        (budgets, "", "no budget given; write keep,channels,bits"),
+        (budgets, "0.5,0.6,8;0.3,0.5", r'budget "0.3,0.5" must be a number per axis.*got 2'),
+        (budgets, "0.5,x,8", r'channels in budget "0.5,x,8" must be a number, got "x"'),
+        (budgets, "0.5,0.6,8;0,0.5,7", r'budget "0,0.5,7": attention kept must be above 0'),
+        (baselines, "static,best", '"best"; allowed: static, dense'),
+        (baselines, "random", 'baseline "random" needs a number of schedules from 1 to 1000'),
+        (baselines, "random:3,random:5", "baseline random is there twice"),
         (read, {"texts": 1}, "texts must be a whole number from 2 to 1,000,000, got 1"),
         (read, {"corpus": " "}, "corpus must be"),
         (read, {"budgets": []}, "at least one budget"),

@@ -14,6 +14,7 @@ from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.methods import derive_seed
 from sol_core.evaluation.probes import probe_actions
+from sol_core.evaluation.runner import evaluate
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample
 from tests.sol_core.evaluation_stand_ins import (
     GRID,
@@ -241,7 +242,7 @@ def test_what_cannot_run_is_refused_before_the_first_event(model):
     one = contender("policy")[0]
     outside = EvaluationConfig(budgets=(Budget(0.5, 0.3, 8),))
     with pytest.raises(ConfigError, match=r"MLP kept = 0\.3 is outside the grid's levels"):
-        evaluate_contenders(model, [one], outside, TEXTS)
+        evaluate(model, {"full": lambda _: DENSE}, outside, data_dir=None, grid=ActionGrid())
     long = EvaluationConfig(context=250, steps=16)
     with pytest.raises(ContextLengthError, match=r"250 .* and 1 · 16 steps exceed the context"):
         evaluate_contenders(model, [one], long, TEXTS)

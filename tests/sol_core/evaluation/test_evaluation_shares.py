@@ -10,7 +10,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
-from sol_core.evaluation.methods import attention_first, place_on
+from sol_core.evaluation.methods import attention_first, budget_on_path
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import evaluate_contenders, random_texts
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_reached_is_refused_before_any_text(model):
         replace(CONFIG, budgets=(Budget(0.5, 0.5, 8),))
 
 
-def test_a_place_on_a_path_reads_what_was_asked(model):
+def test_a_budget_on_path_a_path_reads_what_was_asked(model):
     corners = attention_first(GRID)
     costs = CostModel.of(model.lm, GRID)
     dense = costs.decode_step(DENSE, 200).bytes_read
@@ -120,7 +120,7 @@ def test_a_place_on_a_path_reads_what_was_asked(model):
 
     lowest = reading(Budget(*corners[-1]))
     for share in (0.45, 0.6, 0.9, 1.0):
-        budget = place_on(corners, 16.0, share, reading)
+        budget = budget_on_path(corners, 16.0, share, reading)
         assert reading(budget) <= max(share, lowest) + 1e-9
         assert reading(budget) == pytest.approx(max(share, lowest), abs=0.03)
         assert budget.keep_fraction == 0.1 or budget.channel_keep_ratio == 1

@@ -15,7 +15,7 @@ from sol_core.generation.scoring import ScoreCase, score_case
 from sol_core.inspection import records
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.report import HARMLESS_KL, difficulty
-from sol_core.lens.engine import look_at_text
+from sol_core.lens.engine import Lens, run_of_text
 from sol_core.policy import load_policy
 from tests.support.tiny_policies import save_tiny_policy
 
@@ -238,7 +238,8 @@ def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with():
 def test_the_lens_finds_it(model, schedules):
     _, tokens, _ = inspected(model, schedules=schedules)
     config = records.InspectionConfig(schedules, GRID)
-    view, token_id = look_at_text(model, TEXT, 30, config)
+    run, token_id = run_of_text(model, TEXT, 30, config)
+    view = Lens(model, run).look(30)
     assert (view.index, token_id) == (30, tokens[30].token_id)
     assert view.taken.action == tokens[30].rows[-1].action
     assert view.taken.nll == pytest.approx(tokens[30].rows[-1].nll, abs=1e-4)
@@ -248,9 +249,10 @@ def test_the_lens_finds_it(model, schedules):
         assert [row.nll for row in at] == [view.taken.nll], axis
     assert all(len(trail.kl) == 16 for trail in view.trails)
     last = len(tokens) - 1
-    assert look_at_text(model, TEXT, last, config)[0].trails[0].kl == ()
+    run, _ = run_of_text(model, TEXT, last, config)
+    assert Lens(model, run).look(last).trails[0].kl == ()
     with pytest.raises(ConfigError, match=f"token must be 0 to {last}, got {last + 1}"):
-        look_at_text(model, TEXT, last + 1, config)
+        run_of_text(model, TEXT, last + 1, config)
 
 
 def test_a_policy_beside_static(model, tmp_path):

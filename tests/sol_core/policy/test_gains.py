@@ -101,8 +101,9 @@ def test_gains_are_lower_ends_by_context_and_share(model, tmp_path, monkeypatch)
     policy.gains = GainTable((1.0,), (0.5,), ((-1.0,),))  # is measured as one without
     corpus = tmp_path / "text.txt"
     corpus.write_text("\n\n".join(f"A text of words about {number}. " * 12 for number in range(9)))
+    monkeypatch.setattr(measuring, "CONTEXTS", (16, 40, 9999))
     *_, table = measuring.measure_gains(
-        model, policy, data_dir=tmp_path, corpus=str(corpus), contexts=(16, 40, 9999), texts=4
+        model, policy, data_dir=tmp_path, corpus=str(corpus), texts=4
     )
     assert (table.contexts, table.shares) == ((16.0, 40.0), (0.1, 0.8, 0.9))
     for row in table.recovered:
