@@ -31,6 +31,7 @@ from sol_core.training.config import (
     MEASURE_SHARE,
     MEASURES_PER_PHASE,
     PRICED_TEXTS,
+    SCHEDULES,
     Phase,
     TrainConfig,
 )
@@ -102,7 +103,7 @@ class RunState:
         self.optimiser = torch.optim.AdamW(
             network.parameters(),
             lr=config.warm_start.learning_rate,
-            weight_decay=config.warm_start.weight_decay,
+            weight_decay=0.1,
             betas=(0.9, 0.98),
         )
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
@@ -226,15 +227,15 @@ class RunState:
         # a gradient step on labelled steps about a thirtieth.
         # Ranks work side by side on texts, and alike on gradient steps.
         per_text, prefill = config.windows * config.steps, 0.7 * config.block_len
-        label_unit = (per_text * warm.schedules + prefill) / side_by_side
+        label_unit = (per_text * SCHEDULES + prefill) / side_by_side
         update_unit = grpo.windows * grpo.rollouts * config.steps * 1.2 + prefill
         update_unit *= math.ceil(grpo.texts / side_by_side)
         calibration_unit = (per_text + prefill) / side_by_side
         texts = warm.texts if done.label_limit is None else done.label_limit
-        learning = texts * per_text * warm.schedules * warm.epochs / 30
+        learning = texts * per_text * SCHEDULES * warm.epochs / 30
         total = texts * label_unit + learning + grpo.updates * update_unit
         total += (PRICED_TEXTS + config.calibration_texts) * calibration_unit
-        batches = max(1.0, texts * config.windows * warm.schedules * warm.epochs / 64)
+        batches = max(1.0, texts * config.windows * SCHEDULES * warm.epochs / 64)
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)
         worked += self.calibrated * calibration_unit

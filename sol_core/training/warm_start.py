@@ -37,6 +37,7 @@ from sol_core.training.checkpoint import LABELS
 from sol_core.training.config import (
     GRPO_SHARE,
     LABEL_SHARE,
+    SCHEDULES,
     WARM_SHARE,
     TrainConfig,
     WarmStartConfig,
@@ -125,7 +126,7 @@ def label_text(
     lm: FrozenLM, tokens: Sequence[int], config: TrainConfig, generator: torch.Generator
 ) -> LabelledSteps:
     """Label every step of every window of one text."""
-    starts, group = config.starts, config.warm_start.schedules
+    starts, group = config.starts, SCHEDULES
     text = prefill_text(lm, tokens, config)
     levels = draw_levels(config.grid, (len(starts) * group, config.steps), generator)
     layout = InputLayout.of(lm.spec, config.policy)
@@ -171,7 +172,7 @@ def share_labels(state: RunState, shared: Path) -> None:
         "grid": record_of(config.grid),
         "starts": config.starts,
         "steps": config.steps,
-        "schedules": config.warm_start.schedules,
+        "schedules": SCHEDULES,
         "concentration": config.policy.concentration,
     }
     shared.mkdir(parents=True, exist_ok=True)

@@ -90,8 +90,6 @@ TRAIN_FORM = SchemaForm(
         "held_out_texts": "Held-out texts",
         "checkpoint_seconds": "Checkpoint every (s)",
         "time_limit_minutes": "Time limit (min)",
-        "max_gradient_norm": "Gradient limit",
-        "penalty": "Gap penalty",
     },
     helps=GRID_HELP,
     choices={
