@@ -25,8 +25,8 @@ from sol_core.decoding.cost import CostModel
 from sol_core.decoding.teacher_forcing import ScoredStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
+from sol_core.models.devices import cpu_name
 from sol_core.models.loading import LanguageModel
-from sol_core.models.processor import cpu_name
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.progress import Progress
 from sol_core.training.config import GrpoConfig, TrainConfig

@@ -27,13 +27,7 @@ from sol_core.calibration.tables import PageThresholds, shipped_floors
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.rope import inverse_frequencies, rotary_angles
-from sol_core.models.signals import (
-    BEST_PAGES,
-    Observe,
-    PrefillOutput,
-    Signals,
-    prefill_concentration,
-)
+from sol_core.models.signals import BEST_PAGES, Observe, PrefillOutput, prefill_concentration
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep
@@ -65,6 +59,8 @@ class FrozenLM:
         self.page_thresholds: PageThresholds | None = None
         self.head_directions: Tensor | None = None
         self._preview: PreviewedHead | None = None
+        # Rounded as transformers does; so do published numbers.
+        self._embedding_scale = torch.tensor(spec.embedding_scale, dtype=self.dtype).item()
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -82,11 +78,6 @@ class FrozenLM:
             preview = None if head is None else head.bytes_read
             return replace(self._few_rows.weight_bytes, preview=preview)
         return WeightBytes.unpacked(self.spec, self.dtype.itemsize)
-
-    @cached_property
-    def _embedding_scale(self) -> float:
-        """Rounded to the embedding's dtype, as transformers does; so do published numbers."""
-        return torch.tensor(self.spec.embedding_scale, dtype=self.dtype).item()
 
     def prepare_for_batches(self) -> None:
         """Arrange the weights once more for many rows on a bf16 CPU: their memory again."""
@@ -169,8 +160,9 @@ class FrozenLM:
     ) -> PrefillOutput:
         """``prefill`` and what a policy observes of it."""
         places = slice(None) if observed is None else observed
-        start, signals = cache.own_lengths[0], Signals(self.spec)
+        start = cache.own_lengths[0]
         positions = torch.arange(start, start + tokens.shape[1], device=self.device)[places]
+        concentration, middle = list[Tensor](), list[Tensor]()
 
         def watch(index: int, query: Tensor, block: KVBlock) -> None:
             outside = prefill_concentration(
@@ -181,17 +173,15 @@ class FrozenLM:
                 window=self.spec.windows[index],
                 scorer=mechanisms.scorer,
             )
-            signals.add_mass(outside)
+            concentration.append(outside.mean(-1))
 
         def on_stream(index: int, hidden: Tensor) -> None:
-            signals.add_stream(index, hidden[:, places])
+            middle.extend([hidden[:, places].float()] * self.spec.middle_layers.count(index))
 
         hidden = self.prefill(
             tokens, cache, lengths, watch=watch, on_stream=on_stream, batched=batched
         )
-        concentration, middle = signals.stacked()
-        assert concentration is not None
-        return PrefillOutput(hidden, concentration, middle)
+        return PrefillOutput(hidden, torch.stack(concentration, -1), torch.stack(middle, -2))
 
     @torch.no_grad()
     def decode_step(
@@ -322,23 +312,18 @@ class FrozenLM:
         hidden, update = self._embed(tokens), None
         # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
         dtype = self.dtype if self._in_buckets else torch.float32
-        signals = Signals(spec) if plan.shape.observe else None
-        kept = LayerOutputs("hidden" in record)
+        kept = LayerOutputs(spec, plan.shape.observe, keeps_streams="hidden" in record)
         lap("rest")
         for index, layer in enumerate(weights.layers):
             residual = self._residual(hidden, update, layer.attention_norm)
             hidden, normed = add_and_norm(residual, dtype)
+            kept.add_stream(index - 1, hidden)
             turned = angles[spec.ropes[index]]
             masses = "attention" in record
             attended = self._attend(index, layer, normed, cache, plan, turned, masses=masses)
             update = layer.attention_output(attended.mixed.flatten(1))
             update = normed_update(update, layer.attention_output_norm, spec)
-            seen = plan.tokens_seen[spec.windows[index]]
-            kept.add(attended, seen, hidden)
-            if signals is not None:
-                signals.add_stream(index - 1, hidden)
-                if plan.shape.observe.scores_pages:
-                    signals.add_mass(attended.outside)
+            kept.add(attended, plan.tokens_seen[spec.windows[index]])
             lap("attention")
             residual = self._residual(hidden, update, layer.mlp_norm)
             hidden, update = step_mlp(layer, residual, plan.mlp, pruner, spec.activation, dtype)
@@ -346,13 +331,11 @@ class FrozenLM:
             lap("mlp")
         residual = self._residual(hidden, update, self.weights.final_norm)
         stream, hidden = add_and_norm(residual)
-        if signals is not None:
-            signals.add_stream(spec.num_layers - 1, stream)
-        concentration, middle = (None, None) if signals is None else signals.stacked()
+        kept.add_stream(spec.num_layers - 1, stream)
         lap("rest")
         logits = self.logits(hidden, batched=batched)
         lap("head")
-        return kept.output(hidden, logits, concentration, middle)
+        return kept.output(hidden, logits)
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
@@ -363,8 +346,7 @@ class FrozenLM:
         embedded = F.embedding(tokens, self.weights.embedding)
         if self.spec.embedding_scale != 1.0:
             embedded = embedded * self._embedding_scale
-        stream = embedded.float()
-        scale = self.spec.stream_scale
+        stream, scale = embedded.float(), self.spec.stream_scale
         return stream if scale is None else stream * scale
 
     def _residual(self, hidden: Tensor, update: Tensor | None, norm: Tensor | None) -> Residual:

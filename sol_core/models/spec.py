@@ -58,6 +58,11 @@ class ModelSpec:
     stored_head_size: int | None = None
 
     @property
+    def middle_layers(self) -> tuple[int, int]:
+        """The layers a third and two thirds up, after which a policy sees the stream."""
+        return self.num_layers // 3, 2 * self.num_layers // 3
+
+    @property
     def kv_width(self) -> int:
         return self.num_kv_heads * self.head_size
 

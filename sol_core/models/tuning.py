@@ -21,7 +21,7 @@ from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.files.places import known_object
 from sol_core.files.staging import replacing
-from sol_core.models.processor import cpu_name
+from sol_core.models.devices import cpu_name
 
 if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM

@@ -43,9 +43,14 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     texts = range(PRICED_TEXTS + config.calibration_texts)
     priced, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
 
+    def unused_tokens(number: int) -> list[int]:
+        """A text not yet used by GRPO."""
+        return state.texts.nth("grpo", config.grpo.updates * config.grpo.texts + number)
+
     def damages(number: int) -> list[Tensor]:
-        budgets = draw_budgets(2 * len(config.starts), config.grid, _generator(state, number))
-        return _damages_of(policy, _play(state, _tokens(state, number), budgets).shapes)
+        generator = state.generator_of("calibrate", number)
+        budgets = draw_budgets(2 * len(config.starts), config.grid, generator)
+        return _damages_of(policy, _play(state, unused_tokens(number), budgets).shapes)
 
     yield from _play_texts(state, priced, 2, damages, seen)
     policy.prices = ranks.lead(lambda: _prices_from(policy, seen))
@@ -53,10 +58,10 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         played: list[CalibrationEpisodes] = []
 
         def at_shares(number: int) -> CalibrationEpisodes:
-            budgets = draw_shares(mixes, config.starts, _generator(state, number))
+            budgets = draw_shares(mixes, config.starts, state.generator_of("calibrate", number))
             if config.shares_from != "corpus":
                 return _play(state, state.texts.nth(config.shares_from, number), budgets)
-            return _play(state, _tokens(state, number), budgets)
+            return _play(state, unused_tokens(number), budgets)
 
         yield from _play_texts(state, others, 1, at_shares, played)
         policy.states = ranks.lead(lambda: sample_states(policy, played, config.starts))
@@ -79,16 +84,6 @@ def _play_texts(
         yield state.report("calibrating")
         if state.is_past(1.0):
             return
-
-
-def _generator(state: RunState, number: int) -> torch.Generator:
-    return state.generator_of("calibrate", number)
-
-
-def _tokens(state: RunState, number: int) -> list[int]:
-    """A text not yet used by GRPO."""
-    grpo = state.config.grpo
-    return state.texts.nth("grpo", grpo.updates * grpo.texts + number)
 
 
 @torch.no_grad()
@@ -119,11 +114,11 @@ def draw_shares(
     mixes: MixTable, contexts: Sequence[int], generator: torch.Generator
 ) -> list[Budget]:
     """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
-    places = torch.rand(len(contexts), generator=generator).tolist()
+    drawn = torch.rand(len(contexts), generator=generator).tolist()
+    lowest = [mixes.lowest(context + 1) for context in contexts]
     return [
-        mixes.mean(lowest + place * (HIGHEST - lowest), context + 1)
-        for place, context in zip(places, contexts, strict=True)
-        for lowest in (mixes.lowest(context + 1),)
+        mixes.mean(low + fraction * (HIGHEST - low), context + 1)
+        for fraction, low, context in zip(drawn, lowest, contexts, strict=True)
     ]
 
 

@@ -28,9 +28,9 @@ _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 @dataclass(slots=True)
 class Progress:
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
-    labelled: int = 0  # labelled, warm_steps, updates: work done in each phase
+    labelled: int = 0  # texts
     warm_steps: int = 0
-    updates: int = 0  # work done in each phase: labelled texts, warm-start steps, updates
+    updates: int = 0
     label_limit: int | None = None  # texts the warm start uses; None until labelling ended
     reports: int = 0  # reports made so far
     elapsed_s: float = 0.0  # time worked, interruptions left out

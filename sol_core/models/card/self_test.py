@@ -28,7 +28,7 @@ from kernels.gpu.triton_support import OPERATIONS, use_reference
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
-from sol_core.models.step import graph
+from sol_core.models.step.graph import StepGraphs
 from sol_core.progress import Progress
 
 FOLDER = "cards"  # in the data directory
@@ -58,7 +58,7 @@ class CardReport:
     def apply(self) -> None:
         """Switch this process to what was found right, and log the rest."""
         use_reference(OPERATIONS if self.missing is not None else self.replaced)
-        graph.turn_off(self.graphs)
+        StepGraphs.off = self.graphs
         for sentence in self.sentences():
             _log.warning("%s", sentence)
 

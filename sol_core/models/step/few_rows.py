@@ -212,7 +212,7 @@ class FewRowStep:
             blocks=self._blocks,
             windows=_int64([self._windows.index(window) for window in spec.windows]),
             ropes=_int64(ropes),
-            middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
+            middle=_int64(spec.middle_layers),
             widths=_int64(
                 [(spec.num_heads + 2 * spec.num_kv_heads) * spec.head_size, spec.intermediate_size]
             ),

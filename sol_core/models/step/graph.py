@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import torch
@@ -46,24 +46,15 @@ class _Captured:
     laps: StepClock | None  # of a step with a clock
 
 
-class _State:
-    """Reason that no graphs are made in this process; None while they are."""
-
-    off: str | None = None
-
-
-def turn_off(reason: str | None) -> None:
-    """Make no graphs for models of this process from now on; None makes them again."""
-    _State.off = reason
-
-
 class StepGraphs:
     """The graphs of one model, the most recently used ones."""
+
+    off: ClassVar[str | None] = None  # why this process makes none; None while it does
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
-        self._seen: OrderedDict[Hashable, int] = OrderedDict()
+        self._seen = Counter[Hashable]()  # steps of a key that ran alone
         self.failure: str | None = None  # why there are no graphs any more; None while there are
         self._without: WeakSet[object] = WeakSet()
         # A replay's inputs, its work and the copy of its results belong together.
@@ -72,7 +63,7 @@ class StepGraphs:
     @staticmethod
     def make(device: torch.device) -> StepGraphs | None:
         """For a model on a CUDA device, unless they are turned off."""
-        if device.type != "cuda" or _State.off is not None:
+        if device.type != "cuda" or StepGraphs.off is not None:
             return None
         return StepGraphs(_CudaCapture(device))
 
@@ -108,12 +99,10 @@ class StepGraphs:
         """Return whether so many steps of this key ran alone that it is worth a graph."""
         if self.failure is not None:
             return False
-        seen = self._seen.pop(key, 0)
-        if seen == STEPS_BEFORE_CAPTURE:
-            return True
-        self._seen[key] = seen + 1
-        _drop_oldest(self._seen, _MOST_COUNTS)
-        return False
+        if len(self._seen) > _MOST_COUNTS:
+            self._seen.clear()
+        self._seen[key] += 1
+        return self._seen[key] > STEPS_BEFORE_CAPTURE and bool(self._seen.pop(key))
 
     def _captured(
         self, key: Hashable, step: Step, tokens: Tensor, numbers: list[list[int]], timed: bool
@@ -137,7 +126,8 @@ class StepGraphs:
             _log.warning("decode steps run without CUDA graphs, %s", self.failure)
             return None
         self._graphs[key] = _Captured(graph, fed, given, output, laps)
-        _drop_oldest(self._graphs, MOST_GRAPHS)
+        if len(self._graphs) > MOST_GRAPHS:
+            self._graphs.popitem(last=False)
         return self._graphs[key]
 
 
@@ -180,8 +170,3 @@ def _on_other_stream(device: torch.device) -> bool:
     return device.type == "cuda" and (
         torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
     )
-
-
-def _drop_oldest(entries: OrderedDict[Hashable, Any], most: int) -> None:
-    while len(entries) > most:
-        entries.popitem(last=False)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from sol_core.errors import PolicyError
+from sol_core.fields import from_json
 from sol_core.files.places import read_regular
 from sol_core.files.staging import publish
 from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, WEIGHTS_FILE
@@ -51,13 +52,12 @@ class PolicyNotes:
 
 def read_notes(folder: Path) -> PolicyNotes:
     try:
-        record = json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
-        former = tuple(FormerName(**entry) for entry in record["former_names"])
-        added, job = str(record["added"]), str(record.get("job", ""))
-        return PolicyNotes(tuple(map(str, record["tags"])), former, added, job)
+        return from_json(
+            PolicyNotes, json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
+        )
     except FileNotFoundError:
         return PolicyNotes()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("the notes in %s are left out: %s", folder, error)
         return PolicyNotes()
 
@@ -103,7 +103,7 @@ def unpack_policy(source: Path, target: Path) -> None:
 
 
 def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
-    """The entry of each of a policy's files; all must lie in the same place."""
+    """The entry of each of a policy's files; all must lie in the same folder."""
     listed = [
         entry
         for entry in archive.infolist()
@@ -112,7 +112,7 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
     if len(listed) > _MAX_ENTRIES:
         raise PolicyError(f"{source.name} holds {len(listed)} files: a policy has {_KINDS}")
     entries: dict[str, zipfile.ZipInfo] = {}
-    places = set()
+    folders = set()
     for entry in listed:
         path = PurePosixPath(entry.filename)
         name = path.name
@@ -129,9 +129,9 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
         if entry.compress_type not in _COMPRESSIONS:
             raise PolicyError(f"{source.name}: {name} is compressed in a way that is not read")
         entries[name] = entry
-        places.add(path.parent)
+        folders.add(path.parent)
     missing = {CONFIG_FILE, WEIGHTS_FILE} - entries.keys()
-    if missing or len(places) > 1:
+    if missing or len(folders) > 1:
         lacking = f"lacks {min(missing)}" if missing else "spreads its files over two folders"
         raise PolicyError(f"{source.name} {lacking}: a policy has {_KINDS}")
     return entries

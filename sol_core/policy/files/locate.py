@@ -17,13 +17,7 @@ from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
 from sol_core.errors import DownloadError, PolicyError
 from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
-from sol_core.policy.info import (
-    CARD_FILE,
-    CONFIG_FILE,
-    MAX_BYTES,
-    PolicyInfo,
-    read_policy_info,
-)
+from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, PolicyInfo, read_policy_info
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -55,16 +49,11 @@ def resolved_grid(chosen: ActionGrid | None, methods: Iterable[object]) -> Actio
     if chosen is not None:
         return chosen
     for method in methods:
-        info = read_policy_info(method) if isinstance(method, Path) else _info_of(method)
-        if info is not None:
+        own = getattr(method, "info", None)
+        info = read_policy_info(method) if isinstance(method, Path) else own
+        if isinstance(info, PolicyInfo):  # no schedule of a caller's own
             return info.grid
     return GRIDS[DEFAULT_GRID]
-
-
-def _info_of(method: object) -> PolicyInfo | None:
-    """Return a loaded policy's own description; None for schedules of a caller's own."""
-    info = getattr(method, "info", None)
-    return info if isinstance(info, PolicyInfo) else None
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
