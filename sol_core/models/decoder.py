@@ -28,10 +28,10 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, Observe, PrefillOutput, prefill_concentration
-from sol_core.models.spec import ModelSpec, RopeSpec
+from sol_core.models.spec import ModelSpec, RopeSpec, WeightBytes
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep
-from sol_core.models.step.graph import StepGraphs, run_alone
+from sol_core.models.step.graph import StepGraphs, run_without_graph
 from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
 from sol_core.models.step.output import LayerOutputs, StepOutput
 from sol_core.models.step.plan import (
@@ -43,7 +43,6 @@ from sol_core.models.step.plan import (
     tokens_left_out,
 )
 from sol_core.models.step.preview import PreviewedHead
-from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
 
@@ -159,14 +158,14 @@ class FrozenLM:
         batched: bool = False,  # as of ``prefill``
     ) -> PrefillOutput:
         """``prefill`` and what a policy observes of it."""
-        places = slice(None) if observed is None else observed
+        seen = slice(None) if observed is None else observed
         start = cache.own_lengths[0]
-        positions = torch.arange(start, start + tokens.shape[1], device=self.device)[places]
+        positions = torch.arange(start, start + tokens.shape[1], device=self.device)[seen]
         concentration, middle = list[Tensor](), list[Tensor]()
 
         def watch(index: int, query: Tensor, block: KVBlock) -> None:
             outside = prefill_concentration(
-                query.transpose(1, 2)[:, places].transpose(1, 2),
+                query.transpose(1, 2)[:, seen].transpose(1, 2),
                 block,
                 positions,
                 page_size=cache.page_size,
@@ -176,7 +175,7 @@ class FrozenLM:
             concentration.append(outside.mean(-1))
 
         def on_stream(index: int, hidden: Tensor) -> None:
-            middle.extend([hidden[:, places].float()] * self.spec.middle_layers.count(index))
+            middle.extend([hidden[:, seen].float()] * self.spec.middle_layers.count(index))
 
         hidden = self.prefill(
             tokens, cache, lengths, watch=watch, on_stream=on_stream, batched=batched
@@ -224,7 +223,7 @@ class FrozenLM:
 
     def _step(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """One step, of some rows at a time; the cache is written but not advanced."""
-        compiled = self._few_rows is not None and self._few_rows.takes(cache, request)
+        compiled = self._few_rows is not None and self._few_rows.supports(cache, request)
         most = ROWS_AT_ONCE if compiled else 1
         if cache.num_rows <= most or request.batched or self._in_buckets:
             return self._step_together(tokens, cache, request)
@@ -238,7 +237,7 @@ class FrozenLM:
 
     def _step_together(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         few = self._few_rows
-        if few is not None and few.takes(cache, request):
+        if few is not None and few.supports(cache, request):
             with torch_on_one_thread():
                 return few.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
         with step_threads(cache.num_rows, self.weights.head.weight):
@@ -296,7 +295,7 @@ class FrozenLM:
             return self._decode(tokens, cache, plan, lap, request.record)
 
         if self.graphs is None or request.is_layered:
-            output = run_alone(step, tokens, numbers, request.clock)
+            output = run_without_graph(step, tokens, numbers, request.clock)
         else:
             key = (shape, cache.layout())
             output = self.graphs.run(key, step, tokens, numbers, request.clock, cache)

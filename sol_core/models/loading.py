@@ -170,14 +170,14 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
     """Bits of the quantised weights that a model's layers will have; None without."""
     if _is_gguf(name):
         return common_bits(gguf_kinds(Path(name)))
-    folder = data_dir / "models" / name if name == DEFAULT_MODEL else Path(name).expanduser()
-    if name == DEFAULT_MODEL and not folder.exists():
-        return 4
-    return common_bits(block_kinds(folder))
+    if name != DEFAULT_MODEL:
+        return common_bits(block_kinds(Path(name).expanduser()))
+    folder = data_dir / "models" / name
+    return common_bits(block_kinds(folder)) if folder.exists() else 4
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress = ignore_progress) -> str:
-    """Of a loaded model of this name, without arranging its weights."""
+    """Return the fingerprint of a model without arranging its weights."""
     folder = locate_model(name, data_dir, on_progress)
     spec = spec_from_config(read_config(folder))
     return fingerprint_of(spec, read_tensors(folder, name))

@@ -92,10 +92,10 @@ class _RowScores:
         self, query: Tensor, positions: Tensor, page_size: int, window: int | None
     ) -> Tensor:
         rows = query.permute(0, 3, 1, 2, 4).flatten(2, 3)  # [R, T, H, D]
-        places = torch.arange(self.width, device=positions.device)
-        seen = places <= positions[:, None]
+        cached = torch.arange(self.width, device=positions.device)
+        seen = cached <= positions[:, None]
         if window is not None:
-            seen &= places > positions[:, None] - window
+            seen &= cached > positions[:, None] - window
         seen = seen.repeat(rows.shape[0], 1)
         flat = self._score(rows.flatten(0, 1), self._block, seen, page_size)
         scores: Tensor = flat.unflatten(0, rows.shape[:2])

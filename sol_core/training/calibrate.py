@@ -26,7 +26,7 @@ HIGHEST = 0.95  # share of the dense bytes
 
 
 class CalibrationEpisodes(NamedTuple):
-    """Some greedy episodes."""
+    """Greedy episodes and their damage."""
 
     shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
     levels: Tensor  # [E, T, axes] int64, taken then
@@ -93,11 +93,11 @@ def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> Cali
     text = prefill_text(state.model.lm, tokens, state.config)
     scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
     rows = len(budgets) // len(starts)
-    scored = [scores.kl.cpu() for scores in text.rollout(starts, rows, scheduler)]
+    damages = text.rollout(starts, rows, scheduler).kl.cpu()
     return CalibrationEpisodes(
         policy.shapes(scheduler.inputs())[0].cpu(),
         torch.stack([policy.axis_levels(step.choices) for step in scheduler.steps], 1).cpu(),
-        torch.stack(scored, 1),
+        damages,
     )
 
 
@@ -164,7 +164,7 @@ def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def _damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
-    """From sensitivity and slope, [N, T, axes, 2]."""
+    """Compute damages per axis from sensitivity and slope [N, T, axes, 2]."""
     log_damages = policy.damage_network.log_damages(shapes.to(policy.embedding.device))
     return [axis.flatten(0, 1).exp().cpu() for axis in policy.per_head(log_damages)]
 

@@ -69,7 +69,7 @@ def grpo(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _update(state: RunState) -> None:
-    """Each rank rolls out its share of an update's texts; gradients are averaged over all."""
+    """Roll out an update's texts, parted among the ranks; average their gradients."""
     config, ranks, progress = state.config, state.ranks, state.progress
     first = progress.updates * config.grpo.texts
     numbers = range(first, first + config.grpo.texts)
@@ -81,7 +81,7 @@ def _update(state: RunState) -> None:
         state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
         return batch
 
-    batches = ranks.each(lambda: {number: batch_of(number) for number in ranks.share(numbers)})
+    batches = ranks.each(lambda: {number: batch_of(number) for number in ranks.own(numbers)})
     state.metrics |= grpo_update(state, list(batches.values()))
     rows = min(config.grpo.windows, config.windows) * config.grpo.rollouts
     state.decisions += len(numbers) * rows * config.steps
@@ -100,8 +100,8 @@ def roll_out(
 ) -> RolloutBatch:
     """Sample G schedules from each of some windows of a text."""
     grpo = config.grpo
-    places = torch.randperm(config.windows, generator=generator)[: grpo.windows]
-    starts = [config.starts[place] for place in places.sort().values.tolist()]
+    windows = torch.randperm(config.windows, generator=generator)[: grpo.windows]
+    starts = [config.starts[window] for window in windows.sort().values.tolist()]
     budgets = draw_budgets(len(starts), config.grid, generator)
     scheduler = PolicyScheduler(
         policy,
@@ -110,12 +110,8 @@ def roll_out(
         temperature=grpo.temperature,
         keep_steps=True,
     )
-    scored = [
-        (scores.kl, scores.kl if grpo.reward == "kl" else scores.nll)
-        for scores in text.rollout(starts, grpo.rollouts, scheduler)
-    ]
-    damage, losses = (torch.stack(column, 1) for column in zip(*scored, strict=True))
-    rewards = -losses
+    rollout = text.rollout(starts, grpo.rollouts, scheduler)
+    rewards = -(rollout.kl if grpo.reward == "kl" else rollout.nll)
     choices = torch.stack([step.choices for step in scheduler.steps], 1)
     groups = len(budgets), -1
     spends = policy.spends(policy.axis_levels(choices)).unflatten(0, groups)
@@ -131,7 +127,7 @@ def roll_out(
         choices,
         torch.stack([step.log_probability for step in scheduler.steps], 1),
         advantages(returns, grpo.whitening).flatten(0, 1),
-        damage,
+        rollout.kl,
         float(rewards.mean()),
         (spends.mean((1, 2)) - targets).mean(0).tolist(),
     )
@@ -164,7 +160,7 @@ def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") 
 
 
 def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, float]:
-    """Some gradient passes over one update's rollouts; returns metrics."""
+    """Make ``EPOCHS`` gradient passes over one update's rollouts; return metrics."""
     config, done = state.config.grpo, state.progress.updates
     # Falling to zero: constant steps recovered 24.6 % after 25 updates, 15.9 % after 50.
     pace = min((done + 1) / WARM_UP_UPDATES, 1 - done / max(1, config.updates))
@@ -173,7 +169,7 @@ def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, f
     for _ in range(EPOCHS):
         results: list[GrpoLoss] = []
         losses = (_loss(state.policy, batch, config, results) for batch in batches)
-        state.descend(losses, config.learning_rate * pace, MAX_GRADIENT_NORM)
+        state.optimiser_step(losses, config.learning_rate * pace, MAX_GRADIENT_NORM)
     rows = [
         (float(loss.detach()), *parts, batch.reward, *batch.gap)
         for (loss, *parts), batch in zip(results, batches, strict=True)

@@ -26,7 +26,7 @@ PATIENCE = timedelta(minutes=30)
 
 
 class Ranks:
-    """This process among those of a run, over torch.distributed's default group; alone, no group.
+    """The processes of a run as one of them sees them; a lone one needs no torch.distributed.
 
     Attributes:
         device: of the language model, as ``load_language_model`` takes it.
@@ -39,8 +39,8 @@ class Ranks:
     def is_lead(self) -> bool:
         return self.rank == 0
 
-    def share(self, numbers: Sequence[int]) -> Sequence[int]:
-        """Those of some units that are this rank's."""
+    def own(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Pick this rank's units."""
         return numbers[self.rank :: self.size]
 
     def lead(self, work: Callable[[], T]) -> T:
@@ -54,14 +54,14 @@ class Ranks:
         return cast(T, value)
 
     def each(self, work: Callable[[], T]) -> T:
-        """This rank's own result, once every rank has one; the first error is everybody's."""
+        """Return this rank's result once every rank has one; the first error is everybody's."""
         value, error = _attempt(work)
         _raise_first(self._exchange(error))
         return cast(T, value)
 
     def split(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
         """``work`` of all numbers, in order and on every rank; each rank does its own ones."""
-        parts = self._exchange(_attempt(lambda: [work(number) for number in self.share(numbers)]))
+        parts = self._exchange(_attempt(lambda: [work(number) for number in self.own(numbers)]))
         _raise_first(error for _, error in parts)
         dealt = [cast(list[T], values) for values, _ in parts]
         return [dealt[n % self.size][n // self.size] for n in range(len(numbers))]

@@ -60,12 +60,12 @@ class TextSource:
         return list(self._cut(corpus, seed=0, limit=count))
 
     def nth(self, stream: str, number: int) -> list[int]:
-        """Of the stream "label", "grpo" (another order) or "papers"; going back starts it again."""
-        place, blocks = self._streams.get(stream, (number + 1, iter(())))
-        if place > number:
-            place, blocks = 0, self._endless(stream)
+        """A text of the stream "label", "grpo" (another order) or "papers"."""
+        read, blocks = self._streams.get(stream, (number + 1, iter(())))
+        if read > number:
+            read, blocks = 0, self._endless(stream)
         self._streams[stream] = number + 1, blocks
-        return next(islice(blocks, number - place, None))
+        return next(islice(blocks, number - read, None))
 
     def _endless(self, stream: str) -> Iterator[list[int]]:
         corpus, turn = self._corpus, 500_000 if stream == "grpo" else 0
@@ -83,7 +83,7 @@ class TextSource:
 
 
 class RunState:
-    """Model, policy, optimiser and place in the run; reports and checkpoints."""
+    """Model, policy, optimiser and progress of a run; reports and checkpoints."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class RunState:
         return self.ranks.lead(lambda: self.elapsed_s > (60 * limit - end_s) * share)
 
     def seed_of(self, unit: str, number: int) -> int:
-        """A seed for one unit of work, from the run's seed and the unit's place."""
+        """A seed for one unit of work, from the run's seed and the unit's number."""
         text = f"{self.config.seed} {unit} {number}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
@@ -170,7 +170,7 @@ class RunState:
         for name, record in kept.items():
             setattr(self.progress, name, record)
 
-    def descend(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
+    def optimiser_step(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
         """One step down the sum of all ranks' losses; returns that sum."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -239,9 +239,8 @@ class RunState:
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)
         worked += self.calibrated * calibration_unit
-        share = min(0.999, worked / max(total, 1e-9))
-        limit = config.time_limit_minutes
-        return share if limit is None else min(0.999, max(share, self.elapsed_s / (60 * limit)))
+        done_share, limit = worked / max(total, 1e-9), config.time_limit_minutes
+        return min(0.999, max(done_share, 0 if limit is None else self.elapsed_s / (60 * limit)))
 
     def is_checkpoint_due(self) -> bool:
         due_at = self._last_checkpoint + self.config.checkpoint_seconds
@@ -276,7 +275,7 @@ class RunState:
 
     @torch.no_grad()
     def _price_untrained(self, network: DamageNetwork) -> None:
-        """Near static: by the starting curves, at many sensitivities to price all spends."""
+        """Price by the starting curves, near static, at sensitivities that price all spends."""
         spread = torch.linspace(-math.log(2), math.log(2), 65, device=self.model.lm.device)
         pairs = zip(network.base, self.policy.levels, strict=True)
         damages = [((base + spread[:, None]).exp(), levels) for base, levels in pairs]

@@ -124,17 +124,14 @@ def label_text(
     levels = draw_levels(config.grid, (len(starts) * group, config.steps), generator)
     layout = InputLayout.of(lm.spec, config.policy)
     scheduler = ExplorationScheduler(levels, config.grid, layout)
-    damage, entropy = [], []
-    for scores in text.rollout(starts, group, scheduler):
-        damage.append(scores.kl.cpu())
-        entropy.append(scores.dense_entropy.repeat_interleave(group).cpu())
+    rollout = text.rollout(starts, group, scheduler)
     positions = torch.tensor(starts)[:, None] + torch.arange(config.steps)
     return LabelledSteps(
         torch.stack(scheduler.rows, 1),
         text.tokens[positions].repeat_interleave(group, 0),
         levels.to(torch.uint8),
-        torch.stack(damage, 1),
-        torch.stack(entropy, 1),
+        rollout.kl.cpu(),
+        rollout.dense_entropy.repeat_interleave(group, 0).cpu(),
     )
 
 
@@ -282,8 +279,8 @@ def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
         return weight * damage_loss(network, some, embedding)
 
     network.train()
-    losses = (loss_of(number) for number in state.ranks.share(range(len(parts))))
-    loss = state.descend(losses, rate, 1.0)
+    losses = (loss_of(number) for number in state.ranks.own(range(len(parts))))
+    loss = state.optimiser_step(losses, rate, 1.0)
     network.eval()
     return loss
 

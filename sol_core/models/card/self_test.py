@@ -178,14 +178,11 @@ def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
         str(dtype),
     ]
     digest = hashlib.sha256("\n".join(parts).encode())
-    # In a checkout, kernels lies beside sol_core; in a wheel, within it.
     sources = [*_HERE.parent.glob("*.py"), *(_HERE.parents[1] / "step").glob("*.py")]
+    # In a checkout, kernels lies beside sol_core; in a wheel, within it.
     for home in (_HERE.parents[3] / "kernels", _HERE.parents[2] / "kernels"):
-        sources += [
-            *home.glob("*/triton_*.py"),
-            *home.glob("*/__init__.py"),
-            *home.glob("gpu/*.py"),
-        ]
+        for pattern in ("*/triton_*.py", "*/__init__.py", "gpu/*.py"):
+            sources += home.glob(pattern)
     for path in sorted(sources):
         digest.update(path.read_bytes())
     return data_dir / FOLDER / f"{digest.hexdigest()[:32]}.json"

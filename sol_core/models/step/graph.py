@@ -56,13 +56,13 @@ class StepGraphs:
         self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
         self._seen = Counter[Hashable]()  # steps of a key that ran alone
         self.failure: str | None = None  # why there are no graphs any more; None while there are
-        self._without: WeakSet[object] = WeakSet()
+        self._uncapturable: WeakSet[object] = WeakSet()  # caches, one of whose steps could not be
         # A replay's inputs, its work and the copy of its results belong together.
         self._lock = threading.Lock()
 
     @staticmethod
     def make(device: torch.device) -> StepGraphs | None:
-        """For a model on a CUDA device, unless they are turned off."""
+        """Return the graphs of a model on a CUDA device; None elsewhere, and while they are off."""
         if device.type != "cuda" or StepGraphs.off is not None:
             return None
         return StepGraphs(_CudaCapture(device))
@@ -76,17 +76,22 @@ class StepGraphs:
         clock: StepClock | None = None,
         owner: object = None,  # the cache; none of its steps is captured once one could not be
     ) -> StepOutput:
-        if _on_other_stream(tokens.device) or owner in self._without:
-            return run_alone(step, tokens, numbers, clock)
+        # Graphs share memory on the default stream alone.
+        cuda, device = torch.cuda, tokens.device
+        is_elsewhere = device.type == "cuda" and (
+            cuda.current_stream(device) != cuda.default_stream(device)
+        )
+        if is_elsewhere or owner in self._uncapturable:
+            return run_without_graph(step, tokens, numbers, clock)
         key = (key, clock is not None)
         with self._lock:
             captured = self._graphs.get(key)
             if captured is None and self._is_due(key):
                 captured = self._captured(key, step, tokens, numbers, clock is not None)
                 if captured is None and owner is not None:
-                    self._without.add(owner)
+                    self._uncapturable.add(owner)
             if captured is None:
-                return run_alone(step, tokens, numbers, clock)
+                return run_without_graph(step, tokens, numbers, clock)
             self._graphs.move_to_end(key)
             captured.tokens.copy_(tokens)
             captured.numbers.copy_(from_host(numbers, tokens.device))
@@ -131,7 +136,7 @@ class StepGraphs:
         return self._graphs[key]
 
 
-def run_alone(
+def run_without_graph(
     step: Step, tokens: Tensor, numbers: list[list[int]], clock: StepClock | None = None
 ) -> StepOutput:
     """Run one step without a graph; arguments as ``StepGraphs.run``."""
@@ -163,10 +168,3 @@ class _CudaCapture:
                 output = step(lap)
         before.wait_stream(self._stream)
         return graph, output
-
-
-def _on_other_stream(device: torch.device) -> bool:
-    """Return whether work would go to another stream than the one on which graphs share memory."""
-    return device.type == "cuda" and (
-        torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
-    )

@@ -29,7 +29,7 @@ class StepOutput:
     page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, a page's share of the attention
 
     def on_host(self) -> StepOutput:
-        """The same in the host's memory, by a single copy, which waits for the device."""
+        """Copy all tensors to the host at once; this waits for the device."""
         given = self._given()
         # fp32 holds counts below 2^24 exactly.
         flat = torch.cat([tensor.float().flatten() for tensor in given.values()]).cpu()
@@ -41,7 +41,7 @@ class StepOutput:
         return replace(self, **copies)
 
     def by_page(self, in_order: Callable[[Tensor], Tensor]) -> StepOutput:
-        """The same with pages as ``in_order`` puts those of [R, X, P]."""
+        """Order pages as ``in_order`` orders those of [R, X, P]."""
         readers, mass = self.page_readers, self.page_mass
         if readers is not None:
             readers = in_order(readers)

@@ -1,5 +1,4 @@
-"""A policy folder as a zip, and back, file by file and never unpacked; its notes: tags, former
-names."""
+"""A policy folder as a zip, and back, file by file and never unpacked; its notes."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 from sol_core.errors import PolicyError
 from sol_core.fields import from_json
@@ -44,7 +44,8 @@ class FormerName:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNotes:
-    tags: tuple[str, ...] = ()  # the user's own, sorted
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"tags": list}
+
     former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still name these
     added: str = ""  # when it was imported, ISO 8601; "" for one that was trained here
     job: str = ""  # the training job that made it here, by its id; "" for any other
