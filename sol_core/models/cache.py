@@ -11,6 +11,7 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,11 +117,9 @@ class KVCache:
         self.capacity = -(-capacity // page_size) * page_size
         shape = (num_rows, spec.num_kv_heads, self.capacity, spec.head_size)
 
-        def zeros() -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=device)
-
         def make() -> list[LayerStore]:
-            return [LayerStore(zeros(), zeros()) for _ in range(spec.num_layers)]
+            empty = partial(torch.zeros, shape, dtype=dtype, device=device)
+            return [LayerStore(empty(), empty()) for _ in range(spec.num_layers)]
 
         self._pool = pool
         if pool is None:
@@ -191,8 +190,7 @@ class KVCache:
         if self._shared is not None:
             block = self._shared._block(layer, self.shared_width, codes)
             blocks.append(dataclasses.replace(block, sources=self._sources))
-        blocks.append(self._block(layer, width or max(self.own_lengths) + pending, codes))
-        return blocks
+        return [*blocks, self._block(layer, width or max(self.own_lengths) + pending, codes)]
 
     def keys(self, layer: int, row: int) -> Tensor:
         """[Hkv, S, D] of a row, the token just written included."""

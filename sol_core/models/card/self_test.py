@@ -119,16 +119,16 @@ def _results(output: str, status: int) -> tuple[set[str], dict[str, str]]:
     passed, failed, begun = set(), {}, None
     for line in output.splitlines():
         try:
-            record = json.loads(line)
-        except ValueError:
+            name, *error = json.loads(line)
+        except (ValueError, TypeError):
             continue  # of a library
-        if not isinstance(record, list) or not record or record[0] not in CHECKS:
+        if name not in CHECKS:
             continue
-        begun = record[0] if len(record) == 1 else None
-        if len(record) == 2 and record[1] is None:
-            passed.add(record[0])
-        elif len(record) == 2:
-            failed[record[0]] = str(record[1])
+        begun = None if error else name
+        if error == [None]:
+            passed.add(name)
+        elif error:
+            failed[name] = str(error[0])
     if begun is not None:
         failed[begun] = f"the process that tried it ended with status {status}"
     return passed, failed

@@ -6,10 +6,10 @@ nowhere and shown nowhere. Read without torch.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,17 +111,13 @@ def find_stored(policies: Path, name: str) -> Path | None:
 
 def stored_folders(policies: Path) -> list[Path]:
     """The folders of all stored policies, newest first."""
-    stored = policies.iterdir() if policies.is_dir() else ()
-    usable = [path for path in stored if is_policy_name(path.name) and holds_policy(path)]
-    usable = [path for path in usable if path.name != DEFAULT_POLICY]
-    return sorted(usable, key=lambda path: (-_made_at(path), path.name))
-
-
-def _made_at(folder: Path) -> float:
-    try:
-        return (folder / CONFIG_FILE).stat().st_mtime
-    except OSError:  # deleted at this moment
-        return 0.0
+    stored = []
+    for folder in policies.iterdir() if policies.is_dir() else ():
+        is_named = is_policy_name(folder.name) and folder.name != DEFAULT_POLICY
+        if is_named and holds_policy(folder):
+            with contextlib.suppress(OSError):  # deleted at this moment
+                stored.append((-(folder / CONFIG_FILE).stat().st_mtime, folder.name, folder))
+    return [folder for *_, folder in sorted(stored)]
 
 
 def _choices(policies: Path) -> str:
@@ -207,7 +203,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return (*roots, HFValidationError, OSError)
 
 
-@contextmanager
+@contextlib.contextmanager
 def hub_client(
     repository: str, token: str | bool | None, endpoint: str | None = None
 ) -> Iterator[HfApi]:
