@@ -77,35 +77,24 @@ class TextSource:
             turn += 1
 
     def _cut(self, corpus: Corpus, seed: int, limit: int | None = None) -> Iterator[list[int]]:
-        tokenizer, length = self._model.tokenizer, self._config.block_len
-        texts = corpus.shuffled(seed)
-        return token_blocks(texts, tokenizer, length, limit=limit, prompts=True)
+        how = self._model.tokenizer, self._config.block_len
+        return token_blocks(corpus.shuffled(seed), *how, limit=limit, prompts=True)
 
 
 class RunState:
     """Model, policy, optimiser and progress of a run; reports and checkpoints."""
 
     def __init__(
-        self,
-        model: LanguageModel,
-        config: TrainConfig,
-        folder: Path,
-        data_dir: Path,
-        ranks: Ranks,
+        self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path, ranks: Ranks
     ) -> None:
         self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
         self.texts = TextSource(model, config, data_dir)
         layout = InputLayout.of(model.spec, config.policy)
         torch.manual_seed(config.seed)
-        network = build_network(layout, config.grid, config.policy, config.steps).to(
-            model.lm.device
-        )
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=config.warm_start.learning_rate,
-            weight_decay=0.1,
-            betas=(0.9, 0.98),
-        )
+        network = build_network(layout, config.grid, config.policy, config.steps)
+        network.to(model.lm.device)
+        parameters = network.parameters()
+        self.optimiser = torch.optim.AdamW(parameters, weight_decay=0.1, betas=(0.9, 0.98))
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
         ranks.lead(lambda: folder.mkdir(parents=True, exist_ok=True))
         checkpoint = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
@@ -167,8 +156,7 @@ class RunState:
     def keep_prices(self) -> None:
         """The policy's prices, and what belongs to them, are those of the next checkpoint."""
         kept = prices_record(self.policy.prices, self.policy.states)
-        for name, record in kept.items():
-            setattr(self.progress, name, record)
+        self.progress.prices, self.progress.states = kept["prices"], kept["states"]
 
     def optimiser_step(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
         """One step down the sum of all ranks' losses; returns that sum."""
