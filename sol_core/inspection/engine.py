@@ -20,7 +20,7 @@ import torch
 from sol_core.actions import ActionGrid, Budget, Spend
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.corpus.token_kinds import predicted_kinds
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, read_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
@@ -101,7 +101,7 @@ def cut(model: LanguageModel, tokens: list[int], config: InspectionConfig) -> li
 
 
 def budget_of_bytes(
-    step_bytes: StepBytes, grid: ActionGrid, near: Budget, context: int, num_bytes: float
+    costs: CostModel, grid: ActionGrid, near: Budget, context: int, num_bytes: float
 ) -> Budget:
     """The budget per axis that reads ``num_bytes`` a step, or the nearest.
 
@@ -111,7 +111,7 @@ def budget_of_bytes(
     keeps, ratios, _ = grid.levels()
     middle = near.keep_fraction, near.channel_keep_ratio
     corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
-    return place_on(corners, near.bit_width, num_bytes, lambda at: step_bytes.of(at, context))
+    return place_on(corners, near.bit_width, num_bytes, lambda at: costs.bytes_read(at, context))
 
 
 class _Inspection:
@@ -257,8 +257,8 @@ class _Inspection:
             return Budget.share(share, asked.bit_width)
         steps, grid = len(self.made), self.config.grid_in_use
         context, num_bytes = self.prefix + steps // 2, row.cost.bytes_read / steps
-        step_bytes = StepBytes(CostModel.of(self.model.lm, grid))
-        return budget_of_bytes(step_bytes, grid, row.spend, context, num_bytes)
+        costs = CostModel.of(self.model.lm, grid)
+        return budget_of_bytes(costs, grid, row.spend, context, num_bytes)
 
     def _score_static(
         self, budget: Budget, cache: KVCache, state: PrefixState | None
