@@ -84,6 +84,7 @@ def test_a_former_field_with_a_value_is_refused():
     with pytest.raises(ConfigError, match=r"^grpo\.clip is a setting of .* 0\.2 alone"):
         from_json(TrainConfig, {"grpo": {"clip": 0.3}})
     former = {"grpo": {"clip": 0.2, "penalty": 100}, "warm_start": {"schedules": 2}}
+    former["checkpoint_seconds"] = 5
     assert from_json(TrainConfig, former) == TrainConfig()
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal
 
 from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, ActionGrid, Record
@@ -134,6 +135,8 @@ class TrainConfig(Record):
     Raises: ConfigError for a value that is not allowed.
     """
 
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"checkpoint_seconds": Real}  # left no trace
+
     corpus: str = setting(
         "builtin",
         "builtin, papers, a text file or folder, or a Hub data set owner/name:config:part:column",
@@ -163,9 +166,6 @@ class TrainConfig(Record):
         "corpus",
         "texts whose bytes set the prices of shares: the corpus's, or Qasper's papers, of a "
         "kind that the policy never learnt from",
-    )
-    checkpoint_seconds: Annotated[float, Range(0.0, 86_400.0)] = setting(
-        20.0, "at most this much work is lost when the worker dies"
     )
     time_limit_minutes: Annotated[float, Range(0.01, MAX_MINUTES)] | None = setting(
         None, "end early after this time; empty: run all updates"

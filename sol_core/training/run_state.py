@@ -38,6 +38,8 @@ from sol_core.training.config import (
 from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import TextPrefill
 
+CHECKPOINT_S = 20.0  # at most so much work is lost when a process dies
+
 
 class TextSource:
     """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass."""
@@ -231,7 +233,7 @@ class RunState:
         return min(0.999, max(done_share, 0 if limit is None else self.elapsed_s / (60 * limit)))
 
     def is_checkpoint_due(self) -> bool:
-        due_at = self._last_checkpoint + self.config.checkpoint_seconds
+        due_at = self._last_checkpoint + CHECKPOINT_S
         return self.ranks.lead(lambda: time.monotonic() >= due_at)
 
     def is_measure_due(self, done: int, total: int) -> bool:

@@ -88,7 +88,6 @@ TRAIN_FORM = SchemaForm(
         "head": "Vocabulary",
         **{axis.levels_field: f"{axis.name}: levels" for axis in AXES},
         "held_out_texts": "Held-out texts",
-        "checkpoint_seconds": "Checkpoint every (s)",
         "time_limit_minutes": "Time limit (min)",
     },
     helps=GRID_HELP,
