@@ -175,7 +175,7 @@ def _without_former_fields(kind: type, record: dict[str, Any], where: str) -> di
         if value != known and not (isinstance(known, type) and isinstance(value, known)):
             raise ConfigError(
                 f"{_place(where, name)} is a setting of earlier releases, of which this one knows "
-                f"{known!r} alone, got {_short(value)}"
+                f"{getattr(known, '__name__', repr(known))} alone, got {_short(value)}"
             )
     return {name: value for name, value in record.items() if name not in former}
 

@@ -62,7 +62,7 @@ class LanguageModel:
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
-        damage: by name of a grid, what was measured of this model (``measured.py``).
+        damage: by name of a grid, what was measured of this model (``calibration/tables.py``).
         notes: what its device does in another way than it should, in sentences.
     """
 
