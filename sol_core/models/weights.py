@@ -202,17 +202,13 @@ def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
     def pack(linear: Linear) -> Linear:
         return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))
 
-    layers = [
-        dataclasses.replace(
-            layer,
-            query_key_value=pack(layer.query_key_value),
-            attention_output=pack(layer.attention_output),
-            gate_up=pack(layer.gate_up),
-            down=pack(layer.down),
-        )
-        for layer in weights.layers
-    ]
-    return dataclasses.replace(weights, layers=tuple(layers), head=pack(weights.head))
+    def packed(layer: LayerWeights) -> LayerWeights:
+        names = ("query_key_value", "attention_output", "gate_up", "down")
+        linears: dict[str, Any] = {name: pack(getattr(layer, name)) for name in names}
+        return dataclasses.replace(layer, **linears)
+
+    layers = tuple(map(packed, weights.layers))
+    return dataclasses.replace(weights, layers=layers, head=pack(weights.head))
 
 
 def arrange_weights(

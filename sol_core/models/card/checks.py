@@ -241,25 +241,24 @@ def small_tensors() -> dict[str, Tensor]:
     """Random weights of ``SMALL_SPEC``, with which kernels are compiled and checked."""
     generator = torch.Generator().manual_seed(0)
     size, spec = SMALL_SPEC.hidden_size, SMALL_SPEC
-    matrices = {
-        "self_attn.q_proj": (spec.query_width, size),
-        "self_attn.k_proj": (spec.kv_width, size),
-        "self_attn.v_proj": (spec.kv_width, size),
-        "self_attn.o_proj": (size, spec.query_width),
-        "mlp.gate_proj": (spec.intermediate_size, size),
-        "mlp.up_proj": (spec.intermediate_size, size),
-        "mlp.down_proj": (size, spec.intermediate_size),
-    }
-    shapes = {"embed_tokens": (spec.vocab_size, size), "norm": (size,)}
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (spec.vocab_size, size)}
+    tensors = {"model.norm.weight": torch.ones(size)}
     for layer in range(spec.num_layers):
-        norms = dict.fromkeys(("input_layernorm", "post_attention_layernorm"), (size,))
-        shapes |= {f"layers.{layer}.{name}": shape for name, shape in (norms | matrices).items()}
-    return {
-        f"model.{name}.weight": torch.ones(shape)
-        if "norm" in name
-        else 0.1 * torch.randn(shape, generator=generator)
-        for name, shape in shapes.items()
-    }
+        name = f"layers.{layer}"
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"model.{name}.{norm}.weight"] = torch.ones(size)
+        shapes |= {
+            f"{name}.self_attn.q_proj": (spec.query_width, size),
+            f"{name}.self_attn.k_proj": (spec.kv_width, size),
+            f"{name}.self_attn.v_proj": (spec.kv_width, size),
+            f"{name}.self_attn.o_proj": (size, spec.query_width),
+            f"{name}.mlp.gate_proj": (spec.intermediate_size, size),
+            f"{name}.mlp.up_proj": (spec.intermediate_size, size),
+            f"{name}.mlp.down_proj": (size, spec.intermediate_size),
+        }
+    for name, shape in shapes.items():
+        tensors[f"model.{name}.weight"] = 0.1 * torch.randn(shape, generator=generator)
+    return tensors
 
 
 def _random(
