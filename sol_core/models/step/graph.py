@@ -56,7 +56,7 @@ class StepGraphs:
         self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
         self._seen = Counter[Hashable]()  # steps of a key that ran alone
         self.failure: str | None = None  # why there are no graphs any more; None while there are
-        self._uncapturable: WeakSet[object] = WeakSet()  # caches, one of whose steps could not be
+        self._uncapturable: WeakSet[object] = WeakSet()  # caches with a step that was not captured
         # A replay's inputs, its work and the copy of its results belong together.
         self._lock = threading.Lock()
 
@@ -107,7 +107,10 @@ class StepGraphs:
         if len(self._seen) > _MOST_COUNTS:
             self._seen.clear()
         self._seen[key] += 1
-        return self._seen[key] > STEPS_BEFORE_CAPTURE and bool(self._seen.pop(key))
+        if self._seen[key] <= STEPS_BEFORE_CAPTURE:
+            return False
+        del self._seen[key]
+        return True
 
     def _captured(
         self, key: Hashable, step: Step, tokens: Tensor, numbers: list[list[int]], timed: bool
