@@ -114,7 +114,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class SideEvent:
-    """The same step as a side row saw it, under its own schedule and its own KV cache."""
+    """A step as a side row saw it, under its own schedule and its own KV cache."""
 
     name: str
     action: Action

@@ -144,7 +144,7 @@ def from_json(
     name = where or rules.name or kind.__name__
     if not isinstance(value, dict):
         raise _wrong(name, value, "an object")
-    value = _without_former_fields(kind, value)
+    value = _without_former_fields(kind, value, where)
     hints, derived = _hints(cast(Any, kind)), rules.derived.get(kind, {})
     if unknown := sorted(map(str, value.keys() - hints.keys() - derived.keys())):
         allowed = ", ".join(sorted(hints))
@@ -167,15 +167,17 @@ def from_json(
         raise ConfigError(f"{where} is not allowed: {error}" if where else str(error)) from error
 
 
-def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]:
+def _without_former_fields(kind: type, record: dict[str, Any], where: str) -> dict[str, Any]:
     """Drop ``FORMER_FIELDS`` of this value, or of a type that is given for any value."""
     former: dict[str, Any] = vars(kind).get("FORMER_FIELDS", {})
-
-    def is_dropped(name: str, value: Any) -> bool:
-        known = former.get(name, ...)
-        return isinstance(value, known) if isinstance(known, type) else value == known
-
-    return {name: value for name, value in record.items() if not is_dropped(name, value)}
+    for name, known in former.items():
+        value = record.get(name, known)
+        if value != known and not (isinstance(known, type) and isinstance(value, known)):
+            raise ConfigError(
+                f"{_place(where, name)} is a setting of earlier releases, of which this one knows "
+                f"{getattr(known, '__name__', repr(known))} alone, got {_short(value)}"
+            )
+    return {name: value for name, value in record.items() if name not in former}
 
 
 def check_fields(record: Any, where: str = "") -> None:

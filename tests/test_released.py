@@ -29,6 +29,7 @@ from sol_core.inspection.records import InspectionConfig
 from sol_core.policy import load_policy
 from sol_core.policy.files.archive import unpack_policy
 from sol_core.progress import WorkProgress
+from sol_core.training.config import TrainConfig
 from storage import TASKS_JOB
 from tests.sol_core.accuracy.test_tasks import BUDGETS
 from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, random_texts
@@ -80,6 +81,11 @@ def test_a_former_field_with_a_value_is_refused():
     with pytest.raises(ConfigError, match="sampled"):
         from_json(GenerationConfig, {"schedule": {"sampled": True}})
     assert from_json(GenerationConfig, {"refresh": True}) == GenerationConfig()  # left no trace
+    with pytest.raises(ConfigError, match=r"^grpo\.clip is a setting of .* 0\.2 alone"):
+        from_json(TrainConfig, {"grpo": {"clip": 0.3}})
+    former = {"grpo": {"clip": 0.2, "penalty": 100}, "warm_start": {"schedules": 2}}
+    former["checkpoint_seconds"] = 5
+    assert from_json(TrainConfig, former) == TrainConfig()
 
 
 @pytest.mark.parametrize("kind", ["run", "inspection"])

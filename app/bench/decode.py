@@ -21,7 +21,7 @@ import torch
 from app.bench.random_model import check_shape
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
-from sol_core.models.processor import cpu_name
+from sol_core.models.devices import cpu_name
 from sol_core.progress import Progress
 
 THEIRS, LLAMA_CPP = "transformers", "llama_cpp"

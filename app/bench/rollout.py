@@ -25,14 +25,14 @@ from sol_core.decoding.cost import CostModel
 from sol_core.decoding.teacher_forcing import ScoredStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
+from sol_core.models.devices import cpu_name
 from sol_core.models.loading import LanguageModel
-from sol_core.models.processor import cpu_name
-from sol_core.models.step.weight_bytes import WeightBytes
+from sol_core.models.spec import WeightBytes
 from sol_core.progress import Progress
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.grpo import grpo_update, roll_out
 from sol_core.training.ranks import Ranks
-from sol_core.training.rollouts import StepScores, TextPrefill, prefill_text
+from sol_core.training.rollouts import Rollout, TextPrefill, prefill_text
 from sol_core.training.run_state import RunState
 
 # Parts of an update's time. "rollout" is the language model's decode steps alone.
@@ -173,11 +173,11 @@ class _TimedText(TextPrefill):
 
     def rollout(
         self, starts: Sequence[int], rows_per_start: int, scheduler: BatchScheduler
-    ) -> Iterator[StepScores]:
+    ) -> Rollout:
         timed = _TimedScheduler(scheduler, self.clock)
         return TextPrefill.rollout(self, starts, rows_per_start, timed)
 
-    def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
+    def _score(self, scored: ScoredStep, first: Tensor) -> tuple[Tensor, ...]:
         with self.clock.of("dense_reference"):
             return TextPrefill._score(self, scored, first)
 

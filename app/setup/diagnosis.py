@@ -67,8 +67,7 @@ def _packages(requirements: tuple[str, ...], lacking: list[str]) -> dict[str, An
 
 
 def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]:
-    from sol_core.models.devices import cpu_has_bf16, cpu_kernels, pick_device, pick_dtype
-    from sol_core.models.processor import cpu_name
+    from sol_core.models.devices import cpu_has_bf16, cpu_kernels, cpu_name, pick_device, pick_dtype
 
     device = pick_device("auto")
     try:

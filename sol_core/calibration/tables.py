@@ -61,8 +61,8 @@ class PageThresholds:
             share /= math.log(self.contexts[later] / self.contexts[first])
         low, high, part = _between(self.levels, level)
         at_low, at_high = (
-            (1 - share) * self.log_floors[first][place] + share * self.log_floors[later][place]
-            for place in (low, high)
+            (1 - share) * self.log_floors[first][level] + share * self.log_floors[later][level]
+            for level in (low, high)
         )
         return math.exp((1 - part) * at_low + part * at_high)
 
@@ -73,7 +73,7 @@ def shipped_floors() -> PageThresholds:
 
 
 def _between(knots: Sequence[float], at: float) -> tuple[int, int, float]:
-    """The knots around a place, and how far it is from the first to the second."""
+    """Indices of the knots around ``at``, and how far it is from the first to the second."""
     right = bisect_left(knots, at)
     if right in (0, len(knots)):
         end = min(right, len(knots) - 1)

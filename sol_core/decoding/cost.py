@@ -20,9 +20,8 @@ from kernels.head_preview import PREVIEW_BITS
 from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, MAX_BITS, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.events import StepCost
-from sol_core.models.spec import ModelSpec
+from sol_core.models.spec import ModelSpec, WeightBytes
 from sol_core.models.step.plan import mlp_channels, pages_kept
-from sol_core.models.step.weight_bytes import WeightBytes
 
 if TYPE_CHECKING:
     from sol_core.decoding.loop import DecodeStep

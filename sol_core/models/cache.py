@@ -11,6 +11,7 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class LayerStore:
                 kept[:, :, first : first + made.shape[2]] = made
 
     def rows(self, part: slice) -> LayerStore:
-        """Some rows, in the same memory."""
+        """View some rows; the memory stays theirs."""
         codes = None if self.codes is None else (self.codes[0][part], self.codes[1][part])
         return LayerStore(self.keys[part], self.values[part], codes)
 
@@ -61,7 +62,7 @@ class LayerStore:
         """Return keys, values and, where there are any, codes and scales."""
         return (self.keys, self.values, *(self.codes or ()))
 
-    def places(self) -> list[int]:
+    def addresses(self) -> list[int]:
         """Addresses of keys, values, codes and scales; of what is not there any."""
         buffers = (self.keys, self.values, *(self.codes or (self.keys, self.keys)))
         return [buffer.data_ptr() for buffer in buffers]
@@ -121,11 +122,9 @@ class KVCache:
         self.capacity = -(-capacity // page_size) * page_size
         shape = (num_rows, spec.num_kv_heads, self.capacity, spec.head_size)
 
-        def zeros() -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=device)
-
         def make() -> list[LayerStore]:
-            return [LayerStore(zeros(), zeros()) for _ in range(spec.num_layers)]
+            empty = partial(torch.zeros, shape, dtype=dtype, device=device)
+            return [LayerStore(empty(), empty()) for _ in range(spec.num_layers)]
 
         self._pool = pool
         if pool is None:
@@ -141,7 +140,7 @@ class KVCache:
         # The 4-bit keys of all rows' tokens below the first, and of so many of each row, are
         # current; they are made when a step first reads them.
         self._coded, self._coded_ends = 0, list[int]()
-        self._places: tuple[list[bool], tuple[Any, Any]] = ([], (None, None))
+        self._addresses: tuple[list[bool], tuple[Any, Any]] = ([], (None, None))
         # Per row, the shared prefix's sequence that it continues; 0 without one.
         self.row_sources = [0] * num_rows
 
@@ -202,8 +201,7 @@ class KVCache:
         if self._shared is not None:
             block = self._shared._block(layer, self.shared_width, codes)
             blocks.append(dataclasses.replace(block, sources=self._sources))
-        blocks.append(self._block(layer, width or max(self.own_lengths) + pending, codes))
-        return blocks
+        return [*blocks, self._block(layer, width or max(self.own_lengths) + pending, codes)]
 
     def keys(self, layer: int, row: int) -> Tensor:
         """[Hkv, S, D] of a row, the token just written included."""
@@ -214,7 +212,7 @@ class KVCache:
         return torch.cat((before.keys[self.row_sources[row], :, :count], own), 1)
 
     def take_token(self, *, reads_codes: bool) -> bool:
-        """Before a step writes a token per row: whether it must take the keys among the codes."""
+        """Prepare to write a token per row; return whether the step must encode its keys too."""
         self._check_room(1)
         if reads_codes:
             self._encode()
@@ -227,16 +225,16 @@ class KVCache:
         self._coded, self._coded_ends = min(self.own_lengths), [n + 1 for n in self.own_lengths]
         return True
 
-    def places(self) -> tuple[Any, Any]:
-        """Of own and shared memory: ``LayerStore.places`` [L, 2, 4]; rows and capacity [2, 2]."""
+    def addresses(self) -> tuple[Any, Any]:
+        """Return ``LayerStore.addresses`` [L, 2, 4], own and shared; rows and capacities [2, 2]."""
         other = self if self._shared is None else self._shared
         coded = [store.codes is not None for store in (*self.layers, *other.layers)]
-        if self._places[0] != coded:
+        if self._addresses[0] != coded:
             pairs = zip(self.layers, other.layers, strict=True)
-            table = np.array([(own.places(), before.places()) for own, before in pairs])
+            table = np.array([(own.addresses(), before.addresses()) for own, before in pairs])
             sizes = [(cache.num_rows, cache.capacity) for cache in (self, other)]
-            self._places = coded, (table, np.array(sizes))
-        return self._places[1]
+            self._addresses = coded, (table, np.array(sizes))
+        return self._addresses[1]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
         """[R, L, P] per page of a step's blocks → per page of each row, oldest first, and zeros."""
@@ -252,8 +250,8 @@ class KVCache:
         """Equal for two caches whose steps read and write the same memory in the same way."""
         sources = None if self._sources is None else self._sources.data_ptr()
         groups = len(self.shared_lengths)
-        places = (part.tobytes() for part in self.places())
-        return self.dtype, self.page_size, groups, sources, *places
+        addresses, sizes = self.addresses()
+        return self.dtype, self.page_size, groups, sources, addresses.tobytes(), sizes.tobytes()
 
     def branch(
         self,
@@ -297,7 +295,7 @@ class KVCache:
         return made
 
     def view(self, first: int, count: int, *, current_codes: bool) -> KVCache:
-        """Some of the rows, in this cache's memory, for one step of theirs.
+        """View some of the rows for one step; the memory is this cache's.
 
         Args:
             current_codes: whether ``take_token`` said so for all rows.
@@ -307,7 +305,7 @@ class KVCache:
         view.num_rows, view.own_lengths = count, self.own_lengths[part]
         view.row_sources = self.row_sources[part]
         view.layers = [store.rows(part) for store in self.layers]
-        view._pool, view._places = None, ([], (None, None))
+        view._pool, view._addresses = None, ([], (None, None))
         view._coded_ends = list(view.own_lengths) if current_codes else []
         if self._shared is not None:
             view.shared_lengths = [
@@ -332,11 +330,11 @@ class KVCache:
         self._copy(0, 0, other, 0, count)
         self.own_lengths = [count]
 
-    def _copy(self, row: int, place: int, cache: KVCache, source: int, count: int) -> None:
-        """Take over the first ``count`` of another cache's own tokens, from ``place`` on."""
+    def _copy(self, row: int, start: int, cache: KVCache, source: int, count: int) -> None:
+        """Take over the first ``count`` of another cache's own tokens, from ``start`` on."""
         for mine, theirs in zip(self.layers, cache.layers, strict=True):
-            mine.keys[row, :, place : place + count] = theirs.keys[source, :, :count]
-            mine.values[row, :, place : place + count] = theirs.values[source, :, :count]
+            mine.keys[row, :, start : start + count] = theirs.keys[source, :, :count]
+            mine.values[row, :, start : start + count] = theirs.values[source, :, :count]
 
     def _empty(self, num_rows: int, capacity: int) -> KVCache:
         return KVCache(
@@ -357,13 +355,12 @@ class KVCache:
             return
         which = torch.tensor(sources, device=self.device)[:, None]
         # Shorter tails take tokens past their end along; they are overwritten or masked.
-        places = torch.tensor(starts, device=self.device)[:, None]
-        places = places + torch.arange(width, device=self.device)
-        places.clamp_(max=parent.capacity - 1)
+        taken = torch.tensor(starts, device=self.device)[:, None]
+        taken = (taken + torch.arange(width, device=self.device)).clamp_(max=parent.capacity - 1)
         for mine, theirs in zip(self.layers, parent.layers, strict=True):
             for new, old in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
                 grouped = new.unflatten(0, (groups, -1))[:, :, :, :width]
-                grouped.copy_(old[which, :, places].transpose(1, 2)[:, None])
+                grouped.copy_(old[which, :, taken].transpose(1, 2)[:, None])
 
     def _check_branch(self, sources: list[int], lengths: list[int]) -> None:
         if self._shared is not None:

@@ -80,14 +80,13 @@ def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
 
 
 def whole_ids(sources: Iterable[Any]) -> frozenset[int]:
-    ids: set[int] = set()
-    for source in sources:
-        ids |= set(source) if isinstance(source, list) else {source}
-    return frozenset(i for i in ids if isinstance(i, int))
+    """The whole numbers among these and in lists among these."""
+    lists = [source if isinstance(source, list) else [source] for source in sources]
+    return frozenset(number for some in lists for number in some if isinstance(number, int))
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
-    """All weights of a folder by their names; ModelLoadError for what is no whole safetensors."""
+    """Read all weights of a folder. Raises: ModelLoadError for what is no whole safetensors."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -169,7 +168,7 @@ class PlainTokenizer:
 
     @cached_property
     def of_transformers(self) -> PreTrainedTokenizerFast:
-        """The same tokenizer of transformers, for chat templates, batches and all else."""
+        """Return transformers' tokenizer of the folder, for chat templates and batches."""
         from transformers import PreTrainedTokenizerFast
 
         tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(

@@ -27,17 +27,11 @@ from sol_core.calibration.tables import PageThresholds, shipped_floors
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.rope import inverse_frequencies, rotary_angles
-from sol_core.models.signals import (
-    BEST_PAGES,
-    Observe,
-    PrefillOutput,
-    Signals,
-    prefill_concentration,
-)
-from sol_core.models.spec import ModelSpec, RopeSpec
+from sol_core.models.signals import BEST_PAGES, Observe, PrefillOutput, prefill_concentration
+from sol_core.models.spec import ModelSpec, RopeSpec, WeightBytes
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep
-from sol_core.models.step.graph import StepGraphs, run_alone
+from sol_core.models.step.graph import StepGraphs, run_without_graph
 from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
 from sol_core.models.step.output import LayerOutputs, StepOutput
 from sol_core.models.step.plan import (
@@ -49,7 +43,6 @@ from sol_core.models.step.plan import (
     tokens_left_out,
 )
 from sol_core.models.step.preview import PreviewedHead
-from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
 
@@ -65,6 +58,8 @@ class FrozenLM:
         self.page_thresholds: PageThresholds | None = None
         self.head_directions: Tensor | None = None
         self._preview: PreviewedHead | None = None
+        # Rounded as transformers does; so do published numbers.
+        self._embedding_scale = torch.tensor(spec.embedding_scale, dtype=self.dtype).item()
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -82,11 +77,6 @@ class FrozenLM:
             preview = None if head is None else head.bytes_read
             return replace(self._few_rows.weight_bytes, preview=preview)
         return WeightBytes.unpacked(self.spec, self.dtype.itemsize)
-
-    @cached_property
-    def _embedding_scale(self) -> float:
-        """Rounded to the embedding's dtype, as transformers does; so do published numbers."""
-        return torch.tensor(self.spec.embedding_scale, dtype=self.dtype).item()
 
     def prepare_for_batches(self) -> None:
         """Arrange the weights once more for many rows on a bf16 CPU: their memory again."""
@@ -168,30 +158,29 @@ class FrozenLM:
         batched: bool = False,  # as of ``prefill``
     ) -> PrefillOutput:
         """``prefill`` and what a policy observes of it."""
-        places = slice(None) if observed is None else observed
-        start, signals = cache.own_lengths[0], Signals(self.spec)
-        positions = torch.arange(start, start + tokens.shape[1], device=self.device)[places]
+        seen = slice(None) if observed is None else observed
+        start = cache.own_lengths[0]
+        positions = torch.arange(start, start + tokens.shape[1], device=self.device)[seen]
+        concentration, middle = list[Tensor](), list[Tensor]()
 
         def watch(index: int, query: Tensor, block: KVBlock) -> None:
             outside = prefill_concentration(
-                query.transpose(1, 2)[:, places].transpose(1, 2),
+                query.transpose(1, 2)[:, seen].transpose(1, 2),
                 block,
                 positions,
                 page_size=cache.page_size,
                 window=self.spec.windows[index],
                 scorer=mechanisms.scorer,
             )
-            signals.add_mass(outside)
+            concentration.append(outside.mean(-1))
 
         def on_stream(index: int, hidden: Tensor) -> None:
-            signals.add_stream(index, hidden[:, places])
+            middle.extend([hidden[:, seen].float()] * self.spec.middle_layers.count(index))
 
         hidden = self.prefill(
             tokens, cache, lengths, watch=watch, on_stream=on_stream, batched=batched
         )
-        concentration, middle = signals.stacked()
-        assert concentration is not None
-        return PrefillOutput(hidden, concentration, middle)
+        return PrefillOutput(hidden, torch.stack(concentration, -1), torch.stack(middle, -2))
 
     @torch.no_grad()
     def decode_step(
@@ -234,7 +223,7 @@ class FrozenLM:
 
     def _step(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """One step, of some rows at a time; the cache is written but not advanced."""
-        compiled = self._few_rows is not None and self._few_rows.takes(cache, request)
+        compiled = self._few_rows is not None and self._few_rows.supports(cache, request)
         most = ROWS_AT_ONCE if compiled else 1
         if cache.num_rows <= most or request.batched or self._in_buckets:
             return self._step_together(tokens, cache, request)
@@ -248,7 +237,7 @@ class FrozenLM:
 
     def _step_together(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         few = self._few_rows
-        if few is not None and few.takes(cache, request):
+        if few is not None and few.supports(cache, request):
             with torch_on_one_thread():
                 return few.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
         with step_threads(cache.num_rows, self.weights.head.weight):
@@ -306,7 +295,7 @@ class FrozenLM:
             return self._decode(tokens, cache, plan, lap, request.record)
 
         if self.graphs is None or request.is_layered:
-            output = run_alone(step, tokens, numbers, request.clock)
+            output = run_without_graph(step, tokens, numbers, request.clock)
         else:
             key = (shape, cache.layout())
             output = self.graphs.run(key, step, tokens, numbers, request.clock, cache)
@@ -322,23 +311,18 @@ class FrozenLM:
         hidden, update = self._embed(tokens), None
         # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
         dtype = self.dtype if self._in_buckets else torch.float32
-        signals = Signals(spec) if plan.shape.observe else None
-        kept = LayerOutputs("hidden" in record)
+        kept = LayerOutputs(spec, plan.shape.observe, keeps_streams="hidden" in record)
         lap("rest")
         for index, layer in enumerate(weights.layers):
             residual = self._residual(hidden, update, layer.attention_norm)
             hidden, normed = add_and_norm(residual, dtype)
+            kept.add_stream(index - 1, hidden)
             turned = angles[spec.ropes[index]]
             masses = "attention" in record
             attended = self._attend(index, layer, normed, cache, plan, turned, masses=masses)
             update = layer.attention_output(attended.mixed.flatten(1))
             update = normed_update(update, layer.attention_output_norm, spec)
-            seen = plan.tokens_seen[spec.windows[index]]
-            kept.add(attended, seen, hidden)
-            if signals is not None:
-                signals.add_stream(index - 1, hidden)
-                if plan.shape.observe.scores_pages:
-                    signals.add_mass(attended.outside)
+            kept.add(attended, plan.tokens_seen[spec.windows[index]])
             lap("attention")
             residual = self._residual(hidden, update, layer.mlp_norm)
             hidden, update = step_mlp(layer, residual, plan.mlp, pruner, spec.activation, dtype)
@@ -346,13 +330,11 @@ class FrozenLM:
             lap("mlp")
         residual = self._residual(hidden, update, self.weights.final_norm)
         stream, hidden = add_and_norm(residual)
-        if signals is not None:
-            signals.add_stream(spec.num_layers - 1, stream)
-        concentration, middle = (None, None) if signals is None else signals.stacked()
+        kept.add_stream(spec.num_layers - 1, stream)
         lap("rest")
         logits = self.logits(hidden, batched=batched)
         lap("head")
-        return kept.output(hidden, logits, concentration, middle)
+        return kept.output(hidden, logits)
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
@@ -363,8 +345,7 @@ class FrozenLM:
         embedded = F.embedding(tokens, self.weights.embedding)
         if self.spec.embedding_scale != 1.0:
             embedded = embedded * self._embedding_scale
-        stream = embedded.float()
-        scale = self.spec.stream_scale
+        stream, scale = embedded.float(), self.spec.stream_scale
         return stream if scale is None else stream * scale
 
     def _residual(self, hidden: Tensor, update: Tensor | None, norm: Tensor | None) -> Residual:

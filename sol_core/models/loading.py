@@ -25,7 +25,7 @@ from sol_core.files.assets import (
 )
 from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
 from sol_core.files.places import DEFAULT_MODEL, first_line
-from sol_core.models import FrozenLM, ModelSpec, refuse_denied_biases, spec_from_config
+from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.card.self_test import checked_card
 from sol_core.models.checkpoint import (
     PlainTokenizer,
@@ -38,7 +38,9 @@ from sol_core.models.checkpoint import (
     whole_ids,
 )
 from sol_core.models.devices import NO_GPU, pick_device, pick_dtype, torch_has_gpu_code, why_no_gpu
+from sol_core.models.families.refusals import refuse_denied_biases
 from sol_core.models.kept_prefixes import OwnersPrefixes
+from sol_core.models.spec import ModelSpec
 from sol_core.models.weights import arrange_weights, block_kinds, common_bits, read_blocks
 from sol_core.progress import Progress, ignore_progress
 
@@ -61,7 +63,7 @@ class LanguageModel:
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
-        damage: by name of a grid, what was measured of this model (``measured.py``).
+        damage: by name of a grid, what was measured of this model (``calibration/tables.py``).
         prefixes: caches of the texts that were read last, see ``kept_prefixes.py``.
         notes: what its device does in another way than it should, in sentences.
     """
@@ -164,7 +166,7 @@ def load_language_model(
             lm = arrange(torch.float32)
             notes.append(_FLOAT32_NOTE.format(name=name))
     except torch.OutOfMemoryError as error:
-        raise _too_large(name, tensors, torch_dtype, torch_device) from error
+        raise _too_large(name, _size(tensors, torch_dtype), torch_dtype, torch_device) from error
     on_progress("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
     tables = read_tables(data_dir, fingerprint)
@@ -177,14 +179,14 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
     """Bits of the quantised weights that a model's layers will have; None without."""
     if _is_gguf(name):
         return common_bits(gguf_kinds(Path(name)))
-    folder = data_dir / "models" / name if name == DEFAULT_MODEL else Path(name).expanduser()
-    if name == DEFAULT_MODEL and not folder.exists():
-        return 4
-    return common_bits(block_kinds(folder))
+    if name != DEFAULT_MODEL:
+        return common_bits(block_kinds(Path(name).expanduser()))
+    folder = data_dir / "models" / name
+    return common_bits(block_kinds(folder)) if folder.exists() else 4
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress = ignore_progress) -> str:
-    """Of a loaded model of this name, without arranging its weights."""
+    """Return the fingerprint of a model without arranging its weights."""
     folder = locate_model(name, data_dir, on_progress)
     spec = spec_from_config(read_config(folder))
     return fingerprint_of(spec, read_tensors(folder, name))
@@ -279,9 +281,9 @@ def _check_fits(
     """Raise ModelLoadError for a model that is larger than its card's free memory."""
     if device.type != "cuda" or "spaces" in sys.modules:
         return
-    free, _ = torch.cuda.mem_get_info(device)
-    if _size(tensors, dtype) > free:
-        raise _too_large(name, tensors, dtype, device, f" ({free / 1e9:.1f} GB)")
+    (free, _), size = torch.cuda.mem_get_info(device), _size(tensors, dtype)
+    if size > free:
+        raise _too_large(name, size, dtype, device, f" ({free / 1e9:.1f} GB)")
 
 
 def _size(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> int:
@@ -289,17 +291,12 @@ def _size(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> int:
 
 
 def _too_large(
-    name: str,
-    tensors: Mapping[str, Tensor],
-    dtype: torch.dtype,
-    device: torch.device,
-    free: str = "",
+    name: str, size: int, dtype: torch.dtype, device: torch.device, free: str = ""
 ) -> ModelLoadError:
     return ModelLoadError(
-        f"{name} takes {_size(tensors, dtype) / 1e9:.1f} GB in "
-        f"{str(dtype).removeprefix('torch.')}, more than {device} has free{free}: choose a 16-bit "
-        "format, a smaller model or a larger device, or --device cpu. A model is not spread over "
-        "several devices"
+        f"{name} takes {size / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, more than "
+        f"{device} has free{free}: choose a 16-bit format, a smaller model or a larger device, or "
+        "--device cpu. A model is not spread over several devices"
     )
 
 

@@ -16,12 +16,10 @@ import torch
 
 from kernels import __version__
 from kernels.cpu.threads import kernel_threads
-from sol_core.models.devices import cpu_kernels
+from sol_core.models.devices import cpu_kernels, cpu_name
 from sol_core.models.loading import LanguageModel
-from sol_core.models.processor import cpu_name
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_GIT_S = 10.0
 PACKAGES = ("torch", "transformers", "numba", "triton")
 
 
@@ -37,12 +35,12 @@ def commit() -> str | None:
     """The git commit of this program, "-dirty" where files differ; None outside a checkout."""
     if not (_PROJECT / ".git").exists():
         return None
-    asked = ("git", "-C", str(_PROJECT), "describe", "--always", "--dirty", "--abbrev=40")
+    asked = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        described = subprocess.run(
-            (*asked, "--exclude=*"), capture_output=True, text=True, timeout=_GIT_S, check=True
+        described = subprocess.check_output(
+            asked, cwd=_PROJECT, stderr=subprocess.DEVNULL, text=True, timeout=10
         )
-        return described.stdout.strip() or None
+        return described.strip() or None
     return None
 
 

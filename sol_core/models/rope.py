@@ -57,10 +57,10 @@ class RotaryTable:
     def at(self, positions: Sequence[int]) -> Any:
         """[N, 2, R, D] float32 numpy: per rope cosine and sine of R positions."""
         angles = []
-        for stretch, place in (divmod(position, _STRETCH) for position in positions):
+        for stretch, offset in (divmod(position, _STRETCH) for position in positions):
             if stretch not in self._stretches:
                 self._compute(stretch)
-            angles.append(self._stretches[stretch][:, :, place])
+            angles.append(self._stretches[stretch][:, :, offset])
         return np.stack(angles, axis=2)
 
     def _compute(self, stretch: int) -> None:
@@ -75,7 +75,7 @@ class RotaryTable:
 
 
 def _yarn_frequencies(ramp: tuple[float, float], factor: float, lengths: Tensor) -> Tensor:
-    """With ``lengths`` in positions per radian, [D / 2]."""
+    """Interpolate by YaRN between ``lengths``, positions per radian [D / 2], and stretched ones."""
     first, last = ramp
     pairs = torch.arange(len(lengths), dtype=torch.float32, device=lengths.device)
     kept = 1 - ((pairs - first) / (last - first)).clamp(0, 1)

@@ -11,7 +11,6 @@ from torch import Tensor
 from kernels.key_codes import OCTET, encode_keys
 from kernels.page_attention import KVBlock, group_shares, page_mass_outside
 from kernels.page_scorers import PAGE_SCORERS, PageScorer, TextScores
-from sol_core.models.spec import ModelSpec
 
 BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
 _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
@@ -37,26 +36,6 @@ class PrefillOutput:
     hidden: Tensor  # [R, T, C] fp32, after the final norm
     attention_concentration: Tensor  # [R, N, num_layers] fp32, mass outside the best pages
     mid_hidden: Tensor  # [R, N, 2, C] fp32, a third and two thirds up the layers
-
-
-class Signals:
-    def __init__(self, spec: ModelSpec) -> None:
-        self._mid_layers = (spec.num_layers // 3, 2 * spec.num_layers // 3)
-        self._concentration: list[Tensor] = []
-        self._mid_hidden: list[Tensor] = []
-
-    def add_mass(self, outside: Tensor) -> None:
-        """A layer's attention mass outside the best pages [..., H]."""
-        self._concentration.append(outside.mean(-1))
-
-    def add_stream(self, index: int, hidden: Tensor) -> None:
-        """The residual stream [..., C] after a layer."""
-        self._mid_hidden += [hidden.float()] * self._mid_layers.count(index)
-
-    def stacked(self) -> tuple[Tensor | None, Tensor]:
-        """Concentration [..., num_layers], where it was added, and middle states [..., 2, C]."""
-        layers = self._concentration
-        return torch.stack(layers, -1) if layers else None, torch.stack(self._mid_hidden, -2)
 
 
 def prefill_concentration(
@@ -113,10 +92,10 @@ class _RowScores:
         self, query: Tensor, positions: Tensor, page_size: int, window: int | None
     ) -> Tensor:
         rows = query.permute(0, 3, 1, 2, 4).flatten(2, 3)  # [R, T, H, D]
-        places = torch.arange(self.width, device=positions.device)
-        seen = places <= positions[:, None]
+        cached = torch.arange(self.width, device=positions.device)
+        seen = cached <= positions[:, None]
         if window is not None:
-            seen &= places > positions[:, None] - window
+            seen &= cached > positions[:, None] - window
         seen = seen.repeat(rows.shape[0], 1)
         flat = self._score(rows.flatten(0, 1), self._block, seen, page_size)
         scores: Tensor = flat.unflatten(0, rows.shape[:2])

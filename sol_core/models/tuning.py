@@ -21,7 +21,7 @@ from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.files.places import known_object
 from sol_core.files.staging import replacing
-from sol_core.models.processor import cpu_name
+from sol_core.models.devices import cpu_name
 
 if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM
@@ -33,8 +33,8 @@ _FILE = "tuning.json"
 _MOST_TURNS = 10  # of each choice
 _TURN_SECONDS = 0.03
 _SECONDS = 1.2  # for one question, but for a last round; there are two or three
-_LEAST_GAIN = 0.03  # share of the time: less is noise, and the default stays
-_LEAST_SHARE = 0.85  # of the threads' time on a core: with less, other programs decide the race
+_LEAST_GAIN = 0.03  # of the time: less is noise, and the default stays
+_LEAST_BUSY = 0.85  # of the threads' time on a core: with less, other programs decide the race
 _MECHANISMS = GRIDS["default"].mechanisms
 _ACTIONS = (DENSE, Action(0.5, 0.6, 16))  # what is left out makes memory's order another
 _CAPACITY = 512  # tokens
@@ -99,8 +99,8 @@ def _measure(model: LanguageModel) -> MeasuredTuning | None:
 
     begin, used = time.perf_counter(), time.process_time()
     best = fastest([first._replace(ahead=ahead) for ahead in AHEAD[quantised]])
-    share = (time.process_time() - used) / (threads * (time.perf_counter() - begin))
-    if share < _LEAST_SHARE:
+    busy = (time.process_time() - used) / (threads * (time.perf_counter() - begin))
+    if busy < _LEAST_BUSY:
         return None
     fewer = sorted({threads - threads // 4, threads - threads // 2, 1} - {threads}, reverse=True)
     best = fastest([best, *(best._replace(threads=count) for count in fewer)])
@@ -146,16 +146,14 @@ def _race(run: Callable[[Tuning], None], choices: Sequence[Tuning]) -> dict[Tuni
 
 
 def _from_text(text: str) -> Tuning:
-    try:
+    with contextlib.suppress(ValueError):
         threads, ahead = map(int, text.split(","))
-    except ValueError:
-        threads = ahead = 0
-    if not (1 <= threads <= 1024 and 1 <= ahead <= 64):
-        raise ConfigError(
-            f"{TUNING_VARIABLE} must be threads (1 to 1024) and pieces asked for ahead (1 to 64), "
-            f'such as "2,4", got {text[:40]!r}'
-        )
-    return Tuning(threads, ahead)
+        if 1 <= threads <= 1024 and 1 <= ahead <= 64:
+            return Tuning(threads, ahead)
+    raise ConfigError(
+        f"{TUNING_VARIABLE} must be threads (1 to 1024) and pieces asked for ahead (1 to 64), "
+        f'such as "2,4", got {text[:40]!r}'
+    )
 
 
 def machine_name() -> str:

@@ -117,13 +117,13 @@ class LayerWeights:
 
     @property
     def matrices(self) -> tuple[Linear, Linear, Linear, Linear]:
-        """In the order in which a step multiplies with them."""
+        """The matrices in the order in which a step multiplies with them."""
         return self.query_key_value, self.attention_output, self.gate_up, self.down
 
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
-    """All weights; ``head`` is the embedding's own memory when the two are tied."""
+    """A model's weights; a tied ``head`` is the embedding's own memory."""
 
     embedding: Tensor  # [V, C]
     layers: tuple[LayerWeights, ...]
@@ -138,12 +138,12 @@ class ModelWeights:
 
 @dataclass(slots=True)
 class _Reader:
-    """Takes tensors by name, checks their shape, places them, and knows which were left over."""
+    """Takes tensors by name, checks their shape, moves them, and knows which were left over."""
 
     tensors: Mapping[str, Tensor]
     spec: ModelSpec
     dtype: torch.dtype
-    place: Callable[[Tensor], Tensor]
+    to_device: Callable[[Tensor], Tensor]
     blocks: Mapping[str, GgufBlocks]
     used: set[str] = field(default_factory=set)
 
@@ -159,7 +159,7 @@ class _Reader:
         return tensor
 
     def norm(self, name: str, width: int) -> Tensor:
-        return self.place(self.take(name + ".weight", width).float() + self.spec.norm_offset)
+        return self.to_device(self.take(name + ".weight", width).float() + self.spec.norm_offset)
 
     def linear(
         self, prefix: str, names: dict[str, int], in_size: int, *, heads: int | None = None
@@ -173,17 +173,17 @@ class _Reader:
             bias_of = self.take(f"{prefix}{name}.bias", out) if given else torch.zeros(out)
             biases.append(bias_of.to(self.dtype))
         weight, bias = torch.cat(weights), torch.cat(biases) if has_bias else None
+        blocks = None
         channels = None if heads is None else head_channels(self.spec)
         if channels is not None and heads is not None:
             stored = self.spec.stored_head_size or self.spec.head_size
             weight = spread_heads(weight, channels, stored, heads)
             if bias is not None and heads == 0:
                 bias = spread_heads(bias, channels, stored, 0)
-            blocks = None
         else:
             blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
-        bias = None if bias is None else self.place(bias)
-        return Linear(self.place(_in_out_view(weight)), bias, blocks=blocks)
+        bias = None if bias is None else self.to_device(bias)
+        return Linear(self.to_device(_in_out_view(weight)), bias, blocks=blocks)
 
 
 def _in_out_view(weight: Tensor) -> Tensor:
@@ -192,12 +192,12 @@ def _in_out_view(weight: Tensor) -> Tensor:
 
 
 def in_channel_major(linear: Linear) -> Linear:
-    """The same map with each input channel's weights in one contiguous row."""
+    """Lay each input channel's weights in one contiguous row."""
     return Linear(linear.weight.contiguous(), linear.bias)
 
 
 def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
-    """The same weights with a packed copy beside each matrix, where the CPU gains by it."""
+    """Put a packed copy beside each matrix, where the CPU gains by it."""
 
     def pack(linear: Linear) -> Linear:
         return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))

@@ -26,7 +26,7 @@ HIGHEST = 0.95  # share of the dense bytes
 
 
 class CalibrationEpisodes(NamedTuple):
-    """Some greedy episodes."""
+    """Greedy episodes and their damage."""
 
     shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
     levels: Tensor  # [E, T, axes] int64, taken then
@@ -43,9 +43,14 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     texts = range(PRICED_TEXTS + config.calibration_texts)
     priced, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
 
+    def unused_tokens(number: int) -> list[int]:
+        """A text not yet used by GRPO."""
+        return state.texts.nth("grpo", config.grpo.updates * config.grpo.texts + number)
+
     def damages(number: int) -> list[Tensor]:
-        budgets = draw_budgets(2 * len(config.starts), config.grid, _generator(state, number))
-        return _damages_of(policy, _play(state, _tokens(state, number), budgets).shapes)
+        generator = state.generator_of("calibrate", number)
+        budgets = draw_budgets(2 * len(config.starts), config.grid, generator)
+        return _damages_of(policy, _play(state, unused_tokens(number), budgets).shapes)
 
     yield from _play_texts(state, priced, 2, damages, seen)
     policy.prices = ranks.lead(lambda: _prices_from(policy, seen))
@@ -53,10 +58,10 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         played: list[CalibrationEpisodes] = []
 
         def at_shares(number: int) -> CalibrationEpisodes:
-            budgets = draw_shares(mixes, config.starts, _generator(state, number))
+            budgets = draw_shares(mixes, config.starts, state.generator_of("calibrate", number))
             if config.shares_from != "corpus":
                 return _play(state, state.texts.nth(config.shares_from, number), budgets)
-            return _play(state, _tokens(state, number), budgets)
+            return _play(state, unused_tokens(number), budgets)
 
         yield from _play_texts(state, others, 1, at_shares, played)
         policy.states = ranks.lead(lambda: sample_states(policy, played, config.starts))
@@ -81,16 +86,6 @@ def _play_texts(
             return
 
 
-def _generator(state: RunState, number: int) -> torch.Generator:
-    return state.generator_of("calibrate", number)
-
-
-def _tokens(state: RunState, number: int) -> list[int]:
-    """A text not yet used by GRPO."""
-    grpo = state.config.grpo
-    return state.texts.nth("grpo", grpo.updates * grpo.texts + number)
-
-
 @torch.no_grad()
 def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> CalibrationEpisodes:
     """Greedy episodes from every window of a text, with equally many budgets in each."""
@@ -98,11 +93,11 @@ def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> Cali
     text = prefill_text(state.model.lm, tokens, state.config)
     scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
     rows = len(budgets) // len(starts)
-    scored = [scores.kl.cpu() for scores in text.rollout(starts, rows, scheduler)]
+    damages = text.rollout(starts, rows, scheduler).kl.cpu()
     return CalibrationEpisodes(
         policy.shapes(scheduler.inputs())[0].cpu(),
         torch.stack([policy.axis_levels(step.choices) for step in scheduler.steps], 1).cpu(),
-        torch.stack(scored, 1),
+        damages,
     )
 
 
@@ -119,11 +114,11 @@ def draw_shares(
     mixes: MixTable, contexts: Sequence[int], generator: torch.Generator
 ) -> list[Budget]:
     """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
-    places = torch.rand(len(contexts), generator=generator).tolist()
+    drawn = torch.rand(len(contexts), generator=generator).tolist()
+    lowest = [mixes.lowest(context + 1) for context in contexts]
     return [
-        mixes.mean(lowest + place * (HIGHEST - lowest), context + 1)
-        for place, context in zip(places, contexts, strict=True)
-        for lowest in (mixes.lowest(context + 1),)
+        mixes.mean(low + fraction * (HIGHEST - low), context + 1)
+        for fraction, low, context in zip(drawn, lowest, contexts, strict=True)
     ]
 
 
@@ -169,7 +164,7 @@ def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def _damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
-    """From sensitivity and slope, [N, T, axes, 2]."""
+    """Compute damages per axis from sensitivity and slope [N, T, axes, 2]."""
     log_damages = policy.damage_network.log_damages(shapes.to(policy.embedding.device))
     return [axis.flatten(0, 1).exp().cpu() for axis in policy.per_head(log_damages)]
 

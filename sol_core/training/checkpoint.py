@@ -1,10 +1,11 @@
 """Checkpoints: one safetensors file, written in one rename; the one before is kept.
 
-Random numbers need no state: every unit of work seeds its own from its place in the run.
+Random numbers need no state: every unit of work seeds its own from its number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -28,9 +29,9 @@ _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 @dataclass(slots=True)
 class Progress:
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
-    labelled: int = 0  # labelled, warm_steps, updates: work done in each phase
+    labelled: int = 0  # texts
     warm_steps: int = 0
-    updates: int = 0  # work done in each phase: labelled texts, warm-start steps, updates
+    updates: int = 0
     label_limit: int | None = None  # texts the warm start uses; None until labelling ended
     reports: int = 0  # reports made so far
     elapsed_s: float = 0.0  # time worked, interruptions left out
@@ -90,12 +91,13 @@ def read_checkpoint(
             problems.append(f"{path}: {error}")
             _LOG.warning("checkpoint %s is damaged and passed over: %s", path, error)
             continue
-        if not _are_alike(kept, config):
-            raise PolicyError(
-                f"{folder} holds a run with other settings: give another folder, or the settings "
-                "that it was begun with"
-            )
-        return Progress(**progress), tensors
+        with contextlib.suppress(ConfigError):  # an older release's lacks later fields
+            if from_json(TrainConfig, kept) == from_json(TrainConfig, config):
+                return Progress(**progress), tensors
+        raise PolicyError(
+            f"{folder} holds a run with other settings: give another folder, or the settings "
+            "that it was begun with"
+        )
     if problems:
         raise PolicyError(
             f"no checkpoint in {folder} can be read ({'; '.join(problems)}): "
@@ -120,11 +122,3 @@ def restore(
     network.load_state_dict(weights)
     record = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": record["param_groups"]})
-
-
-def _are_alike(kept: dict[str, Any], config: dict[str, Any]) -> bool:
-    """Return whether two configurations are the same; an older release's lacks later fields."""
-    try:
-        return from_json(TrainConfig, kept) == from_json(TrainConfig, config)
-    except ConfigError:
-        return False

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from numbers import Real
+from typing import Annotated, Any, ClassVar, Literal
 
 from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, ActionGrid, Record
 from sol_core.corpus.documents import check_corpus
@@ -50,6 +51,7 @@ MEASURE_EVERY_S, MEASURE_SHARE = 60.0, 1 / 30
 MEASURE_REST = 3.0  # times as long as the measurement before, at least
 MEASURES_PER_PHASE = 4  # at least, whatever the clock says
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
+SCHEDULES = 2  # random ones that label every window of a text
 # When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
 LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9
 # Far above any use, so that a number typed wrongly cannot queue a job that never ends.
@@ -65,13 +67,13 @@ class WarmStartConfig:
     once, each decode step labelled with its KL to the dense step.
     """
 
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"schedules": 2, "weight_decay": 0.1}
+
     texts: Annotated[int, Range(0, MAX_ROUNDS)] = setting(
         90, "texts to label; 0 skips the warm start (GRPO alone)"
     )
-    schedules: Count = setting(2, "random schedules tried on every window of a text")
     epochs: Count = setting(2, "passes over the labelled tokens; more make it too sure of itself")
     learning_rate: Annotated[float, Range(1e-7, 1.0)] = setting(1e-3, "peak step size of AdamW")
-    weight_decay: Annotated[float, Range(0.0, 10.0)] = setting(0.1, "AdamW's weight decay")
 
     def __post_init__(self) -> None:
         check_fields(self, "warm_start")
@@ -81,6 +83,16 @@ class WarmStartConfig:
 @dataclass(frozen=True, slots=True)
 class GrpoConfig:
     """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4)."""
+
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {
+        "discount": 0.85,
+        "clip": 0.2,
+        "epochs": 2,
+        "damage_weight": 1.0,
+        "max_gradient_norm": 1.0,
+        "penalty": 100.0,
+        "tolerance": 0.02,
+    }
 
     updates: Annotated[int, Range(0, MAX_ROUNDS)] = setting(
         60, "policy updates; 0 skips GRPO (warm start alone)"
@@ -93,11 +105,6 @@ class GrpoConfig:
     reward: Literal["kl", "nll"] = setting(
         "kl", "kl: minus KL to the dense step (low noise); nll: log-likelihood"
     )
-    discount: Annotated[float, Range(0.0, 1.0)] = setting(
-        0.85, "how far a step answers for later ones"
-    )
-    clip: Annotated[float, Range(0.01, 10.0)] = setting(0.2, "limit on the probability ratio")
-    epochs: Count = setting(2, "gradient passes over each batch of rollouts")
     entropy_bonus: Annotated[float, Range(0.0, 10.0)] = setting(0.003, "reward for staying random")
     temperature: Annotated[float, Range(0.01, 100.0)] = setting(
         1.0, "sampling temperature of actions"
@@ -109,19 +116,9 @@ class GrpoConfig:
     whitening: Literal["group", "batch"] = setting(
         "group", "advantages are divided by the deviation of their group or batch"
     )
-    damage_weight: Annotated[float, Range(0.0, 1000.0)] = setting(
-        1.0, "how much the damage seen in the rollouts is also learnt; 0: not at all"
-    )
-    max_gradient_norm: Annotated[float, Range(1e-3, 1e9)] = setting(
-        1.0, "gradients are cut to this"
-    )
     budget: Literal["price", "penalty"] = setting(
         "price", "price: spending costs its price; penalty: the paper's squared gap"
     )
-    penalty: Annotated[float, Range(0.0, 1e9)] = setting(
-        100.0, "weight of the squared budget gap (alpha of the paper)"
-    )
-    tolerance: Annotated[float, Range(0.0, 1.0)] = setting(0.02, "budget gap that costs nothing")
 
     def __post_init__(self) -> None:
         check_fields(self, "grpo")
@@ -137,6 +134,8 @@ class TrainConfig(Record):
     Attributes: see each field's help.
     Raises: ConfigError for a value that is not allowed.
     """
+
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"checkpoint_seconds": Real}  # left no trace
 
     corpus: str = setting(
         "builtin",
@@ -167,9 +166,6 @@ class TrainConfig(Record):
         "corpus",
         "texts whose bytes set the prices of shares: the corpus's, or Qasper's papers, of a "
         "kind that the policy never learnt from",
-    )
-    checkpoint_seconds: Annotated[float, Range(0.0, 86_400.0)] = setting(
-        20.0, "at most this much work is lost when the worker dies"
     )
     time_limit_minutes: Annotated[float, Range(0.01, MAX_MINUTES)] | None = setting(
         None, "end early after this time; empty: run all updates"

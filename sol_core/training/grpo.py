@@ -28,6 +28,11 @@ from sol_core.training.warm_start import gamma_loss
 
 CALIBRATE_EVERY = 5  # updates
 WARM_UP_UPDATES = 5  # Adam's first step without moments would move half of all choices
+EPOCHS = 2  # gradient passes over each batch of rollouts
+DISCOUNT = 0.85  # how far a step answers for later ones
+CLIP = 0.2  # limit on the probability ratio
+PENALTY, TOLERANCE = 100.0, 0.02  # weight of the squared budget gap, the gap that costs nothing
+MAX_GRADIENT_NORM = 1.0
 UPDATE_METRICS = ("loss", "entropy", "clip_fraction", "reward", *GAPS)
 
 
@@ -64,7 +69,7 @@ def grpo(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _update(state: RunState) -> None:
-    """Each rank rolls out its share of an update's texts; gradients are averaged over all."""
+    """Roll out an update's texts, parted among the ranks; average their gradients."""
     config, ranks, progress = state.config, state.ranks, state.progress
     first = progress.updates * config.grpo.texts
     numbers = range(first, first + config.grpo.texts)
@@ -76,7 +81,7 @@ def _update(state: RunState) -> None:
         state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
         return batch
 
-    batches = ranks.each(lambda: {number: batch_of(number) for number in ranks.share(numbers)})
+    batches = ranks.each(lambda: {number: batch_of(number) for number in ranks.own(numbers)})
     state.metrics |= grpo_update(state, list(batches.values()))
     rows = min(config.grpo.windows, config.windows) * config.grpo.rollouts
     state.decisions += len(numbers) * rows * config.steps
@@ -95,8 +100,8 @@ def roll_out(
 ) -> RolloutBatch:
     """Sample G schedules from each of some windows of a text."""
     grpo = config.grpo
-    places = torch.randperm(config.windows, generator=generator)[: grpo.windows]
-    starts = [config.starts[place] for place in places.sort().values.tolist()]
+    windows = torch.randperm(config.windows, generator=generator)[: grpo.windows]
+    starts = [config.starts[window] for window in windows.sort().values.tolist()]
     budgets = draw_budgets(len(starts), config.grid, generator)
     scheduler = PolicyScheduler(
         policy,
@@ -105,12 +110,8 @@ def roll_out(
         temperature=grpo.temperature,
         keep_steps=True,
     )
-    scored = [
-        (scores.kl, scores.kl if grpo.reward == "kl" else scores.nll)
-        for scores in text.rollout(starts, grpo.rollouts, scheduler)
-    ]
-    damage, losses = (torch.stack(column, 1) for column in zip(*scored, strict=True))
-    rewards = -losses
+    rollout = text.rollout(starts, grpo.rollouts, scheduler)
+    rewards = -(rollout.kl if grpo.reward == "kl" else rollout.nll)
     choices = torch.stack([step.choices for step in scheduler.steps], 1)
     groups = len(budgets), -1
     spends = policy.spends(policy.axis_levels(choices)).unflatten(0, groups)
@@ -118,15 +119,15 @@ def roll_out(
     gains = rewards.unflatten(0, groups)
     if grpo.budget == "price" and policy.prices:
         gains = gains - (policy.rule.price(targets)[:, None, None] * spends).sum(-1)
-    returns = discounted_returns(gains, grpo.discount)
+    returns = discounted_returns(gains, DISCOUNT)
     if grpo.budget == "penalty" or not policy.prices:
-        returns = returns - budget_penalty(spends, targets, grpo)[..., None]
+        returns = returns - budget_penalty(spends, targets)[..., None]
     return RolloutBatch(
         scheduler.inputs(),
         choices,
         torch.stack([step.log_probability for step in scheduler.steps], 1),
         advantages(returns, grpo.whitening).flatten(0, 1),
-        damage,
+        rollout.kl,
         float(rewards.mean()),
         (spends.mean((1, 2)) - targets).mean(0).tolist(),
     )
@@ -142,10 +143,10 @@ def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
     return returns
 
 
-def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tensor:
+def budget_penalty(spends: Tensor, targets: Tensor) -> Tensor:
     """The paper's ``Σ_axis α · max(|mean spend [B, G, T, axes] − target| − tolerance, 0)²``."""
-    weights = config.penalty * spends.new_tensor([axis.penalty for axis in AXES])
-    gap = (spends.mean(2) - targets[:, None]).abs() - config.tolerance
+    weights = PENALTY * spends.new_tensor([axis.penalty for axis in AXES])
+    gap = (spends.mean(2) - targets[:, None]).abs() - TOLERANCE
     return (weights * gap.clamp(min=0).square()).sum(-1)
 
 
@@ -159,16 +160,16 @@ def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") 
 
 
 def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, float]:
-    """Some gradient passes over one update's rollouts; returns metrics."""
+    """Make ``EPOCHS`` gradient passes over one update's rollouts; return metrics."""
     config, done = state.config.grpo, state.progress.updates
     # Falling to zero: constant steps recovered 24.6 % after 25 updates, 15.9 % after 50.
     pace = min((done + 1) / WARM_UP_UPDATES, 1 - done / max(1, config.updates))
     if config.pace == "constant":
         pace = 1.0
-    for _ in range(config.epochs):
+    for _ in range(EPOCHS):
         results: list[GrpoLoss] = []
         losses = (_loss(state.policy, batch, config, results) for batch in batches)
-        state.descend(losses, config.learning_rate * pace, config.max_gradient_norm)
+        state.optimiser_step(losses, config.learning_rate * pace, MAX_GRADIENT_NORM)
     rows = [
         (float(loss.detach()), *parts, batch.reward, *batch.gap)
         for (loss, *parts), batch in zip(results, batches, strict=True)
@@ -195,7 +196,7 @@ def _loss(
         logits = policy.per_head(policy.logits(inputs)[0])
     result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
     results.append(result)
-    return (result.loss + config.damage_weight * damage_loss) / config.texts
+    return (result.loss + damage_loss) / config.texts
 
 
 def clipped_loss(
@@ -212,8 +213,8 @@ def clipped_loss(
         log_probability = log_probability + values.gather(-1, choices[..., head : head + 1])[..., 0]
     entropy = mean_entropy(heads)
     ratio = (log_probability - old_log_probability).exp()
-    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
     gain = torch.minimum(ratio * advantage, clipped * advantage)
     loss = -gain.mean() - config.entropy_bonus * entropy.mean()
-    outside = (ratio.detach() - 1).abs() > config.clip
+    outside = (ratio.detach() - 1).abs() > CLIP
     return GrpoLoss(loss, float(entropy.detach().mean()), float(outside.float().mean()))

@@ -17,7 +17,7 @@ from sol_core.training.config import GAPS, TrainConfig
 from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
 
-PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
+BETWEEN = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
 
 
@@ -27,15 +27,20 @@ def held_out_budgets(grid: ActionGrid) -> list[Budget]:
     for axis, levels in zip(AXES, grid.levels(), strict=True):
         values, low, high = axis.measured, levels[0], levels[-1]
         holds = low <= min(values) and max(values) <= high
-        axes.append(values if holds else [low + place * (high - low) for place in PLACES])
+        axes.append(values if holds else [low + share * (high - low) for share in BETWEEN])
     return [Budget(*values) for values in zip(*axes, strict=True)]
 
 
 def measure(state: RunState) -> Iterator[WorkEvent]:
     """Held-out quality of the policy now, and a sample text."""
-    config = state.config
+    config, texts = state.config, state.held_out_texts
     yield state.report("measuring")
-    _read_held_out(state)
+    if not texts:  # read and prefilled once, untimed, each by the rank that plays it
+        texts += state.ranks.each(lambda: state.texts.held_out(config.measured_texts))
+        own = state.ranks.own(range(len(texts)))
+        state.held_out = state.ranks.each(
+            lambda: {n: prefill_text(state.model.lm, texts[n], config) for n in own}
+        )
     with state.measuring():
         metrics, played = _metrics(state)
     state.check_finite(metrics)
@@ -44,7 +49,7 @@ def measure(state: RunState) -> Iterator[WorkEvent]:
     event = state.report("measuring")
     state.metrics = before
     yield event
-    tokenizer, text = state.model.tokenizer, state.held_out_texts[0]
+    tokenizer, text = state.model.tokenizer, texts[0]
     first = _starts(config)[0]
     steps = zip(
         text[first : first + config.steps],
@@ -67,18 +72,6 @@ def measure(state: RunState) -> Iterator[WorkEvent]:
         ],
     }
     yield WorkSample(record)
-
-
-def _read_held_out(state: RunState) -> None:
-    """Once, before anything of it is timed; each rank prefills the texts that it plays."""
-    ranks, config = state.ranks, state.config
-    if state.held_out_texts:
-        return
-    state.held_out_texts = ranks.each(lambda: state.texts.held_out(config.measured_texts))
-    own = ranks.share(range(len(state.held_out_texts)))
-    state.held_out = ranks.each(
-        lambda: {n: prefill_text(state.model.lm, state.held_out_texts[n], config) for n in own}
-    )
 
 
 def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -123,18 +116,13 @@ def _play_texts(
     scheduler_of: Callable[[int], BatchScheduler], state: RunState
 ) -> dict[str, Tensor]:
     """kl, nll [texts, R, T], dense_nll [texts, B, T], spends and entropy of a scheduler a text."""
-    names = ("kl", "nll", "dense_nll")
 
     def play(number: int) -> dict[str, Tensor]:
         scheduler = scheduler_of(number)
-        steps = state.held_out[number].rollout(_starts(state.config), len(PLACES), scheduler)
-        columns: dict[str, list[Tensor]] = {name: [] for name in (*names, "spends")}
-        for scores in steps:
-            for name in names:
-                columns[name].append(getattr(scores, name).cpu())
-            shares = [action.shares() for action in scores.step.actions]
-            columns["spends"].append(torch.tensor(shares))
-        played = {name: torch.stack(column, 1) for name, column in columns.items()}
+        rollout = state.held_out[number].rollout(_starts(state.config), len(BETWEEN), scheduler)
+        played = {name: getattr(rollout, name).cpu() for name in ("kl", "nll", "dense_nll")}
+        spends = [[action.shares() for action in actions] for actions in rollout.actions]
+        played["spends"] = torch.tensor(spends).transpose(0, 1)  # [R, T, axes]
         if isinstance(scheduler, PolicyScheduler):
             played["entropy"] = scheduler.entropies()
         return played

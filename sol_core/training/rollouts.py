@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kernels.log_softmax import kl_to_dense
-from sol_core.actions import AXES, ActionGrid, Budget
+from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions, DecodeStep
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced, token_nll
 from sol_core.models import FrozenLM, PrefillOutput
@@ -19,15 +20,14 @@ from sol_core.models.cache import KVCache
 from sol_core.training.config import TrainConfig
 
 
-@dataclass(frozen=True, slots=True)
-class StepScores:
-    """One teacher-forced step of all rows: kl and nll [R]; the dense step's nll and entropy [B]."""
+class Rollout(NamedTuple):
+    """T teacher-forced steps of R rows, which start at B windows; nats."""
 
-    step: DecodeStep
-    kl: Tensor
-    nll: Tensor
-    dense_nll: Tensor
-    dense_entropy: Tensor
+    kl: Tensor  # [R, T], to the dense step
+    nll: Tensor  # [R, T]
+    dense_nll: Tensor  # [B, T]
+    dense_entropy: Tensor  # [B, T]
+    actions: list[Sequence[Action]]  # of each step
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class TextPrefill:
 
     def rollout(
         self, starts: Sequence[int], rows_per_start: int, scheduler: BatchScheduler
-    ) -> Iterator[StepScores]:
-        """Teacher-forced decode steps from several windows at once."""
+    ) -> Rollout:
+        """Decode from several windows at once, with the text's own tokens fed."""
         first = torch.tensor(starts)
         seen = torch.searchsorted(torch.tensor(self.config.starts), first)
         prefix = PrefixState(
@@ -55,15 +55,22 @@ class TextPrefill:
         options = DecodeOptions(steps, mechanisms, rows_per_sequence=rows_per_start, batched=True)
         windows = Windows(self.cache, (0,) * len(starts), tuple(starts))
         paths = [self.tokens[start : start + steps + 1].tolist() for start in starts]
+        scores, actions = list[tuple[Tensor, ...]](), list[Sequence[Action]]()
         for scored in teacher_forced(self.lm, windows, paths, scheduler, options, prefix):
-            yield self._score(scored, first)
+            scores.append(self._score(scored, first))
+            actions.append(scored.step.actions)
+        kl, nll, dense_nll, entropy = (
+            torch.stack(column, 1) for column in zip(*scores, strict=True)
+        )
+        return Rollout(kl, nll, dense_nll, entropy, actions)
 
-    def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
+    def _score(self, scored: ScoredStep, first: Tensor) -> tuple[Tensor, ...]:
+        """KL and NLL of a step's rows [R], NLL and entropy of the dense step [B]."""
         hidden = self.output.hidden[0, first + scored.step.index]
         dense = torch.log_softmax(self.lm.logits(hidden, batched=True), -1)
         kl, entropy = kl_to_dense(dense, scored.log_probabilities)
         dense_nll = token_nll(dense[:, None], scored.targets)[:, 0]
-        return StepScores(scored.step, kl.flatten(), scored.nll.flatten(), dense_nll, entropy)
+        return kl.flatten(), scored.nll.flatten(), dense_nll, entropy
 
 
 def prefill_text(lm: FrozenLM, tokens: Sequence[int], config: TrainConfig) -> TextPrefill:

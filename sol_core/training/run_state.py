@@ -31,11 +31,14 @@ from sol_core.training.config import (
     MEASURE_SHARE,
     MEASURES_PER_PHASE,
     PRICED_TEXTS,
+    SCHEDULES,
     Phase,
     TrainConfig,
 )
 from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import TextPrefill
+
+CHECKPOINT_S = 20.0  # at most so much work is lost when a process dies
 
 
 class TextSource:
@@ -59,12 +62,12 @@ class TextSource:
         return list(self._cut(corpus, seed=0, limit=count))
 
     def nth(self, stream: str, number: int) -> list[int]:
-        """Of the stream "label", "grpo" (another order) or "papers"; going back starts it again."""
-        place, blocks = self._streams.get(stream, (number + 1, iter(())))
-        if place > number:
-            place, blocks = 0, self._endless(stream)
+        """A text of the stream "label", "grpo" (another order) or "papers"."""
+        read, blocks = self._streams.get(stream, (number + 1, iter(())))
+        if read > number:
+            read, blocks = 0, self._endless(stream)
         self._streams[stream] = number + 1, blocks
-        return next(islice(blocks, number - place, None))
+        return next(islice(blocks, number - read, None))
 
     def _endless(self, stream: str) -> Iterator[list[int]]:
         corpus, turn = self._corpus, 500_000 if stream == "grpo" else 0
@@ -76,35 +79,24 @@ class TextSource:
             turn += 1
 
     def _cut(self, corpus: Corpus, seed: int, limit: int | None = None) -> Iterator[list[int]]:
-        tokenizer, length = self._model.tokenizer, self._config.block_len
-        texts = corpus.shuffled(seed)
-        return token_blocks(texts, tokenizer, length, limit=limit, prompts=True)
+        how = self._model.tokenizer, self._config.block_len
+        return token_blocks(corpus.shuffled(seed), *how, limit=limit, prompts=True)
 
 
 class RunState:
-    """Model, policy, optimiser and place in the run; reports and checkpoints."""
+    """Model, policy, optimiser and progress of a run; reports and checkpoints."""
 
     def __init__(
-        self,
-        model: LanguageModel,
-        config: TrainConfig,
-        folder: Path,
-        data_dir: Path,
-        ranks: Ranks,
+        self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path, ranks: Ranks
     ) -> None:
         self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
         self.texts = TextSource(model, config, data_dir)
         layout = InputLayout.of(model.spec, config.policy)
         torch.manual_seed(config.seed)
-        network = build_network(layout, config.grid, config.policy, config.steps).to(
-            model.lm.device
-        )
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=config.warm_start.learning_rate,
-            weight_decay=config.warm_start.weight_decay,
-            betas=(0.9, 0.98),
-        )
+        network = build_network(layout, config.grid, config.policy, config.steps)
+        network.to(model.lm.device)
+        parameters = network.parameters()
+        self.optimiser = torch.optim.AdamW(parameters, weight_decay=0.1, betas=(0.9, 0.98))
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
         ranks.lead(lambda: folder.mkdir(parents=True, exist_ok=True))
         checkpoint = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
@@ -151,7 +143,7 @@ class RunState:
         return self.ranks.lead(lambda: self.elapsed_s > (60 * limit - end_s) * share)
 
     def seed_of(self, unit: str, number: int) -> int:
-        """A seed for one unit of work, from the run's seed and the unit's place."""
+        """A seed for one unit of work, from the run's seed and the unit's number."""
         text = f"{self.config.seed} {unit} {number}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
@@ -166,10 +158,9 @@ class RunState:
     def keep_prices(self) -> None:
         """The policy's prices, and what belongs to them, are those of the next checkpoint."""
         kept = prices_record(self.policy.prices, self.policy.states)
-        for name, record in kept.items():
-            setattr(self.progress, name, record)
+        self.progress.prices, self.progress.states = kept["prices"], kept["states"]
 
-    def descend(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
+    def optimiser_step(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
         """One step down the sum of all ranks' losses; returns that sum."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -226,24 +217,23 @@ class RunState:
         # a gradient step on labelled steps about a thirtieth.
         # Ranks work side by side on texts, and alike on gradient steps.
         per_text, prefill = config.windows * config.steps, 0.7 * config.block_len
-        label_unit = (per_text * warm.schedules + prefill) / side_by_side
+        label_unit = (per_text * SCHEDULES + prefill) / side_by_side
         update_unit = grpo.windows * grpo.rollouts * config.steps * 1.2 + prefill
         update_unit *= math.ceil(grpo.texts / side_by_side)
         calibration_unit = (per_text + prefill) / side_by_side
         texts = warm.texts if done.label_limit is None else done.label_limit
-        learning = texts * per_text * warm.schedules * warm.epochs / 30
+        learning = texts * per_text * SCHEDULES * warm.epochs / 30
         total = texts * label_unit + learning + grpo.updates * update_unit
         total += (PRICED_TEXTS + config.calibration_texts) * calibration_unit
-        batches = max(1.0, texts * config.windows * warm.schedules * warm.epochs / 64)
+        batches = max(1.0, texts * config.windows * SCHEDULES * warm.epochs / 64)
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)
         worked += self.calibrated * calibration_unit
-        share = min(0.999, worked / max(total, 1e-9))
-        limit = config.time_limit_minutes
-        return share if limit is None else min(0.999, max(share, self.elapsed_s / (60 * limit)))
+        done_share, limit = worked / max(total, 1e-9), config.time_limit_minutes
+        return min(0.999, max(done_share, 0 if limit is None else self.elapsed_s / (60 * limit)))
 
     def is_checkpoint_due(self) -> bool:
-        due_at = self._last_checkpoint + self.config.checkpoint_seconds
+        due_at = self._last_checkpoint + CHECKPOINT_S
         return self.ranks.lead(lambda: time.monotonic() >= due_at)
 
     def is_measure_due(self, done: int, total: int) -> bool:
@@ -275,7 +265,7 @@ class RunState:
 
     @torch.no_grad()
     def _price_untrained(self, network: DamageNetwork) -> None:
-        """Near static: by the starting curves, at many sensitivities to price all spends."""
+        """Price by the starting curves, near static, at sensitivities that price all spends."""
         spread = torch.linspace(-math.log(2), math.log(2), 65, device=self.model.lm.device)
         pairs = zip(network.base, self.policy.levels, strict=True)
         damages = [((base + spread[:, None]).exp(), levels) for base, levels in pairs]

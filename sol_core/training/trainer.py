@@ -120,10 +120,8 @@ def check_kept(summary: dict[str, Any]) -> None:
 def _check_alike(state: RunState) -> None:
     """Raises: ConfigError when the ranks do not have the same model, format and text."""
 
-    def own(rank: int) -> tuple[str, str, str]:
-        return state.model.fingerprint, state.model.dtype_name, state.texts.fingerprint
-
-    gathered = state.ranks.split(range(state.ranks.size), own)
+    own = state.model.fingerprint, state.model.dtype_name, state.texts.fingerprint
+    gathered = state.ranks.split(range(state.ranks.size), lambda rank: own)
     names = ("model", "number format", "text")
     for name, *values in zip(names, *gathered, strict=True):
         others = [rank for rank, value in enumerate(values) if value != values[0]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ from sol_core.training.checkpoint import LABELS
 from sol_core.training.config import (
     GRPO_SHARE,
     LABEL_SHARE,
+    SCHEDULES,
     WARM_SHARE,
     TrainConfig,
     WarmStartConfig,
@@ -67,15 +69,11 @@ class LabelledSteps(NamedTuple):
     def take(self, index: Tensor) -> LabelledSteps:
         return LabelledSteps(*(values[index] for values in self))
 
-    def to(self, device: torch.device) -> LabelledSteps:
-        return LabelledSteps(*(values.to(device) for values in self))
-
 
 def label(state: RunState) -> Iterator[WorkEvent]:
     """Label texts under random schedules; every text is a file of its own."""
     ranks, progress = state.ranks, state.progress
-    store = _labels_folder(state)
-    ranks.lead(lambda: store.mkdir(exist_ok=True))
+    ranks.lead(lambda: (state.folder / LABELS).mkdir(exist_ok=True))
     limit = state.config.warm_start.texts
     share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
     while progress.labelled < limit:
@@ -88,16 +86,12 @@ def label(state: RunState) -> Iterator[WorkEvent]:
     progress.label_limit = progress.labelled
 
 
-def _labels_folder(state: RunState) -> Path:
-    return state.folder / LABELS
-
-
 def _label_file(state: RunState, number: int) -> Path:
-    return _labels_folder(state) / f"{number:05d}.safetensors"
+    return state.folder / LABELS / f"{number:05d}.safetensors"
 
 
 def _label_texts(state: RunState, numbers: range) -> None:
-    """Each rank labels its share of those texts that have no file; the lead writes all files."""
+    """Label those texts that have no file, each on one rank; the lead writes all files."""
     ranks = state.ranks
     missing = ranks.lead(lambda: [n for n in numbers if not _label_file(state, n).exists()])
 
@@ -112,35 +106,32 @@ def _label_texts(state: RunState, numbers: range) -> None:
     def keep() -> float:
         for number, labels in zip(missing, made, strict=True):
             with replacing(_label_file(state, number)) as staged:
-                tensors = {name: part.contiguous() for name, part in labels._asdict().items()}
+                tensors = {name: value.contiguous() for name, value in labels._asdict().items()}
                 write_safetensors(tensors, staged, sealed(tensors, {"text": str(number)}))
         kept = [read_labels(_label_file(state, number)).damage for number in numbers]
         return float(torch.stack(kept).mean())
 
     state.metrics["loss"] = ranks.lead(keep)
-    state.decisions += sum(part.damage.numel() for part in made)
+    state.decisions += sum(labels.damage.numel() for labels in made)
 
 
 def label_text(
     lm: FrozenLM, tokens: Sequence[int], config: TrainConfig, generator: torch.Generator
 ) -> LabelledSteps:
     """Label every step of every window of one text."""
-    starts, group = config.starts, config.warm_start.schedules
+    starts, group = config.starts, SCHEDULES
     text = prefill_text(lm, tokens, config)
     levels = draw_levels(config.grid, (len(starts) * group, config.steps), generator)
     layout = InputLayout.of(lm.spec, config.policy)
     scheduler = ExplorationScheduler(levels, config.grid, layout)
-    damage, entropy = [], []
-    for scores in text.rollout(starts, group, scheduler):
-        damage.append(scores.kl.cpu())
-        entropy.append(scores.dense_entropy.repeat_interleave(group).cpu())
-    places = torch.tensor(starts)[:, None] + torch.arange(config.steps)
+    rollout = text.rollout(starts, group, scheduler)
+    positions = torch.tensor(starts)[:, None] + torch.arange(config.steps)
     return LabelledSteps(
         torch.stack(scheduler.rows, 1),
-        text.tokens[places].repeat_interleave(group, 0),
+        text.tokens[positions].repeat_interleave(group, 0),
         levels.to(torch.uint8),
-        torch.stack(damage, 1),
-        torch.stack(entropy, 1),
+        rollout.kl.cpu(),
+        rollout.dense_entropy.repeat_interleave(group, 0).cpu(),
     )
 
 
@@ -162,7 +153,7 @@ def share_labels(state: RunState, shared: Path) -> None:
 
     Raises: ConfigError for a folder whose labels are others, and for a run that has its own.
     """
-    config, store = state.config, _labels_folder(state)
+    config, store = state.config, state.folder / LABELS
     about = {
         "model": state.model.fingerprint,
         "dtype": state.model.dtype_name,
@@ -171,7 +162,7 @@ def share_labels(state: RunState, shared: Path) -> None:
         "grid": record_of(config.grid),
         "starts": config.starts,
         "steps": config.steps,
-        "schedules": config.warm_start.schedules,
+        "schedules": SCHEDULES,
         "concentration": config.policy.concentration,
     }
     shared.mkdir(parents=True, exist_ok=True)
@@ -232,22 +223,20 @@ class ExplorationScheduler:
             previous = torch.stack([values[levels] for values, levels in axes], -1)
         seen = observation_row(observation, previous, self._layout)
         self.rows.append(kept_rows(seen, self._layout).cpu())
-        return [self._grid.action(places) for places in self._levels[:, step].tolist()]
+        return [self._grid.action(levels) for levels in self._levels[:, step].tolist()]
 
     def reads(self) -> Sequence[PolicyReads]:
         return [NO_POLICY] * len(self._levels)
 
 
 def warm_start(state: RunState) -> Iterator[WorkEvent]:
-    """Gradient steps on the labels, prices and held-out quality along the way."""
+    """Descend on the labels, with prices and held-out quality along the way."""
     config, progress = state.config, state.progress
 
-    def read(number: int) -> LabelledSteps:
-        """The lead has the files and hands them out one by one."""
-        return state.ranks.lead(lambda: read_labels(_label_file(state, number)))
-
-    parts = [read(number) for number in range(progress.label_limit or 0)]
-    labels = LabelledSteps(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    # The lead has the files and hands them out one by one.
+    files = [_label_file(state, number) for number in range(progress.label_limit or 0)]
+    texts = [state.ranks.lead(partial(read_labels, path)) for path in files]
+    labels = LabelledSteps(*(torch.cat(values) for values in zip(*texts, strict=True)))
     episodes = labels.damage.shape[0]
     per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
     total = per_epoch * config.warm_start.epochs
@@ -257,8 +246,8 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
         if step == 0:
             encoder = state.policy.damage_network.encoder
             encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
-        epoch, place = divmod(step, per_epoch)
-        index = batches_of_epoch(episodes, config.seed, epoch)[place]
+        epoch, batch = divmod(step, per_epoch)
+        index = batches_of_epoch(episodes, config.seed, epoch)[batch]
         rate = learning_rate_at(step, total, config.warm_start)
         state.metrics["loss"] = _warm_step(state, labels.take(index), rate)
         progress.warm_steps += 1
@@ -278,20 +267,20 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
 
 
 def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
-    """One gradient step on labelled episodes, shared out in parts; returns the loss."""
+    """One gradient step on labelled episodes, parted among the ranks; returns the loss."""
     network, embedding = state.policy.damage_network, state.policy.embedding
     parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
 
     def loss_of(number: int) -> Tensor:
         # For dropout.
         torch.manual_seed(state.seed_of(f"warm {state.progress.warm_steps}", number))
-        part = batch.take(parts[number]).to(embedding.device)
-        share = len(parts[number]) / batch.damage.shape[0]
-        return share * damage_loss(network, part, embedding)
+        some = LabelledSteps(*(values[parts[number]].to(embedding.device) for values in batch))
+        weight = len(parts[number]) / batch.damage.shape[0]
+        return weight * damage_loss(network, some, embedding)
 
     network.train()
-    losses = (loss_of(number) for number in state.ranks.share(range(len(parts))))
-    loss = state.descend(losses, rate, 1.0)
+    losses = (loss_of(number) for number in state.ranks.own(range(len(parts))))
+    loss = state.optimiser_step(losses, rate, 1.0)
     network.eval()
     return loss
 

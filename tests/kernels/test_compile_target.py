@@ -24,7 +24,7 @@ NAMED = """
 from kernels.cpu.numba_helpers import compile_target, cpu_has
 from kernels.cpu.vector_code import registers
 from sol_core.models.devices import cpu_has_bf16
-from sol_core.models.processor import cpu_name
+from sol_core.models.devices import cpu_name
 assert compile_target()[0] == "haswell"
 assert cpu_has("avx2") and not cpu_has("avx512f") and registers().lanes == 8
 assert not cpu_has_bf16()

@@ -15,8 +15,9 @@ import torch
 from sol_core.errors import SolError
 from sol_core.fields import from_json
 from sol_core.models.loading import load_language_model
-from sol_core.training import join_ranks, warm_start
+from sol_core.training import warm_start
 from sol_core.training.config import TrainConfig, WarmStartConfig
+from sol_core.training.ranks import join_ranks
 from sol_core.training.trainer import train
 
 PATIENCE = {"impatient": timedelta(seconds=10)}

@@ -18,7 +18,7 @@ from sol_core.actions import DENSE, GRIDS, Action, Spend
 from sol_core.config import GenerationConfig
 from sol_core.errors import SolError
 from sol_core.generation.sequence import page_reads
-from sol_core.models.step.weight_bytes import WeightBytes
+from sol_core.models.spec import WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
 
 

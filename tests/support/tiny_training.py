@@ -14,5 +14,5 @@ def tiny_train_config(folder, **phases):
     return TrainConfig(
         corpus=str(text), context=16, windows=2, steps=4,
         policy=PolicyConfig(width=16, num_heads=2), held_out_texts=1, calibration_texts=2,
-        checkpoint_seconds=0.0, **phases,
+        **phases,
     )  # fmt: skip

@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     data_dir = cli.open_data_dir(args)  # before torch comes in: it sets the libraries up
-    from sol_core.training import join_ranks
+    from sol_core.training.ranks import join_ranks
 
     with join_ranks() as ranks:
         if ranks.is_lead:

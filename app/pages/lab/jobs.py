@@ -88,10 +88,7 @@ TRAIN_FORM = SchemaForm(
         "head": "Vocabulary",
         **{axis.levels_field: f"{axis.name}: levels" for axis in AXES},
         "held_out_texts": "Held-out texts",
-        "checkpoint_seconds": "Checkpoint every (s)",
         "time_limit_minutes": "Time limit (min)",
-        "max_gradient_norm": "Gradient limit",
-        "penalty": "Gap penalty",
     },
     helps=GRID_HELP,
     choices={

@@ -28,7 +28,7 @@ from kernels.gpu.triton_support import OPERATIONS, use_reference
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
-from sol_core.models.step import graph
+from sol_core.models.step.graph import StepGraphs
 from sol_core.progress import Progress
 
 FOLDER = "cards"  # in the data directory
@@ -58,7 +58,7 @@ class CardReport:
     def apply(self) -> None:
         """Switch this process to what was found right, and log the rest."""
         use_reference(OPERATIONS if self.missing is not None else self.replaced)
-        graph.turn_off(self.graphs)
+        StepGraphs.off = self.graphs
         for sentence in self.sentences():
             _log.warning("%s", sentence)
 
@@ -119,16 +119,16 @@ def _results(output: str, status: int) -> tuple[set[str], dict[str, str]]:
     passed, failed, begun = set(), {}, None
     for line in output.splitlines():
         try:
-            record = json.loads(line)
-        except ValueError:
+            name, *error = json.loads(line)
+        except (ValueError, TypeError):
             continue  # of a library
-        if not isinstance(record, list) or not record or record[0] not in CHECKS:
+        if name not in CHECKS:
             continue
-        begun = record[0] if len(record) == 1 else None
-        if len(record) == 2 and record[1] is None:
-            passed.add(record[0])
-        elif len(record) == 2:
-            failed[record[0]] = str(record[1])
+        begun = None if error else name
+        if error == [None]:
+            passed.add(name)
+        elif error:
+            failed[name] = str(error[0])
     if begun is not None:
         failed[begun] = f"the process that tried it ended with status {status}"
     return passed, failed
@@ -178,14 +178,11 @@ def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
         str(dtype),
     ]
     digest = hashlib.sha256("\n".join(parts).encode())
-    # In a checkout, kernels lies beside sol_core; in a wheel, within it.
     sources = [*_HERE.parent.glob("*.py"), *(_HERE.parents[1] / "step").glob("*.py")]
+    # In a checkout, kernels lies beside sol_core; in a wheel, within it.
     for home in (_HERE.parents[3] / "kernels", _HERE.parents[2] / "kernels"):
-        sources += [
-            *home.glob("*/triton_*.py"),
-            *home.glob("*/__init__.py"),
-            *home.glob("gpu/*.py"),
-        ]
+        for pattern in ("*/triton_*.py", "*/__init__.py", "gpu/*.py"):
+            sources += home.glob(pattern)
     for path in sorted(sources):
         digest.update(path.read_bytes())
     return data_dir / FOLDER / f"{digest.hexdigest()[:32]}.json"

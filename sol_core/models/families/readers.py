@@ -245,8 +245,8 @@ def _yarn_amplitude(values: Mapping[str, Any], factor: float) -> float:
     if values.get("attention_factor") is not None:
         return _number(values, "attention_factor")
 
-    def scale(share: float) -> float:
-        return 1.0 if factor <= 1 else 0.1 * share * math.log(factor) + 1.0
+    def scale(weight: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
     above, below = _number(values, "mscale", 0.0), _number(values, "mscale_all_dim", 0.0)
     return scale(above) / scale(below) if above and below else scale(1.0)

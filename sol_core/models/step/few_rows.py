@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,10 +28,10 @@ from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import DENSE
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
+from sol_core.models.spec import MatrixBytes, WeightBytes
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepRequest, mlp_channels, page_limits, pages_left_out
-from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable
@@ -78,19 +79,17 @@ class FewRowStep:
 
     @staticmethod
     def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
-        """For a model whose weights the kernels can take, where they can run; else None."""
+        """Return None for weights that the kernels cannot take, and where they cannot run."""
         head = weights.head.weight
         grouped = spec.num_heads // spec.num_kv_heads <= MOST_HEADS and spec.attention_cap is None
         stored = head.device.type == "cpu" and head.dtype in DTYPES and weights.head.bias is None
         fits = stored and grouped and lies_out_major(head) is not None
-        if not fits or not all(
-            _fits(layer, head.dtype, spec.head_size) for layer in weights.layers
-        ):
-            return None
-        kernel = few_row_kernel()
-        return None if kernel is None else FewRowStep(spec, weights, kernel)
+        if fits and all(_fits(layer, head.dtype, spec.head_size) for layer in weights.layers):
+            kernel = few_row_kernel()
+            return None if kernel is None else FewRowStep(spec, weights, kernel)
+        return None
 
-    def takes(self, cache: KVCache, request: StepRequest) -> bool:
+    def supports(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         # A row's action decides, not what is observed: its sums would be others.
         reads = _chooses(request.mechanisms) or all(action.is_dense for action in request.actions)
@@ -123,48 +122,43 @@ class FewRowStep:
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
         self._run(2 * spec.num_layers + 1, arguments, request.clock, chosen)
+        outside, query, flags, layers = map(
+            torch.from_numpy, (concentration, queries, readers, streams_of)
+        )
         if seen_by_reference:
-            concentration = self._concentration(cache, queries, request.mechanisms.page_scorer)
-        flags = torch.from_numpy(readers)
-        layers = torch.from_numpy(streams_of)
+            outside = self._concentration(cache, query, request.mechanisms.page_scorer)
         return StepOutput(
             hidden,
             final_logits(torch.from_numpy(logits), spec),
             torch.from_numpy(read),
-            torch.from_numpy(concentration) if request.observe.scores_pages else None,
+            outside if request.observe.scores_pages else None,
             torch.from_numpy(middle) if request.observe else None,
             flags.sum(2, dtype=torch.uint8) if "pages" in record else None,
             torch.cat((layers, hidden[:, None]), 1) if "hidden" in record else None,
-            self._page_mass(cache, queries, flags) if "attention" in record else None,
+            self._page_mass(cache, query, flags) if "attention" in record else None,
         )
 
-    def _concentration(self, cache: KVCache, queries: Any, scorer: str) -> Any:
-        """[R, num_layers] by a scorer that has no kernel, of the step whose queries [R, num_layers,
-        H, D] these are."""
-        outside, size = np.empty(queries.shape[:2], np.float32), cache.page_size
-        for row, layer, query, keys, first in self._attended(cache, queries):
-            by_head = mass_outside_of_row(query, keys, size, first, scorer, BEST_PAGES)
-            outside[row, layer] = by_head.mean()
+    def _concentration(self, cache: KVCache, queries: Tensor, scorer: str) -> Tensor:
+        """[R, num_layers] by a scorer without a kernel, from the step's queries [R, L, H, D]."""
+        outside, size = torch.empty(queries.shape[:2]), cache.page_size
+        for at, keys, first in self._attended(cache):
+            by_head = mass_outside_of_row(queries[at], keys, size, first, scorer, BEST_PAGES)
+            outside[at] = by_head.mean()
         return outside
 
-    def _page_mass(self, cache: KVCache, queries: Any, readers: Tensor) -> Tensor:
-        """[R, num_layers, H, P], of the step whose queries [R, num_layers, H, D] and pages read
-        [R, num_layers, Hkv, P] these are."""
-        mass = torch.zeros(*queries.shape[:3], readers.shape[3])
-        for row, layer, query, keys, first in self._attended(cache, queries):
-            pages = readers[row, layer]
-            mass[row, layer] = mass_of_pages(query, keys, pages, cache.page_size, first)
+    def _page_mass(self, cache: KVCache, queries: Tensor, readers: Tensor) -> Tensor:
+        """[R, L, H, P], from the step's queries [R, L, H, D] and pages read [R, L, Hkv, P]."""
+        mass, size = torch.zeros(*queries.shape[:3], readers.shape[3]), cache.page_size
+        for at, keys, first in self._attended(cache):
+            mass[at] = mass_of_pages(queries[at], keys, readers[at], size, first)
         return mass
 
-    def _attended(
-        self, cache: KVCache, queries: Any
-    ) -> Iterator[tuple[int, int, Tensor, Tensor, int]]:
-        """Row, layer, query [H, D], keys [Hkv, S, D] and the first token seen, of every pair."""
+    def _attended(self, cache: KVCache) -> Iterator[tuple[tuple[int, int], Tensor, int]]:
+        """(Row, layer), keys [Hkv, S, D] and the first token seen, of every row and layer."""
         for row, length in enumerate(cache.lengths):
             for layer, window in enumerate(self._spec.windows):
                 first = max(0, length + 1 - window) if window else 0
-                query = torch.from_numpy(queries[row, layer])
-                yield row, layer, query, cache.keys(layer, row), first
+                yield (row, layer), cache.keys(layer, row), first
 
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
@@ -198,7 +192,7 @@ class FewRowStep:
         from kernels.decode_layer.addresses import table_of
         from kernels.decode_layer.step import ModelTable
 
-        spec = self._spec
+        spec, int64 = self._spec, partial(np.array, dtype=np.int64)
         head_out_major, out_major = self._out_major
         return ModelTable(
             places=table_of(self._arrays),
@@ -210,12 +204,10 @@ class FewRowStep:
             gelu=spec.activation == "gelu_tanh",
             epsilon=np.float32(spec.norm_eps),
             blocks=self._blocks,
-            windows=_int64([self._windows.index(window) for window in spec.windows]),
-            ropes=_int64(ropes),
-            middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
-            widths=_int64(
-                [(spec.num_heads + 2 * spec.num_kv_heads) * spec.head_size, spec.intermediate_size]
-            ),
+            windows=int64([self._windows.index(window) for window in spec.windows]),
+            ropes=int64(ropes),
+            middle=int64(spec.middle_layers),
+            widths=int64([spec.query_width + 2 * spec.kv_width, spec.intermediate_size]),
         )
 
     def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, Any, CacheTable]:
@@ -253,8 +245,8 @@ class FewRowStep:
         )
         rounding = numbers[5], how.quant_site == "mlp_input", how.quant_block
         mlp = (numbers[3], numbers[4]), rounding
-        places, sizes = cache.places()
-        return rows, mlp, CacheTable(places, _ONE[cache.dtype], sizes)
+        addresses, sizes = cache.addresses()
+        return rows, mlp, CacheTable(addresses, _ONE[cache.dtype], sizes)
 
 
 def _chooses(how: Mechanisms) -> bool:
@@ -328,7 +320,7 @@ def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
 
 
 def packed_weights(weights: ModelWeights) -> tuple[list[list[Tensor]], Tensor] | None:
-    """All matrices as the few-row kernels take them: per layer, and the head."""
+    """Pack the matrices of every layer, and the head, as the few-row kernels take them."""
     head = _packed(weights.head, 8)
     first = weights.layers[0].gate_up.blocks
     layers: list[list[Tensor]] = []
@@ -375,7 +367,3 @@ def _matrix(linear: Linear) -> tuple[Any, bool]:
 
 def _vector(values: Tensor | None) -> Any:
     return (torch.empty(0) if values is None else values.float().contiguous()).numpy()
-
-
-def _int64(values: Any) -> Any:
-    return np.array(values, np.int64)

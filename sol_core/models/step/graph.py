@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import torch
@@ -46,33 +46,24 @@ class _Captured:
     laps: StepClock | None  # of a step with a clock
 
 
-class _State:
-    """Reason that no graphs are made in this process; None while they are."""
-
-    off: str | None = None
-
-
-def turn_off(reason: str | None) -> None:
-    """Make no graphs for models of this process from now on; None makes them again."""
-    _State.off = reason
-
-
 class StepGraphs:
     """The graphs of one model, the most recently used ones."""
+
+    off: ClassVar[str | None] = None  # why this process makes none; None while it does
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
-        self._seen: OrderedDict[Hashable, int] = OrderedDict()
+        self._seen = Counter[Hashable]()  # steps of a key that ran alone
         self.failure: str | None = None  # why there are no graphs any more; None while there are
-        self._without: WeakSet[object] = WeakSet()
+        self._uncapturable: WeakSet[object] = WeakSet()  # caches with a step that was not captured
         # A replay's inputs, its work and the copy of its results belong together.
         self._lock = threading.Lock()
 
     @staticmethod
     def make(device: torch.device) -> StepGraphs | None:
-        """For a model on a CUDA device, unless they are turned off."""
-        if device.type != "cuda" or _State.off is not None:
+        """Return the graphs of a model on a CUDA device; None elsewhere, and while they are off."""
+        if device.type != "cuda" or StepGraphs.off is not None:
             return None
         return StepGraphs(_CudaCapture(device))
 
@@ -85,17 +76,22 @@ class StepGraphs:
         clock: StepClock | None = None,
         owner: object = None,  # the cache; none of its steps is captured once one could not be
     ) -> StepOutput:
-        if _on_other_stream(tokens.device) or owner in self._without:
-            return run_alone(step, tokens, numbers, clock)
+        # Graphs share memory on the default stream alone.
+        cuda, device = torch.cuda, tokens.device
+        is_elsewhere = device.type == "cuda" and (
+            cuda.current_stream(device) != cuda.default_stream(device)
+        )
+        if is_elsewhere or owner in self._uncapturable:
+            return run_without_graph(step, tokens, numbers, clock)
         key = (key, clock is not None)
         with self._lock:
             captured = self._graphs.get(key)
             if captured is None and self._is_due(key):
                 captured = self._captured(key, step, tokens, numbers, clock is not None)
                 if captured is None and owner is not None:
-                    self._without.add(owner)
+                    self._uncapturable.add(owner)
             if captured is None:
-                return run_alone(step, tokens, numbers, clock)
+                return run_without_graph(step, tokens, numbers, clock)
             self._graphs.move_to_end(key)
             captured.tokens.copy_(tokens)
             captured.numbers.copy_(from_host(numbers, tokens.device))
@@ -108,12 +104,13 @@ class StepGraphs:
         """Return whether so many steps of this key ran alone that it is worth a graph."""
         if self.failure is not None:
             return False
-        seen = self._seen.pop(key, 0)
-        if seen == STEPS_BEFORE_CAPTURE:
-            return True
-        self._seen[key] = seen + 1
-        _drop_oldest(self._seen, _MOST_COUNTS)
-        return False
+        if len(self._seen) > _MOST_COUNTS:
+            self._seen.clear()
+        self._seen[key] += 1
+        if self._seen[key] <= STEPS_BEFORE_CAPTURE:
+            return False
+        del self._seen[key]
+        return True
 
     def _captured(
         self, key: Hashable, step: Step, tokens: Tensor, numbers: list[list[int]], timed: bool
@@ -137,11 +134,12 @@ class StepGraphs:
             _log.warning("decode steps run without CUDA graphs, %s", self.failure)
             return None
         self._graphs[key] = _Captured(graph, fed, given, output, laps)
-        _drop_oldest(self._graphs, MOST_GRAPHS)
+        if len(self._graphs) > MOST_GRAPHS:
+            self._graphs.popitem(last=False)
         return self._graphs[key]
 
 
-def run_alone(
+def run_without_graph(
     step: Step, tokens: Tensor, numbers: list[list[int]], clock: StepClock | None = None
 ) -> StepOutput:
     """Run one step without a graph; arguments as ``StepGraphs.run``."""
@@ -173,15 +171,3 @@ class _CudaCapture:
                 output = step(lap)
         before.wait_stream(self._stream)
         return graph, output
-
-
-def _on_other_stream(device: torch.device) -> bool:
-    """Return whether work would go to another stream than the one on which graphs share memory."""
-    return device.type == "cuda" and (
-        torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
-    )
-
-
-def _drop_oldest(entries: OrderedDict[Hashable, Any], most: int) -> None:
-    while len(entries) > most:
-        entries.popitem(last=False)

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.page_attention import Attended
+from sol_core.models.signals import Observe
+from sol_core.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class StepOutput:
     page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, a page's share of the attention
 
     def on_host(self) -> StepOutput:
-        """The same in the host's memory, by a single copy, which waits for the device."""
+        """Copy all tensors to the host at once; this waits for the device."""
         given = self._given()
         # fp32 holds counts below 2^24 exactly.
         flat = torch.cat([tensor.float().flatten() for tensor in given.values()]).cpu()
@@ -39,7 +41,7 @@ class StepOutput:
         return replace(self, **copies)
 
     def by_page(self, in_order: Callable[[Tensor], Tensor]) -> StepOutput:
-        """The same with pages as ``in_order`` puts those of [R, X, P]."""
+        """Order pages as ``in_order`` orders those of [R, X, P]."""
         readers, mass = self.page_readers, self.page_mass
         if readers is not None:
             readers = in_order(readers)
@@ -69,28 +71,33 @@ class StepOutput:
 class LayerOutputs:
     """Outputs of one step's layers, gathered from the first to the last."""
 
-    def __init__(self, keeps_streams: bool) -> None:
-        self._keeps_streams = keeps_streams
+    def __init__(self, spec: ModelSpec, observe: Observe, *, keeps_streams: bool) -> None:
+        self._middle_layers = spec.middle_layers if observe else ()
+        self._scores_pages, self._keeps_streams = observe.scores_pages, keeps_streams
         self._kept: dict[str, list[Tensor]] = defaultdict(list)  # by field of StepOutput
 
-    def add(self, attended: Attended, seen: Tensor, stream: Tensor) -> None:
-        """A layer's attention, the keys [R, Hkv] it could read, and the stream [R, C] before it."""
+    def add_stream(self, index: int, stream: Tensor) -> None:
+        """Add the residual stream [R, C] after a layer; before the first, after layer −1."""
+        if self._keeps_streams:
+            self._kept["hidden_states"].append(stream.float())
+        self._kept["mid_hidden"] += [stream.float()] * self._middle_layers.count(index)
+
+    def add(self, attended: Attended, seen: Tensor) -> None:
+        """Add a layer's attention and the keys [R, Hkv] that it could read."""
         made = {
             "tokens_read": seen if attended.tokens_read is None else attended.tokens_read,
             "page_readers": attended.readers,
             "page_mass": attended.page_mass,
-            "hidden_states": stream.float() if self._keeps_streams else None,
+            "attention_concentration": attended.outside.mean(-1) if self._scores_pages else None,
         }
         for name, tensor in made.items():
             if tensor is not None:
                 self._kept[name].append(tensor)
 
-    def output(
-        self, hidden: Tensor, logits: Tensor, concentration: Tensor | None, middle: Tensor | None
-    ) -> StepOutput:
+    def output(self, hidden: Tensor, logits: Tensor) -> StepOutput:
         """The step's output; arguments as its fields."""
         if self._keeps_streams:
-            self._kept["hidden_states"].append(hidden)
-        layers = {name: torch.stack(tensors, 1) for name, tensors in self._kept.items()}
+            self._kept["hidden_states"][-1] = hidden
+        layers = {name: torch.stack(kept, 1) for name, kept in self._kept.items() if kept}
         read = layers.pop("tokens_read").sum(-1)
-        return StepOutput(hidden, logits, read, concentration, middle, **layers)
+        return StepOutput(hidden, logits, read, **layers)

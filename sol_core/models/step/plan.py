@@ -149,7 +149,7 @@ def step_shape(
 
 
 def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[list[int]]:
-    """All that tells one step from another of its shape: N lines of R, see ``plan_step``."""
+    """Return N lines of R numbers, in which steps of one shape differ; see ``plan_step``."""
     pairs = [mlp_channels(action, spec, request.mechanisms) for action in request.actions]
     budgets, floors = page_limits(cache, request, _windows(spec))
     lines = [
@@ -297,15 +297,15 @@ def _visible_tokens(
 ) -> Tensor:
     """[R, S] bool over the shared block's tokens, then the rows' own."""
     own, shared = slots[:, None], (positions - slots)[:, None]
-    own_places = torch.arange(shape.own_width, device=slots.device)[None]
-    own_seen = own_places <= own
+    own_tokens = torch.arange(shape.own_width, device=slots.device)[None]
+    own_seen = own_tokens <= own
     first_seen = None if window is None else positions[:, None] + 1 - window
     if first_seen is not None:
-        own_seen &= own_places + shared >= first_seen
+        own_seen &= own_tokens + shared >= first_seen
     if not shape.shared_width:
         return own_seen
-    shared_places = torch.arange(shape.shared_width, device=slots.device)[None]
-    shared_seen = shared_places < shared
+    shared_tokens = torch.arange(shape.shared_width, device=slots.device)[None]
+    shared_seen = shared_tokens < shared
     if first_seen is not None:
-        shared_seen &= shared_places >= first_seen
+        shared_seen &= shared_tokens >= first_seen
     return torch.cat((shared_seen, own_seen), dim=1)

@@ -31,13 +31,12 @@ class PreviewedHead:
     def make(
         spec: ModelSpec, blocks: GgufBlocks | None, directions: Tensor | None, dtype: torch.dtype
     ) -> PreviewedHead | None:
-        """None for a head that is always read whole."""
+        """Return None for a head that is always read whole."""
         raw = spec.logit_scale is None and spec.logit_cap is None  # as the margin is meant
         if blocks is None or directions is None or not raw:
             return None
-        if preview_bytes(blocks, directions.shape[1]) is None:
-            return None
-        return PreviewedHead(blocks, directions, dtype)
+        fits = preview_bytes(blocks, directions.shape[1]) is not None
+        return PreviewedHead(blocks, directions, dtype) if fits else None
 
     @property
     def bytes_read(self) -> float | None:

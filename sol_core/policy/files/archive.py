@@ -1,5 +1,4 @@
-"""A policy folder as a zip, and back, file by file and never unpacked; its notes: tags, former
-names."""
+"""A policy folder as a zip, and back, file by file and never unpacked; its notes."""
 
 from __future__ import annotations
 
@@ -11,8 +10,10 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 from sol_core.errors import PolicyError
+from sol_core.fields import from_json
 from sol_core.files.places import read_regular
 from sol_core.files.staging import publish
 from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, WEIGHTS_FILE
@@ -43,7 +44,8 @@ class FormerName:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNotes:
-    tags: tuple[str, ...] = ()  # the user's own, sorted
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"tags": list}
+
     former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still name these
     added: str = ""  # when it was imported, ISO 8601; "" for one that was trained here
     job: str = ""  # the training job that made it here, by its id; "" for any other
@@ -51,13 +53,12 @@ class PolicyNotes:
 
 def read_notes(folder: Path) -> PolicyNotes:
     try:
-        record = json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
-        former = tuple(FormerName(**entry) for entry in record["former_names"])
-        added, job = str(record["added"]), str(record.get("job", ""))
-        return PolicyNotes(tuple(map(str, record["tags"])), former, added, job)
+        return from_json(
+            PolicyNotes, json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
+        )
     except FileNotFoundError:
         return PolicyNotes()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("the notes in %s are left out: %s", folder, error)
         return PolicyNotes()
 
@@ -103,7 +104,7 @@ def unpack_policy(source: Path, target: Path) -> None:
 
 
 def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
-    """The entry of each of a policy's files; all must lie in the same place."""
+    """The entry of each of a policy's files; all must lie in the same folder."""
     listed = [
         entry
         for entry in archive.infolist()
@@ -112,7 +113,7 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
     if len(listed) > _MAX_ENTRIES:
         raise PolicyError(f"{source.name} holds {len(listed)} files: a policy has {_KINDS}")
     entries: dict[str, zipfile.ZipInfo] = {}
-    places = set()
+    folders = set()
     for entry in listed:
         path = PurePosixPath(entry.filename)
         name = path.name
@@ -129,9 +130,9 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
         if entry.compress_type not in _COMPRESSIONS:
             raise PolicyError(f"{source.name}: {name} is compressed in a way that is not read")
         entries[name] = entry
-        places.add(path.parent)
+        folders.add(path.parent)
     missing = {CONFIG_FILE, WEIGHTS_FILE} - entries.keys()
-    if missing or len(places) > 1:
+    if missing or len(folders) > 1:
         lacking = f"lacks {min(missing)}" if missing else "spreads its files over two folders"
         raise PolicyError(f"{source.name} {lacking}: a policy has {_KINDS}")
     return entries

@@ -31,7 +31,6 @@ from sol_core.policy.info import (
     PolicyInfo,
     info_from_record,
     read_config,
-    read_policy_info,
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
 from sol_core.policy.prices import PriceTable
@@ -140,6 +139,7 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     """Raises: PolicyError naming the file that is missing or damaged, and what is wrong with it."""
     record = read_config(folder)
     info = info_from_record(record, folder)
+    _check_size(info, folder)
     network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
     try:
@@ -154,7 +154,6 @@ def read_policy_folder(folder: Path) -> PolicyParts:
 
 def check_policy(folder: Path) -> PolicyInfo:
     """Read everything of a policy folder that comes from elsewhere, and say what it is."""
-    _check_size(read_policy_info(folder), folder)
     return read_policy_folder(folder).info
 
 

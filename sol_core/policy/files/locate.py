@@ -6,10 +6,10 @@ nowhere and shown nowhere. Read without torch.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,7 @@ from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
 from sol_core.errors import DownloadError, PolicyError
 from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
-from sol_core.policy.info import (
-    CARD_FILE,
-    CONFIG_FILE,
-    MAX_BYTES,
-    PolicyInfo,
-    read_policy_info,
-)
+from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, PolicyInfo, read_policy_info
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -55,16 +49,11 @@ def resolved_grid(chosen: ActionGrid | None, methods: Iterable[object]) -> Actio
     if chosen is not None:
         return chosen
     for method in methods:
-        info = read_policy_info(method) if isinstance(method, Path) else _info_of(method)
-        if info is not None:
+        own = getattr(method, "info", None)
+        info = read_policy_info(method) if isinstance(method, Path) else own
+        if isinstance(info, PolicyInfo):  # no schedule of a caller's own
             return info.grid
     return GRIDS[DEFAULT_GRID]
-
-
-def _info_of(method: object) -> PolicyInfo | None:
-    """Return a loaded policy's own description; None for schedules of a caller's own."""
-    info = getattr(method, "info", None)
-    return info if isinstance(info, PolicyInfo) else None
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
@@ -122,17 +111,13 @@ def find_stored(policies: Path, name: str) -> Path | None:
 
 def stored_folders(policies: Path) -> list[Path]:
     """The folders of all stored policies, newest first."""
-    stored = policies.iterdir() if policies.is_dir() else ()
-    usable = [path for path in stored if is_policy_name(path.name) and holds_policy(path)]
-    usable = [path for path in usable if path.name != DEFAULT_POLICY]
-    return sorted(usable, key=lambda path: (-_made_at(path), path.name))
-
-
-def _made_at(folder: Path) -> float:
-    try:
-        return (folder / CONFIG_FILE).stat().st_mtime
-    except OSError:  # deleted at this moment
-        return 0.0
+    stored = []
+    for folder in policies.iterdir() if policies.is_dir() else ():
+        is_named = is_policy_name(folder.name) and folder.name != DEFAULT_POLICY
+        if is_named and holds_policy(folder):
+            with contextlib.suppress(OSError):  # deleted at this moment
+                stored.append((-(folder / CONFIG_FILE).stat().st_mtime, folder.name, folder))
+    return [folder for *_, folder in sorted(stored)]
 
 
 def _choices(policies: Path) -> str:
@@ -218,7 +203,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return (*roots, HFValidationError, OSError)
 
 
-@contextmanager
+@contextlib.contextmanager
 def hub_client(
     repository: str, token: str | bool | None, endpoint: str | None = None
 ) -> Iterator[HfApi]:

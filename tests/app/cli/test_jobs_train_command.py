@@ -187,11 +187,11 @@ def test_settings_are_read_by_the_types_of_their_fields():
     config = apply_settings(
         preset("standard"),
         [
-            *("grpo.discount=1", "grpo.reward=nll", "grid.keep_fractions=[0.5, 1.0]"),
+            *("grpo.temperature=2", "grpo.reward=nll", "grid.keep_fractions=[0.5, 1.0]"),
             *("time_limit_minutes=3", "corpus=a=b", "seed= 4", "seed=5", "policy.network=joint"),
         ],
     )
-    assert config.grpo.discount == 1.0
+    assert config.grpo.temperature == 2.0
     assert config.grid == replace(GRIDS["default"], keep_fractions=(0.5, 1.0))
     assert (config.corpus, config.seed, config.time_limit_minutes) == ("a=b", 5, 3)
     assert (config.grpo.reward, config.policy.network) == ("nll", "joint")

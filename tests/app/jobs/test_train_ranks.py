@@ -15,7 +15,7 @@ SETTINGS = {
     **{"context": 16, "last_context": "null", "windows": 2, "steps": 4},
     **{"policy.width": 16, "policy.num_heads": 2},
     **{"warm_start.texts": 4, "grpo.updates": 12, "grpo.windows": 2, "grpo.rollouts": 2},
-    **{"held_out_texts": 1, "calibration_texts": 2, "checkpoint_seconds": 0},
+    **{"held_out_texts": 1, "calibration_texts": 2},
 }
 # The program itself, without compiling kernels that the tiny model does not need.
 PROGRAM = f"""

@@ -311,7 +311,7 @@ def test_levels_are_text_and_whole_bits_stay_whole():
     ("form", "values", "words"),
     [
         (TRAIN_FORM, {"grpo.updates": -1}, "whole number from 0 to 10,000,000, got -1"),
-        (TRAIN_FORM, {"grpo.clip": None}, "must be a number from 0.01 to 10.0, got nothing"),
+        (TRAIN_FORM, {"grpo.entropy_bonus": None}, "a number from 0.0 to 10.0, got nothing"),
         (TRAIN_FORM, {"grpo.reward": "best"}, "grpo.reward must be one of kl, nll"),
         (TRAIN_FORM, {"grid.keep_fractions": "0.2, many"}, "numbers with commas"),
         (TRAIN_FORM, {"warm_start.texts": 0, "grpo.updates": 0}, "nothing to do"),

@@ -65,7 +65,7 @@ def test_folders_and_zips_come_back_as_they_were(library, data_dir, stored, tmp_
     assert library.names()[0] == "default"
     assert set(library.names()) == {"default", "mine", "copy of it", "copy of it-2"}
     policy = library.get("copy of it")
-    assert policy.notes.tags == ()  # one's own, so not exported
+    assert policy.notes.former_names == ()  # one's own, so not exported
     assert policy.notes.added
     assert held(tmp_path / "out" / "folder") == FILES
     with pytest.raises(InputFileError, match="name a new zip, or a new or empty folder"):

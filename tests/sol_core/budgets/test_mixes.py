@@ -17,7 +17,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
-from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
+from sol_core.models.spec import MatrixBytes, WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
 from tests.sol_core.observations import observed
 

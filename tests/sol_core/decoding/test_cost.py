@@ -12,8 +12,7 @@ from kernels.linear import FEW_ROWS
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.decoding.cost import CostModel
 from sol_core.events import StepCost
-from sol_core.models.spec import ModelSpec, RopeSpec
-from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
+from sol_core.models.spec import MatrixBytes, ModelSpec, RopeSpec, WeightBytes
 from tests.support.tiny_models import FAMILIES, make_pair
 
 SMOLLM2 = ModelSpec(

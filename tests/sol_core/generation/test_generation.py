@@ -12,7 +12,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
-from sol_core.models.processor import cpu_name
+from sol_core.models.devices import cpu_name
 from tests.support.tiny_language_model import END
 
 DENSE_SCHEDULE = ScheduleConfig("dense")

@@ -92,7 +92,7 @@ def test_the_variable_wins(measured, monkeypatch):
 def test_a_real_model_decodes_with_each(tmp_path, monkeypatch):
     monkeypatch.delenv(tuning.TUNING_VARIABLE, raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(tuning, "_LEAST_SHARE", 0.0)  # tests have the machine to share
+    monkeypatch.setattr(tuning, "_LEAST_BUSY", 0.0)  # tests have the machine to share
     model = make_language_model()
     lm = model.lm
     tuning.tune(model, tmp_path / "data", lambda: None)

@@ -40,10 +40,9 @@ def test_advantages_whitened_over_the_batch_keep_the_groups_apart():
 
 
 def test_the_penalty_begins_past_the_tolerance_and_counts_bits_twice():
-    config = GrpoConfig(penalty=100.0, tolerance=0.02)
     targets = torch.tensor([[0.5, 0.5, 0.5]])
     spends = torch.tensor([0.51, 0.62, 0.42]).expand(1, 1, 4, 3)
-    assert budget_penalty(spends, targets, config).item() == pytest.approx(
+    assert budget_penalty(spends, targets).item() == pytest.approx(
         100 * 0.10**2 + 200 * 0.06**2, rel=1e-4
     )
 
@@ -61,7 +60,7 @@ def test_a_step_makes_what_paid_more_likely():
 
 
 def test_a_ratio_outside_the_clip_gets_no_gradient():
-    config = GrpoConfig(entropy_bonus=0.0, clip=0.2)
+    config = GrpoConfig(entropy_bonus=0.0)
     logits = torch.tensor([[[2.0, 0.0]]], requires_grad=True)
     old = torch.full((1, 1), math.log(0.5))
     result = clipped_loss([logits], torch.tensor([[[0]]]), old, torch.ones(1, 1), config)
@@ -73,7 +72,8 @@ def test_a_ratio_outside_the_clip_gets_no_gradient():
 
 def test_temperature_divides_the_logits():
     logits = [torch.tensor([[[4.0, 0.0]]])]
-    config = GrpoConfig(temperature=4.0, entropy_bonus=0.0, clip=10.0)
-    choice, old, paid = torch.tensor([[[0]]]), torch.zeros(1, 1), torch.ones(1, 1)
-    warm = clipped_loss(logits, choice, old, paid, config)
-    assert -warm.loss.item() == pytest.approx(1 / (1 + math.exp(-1.0)))
+    config = GrpoConfig(temperature=4.0, entropy_bonus=0.0)
+    probability = 1 / (1 + math.exp(-1.0))
+    choice, old, paid = torch.tensor([[[0]]]), torch.tensor([[0.9 * probability]]), torch.ones(1, 1)
+    warm = clipped_loss(logits, choice, old.log(), paid, config)
+    assert -warm.loss.item() == pytest.approx(1 / 0.9)

@@ -31,6 +31,14 @@ from tests.support.tiny_training import tiny_train_config
 CHECKPOINT = "checkpoint.safetensors"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def checkpoints():
+    """One after every unit of work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_state, "CHECKPOINT_S", 0.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     return tiny_train_config(
@@ -375,15 +383,15 @@ def long(model, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("checkpoint_seconds", "later", "steps"),
+    ("seconds", "later", "steps"),
     [(0.0, 0, slice(0, None, 2)), (0.0, 1, slice(1, None, 2)), (1000.0, 0, slice(0, None, 3))],
 )
 def test_a_run_that_is_killed_at_every_step_is_the_uninterrupted_one(
-    long, tmp_path, checkpoint_seconds, later, steps
+    long, tmp_path, monkeypatch, seconds, later, steps
 ):
     """With a checkpoint after every unit, or phase."""
-    config = dataclasses.replace(long.config, checkpoint_seconds=checkpoint_seconds)
-    run = Run(long.model, config, tmp_path / "run")
+    monkeypatch.setattr(run_state, "CHECKPOINT_S", seconds)
+    run = Run(long.model, long.config, tmp_path / "run")
     for step in list(long.series)[steps]:
         run.start(step, later)
     run.start()

@@ -29,7 +29,7 @@ ONE = {"page_attention"}
 def _as_before():
     yield
     use_reference(())
-    graph.turn_off(None)
+    StepGraphs.off = None
 
 
 def _child(faults, dies=()):

@@ -6,7 +6,7 @@ import pytest
 import transformers
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-from sol_core.models import SUPPORTED_FAMILIES
+from sol_core.models.families.readers import SUPPORTED_FAMILIES
 from sol_core.models.loading import load_language_model
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
