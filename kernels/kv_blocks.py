@@ -83,7 +83,7 @@ def is_packed(tensor: Tensor) -> bool:
 
 def lines_of(tensor: Tensor) -> Any:
     """All memory from the first token to the last as numpy [X, D], bf16 as uint16."""
-    from kernels.cpu.arrays import as_array  # what only lists names of parts needs no torch
+    from kernels.cpu import as_array  # what only lists names of parts needs no torch
 
     rows, heads, tokens, size = tensor.shape
     row, head, _, _ = tensor.stride()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kernels.channel_pruning import reference
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.gpu.triton_support import check_operands, fits_rows, run_rows
 

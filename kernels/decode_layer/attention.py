@@ -15,8 +15,8 @@ from kernels.cpu.numba_helpers import copy_rows, narrow
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import outputs_of, product
+from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import encode_key
-from kernels.key_codes.reference import OCTET
 from kernels.page_attention.chosen_pages import attend_pages
 from kernels.page_attention.group_attention import merge
 

@@ -16,8 +16,8 @@ from kernels.decode_layer.products import (
     round_rows,
     share_of,
 )
-from kernels.head_preview.reference import MARGIN, STATE_BITS
-from kernels.quantised_weights.layout import BLOCK, KINDS
+from kernels.head_preview import MARGIN, STATE_BITS
+from kernels.quantised_weights import BLOCK, KINDS
 
 _BLOCK_BYTES = KINDS["Q8_0"][1]
 _MARGIN = np.float32(MARGIN)

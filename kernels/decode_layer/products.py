@@ -3,7 +3,7 @@
 One decode step reads every weight once and is bound by that. A matrix may lie
 in-channel-major, [in, out], where a pruned input channel is a row that is not read, or
 out-channel-major, [out, in]. Quantised ones are uint8 (4 bits) or int8 (8 bits), see
-``quantised_weights/layout.py``, and count as in-channel-major.
+``kernels/quantised_weights``, and count as in-channel-major.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from kernels.cpu.numba_helpers import widen
 from kernels.cpu.numba_rows import count_scales, quantise_blocks
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
+from kernels.quantised_weights import BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_rows
-from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import HAS_INTEGERS, MOST_BITS
 
 _LINE = 32  # numbers; tasks start at cache lines

@@ -18,13 +18,13 @@ from kernels.cpu.numba_helpers import copy_rows, ticks_now
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import from_first, join, meet
 from kernels.cpu.team_call import native_function, team_call
-from kernels.cpu.tuning import Tuning
+from kernels.cpu.threads import Tuning
 from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, attention_rows
 from kernels.decode_layer.head import head_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
 from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
-from kernels.key_codes.reference import OCTET
+from kernels.key_codes import OCTET
 from kernels.page_attention.chosen_pages import CacheBlock, StepRows
 
 _NATIVE: dict[tuple[Any, ...], Any] = {}  # of ``_run_place``, by the types of the weights

@@ -1,6 +1,6 @@
 """4-bit keys for a step of a few rows: one key encoded, queries rounded, tokens scored; in Numba.
 
-The same numbers as ``reference.py``, bit for bit, but for the last rounding of the scores.
+The definition's numbers, bit for bit, but for the last rounding of the scores.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import TO_EVEN, narrow, widen
+from kernels.key_codes import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 from kernels.key_codes.octets import best_products, score_octets
-from kernels.key_codes.reference import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 
 _CODE, _QUERY, _LEAST = np.float32(HIGHEST_CODE), np.float32(HIGHEST_QUERY), np.float32(LEAST_SCALE)
 _BEST = best_products()

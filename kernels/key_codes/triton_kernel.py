@@ -1,6 +1,6 @@
 """4-bit keys on CUDA: one key encoded, and the attention mass of pages by such keys.
 
-The same numbers as ``reference.py``, but for the order in which a page's masses are summed.
+The definition's numbers, but for the order in which a page's masses are summed.
 Half a head's channels are looked at together, those in the low halves of an octet's bytes,
 then those in the high ones: byte 4 · t + c of octet line d has channels 8 d + c and 8 d + 4 + c
 of token t. Products of int8 queries with codes are summed in int32.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels import key_codes
 from kernels.gpu.triton_helpers import (
     first_line,
     narrowed,
@@ -19,13 +20,12 @@ from kernels.gpu.triton_helpers import (
     round_half_even,
     tile_queries,
 )
-from kernels.key_codes import reference
 
 INFINITY = tl.constexpr(float("inf"))
-OCTET = tl.constexpr(reference.OCTET)
-HIGHEST_CODE = tl.constexpr(float(reference.HIGHEST_CODE))
-HIGHEST_QUERY = tl.constexpr(float(reference.HIGHEST_QUERY))
-LEAST_SCALE = tl.constexpr(reference.LEAST_SCALE)
+OCTET = tl.constexpr(key_codes.OCTET)
+HIGHEST_CODE = tl.constexpr(float(key_codes.HIGHEST_CODE))
+HIGHEST_QUERY = tl.constexpr(float(key_codes.HIGHEST_QUERY))
+LEAST_SCALE = tl.constexpr(key_codes.LEAST_SCALE)
 
 
 @triton.jit

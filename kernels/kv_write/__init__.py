@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
@@ -23,12 +23,36 @@ from kernels.gpu.triton_support import (
 from kernels.key_codes import OCTET
 from kernels.kv_write import reference
 from kernels.kv_write.reference import NewTokens
-from kernels.rotary import rotate_first_heads
 
 __all__ = ["NewTokens", "rotate_and_write", "rotated", "write_tokens"]
 
 Pair = tuple[Tensor, Tensor]
 _NO_CODES = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint16)
+
+
+def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) -> Tensor:
+    """``reference.rotate`` of the first heads of each token; many rows on a CPU go to Numba.
+
+    Args:
+        heads: [R, N, D] or [R, T, N, D], fp32.
+        count: how many of the N heads.
+        cosine, sine: [R, D] or [T, D] fp32.
+    Returns: [..., count, D].
+    """
+    fits = (
+        heads.dim() == 3
+        and heads.shape[0] >= MANY_ROWS
+        and heads.device.type == "cpu"
+        and heads.dtype == torch.float32
+        and cosine.shape[0] == heads.shape[0]
+    )
+    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if fits else None
+    if kernel is None:
+        return reference.rotate(heads[..., :count, :], cosine[:, None], sine[:, None])
+    rotated = torch.empty(heads.shape[0], count, heads.shape[2])
+    angles = (cosine.contiguous().numpy(), sine.contiguous().numpy())
+    kernel(heads.contiguous().numpy(), *angles, rotated.numpy())
+    return rotated
 
 
 def rotated(

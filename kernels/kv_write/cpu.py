@@ -1,12 +1,12 @@
-"""Storing one new token per row, and its 4-bit key, in one pass; in Numba."""
+"""Rotating heads, and storing one new token per row and its 4-bit key in one pass; in Numba."""
 
 from __future__ import annotations
 
 import numba
 
 from kernels.cpu.compiling import team_kernel
+from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import encode_key
-from kernels.key_codes.reference import OCTET
 
 
 @team_kernel
@@ -35,3 +35,17 @@ def write_rows(new, buffers, codes, slots):
                 octet = pair * octets + slot // OCTET
                 line = pair * capacity + slot
                 encode_key(lines, line, codes[0], codes[1], octet, slot % OCTET)
+
+
+@team_kernel("void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, :, ::1])")
+def rotate_rows(heads, cosine, sine, rotated):
+    """``rotate`` of the first n heads of [R, N, D] into [R, n, D]; angles are [R, D]."""
+    half = heads.shape[2] // 2
+    for row in numba.prange(heads.shape[0]):
+        for head in range(rotated.shape[1]):
+            for d in range(half):
+                first, second = heads[row, head, d], heads[row, head, half + d]
+                rotated[row, head, d] = first * cosine[row, d] - second * sine[row, d]
+                rotated[row, head, half + d] = (
+                    second * cosine[row, half + d] + first * sine[row, half + d]
+                )

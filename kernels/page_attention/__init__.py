@@ -24,7 +24,7 @@ from kernels.page_attention.reference import (
     soft_cap,
 )
 from kernels.page_attention.triton_dispatch import attend_with_triton, triton_fits
-from kernels.page_scorers.quest import page_bounds, page_scores
+from kernels.page_scorers import page_bounds, page_scores
 
 __all__ = [
     "Attended",

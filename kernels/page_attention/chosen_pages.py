@@ -13,9 +13,8 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.team import meet
-from kernels.page_attention.group_attention import attend_parts, parts_for
+from kernels.page_attention.group_attention import attend_parts, parts_for, seen_pages
 from kernels.page_attention.page_mass import find_pages
-from kernels.page_attention.seen_pages import seen_pages
 
 
 class CacheBlock(NamedTuple):

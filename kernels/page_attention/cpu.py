@@ -9,7 +9,7 @@ import numpy as np
 from kernels.cpu.compiling import kernel
 from kernels.cpu.team import join
 from kernels.cpu.team_call import native_function, team_call
-from kernels.cpu.tuning import Tuning
+from kernels.cpu.threads import Tuning
 from kernels.page_attention.chosen_pages import PageScratch, StepRows, attend_pages, page_counts
 from kernels.page_attention.group_attention import merge, parts_for
 

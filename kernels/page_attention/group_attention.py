@@ -14,7 +14,6 @@ from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
 from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets, prefetch_rows
 from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
-from kernels.page_attention.seen_pages import pages_of_part, seen_pages
 
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
@@ -22,6 +21,23 @@ _PART_TOKENS = 512
 _MOST_PARTS = 16  # merging them takes one thread's time
 # Keys and values of so many octets stay in the first cache, those of float32 too.
 _OCTETS = SCORES_AT_ONCE // ROWS
+
+
+@helper
+def seen_pages(shared_tokens, own_tokens, first_seen, page_size):
+    """The pages [first, last) that a row sees, this step's token included."""
+    total = shared_tokens + own_tokens + 1
+    return first_seen // page_size, (total + page_size - 1) // page_size
+
+
+@helper
+def pages_of_part(seen, part, parts, shared_pages):
+    """One of so many parts of the pages [first, last): begin, middle and end; those before the
+    middle lie in the shared block, the others in the row's own."""
+    first, last = seen
+    begin = first + (last - first) * part // parts
+    end = first + (last - first) * (part + 1) // parts
+    return begin, min(max(shared_pages, begin), end), end
 
 
 @helper

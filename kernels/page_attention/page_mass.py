@@ -14,11 +14,15 @@ from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive, least_needed, outside_best
 from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST, largest, weigh
+from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.octets import sum_octets
-from kernels.key_codes.reference import OCTET
-from kernels.page_attention.group_attention import largest_part, parts_for
-from kernels.page_attention.seen_pages import pages_of_part, seen_pages
+from kernels.page_attention.group_attention import (
+    largest_part,
+    pages_of_part,
+    parts_for,
+    seen_pages,
+)
 
 
 @helper

@@ -17,7 +17,7 @@ from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
 from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
-from kernels.policy_step.reference import NEVER
+from kernels.policy_step import NEVER
 
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _AHEAD = 2  # outputs whose weights are asked for beforehand
@@ -200,7 +200,7 @@ def _price(damages, aim, axis, prices, sharpness, logits):
 
 @helper
 def _price_bytes(shapes, terms, logits):
-    """``reference.price_bytes``, over the logits of the first axes."""
+    """``price_bytes``, over the logits of the first axes."""
     num_rows, num_axes, num_levels = terms.log_means.shape
     costs, explained = np.empty(num_levels), np.empty(terms.history.shape[1])
     for row in range(num_rows):

@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import TO_EVEN
-from kernels.quantised_weights.layout import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
+from kernels.quantised_weights import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import CHANNELS, HAS_INTEGERS, add_block, add_integers
 
 

@@ -27,7 +27,7 @@ from kernels.cpu.vector_code import (
     store,
     vector,
 )
-from kernels.quantised_weights.layout import BLOCK, LINE_WORDS
+from kernels.quantised_weights import BLOCK, LINE_WORDS
 
 MOST_BITS = 8  # of an activation
 CHANNELS = 4  # that are summed at once
@@ -45,7 +45,7 @@ def add_block(context, data, place, listed, row, out, column, bits):
     instruction is saved.
 
     Args:
-        data: [n] uint8, 4-byte aligned; place: int64, where the block begins (``layout.py``).
+        data: [n] uint8, 4-byte aligned; place: int64, where the block begins (``__init__.py``).
         listed: channels [n] int64 within their blocks, factors [R, n] float32, [begin, end) of
             those to use, [begin, end) of those that a later block will use, which are asked for
             one by one between the products (at once, they made the core wait: twice the time),

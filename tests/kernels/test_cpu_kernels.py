@@ -14,12 +14,8 @@ from kernels import (
     log_softmax,
     page_attention,
     rms_norm,
-    rotary,
 )
-from kernels import causal_attention as prefill
 from kernels.activation_quantisation import reference as quantisation
-from kernels.causal_attention import causal_attention
-from kernels.causal_attention import reference as causal
 from kernels.channel_pruning import reference as pruning
 from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, dispatch
@@ -49,11 +45,8 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def _any_number_of_rows(monkeypatch):
-    for module in (channel_pruning, rms_norm, rotary, kv_write):
+    for module in (channel_pruning, rms_norm, kv_write):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
-    # Right where it is not the fastest, too.
-    monkeypatch.setattr(prefill, "MANY_ROWS", 1)
-    monkeypatch.setattr(prefill, "_suits", lambda size: size % 16 == 0)
 
 
 # The choice that there are kernels for; a plan of another goes to the reference whatever it reads.
@@ -223,8 +216,8 @@ def test_norm_equals_the_reference(rows, channels):
 def test_rotation_equals_the_reference(heads, count, size):
     vectors = torch.randn(4, heads, size)
     cosine, sine = torch.randn(4, size), torch.randn(4, size)
-    found = rotary.rotate_first_heads(vectors, count, cosine, sine)
-    expected = rotary.reference.rotate(vectors[:, :count], cosine[:, None], sine[:, None])
+    found = kv_write.rotate_first_heads(vectors, count, cosine, sine)
+    expected = kv_write.reference.rotate(vectors[:, :count], cosine[:, None], sine[:, None])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -284,66 +277,3 @@ def test_the_largest_few_are_those_of_a_stable_sort(size, count, levels, seed):
     ranked = values.sort(descending=True, stable=True)
     for one, other in zip(top_k(values, count), ranked, strict=True):
         assert torch.equal(one, other[:count])
-
-
-prefills = st.fixed_dictionaries(
-    {
-        "rows": st.integers(1, 3),
-        "heads": st.sampled_from([(1, 1), (3, 1), (8, 2), (4, 4)]),
-        "new": st.integers(1, 70),
-        "before": st.sampled_from([0, 1, 7, 300]),
-        "size": st.sampled_from([16, 64, 80]),
-        "window": st.sampled_from([None, 1, 9, 64, 1000]),
-        "seed": st.integers(0, 1000),
-    }
-)
-PREFILL = {"rows": 2, "heads": (6, 2), "new": 64, "before": 300, "size": 64, "seed": 0}
-
-
-def _prefill(shape):
-    generator = torch.Generator().manual_seed(shape["seed"])
-    (heads, kv_heads), cached = shape["heads"], shape["before"] + shape["new"]
-    query = torch.randn(shape["rows"], shape["new"], heads, shape["size"], generator=generator)
-    room = (shape["rows"], kv_heads, cached + 5, shape["size"])  # a cache has room for more
-    keys, values = (torch.randn(room, generator=generator)[:, :, :cached] for _ in range(2))
-    return 3 * query.transpose(1, 2), KVBlock(keys, values)
-
-
-@given(shape=prefills)
-@settings(max_examples=40)
-def test_causal_attention_equals_the_reference(shape):
-    query, block = _prefill(shape)
-    found = causal_attention(query, block, scale=0.3, window=shape["window"])
-    expected = causal.causal_attention(query, block, scale=0.3, window=shape["window"])
-    torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5)
-
-
-def test_bfloat16_of_a_prefill_is_widened_exactly_and_rounded_once():
-    query, block = _prefill(PREFILL)
-    narrow = KVBlock(block.keys.bfloat16(), block.values.bfloat16())
-    wide = KVBlock(narrow.keys.float(), narrow.values.float())
-    found = causal_attention(query, narrow, scale=0.1, window=None)
-    expected = causal.causal_attention(query, wide, scale=0.1, window=None)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-5)
-
-
-def test_a_tokens_bits_do_not_depend_on_those_after_it():
-    query, block = _prefill(PREFILL | {"before": 0})
-    whole = causal_attention(query, block, scale=0.1, window=None)
-    part = KVBlock(block.keys[:, :, :32], block.values[:, :, :32])
-    first = causal_attention(query[:, :, :32], part, scale=0.1, window=None)
-    assert torch.equal(first, whole[:, :, :32])
-
-
-@pytest.mark.parametrize("change", [{"size": 20}, {"cap": 5.0}, {"new": 15}])
-def test_what_suits_the_prefills_kernel_less_goes_to_the_reference(monkeypatch, change):
-    def refuse(*_, **__):
-        raise LookupError
-
-    monkeypatch.setattr(prefill, "MANY_ROWS", 16)
-    monkeypatch.setattr(causal, "causal_attention", refuse)
-    causal_attention(*_prefill(PREFILL), scale=0.1, window=None)
-    query, block = _prefill(PREFILL | change)
-    with pytest.raises(LookupError):
-        causal_attention(query, block, scale=0.1, window=None, cap=change.get("cap"))

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.cpu.team import Team
-from kernels.cpu.tuning import Tuning
+from kernels.cpu.threads import Tuning
 from kernels.decode_layer import few_row_kernel
 from kernels.key_codes import encode_keys
 from sol_core.actions import DENSE, GRIDS, PAPER, Action

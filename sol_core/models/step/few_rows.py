@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu.arrays import as_array
-from kernels.cpu.threads import kernel_threads
-from kernels.cpu.tuning import Tuning, default_tuning
+from kernels.cpu import as_array
+from kernels.cpu.threads import Tuning, default_tuning, kernel_threads
 from kernels.decode_layer import (
     DTYPES,
     HAS_TICKS,
@@ -22,8 +21,7 @@ from kernels.decode_layer import (
 )
 from kernels.linear import FEW_ROWS
 from kernels.page_attention import mass_of_pages, mass_outside_of_row
-from kernels.quantised_weights import pack_blocks
-from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
+from kernels.quantised_weights import BYTES_4, BYTES_8, HEADER, pack_blocks
 from sol_core.actions import DENSE
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES

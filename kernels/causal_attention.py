@@ -1,4 +1,4 @@
-"""Dense causal attention of many new tokens at once, in PyTorch: the definition."""
+"""Dense causal attention of many new tokens at once, for the prefill, in PyTorch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import soft_cap
+
+__all__ = ["causal_attention"]
 
 _CAPPED_TOKENS = 256  # whose scores are held at a time
 
