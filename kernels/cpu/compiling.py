@@ -22,6 +22,7 @@ from numba.core import caching, config
 from numba.core.caching import CacheImpl, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.extending import overload
 
 
 class LinkedCompiler(Compiler):
@@ -173,3 +174,15 @@ team_kernel = functools.partial(kernel, parallel=True, pipeline_class=TeamCompil
 # A function that only compiled code calls; with reordered sums.
 helper = numba.njit(nogil=True, error_model="numpy", **_LINKED)
 fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS, **_LINKED)
+
+
+def by_types(choose: Any) -> Any:
+    """A function that only compiled code calls: for each combination of its arguments' types, the
+    one that ``choose`` returns."""
+
+    @functools.wraps(choose)
+    def called(*arguments: Any) -> Any:
+        raise NotImplementedError("for compiled code only")
+
+    overload(called)(choose)
+    return called

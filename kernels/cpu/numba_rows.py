@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import TO_EVEN, copy_row, count_reaching, kth_largest
+from kernels.cpu.numba_helpers import TO_EVEN, copy_row, count_reaching, kth_largest, widen
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
 _FLOOR = np.float32(SCALE_FLOOR)
@@ -36,6 +36,30 @@ def keep_largest_row(hidden, count, kept):
         if magnitudes[channel] == threshold:
             kept[channel] = hidden[channel] if room > 0 else np.float32(0.0)
             room -= 1
+
+
+@helper
+def keep_heaviest_row(inner, norms, count, kept):
+    """``keep_heaviest_channels`` of one row [I] into ``kept``, which may be the same array; numbers
+    are of a type that ``widen`` takes."""
+    width = inner.shape[0]
+    weights, heaviest = np.empty(width, np.float32), np.empty(width, np.float32)
+    for channel in range(width):
+        weights[channel] = widen(inner[channel]) * norms[channel]
+    keep_largest_row(weights, count, heaviest)
+    for channel in range(width):
+        some = heaviest[channel] != np.float32(0.0)
+        kept[channel] = inner[channel] if some else kept.dtype.type(0)
+
+
+@helper
+def rotate_row(head, cosine, sine, scale, rotated):
+    """``rotate`` of one head [D], and scaled, into ``rotated``, which may be the same array."""
+    half = head.shape[0] // 2
+    for d in range(half):
+        first, second = head[d], head[half + d]
+        rotated[d] = (first * cosine[d] - second * sine[d]) * scale
+        rotated[half + d] = (second * cosine[half + d] + first * sine[half + d]) * scale
 
 
 @helper

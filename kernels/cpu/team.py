@@ -16,10 +16,11 @@ import platform
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.cpu.compiling import helper
+from kernels.cpu.numba_helpers import llvm_call
 
 _LINE = 8  # int64 in a cache line of 64 bytes
 _GATE, _MEMBERS, _WAITING, _MEETINGS, _GIVEN = (n * _LINE for n in range(5))
@@ -82,13 +83,9 @@ def _pause(context):
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         if _MACHINE in ("x86_64", "amd64"):
-            kind = ir.FunctionType(ir.VoidType(), [])
-            name = "llvm.x86.sse2.pause"
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+            llvm_call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         elif _MACHINE in ("aarch64", "arm64"):
-            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
-            hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.hint")
-            builder.call(hint, [ir.IntType(32)(1)])
+            llvm_call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
         return target.get_dummy_value()
 
     return types.void(), generate
@@ -100,8 +97,7 @@ def _let_others_run(context):
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         name = "SwitchToThread" if platform.system() == "Windows" else "sched_yield"
-        kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        llvm_call(builder, name, ir.IntType(32), [])
         return target.get_dummy_value()
 
     return types.void(), generate

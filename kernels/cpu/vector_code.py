@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from kernels.cpu.numba_helpers import cpu_has
+from kernels.cpu.numba_helpers import cpu_has, llvm_call
 
 INDEX = ir.IntType(64)
 FLOAT = ir.FloatType()
@@ -53,9 +53,6 @@ class Matrix:
     def row(self, index: Any) -> Any:
         place = self._builder.add(self._builder.mul(index, self._stride), self._offset)
         return self._builder.gep(self._data, [place])
-
-    def starts(self, indices: list[Any]) -> list[Any]:
-        return [self.row(index) for index in indices]
 
     def at(self, offset: Any) -> Any:
         """Pointer to the number so many numbers behind the first; it may lie in another array."""
@@ -121,12 +118,10 @@ def prefetch(builder: Any, address: Any, *, near: bool = True) -> None:
     first cache such lines fill, and 1.7 on an Intel (docs/decisions.md).
     """
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
     name = "llvm.prefetch.p0i8" if "*" in str(pointer) else "llvm.prefetch.p0"
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, name)
-    place = builder.bitcast(address, pointer)
     reading, where, data = number(0), number(3 if near else 2), number(1)
-    builder.call(prefetch, [place, reading, where, data])
+    arguments = [builder.bitcast(address, pointer), reading, where, data]
+    llvm_call(builder, name, ir.VoidType(), arguments)
 
 
 def smaller(builder: Any, left: Any, right: Any) -> Any:

@@ -37,23 +37,6 @@ _COLUMNS = 4
 _NOTHING = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
 
 
-@intrinsic
-def prefetch_rows(context, matrix, offset):
-    """Prefetch eight rows from an offset on.
-
-    Args:
-        matrix: [X, D], rows next to each other; the rows need not all be there.
-        offset: int64, in numbers.
-    """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights = Matrix.argument(target, builder, sig, args, 0)
-        weights.prefetch(weights.at(args[1]), builder.mul(weights.width, INDEX(ROWS)))
-        return target.get_dummy_value()
-
-    return types.void(matrix, types.int64), generate
-
-
 class _Later:
     """Rows to prefetch, in generated code: a matrix, and a list of their offsets."""
 

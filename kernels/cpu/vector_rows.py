@@ -52,25 +52,25 @@ def stream_rows(context, matrix, rows, scales, at, out):
         scale_data, _ = line_of(target, builder, sig.args[2], args[2])
         out_data, length = line_of(target, builder, sig.args[4], args[4])
         first, ahead = cgutils.unpack_tuple(builder, args[3])
-        places = _places(builder, first)
+        entries = [builder.add(first, INDEX(k)) for k in range(STREAM_ROWS)]
 
-        def starts_at(places: list[Any]) -> list[Any]:
-            return weights.starts([builder.load(builder.gep(row_data, [at])) for at in places])
+        def starts_at(entries: list[Any]) -> list[Any]:
+            return [weights.row(builder.load(builder.gep(row_data, [at]))) for at in entries]
 
-        starts = starts_at(places)
+        starts = starts_at(entries)
         last = builder.sub(num_rows, INDEX(1))
         distance = builder.mul(ahead, INDEX(STREAM_ROWS))
-        later = [builder.add(place, distance) for place in places]
-        following = starts_at([smaller(builder, place, last) for place in later])
-        factors = [builder.load(builder.gep(scale_data, [place])) for place in places]
+        later = [builder.add(entry, distance) for entry in entries]
+        following = starts_at([smaller(builder, entry, last) for entry in later])
+        factors = [builder.load(builder.gep(scale_data, [entry])) for entry in entries]
 
         def add(begin: Any, end: Any, step: int, lanes: int) -> None:
             spread = [splat(builder, factor, lanes) for factor in factors]
             with cgutils.for_range_slice(builder, begin, end, INDEX(step)) as (block, _):
                 for start in following:
                     prefetch(builder, builder.gep(start, [block]))
-                for place in range(0, step, lanes):
-                    j = builder.add(block, INDEX(place))
+                for column in range(0, step, lanes):
+                    j = builder.add(block, INDEX(column))
                     # One chain in the rows' order: rows that are added times 0 change no bit.
                     total = load(builder, out_data, j, lanes)
                     for start, factor in zip(starts, spread, strict=True):
@@ -87,16 +87,16 @@ def stream_rows(context, matrix, rows, scales, at, out):
 
 
 @intrinsic
-def prefetch_row(context, matrix, row):
-    """Ask for matrix[row] to be brought into the cache; matrix [X, D], row int64."""
+def prefetch_numbers(context, matrix, offset, count):
+    """Prefetch ``count`` numbers from an offset on, which need not be there.
+
+    Args:
+        matrix: [X, D], rows next to each other; offset, count: int64.
+    """
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         weights = Matrix.argument(target, builder, sig, args, 0)
-        weights.prefetch(weights.row(args[1]), weights.width)
+        weights.prefetch(weights.at(args[1]), args[2])
         return target.get_dummy_value()
 
-    return types.void(matrix, types.int64), generate
-
-
-def _places(builder: Any, first: Any) -> list[Any]:
-    return [builder.add(first, INDEX(k)) for k in range(STREAM_ROWS)]
+    return types.void(matrix, types.int64, types.int64), generate

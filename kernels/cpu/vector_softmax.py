@@ -15,7 +15,15 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import EXP_LEAST, EXP_TERMS, LN_2, LOG2_E, exp_nonpositive, in_order
+from kernels.cpu.numba_helpers import (
+    EXP_LEAST,
+    EXP_TERMS,
+    LN_2,
+    LOG2_E,
+    exp_nonpositive,
+    in_order,
+    llvm_call,
+)
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
@@ -33,7 +41,7 @@ SCORES_AT_ONCE = 32
 LEAST = np.float32(-3e38)  # stands for no score at all
 _LANES = 16
 _BITS = ir.IntType(32)
-_ANY_ORDER = ("reassoc",)
+_SUM = f"llvm.vector.reduce.fadd.v{_LANES}f32"  # in any order
 
 
 @intrinsic
@@ -72,7 +80,8 @@ def weigh_scores(context, scores, tops, totals, fades):
                 store(builder, numbers, row, place, _LANES)
             total = builder.fmul(builder.load(total_at), fade)
             added = functools.reduce(builder.fadd, weights)
-            builder.store(builder.fadd(total, _sum(builder, added)), total_at)
+            added = llvm_call(builder, _SUM, FLOAT, [FLOAT(-0.0), added], ("reassoc",))
+            builder.store(builder.fadd(total, added), total_at)
         return target.get_dummy_value()
 
     return types.void(scores, tops, totals, fades), generate
@@ -94,13 +103,6 @@ def _largest(builder: Any, some: list[Any], least: Any) -> Any:
         top = larger(low, high)
     last = [builder.extract_element(top, _BITS(k)) for k in range(2)]
     return larger(larger(*last), least)
-
-
-def _sum(builder: Any, numbers: Any) -> Any:
-    kind = ir.FunctionType(FLOAT, [FLOAT, numbers.type])
-    name = f"llvm.vector.reduce.fadd.v{_LANES}f32"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, [FLOAT(-0.0), numbers], fastmath=_ANY_ORDER)
 
 
 def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import copy_rows, narrow
-from kernels.cpu.numba_rows import norm_row
+from kernels.cpu.numba_rows import norm_row, rotate_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import outputs_of, product
 from kernels.key_codes import OCTET
@@ -46,16 +46,6 @@ class AttentionWeights(NamedTuple):
 
 
 @helper
-def _rotate(head, cosine, sine, scale):
-    """Rotate one head [D] in place and scale it."""
-    half = head.shape[0] // 2
-    for d in range(half):
-        first, second = head[d], head[half + d]
-        head[d] = (first * cosine[d] - second * sine[d]) * scale
-        head[half + d] = (second * cosine[half + d] + first * sine[half + d]) * scale
-
-
-@helper
 def _finish_heads(heads, weights, angles, num_kv_heads, scale):
     """Bias, norms, rotation and scale of [R, H + 2·Hkv, D], in place."""
     num_rows, num_heads, size = heads.shape
@@ -73,7 +63,7 @@ def _finish_heads(heads, weights, angles, num_kv_heads, scale):
                     norm = weights.query_norm if is_query else weights.key_norm
                     norm_row(line, norm, weights.epsilon, line)
                 factor = scale if is_query else np.float32(1.0)
-                _rotate(line, angles[0, row], angles[1, row], factor)
+                rotate_row(line, angles[0, row], angles[1, row], factor, line)
 
 
 @helper

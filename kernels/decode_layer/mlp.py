@@ -14,15 +14,15 @@ import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import copy_rows, exp_nonpositive
-from kernels.cpu.numba_rows import keep_largest_row, norm_row
+from kernels.cpu.numba_rows import keep_heaviest_row, keep_largest_row, norm_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
     line_of,
-    list_rounded,
+    list_inputs,
     outputs_of,
+    range_of,
     round_rows,
-    share_of,
 )
 
 
@@ -49,18 +49,18 @@ class MlpWeights(NamedTuple):
     down_norms: Any
 
 
-def rows_in_blocks(matrix: Any, blocks: int) -> Any:
-    """[in, out] cut into so many blocks of outputs, one after another: a contiguous copy."""
-    spans = [slice(*share_of.py_func(block, blocks, matrix.shape[1])) for block in range(blocks)]
-    return np.concatenate([matrix[:, span].ravel() for span in spans]).reshape(matrix.shape)
+def in_blocks(matrix: Any, blocks: int, sides: int = 1) -> Any:
+    """A matrix [in, out] cut into so many blocks of outputs, one after another: a contiguous copy.
 
-
-def in_blocks(gate_up: Any, blocks: int) -> Any:
-    """[C, 2·I], gate first, as MlpWeights' ``gate_up`` of so many blocks: a contiguous copy."""
-    gate, up = np.split(gate_up, 2, axis=1)
-    spans = [slice(*share_of.py_func(block, blocks, gate.shape[1])) for block in range(blocks)]
-    pairs = [np.concatenate((gate[:, span], up[:, span]), axis=1) for span in spans]
-    return np.concatenate([pair.ravel() for pair in pairs]).reshape(gate_up.shape)
+    Args:
+        sides: matrices that lie side by side, such as gate and up; a block has some of each.
+    """
+    width = matrix.shape[1] // sides
+    spans = [range_of.py_func(block, blocks, width) for block in range(blocks)]
+    cut = matrix.reshape(-1, sides, width)
+    return np.concatenate([cut[..., begin:end].ravel() for begin, end in spans]).reshape(
+        matrix.shape
+    )
 
 
 @fast_helper
@@ -73,8 +73,8 @@ def _gate(gate, up, gelu, inner):
             y = np.float32(1.5957691216057308) * (x + np.float32(0.044715) * x * x * x)
         # x · sigmoid(y); 0.5 · (1 + tanh(u)) is sigmoid(2 u).
         small = exp_nonpositive(-abs(y))
-        share = (np.float32(1.0) if y >= np.float32(0.0) else small) / (np.float32(1.0) + small)
-        inner[j] = x * share * up[j]
+        sigmoid = (np.float32(1.0) if y >= np.float32(0.0) else small) / (np.float32(1.0) + small)
+        inner[j] = x * sigmoid * up[j]
 
 
 @helper
@@ -87,11 +87,11 @@ def _add_output(hidden, output, weights):
 
 
 @helper
-def _gate_up_share(team, listed, gate_up, blocks, gelu, both, inner):
+def _gate_up_range(team, listed, gate_up, blocks, gelu, both, inner):
     """Gate, up and activation of the outputs that one member computes.
 
     Args:
-        listed: as ``list_rounded`` returns them.
+        listed: as ``list_inputs`` returns them.
         gate_up, blocks: as of MlpWeights.
         both: [R, 2·I] float32, scratch.
         inner: [R, I] float32, overwritten.
@@ -100,7 +100,7 @@ def _gate_up_share(team, listed, gate_up, blocks, gelu, both, inner):
     pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
     flat = gate_up.reshape(gate_up.size)
     for piece in range(team.member, pieces, team.members):
-        begin, end = share_of(piece, pieces, width, line_of(gate_up))
+        begin, end = range_of(piece, pieces, width, line_of(gate_up))
         middle = begin + end
         if blocks > 0:
             height = gate_up.shape[0]
@@ -116,34 +116,18 @@ def _gate_up_share(team, listed, gate_up, blocks, gelu, both, inner):
 
 
 @helper
-def _down_share(team, listed, rows, blocks, output):
-    """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_share``."""
+def _down_range(team, listed, rows, blocks, output):
+    """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_range``."""
     pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
     height, width = rows.shape[0], outputs_of(rows)
     flat = rows.reshape(rows.size)
     for piece in range(team.member, pieces, team.members):
-        begin, end = share_of(piece, pieces, width, line_of(rows))
+        begin, end = range_of(piece, pieces, width, line_of(rows))
         if blocks > 0:
             some = flat[height * begin : height * end].reshape(height, end - begin)
             add_columns(listed, some, 0, output[:, begin:end], ahead)
         else:
             add_columns(listed, rows, begin, output[:, begin:end], ahead)
-
-
-@helper
-def _keep_heaviest(inner, norms, counts):
-    """Zero all but the ``counts`` inner channels of each row [R, I] with the largest
-    activation · norm of down's row."""
-    width = inner.shape[1]
-    weighed, kept = np.empty(width, np.float32), np.empty(width, np.float32)
-    for row in range(inner.shape[0]):
-        if counts[row] < width:
-            for channel in range(width):
-                weighed[channel] = inner[row, channel] * norms[channel]
-            keep_largest_row(weighed, counts[row], kept)
-            for channel in range(width):
-                if kept[channel] == np.float32(0.0):
-                    inner[row, channel] = np.float32(0.0)
 
 
 @helper
@@ -172,17 +156,19 @@ def mlp_rows(hidden, weights, kept_channels, rounding, scratch, team):
         keep_largest_row(normed[row], channels_kept[row], kept[row])
     if at_input:
         steps = round_rows(kept, bit_widths, block, gate_up)
-    listed = list_rounded(kept, steps, gate_up)
+    listed = list_inputs(kept, steps, gate_up)
     both = scratch.both[: num_rows * width].reshape(num_rows, width)
     activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
-    _gate_up_share(team, listed, gate_up, blocks, gelu, both, activated)
+    _gate_up_range(team, listed, gate_up, blocks, gelu, both, activated)
     meet(team)
     inner = activated.copy()
-    _keep_heaviest(inner, weights.down_norms, inner_kept)
+    for row in range(num_rows):
+        if inner_kept[row] < inner.shape[1]:
+            keep_heaviest_row(inner[row], weights.down_norms, inner_kept[row], inner[row])
     if at_input:
         steps = round_rows(inner, bit_widths, block, gate_up)
     update = scratch.update[: hidden.size].reshape(hidden.shape)
-    _down_share(team, list_rounded(inner, steps, weights.down), weights.down, blocks, update)
+    _down_range(team, list_inputs(inner, steps, weights.down), weights.down, blocks, update)
     meet(team)
     copy_rows(update, kept)
     if not at_input:

@@ -9,11 +9,12 @@ from torch import Tensor
 from kernels.gated_mlp import reference
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
 from kernels.gated_mlp.triton_dispatch import (
+    MAX_INNER,
     activate_with_triton,
-    fits_activation,
+    check_mlp,
     multiply_with_triton,
-    triton_fits,
 )
+from kernels.gpu.triton_support import fits, fits_rows
 from kernels.residual import Residual
 
 __all__ = ["MlpPlan", "MlpWeights", "activated", "fused_gated_mlp"]
@@ -29,13 +30,14 @@ def fused_gated_mlp(
     device has. Rows that keep every channel are left to those too: a dense product is
     what a vendor's library does best.
     """
-    if plan.channels_kept is None or not triton_fits(residual, weights, plan):
-        return None
-    return multiply_with_triton(residual, weights, plan)
+    pruned = plan.channels_kept is not None
+    if pruned and fits("gated_mlp", residual.hidden, lambda: check_mlp(residual, weights, plan)):
+        return multiply_with_triton(residual, weights, plan)
+    return None
 
 
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
     """As ``reference.activated``; a decode step's rows in one kernel on CUDA."""
-    if fits_activation(gate_up):
+    if gate_up.dim() == 2 and fits_rows("gated_mlp", gate_up, 2 * MAX_INNER):
         return activate_with_triton(gate_up, activation)
     return reference.activated(gate_up, activation)

@@ -12,11 +12,8 @@ from kernels.gpu.triton_support import (
     KernelInputError,
     UnsupportedByKernel,
     check_operands,
-    fits_rows,
     launch,
     row_block,
-    runs_triton,
-    supported,
 )
 from kernels.residual import Residual, check_residual, enter_with_triton
 
@@ -68,54 +65,40 @@ def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
         raise KernelInputError("down_norms must be there where inner_kept is, got None")
 
 
-def triton_fits(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> bool:
-    """Return whether the kernels run here and take these; what only the reference takes is logged.
-
-    Raises: KernelInputError for arguments that are wrong for both.
-    """
-    return runs_triton(residual.hidden) and supported(
-        "gated_mlp", lambda: check_mlp(residual, weights, plan)
-    )
-
-
-def fits_activation(gate_up: Tensor) -> bool:
-    """Return whether ``activate_with_triton`` takes the products of a decode step."""
-    return gate_up.dim() == 2 and fits_rows("gated_mlp", gate_up, 2 * MAX_INNER)
-
-
 def activate_with_triton(gate_up: Tensor, activation: str) -> Tensor:
     """[R, 2·I], gate first → activation(gate) · up [R, I], computed in fp32."""
     inner = gate_up.new_empty((gate_up.shape[0], gate_up.shape[1] // 2))
-    _activate(gate_up.contiguous()[None], None, (None, 0), inner, activation)
+    _finish(gate_up.contiguous()[None], None, (None, 0), inner, activation)
     return inner
 
 
-def _activate(
+def _finish(
     partial: Tensor,
     bias: Tensor | None,
     rounding: tuple[Tensor | None, int],
-    inner: Tensor,
-    activation: str,
+    output: Tensor,
+    activation: str | None = None,
 ) -> None:
-    """Launch ``activate_rows`` on partial [splits, R, 2·I]; fills inner [R, I].
+    """Launch ``finish_rows`` on partial [splits, R, C], [splits, R, 2·C] with an activation; fills
+    output [R, C].
 
     Args:
         rounding: bit widths, and channels that share a scale.
     """
-    from kernels.gated_mlp.triton_kernel import activate_rows
+    from kernels.gated_mlp.triton_kernel import finish_rows
 
     bits, quant_block = rounding
-    rows, width = inner.shape
+    rows, width = output.shape
     block, options = row_block(width)
     launch(
-        activate_rows,
+        finish_rows,
         (rows,),
-        {"partial": partial, "bias": inner if bias is None else bias,
-         "bit_widths": inner.new_empty(1, dtype=torch.int64) if bits is None else bits,
-         "inner": inner, "num_rows": rows, "inner_size": width, "splits": partial.shape[0],
+        {"partial": partial, "bias": output if bias is None else bias,
+         "bit_widths": output.new_empty(1, dtype=torch.int64) if bits is None else bits,
+         "output": output, "num_rows": rows, "width": width, "splits": partial.shape[0],
          "biased": int(bias is not None), "quantising": int(bits is not None),
          "silu": int(activation == "silu")},
-        {"BLOCK": block, "QUANT_BLOCK": quant_block},
+        {"BLOCK": block, "QUANT_BLOCK": quant_block, "GATED": activation is not None},
         options,
     )  # fmt: skip
 
@@ -167,7 +150,7 @@ class _Mlp:
         self.input_bits = plan.bit_widths if plan.quantise_inputs else None
 
     def run(self) -> tuple[Tensor, Tensor]:
-        from kernels.gated_mlp import triton_kernel as kernels
+        from kernels.gated_mlp.triton_kernel import down_rows
 
         hidden, dtype = self.residual.hidden, self.weights.gate_up.dtype
         lists = _empty_lists(hidden, 1) if self.num_rows == 1 else None
@@ -182,7 +165,7 @@ class _Mlp:
         splits = self._splits(self.width, self.inner)
         partial = self.residual.hidden.new_empty((splits, self.num_rows, self.width))
         launch(
-            kernels.down_rows,
+            down_rows,
             (self.tiles, -(-self.width // _COLUMNS), splits),
             {"inner": inner, "channels": channels, "counts": counts,
              "weight": self.weights.down, "partial": partial,
@@ -192,18 +175,7 @@ class _Mlp:
         )  # fmt: skip
         output = torch.empty_like(prepared)
         bits = None if self.plan.quantise_inputs else self.plan.bit_widths
-        bias = self.weights.down_bias
-        block, options = row_block(self.width)
-        launch(
-            kernels.finish_rows,
-            (self.num_rows,),
-            {"partial": partial, "bias": output if bias is None else bias,
-             "bit_widths": hidden.new_empty(1, dtype=torch.int64) if bits is None else bits,
-             "output": output, "num_rows": self.num_rows, "width": self.width, "splits": splits,
-             "biased": int(bias is not None), "quantising": int(bits is not None)},
-            {"BLOCK": block, "QUANT_BLOCK": sharing},
-            options,
-        )  # fmt: skip
+        _finish(partial, self.weights.down_bias, (bits, sharing), output)
         return stream, output
 
     def _inner(self, prepared: Tensor, lists: tuple[Tensor, Tensor]) -> Tensor:
@@ -230,7 +202,7 @@ class _Mlp:
             self._options(),
         )  # fmt: skip
         if not fused:
-            _activate(partial, bias, (bits, self.plan.quant_block), inner, activation)
+            _finish(partial, bias, (bits, self.plan.quant_block), inner, activation)
         return inner
 
     def _pruned(self, inner: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:

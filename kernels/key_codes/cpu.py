@@ -1,6 +1,6 @@
-"""4-bit keys for a step of a few rows: one key encoded, queries rounded, tokens scored; in Numba.
+"""4-bit keys for a step of a few rows: one key encoded, queries rounded; in Numba.
 
-The definition's numbers, bit for bit, but for the last rounding of the scores.
+The definition's numbers, bit for bit.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import TO_EVEN, narrow, widen
 from kernels.key_codes import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
-from kernels.key_codes.octets import best_products, score_octets
 
 _CODE, _QUERY, _LEAST = np.float32(HIGHEST_CODE), np.float32(HIGHEST_QUERY), np.float32(LEAST_SCALE)
-_BEST = best_products()
 
 
 @helper
@@ -66,9 +64,3 @@ def round_rows(queries, rounded, units):
             total = np.int32(total + number)
             rounded[v, d] = np.int8(number)
         units[v, 0], units[v, 1] = unit, np.float32(total)
-
-
-@helper
-def score_tokens(codes, scales, stretch, queries, units, scores):
-    """``score_octets`` by this CPU's best products."""
-    score_octets(codes, scales, stretch, queries, units, scores, _BEST)

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.cpu.numba_helpers import cpu_has
+from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
@@ -207,23 +207,17 @@ def _multiplied(builder: Any, some: list[Any], total: Any, variant: str) -> Any:
     sums, tokens = total.type, total.type.count
     bytes_, words = vector(_BYTE, 4 * tokens), vector(_WORD, 2 * tokens)
     if variant in ("wide", "vnni"):
-        kind = ir.FunctionType(sums, [sums] * 3)
         name = f"llvm.x86.avx512.vpdpbusd.{32 * tokens}"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
         for codes, factors in some:
-            total = builder.call(function, [total, builder.bitcast(codes, sums), factors])
+            total = llvm_call(builder, name, sums, [total, builder.bitcast(codes, sums), factors])
         return total
     if variant == "avx2":
-        pairs, fours = ir.FunctionType(words, [bytes_] * 2), ir.FunctionType(sums, [words] * 2)
-        first = cgutils.get_or_insert_function(builder.module, pairs, "llvm.x86.avx2.pmadd.ub.sw")
-        then = cgutils.get_or_insert_function(builder.module, fours, "llvm.x86.avx2.pmadd.wd")
         added = ir.Constant(words, [0] * words.count)
         for codes, factors in some:  # each ≤ 2 · 15 · 127, and all ≤ 30,480: no saturation
-            product = builder.call(first, [codes, builder.bitcast(factors, bytes_)])
-            added = builder.add(added, product)
-        return builder.add(
-            total, builder.call(then, [added, ir.Constant(words, [1] * words.count)])
-        )
+            both = [codes, builder.bitcast(factors, bytes_)]
+            added = builder.add(added, llvm_call(builder, "llvm.x86.avx2.pmadd.ub.sw", words, both))
+        ones = ir.Constant(words, [1] * words.count)
+        return builder.add(total, llvm_call(builder, "llvm.x86.avx2.pmadd.wd", sums, [added, ones]))
     wide = vector(_SUM, 4 * tokens)
     for codes, factors in some:
         signed = builder.sext(builder.bitcast(factors, bytes_), wide)

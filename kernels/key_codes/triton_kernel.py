@@ -13,6 +13,7 @@ import triton.language as tl
 
 from kernels import key_codes
 from kernels.gpu.triton_helpers import (
+    BLOCK_SCALARS,
     first_line,
     narrowed,
     only_if,
@@ -66,19 +67,11 @@ def whole_numbers(numbers, unit):
     return tl.minimum(tl.maximum(whole, -HIGHEST_QUERY), HIGHEST_QUERY)
 
 
-_SCALARS = [
-    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
-    "tokens", "page_size", "head_size", "pages", "first_page", "num_pages", "first_token",
-    "mask_width", "masked", "has_sources",
-]  # fmt: skip
-
-
-@triton.jit(do_not_specialize=_SCALARS)
+@triton.jit(do_not_specialize=[*BLOCK_SCALARS, "row_lines", "head_lines", "pages"])
 def weigh_pages(
-    query, codes, scales, sources, valid_tokens, page_keys,
-    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
-    tokens, page_size, head_size, pages, first_page, num_pages, first_token, mask_width, masked,
-    has_sources,
+    query, sources, valid_tokens, heads_per_group, rows_per_source, tiles, tokens, page_size,
+    head_size, first_page, num_pages, first_token, mask_width, masked, has_sources,
+    codes, scales, page_keys, row_lines, head_lines, pages,
     BLOCK_M: tl.constexpr, PAGES: tl.constexpr, SLOTS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     """Log mass of every query and page of one block, as ordered bits; 0 if nothing is seen.

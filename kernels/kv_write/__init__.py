@@ -15,10 +15,9 @@ from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     UnsupportedByKernel,
     check_operands,
+    fits,
     launch,
     next_power_of_2,
-    runs_triton,
-    supported,
 )
 from kernels.key_codes import OCTET
 from kernels.kv_write import reference
@@ -39,14 +38,14 @@ def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) 
         cosine, sine: [R, D] or [T, D] fp32.
     Returns: [..., count, D].
     """
-    fits = (
+    many = (
         heads.dim() == 3
         and heads.shape[0] >= MANY_ROWS
         and heads.device.type == "cpu"
         and heads.dtype == torch.float32
         and cosine.shape[0] == heads.shape[0]
     )
-    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if many else None
     if kernel is None:
         return reference.rotate(heads[..., :count, :], cosine[:, None], sine[:, None])
     rotated = torch.empty(heads.shape[0], count, heads.shape[2])
@@ -79,7 +78,7 @@ def rotate_and_write(
 ) -> Tensor:
     """Rotated and scaled queries [R, H, D] fp32; keys and values are stored as ``write_tokens``
     does. One kernel on CUDA."""
-    if triton_fits(new, buffers, slots, codes):
+    if fits("rotate_and_write", buffers[0], lambda: _check(new, buffers, slots, codes)):
         return rotate_and_write_with_triton(new, buffers, slots, codes)
     query, key, value = rotated(new.heads, buffers[0].shape[1], new.cosine, new.sine)
     write_tokens((key, value), buffers, slots, codes)
@@ -98,12 +97,12 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
     """
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))
-    fits = (
+    many = (
         slots.shape[0] >= MANY_ROWS
         and slots.device.type == "cpu"
         and dtype in (torch.float32, torch.bfloat16)
     )
-    kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if many else None
     if kernel is not None:
         arrays = [tuple(as_array(part.contiguous()) for part in pair) for pair in (new, buffers)]
         lines: Any = _NO_CODES
@@ -117,20 +116,10 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
         reference.write_token(buffer, tokens, slots)
 
 
-def triton_fits(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> bool:
-    """Return whether the kernel runs here and takes these; what only torch takes is logged.
-
-    Raises: KernelInputError for arguments that are wrong for both.
-    """
-    return runs_triton(buffers[0]) and supported(
-        "rotate_and_write", lambda: _check(new, buffers, slots, codes)
-    )
-
-
 def rotate_and_write_with_triton(
     new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
 ) -> Tensor:
-    """As ``reference.rotate_and_write``, where ``triton_fits``."""
+    """As ``rotate_and_write``, of what ``_check`` passes."""
     from kernels.kv_write.triton_kernel import rotate_and_write_rows
 
     keys, values = buffers

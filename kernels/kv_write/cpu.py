@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numba
+import numpy as np
 
 from kernels.cpu.compiling import team_kernel
+from kernels.cpu.numba_rows import rotate_row
 from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import encode_key
 
@@ -40,12 +42,7 @@ def write_rows(new, buffers, codes, slots):
 @team_kernel("void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, :, ::1])")
 def rotate_rows(heads, cosine, sine, rotated):
     """``rotate`` of the first n heads of [R, N, D] into [R, n, D]; angles are [R, D]."""
-    half = heads.shape[2] // 2
     for row in numba.prange(heads.shape[0]):
         for head in range(rotated.shape[1]):
-            for d in range(half):
-                first, second = heads[row, head, d], heads[row, head, half + d]
-                rotated[row, head, d] = first * cosine[row, d] - second * sine[row, d]
-                rotated[row, head, half + d] = (
-                    second * cosine[row, half + d] + first * sine[row, half + d]
-                )
+            turned = rotated[row, head]
+            rotate_row(heads[row, head], cosine[row], sine[row], np.float32(1.0), turned)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 import torch
@@ -59,17 +58,4 @@ def _kernel_for(num_rows: int, weight: Tensor) -> Callable[[Any, Any, Any], None
         and weight.device.type == "cpu"
         and weight.stride(0) == 1
     )
-    return _cpu_kernel() if fits else None
-
-
-@cache
-def _cpu_kernel() -> Callable[[Any, Any, Any], None] | None:
-    """The Numba kernel, or None where it cannot run or fails a probe."""
-    kernel = cpu_kernel(f"{__name__}.cpu", "bf16_rows_product")
-    if kernel is None:
-        return None
-    probe = torch.ones(1, 16)
-    result = torch.empty(1, 1)
-    weight = torch.ones(1, 16, dtype=torch.bfloat16)
-    kernel(probe.numpy(), weight.view(torch.uint16).numpy(), result.numpy())
-    return kernel if result.item() == 16.0 else None
+    return cpu_kernel(f"{__name__}.cpu", "bf16_rows_product") if fits else None

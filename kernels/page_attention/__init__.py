@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kernels.gpu.triton_support import fits
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention import reference
 from kernels.page_attention.dispatch import attend_on_cpu, cpu_kernel_fits
@@ -23,7 +24,8 @@ from kernels.page_attention.reference import (
     select_pages,
     soft_cap,
 )
-from kernels.page_attention.triton_dispatch import attend_with_triton, triton_fits
+from kernels.page_attention.triton_checks import check_attention
+from kernels.page_attention.triton_dispatch import attend_with_triton
 from kernels.page_scorers import page_bounds, page_scores
 
 __all__ = [
@@ -59,7 +61,7 @@ def attend(
 
     On CUDA in Triton, on a CPU in Numba, unless scores have a cap, which no kernel knows.
     """
-    if cap is None and triton_fits(query, blocks, plan):
+    if cap is None and fits("page_attention", query, lambda: check_attention(query, blocks, plan)):
         attended = attend_with_triton(query, blocks, plan, share, dtype, readers=readers)
     elif cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
         attended = attend_on_cpu(query, blocks, plan, share)

@@ -12,7 +12,8 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
-from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets, prefetch_rows
+from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets
+from kernels.cpu.vector_rows import prefetch_numbers
 from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
 
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
@@ -182,7 +183,7 @@ def _attend_share(task, query, memory, numbers, sizes, apart, chosen, partial):
     if task < jobs:
         upcoming = _list_part(task, chosen, numbers, sizes, apart, listed[0])
         for i in range(min(upcoming[3], _OCTETS)):
-            prefetch_rows(keys, listed[0, 1, i])
+            prefetch_numbers(keys, listed[0, 1, i], ROWS * query.shape[2])
     side = 0
     for job in range(task, jobs, tasks):
         row, group, part, length = upcoming

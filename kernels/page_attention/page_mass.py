@@ -15,14 +15,16 @@ from kernels.cpu.numba_helpers import exp_nonpositive, least_needed, outside_bes
 from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST, largest, weigh
 from kernels.key_codes import OCTET
-from kernels.key_codes.cpu import round_rows, score_tokens
-from kernels.key_codes.octets import sum_octets
+from kernels.key_codes.cpu import round_rows
+from kernels.key_codes.octets import best_products, score_octets, sum_octets
 from kernels.page_attention.group_attention import (
     largest_part,
     pages_of_part,
     parts_for,
     seen_pages,
 )
+
+_PRODUCTS = best_products()
 
 
 @helper
@@ -40,7 +42,8 @@ def _score_block(block, visible, queries, units, scores, column):
     begin, end = visible
     low, high = begin // OCTET, (end + OCTET - 1) // OCTET
     stretch, shift = (first + low, high - low), begin - low * OCTET
-    score_tokens(codes, scales, stretch, queries, units, scores[:, column - shift :])
+    out = scores[:, column - shift :]
+    score_octets(codes, scales, stretch, queries, units, out, _PRODUCTS)
 
 
 @helper

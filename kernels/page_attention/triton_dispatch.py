@@ -1,4 +1,4 @@
-"""Checks blocks and plan, and launches the Triton kernels of page-sparse attention."""
+"""Launches the Triton kernels of page-sparse attention."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from kernels.gpu.triton_support import (
     KernelInputError,
     launch,
     next_power_of_2,
-    runs_triton,
-    supported,
 )
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import Attended, AttentionPlan, page_readers
-from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
+from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
 # are worth a program of their own.
@@ -59,16 +57,6 @@ class _Tiles:
         return self.sources * self.per_source
 
 
-def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
-    """Return whether the kernels run here and take these; what only the reference takes is logged.
-
-    Raises: KernelInputError for arguments that are wrong for both.
-    """
-    return runs_triton(query) and supported(
-        "page_attention", lambda: check_attention(query, blocks, plan)
-    )
-
-
 def attend_with_triton(
     query: Tensor,
     blocks: Sequence[KVBlock],
@@ -78,7 +66,7 @@ def attend_with_triton(
     *,
     readers: bool = False,
 ) -> Attended:
-    """As ``reference.attend``, where ``triton_fits``.
+    """As ``reference.attend``, of what ``check_attention`` passes.
 
     Raises: KernelInputError for a plan without pages where they are chosen or observed.
     """
@@ -179,7 +167,6 @@ class _Attention:
         from kernels.key_codes.triton_kernel import weigh_pages
 
         assert block.codes is not None
-        mask, masked = self._mask()
         slots = max(4, next_power_of_2(self.plan.page_size))
         at_once = _WEIGHED_AT_ONCE // slots
         row, head, *_ = block.codes.stride()
@@ -188,14 +175,9 @@ class _Attention:
             weigh_pages,
             (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
             {
-                "query": self.query, "codes": block.codes, "scales": block.scales,
-                **self._sources(block), **mask, "page_keys": page_keys, **_queries(tiles),
-                "row_lines": row // octet, "head_lines": head // octet,
-                "tokens": tiles.tokens, "page_size": self.plan.page_size,
-                "head_size": self.head_size, "pages": tiles.pages,
-                "first_page": tiles.first_page, "num_pages": self.num_pages,
-                "first_token": tiles.first_token, **masked,
-                "has_sources": int(block.sources is not None),
+                **self._common(block, tiles), "codes": block.codes, "scales": block.scales,
+                "page_keys": page_keys, "row_lines": row // octet, "head_lines": head // octet,
+                "pages": tiles.pages,
             },
             {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
              "HALF": self._padded_head() // 2},
@@ -268,40 +250,42 @@ class _Attention:
                 {"BLOCK_P": _LISTED_AT_ONCE},
                 {"num_warps": 4, "num_stages": 1},
             )  # fmt: skip
-        mask, masked = self._mask()
         head = self._padded_head()
+        row_stride, head_stride, *_ = block.keys.stride()
         small = head * tiles.block_m <= 1024
         launch(
             kernels.attend_pages,
             grid,
             {
-                "query": self.query, "keys": block.keys, "values": block.values,
-                **self._sources(block), **chosen, **lists, **mask,
-                "mixed": parts[0], "tops": parts[1], "sums": parts[2],
-                **_queries(tiles), **_lines(block.keys),
-                "tokens": tiles.tokens, "page_size": self.plan.page_size,
-                "head_size": self.head_size, "first_page": tiles.first_page,
-                "num_pages": self.num_pages, "first_token": tiles.first_token,
-                **masked, "list_width": width,
+                **self._common(block, tiles), "keys": block.keys, "values": block.values,
+                **chosen, **lists, "mixed": parts[0], "tops": parts[1], "sums": parts[2],
+                "row_lines": row_stride // self.head_size,
+                "head_lines": head_stride // self.head_size, "list_width": width,
                 "first_split": 0 if number == 0 else self.tiles[0].splits,
                 "all_splits": parts[1].shape[2], "selecting": int(self.plan.selects),
-                "has_sources": int(block.sources is not None),
             },
             {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head},
             {"num_warps": 4 if small else 8, "num_stages": 2},
         )  # fmt: skip
 
-    def _mask(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """A kernel's arguments for the tokens that rows may see."""
-        mask = self.plan.valid_tokens
-        if mask is None:
-            return {"valid_tokens": self.query.view(torch.uint8)}, {"mask_width": 0, "masked": 0}
-        seen = {"valid_tokens": mask.view(torch.uint8)}
-        return seen, {"mask_width": mask.shape[1], "masked": 1}
-
-    def _sources(self, block: KVBlock) -> dict[str, Tensor]:
-        unused = self.query.view(torch.int64)
-        return {"sources": unused if block.sources is None else block.sources}
+    def _common(self, block: KVBlock, tiles: _Tiles) -> dict[str, Any]:
+        """The first arguments of the kernels that read a block, in their order."""
+        mask, sources = self.plan.valid_tokens, block.sources
+        return {
+            "query": self.query,
+            "sources": self.query.view(torch.int64) if sources is None else sources,
+            "valid_tokens": (self.query if mask is None else mask).view(torch.uint8),
+            **_queries(tiles),
+            "tokens": tiles.tokens,
+            "page_size": self.plan.page_size,
+            "head_size": self.head_size,
+            "first_page": tiles.first_page,
+            "num_pages": self.num_pages,
+            "first_token": tiles.first_token,
+            "mask_width": 0 if mask is None else mask.shape[1],
+            "masked": int(mask is not None),
+            "has_sources": int(sources is not None),
+        }
 
     def _unused(self) -> Tensor:
         """Stands for an int32 argument that the kernel will not read."""
@@ -317,10 +301,3 @@ def _queries(tiles: _Tiles) -> dict[str, int]:
         "rows_per_source": tiles.rows_per_source,
         "tiles": tiles.per_source,
     }
-
-
-def _lines(tensor: Tensor) -> dict[str, int]:
-    """Strides of sequences and KV heads in lines of D numbers."""
-    row, head, _, _ = tensor.stride()
-    size = tensor.shape[3]
-    return {"row_lines": row // size, "head_lines": head // size}

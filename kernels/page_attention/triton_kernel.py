@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from kernels.gpu.triton_helpers import (
+    BLOCK_SCALARS,
     dot_wide,
     find_threshold,
     first_line,
@@ -166,20 +167,17 @@ def list_pages(
     tl.store(page_counts + entry, count)
 
 
-_ATTEND_SCALARS = [
-    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines", "tokens",
-    "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width", "masked",
-    "list_width", "first_split", "all_splits", "selecting", "has_sources",
-]  # fmt: skip
-
-
-@triton.jit(do_not_specialize=_ATTEND_SCALARS)
+@triton.jit(
+    do_not_specialize=[
+        *BLOCK_SCALARS, "row_lines", "head_lines", "list_width", "first_split", "all_splits",
+        "selecting",
+    ]
+)  # fmt: skip
 def attend_pages(
-    query, keys, values, sources, page_keys, thresholds, page_list, page_counts,
-    valid_tokens, mixed, tops, sums,
-    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
-    tokens, page_size, head_size, first_page, num_pages, first_token, mask_width, masked,
-    list_width, first_split, all_splits, selecting, has_sources,
+    query, sources, valid_tokens, heads_per_group, rows_per_source, tiles, tokens, page_size,
+    head_size, first_page, num_pages, first_token, mask_width, masked, has_sources,
+    keys, values, page_keys, thresholds, page_list, page_counts, mixed, tops, sums,
+    row_lines, head_lines, list_width, first_split, all_splits, selecting,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, HEAD: tl.constexpr,
 ):  # fmt: skip
     """Softmax attention of a tile over its listed pages of one block and split.

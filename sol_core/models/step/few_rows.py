@@ -314,14 +314,14 @@ def _fits(layer: LayerWeights, dtype: torch.dtype, head_size: int) -> bool:
 
 def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
     """Query, key and value, attention output, gate and up, and down."""
-    from kernels.decode_layer.mlp import in_blocks, rows_in_blocks
+    from kernels.decode_layer.mlp import in_blocks
 
     gate_up, down = as_array(layer.gate_up.weight), as_array(layer.down.weight)
     return [
         _matrix(layer.query_key_value)[0],
         _matrix(layer.attention_output)[0],
-        in_blocks(gate_up, blocks) if blocks else gate_up,
-        rows_in_blocks(down, blocks) if blocks else down,
+        in_blocks(gate_up, blocks, sides=2) if blocks else gate_up,
+        in_blocks(down, blocks) if blocks else down,
     ]
 
 
