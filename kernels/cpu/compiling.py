@@ -24,39 +24,19 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import overload
 
-
-class LinkedCompiler(Compiler):
-    """Compiles for callers alone; the ``pipeline_class`` of ``numba.njit``."""
-
-    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
-        super().__init__(typing, target, library or _LinkedLibrary(target.codegen()), *rest)
-
-
-class TeamCompiler(Compiler):
-    """Compiles loops on all threads; the ``pipeline_class`` of ``numba.njit``.
-
-    Numba loads a loop's body by itself too, optimised without the function around it. The first
-    process of all would run that one and every later one, from the cache, the function's own: sums
-    in another order, so other last digits.
-    """
-
-    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
-        super().__init__(typing, target, library or _TeamLibrary(target.codegen()), *rest)
-
-
 _SHARED = Linkage.linkonce_odr, Linkage.weak_odr  # whichever module is loaded first has it
 
 
 class _TeamLibrary(JITCodeLibrary):
-    """LLVM module that calls its own functions, whatever else the process has loaded.
+    """LLVM module of a loop on all threads, that calls its own functions, whatever else the process
+    has loaded.
 
-    They are private, not internal: LLVM's loader knows internal functions by name too, and had
-    other modules call one whose arguments had been optimised away (a segmentation fault).
+    Numba loads a loop's body by itself too, optimised without the function around it. The first
+    process of all would run that one and every later one, from the cache, the function's own: sums
+    in another order, so other last digits. The functions are private, not internal: LLVM's loader
+    knows internal functions by name too, and had other modules call one whose arguments had been
+    optimised away (a segmentation fault).
     """
-
-    def __init__(self, codegen: Any) -> None:
-        super().__init__(codegen, "team")
-        self.enable_object_caching()
 
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
@@ -67,10 +47,6 @@ class _TeamLibrary(JITCodeLibrary):
 
 class _LinkedLibrary(JITCodeLibrary):
     """LLVM module that is linked into others, and that the process never loads."""
-
-    def __init__(self, codegen: Any) -> None:
-        super().__init__(codegen, "linked")
-        self.enable_object_caching()
 
     @property
     def codegen(self) -> Any:
@@ -94,6 +70,19 @@ class _WithoutEnvironments:
 
     def set_env(self, name: str, environment: object) -> None:
         """Nothing: code that is read from the cache has no environments either."""
+
+
+def _compiler(library: type[JITCodeLibrary]) -> type[Compiler]:
+    """The ``pipeline_class`` of ``numba.njit`` that compiles into such a library."""
+
+    class WithLibrary(Compiler):
+        def __init__(self, typing: Any, target: Any, given: Any, *rest: Any) -> None:
+            if given is None:
+                given = library(target.codegen(), library.__name__)
+                given.enable_object_caching()
+            super().__init__(typing, target, given, *rest)
+
+    return WithLibrary
 
 
 _PROCESS = uuid.uuid4().hex[:12]
@@ -166,11 +155,11 @@ CacheImpl._locator_classes[:0] = [_SourceLocator, _BesideLocator]
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
 _LINKED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True,
-                           "pipeline_class": LinkedCompiler}  # fmt: skip
+                           "pipeline_class": _compiler(_LinkedLibrary)}  # fmt: skip
 
 # A function that Python calls; one that runs on all threads.
 kernel = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
-team_kernel = functools.partial(kernel, parallel=True, pipeline_class=TeamCompiler)
+team_kernel = functools.partial(kernel, parallel=True, pipeline_class=_compiler(_TeamLibrary))
 # A function that only compiled code calls; with reordered sums.
 helper = numba.njit(nogil=True, error_model="numpy", **_LINKED)
 fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS, **_LINKED)

@@ -197,21 +197,6 @@ def count_reaching(keys, threshold):
     return reached
 
 
-@helper
-def least_needed(shares, count, floor):
-    """The least share of attention for which a page is read: see ``select_needed``.
-
-    Args:
-        shares: [n] float32, of pages.
-        count: how many of them may be read.
-        floor: in units of a mean page's share.
-    """
-    most = shares[0]
-    for i in range(shares.shape[0]):
-        most = max(most, shares[i])
-    return min(most, np.float32(np.float32(floor) / np.float32(count)))
-
-
 @fast_helper
 def outside_best(weights, count, share):
     """Sum of the weights outside the best ``share`` (at least one) of ``count``.

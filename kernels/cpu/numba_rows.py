@@ -63,30 +63,6 @@ def rotate_row(head, cosine, sine, scale, rotated):
 
 
 @helper
-def quantise_row(activations, bit_width, rounded):
-    """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array.
-
-    Returns: float32, the step between levels; 0 where nothing is rounded.
-    """
-    num_channels = activations.shape[0]
-    if bit_width >= UNTOUCHED_BITS:
-        copy_row(activations, rounded)
-        return np.float32(0.0)
-    bits = activations.view(np.uint32)
-    largest = np.uint32(0)
-    for channel in range(num_channels):
-        largest = max(largest, bits[channel] & np.uint32(0x7FFFFFFF))
-    peak = np.uint32(largest).view(np.float32)
-    scale = peak / np.float32((1 << (bit_width - 1)) - 1)
-    if scale < _FLOOR:
-        scale = _FLOOR
-    for channel in range(num_channels):
-        level = (activations[channel] / scale + TO_EVEN) - TO_EVEN
-        rounded[channel] = level * scale
-    return scale
-
-
-@helper
 def count_scales(width, block):
     """Scales of a row of so many channels, of which ``block`` share one; 0: all."""
     return (width + block - 1) // block if block > 0 else 1
@@ -94,7 +70,11 @@ def count_scales(width, block):
 
 @helper
 def quantise_blocks(activations, bit_width, block, rounded, steps):
-    """``quantise_row`` of each block of one row [C]; ``steps`` [B] float32 are overwritten."""
+    """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array.
+
+    Args:
+        steps: [B] float32, overwritten: between the levels of each block; 0 if none is rounded.
+    """
     if bit_width >= UNTOUCHED_BITS:
         copy_row(activations, rounded)
         steps[:] = np.float32(0.0)
@@ -102,9 +82,25 @@ def quantise_blocks(activations, bit_width, block, rounded, steps):
     width = activations.shape[0]
     span = block if block > 0 else width
     for number in range(steps.shape[0]):
-        begin = number * span
-        end = min(begin + span, width)
-        steps[number] = quantise_row(activations[begin:end], bit_width, rounded[begin:end])
+        begin, end = number * span, min((number + 1) * span, width)
+        steps[number] = _quantise(activations[begin:end], bit_width, rounded[begin:end])
+
+
+@helper
+def _quantise(activations, bit_width, rounded):
+    """Round [n] numbers by one scale; returns the step between levels, float32."""
+    bits = activations.view(np.uint32)
+    largest = np.uint32(0)
+    for channel in range(activations.shape[0]):
+        largest = max(largest, bits[channel] & np.uint32(0x7FFFFFFF))
+    peak = np.uint32(largest).view(np.float32)
+    scale = peak / np.float32((1 << (bit_width - 1)) - 1)
+    if scale < _FLOOR:
+        scale = _FLOOR
+    for channel in range(activations.shape[0]):
+        level = (activations[channel] / scale + TO_EVEN) - TO_EVEN
+        rounded[channel] = level * scale
+    return scale
 
 
 @fast_helper

@@ -130,7 +130,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     query = np.ascontiguousarray(heads[:, :num_heads])
     if team.member == 0 and observed[1].shape[2] > 0:
         observed[1][:] = query
-    partial = attend_pages(query, blocks, rows, observed[0], scratch.pages, team)
+    partial = attend_pages(query, blocks, rows, observed[0], scratch, team)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     merge(partial, (0, num_rows), mixed)
     update = scratch.update[: hidden.size].reshape(hidden.shape)

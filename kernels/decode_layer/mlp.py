@@ -87,6 +87,26 @@ def _add_output(hidden, output, weights):
 
 
 @helper
+def _columns(listed, matrix, blocks, sides, columns, outputs, ahead):
+    """Listed channels times some outputs of matrices that lie side by side.
+
+    Args:
+        matrix, blocks: as of MlpWeights, whose blocks have the same columns.
+        columns: [begin, end) of each side.
+        outputs: [R, sides · (end − begin)] float32, overwritten.
+    """
+    (begin, end), height = columns, matrix.shape[0]
+    count, width = end - begin, outputs_of(matrix) // sides
+    if blocks > 0:
+        flat = matrix.reshape(matrix.size)[sides * height * begin : sides * height * end]
+        add_columns(listed, flat.reshape(height, sides * count), 0, outputs, ahead)
+        return
+    for side in range(sides):
+        out = outputs[:, side * count : (side + 1) * count]
+        add_columns(listed, matrix, side * width + begin, out, ahead)
+
+
+@helper
 def _gate_up_range(team, listed, gate_up, blocks, gelu, both, inner):
     """Gate, up and activation of the outputs that one member computes.
 
@@ -96,38 +116,23 @@ def _gate_up_range(team, listed, gate_up, blocks, gelu, both, inner):
         both: [R, 2·I] float32, scratch.
         inner: [R, I] float32, overwritten.
     """
-    num_rows, width = inner.shape
-    pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
-    flat = gate_up.reshape(gate_up.size)
+    pieces = blocks if blocks > 0 else team.members
     for piece in range(team.member, pieces, team.members):
-        begin, end = range_of(piece, pieces, width, line_of(gate_up))
-        middle = begin + end
-        if blocks > 0:
-            height = gate_up.shape[0]
-            some = flat[2 * height * begin : 2 * height * end].reshape(height, 2 * (end - begin))
-            add_columns(listed, some, 0, both[:, 2 * begin : 2 * end], ahead)
-        else:
-            add_columns(listed, gate_up, begin, both[:, 2 * begin : middle], ahead)
-            up = both[:, middle : 2 * end]
-            add_columns(listed, gate_up, width + begin, up, ahead)
-        for row in range(num_rows):
-            gate, up = both[row, 2 * begin : middle], both[row, middle : 2 * end]
+        begin, end = range_of(piece, pieces, inner.shape[1], line_of(gate_up))
+        some = both[:, 2 * begin : 2 * end]
+        _columns(listed, gate_up, blocks, 2, (begin, end), some, team.ahead)
+        for row in range(inner.shape[0]):
+            gate, up = some[row, : end - begin], some[row, end - begin :]
             _gate(gate, up, gelu, inner[row, begin:end])
 
 
 @helper
-def _down_range(team, listed, rows, blocks, output):
+def _down_range(team, listed, down, blocks, output):
     """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_range``."""
-    pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
-    height, width = rows.shape[0], outputs_of(rows)
-    flat = rows.reshape(rows.size)
+    pieces = blocks if blocks > 0 else team.members
     for piece in range(team.member, pieces, team.members):
-        begin, end = range_of(piece, pieces, width, line_of(rows))
-        if blocks > 0:
-            some = flat[height * begin : height * end].reshape(height, end - begin)
-            add_columns(listed, some, 0, output[:, begin:end], ahead)
-        else:
-            add_columns(listed, rows, begin, output[:, begin:end], ahead)
+        begin, end = range_of(piece, pieces, output.shape[1], line_of(down))
+        _columns(listed, down, blocks, 1, (begin, end), output[:, begin:end], team.ahead)
 
 
 @helper

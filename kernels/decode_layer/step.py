@@ -13,19 +13,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.cpu.addresses import block_at, matrix_at, vector_at
 from kernels.cpu.compiling import helper, kernel
 from kernels.cpu.numba_helpers import copy_rows, ticks_now
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import from_first, join, meet
 from kernels.cpu.team_call import native_function, team_call
-from kernels.cpu.threads import Tuning
-from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, attention_rows
 from kernels.decode_layer.head import head_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
-from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
 from kernels.key_codes import OCTET
-from kernels.page_attention.chosen_pages import CacheBlock, StepRows
+from kernels.page_attention.chosen_pages import CacheBlock, StepRows, most_pages
+from kernels.page_attention.scratch import Sizes, floats_of, scratch_at
 
 _NATIVE: dict[tuple[Any, ...], Any] = {}  # of ``_run_place``, by the types of the weights
 _CODES, _SCALES = np.empty(0, np.uint8), np.empty(0, np.uint16)  # for their types
@@ -124,42 +123,13 @@ def _block(places, sizes, rows, head_size, number):
 
 
 @helper
-def _rows_of(rows, window):
-    """The rows as one layer sees them."""
-    return StepRows(
-        rows.sources,
-        rows.shared_tokens,
-        rows.own_tokens,
-        rows.first_seen[window],
-        rows.pages_kept[window],
-        rows.floors,
-        rows.page_size,
-        rows.num_kv_heads,
-        rows.scale,
-        rows.extend,
-        rows.best_share,
-        rows.left_out,
-    )
-
-
-@helper
 def _sizes(hidden, model, rows, angles):
     """Sizes of the step."""
-    head_size = angles.shape[3]
-    pages = 0
-    for row in range(hidden.shape[0]):
-        total = rows.shared_tokens[row] + rows.own_tokens[row]
-        pages = max(pages, total // rows.page_size + 1)
-    return Sizes(
-        hidden.shape[0],
-        hidden.shape[1],
-        model.widths[0] // head_size - 2 * rows.num_kv_heads,
-        head_size,
-        model.widths[0],
-        model.widths[1],
-        pages,
-        rows.page_size,
-    )
+    (num_rows, channels), size, width = hidden.shape, angles.shape[3], model.widths[0]
+    heads = width // size - 2 * rows.num_kv_heads
+    pages = most_pages(rows.shared_tokens, rows.own_tokens, rows.page_size)
+    page_size, inner = rows.page_size, model.widths[1]
+    return Sizes(num_rows, heads, size, pages, page_size, channels, width, inner)
 
 
 @helper
@@ -197,7 +167,8 @@ def _run_place(place, marks, arguments):
             size = turned.shape[2]
             own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
             shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
-            seen = _rows_of(rows, model.windows[layer])
+            window = model.windows[layer]
+            seen = StepRows(rows.first_seen[window], rows.pages_kept[window], *rows[2:])
             _note_stream(hidden, streams_of[:, layer], team)
             pages = concentration[:, layer], readers[:, layer], read[:, layer]
             noted = pages, queries[:, layer]
@@ -219,19 +190,7 @@ def _run_place(place, marks, arguments):
     memory[:0] = 0  # kept until all are done with it
 
 
-def run_parts(
-    parts: Any,
-    streams: Any,
-    model: ModelTable,
-    cache: CacheTable,
-    rows: StepRows,
-    mlp: Any,
-    preview: Any,
-    angles: Any,
-    observed: Any,
-    ticks: Any,
-    tuning: Tuning,
-) -> None:
+def run_parts(parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning):
     """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
     the last layer's come the final norm and the head.
 

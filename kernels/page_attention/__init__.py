@@ -21,12 +21,10 @@ from kernels.page_attention.reference import (
     page_mass_outside,
     page_need,
     page_readers,
-    select_pages,
     soft_cap,
 )
 from kernels.page_attention.triton_checks import check_attention
 from kernels.page_attention.triton_dispatch import attend_with_triton
-from kernels.page_scorers import page_bounds, page_scores
 
 __all__ = [
     "Attended",
@@ -34,14 +32,10 @@ __all__ = [
     "KVBlock",
     "attend",
     "group_shares",
-    "mass_by_page",
     "mass_of_pages",
     "mass_outside_of_row",
-    "page_bounds",
     "page_mass_outside",
     "page_need",
-    "page_scores",
-    "select_pages",
     "soft_cap",
 ]
 

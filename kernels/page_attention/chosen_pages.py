@@ -39,12 +39,12 @@ class StepRows(NamedTuple):
     """Pages and tokens that each of R rows may read at this step; int64 arrays [R].
 
     Attributes:
-        sources: sequence of the shared block that the row continues.
-        shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
-        own_tokens: in the row's own memory, before this step's.
         first_seen: first token, counted through both blocks, that attention sees.
         pages_kept: that each KV head reads, all or one at least; those whose need reaches the
             floor, where it is not all.
+        sources: sequence of the shared block that the row continues.
+        shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
+        own_tokens: in the row's own memory, before this step's.
         floors: [R] float32, see ``AttentionPlan``.
         page_size: tokens per page.
         num_kv_heads: Hkv.
@@ -55,11 +55,11 @@ class StepRows(NamedTuple):
             may be read.
     """
 
+    first_seen: Any
+    pages_kept: Any
     sources: Any
     shared_tokens: Any
     own_tokens: Any
-    first_seen: Any
-    pages_kept: Any
     floors: Any
     page_size: int
     num_kv_heads: int
@@ -69,59 +69,20 @@ class StepRows(NamedTuple):
     left_out: Any
 
 
-class PageScratch(NamedTuple):
-    """Memory in which a team's members hand each other in-between results; flat, float32 but for
-    ``chosen``.
-
-    Attributes:
-        masses: [R, H, P], of pages.
-        outside: [R, H], mass outside the best pages.
-        page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
-            and their sums of masses.
-        tops, totals, sums, read: [N, R, H] twice, [N, R, H, D] and [N, R, Hkv], see
-            ``attend_parts``.
-        chosen: [R, Hkv, P] uint8, whether a KV head reads a page.
-    """
-
-    masses: Any
-    outside: Any
-    page_tops: Any
-    page_totals: Any
-    tops: Any
-    totals: Any
-    sums: Any
-    read: Any
-    chosen: Any
-
-
 @helper
-def page_counts(heads, head_size, pages, parts):
-    """Numbers of each part of a PageScratch, in order.
-
-    Args:
-        heads: R · H.
-        pages, parts: the most that a row has, and is cut into.
-    """
-    slots = parts * heads
-    return (
-        heads * pages,
-        heads,
-        parts * heads,
-        parts * heads,
-        slots,
-        slots,
-        slots * head_size,
-        slots,
-        heads * pages,
-    )
+def most_pages(shared_tokens, own_tokens, page_size):
+    """The most pages that any row has, this step's token included."""
+    pages = 0
+    for row in range(own_tokens.shape[0]):
+        pages = max(pages, (shared_tokens[row] + own_tokens[row]) // page_size + 1)
+    return pages
 
 
 @helper
 def _note_readers(chosen, rows, readers):
     """Key-value heads that read each page."""
     for row in range(chosen.shape[0]):
-        tokens = rows.shared_tokens[row], rows.own_tokens[row]
-        first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
+        first, last = seen_pages(rows, row)
         every = rows.pages_kept[row] >= last - first and rows.left_out.shape[1] == 0
         for head in range(rows.num_kv_heads):
             for page in range(last - first):
@@ -132,8 +93,7 @@ def _note_readers(chosen, rows, readers):
 def _leave_out(chosen, rows):
     """Take the pages that are left out from the chosen ones, or from all of a row."""
     for row in range(chosen.shape[0]):
-        tokens = rows.shared_tokens[row], rows.own_tokens[row]
-        first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
+        first, last = seen_pages(rows, row)
         for head in range(rows.num_kv_heads):
             for page in range(last - first):
                 if rows.left_out[row, first + page] != 0:
@@ -166,8 +126,7 @@ def _choose(query, blocks, rows, scratch, team):
     num_rows, num_heads, _ = query.shape
     most, sparse = 0, rows.best_share > 0
     for row in range(num_rows):
-        shared_tokens, own_tokens = rows.shared_tokens[row], rows.own_tokens[row]
-        first, last = seen_pages(shared_tokens, own_tokens, rows.first_seen[row], rows.page_size)
+        first, last = seen_pages(rows, row)
         most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
     groups = num_rows * rows.num_kv_heads
     chosen = scratch.chosen[: groups * most].reshape(num_rows, rows.num_kv_heads, most)
@@ -201,7 +160,7 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
             the best pages if ``rows.best_share`` is above 0; readers [R, Hkv, P] uint8, zeros,
             overwritten with 1 where a key-value head reads a page, if there is room for any; and
             tokens [R] int64, overwritten with how many were read, summed over these heads.
-        scratch: PageScratch, the team's.
+        scratch: Scratch, the team's.
     Returns: as ``attend_parts`` leaves it.
     """
     concentration, readers, tokens = observed

@@ -155,34 +155,29 @@ class _Attention:
         return cut
 
     def _weighed(self) -> Tensor:
-        """[R, H, P] int32: every page's log mass as ordered bits, 0 where not valid."""
-        places = self.num_rows, self.num_heads, self.num_pages
-        page_keys = self.query.new_empty(places, dtype=torch.int32)
-        for block, tiles in zip(self.blocks, self.tiles, strict=True):
-            self._weigh(block, tiles, page_keys)
-        return page_keys
-
-    def _weigh(self, block: KVBlock, tiles: _Tiles, page_keys: Tensor) -> None:
-        """The masses of one block's pages by its 4-bit keys."""
+        """[R, H, P] int32: every page's log mass by 4-bit keys as ordered bits, 0 if not valid."""
         from kernels.key_codes.triton_kernel import weigh_pages
 
-        assert block.codes is not None
+        places = self.num_rows, self.num_heads, self.num_pages
+        page_keys = self.query.new_empty(places, dtype=torch.int32)
         slots = max(4, next_power_of_2(self.plan.page_size))
-        at_once = _WEIGHED_AT_ONCE // slots
-        row, head, *_ = block.codes.stride()
-        octet = 4 * self.head_size
-        launch(
-            weigh_pages,
-            (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
-            {
-                **self._common(block, tiles), "codes": block.codes, "scales": block.scales,
-                "page_keys": page_keys, "row_lines": row // octet, "head_lines": head // octet,
-                "pages": tiles.pages,
-            },
-            {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
-             "HALF": self._padded_head() // 2},
-            {"num_warps": 4, "num_stages": 1},
-        )  # fmt: skip
+        at_once, octet = _WEIGHED_AT_ONCE // slots, 4 * self.head_size
+        for block, tiles in zip(self.blocks, self.tiles, strict=True):
+            assert block.codes is not None
+            row, head, *_ = block.codes.stride()
+            launch(
+                weigh_pages,
+                (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
+                {
+                    **self._common(block, tiles), "codes": block.codes, "scales": block.scales,
+                    "page_keys": page_keys, "row_lines": row // octet, "head_lines": head // octet,
+                    "pages": tiles.pages,
+                },
+                {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
+                 "HALF": self._padded_head() // 2},
+                {"num_warps": 4, "num_stages": 1},
+            )  # fmt: skip
+        return page_keys
 
     def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor]:
         """Keys that KV groups weigh pages by [R, Hkv, P], and from which on they read one

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import literal_unroll
 
+from kernels.cpu.addresses import matrix_at, vector_at
 from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
-from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
 from kernels.policy_step import NEVER
 

@@ -113,7 +113,7 @@ class FewRowPolicy:
 
 def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
     """And the arrays that it finds by their addresses."""
-    from kernels.decode_layer.addresses import table_of
+    from kernels.cpu.addresses import table_of
     from kernels.policy_step.cpu import Encoder
 
     encoder = network.encoder

@@ -193,7 +193,7 @@ class FewRowStep:
         return *self._preview[1], np.array([action != DENSE for action in request.actions])
 
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
-        from kernels.decode_layer.addresses import table_of
+        from kernels.cpu.addresses import table_of
         from kernels.decode_layer.step import ModelTable
 
         spec = self._spec

@@ -10,64 +10,69 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.cpu.addresses import line_at
 from kernels.cpu.compiling import helper
-from kernels.decode_layer.addresses import line_at
-from kernels.page_attention.chosen_pages import PageScratch, page_counts
 from kernels.page_attention.group_attention import parts_for
 
 _LINE = 16  # float32 in a cache line of 64 bytes
 
 
 class Sizes(NamedTuple):
-    """Sizes of a step.
-
-    Attributes:
-        rows, channels: R and C.
-        heads, head_size: H, of queries, and D.
-        width: of queries, keys and values together.
-        inner: I, the most of any layer.
-        pages: the most that a row has.
-        page_size: tokens per page.
-    """
+    """Sizes of a step; 0 for those that attention alone does not have."""
 
     rows: int
-    channels: int
-    heads: int
+    heads: int  # of queries
     head_size: int
-    width: int
-    inner: int
-    pages: int
-    page_size: int
+    pages: int  # the most that a row has
+    page_size: int  # tokens per page
+    channels: int  # C
+    width: int  # of queries, keys and values together
+    inner: int  # I, the most of any layer
 
 
 class Scratch(NamedTuple):
-    """Parts of the memory, flat, float32.
+    """Parts of the memory, flat, float32 but for ``chosen``.
 
     Attributes:
         heads: [R, width], queries, keys and values as the product leaves them.
         update: [R, C], what half a layer adds to the residual stream.
         both, inner: [R, 2 I] and [R, I], gate and up; their activation.
-        pages: PageScratch.
+        masses: [R, H, P], of pages.
+        outside: [R, H], mass outside the best pages.
+        page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
+            and their sums of masses.
+        tops, totals, sums, read: [N, R, H] twice, [N, R, H, D] and [N, R, Hkv], see
+            ``attend_parts``.
+        chosen: [R, Hkv, P] uint8, whether a KV head reads a page.
     """
 
     heads: Any
     update: Any
     both: Any
     inner: Any
-    pages: Any
+    masses: Any
+    outside: Any
+    page_tops: Any
+    page_totals: Any
+    tops: Any
+    totals: Any
+    sums: Any
+    read: Any
+    chosen: Any
 
 
 @helper
 def _counts(sizes):
     """Numbers of each part, in order."""
-    heads, parts = sizes.rows * sizes.heads, parts_for(sizes.pages, sizes.page_size)
-    halves = (
-        sizes.rows * sizes.width,
-        sizes.rows * sizes.channels,
-        sizes.rows * 2 * sizes.inner,
-        sizes.rows * sizes.inner,
+    heads, inner = sizes.rows * sizes.heads, sizes.rows * sizes.inner
+    halves = sizes.rows * sizes.width, sizes.rows * sizes.channels, 2 * inner, inner
+    pages, parts = heads * sizes.pages, heads * parts_for(sizes.pages, sizes.page_size)
+    return (
+        *halves,
+        *(pages, heads, parts, parts),
+        *(parts, parts, parts * sizes.head_size, parts),
+        pages,
     )
-    return halves + page_counts(heads, sizes.head_size, sizes.pages, parts)
 
 
 @helper
@@ -98,15 +103,13 @@ def scratch_at(address, sizes, single, byte):
         line_at(begins[1], counts[1], single),
         line_at(begins[2], counts[2], single),
         line_at(begins[3], counts[3], single),
-        PageScratch(
-            line_at(begins[4], counts[4], single),
-            line_at(begins[5], counts[5], single),
-            line_at(begins[6], counts[6], single),
-            line_at(begins[7], counts[7], single),
-            line_at(begins[8], counts[8], single),
-            line_at(begins[9], counts[9], single),
-            line_at(begins[10], counts[10], single),
-            line_at(begins[11], counts[11], single),
-            line_at(begins[12], counts[12], byte),
-        ),
+        line_at(begins[4], counts[4], single),
+        line_at(begins[5], counts[5], single),
+        line_at(begins[6], counts[6], single),
+        line_at(begins[7], counts[7], single),
+        line_at(begins[8], counts[8], single),
+        line_at(begins[9], counts[9], single),
+        line_at(begins[10], counts[10], single),
+        line_at(begins[11], counts[11], single),
+        line_at(begins[12], counts[12], byte),
     )
