@@ -32,27 +32,14 @@ MEASURED_SPLIT = (
 
 
 def largest(normed: Tensor, kept: Tensor) -> Tensor:
-    """The channels of largest magnitude, as the fused kernels choose them.
-
-    Args:
-        normed: [R, C], the MLP's input.
-        kept: [R], channels that each row keeps.
-    Returns: [R, C], the others zeroed.
-    """
+    """Keep the channels of largest magnitude, as the fused kernels choose them."""
     from kernels.channel_pruning import keep_largest_channels
 
     return keep_largest_channels(normed, kept)
 
 
 def heaviest(inner: Tensor, norms: Tensor, kept: Tensor) -> Tensor:
-    """The channels that add most to the output, as the fused kernels choose them.
-
-    Args:
-        inner: [R, I], what down multiplies.
-        norms: [I], of down's rows.
-        kept: [R], channels that each row keeps.
-    Returns: [R, I], the others zeroed.
-    """
+    """Keep the channels that add most to the output, as the fused kernels choose them."""
     from kernels.channel_pruning import keep_heaviest_channels
 
     return keep_heaviest_channels(inner, norms, kept)

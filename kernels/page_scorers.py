@@ -154,9 +154,9 @@ class _BoundsOverText:
         paged = self._keys[:, :, start : int(positions[-1]) + 1].float()
         paged = torch.nn.functional.pad(paged, (0, 0, 0, -paged.shape[2] % page_size))
         paged = paged.unflatten(2, (-1, page_size))
-        places = positions - start
-        low = paged.cummin(3).values.flatten(2, 3)[:, :, None, places]
-        high = paged.cummax(3).values.flatten(2, 3)[:, :, None, places]
+        offsets = positions - start
+        low = paged.cummin(3).values.flatten(2, 3)[:, :, None, offsets]
+        high = paged.cummax(3).values.flatten(2, 3)[:, :, None, offsets]
         own = (up * high + down * low).sum(-1)
         pages = (positions // page_size).expand_as(own)
         return scores.scatter(-1, pages[..., None], own[..., None]).flatten(1, 2).transpose(1, 2)

@@ -13,7 +13,7 @@ __all__ = ["fake_quantise"]
 
 
 def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
-    """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
+    """``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
     if fits_rows("fake_quantise", activations):
         return quantise_rows(activations, bit_widths, block)
     on_cpu = activations.device.type == "cpu"
@@ -27,7 +27,7 @@ def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Te
 
 
 def quantise_rows(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
-    """As ``reference.fake_quantise``, of activations that ``fits_rows``."""
+    """``reference.fake_quantise`` of activations that ``fits_rows``."""
     from kernels.activation_quantisation.triton_kernel import fake_quantise_rows
 
     check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)

@@ -18,7 +18,7 @@ MAX_PRUNED = 8192  # on CUDA: ranking takes more registers
 
 
 def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
-    """As ``reference.keep_largest_channels``, bit for bit but for the sign of zeros.
+    """``reference.keep_largest_channels``, bit for bit but for the sign of zeros.
 
     fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
@@ -35,7 +35,7 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
 
 
 def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) -> Tensor:
-    """As ``reference.keep_heaviest_channels``, ranked as above; many rows on a CPU go to Numba."""
+    """``reference.keep_heaviest_channels``, ranked as above; many rows on a CPU go to Numba."""
     dtypes = torch.float32, torch.bfloat16
     many = inner.shape[0] >= MANY_ROWS and inner.device.type == "cpu" and inner.dtype in dtypes
     kernel = cpu_kernel(f"{__name__}.cpu", "keep_heaviest_rows") if many else None
@@ -49,7 +49,7 @@ def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) 
 
 
 def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
-    """As ``reference.keep_largest_channels``, of fp32 rows of at most ``MAX_PRUNED`` channels."""
+    """``reference.keep_largest_channels`` of fp32 rows of at most ``MAX_PRUNED`` channels."""
     check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
     entering = Residual(hidden.contiguous(), None, None, 0.0)
     return enter_with_triton(entering, torch.float32, channels_kept)[1]

@@ -60,7 +60,7 @@ class _LinkedLibrary(JITCodeLibrary):
 
 
 class _WithoutEnvironments:
-    """Numba's code generator; a function that is not loaded has no place for its environment."""
+    """Numba's code generator; a function that is not loaded has no room for its environment."""
 
     def __init__(self, codegen: Any) -> None:
         self._codegen = codegen
@@ -110,7 +110,7 @@ def _locator(name: str) -> Any:
 
 @functools.cache
 def _digest(kernels: Path) -> str:
-    """Of all of ``kernels/``: a function holds the code of helpers in other files."""
+    """Hash all of ``kernels/``: a function holds the code of helpers in other files."""
     digest = hashlib.sha256()
     for path in sorted(kernels.rglob("*.py")):
         digest.update(path.relative_to(kernels).as_posix().encode() + path.read_bytes())
@@ -118,7 +118,7 @@ def _digest(kernels: Path) -> str:
 
 
 class _BySource:
-    """Compiled code of a kernel by what all kernels' files hold.
+    """Tells a kernel's compiled code by what all kernels' files hold.
 
     Numba goes by the time of the function's own file: it would run code of helpers that changed
     since, and a second installation would compile all again.
@@ -135,7 +135,7 @@ class _BySource:
 
 
 class _SourceLocator(_BySource, _locator("UserProvidedCacheLocator")):  # type: ignore[misc]
-    """In the folder that ``NUMBA_CACHE_DIR`` names, wherever the kernels lie."""
+    """Keeps code in the folder that ``NUMBA_CACHE_DIR`` names, wherever the kernels lie."""
 
     def __init__(self, py_func: Any, py_file: str) -> None:
         super().__init__(py_func, py_file)
@@ -146,7 +146,7 @@ class _SourceLocator(_BySource, _locator("UserProvidedCacheLocator")):  # type: 
 
 
 class _BesideLocator(_BySource, _locator("InTreeCacheLocator")):  # type: ignore[misc]
-    """Beside the kernels."""
+    """Keeps code beside the kernels."""
 
 
 CacheImpl._locator_classes[:0] = [_SourceLocator, _BesideLocator]

@@ -44,7 +44,7 @@ def widen(value):
         return lambda value: _from_float16(value)
 
     def widened(value):
-        # Exponent and fraction in float32's places, where the exponent counts from 112 lower.
+        # Exponent and fraction where a float32 has them, whose exponent counts from 112 lower.
         pattern = np.uint32(np.uint32(np.uint16(value) & np.uint16(0x7FFF)) << np.uint32(13))
         size = pattern.view(np.float32) * np.float32(2.0**112)
         return -size if value < 0 else size
@@ -73,7 +73,7 @@ def target_features(listed: str) -> frozenset[str]:
 
 
 def llvm_call(builder: Any, name: str, result: Any, arguments: Any, flags: Any = ()) -> Any:
-    """In generated code, call a function that LLVM or the system knows by name."""
+    """Call, in generated code, a function that LLVM or the system knows by name."""
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
     function = cgutils.get_or_insert_function(builder.module, kind, name)
     return builder.call(function, arguments, fastmath=flags)
@@ -210,6 +210,6 @@ def outside_best(weights, count, share):
     outside, least = np.float32(0.0), np.uint32(threshold).view(np.float32)
     for i in range(weights.shape[0]):
         outside += weights[i] if weights[i] < least else np.float32(0.0)
-    # Of those that tie for the last place, all weigh the same.
+    # Of those that tie for the last rank, all weigh the same.
     tied = np.int32(count_reaching(bits, threshold)) - np.int32(best)
     return outside + np.float32(tied) * least

@@ -29,7 +29,7 @@ def keep_largest_row(hidden, count, kept):
     threshold, above = kth_largest(magnitudes, count)
     for channel in range(num_channels):
         kept[channel] = hidden[channel] if magnitudes[channel] >= threshold else np.float32(0.0)
-    if count_reaching(magnitudes, threshold) == count:  # nobody ties for the last place
+    if count_reaching(magnitudes, threshold) == count:  # none ties for the last rank
         return
     room = count - above
     for channel in range(num_channels):

@@ -115,7 +115,7 @@ def kernel_threads() -> int:
 
 @contextlib.contextmanager
 def torch_on_one_thread() -> Iterator[None]:
-    """For steps whose products are Numba's: the cores are Numba's alone."""
+    """Leave the cores to Numba, for steps whose products are its."""
     threads = torch.get_num_threads()
     if threads > 1:
         torch.set_num_threads(1)
@@ -128,7 +128,7 @@ def torch_on_one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def torch_with_numba() -> Iterator[None]:
-    """For steps whose products are torch's: Numba joins torch's threads, or keeps to one."""
+    """Have Numba join torch's threads, or keep to one, for steps whose products are torch's."""
     if why_no_kernels() is not None:
         yield
         return

@@ -62,8 +62,8 @@ def weigh_scores(context, scores, tops, totals, fades):
         # No branch: one that is not foreseen took as long as the rest.
         with cgutils.for_range(builder, scores.height) as heads:
             row = scores.row(heads.index)
-            places = [INDEX(k) for k in range(0, SCORES_AT_ONCE, _LANES)]
-            some = [load(builder, row, place, _LANES) for place in places]
+            columns = [INDEX(k) for k in range(0, SCORES_AT_ONCE, _LANES)]
+            some = [load(builder, row, column, _LANES) for column in columns]
             top_at, total_at, fade_at = (
                 builder.gep(data, [heads.index]) for data in (tops, totals, fades)
             )
@@ -76,8 +76,8 @@ def weigh_scores(context, scores, tops, totals, fades):
             weights = [
                 _exp_nonpositive(builder, builder.fsub(numbers, spread), _LANES) for numbers in some
             ]
-            for place, numbers in zip(places, weights, strict=True):
-                store(builder, numbers, row, place, _LANES)
+            for column, numbers in zip(columns, weights, strict=True):
+                store(builder, numbers, row, column, _LANES)
             total = builder.fmul(builder.load(total_at), fade)
             added = functools.reduce(builder.fadd, weights)
             added = llvm_call(builder, _SUM, FLOAT, [FLOAT(-0.0), added], ("reassoc",))
@@ -131,8 +131,8 @@ def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:
 
 @helper
 def largest(scores, head, begin, end):
-    """Of scores [H, n] of one head, at least ``LEAST``. Positive NaN is above all and ``weigh``
-    hands it on.
+    """The largest of one head's scores [H, n], at least ``LEAST``. Positive NaN is above all and
+    ``weigh`` hands it on.
 
     Compared as integers in their order: LLVM makes no vectors of the maximum of floats that Numba
     writes, and took up to 17 times as long.

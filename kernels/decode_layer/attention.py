@@ -22,25 +22,16 @@ from kernels.page_attention.group_attention import merge
 
 
 class AttentionWeights(NamedTuple):
-    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.
+    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised."""
 
-    Attributes:
-        norm: [C] float32.
-        query_key_value: [(H + 2·Hkv)·D, C] if ``out_major``, else transposed; bias
-            float32, empty for none.
-        query_norm, key_norm: [D] float32, empty for none.
-        output: [C, H·D] if ``out_major``, else transposed; bias likewise.
-        output_norm: [C] float32, empty for none.
-    """
-
-    norm: Any
-    query_key_value: Any
-    query_key_value_bias: Any
-    query_norm: Any
-    key_norm: Any
-    output: Any
-    output_bias: Any
-    output_norm: Any
+    norm: Any  # [C] float32
+    query_key_value: Any  # [(H + 2·Hkv)·D, C] if ``out_major``, else transposed
+    query_key_value_bias: Any  # float32, empty for none
+    query_norm: Any  # [D] float32, empty for none
+    key_norm: Any  # likewise
+    output: Any  # [C, H·D] if ``out_major``, else transposed
+    output_bias: Any  # float32, empty for none
+    output_norm: Any  # [C] float32, empty for none
     out_major: bool
     epsilon: Any
 

@@ -27,26 +27,18 @@ from kernels.decode_layer.products import (
 
 
 class MlpWeights(NamedTuple):
-    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.
+    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised."""
 
-    Attributes:
-        norm: [C] float32.
-        gate_up: [C, 2·I], contiguous: gate, then up; if ``blocks`` is above 0, that many
-            blocks of outputs one after another, each of them so.
-        down: [I, C], in blocks as ``gate_up`` is.
-        output_norm: [C] float32, of the MLP's output; empty for none.
-        gelu: tanh-approximated GELU instead of SiLU.
-        down_norms: [I] float32, norms of down's rows.
-    """
-
-    norm: Any
+    norm: Any  # [C] float32
+    # [C, 2·I], contiguous: gate, then up; if ``blocks`` is above 0, that many blocks of outputs one
+    # after another, each of them so.
     gate_up: Any
     blocks: int
-    down: Any
-    output_norm: Any
-    gelu: bool
+    down: Any  # [I, C], in blocks as ``gate_up`` is
+    output_norm: Any  # [C] float32, of the MLP's output; empty for none
+    gelu: bool  # tanh-approximated GELU instead of SiLU
     epsilon: Any
-    down_norms: Any
+    down_norms: Any  # [I] float32, norms of down's rows
 
 
 def in_blocks(matrix: Any, blocks: int, sides: int = 1) -> Any:

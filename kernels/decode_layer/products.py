@@ -15,7 +15,7 @@ from kernels.cpu.compiling import by_types, fast_helper, helper
 from kernels.cpu.numba_helpers import widen
 from kernels.cpu.numba_rows import count_scales, quantise_blocks
 from kernels.cpu.team import meet
-from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_numbers, stream_rows
+from kernels.cpu.vector_code import STREAM_ROWS, prefetch_numbers, stream_rows
 from kernels.quantised_weights import BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_rows
 from kernels.quantised_weights.vectors import HAS_INTEGERS, MOST_BITS
@@ -128,7 +128,7 @@ def add_columns(listed, weight, begin, outputs, ahead):
         weight: [in, out] float32, or bfloat16 as uint16 bit patterns, or quantised.
         begin: a multiple of ``line_of(weight)``.
         outputs: [R, J] float32, rows contiguous, overwritten.
-        ahead: blocks of quantised weights, pairs of rows of others, asked for beforehand.
+        ahead: blocks of quantised weights, pairs of rows of others, prefetched.
     """
     chosen = {types.uint8: add_tiles_4, types.int8: add_tiles_8}.get(weight.dtype, _add_rows)
     return lambda listed, weight, begin, outputs, ahead: chosen(
@@ -160,7 +160,7 @@ def dot_columns(inputs, weight, begin, end, outputs, ahead):
         weight: [out, in] float32, or 16-bit patterns as ``widen`` takes them; nothing is done
             with quantised ones, which never lie so.
         outputs: [R, out] float32.
-        ahead: outputs whose weights are asked for beforehand.
+        ahead: outputs from those that are read to those that are prefetched.
     """
     if weight.dtype in (types.uint8, types.int8):
         return lambda inputs, weight, begin, end, outputs, ahead: None

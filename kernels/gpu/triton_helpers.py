@@ -129,7 +129,7 @@ def largest_only(numbers, inside, kept):
 
 @triton.jit
 def round_half_even(numbers):
-    """To the nearest whole number, |x| < 2^22."""
+    """Round to the nearest whole number, |x| < 2^22."""
     return (numbers + TO_EVEN) - TO_EVEN
 
 

@@ -39,19 +39,12 @@ class UnsupportedByKernel(KernelInputError):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel start, as the compiler sees it: what ahead-of-time compilation needs.
+    """One kernel start, as the compiler sees it: what ahead-of-time compilation needs."""
 
-    Attributes:
-        kernel: the jitted function.
-        signature: type of each run-time argument ("*bf16", "i32", "fp32"), in order.
-        constants: compile-time arguments.
-        options: num_warps and num_stages.
-    """
-
-    kernel: Any
-    signature: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, Any], ...]
-    options: tuple[tuple[str, int], ...]
+    kernel: Any  # the jitted function
+    signature: tuple[tuple[str, str], ...]  # types of run-time arguments ("*bf16", "i32"), in order
+    constants: tuple[tuple[str, Any], ...]  # compile-time arguments
+    options: tuple[tuple[str, int], ...]  # num_warps and num_stages
 
 
 class _State:

@@ -34,9 +34,9 @@ def encode_key(keys, line, codes, scales, octet, token):
     scale = max(widen(scales[octet, token]), _LEAST)
     for block in range(size // OCTET):
         for channel in range(4):
-            place = OCTET * block + channel
-            first = np.rint((widen(keys[line, place]) - low) / scale)
-            second = np.rint((widen(keys[line, place + 4]) - low) / scale)
+            at = OCTET * block + channel
+            first = np.rint((widen(keys[line, at]) - low) / scale)
+            second = np.rint((widen(keys[line, at + 4]) - low) / scale)
             first = min(max(first, np.float32(0.0)), _CODE)
             second = min(max(second, np.float32(0.0)), _CODE)
             byte = np.uint8(first) | np.uint8(np.uint8(second) << np.uint8(4))

@@ -33,7 +33,7 @@ from kernels.cpu.vector_code import (
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _OCTET, _LINE = 8, 32  # tokens; bytes that hold eight channels of them
-_AHEAD = 16  # octets asked for beforehand
+_AHEAD = 16  # octets from those that are read to those that are prefetched
 _TOGETHER = 4  # octets that AVX-512 takes at once: queries are loaded once for them
 _LINES_TOGETHER = 4  # whose products AVX2 adds up in 16 bits
 _HEADS_TOGETHER = 3  # for whom codes are unpacked once
@@ -49,24 +49,15 @@ def best_products() -> str:
 
 
 class _Octets(NamedTuple):
-    """Octets of keys, and queries, in generated code.
+    """Octets of keys, and queries, in generated code."""
 
-    Attributes:
-        codes, scales: pointers to bytes and to bf16 bit patterns, of a stretch's first octet.
-        lines: of 32 bytes, in an octet.
-        queries: int8 [V, D].
-        about: float32 [V, 2].
-        out: float32 [V, n].
-        variant: how bytes are multiplied.
-    """
-
-    codes: Any
-    scales: Any
-    lines: Any
-    queries: Matrix
-    about: Matrix
-    out: Matrix
-    variant: str
+    codes: Any  # pointer to the bytes of a stretch's first octet
+    scales: Any  # and to its bf16 bit patterns
+    lines: Any  # of 32 bytes, in an octet
+    queries: Matrix  # int8 [V, D]
+    about: Matrix  # float32 [V, 2]
+    out: Matrix  # float32 [V, n]
+    variant: str  # how bytes are multiplied
 
 
 @intrinsic(prefer_literal=True)
@@ -101,7 +92,7 @@ def score_octets(context, codes, scales, stretch, queries, about, out, how):
         for together in (_TOGETHER, 1) if variant == "wide" else (1,):
             end, step = builder.and_(count, INDEX(-together)), INDEX(together)
             with cgutils.for_range_slice(builder, begin, end, step) as (octet, _):
-                _ask_for(builder, octets, octet, together)
+                _prefetch_octets(builder, octets, octet, together)
                 _score(builder, octets, octet, together)
             begin = end
         return target.get_dummy_value()
@@ -109,8 +100,8 @@ def score_octets(context, codes, scales, stretch, queries, about, out, how):
     return signature, generate
 
 
-def _ask_for(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
-    """Ask for the octets some further on to be brought into the cache; they need not be there."""
+def _prefetch_octets(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
+    """Prefetch the octets some further on, which need not be there."""
     later = builder.add(octet, INDEX(_AHEAD))
     row_bytes = builder.mul(octets.lines, INDEX(_LINE))
     start = builder.gep(octets.codes, [builder.mul(later, row_bytes)])
@@ -124,11 +115,11 @@ def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
     """The scores of so many octets, for all queries; two octets in a register if they are more
     than one."""
     row_bytes = builder.mul(octets.lines, INDEX(_LINE))
-    places = [builder.add(octet, INDEX(k)) for k in range(together)]
-    groups = [places[k : k + 2] for k in range(0, together, 2)]
+    indices = [builder.add(octet, INDEX(k)) for k in range(together)]
+    groups = [indices[k : k + 2] for k in range(0, together, 2)]
     tokens = _OCTET * len(groups[0])
     starts = [
-        [builder.gep(octets.codes, [builder.mul(place, row_bytes)]) for place in group]
+        [builder.gep(octets.codes, [builder.mul(index, row_bytes)]) for index in group]
         for group in groups
     ]
     scales = [[_scales(builder, octets.scales, g, part) for part in (0, 1)] for g in groups]
@@ -146,11 +137,11 @@ def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
             with cgutils.for_range_slice(builder, begin, end, INDEX(lines)) as (line, _):
                 steps = range(2 * lines)
                 at = [builder.add(line, INDEX(n)) for n in range(lines)]
-                halves = [[_halves(builder, start, place) for place in at] for start in starts]
+                halves = [[_halves(builder, start, index) for index in at] for start in starts]
                 first = builder.mul(line, INDEX(2))
-                places = [builder.add(first, INDEX(n)) for n in steps]
+                fours = [builder.add(first, INDEX(n)) for n in steps]
                 for row, sums in zip(rows, totals, strict=True):
-                    numbers = [builder.load(builder.gep(row, [p]), align=1) for p in places]
+                    numbers = [builder.load(builder.gep(row, [p]), align=1) for p in fours]
                     spread = [splat(builder, number, tokens) for number in numbers]
                     for some, total in zip(halves, sums, strict=True):
                         pairs = list(zip(itertools.chain(*some), spread, strict=True))

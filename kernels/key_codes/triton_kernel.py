@@ -31,7 +31,7 @@ LEAST_SCALE = tl.constexpr(key_codes.LEAST_SCALE)
 
 @triton.jit
 def low_channels(HALF: tl.constexpr):
-    """(channel in a byte's low half, place of that byte in its octet for token 0), each [HALF]."""
+    """(channel in a byte's low half, that byte's index in its octet for token 0), each [HALF]."""
     half = tl.arange(0, HALF)
     line, inner = half // 4, half % 4
     return 8 * line + inner, 32 * line + inner
@@ -85,13 +85,13 @@ def weigh_pages(
     """
     tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    place = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
+    index = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
     line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
     head_size = tl.multiple_of(head_size, 8)
     codes, scales = codes + line * (4 * head_size), scales + line * (2 * OCTET)
     channel, byte = low_channels(HALF)
     inside = channel < head_size
-    at = query + place[:, None] * head_size + channel[None, :]
+    at = query + index[:, None] * head_size + channel[None, :]
     low = tl.load(at, mask=used[:, None] & inside[None, :], other=0.0)
     high = tl.load(at + 4, mask=used[:, None] & inside[None, :], other=0.0)
     largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 1)
@@ -125,7 +125,7 @@ def weigh_pages(
     keys = tl.where(hidden, 0, ordered_bits(mass)).to(tl.int32, bitcast=True)
     page = part * PAGES + tl.arange(0, PAGES)
     tl.store(
-        page_keys + place[:, None] * num_pages + (first_page + page)[None, :],
+        page_keys + index[:, None] * num_pages + (first_page + page)[None, :],
         keys,
         mask=used[:, None] & (page < pages)[None, :],
     )

@@ -119,7 +119,7 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
 def rotate_and_write_with_triton(
     new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
 ) -> Tensor:
-    """As ``rotate_and_write``, of what ``_check`` passes."""
+    """``rotate_and_write`` of what ``_check`` passes."""
     from kernels.kv_write.triton_kernel import rotate_and_write_rows
 
     keys, values = buffers

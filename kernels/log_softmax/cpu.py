@@ -34,7 +34,7 @@ def _sum_exponentials(values, top, totals, weighted):
 
 @helper
 def _log_softmax(values, result):
-    """Of one row [V]; returns the entropy."""
+    """Log softmax of one row [V]; returns the entropy."""
     size = values.shape[0]
     top = largest(values.reshape(1, size), 0, 0, size)
     totals, weighted = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
@@ -58,7 +58,7 @@ def log_softmax_rows(logits, log_probabilities, entropy):
 
 @kernel("void(float32[:, ::1], float32[:, ::1], float32[::1])")
 def log_softmax_few_rows(logits, log_probabilities, entropy):
-    """The same on one thread: waking the others takes longer than a row."""
+    """``log_softmax_rows`` on one thread: waking the others takes longer than a row."""
     for row in range(logits.shape[0]):
         entropy[row] = _log_softmax(logits[row], log_probabilities[row])
 

@@ -19,54 +19,32 @@ from kernels.page_attention.page_mass import find_pages
 
 class CacheBlock(NamedTuple):
     """Keys and values of sequences side by side; token t of (sequence, head) pair n is
-    line ``n · capacity + t``.
+    line ``n · capacity + t``."""
 
-    Attributes:
-        keys, values: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        codes, scales: [Z, 4 D] uint8 and [Z, 16] uint16, octets of 4-bit keys; octet t // 8 of
-            pair n is line ``n · octet_capacity + t // 8``.
-    """
-
-    keys: Any
-    values: Any
+    keys: Any  # [X, D] float32, or bfloat16 as uint16 bit patterns
+    values: Any  # likewise
     capacity: int
-    codes: Any
-    scales: Any
+    codes: Any  # [Z, 4 D] uint8, octets of 4-bit keys: t // 8 is line n · octet_capacity + t // 8
+    scales: Any  # [Z, 16] uint16
     octet_capacity: int
 
 
 class StepRows(NamedTuple):
-    """Pages and tokens that each of R rows may read at this step; int64 arrays [R].
+    """Pages and tokens that each of R rows may read at this step; int64 arrays [R]."""
 
-    Attributes:
-        first_seen: first token, counted through both blocks, that attention sees.
-        pages_kept: that each KV head reads, all or one at least; those whose need reaches the
-            floor, where it is not all.
-        sources: sequence of the shared block that the row continues.
-        shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
-        own_tokens: in the row's own memory, before this step's.
-        floors: [R] float32, see ``AttentionPlan``.
-        page_size: tokens per page.
-        num_kv_heads: Hkv.
-        scale: float32 factor on query·key.
-        extend: take the new key among the 4-bit keys.
-        best_share: of the pages, for the mass outside; 0 when it is not asked for.
-        left_out: [R, P] uint8, 1 for a page that the row may not read, oldest first; [R, 0] if all
-            may be read.
-    """
-
-    first_seen: Any
+    first_seen: Any  # first token, counted through both blocks, that attention sees
+    # That each KV head reads, all or one at least; those whose need reaches the floor, if not all.
     pages_kept: Any
-    sources: Any
-    shared_tokens: Any
-    own_tokens: Any
-    floors: Any
-    page_size: int
-    num_kv_heads: int
-    scale: Any
-    extend: bool
-    best_share: float
-    left_out: Any
+    sources: Any  # sequence of the shared block that the row continues
+    shared_tokens: Any  # how many of its tokens, whole pages; 0 without a shared block
+    own_tokens: Any  # in the row's own memory, before this step's
+    floors: Any  # [R] float32, see ``AttentionPlan``
+    page_size: int  # tokens per page
+    num_kv_heads: int  # Hkv
+    scale: Any  # float32 factor on query·key
+    extend: bool  # take the new key among the 4-bit keys
+    best_share: float  # of the pages, for the mass outside; 0 when it is not asked for
+    left_out: Any  # [R, P] uint8, 1 for a page not to be read, oldest first; [R, 0] if all may be
 
 
 @helper

@@ -7,23 +7,21 @@ from typing import Any
 import numpy as np
 
 from kernels.cpu.compiling import kernel
-from kernels.cpu.team import from_first, join, meet
-from kernels.cpu.team_call import native_function, team_call
+from kernels.cpu.team import from_first, join, meet, run_as_team
 from kernels.cpu.threads import Tuning
 from kernels.page_attention.chosen_pages import StepRows, attend_pages, most_pages
 from kernels.page_attention.group_attention import merge
 from kernels.page_attention.scratch import Sizes, floats_of, scratch_at
 
-_NATIVE: dict[Any, Any] = {}  # of ``_attend_place``, by the type of the keys
 _NO_READERS = np.empty((0, 0, 0), np.uint8)
 
 
 @kernel
-def _attend_place(place, marks, arguments):
+def _attend_member(iteration, marks, arguments):
     """``attend_rows`` by one member of a team."""
     query, blocks, rows, results, tuning = arguments
     mixed, read, outside, readers = results
-    team = join(marks, place, tuning)
+    team = join(marks, iteration, tuning)
     if team.member < 0:
         return
     num_rows, heads, size = query.shape
@@ -54,8 +52,4 @@ def attend_rows(query: Any, blocks: Any, rows: StepRows, results: Any, threads: 
         threads: that a team is asked of.
     """
     arguments = (query, blocks, rows, (*results, _NO_READERS), Tuning(threads, 1))
-    kind = blocks[0].keys.dtype
-    if kind not in _NATIVE:
-        _NATIVE[kind] = native_function(_attend_place, arguments)
-    if not team_call(_NATIVE[kind], threads, arguments):
-        raise TypeError("arguments of other types than attention to such keys has")
+    run_as_team(_attend_member, blocks[0].keys.dtype, arguments)

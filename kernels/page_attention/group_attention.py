@@ -12,8 +12,8 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
+from kernels.cpu.vector_code import prefetch_numbers
 from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets
-from kernels.cpu.vector_rows import prefetch_numbers
 from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
 
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
@@ -74,9 +74,9 @@ def _list_octets(wanted, pages, tokens, start, page_size, listed, length):
     counts, keys, values = listed[0], listed[1], listed[2]
     every, per_page = wanted.shape[0] == 0, (page_size + ROWS - 1) // ROWS
     first_key, first_value, size = start
-    for place in range(np.uint64(max(pages[1] - pages[0], 0))):
-        page_start = (pages[0] + np.int64(place)) * page_size
-        is_wanted = every or wanted[np.uint64(pages[0] - pages[2]) + place] != 0
+    for page in range(np.uint64(max(pages[1] - pages[0], 0))):
+        page_start = (pages[0] + np.int64(page)) * page_size
+        is_wanted = every or wanted[np.uint64(pages[0] - pages[2]) + page] != 0
         page_end = min(page_start + page_size, tokens[1])
         for octet in range(per_page):
             token = max(page_start + ROWS * octet, tokens[0])
@@ -110,10 +110,10 @@ def _attend(query, keys, values, listed, lengths, room, out):
     # Chosen pages are too short for the hardware to foresee. Values are prefetched while their
     # keys are read, and the next keys while values are.
     for i in range(length):
-        place = i + _OCTETS - length
-        ahead[i] = mine[1, i + _OCTETS] if place < 0 else mine[1, i]
-        if place >= 0 and place < lengths[1]:
-            ahead[i] = listed[1][1, place]
+        next_octet = i + _OCTETS - length
+        ahead[i] = mine[1, i + _OCTETS] if next_octet < 0 else mine[1, i]
+        if next_octet >= 0 and next_octet < lengths[1]:
+            ahead[i] = listed[1][1, next_octet]
     later_values, later_keys = (values, mine[2]), (keys, ahead)
     vectors = query.shape[1] % LANES == 0
     for begin in range(0, length, _OCTETS):
@@ -122,9 +122,9 @@ def _attend(query, keys, values, listed, lengths, room, out):
             dot_octets(keys, mine, span, later_values, query, scores, LANES)
         else:
             dot_octets(keys, mine, span, later_values, query, scores, 1)
-        for place in range(ROWS * (span[1] - begin), SCORES_AT_ONCE):
+        for column in range(ROWS * (span[1] - begin), SCORES_AT_ONCE):
             for head in range(query.shape[0]):
-                scores[head, place] = -np.inf
+                scores[head, column] = -np.inf
         weigh_scores(scores, tops, totals, fades)
         if vectors:
             add_octets(values, mine, span, later_keys, scores, fades, mixed, LANES)
@@ -241,9 +241,9 @@ def merge(partial, rows, mixed):
                 mixed[row, head, d] = np.float32(0.0)
             for part in range(num_parts):
                 if totals[part, row, head] > 0:
-                    share = exp_nonpositive(tops[part, row, head] - top)
-                    total += share * totals[part, row, head]
+                    weight = exp_nonpositive(tops[part, row, head] - top)
+                    total += weight * totals[part, row, head]
                     for d in range(size):
-                        mixed[row, head, d] += share * sums[part, row, head, d]
+                        mixed[row, head, d] += weight * sums[part, row, head, d]
             for d in range(size):
                 mixed[row, head, d] /= total

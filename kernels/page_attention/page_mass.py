@@ -60,18 +60,18 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
     count, first = tokens
     top = largest(scores, head, begin, begin + count)
     total = weigh(scores, head, begin, begin + count, top)
-    page, place = 0, 0
+    page, begun = 0, 0
     if page_size == OCTET and first == OCTET:
         page = count // OCTET
         sum_octets(scores, head, begin, page, masses)
-        place = page * OCTET
+        begun = page * OCTET
     while page < masses.shape[0]:
         stop = min(count, first + page * page_size)
         mass = np.float32(0.0)
-        for i in range(np.uint64(begin + place), np.uint64(begin + stop)):
+        for i in range(np.uint64(begin + begun), np.uint64(begin + stop)):
             mass += scores[head, i]
         masses[page] = mass
-        page, place = page + 1, stop
+        page, begun = page + 1, stop
     return top, total
 
 

@@ -31,34 +31,21 @@ class Sizes(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Parts of the memory, flat, float32 but for ``chosen``.
+    """Parts of the memory, flat, float32 but for the last; N are the parts of a row's pages."""
 
-    Attributes:
-        heads: [R, width], queries, keys and values as the product leaves them.
-        update: [R, C], what half a layer adds to the residual stream.
-        both, inner: [R, 2 I] and [R, I], gate and up; their activation.
-        masses: [R, H, P], of pages.
-        outside: [R, H], mass outside the best pages.
-        page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
-            and their sums of masses.
-        tops, totals, sums, read: [N, R, H] twice, [N, R, H, D] and [N, R, Hkv], see
-            ``attend_parts``.
-        chosen: [R, Hkv, P] uint8, whether a KV head reads a page.
-    """
-
-    heads: Any
-    update: Any
-    both: Any
-    inner: Any
-    masses: Any
-    outside: Any
-    page_tops: Any
-    page_totals: Any
-    tops: Any
-    totals: Any
-    sums: Any
-    read: Any
-    chosen: Any
+    heads: Any  # [R, width], queries, keys and values as the product leaves them
+    update: Any  # [R, C], what half a layer adds to the residual stream
+    both: Any  # [R, 2 I], gate and up
+    inner: Any  # [R, I], their activation
+    masses: Any  # [R, H, P], of pages
+    outside: Any  # [R, H], mass outside the best pages
+    page_tops: Any  # [N, R, H], largest scores of the parts in which pages are weighed
+    page_totals: Any  # and their sums of masses
+    tops: Any  # [N, R, H]; this and the next three: see ``attend_parts``
+    totals: Any  # [N, R, H]
+    sums: Any  # [N, R, H, D]
+    read: Any  # [N, R, Hkv]
+    chosen: Any  # [R, Hkv, P] uint8, whether a KV head reads a page
 
 
 @helper

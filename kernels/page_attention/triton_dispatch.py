@@ -28,25 +28,17 @@ _LISTED_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """Tiling into programs of the queries that read one block.
+    """Tiling into programs of the queries that read one block."""
 
-    Attributes:
-        sources: groups of rows that read one sequence each.
-        rows_per_source, heads_per_group: queries of one KV head and source.
-        block_m: queries in a tile; per_source: tiles for them.
-        pages, first_page, tokens, first_token: of this block, over all blocks' numbering.
-        splits: programs along the sequence.
-    """
-
-    sources: int
-    rows_per_source: int
+    sources: int  # groups of rows that read one sequence each
+    rows_per_source: int  # with the next: queries of one KV head and source
     heads_per_group: int
-    block_m: int
-    pages: int
-    first_page: int
+    block_m: int  # queries in a tile
+    pages: int  # of this block; as the next three
+    first_page: int  # over all blocks' numbering
     tokens: int
     first_token: int
-    splits: int
+    splits: int  # programs along the sequence
 
     @property
     def per_source(self) -> int:
@@ -66,7 +58,7 @@ def attend_with_triton(
     *,
     readers: bool = False,
 ) -> Attended:
-    """As ``reference.attend``, of what ``check_attention`` passes.
+    """``reference.attend`` of what ``check_attention`` passes.
 
     Raises: KernelInputError for a plan without pages where they are chosen or observed.
     """
@@ -105,10 +97,10 @@ class _Attention:
     def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         from kernels.page_attention import triton_kernel
 
-        new, places = self.query.new_empty, self.query.shape[:2]
+        new, heads = self.query.new_empty, self.query.shape[:2]
         unused = self._unused()
         page_keys = self._weighed() if self.plan.selects or share > 0 else unused
-        outside = new(places)
+        outside = new(heads)
         if share > 0:
             tensors = {"page_keys": page_keys, "outside": outside}
             self._rank(triton_kernel.mass_outside_pages, outside, tensors, {"share": share})
@@ -116,8 +108,8 @@ class _Attention:
         if self.plan.selects:
             ranked = self._chosen(triton_kernel, page_keys)
         splits = sum(tiles.splits for tiles in self.tiles)
-        parts = new(*places, splits, self.head_size)
-        edges = (new(*places, splits), new(*places, splits))
+        parts = new(*heads, splits, self.head_size)
+        edges = (new(*heads, splits), new(*heads, splits))
         for number in range(len(self.blocks)):
             self._attend(triton_kernel, number, ranked, (parts, *edges))
         if splits == 1:
@@ -158,8 +150,8 @@ class _Attention:
         """[R, H, P] int32: every page's log mass by 4-bit keys as ordered bits, 0 if not valid."""
         from kernels.key_codes.triton_kernel import weigh_pages
 
-        places = self.num_rows, self.num_heads, self.num_pages
-        page_keys = self.query.new_empty(places, dtype=torch.int32)
+        shape = self.num_rows, self.num_heads, self.num_pages
+        page_keys = self.query.new_empty(shape, dtype=torch.int32)
         slots = max(4, next_power_of_2(self.plan.page_size))
         at_once, octet = _WEIGHED_AT_ONCE // slots, 4 * self.head_size
         for block, tiles in zip(self.blocks, self.tiles, strict=True):
@@ -182,9 +174,9 @@ class _Attention:
     def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor]:
         """Keys that KV groups weigh pages by [R, Hkv, P], and from which on they read one
         [R, Hkv]; both int32."""
-        places = self.num_rows, self.num_kv_heads
-        group_keys = page_keys.new_empty((*places, self.num_pages))
-        thresholds = page_keys.new_empty(places)
+        groups = self.num_rows, self.num_kv_heads
+        group_keys = page_keys.new_empty((*groups, self.num_pages))
+        thresholds = page_keys.new_empty(groups)
         assert self.plan.floors is not None
         assert self.plan.pages_kept is not None
         assert self.plan.tokens_per_page is not None
@@ -203,14 +195,14 @@ class _Attention:
         return group_keys, thresholds
 
     def _rank(
-        self, kernel: Any, places: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
+        self, kernel: Any, outputs: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
     ) -> None:
-        """Launch a kernel with one program for each of ``places`` [R, X], which sees all pages."""
+        """Launch a kernel with one program for each of ``outputs`` [R, X], which sees all pages."""
         warps = {512: 4, 4096: 8, MAX_PAGES: 16}
         block = next(size for size in warps if size >= self.num_pages)
         launch(
             kernel,
-            (places.numel(),),
+            (outputs.numel(),),
             {**tensors, **numbers, "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},

@@ -43,7 +43,7 @@ class ByteTerms(NamedTuple):
     features: Any  # [R, F], of the episode so far. No rows: there is no such price
     history: Any  # [F, axes · 2], sensitivity and slope that these explain
     trust: Any  # [axes], share of the rest that counts
-    places: Any  # [axes, L], of the levels, from -½ to ½
+    positions: Any  # [axes, L], of the levels, from -½ to ½
     log_means: Any  # [R, axes, L], log of the mean damage beyond the floor, nats
     bytes_read: Any  # [R, axes, L], beyond a dense step's, as shares of it
     prices: Any  # [R], nats for all bytes of a dense step
@@ -51,7 +51,7 @@ class ByteTerms(NamedTuple):
 
     @staticmethod
     def none() -> ByteTerms:
-        """Of no rows."""
+        """Terms of no rows."""
         one, two, three = (np.empty((0,) * axes) for axes in (1, 2, 3))
         return ByteTerms(two, two, one, two, three, three, one, one)
 
@@ -65,7 +65,7 @@ def price_bytes(shapes: NDArray[np.float64], terms: ByteTerms) -> NDArray[np.flo
     """
     explained = (terms.features @ terms.history).reshape(shapes.shape)
     counts = (shapes - explained) * terms.trust[:, None]
-    damages = damages_beyond(counts, terms.log_means, terms.places)
+    damages = damages_beyond(counts, terms.log_means, terms.positions)
     costs = damages / terms.prices[:, None, None] + terms.bytes_read
     below = (costs.min(-1, keepdims=True) - costs) * terms.sharpness[:, None]
     logits: NDArray[np.float64] = np.maximum(below, -NEVER)
@@ -73,9 +73,9 @@ def price_bytes(shapes: NDArray[np.float64], terms: ByteTerms) -> NDArray[np.flo
 
 
 def damages_beyond(
-    shapes: NDArray[np.float64], log_means: NDArray[np.float64], places: NDArray[np.float64]
+    shapes: NDArray[np.float64], log_means: NDArray[np.float64], positions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """[..., axes, 2] → [..., axes, L] nats beyond the floor, never rising with the level."""
-    log_damages = log_means + shapes[..., :1] + shapes[..., 1:] * places
+    log_damages = log_means + shapes[..., :1] + shapes[..., 1:] * positions
     damages: NDArray[np.float64] = np.minimum.accumulate(np.exp(log_damages), -1)
     return damages

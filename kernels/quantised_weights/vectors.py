@@ -38,7 +38,7 @@ _BYTE, _SHORT, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
 @intrinsic(prefer_literal=True)
-def add_block(context, data, place, listed, row, out, column, bits):
+def add_block(context, data, offset, listed, row, out, column, bits):
     """out[row, column + j] += Σ_i factors[row, i] · W[channels[i], j], of one block of one tile.
 
     A word holds numbers of several outputs. In each half of it they are masked, not shifted, and so
@@ -46,9 +46,9 @@ def add_block(context, data, place, listed, row, out, column, bits):
     instruction is saved.
 
     Args:
-        data: [n] uint8, 4-byte aligned; place: int64, where the block begins (``__init__.py``).
+        data: [n] uint8, 4-byte aligned; offset: int64, where the block begins (``__init__.py``).
         listed: channels [n] int64 within their blocks, factors [R, n] float32, [begin, end) of
-            those to use, [begin, end) of those that a later block will use, which are asked for
+            those to use, [begin, end) of those that a later block will use, which are prefetched
             one by one between the products (at once, they made the core wait: twice the time),
             the used factors' sum float32, words of a channel, 8 or 16, and how many blocks later.
         row: int64; a row, not a slice, which counts references.
@@ -124,19 +124,19 @@ class Later:
 
     def prefetch_channel(self, count: Any) -> None:
         """The channel after so many others of the block, if it has one."""
-        place = self._builder.add(self._begin, count)
-        with self._builder.if_then(self._builder.icmp_signed("<", place, self._end)):
-            self._prefetch_entry(place)
+        entry = self._builder.add(self._begin, count)
+        with self._builder.if_then(self._builder.icmp_signed("<", entry, self._end)):
+            self._prefetch_entry(entry)
 
     def prefetch_rest(self, count: Any) -> None:
         """The channels after so many others."""
         begin = self._builder.add(self._begin, count)
-        with cgutils.for_range_slice(self._builder, begin, self._end, INDEX(1)) as (place, _):
-            self._prefetch_entry(place)
+        with cgutils.for_range_slice(self._builder, begin, self._end, INDEX(1)) as (entry, _):
+            self._prefetch_entry(entry)
 
-    def _prefetch_entry(self, place: Any) -> None:
+    def _prefetch_entry(self, entry: Any) -> None:
         builder = self._builder
-        channel = builder.load(builder.gep(self._channels, [place]))
+        channel = builder.load(builder.gep(self._channels, [entry]))
         at = builder.add(self._heads, builder.mul(channel, self._line))
         prefetch(builder, builder.gep(self._first, [at]), near=False)
 
@@ -193,12 +193,12 @@ def half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
 
 
 @intrinsic
-def add_integers(context, data, place, listed, row, out, column):
+def add_integers(context, data, offset, listed, row, out, column):
     """out[row, column + j] += step · Σ_i levels[row, i] · W[channels[i], j], of one block of one
     tile of 4 bits; within the block the sum is exact.
 
     Args:
-        data, place, row, out, column: as of ``add_block``.
+        data, offset, row, out, column: as of ``add_block``.
         listed: channels [n] int64 within their blocks, in fours, levels [R, n] int8, [begin, end)
             of those to use and of those that a later block will use, the sum of step · levels
             float32, step float32, words of a channel, 8 or 16, and how many blocks later.
@@ -233,8 +233,8 @@ def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, l
     zero = ir.Constant(vector(_WORD, lanes), [0] * lanes)
     sums = [cgutils.alloca_once(builder, zero.type) for _ in range(8)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
-        for place in sums:
-            builder.store(zero, place)
+        for pointer in sums:
+            builder.store(zero, pointer)
         with cgutils.for_range_slice(builder, begin, end, INDEX(CHANNELS)) as (i, _):
             lines = []
             for k in range(CHANNELS):
@@ -242,8 +242,8 @@ def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, l
                 with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
                     later.prefetch_channel(builder.sub(at, begin))
                 channel = builder.load(builder.gep(channels, [at]))
-                place = builder.add(builder.mul(channel, words), lane)
-                lines.append(load(builder, first, place, lanes, _WORD))
+                word = builder.add(builder.mul(channel, words), lane)
+                lines.append(load(builder, first, word, lanes, _WORD))
             four = builder.bitcast(builder.gep(levels, [i]), _WORD.as_pointer())
             factors = splat(builder, builder.load(four, align=1), lanes)
             for k, codes in enumerate(_transposed(builder, lines, _BYTE, _SHORT)):
@@ -256,7 +256,7 @@ def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, l
         for high in range(2):
             power = FLOAT(1 / 16 if high and _VNNI else 1.0)
             factor = splat(builder, builder.fmul(step, power), lanes)
-            loaded = [builder.load(place) for place in sums[4 * high : 4 * high + 4]]
+            loaded = [builder.load(pointer) for pointer in sums[4 * high : 4 * high + 4]]
             for byte, dots in enumerate(_transposed(builder, loaded, _WORD, _LONG)):
                 at = builder.add(builder.mul(words, INDEX(2 * byte + high)), lane)
                 value = builder.fmul(builder.sitofp(dots, factor.type), factor)

@@ -25,7 +25,7 @@ __all__ = ["Residual", "add_and_norm"]
 
 
 def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """As ``reference.add_and_norm``; a decode step's rows in one kernel on CUDA. A prefill never
+    """``reference.add_and_norm``; a decode step's rows in one kernel on CUDA. A prefill never
     needs Triton."""
     rows = residual.hidden
     if rows.dim() == 2 and fits("add_and_norm", rows, lambda: check_residual(residual)):
@@ -57,7 +57,7 @@ def enter_with_triton(
     lists: tuple[Tensor, Tensor] | None = None,
     quant_block: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """As ``reference.add_and_norm`` of what ``check_residual`` passes; also pruned and quantised.
+    """``reference.add_and_norm`` of what ``check_residual`` passes; also pruned and quantised.
 
     Args:
         channels_kept: [R] int64; None prunes nothing.

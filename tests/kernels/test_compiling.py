@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.cpu.team_call import native_function, team_call
+from kernels.cpu.team import native_function, team_call
 from kernels.cpu.threads import why_no_kernels
 
 numba = pytest.importorskip("numba")

@@ -18,7 +18,7 @@ from kernels import (
 from kernels.activation_quantisation import reference as quantisation
 from kernels.channel_pruning import reference as pruning
 from kernels.key_codes import encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, dispatch
+from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention import reference as attention
 from kernels.top_k import top_k
 from tests.kernels.triton_cases import kept_pages, same_counts, some_floors
@@ -90,7 +90,7 @@ def _case(shape, masked, generator):
 
 
 def _check(query, blocks, plan):
-    assert dispatch.cpu_kernel_fits(query, blocks, plan)
+    assert page_attention.cpu_kernel_fits(query, blocks, plan)
     expected = attention.attend(query, blocks, plan)
     observed = plan.tokens_per_page is not None
     for share in (0.0, SHARE)[: 1 + observed]:
@@ -149,7 +149,7 @@ def test_large_scores_do_not_overflow():
 def test_other_layouts_and_dtypes_go_to_the_reference():
     query, keys = torch.randn(6, 2, 16), torch.randn(6, 2, 8, 16)
     block = KVBlock(keys, keys)
-    assert dispatch.cpu_kernel_fits(query, [block], WHOLE)
+    assert page_attention.cpu_kernel_fits(query, [block], WHOLE)
     seen = torch.ones(6, 8, dtype=torch.bool)  # and nothing that says it in numbers
     for case in (
         (query, [KVBlock(keys.mT, keys)], WHOLE),
@@ -159,7 +159,7 @@ def test_other_layouts_and_dtypes_go_to_the_reference():
         (query, [block], dataclasses.replace(WHOLE, valid_tokens=seen)),
         (query, [block], AttentionPlan(8)),
     ):
-        assert not dispatch.cpu_kernel_fits(*case)
+        assert not page_attention.cpu_kernel_fits(*case)
 
 
 @given(

@@ -5,8 +5,7 @@ import torch
 
 import kernels.linear as linear_kernels
 from kernels.cpu.threads import why_no_kernels
-from kernels.linear import FEW_ROWS, linear, packed, step_threads
-from kernels.linear.packed import pack_weight, packed_product
+from kernels.linear import FEW_ROWS, linear, pack_weight, packed_product, step_threads
 
 
 @pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1])
@@ -60,11 +59,11 @@ def test_what_cannot_be_packed_says_so(monkeypatch, caplog):
     def fail(*arguments):
         raise RuntimeError("no such operator")
 
-    packed._packs.cache_clear()
+    linear_kernels._packs.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(packed, "packed_product", fail)
+        patch.setattr(linear_kernels, "packed_product", fail)
         for _ in range(2):
             assert pack_weight(torch.ones(4, 4).bfloat16(), 16) is None
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         assert caplog.text.count("no such operator") == 1
-    packed._packs.cache_clear()
+    linear_kernels._packs.cache_clear()

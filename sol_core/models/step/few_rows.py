@@ -199,7 +199,7 @@ class FewRowStep:
         spec = self._spec
         head_out_major, out_major = self._out_major
         return ModelTable(
-            places=table_of(self._arrays),
+            locations=table_of(self._arrays),
             final_norm=as_array(weights.final_norm),
             like=self._arrays[0][_GATE_UP][:1, :1],
             head=self._head,
