@@ -9,8 +9,6 @@ from torch import Tensor
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import soft_cap
 
-__all__ = ["causal_attention"]
-
 _CAPPED_TOKENS = 256  # whose scores are held at a time
 
 

@@ -34,13 +34,8 @@ class KVBlock:
 
 
 def token_scores(query: Tensor, block: KVBlock) -> Tensor:
-    """Dot products of each row's query with every key of its block.
-
-    Args:
-        query: [R, H, D] fp32, rotated and already scaled.
-        block: of S tokens.
-    Returns: [R, H, S] fp32.
-    """
+    """Dot products of each row's query [R, H, D] fp32, rotated and scaled, with every key of its
+    block of S tokens: [R, H, S] fp32."""
     scores = group_rows(query, block.keys) @ block.keys.float().mT
     return ungroup_rows(scores, query.shape[0])
 

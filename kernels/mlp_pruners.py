@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MLP_PRUNERS", "MlpPruner", "Split"]
-
 Split = tuple[tuple[float, float], ...]
 
 # Fraction of the MLP's bytes → of its input channels: the split with the least measured KL.
@@ -51,31 +49,23 @@ class MlpPruner:
 
     FLOPs and bytes follow from the shares: of the three matrices, gate and up have a row for
     each input channel, down one for each inner channel.
-
-    Attributes:
-        name: in grids, policies and results.
-        label, meaning: in forms; the meaning goes on a sentence.
-        unit: of which the action's ratio is a share.
-        shares: of a ratio below 1 and the grid's split → shares of the input channels and of
-            the inner channels that are kept, each above 0 and at most 1.
-        ratio: that reads a share of the MLP's bytes, the inverse.
-        split: knots that a grid has unless it brings its own; () where it takes none.
-        keep_input: of [R, C] and how many channels each row keeps [R] → the others zeroed.
-        keep_inner: of [R, I], norms of down's rows [I] and how many [R] → the others zeroed; None
-            where the inner share is always 1.
-        fused: whether kernels that do a whole MLP choose the same channels.
     """
 
-    name: str
-    label: str
-    meaning: str
-    unit: str
+    name: str  # in grids, policies and results
+    label: str  # in forms
+    meaning: str  # in forms, goes on a sentence
+    unit: str  # of which the action's ratio is a share
+    # Of a ratio below 1 and the grid's split → shares of the input channels and of the inner
+    # channels that are kept, each above 0 and at most 1.
     shares: Callable[[float, Split], tuple[float, float]]
-    ratio: Callable[[float], float]
-    split: Split = ()
+    ratio: Callable[[float], float]  # that reads a share of the MLP's bytes, the inverse
+    split: Split = ()  # knots that a grid has unless it brings its own; () where it takes none
+    # Of [R, C] and how many channels each row keeps [R] → the others zeroed.
     keep_input: Callable[[Tensor, Tensor], Tensor] = largest
+    # Of [R, I], norms of down's rows [I] and how many [R] → the others zeroed; None where the inner
+    # share is always 1.
     keep_inner: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
-    fused: bool = False
+    fused: bool = False  # whether kernels that do a whole MLP choose the same channels
 
 
 @lru_cache(maxsize=1024)

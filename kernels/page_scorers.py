@@ -16,8 +16,6 @@ from kernels.kv_blocks import KVBlock, group_rows, ungroup_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PAGE_SCORERS", "PageScorer", "PagesToScore", "TextScores", "page_bounds", "page_scores"]
-
 
 class PagesToScore(NamedTuple):
     """Sizes of a row's pages in one layer; widths are heads times head size."""
@@ -52,32 +50,24 @@ class TextScores(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageScorer:
-    """A way to score pages. Kernels serve one; the reference serves all others.
+    """A way to score pages. Kernels serve one; the reference serves all others."""
 
-    Attributes:
-        name: in grids, policies and results.
-        label, meaning: in forms; the meaning goes on a sentence.
-        score: of query [R, H, D] fp32 (rotated and scaled), a block of S tokens, which of them a
-            row sees (bool [R, S], None: all) and the page size → [R, H, P] fp32. Scores of
-            pages without such a token do not matter.
-        cost: FLOPs, and bytes read, of one layer's scores of a row.
-        reads_codes: it reads the 4-bit copies of the keys, which the cache then keeps.
-        is_mass: scores are logarithms of attention masses of whole pages; else they are those of
-            a page's best token, and count as often as it has tokens.
-        over_text: of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by
-            default ``score`` with every token a row.
-        compiled_choice: who may choose pages by it for the kernels to serve it; None: nobody.
-    """
-
-    name: str
-    label: str
-    meaning: str
+    name: str  # in grids, policies and results
+    label: str  # in forms
+    meaning: str  # in forms, goes on a sentence
+    # Of query [R, H, D] fp32 (rotated and scaled), a block of S tokens, which of them a row sees
+    # (bool [R, S], None: all) and the page size → [R, H, P] fp32. Scores of pages without such a
+    # token do not matter.
     score: Callable[[Tensor, KVBlock, Tensor | None, int], Tensor]
-    cost: Callable[[PagesToScore], tuple[float, float]]
-    reads_codes: bool = False
+    cost: Callable[[PagesToScore], tuple[float, float]]  # FLOPs, bytes read; one layer of a row
+    reads_codes: bool = False  # of the 4-bit copies of the keys, which the cache then keeps
+    # Scores are logarithms of attention masses of whole pages; else they are those of a page's best
+    # token, and count as often as it has tokens.
     is_mass: bool = False
+    # Of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by default ``score``
+    # with every token a row.
     over_text: Callable[[Tensor, int], TextScores] | None = None
-    compiled_choice: str | None = None
+    compiled_choice: str | None = None  # who may choose by it for the kernels to serve it
 
 
 def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:

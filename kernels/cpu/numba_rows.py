@@ -103,6 +103,15 @@ def _quantise(activations, bit_width, rounded):
     return scale
 
 
+@helper
+def add_update(hidden, update, norm, epsilon):
+    """hidden [C] += update [C], which is normed first if ``norm`` is not empty."""
+    if norm.shape[0] > 0:
+        norm_row(update, norm, epsilon, update)
+    for channel in range(hidden.shape[0]):
+        hidden[channel] += update[channel]
+
+
 @fast_helper
 def norm_row(hidden, weight, epsilon, normed):
     """``rms_norm`` of one row [C] into ``normed``, which may be the same array."""

@@ -44,7 +44,7 @@ class Team(NamedTuple):
     marks: int  # address of the ``MARKS`` int64 that all members share
     member: int  # 0 for the first; -1 for who came too late and must do nothing
     members: int  # how many there are
-    ahead: int  # pieces of weights that each asks memory for beforehand; see ``Tuning``
+    ahead: int  # pieces of weights from those that are read to those prefetched; see ``Tuning``
 
 
 def _mark(builder: Any, args: Any) -> Any:

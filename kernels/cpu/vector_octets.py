@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -37,18 +38,17 @@ _COLUMNS = 4
 _NOTHING = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
 
 
-class _Later:
-    """Rows to prefetch, in generated code: a matrix, and a list of their offsets."""
+def _prefetcher(target: Any, builder: Any, kind: Any, value: Any) -> Callable[[Any], None]:
+    """Return a function that prefetches an entry's rows, of a matrix and a list of offsets."""
+    matrix, offsets = cgutils.unpack_tuple(builder, value)
+    rows = Matrix(target, builder, kind[0], matrix, INDEX(0))
+    offsets, _ = line_of(target, builder, kind[1], offsets)
 
-    def __init__(self, target: Any, builder: Any, kind: Any, value: Any) -> None:
-        matrix, offsets = cgutils.unpack_tuple(builder, value)
-        self._builder = builder
-        self._rows = Matrix(target, builder, kind[0], matrix, INDEX(0))
-        self._offsets, _ = line_of(target, builder, kind[1], offsets)
+    def prefetch(entry: Any) -> None:
+        start = rows.at(builder.load(builder.gep(offsets, [entry])))
+        rows.prefetch(start, builder.mul(rows.width, INDEX(ROWS)))
 
-    def prefetch(self, entry: Any) -> None:
-        start = self._rows.at(self._builder.load(self._builder.gep(self._offsets, [entry])))
-        self._rows.prefetch(start, self._builder.mul(self._rows.width, INDEX(ROWS)))
+    return prefetch
 
 
 @intrinsic(prefer_literal=True)
@@ -79,16 +79,18 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
         )
         lists = [listed.row(INDEX(k)) for k in (1, 0)]
         span = cgutils.unpack_tuple(builder, args[2])
-        later_rows = _Later(target, builder, sig.args[3], args[3])
+        prefetch = _prefetcher(target, builder, sig.args[3], args[3])
+
+        order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
 
         def together(v: Any, number: int) -> None:
             indices = [builder.add(v, INDEX(k)) for k in range(number)]
             factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
             with cgutils.for_range_slice(builder, *span, INDEX(1)) as (octet, passed):
-                later_rows.prefetch(octet)
+                prefetch(octet)
                 line, count = (builder.load(builder.gep(row, [octet])) for row in lists)
                 starts = rows.neighbours(line, count, ROWS)
-                there = _first_lanes(builder, count)
+                there = builder.icmp_signed("<", order, splat(builder, count, ROWS))
                 column = builder.mul(passed, INDEX(ROWS))
                 parts = []
                 for k in range(0, ROWS, _ROWS_TOGETHER):
@@ -123,12 +125,6 @@ def _products(
     return [[builder.load(total) for total in totals] for totals in sums]
 
 
-def _first_lanes(builder: Any, count: Any) -> Any:
-    """Return a mask of the eight lanes that lie below ``count``."""
-    order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
-    return builder.icmp_signed("<", order, splat(builder, count, ROWS))
-
-
 def _joined(builder: Any, numbers: list[Any]) -> Any:
     """Eight numbers → a vector."""
     joined = ir.Constant(vector(FLOAT, len(numbers)), ir.Undefined)
@@ -160,7 +156,7 @@ def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
         lists = listed.row(INDEX(2)), listed.row(INDEX(0))
         span = cgutils.unpack_tuple(builder, args[2])
         fades, _ = line_of(target, builder, sig.args[5], args[5])
-        later_rows = _Later(target, builder, sig.args[3], args[3])
+        prefetch = _prefetcher(target, builder, sig.args[3], args[3])
 
         def together(v: Any, number: int) -> None:
             indices = [builder.add(v, INDEX(k)) for k in range(number)]
@@ -173,7 +169,7 @@ def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
                 with cgutils.for_range_slice(builder, done, end, INDEX(step)) as (j, _):
                     firsts = [builder.add(j, INDEX(n * width)) for n in range(columns)]
                     heads = list(zip(factors, faded, outputs, strict=True))
-                    _add(builder, rows, (*lists, *span), later_rows, heads, firsts, width)
+                    _add(builder, rows, (*lists, *span), prefetch, heads, firsts, width)
                 done = end
 
         in_turns(builder, out.height, _HEADS, together)
@@ -186,7 +182,7 @@ def _add(
     builder: Any,
     rows: Matrix,
     listed: Any,
-    later_rows: _Later,
+    prefetch: Callable[[Any], None],
     heads: list[Any],
     firsts: list[Any],
     lanes: int,
@@ -200,7 +196,7 @@ def _add(
         for at, total in zip(firsts, sums, strict=True):
             builder.store(builder.fmul(load(builder, out, at, lanes), spread), total)
     with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (octet, passed):
-        later_rows.prefetch(octet)
+        prefetch(octet)
         line, count = (builder.load(builder.gep(data, [octet])) for data in (lines, counts))
         first = builder.mul(passed, INDEX(ROWS))
         for k, start in enumerate(rows.neighbours(line, count, ROWS)):

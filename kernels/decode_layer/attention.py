@@ -12,13 +12,14 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import copy_rows, narrow
-from kernels.cpu.numba_rows import norm_row, rotate_row
+from kernels.cpu.numba_rows import add_update, norm_row, rotate_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import outputs_of, product
 from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import encode_key
 from kernels.page_attention.chosen_pages import attend_pages
 from kernels.page_attention.group_attention import merge
+from kernels.page_attention.scratch import shaped
 
 
 class AttentionWeights(NamedTuple):
@@ -76,19 +77,6 @@ def _write(keys_values, own, own_tokens, extend):
 
 
 @helper
-def _add_update(hidden, update, weights):
-    """hidden += the attention's output, after its bias and norm."""
-    for row in range(hidden.shape[0]):
-        if weights.output_bias.shape[0] > 0:
-            for channel in range(hidden.shape[1]):
-                update[row, channel] += weights.output_bias[channel]
-        if weights.output_norm.shape[0] > 0:
-            norm_row(update[row], weights.output_norm, weights.epsilon, update[row])
-        for channel in range(hidden.shape[1]):
-            hidden[row, channel] += update[row, channel]
-
-
-@helper
 def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, team):
     """Add the attention of one decode step to the residual stream, and write the cache.
 
@@ -99,18 +87,21 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
             shared one (the own one again where nothing is shared).
         rows: StepRows.
         angles: [2, R, D] float32, cosine and sine of each row's position.
-        observed: as of ``attend_pages``; and queries [R, H, D] float32, overwritten, or [..., 0].
+        observed: as of ``attend_pages``; and queries [R, H, D] and the stream [R, C] as it was,
+            float32, overwritten, or [..., 0].
         scratch: Scratch, the team's.
     """
     own = blocks[0]
     num_rows, size = hidden.shape[0], own.keys.shape[1]
     num_kv_heads = rows.num_kv_heads
     normed = np.empty_like(hidden)
+    if team.member == 0 and observed[2].shape[1] > 0:
+        copy_rows(hidden, observed[2])
     for row in range(num_rows):
         norm_row(hidden[row], weights.norm, weights.epsilon, normed[row])
     matrix = weights.query_key_value
     width = matrix.shape[0] if weights.out_major else outputs_of(matrix)
-    projected = scratch.heads[: num_rows * width].reshape(num_rows, width)
+    projected = shaped(scratch.heads, (num_rows, width))
     product(normed, matrix, weights.out_major, projected, team)
     heads = projected.copy().reshape(num_rows, width // size, size)
     _finish_heads(heads, weights, angles, num_kv_heads, rows.scale)
@@ -124,8 +115,11 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     partial = attend_pages(query, blocks, rows, observed[0], scratch, team)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     merge(partial, (0, num_rows), mixed)
-    update = scratch.update[: hidden.size].reshape(hidden.shape)
+    update = shaped(scratch.update, hidden.shape)
     attended = mixed.reshape(num_rows, num_heads * size)
     product(attended, weights.output, weights.out_major, update, team)
     copy_rows(update, normed)
-    _add_update(hidden, normed, weights)
+    for row in range(num_rows):
+        for channel in range(weights.output_bias.shape[0]):
+            normed[row, channel] += weights.output_bias[channel]
+        add_update(hidden[row], normed[row], weights.output_norm, weights.epsilon)

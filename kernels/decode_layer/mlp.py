@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import copy_rows, exp_nonpositive
-from kernels.cpu.numba_rows import keep_heaviest_row, keep_largest_row, norm_row
+from kernels.cpu.numba_rows import add_update, keep_heaviest_row, keep_largest_row, norm_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
@@ -24,6 +24,7 @@ from kernels.decode_layer.products import (
     range_of,
     round_rows,
 )
+from kernels.page_attention.scratch import shaped
 
 
 class MlpWeights(NamedTuple):
@@ -67,15 +68,6 @@ def _gate(gate, up, gelu, inner):
         small = exp_nonpositive(-abs(y))
         sigmoid = (np.float32(1.0) if y >= np.float32(0.0) else small) / (np.float32(1.0) + small)
         inner[j] = x * sigmoid * up[j]
-
-
-@helper
-def _add_output(hidden, output, weights):
-    """hidden [C] += the MLP's output [C], after its norm."""
-    if weights.output_norm.shape[0] > 0:
-        norm_row(output, weights.output_norm, weights.epsilon, output)
-    for channel in range(hidden.shape[0]):
-        hidden[channel] += output[channel]
 
 
 @helper
@@ -154,8 +146,8 @@ def mlp_rows(hidden, weights, kept_channels, rounding, scratch, team):
     if at_input:
         steps = round_rows(kept, bit_widths, block, gate_up)
     listed = list_inputs(kept, steps, gate_up)
-    both = scratch.both[: num_rows * width].reshape(num_rows, width)
-    activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
+    both = shaped(scratch.both, (num_rows, width))
+    activated = shaped(scratch.inner, (num_rows, width // 2))
     _gate_up_range(team, listed, gate_up, blocks, gelu, both, activated)
     meet(team)
     inner = activated.copy()
@@ -164,11 +156,11 @@ def mlp_rows(hidden, weights, kept_channels, rounding, scratch, team):
             keep_heaviest_row(inner[row], weights.down_norms, inner_kept[row], inner[row])
     if at_input:
         steps = round_rows(inner, bit_widths, block, gate_up)
-    update = scratch.update[: hidden.size].reshape(hidden.shape)
+    update = shaped(scratch.update, hidden.shape)
     _down_range(team, list_inputs(inner, steps, weights.down), weights.down, blocks, update)
     meet(team)
     copy_rows(update, kept)
     if not at_input:
         round_rows(kept, bit_widths, block, gate_up)
     for row in range(num_rows):
-        _add_output(hidden[row], kept[row], weights)
+        add_update(hidden[row], kept[row], weights.output_norm, weights.epsilon)

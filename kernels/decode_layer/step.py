@@ -40,7 +40,7 @@ class ModelTable(NamedTuple):
     like: Any
     head: Any  # [V, C] if ``head_out_major``, else [C, V]; of that type, or int8 where it is uint8
     head_out_major: bool
-    out_major: bool  # this and the next three: as in the two
+    out_major: bool  # as in AttentionWeights; the next three as in MlpWeights
     gelu: bool
     epsilon: Any
     blocks: int
@@ -116,13 +116,6 @@ def _sizes(hidden, model, rows, angles):
     return Sizes(num_rows, heads, size, pages, page_size, channels, width, inner)
 
 
-@helper
-def _note_stream(hidden, kept, team):
-    """Keep the stream [R, C] that enters a layer, where there is room."""
-    if team.member == 0 and kept.shape[1] > 0:
-        copy_rows(hidden, kept)
-
-
 @kernel
 def _run_member(iteration, marks, arguments):
     """``run_parts`` by one member of a team; only the first one writes what is not shared out."""
@@ -153,9 +146,8 @@ def _run_member(iteration, marks, arguments):
             shared = _block(cache.addresses[layer, 1], cache.sizes[1], rows, size, cache.number)
             window = model.windows[layer]
             seen = StepRows(rows.first_seen[window], rows.pages_kept[window], *rows[2:])
-            _note_stream(hidden, streams_of[:, layer], team)
             pages = concentration[:, layer], readers[:, layer], read[:, layer]
-            noted = pages, queries[:, layer]
+            noted = pages, queries[:, layer], streams_of[:, layer]
             blocks = own, shared
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:

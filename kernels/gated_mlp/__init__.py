@@ -59,11 +59,7 @@ def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tens
 
 
 def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
-    """Raise what the kernels refuse.
-
-    Raises: UnsupportedByKernel for sizes, dtypes and layouts that only the reference
-        takes; KernelInputError for shapes and devices that are wrong. Both name the argument.
-    """
+    """Raise UnsupportedByKernel or KernelInputError, naming the argument, for what is refused."""
     hidden, gate_up, down = residual.hidden, weights.gate_up, weights.down
     check_residual(residual)
     rows, width = hidden.shape

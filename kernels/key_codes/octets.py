@@ -55,36 +55,38 @@ class _Octets(NamedTuple):
     scales: Any  # and to its bf16 bit patterns
     lines: Any  # of 32 bytes, in an octet
     queries: Matrix  # int8 [V, D]
-    about: Matrix  # float32 [V, 2]
+    units: Matrix  # float32 [V, 2]
     out: Matrix  # float32 [V, n]
     variant: str  # how bytes are multiplied
 
 
 @intrinsic(prefer_literal=True)
-def score_octets(context, codes, scales, stretch, queries, about, out, how):
+def score_octets(context, codes, scales, stretch, queries, units, out, how):
     """out[v, 8 n + t] = estimated score of token t of a stretch's octet n, for every query v.
 
     Args:
         codes: [X, 4 D] uint8, an octet a row; scales: [X, 16] uint16 (``encode_keys``).
         stretch: int64 first octet, and how many there are.
-        queries, about: [V, D] int8 and [V, 2] float32, as ``round_query`` leaves them.
+        queries, units: [V, D] int8 and [V, 2] float32, as ``round_rows`` leaves them.
         out: [V, ≥ 8 · count] float32, overwritten.
         how: literal, of ``best_products`` or another that this CPU has.
     """
-    signature = types.void(codes, scales, stretch, queries, about, out, how)
+    signature = types.void(codes, scales, stretch, queries, units, out, how)
     variant = how.literal_value
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         first, count = cgutils.unpack_tuple(builder, args[2])
         arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 1)]
         row_bytes = cgutils.unpack_tuple(builder, arrays[0].shape)[1]
-        whole, units, scores = (Matrix.argument(target, builder, sig, args, k) for k in (3, 4, 5))
+        rounded, unit_rows, scores = (
+            Matrix.argument(target, builder, sig, args, k) for k in (3, 4, 5)
+        )
         octets = _Octets(
             codes=builder.gep(arrays[0].data, [builder.mul(first, row_bytes)]),
             scales=builder.gep(arrays[1].data, [builder.mul(first, INDEX(2 * _OCTET))]),
             lines=builder.udiv(row_bytes, INDEX(_LINE)),
-            queries=whole,
-            about=units,
+            queries=rounded,
+            units=unit_rows,
             out=scores,
             variant=variant,
         )
@@ -151,8 +153,8 @@ def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
         add(INDEX(0), whole, _LINES_TOGETHER)
         add(whole, octets.lines, 1)
         for head, sums in zip(heads, totals, strict=True):
-            about = octets.about.row(head)
-            numbers = [builder.load(builder.gep(about, [INDEX(k)])) for k in range(2)]
+            unit_row = octets.units.row(head)
+            numbers = [builder.load(builder.gep(unit_row, [INDEX(k)])) for k in range(2)]
             unit, query_sum = (splat(builder, number, tokens) for number in numbers)
             for group, total, (scale, minimum) in zip(groups, sums, scales, strict=True):
                 products = builder.sitofp(builder.load(total), vector(FLOAT, tokens))

@@ -140,7 +140,7 @@ def _arrange_block(block: KVBlock) -> CacheBlock:
 
     tensors = _tensors(block)
     arrays, capacities = [_lines(some) for some in tensors], [_capacity(some) for some in tensors]
-    if block.codes is None:
+    if len(tensors) == 2:  # without 4-bit keys
         arrays += [np.empty((0, 4 * block.keys.shape[3]), np.uint8), np.empty((0, 16), np.uint16)]
         capacities.append(0)
     keys, values, codes, scales = arrays

@@ -15,6 +15,7 @@ from kernels.cpu.compiling import helper
 from kernels.cpu.team import meet
 from kernels.page_attention.group_attention import attend_parts, parts_for, seen_pages
 from kernels.page_attention.page_mass import find_pages
+from kernels.page_attention.scratch import shaped
 
 
 class CacheBlock(NamedTuple):
@@ -24,7 +25,7 @@ class CacheBlock(NamedTuple):
     keys: Any  # [X, D] float32, or bfloat16 as uint16 bit patterns
     values: Any  # likewise
     capacity: int
-    codes: Any  # [Z, 4 D] uint8, octets of 4-bit keys: t // 8 is line n · octet_capacity + t // 8
+    codes: Any  # [Z, 4 D] uint8, octets of 4-bit keys; o of pair n is line n · octet_capacity + o
     scales: Any  # [Z, 16] uint16
     octet_capacity: int
 
@@ -81,23 +82,6 @@ def _leave_out(chosen, rows):
 
 
 @helper
-def _note_tokens(read, tokens):
-    """tokens[r] = the sum of read [N, R, Hkv], float32."""
-    tokens[:] = 0
-    for part in range(read.shape[0]):
-        for row in range(read.shape[1]):
-            for head in range(read.shape[2]):
-                tokens[row] += np.int64(read[part, row, head])
-
-
-@helper
-def _note_concentration(outside, concentration):
-    """Heads' mean of the mass outside the best pages [R, H], by row [R]."""
-    for row in range(outside.shape[0]):
-        concentration[row] = outside[row].sum() / np.float32(outside.shape[1])
-
-
-@helper
 def _choose(query, blocks, rows, scratch, team):
     """Pages that each KV head reads [R, Hkv, P] uint8, for rows that do not keep all or leave some
     out, and the most of them that a row sees."""
@@ -106,17 +90,12 @@ def _choose(query, blocks, rows, scratch, team):
     for row in range(num_rows):
         first, last = seen_pages(rows, row)
         most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
-    groups = num_rows * rows.num_kv_heads
-    chosen = scratch.chosen[: groups * most].reshape(num_rows, rows.num_kv_heads, most)
+    chosen = shaped(scratch.chosen, (num_rows, rows.num_kv_heads, most))
     if sparse:
-        outside = scratch.outside.reshape(num_rows, num_heads)
-        parts = parts_for(most, rows.page_size)
-        per_part, count = (parts, num_rows, num_heads), parts * outside.size
-        weighed = (
-            scratch.page_tops[:count].reshape(per_part),
-            scratch.page_totals[:count].reshape(per_part),
-            scratch.masses[: outside.size * most].reshape(num_rows, num_heads, most),
-        )
+        outside = shaped(scratch.outside, (num_rows, num_heads))
+        by_part = parts_for(most, rows.page_size), num_rows, num_heads
+        tops, totals = shaped(scratch.page_tops, by_part), shaped(scratch.page_totals, by_part)
+        weighed = tops, totals, shaped(scratch.masses, (num_rows, num_heads, most))
         find_pages(query, blocks, rows, weighed, chosen, outside, team)
     if rows.left_out.shape[1] > 0:
         if team.member == 0:
@@ -146,20 +125,20 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
     chosen, most = _choose(query, blocks, rows, scratch, team)
     if team.member == 0:
         if rows.best_share > 0:
-            _note_concentration(scratch.outside.reshape(num_rows, num_heads), concentration)
+            outside = shaped(scratch.outside, (num_rows, num_heads))
+            for row in range(num_rows):
+                concentration[row] = outside[row].sum() / np.float32(num_heads)
         if readers.shape[2] > 0:
             _note_readers(chosen, rows, readers)
     slots = parts_for(most, rows.page_size)
-    shape, count = (slots, num_rows, num_heads), slots * num_rows * num_heads
     partial = (
-        scratch.tops[:count].reshape(shape),
-        scratch.totals[:count].reshape(shape),
-        scratch.sums[: count * size].reshape(slots, num_rows, num_heads, size),
-        scratch.read[: slots * num_rows * rows.num_kv_heads].reshape(
-            slots, num_rows, rows.num_kv_heads
-        ),
+        shaped(scratch.tops, (slots, num_rows, num_heads)),
+        shaped(scratch.totals, (slots, num_rows, num_heads)),
+        shaped(scratch.sums, (slots, num_rows, num_heads, size)),
+        shaped(scratch.read, (slots, num_rows, rows.num_kv_heads)),
     )
     attend_parts(query, blocks, rows, chosen, partial, team)
     if team.member == 0:
-        _note_tokens(partial[3], tokens)
+        for row in range(num_rows):
+            tokens[row] = np.int64(partial[3][:, row].sum())
     return partial

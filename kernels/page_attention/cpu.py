@@ -11,7 +11,7 @@ from kernels.cpu.team import from_first, join, meet, run_as_team
 from kernels.cpu.threads import Tuning
 from kernels.page_attention.chosen_pages import StepRows, attend_pages, most_pages
 from kernels.page_attention.group_attention import merge
-from kernels.page_attention.scratch import Sizes, floats_of, scratch_at
+from kernels.page_attention.scratch import Sizes, floats_of, scratch_at, shaped
 
 _NO_READERS = np.empty((0, 0, 0), np.uint8)
 
@@ -35,7 +35,7 @@ def _attend_member(iteration, marks, arguments):
     end = num_rows * (team.member + 1) // team.members
     merge(partial, (begin, end), mixed)
     if rows.best_share > 0:
-        outside[begin:end] = scratch.outside.reshape(outside.shape)[begin:end]
+        outside[begin:end] = shaped(scratch.outside, outside.shape)[begin:end]
     meet(team)
     memory[:0] = 0  # kept until all are done with it
 

@@ -151,8 +151,8 @@ def _weigh_parts(blocks, rows, queries, weighed, team):
         if rows.left_out.shape[1] > 0:
             _hide_pages(scores, rows.left_out[row], (begin, end), tokens, page_size)
         for head in range(per_group):
-            their = masses[row, low + head, begin - first : end - first]
-            top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, their)
+            own_masses = masses[row, low + head, begin - first : end - first]
+            top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, own_masses)
             tops[part, row, low + head], totals[part, row, low + head] = top, total
 
 
@@ -216,8 +216,8 @@ def _choose_groups(rows, weighed, chosen, outside, team):
             if rows.best_share > 0:
                 outside[row, head] = outside_best(masses[row, head, :count], valid, rows.best_share)
         if rows.pages_kept[row] < count:
-            floor, their = rows.floors[row], chosen[row, group, :count]
-            choose_needed(shares, valid, per_group, floor, their)
+            floor, pages_of = rows.floors[row], chosen[row, group, :count]
+            choose_needed(shares, valid, per_group, floor, pages_of)
 
 
 @helper

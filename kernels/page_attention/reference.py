@@ -342,11 +342,6 @@ def _joined(blocks: Sequence[KVBlock]) -> list[KVBlock]:
 
 
 def _weighted_values(weights: Tensor, block: KVBlock) -> Tensor:
-    """Sum of the block's values under attention weights.
-
-    Args:
-        weights: [R, H, S] fp32.
-    Returns: [R, H, D] fp32.
-    """
+    """Sum of the block's values under attention weights [R, H, S] fp32: [R, H, D] fp32."""
     mixed = group_rows(weights, block.values) @ block.values.float()
     return ungroup_rows(mixed, weights.shape[0])

@@ -77,6 +77,15 @@ def floats_of(sizes):
 
 
 @helper
+def shaped(part, shape):
+    """The first numbers of a part as an array of a shape."""
+    count = 1
+    for size in shape:
+        count *= size
+    return part[:count].reshape(shape)
+
+
+@helper
 def scratch_at(address, sizes, single, byte):
     """The parts of the memory at an address; ``single`` and ``byte`` are arrays of their types."""
     counts = _counts(sizes)

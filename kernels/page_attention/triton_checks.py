@@ -26,11 +26,7 @@ MAX_OFFSET = 2**31 - 1  # int32 offsets
 
 
 def check_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
-    """Raise what the kernels refuse.
-
-    Raises: UnsupportedByKernel for sizes and dtypes that only the reference takes;
-        KernelInputError for shapes, devices and layouts that are wrong. Both name the argument.
-    """
+    """Raise UnsupportedByKernel or KernelInputError, naming the argument, for what is refused."""
     if query.dim() != 3 or query.dtype != torch.float32:
         raise UnsupportedByKernel(
             f"query must be [R, H, D] float32, got {list(query.shape)} {query.dtype}"

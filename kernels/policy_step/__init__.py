@@ -9,7 +9,6 @@ Levels of least damage + price · bytes (``sol_core/policy/byte_prices.py``) are
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +30,6 @@ KERNEL_AXES = 3
 NEVER = 1e6
 
 
-@cache
 def policy_step_kernel() -> Callable[..., None] | None:
     """``cpu.policy_step``, or None where Numba cannot run."""
     return cpu_kernel(f"{__name__}.cpu", "policy_step")
@@ -52,8 +50,8 @@ class ByteTerms(NamedTuple):
     @staticmethod
     def none() -> ByteTerms:
         """Terms of no rows."""
-        one, two, three = (np.empty((0,) * axes) for axes in (1, 2, 3))
-        return ByteTerms(two, two, one, two, three, three, one, one)
+        vector, matrix, cube = (np.empty((0,) * axes) for axes in (1, 2, 3))
+        return ByteTerms(matrix, matrix, vector, matrix, cube, cube, vector, vector)
 
 
 def price_bytes(shapes: NDArray[np.float64], terms: ByteTerms) -> NDArray[np.float64]:

@@ -213,8 +213,8 @@ def _price_bytes(shapes, terms, logits):
             slope = (shapes[row, axis, 1] - explained[2 * axis + 1]) * terms.trust[axis]
             least, damage = np.inf, np.inf
             for level in range(num_levels):
-                said = sensitivity + slope * terms.positions[axis, level]
-                damage = min(damage, np.exp(terms.log_means[row, axis, level] + said))
+                shift = sensitivity + slope * terms.positions[axis, level]
+                damage = min(damage, np.exp(terms.log_means[row, axis, level] + shift))
                 costs[level] = damage / terms.prices[row] + terms.bytes_read[row, axis, level]
                 least = min(least, costs[level])
             for level in range(num_levels):

@@ -134,12 +134,12 @@ def _adder(bits: int, block_bytes: int) -> Any:
                     total, step = sums[row, block], steps[row, min(block, last)]
                     if with_integers and step > np.float32(0.0):
                         span = (ends[block], ends[block + 1], ends[later], ends[later + 1])
-                        few = (channels, levels, *span, total, step, words, ahead)
-                        add_integers(data, offset, few, row, outputs, column)
+                        integers = (channels, levels, *span, total, step, words, ahead)
+                        add_integers(data, offset, integers, row, outputs, column)
                         continue
                     span = (begins[block], begins[block + 1], begins[later], begins[later + 1])
-                    some = (within, numbers, *span, total, words, ahead)
-                    add_block(data, offset, some, row, outputs, column, bits)
+                    floats = (within, numbers, *span, total, words, ahead)
+                    add_block(data, offset, floats, row, outputs, column, bits)
                 offset += per_word * words * block_bytes
             column += per_word * words
 

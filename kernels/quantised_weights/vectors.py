@@ -177,15 +177,23 @@ def _add(
         spread = splat(builder, total, lanes)
         for k, partial in enumerate(sums):
             at = builder.add(builder.mul(words, INDEX(k)), lane)
-            scale = half_precision(builder, block, at, lanes)
-            least = half_precision(builder, block, builder.add(at, outputs), lanes)
             power = ir.Constant(wide, [2.0 ** (-bits * (k % (per_word // 2)))] * lanes)
-            before = load(builder, out, at, lanes)
-            before = fused(builder, scale, builder.fmul(builder.load(partial), power), before)
-            store(builder, fused(builder, least, spread, before), out, at, lanes)
+            value = builder.fmul(builder.load(partial), power)
+            _add_scaled(builder, block, outputs, out, at, value, spread)
 
 
-def half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
+def _add_scaled(
+    builder: Any, block: Any, outputs: Any, out: Any, at: Any, value: Any, spread: Any
+) -> None:
+    """Add scales · ``value`` and minima · ``spread`` to some of a block's so many outputs."""
+    lanes = value.type.count
+    scale = _half_precision(builder, block, at, lanes)
+    least = _half_precision(builder, block, builder.add(at, outputs), lanes)
+    before = fused(builder, scale, value, load(builder, out, at, lanes))
+    store(builder, fused(builder, least, spread, before), out, at, lanes)
+
+
+def _half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
     """Float16 numbers of a block from an index on, as float32."""
     data = builder.bitcast(block, ir.HalfType().as_pointer())
     pointer = builder.bitcast(builder.gep(data, [index]), vector(ir.HalfType(), lanes).as_pointer())
@@ -260,10 +268,7 @@ def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, l
             for byte, dots in enumerate(_transposed(builder, loaded, _WORD, _LONG)):
                 at = builder.add(builder.mul(words, INDEX(2 * byte + high)), lane)
                 value = builder.fmul(builder.sitofp(dots, factor.type), factor)
-                scale = half_precision(builder, block, at, lanes)
-                least = half_precision(builder, block, builder.add(at, outputs), lanes)
-                before = fused(builder, scale, value, load(builder, out, at, lanes))
-                store(builder, fused(builder, least, spread, before), out, at, lanes)
+                _add_scaled(builder, block, outputs, out, at, value, spread)
 
 
 def _planes(builder: Any, codes: Any) -> tuple[Any, Any]:

@@ -34,11 +34,7 @@ def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tupl
 
 
 def check_residual(residual: Residual) -> None:
-    """Raise what the kernel refuses.
-
-    Raises: UnsupportedByKernel for what only the reference takes; KernelInputError for what is
-        wrong. Both name the argument.
-    """
+    """Raise UnsupportedByKernel or KernelInputError, naming the argument, for what is refused."""
     hidden, update = residual.hidden, residual.update
     check_rows(hidden, MAX_WIDTH, (torch.float32,))
     wanted = {"norm": (residual.norm, tuple(hidden.shape[1:]), torch.float32)}
