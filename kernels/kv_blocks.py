@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,3 +57,20 @@ def ungroup_rows(grouped: Tensor, num_rows: int) -> Tensor:
     heads = rows_and_heads // rows_per_block
     split = grouped.reshape(num_blocks, num_kv_heads, rows_per_block, heads, width)
     return split.transpose(1, 2).reshape(num_rows, num_kv_heads * heads, width)
+
+
+def is_packed(tensor: Tensor) -> bool:
+    """Tokens one after another within a head, as lines of D numbers."""
+    row, head, token, channel = tensor.stride()
+    size = tensor.shape[3]
+    return channel == 1 and token == size and row % size == 0 and head % size == 0
+
+
+def lines_of(tensor: Tensor) -> Any:
+    """All memory from the first token to the last as numpy [X, D], bf16 as uint16."""
+    from kernels.cpu import as_array  # what only lists names of parts needs no torch
+
+    rows, heads, tokens, size = tensor.shape
+    row, head, _, _ = tensor.stride()
+    count = ((rows - 1) * row + (heads - 1) * head) // size + tokens
+    return as_array(tensor.as_strided((count, size), (size, 1)))

@@ -125,16 +125,38 @@ class SideEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefillProgress:
+    """A piece of the prompt was read, and more is to come.
+
+    Attributes:
+        tokens_read: of the prompt so far, those included that were kept from an earlier text.
+        prompt_tokens: all of them, without the one that the first decode step feeds.
+        seconds_left: estimate of the rest.
+    """
+
+    tokens_read: int
+    prompt_tokens: int
+    seconds_left: float
+
+    @property
+    def words(self) -> str:
+        """Return it in words: "1,024 of 7,257 tokens read, about 14 s left"."""
+        read, left = f"{self.tokens_read:,} of {self.prompt_tokens:,}", round(self.seconds_left)
+        return f"{read} tokens read, about {left} s left"
+
+
+@dataclass(frozen=True, slots=True)
 class PrefillEvent:
     """The dense pass over the prompt is done; decoding starts.
 
     Attributes:
-        prompt_tokens: that were read, the chat template's included.
+        prompt_tokens: of the prompt, the chat template's included.
         prompt_text: these as text.
         page_texts: these page by page of the KV cache, without special tokens; none unless page
             reads were requested.
         elapsed_ms: measured milliseconds since the generation began.
-        cost: computed cost of the pass.
+        cost: computed cost of the pass over what was read.
+        reused_tokens: whose keys and values were kept from an earlier text, and not read again.
     """
 
     prompt_tokens: int
@@ -142,6 +164,7 @@ class PrefillEvent:
     elapsed_ms: float
     cost: StepCost
     page_texts: tuple[str, ...] = ()
+    reused_tokens: int = later(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +256,7 @@ class FinishEvent:
     made_on: dict[str, Any] | None = later(None)
 
 
-Event = PrefillEvent | TokenEvent | FinishEvent
+Event = PrefillProgress | PrefillEvent | TokenEvent | FinishEvent
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
@@ -249,6 +272,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 _EVENT_NAMES: dict[type, str] = {
+    PrefillProgress: "prefilling",
     PrefillEvent: "prefill",
     TokenEvent: "token",
     FinishEvent: "finish",

@@ -44,7 +44,7 @@ from sol_core.api.generating import load_policy
 from sol_core.budgets.building import build_schedule
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedules
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon
 from sol_core.events import FinishEvent
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
@@ -108,7 +108,7 @@ class SolLM(TemplateLM):
         self.is_dense = self.schedule.kind == "dense"
         if not self.is_dense:
             self.grid.check_budget(asked)
-        self._step_bytes = StepBytes(CostModel.of(self.model.lm, self.grid))
+        self._costs = CostModel.of(self.model.lm, self.grid)
         self._sums = np.zeros(len(AXES))  # of all tokens
         self._num_bytes = self._num_dense_bytes = 0.0  # computed, as they were read and densely
         self.num_tokens = 0  # that were scored or generated
@@ -274,7 +274,7 @@ class SolLM(TemplateLM):
         lengths = [(len(request.context), len(request.tokens)) for request in asked]
         steps = sum(count for _, count in lengths)
         dense = math.fsum(
-            self._step_bytes.dense(before + step)
+            self._costs.dense_bytes(before + step)
             for before, count in lengths
             for step in range(count)
         )

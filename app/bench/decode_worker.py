@@ -109,7 +109,7 @@ def _prompt(context: int) -> torch.Tensor:
 
 def _prefilled(lm: FrozenLM, context: int) -> KVCache:
     tokens, page_size = _prompt(context)[0].tolist(), ActionGrid().page_size
-    return read_prefix(lm, tokens, page_size)[0]
+    return read_prefix(lm, tokens, page_size).cache
 
 
 def _serve_ours(given: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ def _losses(
     grid: ActionGrid,
 ) -> Tensor:
     """NLL and KL of every row and token: [2, rows, tokens] nats."""
-    prefix, _ = read_prefix(lm, text[:CONTEXT], grid.page_size)
+    prefix = read_prefix(lm, text[:CONTEXT], grid.page_size).cache
     rows = PlannedRows([[action] for action in actions])
     options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=len(actions), batched=batched)
     steps = teacher_forced(lm, prefix, [text[CONTEXT:]], rows, options)

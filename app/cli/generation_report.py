@@ -107,6 +107,11 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _reused(prefill: PrefillEvent) -> str:
+    count = prefill.reused_tokens
+    return f", {count:,} of them kept from an earlier prompt" if count else ""
+
+
 def summary(outcome: Outcome) -> str:
     """Spend against budget, speed, computed savings and quality, a line each."""
     finish, schedule = outcome.finish, outcome.config.schedule.kind
@@ -116,7 +121,8 @@ def summary(outcome: Outcome) -> str:
         f"{outcome.model_name}, {outcome.dtype_name}, schedule {schedule}: "
         f"{_tokens(finish.num_tokens)} ({finish.reason.replace('_', ' ')})",
         f"measured  {finish.tokens_per_s:.1f} tokens/s{speed}, prefill {finish.prefill_ms:.0f} ms "
-        f"for {_tokens(outcome.prefill.prompt_tokens)}, load {outcome.load_ms / 1000:.1f} s",
+        f"for {_tokens(outcome.prefill.prompt_tokens)}{_reused(outcome.prefill)}, "
+        f"load {outcome.load_ms / 1000:.1f} s",
     ]
     if finish.spend is not None:
         lines.append(f"{'':36}spent   budget")

@@ -44,6 +44,7 @@ class Limits:
     characters: int = _limit(100, 1_000_000, 1_000_000, 20_000)  # of a prompt, or of another text
     kept_runs: int = _limit(1, 1_000_000, UNLIMITED, 100)  # of one visitor; older ones are deleted
     kept_mb: int = _limit(10, 1_000_000, UNLIMITED, 1000)  # of the database; of all uploaded texts
+    prefix_mb: int = _limit(0, 1_000_000, 512, 512)  # of memory for texts that were read
     upload_mb: int = _limit(1, 256, 256, 8)  # of one file
     gpu_seconds: int = _limit(10, 120, 30, 30)  # that one run asks ZeroGPU for, at most
     jobs: int = _limit(0, 1, 1, 0)  # 1: visitors may train, evaluate and measure accuracy

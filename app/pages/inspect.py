@@ -149,7 +149,7 @@ def _with_painted(
     services: Services, run: RecordedRun, actions: Sequence[Action]
 ) -> InspectionConfig:
     """The inspection's configuration with a painted schedule, and others at its bytes."""
-    from sol_core.decoding.cost import CostModel, StepBytes
+    from sol_core.decoding.cost import CostModel
     from sol_core.inspection.engine import budget_of_bytes
 
     config = from_json(InspectionConfig, run.config)
@@ -174,7 +174,7 @@ def _with_painted(
         place = config.rows.index(schedule.name)
         network = sum(token["rows"][place]["cost"]["policy_bytes"] for token in run.tokens)
         num_bytes, context = (read - network) / len(actions), cached + len(actions) // 2
-        return budget_of_bytes(StepBytes(costs), config.grid_in_use, mean, context, num_bytes)
+        return budget_of_bytes(costs, config.grid_in_use, mean, context, num_bytes)
 
     beside = [ScheduleConfig("static"), *others][: MAX_SCHEDULES - 1]
     schedules = tuple(replace(schedule, budget=budget_of(schedule)) for schedule in beside)

@@ -38,7 +38,7 @@ def ask_lens(
         run = runs.recorded(owner, run_id, "generation" if row is None else "inspection")
         with naming_damage("This run"):
             actions, ids = _actions(run, row), tuple(run.token_ids)
-        make = functools.partial(_lens_of, replace(run, tokens=()), ids, actions)
+        make = functools.partial(_lens_of, owner, replace(run, tokens=()), ids, actions)
         question = functools.partial(_answer, key=(run_id, row), make=make, look=look, asked=asked)
         return dict(json_safe(runs.ask(place, question)))
 
@@ -81,7 +81,7 @@ def page_effects(lens: Lens, index: int) -> dict[str, Any]:
 
 
 def _lens_of(
-    run: RecordedRun, ids: tuple[int, ...], actions: tuple[Action, ...], model: Any
+    owner: str, run: RecordedRun, ids: tuple[int, ...], actions: tuple[Action, ...], model: Any
 ) -> Lens:
     from sol_core.lens.engine import Lens
     from sol_core.lens.records import LensRun
@@ -93,7 +93,7 @@ def _lens_of(
         config = from_json(InspectionConfig, run.config).as_generation()
         prefix = run.prefill["prefix"] if run.prefill else []
     return Lens(
-        model,
+        model.of_owner(owner),
         LensRun(
             (*prefix, *ids),
             actions,

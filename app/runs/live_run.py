@@ -42,6 +42,7 @@ class LiveRun:
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     phase: Phase = "queued"
     tokens: list[dict[str, Any]] = field(default_factory=list)  # only ever appended to
+    reading: dict[str, Any] | None = None  # how far the prompt is read; no database keeps it
     prefill: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     error: str | None = None

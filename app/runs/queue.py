@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from app.formats import json_safe
@@ -26,7 +27,7 @@ from app.runs.recorded_run import RecordedRun, RunConfig, kind_of
 from app.runs.views import ROWS_PER_POLL, live_view, stored_view
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
-from sol_core.events import Event
+from sol_core.events import Event, PrefillProgress
 from sol_core.inspection.records import InspectionEvent
 from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id
 
@@ -217,7 +218,7 @@ class GenerationRuns:
             return "stopped"
         run.model = model.name
         run.phase = "prefill"
-        work = functools.partial(_events, self._engine, run.prompt, run.config)
+        work = functools.partial(_events, self._engine, run.owner, run.prompt, run.config)
         steps = run.kind.steps(run.config)
         for event in self._compute.stream(work, run.stop_requested.is_set, steps):
             self._take(run, event)
@@ -226,6 +227,9 @@ class GenerationRuns:
         return "stopped" if stopped else "finished"
 
     def _take(self, run: LiveRun, event: Event | InspectionEvent) -> None:
+        if isinstance(event, PrefillProgress):
+            run.reading = asdict(event)
+            return
         record = json_safe(run.kind.record(event))
         if record["type"] == "token":
             run.tokens.append(record)
@@ -276,7 +280,12 @@ class GenerationRuns:
 
 
 def _events(
-    engine: EngineFunction, prompt: str, config: RunConfig, model: Any, should_stop: ShouldStop
+    engine: EngineFunction,
+    owner: str,
+    prompt: str,
+    config: RunConfig,
+    model: Any,
+    should_stop: ShouldStop,
 ) -> Iterator[Any]:
     """A run's work; a function of the module, because it may travel."""
-    return engine(model, prompt, config, should_stop)
+    return engine(model.of_owner(owner), prompt, config, should_stop)

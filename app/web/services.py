@@ -87,7 +87,9 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     def load(on_progress: Any) -> Any:
         from sol_core.generation.warm_up import load_warm
 
-        return load_warm(model_name, data_dir=data_dir.root, dtype=dtype, on_progress=on_progress)
+        model = load_warm(model_name, data_dir=data_dir.root, dtype=dtype, on_progress=on_progress)
+        model.prefixes.kept.limit = Limits.from_environment().prefix_mb * 1_000_000
+        return model
 
     return load
 

@@ -46,7 +46,7 @@ class Matrix:
         self.height, self.width = cgutils.unpack_tuple(builder, values.shape)
         # Rows of a part of a matrix are further apart than they are wide.
         stride = cgutils.unpack_tuple(builder, values.strides)[0]
-        self._stride = builder.sdiv(stride, INDEX(kind.dtype.bitwidth // 8))
+        self.stride = builder.sdiv(stride, INDEX(kind.dtype.bitwidth // 8))
         self._narrow = isinstance(kind.dtype, types.Integer)
         self.per_line = _CACHE_LINE * 8 // kind.dtype.bitwidth
 
@@ -55,7 +55,7 @@ class Matrix:
         return Matrix(target, builder, sig.args[index], args[index], INDEX(0))
 
     def row(self, index: Any) -> Any:
-        offset = self._builder.add(self._builder.mul(index, self._stride), self._offset)
+        offset = self._builder.add(self._builder.mul(index, self.stride), self._offset)
         return self._builder.gep(self._data, [offset])
 
     def at(self, offset: Any) -> Any:
@@ -69,7 +69,7 @@ class Matrix:
         start = self.at(first)
         # Not each from the one before: reads that wait for a chain of additions come too late.
         rows = [smaller(builder, INDEX(k), last) if k else INDEX(0) for k in range(most)]
-        return [builder.gep(start, [builder.mul(row, self._stride)]) for row in rows]
+        return [builder.gep(start, [builder.mul(row, self.stride)]) for row in rows]
 
     def prefetch(self, start: Any, count: Any) -> None:
         """Prefetch ``count`` numbers from a pointer on."""

@@ -41,7 +41,6 @@ SCORES_AT_ONCE = 32
 LEAST = np.float32(-3e38)  # stands for no score at all
 _LANES = 16
 _BITS = ir.IntType(32)
-_SUM = f"llvm.vector.reduce.fadd.v{_LANES}f32"  # in any order
 
 
 @intrinsic
@@ -68,7 +67,7 @@ def weigh_scores(context, scores, tops, totals, fades):
                 builder.gep(data, [heads.index]) for data in (tops, totals, fades)
             )
             before = builder.load(top_at)
-            top = _largest(builder, some, before)
+            top = largest_of(builder, some, before)
             fade = _exp_nonpositive(builder, builder.fsub(before, top), 1)
             builder.store(top, top_at)
             builder.store(fade, fade_at)
@@ -80,14 +79,13 @@ def weigh_scores(context, scores, tops, totals, fades):
                 store(builder, numbers, row, column, _LANES)
             total = builder.fmul(builder.load(total_at), fade)
             added = functools.reduce(builder.fadd, weights)
-            added = llvm_call(builder, _SUM, FLOAT, [FLOAT(-0.0), added], ("reassoc",))
-            builder.store(builder.fadd(total, added), total_at)
+            builder.store(builder.fadd(total, sum_of(builder, added)), total_at)
         return target.get_dummy_value()
 
     return types.void(scores, tops, totals, fades), generate
 
 
-def _largest(builder: Any, some: list[Any], least: Any) -> Any:
+def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
     """Largest number of several vectors, at least ``least``; with NaN among them, any of them."""
 
     def larger(left: Any, right: Any) -> Any:
@@ -103,6 +101,12 @@ def _largest(builder: Any, some: list[Any], least: Any) -> Any:
         top = larger(low, high)
     last = [builder.extract_element(top, _BITS(k)) for k in range(2)]
     return larger(larger(*last), least)
+
+
+def sum_of(builder: Any, numbers: Any) -> Any:
+    """Sum of sixteen numbers, in any order."""
+    name = f"llvm.vector.reduce.fadd.v{_LANES}f32"
+    return llvm_call(builder, name, FLOAT, [FLOAT(-0.0), numbers], ("reassoc",))
 
 
 def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu import as_array
 from kernels.cpu.threads import cpu_kernel, kernel_threads
 from kernels.gpu.triton_support import fits
-from kernels.kv_blocks import KVBlock
+from kernels.kv_blocks import KVBlock, is_packed, lines_of
 from kernels.page_attention import reference
 from kernels.page_attention.reference import (
     Attended,
@@ -113,10 +112,9 @@ def attend_on_cpu(
 
 def _is_served(lines: Tensor) -> bool:
     """Return whether sequences lie side by side, heads in them, and in these lines of X numbers."""
-    sequences, heads, _, size = lines.shape
-    row, head, token, channel = lines.stride()
-    packed = channel == 1 and token == size and row % size == 0 and head % size == 0
-    return packed and not (min(sequences, heads) > 1 and row != heads * head)
+    sequences, heads, _, _ = lines.shape
+    apart = min(sequences, heads) > 1 and lines.stride(0) != heads * lines.stride(1)
+    return is_packed(lines) and not apart
 
 
 def _tensors(block: KVBlock) -> list[Tensor]:
@@ -127,19 +125,11 @@ def _tensors(block: KVBlock) -> list[Tensor]:
     return tensors
 
 
-def _lines(tensor: Tensor) -> Any:
-    """All memory from the first line to the last as numpy [Y, X], bf16 as uint16."""
-    sequences, heads, count, size = tensor.shape
-    row, head, _, _ = tensor.stride()
-    height = ((sequences - 1) * row + (heads - 1) * head) // size + count
-    return as_array(tensor.as_strided((height, size), (size, 1)))
-
-
 def _arrange_block(block: KVBlock) -> CacheBlock:
     from kernels.page_attention.chosen_pages import CacheBlock
 
     tensors = _tensors(block)
-    arrays, capacities = [_lines(some) for some in tensors], [_capacity(some) for some in tensors]
+    arrays, capacities = [lines_of(some) for some in tensors], [_capacity(some) for some in tensors]
     if len(tensors) == 2:  # without 4-bit keys
         arrays += [np.empty((0, 4 * block.keys.shape[3]), np.uint8), np.empty((0, 16), np.uint16)]
         capacities.append(0)

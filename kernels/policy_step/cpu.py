@@ -223,15 +223,13 @@ def _price_bytes(shapes, terms, logits):
 
 
 @helper
-def _observe(seen, state, rows, aims):
-    """Compute ``observation_row`` and ``aim_for`` of ``sol_core/policy`` for an observation.
+def _observe(seen, previous, rows):
+    """Compute ``observation_row`` of ``sol_core/policy`` for an observation.
 
     Args:
-        seen, state: as of ``policy_step``.
+        seen, previous: as of ``policy_step``.
         rows: [R, layout.width] float32, overwritten.
-        aims: [R, 3] float32, overwritten.
     """
-    targets, excess, previous, low, high, recovery, _ = state
     for row in range(rows.shape[0]):
         end = 0
         for part in literal_unroll(seen):
@@ -243,8 +241,6 @@ def _observe(seen, state, rows, aims):
         rows[row, column] = min(rows[row, column], _MOST_NATS)
         for axis in range(3):
             rows[row, end + axis] = previous[row, axis]
-            aim = targets[row, axis] - excess[row, axis] / recovery
-            aims[row, axis] = min(max(aim, low[axis]), high[axis])
 
 
 @kernel
@@ -256,20 +252,19 @@ def policy_step(seen, fed, state, network, memory, step, terms, results):
             hidden, middle hidden states, concentration, entropy, surprisal, what is known.
         fed: tokens [R] int64, and the language model's embedding [V, C] float32, or bfloat16
             as uint16 bit patterns.
-        state: targets, excess and previous spends [R, 3], ends of the axes [3] each, all float32;
-            over how many steps the excess is compensated; and whether the most probable levels are
-            taken: excess and previous spends are theirs then.
+        state: aims of the prices, and spends of the step before, [R, 3] float32.
         network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
         step: of the episode.
         terms: ByteTerms.
-        results: rows [R, layout.width], aims [R, 3], logits [R, 3, L] float32 and the most
-            probable levels [R, 3] int64; overwritten.
+        results: rows [R, layout.width], logits [R, 3, L] float32 and the most probable levels
+            [R, 3] int64; overwritten.
     """
-    rows, aims, logits, choices = results
+    aims, previous = state
+    rows, logits, choices = results
     shapes = np.empty((rows.shape[0], 3, 2), np.float32)
     encoder, heads, prices = network
-    _observe(seen, state, rows, aims)
+    _observe(seen, previous, rows)
     inputs = _inputs(rows, fed[0], fed[1], encoder)
     encoded = _encode(inputs, encoder, memory, step)
     for axis in range(3):
@@ -288,8 +283,4 @@ def policy_step(seen, fed, state, network, memory, step, terms, results):
     _price_bytes(shapes, terms, logits)
     for row in range(rows.shape[0]):
         for axis in range(3):
-            choice = np.argmax(logits[row, axis])
-            choices[row, axis] = choice
-            if state[6]:
-                state[2][row, axis] = prices.levels[axis, choice]
-                state[1][row, axis] += prices.levels[axis, choice] - state[0][row, axis]
+            choices[row, axis] = np.argmax(logits[row, axis])

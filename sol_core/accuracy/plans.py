@@ -15,7 +15,7 @@ import numpy as np
 from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.budgets.mixes import Mix, MixTable
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import StaticSchedule
 from sol_core.evaluation.methods import PAPER_CHANNEL_LEVELS
 from sol_core.models import FrozenLM
@@ -108,7 +108,7 @@ class PaperReading:
     def __init__(
         self, lm: FrozenLM, grid: ActionGrid, continuations: Sequence[Continuation]
     ) -> None:
-        self._grid, self._bytes = grid, StepBytes(CostModel.of(lm, grid))
+        self._grid, self._costs = grid, CostModel.of(lm, grid)
         self._cached = [  # tokens that each step attends over
             len(item.context) + step for item in continuations for step in range(len(item.tokens))
         ]
@@ -117,7 +117,7 @@ class PaperReading:
 
     def of(self, budget: Budget) -> float:
         """By what an action allows, about: at some of the lengths."""
-        return float(np.mean([self._bytes.of(budget, count) for count in self._places]))
+        return float(np.mean([self._costs.bytes_read(budget, count) for count in self._places]))
 
     def budget(self, spend: Budget, target: float) -> Budget:
         """The spend with channels so that ``target`` bytes are read; the nearest there is."""
@@ -136,7 +136,7 @@ class PaperReading:
         low, high = levels[above - 1], levels[above]
         share = (spend.keep_fraction - low) / (high - low)
         parts = [
-            np.mean([self._bytes.of(at, count) for count in self._cached])
+            np.mean([self._costs.bytes_read(at, count) for count in self._cached])
             for at in (replace(spend, keep_fraction=level) for level in (low, high))
         ]
         return float((1 - share) * parts[0] + share * parts[1])

@@ -16,7 +16,7 @@ from torch import Tensor
 from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, ActionGrid, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, require_finite
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import teacher_forced
@@ -120,7 +120,7 @@ def score_after(
     greedy = np.ones((len(ones), group))
     spend = np.zeros((len(ones), group, len(AXES)))
     num_bytes = np.zeros((len(ones), group))
-    step_bytes = StepBytes(CostModel.of(lm, grid))
+    costs = CostModel.of(lm, grid)
     for scored in teacher_forced(lm, contexts.windows, paths, scheduler, options, contexts.state):
         step = scored.step
         runs = step.index < lengths
@@ -128,7 +128,7 @@ def score_after(
         likelihood += counts * _array(-scored.nll)
         best = scored.log_probabilities.argmax(-1) == scored.targets[:, None]
         greedy *= np.where(counts, _array(best), 1.0)
-        step_spend, reading = step_spends(step, step_bytes, group, exact=exact)
+        step_spend, reading = step_spends(step, costs, group, exact=exact)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
     return BatchScores(likelihood, greedy, spend, num_bytes)
@@ -162,7 +162,7 @@ def write_after(
 
 
 def step_spends(
-    step: DecodeStep, step_bytes: StepBytes, group: int, *, exact: bool
+    step: DecodeStep, costs: CostModel, group: int, *, exact: bool
 ) -> tuple[Floats, Floats]:
     """[B, group, axes] levels and [B, group] computed bytes of one step."""
     levels = np.asarray([action.as_tuple() for action in step.actions])
@@ -170,7 +170,8 @@ def step_spends(
     rows = zip(step.actions, step.cached_tokens, read, step.policy_reads, strict=True)
     reading = np.asarray(
         [
-            step_bytes.of(action, cached, tokens, observed=policy.scores_pages) + policy.num_bytes
+            costs.bytes_read(action, cached, tokens, observed=policy.scores_pages)
+            + policy.num_bytes
             for action, cached, tokens, policy in rows
         ]
     )

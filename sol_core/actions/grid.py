@@ -24,7 +24,7 @@ QuantBlock = Annotated[int, Range(0, SCALE_BLOCK)]
 _TENTHS = tuple(round(i / 10, 2) for i in range(1, 11))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mechanisms:
     """Ways in which a compressed step skips what its action drops; part of a grid's identity.
 
@@ -105,8 +105,8 @@ PAPER = Mechanisms()
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class ActionGrid(Record):
-    """The levels each axis may take, ascending, and how steps skip what they drop.
+class ActionGrid(Mechanisms, Record):
+    """The levels each axis may take, ascending, and the mechanisms by which steps skip the rest.
 
     The defaults are the paper's full grid (10 × 13 × 12 = 1,560 actions). Mechanisms and page
     size belong to the grid's identity: the same spend means something else under others.
@@ -115,29 +115,19 @@ class ActionGrid(Record):
         keep_fractions, channel_keep_ratios: levels in (0, 1].
         bit_widths: levels of 2 to 16 bits.
         page_size: tokens of a page of the KV cache.
-        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split, page_budget, head,
-            quant_block: see ``Mechanisms``.
     Raises: ConfigError for levels that are not ascending, and for what is not allowed.
     """
 
     keep_fractions: tuple[float, ...] = _TENTHS
     channel_keep_ratios: tuple[float, ...] = tuple(round(i / 20, 2) for i in range(8, 21))
     bit_widths: tuple[int, ...] = tuple(range(5, 17))
-    quant_site: QuantSite = "mlp_output"
     page_size: Annotated[int, Range(1, 256)] = 8
-    page_scorer: PageScorerName = "quest"
-    page_choice: PageChoice = "head"
-    mlp_pruning: MlpPruning = "input"
-    mlp_split: tuple[tuple[float, float], ...] = ()
-    page_budget: PageBudget = later("count")
-    head: HeadReading = later("whole")
-    quant_block: QuantBlock = later(0)
 
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.mlp_split:
-            object.__setattr__(self, "mlp_split", MLP_PRUNERS[self.mlp_pruning].split)
-        object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
+            object.__setattr__(self, "mlp_split", self.pruner.split)
+        Mechanisms.__post_init__(self)
         for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(

@@ -12,7 +12,7 @@ from sol_core.actions import Budget, grid_named
 from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from sol_core.events import Event
+from sol_core.events import Event, TokenEvent
 from sol_core.fields import check_kind, check_names, check_text, kind_of, with_nearest
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
@@ -194,7 +194,8 @@ def stream_generate(
         budget: requested mean spend. Without a policy every token gets it ("static"); without
             either, decoding is dense.
         options: see ``GenerateOptions``.
-    Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent. A list of prompts yields
+    Yields: PrefillProgress after each piece of a long prompt, one PrefillEvent, a TokenEvent per
+        token, one FinishEvent. A list of prompts yields
         pairs of the prompt's index and the event, as they occur.
     Raises: SolError for a request that cannot run, before any event; TypeError for an unknown
         option.
@@ -284,4 +285,5 @@ def _request(
 def _gathered(events: list[Any]) -> Generation:
     """A generation from its PrefillEvent, TokenEvents and FinishEvent."""
     finish = events[-1]
-    return Generation(finish.text, tuple(events[1:-1]), finish)
+    tokens = tuple(event for event in events if isinstance(event, TokenEvent))
+    return Generation(finish.text, tokens, finish)

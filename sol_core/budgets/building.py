@@ -10,7 +10,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.budgets.feedback import Feedback
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
     Schedule,
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from sol_core.budgets.mixes import Mix, MixTable
 
 RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even out is made good
-MOST_RECOVERY = 0.1  # of dense, at a step
 
 
 class ShareSchedule:
@@ -41,20 +43,20 @@ class ShareSchedule:
     def __init__(self, budget: Budget, grid: ActionGrid, mixes: MixTable) -> None:
         assert budget.bytes_share is not None
         grid.check_budget(budget)
-        self._share, self._mixes = budget.bytes_share, mixes
+        self._feedback = Feedback(np.float64(budget.bytes_share), RECOVERY_STEPS)
+        self._mixes = mixes
         self._bits = StaticSchedule(Budget(bit_width=budget.bit_width), grid)
         self._previous: tuple[Mix, int] | None = None
-        self._excess = 0.0  # bytes read beyond the share so far, in dense steps
 
     def __call__(self, observation: StepObservation) -> Action:
         context = observation.cached_tokens[0] + 1
+        feedback = self._feedback
         if self._previous is None:
-            self._mixes.check(self._share, context)
+            self._mixes.check(feedback.targets, context)
         else:
-            self._excess += self._read(observation) - self._share
-        recovery = min(max(self._excess / RECOVERY_STEPS, -MOST_RECOVERY), MOST_RECOVERY)
-        low, high = self._mixes.neighbours(self._share - recovery, context)
-        gaps = [abs(self._excess + mix.share - self._share) for mix in (low, high)]
+            feedback.add(self._read(observation))
+        low, high = self._mixes.neighbours(feedback.aims(), context)
+        gaps = [abs(feedback.excess + mix.share - feedback.targets) for mix in (low, high)]
         mix = high if gaps[1] <= gaps[0] else low
         self._previous = mix, context
         bits = self._bits.at(observation.step).bit_width
@@ -66,7 +68,7 @@ class ShareSchedule:
         mix, context = self._previous
         if observation.tokens_read is None:
             return mix.share
-        return self._mixes.step_bytes.share(mix.action, context, observation.tokens_read[0])
+        return self._mixes.costs.share(mix.action, context, observation.tokens_read[0])
 
 
 class MeanOfMixes:

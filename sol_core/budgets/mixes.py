@@ -18,7 +18,6 @@ from math import isfinite, log2
 from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import (
-    DENSE,
     GRIDS,
     MAX_BITS,
     OWN_GRID,
@@ -29,7 +28,7 @@ from sol_core.actions import (
     Mechanisms,
 )
 from sol_core.calibration.tables import SHIPPED_DAMAGE
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 
@@ -177,7 +176,6 @@ class MixTable:
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
         self._damage, self.costs = damage, costs
         self.measured_on = measured_on  # name of the model that ``damage`` was measured on
-        self.step_bytes = StepBytes(costs)
         self._head_saving = costs.head_saving(_ANY_DROP)
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
@@ -198,7 +196,7 @@ class MixTable:
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
         """Of both axes, each level's damage and bytes beyond a dense step's, as shares; no head."""
-        dense = self.costs.decode_step(DENSE, context).bytes_read
+        dense = self.costs.dense_bytes(context)
         attention = [Action(keep_fraction=level) for level in self.levels[0]]
         channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
         read = [
@@ -209,8 +207,8 @@ class MixTable:
 
     def _beyond(self, action: Action, context: int) -> float:
         """Bytes that a step reads beyond a dense one, with the head whole."""
-        step, dense = (self.costs.decode_step(spend, context) for spend in (action, DENSE))
-        return step.bytes_read + self.costs.head_saving(action) - dense.bytes_read
+        read = self.costs.bytes_read(action, context) - self.costs.dense_bytes(context)
+        return read + self.costs.head_saving(action)
 
     def floor(self, context: int) -> float:
         """Damage of dropping next to nothing, nats: rounding, paid once for both axes."""
@@ -219,7 +217,7 @@ class MixTable:
 
     def previewed(self, context: int) -> float:
         """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
-        return self._head_saving / self.costs.decode_step(DENSE, context).bytes_read
+        return self._head_saving / self.costs.dense_bytes(context)
 
     def lowest(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""

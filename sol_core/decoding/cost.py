@@ -13,7 +13,7 @@ Side rows are not counted.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernels.head_preview import PREVIEW_BITS
@@ -41,6 +41,13 @@ class CostModel:
     bytes_per_cached: int  # of the KV cache's dtype
     page_size: int = 8  # tokens per page
     mechanisms: Mechanisms = PAPER  # ways in which a step finds what it may skip, and skips it
+    _windows: tuple[tuple[int | None, int], ...] = field(init=False, repr=False, compare=False)
+    _of_weights: dict[tuple[float, float, bool], StepCost] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_windows", tuple(Counter(self.spec.windows).items()))
 
     @classmethod
     def of(cls, lm: FrozenLM, grid: ActionGrid) -> CostModel:
@@ -65,40 +72,46 @@ class CostModel:
                 same pages: exact where a group chooses together, else too few.
             observed: the step also scored the pages for a policy, as it does when it is dense.
         """
-        spec, weights = self.spec, self.weights
-        projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
-        flops, cached = 0.0, 0.0
-        for window, layers in Counter(spec.windows).items():
+        flops, num_bytes = 0.0, 0.0
+        for window, layers in self._windows:
             visible = min(cached_tokens, window or cached_tokens)
             layer = self._attention(action, visible, observed=observed, exact=tokens_read)
-            flops, cached = flops + layers * layer[0], cached + layers * layer[1]
+            flops, num_bytes = flops + layers * layer[0], num_bytes + layers * layer[1]
         if tokens_read is not None:
-            flops += 4.0 * spec.query_width * tokens_read / spec.num_kv_heads
-            cached += 2.0 * spec.head_size * tokens_read * self.bytes_per_cached
-        entering, inner = mlp_channels(action, spec, self.mechanisms)
-        gate_up = spec.num_layers * 2 * spec.intermediate_size * entering
-        down = spec.num_layers * spec.hidden_size * inner
-        head, projected = spec.hidden_size * spec.vocab_size, spec.num_layers * projections
-        saved = self.head_saving(action)
-        bit_operations = MAX_BITS * (
-            projected * weights.attention.bits
-            + flops / 2 * 8 * self.bytes_per_cached
-            + head * (PREVIEW_BITS if saved else weights.head.bits)
-        )
-        bits = action.bit_width
-        if self.mechanisms.quant_block:
-            bits = min(MAX_BITS, bits + SCALE_BITS / self.mechanisms.quant_block)
-        bit_operations += bits * weights.gate_up.bits * (gate_up + down)
+            flops += 4.0 * self.spec.query_width * tokens_read / self.spec.num_kv_heads
+            num_bytes += 2.0 * self.spec.head_size * tokens_read * self.bytes_per_cached
+        weights = self._weights_of(action)
         return StepCost(
-            attention_flops=2.0 * projected + flops,
-            mlp_flops=2.0 * (gate_up + down),
-            head_flops=2.0 * head,
-            attention_bytes=weights.attention.nbytes + cached,
-            mlp_bytes=weights.gate_up.read(entering / spec.hidden_size)
-            + weights.down.read(inner / spec.intermediate_size),
-            head_bytes=weights.head.nbytes - saved,
-            bit_operations=float(bit_operations),
+            attention_flops=weights.attention_flops + flops,
+            mlp_flops=weights.mlp_flops,
+            head_flops=weights.head_flops,
+            attention_bytes=weights.attention_bytes + num_bytes,
+            mlp_bytes=weights.mlp_bytes,
+            head_bytes=weights.head_bytes,
+            bit_operations=weights.bit_operations + MAX_BITS * flops * 4 * self.bytes_per_cached,
         )
+
+    def bytes_read(
+        self,
+        action: Action | Budget,
+        cached_tokens: int,
+        tokens_read: float | None = None,
+        *,
+        observed: bool = False,
+    ) -> float:
+        """Bytes of ``decode_step``."""
+        step = self.decode_step(action, cached_tokens, tokens_read=tokens_read, observed=observed)
+        return step.bytes_read
+
+    def dense_bytes(self, cached_tokens: int) -> float:
+        """Bytes of a dense step that attends over ``cached_tokens``, its own included."""
+        return self.decode_step(DENSE, cached_tokens).bytes_read
+
+    def share(
+        self, action: Action | Budget, cached_tokens: int, tokens_read: float | None = None
+    ) -> float:
+        """Bytes of a step as a share of a dense step's."""
+        return self.bytes_read(action, cached_tokens, tokens_read) / self.dense_bytes(cached_tokens)
 
     def taken(self, step: DecodeStep, row: int) -> StepCost:
         """Cost of one row of a step without its policy's network, by the tokens that it read where
@@ -162,62 +175,35 @@ class CostModel:
         scoring_flops, scoring_read = self.page_scores(visible)
         return flops + scoring_flops, read + scoring_read
 
+    def _weights_of(self, action: Action | Budget) -> StepCost:
+        """A step's cost but for its attention over the cache; kept, because few actions differ."""
+        key = action.channel_keep_ratio, action.bit_width, action.is_dense
+        if key not in self._of_weights:
+            self._of_weights[key] = self._read_weights(action)
+        return self._of_weights[key]
 
-class StepBytes:
-    """``CostModel.decode_step(...).bytes_read``, quick enough to be asked at every step."""
-
-    def __init__(self, costs: CostModel) -> None:
-        self._costs = costs
-        self._known: dict[tuple[Action | Budget, int, bool, bool], float] = {}
-        self._weights: dict[tuple[float, bool], float] = {}  # by share of the channels, and dense
-        first, second = (costs.decode_step(DENSE, 1, tokens_read=n).bytes_read for n in (0.0, 1.0))
-        self._per_token = second - first  # keys and values of one head
-        self._windows = tuple(Counter(costs.spec.windows).items())
-        self._by_need = costs.mechanisms.by_need
-
-    def dense(self, cached_tokens: int) -> float:
-        """Bytes of a dense step that attends over ``cached_tokens``, its own included."""
-        seen = sum(layers * visible for visible, layers in self._seen(cached_tokens))
-        return self._of_weights(DENSE) + self._per_token * self._costs.spec.num_kv_heads * seen
-
-    def of(
-        self,
-        action: Action | Budget,
-        cached_tokens: int,
-        tokens_read: float | None = None,
-        *,
-        observed: bool = False,
-    ) -> float:
-        """Bytes of one step that attends over ``cached_tokens``, its own included."""
-        if tokens_read is not None and self._by_need:
-            read = self._of_weights(action) + self._per_token * tokens_read
-            if observed or action.keep_fraction < 1:
-                for visible, layers in self._seen(cached_tokens):
-                    read += layers * self._costs.page_scores(visible)[1]
-            return read
-        key = (action, cached_tokens, tokens_read is not None, observed)
-        if key not in self._known:
-            self._known[key] = self._costs.decode_step(
-                action,
-                cached_tokens,
-                tokens_read=None if tokens_read is None else 0.0,
-                observed=observed,
-            ).bytes_read
-        return self._known[key] + self._per_token * (tokens_read or 0.0)
-
-    def share(
-        self, action: Action | Budget, cached_tokens: int, tokens_read: float | None = None
-    ) -> float:
-        """``of`` as a share of a dense step's bytes."""
-        return self.of(action, cached_tokens, tokens_read) / self.dense(cached_tokens)
-
-    def _seen(self, cached_tokens: int) -> list[tuple[int, int]]:
-        """Tokens that layers attend over, and how many layers they are."""
-        return [(min(cached_tokens, w or cached_tokens), layers) for w, layers in self._windows]
-
-    def _of_weights(self, action: Action | Budget) -> float:
-        key = action.channel_keep_ratio, action.is_dense
-        if key not in self._weights:
-            alike = DENSE if key[1] else Action(channel_keep_ratio=key[0], bit_width=MAX_BITS - 1)
-            self._weights[key] = self._costs.decode_step(alike, 1, tokens_read=0.0).bytes_read
-        return self._weights[key]
+    def _read_weights(self, action: Action | Budget) -> StepCost:
+        spec, weights = self.spec, self.weights
+        projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
+        entering, inner = mlp_channels(action, spec, self.mechanisms)
+        gate_up = spec.num_layers * 2 * spec.intermediate_size * entering
+        down = spec.num_layers * spec.hidden_size * inner
+        head, projected = spec.hidden_size * spec.vocab_size, spec.num_layers * projections
+        saved = self.head_saving(action)
+        bits = action.bit_width
+        if self.mechanisms.quant_block:
+            bits = min(MAX_BITS, bits + SCALE_BITS / self.mechanisms.quant_block)
+        outside = projected * weights.attention.bits
+        outside += head * (PREVIEW_BITS if saved else weights.head.bits)
+        return StepCost(
+            attention_flops=2.0 * projected,
+            mlp_flops=2.0 * (gate_up + down),
+            head_flops=2.0 * head,
+            attention_bytes=weights.attention.nbytes,
+            mlp_bytes=weights.gate_up.read(entering / spec.hidden_size)
+            + weights.down.read(inner / spec.intermediate_size),
+            head_bytes=weights.head.nbytes - saved,
+            bit_operations=float(
+                MAX_BITS * outside + bits * weights.gate_up.bits * (gate_up + down)
+            ),
+        )

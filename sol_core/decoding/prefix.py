@@ -1,26 +1,35 @@
-"""Dense prefixes that decoding starts from: texts are read in the same pieces everywhere.
+"""Dense prefixes that decoding starts from: texts are read once, in the same pieces everywhere.
 
 A matrix product's sums depend on how many rows it has, so a token's keys depend on the piece that
 it is read in. Pieces follow from the prefix's length alone: blocks of ``BLOCK`` tokens from the
-start, the rest but for the last token, and the last token by itself, which a policy may observe. So
-a prefix has the same keys and values to the bit for every caller, and two that begin alike share
-whole blocks.
+start, halves of it down to ``LEAST_PIECE`` while they fit, the rest but for the last token, and the
+last token by itself, which a policy may observe. So a prefix has the same keys and values to the
+bit for every caller, and two that begin alike share pieces, which are read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from sol_core.actions import Mechanisms
+from sol_core.events import PrefillProgress
 from sol_core.models import FrozenLM, PrefillOutput
 from sol_core.models.cache import KVCache
+from sol_core.models.kept_prefixes import KeptPrefix, OwnersPrefixes
 from sol_core.progress import no_stop
 
-BLOCK = 512  # tokens; also between two looks at should_stop
+ResultT = TypeVar("ResultT")
+
+BLOCK = 512  # tokens
+LEAST_PIECE = 64  # tokens; smaller ones take as long to read
+EQUAL_WORK = 2500  # tokens before a token at which attention to them takes as long as all the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +89,65 @@ class Windows:
     lengths: tuple[int, ...]  # per sequence, how many tokens of that text it starts from
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPrefix:
+    """A prefix as it was read.
+
+    Attributes:
+        cache: of one row, to be branched; others may start from it too.
+        state: of its last token; None without tokens, or when reading was stopped.
+        reused: tokens whose keys were kept from an earlier text.
+    """
+
+    cache: KVCache
+    state: PrefixState | None
+    reused: int = 0
+
+
 def read_prefix(
     lm: FrozenLM,
     tokens: Sequence[int],
     page_size: int,
     observe: Mechanisms | None = None,
     should_stop: Callable[[], bool] = no_stop,
-) -> tuple[KVCache, PrefixState | None]:
-    """A cache of one sequence, read densely, and the state of its last token, if any.
+    prefixes: OwnersPrefixes | None = None,
+) -> ReadPrefix:
+    """Read a prefix densely; see ``reading_prefix``."""
+    return _drained(reading_prefix(lm, tokens, page_size, observe, should_stop, prefixes))
+
+
+def reading_prefix(
+    lm: FrozenLM,
+    tokens: Sequence[int],
+    page_size: int,
+    observe: Mechanisms | None,
+    should_stop: Callable[[], bool],
+    prefixes: OwnersPrefixes | None,
+) -> Generator[PrefillProgress, None, ReadPrefix]:
+    """Read a prefix densely, from the first piece on that is not kept.
 
     Args:
         observe: mechanisms of the policy that observes the last token; None for nobody.
-        should_stop: asked before every piece; the cache then holds what was read.
+        should_stop: asked before every layer of every piece.
+        prefixes: where texts are kept; None for nowhere.
+    Yields: progress after each whole block.
     """
+    found = None
+    if prefixes is not None and lm.device.type == "cpu":  # a GPU has read it sooner than copied it
+        found = prefixes.kept.longest(prefixes.owner, tokens, _common_tokens)
+    kept, reused = found or (None, 0)
+    if kept is not None and reused == len(tokens) and kept.cache.page_size == page_size:
+        if observe in kept.states:
+            return ReadPrefix(kept.cache, kept.states[observe], reused)
+        reused -= 1
     cache = lm.new_cache(1, len(tokens) + 1, page_size=page_size)
-    return cache, _read(lm, tokens, cache, observe, should_stop)
+    if kept is not None and (reused := _last_end(tokens, reused)):
+        cache.take_tokens(kept.cache, reused)
+    state = yield from _read(lm, tokens, cache, observe, should_stop)
+    if prefixes is not None and state is not None and lm.device.type == "cpu":
+        made = KeptPrefix(prefixes.owner, tuple(tokens), cache, {observe: state})
+        prefixes.kept.add(made)
+    return ReadPrefix(cache, state, reused)
 
 
 def read_prefixes(
@@ -102,15 +155,16 @@ def read_prefixes(
 ) -> tuple[KVCache, PrefixState]:
     """``read_prefix`` of several sequences, each of at least one token, as rows of one cache.
 
-    The blocks that a sequence has in common with the one before it are copied.
+    The pieces that a sequence has in common with the one before it are copied.
     """
     cache = lm.new_cache(len(prefixes), max(map(len, prefixes)), page_size=page_size)
     states: list[PrefixState] = []
     for row, tokens in enumerate(prefixes):
         mine = cache.view(row, 1, current_codes=False)
-        if row and (known := _common_blocks(prefixes[row - 1], tokens)):
+        if row:
+            known = _last_end(tokens, _common_tokens(prefixes[row - 1], tokens))
             mine.take_tokens(cache.view(row - 1, 1, current_codes=False), known)
-        state = _read(lm, tokens, mine, observe, no_stop)
+        state = _drained(_read(lm, tokens, mine, observe, no_stop))
         assert state is not None
         states.append(state)
         cache.own_lengths[row] = len(tokens)
@@ -128,31 +182,82 @@ def observe_token(
     return PrefixState.at(lm.observed_prefill(token, cache, mechanisms=observe), -1)
 
 
+def _drained(reading: Generator[PrefillProgress, None, ResultT]) -> ResultT:
+    """The result of reading whose progress nobody watches."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result
+
+
+class _StoppedError(Exception):
+    """``should_stop`` was obeyed within a piece, of which nothing is kept."""
+
+
 def _read(
     lm: FrozenLM,
     tokens: Sequence[int],
     cache: KVCache,
     observe: Mechanisms | None,
     should_stop: Callable[[], bool],
-) -> PrefixState | None:
-    """Read what a cache of one row does not hold yet."""
-    if not tokens:
-        return None
-    known = cache.own_lengths[0]
-    fed = torch.tensor([list(tokens[known:])], device=lm.device)
-    for piece in fed[:, :-1].split(BLOCK, dim=1):
+) -> Generator[PrefillProgress, None, PrefixState | None]:
+    """Read what a cache of one row does not hold yet; returns None when it is stopped."""
+
+    def check(layer: int, hidden: Tensor) -> None:
         if should_stop():
+            raise _StoppedError
+
+    known, began = cache.own_lengths[0], time.perf_counter()
+    ends = [end for end in _ends(len(tokens)) if end > known]
+    fed = torch.tensor([list(tokens)], device=lm.device)
+    for start, end in pairwise([known, *ends[:-1]]):
+        try:
+            lm.prefill(fed[:, start:end], cache, on_stream=check)
+        except _StoppedError:
             return None
-        if piece.shape[1]:
-            lm.prefill(piece, cache)
-    return observe_token(lm, fed[:, -1:], cache, observe)
+        if end - start == BLOCK:
+            yield PrefillProgress(end, len(tokens), _seconds_left(known, end, len(tokens), began))
+    return observe_token(lm, fed[:, -1:], cache, observe) if tokens else None
 
 
-def _common_blocks(before: Sequence[int], tokens: Sequence[int]) -> int:
-    """Tokens of the whole blocks that two prefixes both begin with."""
-    most = (min(len(before), len(tokens)) - 1) // BLOCK
-    for block in range(most):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
-        if list(before[part]) != list(tokens[part]):
-            return block * BLOCK
-    return most * BLOCK
+def _seconds_left(start: int, read: int, total: int, began: float) -> float:
+    """Estimate of what is left; a token takes the longer the more there are before it."""
+
+    def work(first: int, last: int) -> float:
+        return (last - first) * (1 + (first + last) / 2 / EQUAL_WORK)
+
+    return (time.perf_counter() - began) * work(read, total) / work(start, read)
+
+
+def _ends(num_tokens: int) -> Iterator[int]:
+    """Ends of the pieces in which so many tokens are read."""
+    last, end = num_tokens - 1, 0
+    size = BLOCK
+    while size >= LEAST_PIECE:
+        if end + size <= last:
+            end += size
+            yield end
+        else:
+            size //= 2
+    if end < last:
+        yield last
+    if num_tokens:
+        yield num_tokens
+
+
+def _common_tokens(before: Sequence[int], tokens: Sequence[int]) -> int:
+    """Tokens of the first pieces that two prefixes have in common."""
+    common = 0
+    for end, other in zip(_ends(len(before)), _ends(len(tokens)), strict=False):
+        if end != other or tuple(before[common:end]) != tuple(tokens[common:end]):
+            break
+        common = end
+    return common
+
+
+def _last_end(tokens: Sequence[int], at_most: int) -> int:
+    """The last end of a piece that is so near, and leaves a token to be read."""
+    ends = (end for end in _ends(len(tokens)) if end <= at_most and end < len(tokens))
+    return max(ends, default=0)

@@ -225,7 +225,7 @@ class PaperPass(TablePass):
         read: Floats = self.table.share[tried].mean(0)
         contexts = [config.first_context(n) for n in range(tried.start, tried.stop)]
         allowed = [
-            [self.step_bytes.share(self._budget(row.budget, at), at) for at in contexts]
+            [self.costs.share(self._budget(row.budget, at), at) for at in contexts]
             for row in self.table.rows
         ]
         return read, np.mean(allowed, 1)
@@ -252,4 +252,4 @@ class PaperPass(TablePass):
         column = self._baselines.column("static", index)
         share = float(self._baselines.share[:, column].mean() - self._beyond[index])
         bits = float(self._baselines.spend[:, column, 2].mean())
-        return place_on(self._corners, bits, share, lambda at: self.step_bytes.share(at, context))
+        return place_on(self._corners, bits, share, lambda at: self.costs.share(at, context))

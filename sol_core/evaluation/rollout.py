@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads
-from sol_core.decoding.cost import StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, Windows, read_prefixes
 from sol_core.decoding.teacher_forcing import teacher_forced
@@ -49,12 +49,12 @@ class Rollout:
     cached_tokens: Floats  # [B, T] tokens attended over, the step's own included
     policies: list[tuple[PolicyReads, ...]]  # per step, of the B · G rows
 
-    def bytes_read(self, step_bytes: StepBytes) -> Floats:
+    def bytes_read(self, costs: CostModel) -> Floats:
         """Computed bytes of every step: [B, G, T]."""
         num_bytes, group = np.zeros(self.nll.shape), self.nll.shape[1]
         for window, row, step in np.ndindex(num_bytes.shape):
             policy = self.policies[step][window * group + row]
-            num_bytes[window, row, step] = policy.num_bytes + step_bytes.of(
+            num_bytes[window, row, step] = policy.num_bytes + costs.bytes_read(
                 Action.of(self.spend[window, row, step].tolist()),
                 int(self.cached_tokens[window, step]),
                 float(self.tokens_read[window, row, step]),

@@ -14,7 +14,7 @@ from torch import Tensor
 from sol_core.actions import AXES, DENSE, ActionGrid
 from sol_core.budgets.mixes import MixTable
 from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import BLOCK
 from sol_core.decoding.schedules import Horizon
@@ -182,7 +182,7 @@ class TablePass(TextStage):
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         super().__init__(setting, setting.config.texts)
         self.table = ScoreTable(rows, setting.config.num_rollouts)
-        self.step_bytes = StepBytes(CostModel.of(setting.lm, setting.grid))
+        self.costs = CostModel.of(setting.lm, setting.grid)
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         config = setting.config
         largest_group = 1 + max(stop - start for start, stop in self._pieces)
@@ -214,7 +214,7 @@ class TablePass(TextStage):
                 rollout = roll_out(setting.lm, prefix, scheduler, options)
                 read = None
                 if config.by_share:
-                    read = rollout.bytes_read(self.step_bytes)
+                    read = rollout.bytes_read(self.costs)
                 self._add(first, start, rollout, read)
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:

@@ -25,6 +25,7 @@ from sol_core.events import StepCost
 from sol_core.fields import check_kind, with_nearest
 from sol_core.generation.attached_calls import Call, Text, Texts, check_modes
 from sol_core.generation.schedules import GenerationSchedules, as_found, resolved, with_schedule
+from sol_core.models.kept_prefixes import OwnersPrefixes
 from sol_core.models.loading import LanguageModel, frozen_copy
 from sol_core.policy import Policy
 
@@ -100,7 +101,7 @@ def attach(
     schedules = GenerationSchedules(ours, chosen, find)
     options = DecodeOptions(max_new_tokens, chosen.grid_in_use.mechanisms)
     schedules.build(max_new_tokens)  # what is wrong with a budget is said now
-    steps = _Steps(lm, chosen.grid_in_use.page_size, schedules, options)
+    steps = _Steps(lm, chosen.grid_in_use.page_size, schedules, options, ours.prefixes)
     patched: Any = model
     whole_generate = patched.generate
 
@@ -135,6 +136,7 @@ class _Steps:
     page_size: int
     schedules: GenerationSchedules
     options: DecodeOptions
+    prefixes: OwnersPrefixes
     spent: Attached = field(default_factory=Attached)
     texts: Texts = field(default_factory=Texts)
 
@@ -179,7 +181,7 @@ class _Steps:
     def _begun(self, ids: list[int]) -> Text:
         lm, scheduler = self.lm, self.schedules.build(self.options.max_steps)
         observe = self.options.mechanisms if scheduler.observes else None
-        prefix, state = read_prefix(lm, ids[:-1], self.page_size, observe)
-        fed, seen = ids[-1:], list(ids)
-        steps = decode(lm, prefix, fed, scheduler, lambda _: seen[-1:], self.options, state)
+        read = read_prefix(lm, ids[:-1], self.page_size, observe, prefixes=self.prefixes)
+        prefix, seen = (read.cache, ids[-1:]), list(ids)
+        steps = decode(lm, *prefix, scheduler, lambda _: seen[-1:], self.options, read.state)
         return Text(seen, steps)

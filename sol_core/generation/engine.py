@@ -9,15 +9,15 @@ each with a sampler and schedules of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.config import GenerationConfig
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
-from sol_core.decoding.prefix import PrefixState, read_prefix
+from sol_core.decoding.prefix import PrefixState, ReadPrefix, reading_prefix
 from sol_core.errors import ConfigError, ContextLengthError, SolError
-from sol_core.events import Event
+from sol_core.events import Event, PrefillProgress
 from sol_core.fields import check_text
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
@@ -71,7 +71,8 @@ def generate(
         policies: finds a policy, or its folder, by its name; by default the name is a folder.
         tokens: the prompt's, where the caller has encoded it; at least one.
         extras: what no stored configuration can hold.
-    Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
+    Yields: PrefillProgress while a long prompt is read, one PrefillEvent, a TokenEvent per token,
+        one FinishEvent.
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
     ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
@@ -132,6 +133,19 @@ def _batches(
             yield [sequence]
 
 
+def _numbered(
+    number: int, reading: Generator[PrefillProgress, None, ReadPrefix]
+) -> Generator[tuple[int, Event], None, ReadPrefix]:
+    """Read a prefix, each event with the number of its prompt."""
+    while True:
+        try:
+            event = next(reading)
+        except StopIteration as end:
+            read: ReadPrefix = end.value
+            return read
+        yield number, event
+
+
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """Some generations whose steps are taken together."""
@@ -148,12 +162,18 @@ class _Batch:
         caches, states = [], []
         for sequence in self.sequences:
             started = time.perf_counter()
-            cache, state = read_prefix(
-                self.model.lm, sequence.tokens[:-1], size, self.schedules.observed, self.should_stop
+            reading = reading_prefix(
+                self.model.lm,
+                sequence.tokens[:-1],
+                size,
+                self.schedules.observed,
+                self.should_stop,
+                self.model.prefixes,
             )
-            caches.append(cache)
-            states.append(state)
-            yield sequence.number, sequence.prefilled(ms_since(started))
+            read = yield from _numbered(sequence.number, reading)
+            caches.append(read.cache)
+            states.append(read.state)
+            yield sequence.number, sequence.prefilled(ms_since(started), read.reused)
         decode_began = time.perf_counter()
         pending = list(self.sequences)
         if self.should_stop():

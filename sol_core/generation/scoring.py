@@ -178,10 +178,11 @@ def _score(
     lm, start = model.lm, case.context_len
     options = DecodeOptions(case.num_steps, mechanisms, rows_per_sequence=len(case.schedules))
     observe = mechanisms if scheduler.observes else None
-    prefix, state = read_prefix(lm, case.input_ids[:start], case.page_size, observe)
+    prefix = case.input_ids[:start]
+    read = read_prefix(lm, prefix, case.page_size, observe, prefixes=model.prefixes)
     columns, actions = [], []
     path = case.input_ids[start:]
-    for scored in teacher_forced(lm, prefix, [path], scheduler, options, state):
+    for scored in teacher_forced(lm, read.cache, [path], scheduler, options, read.state):
         columns.append(scored.nll[0])
         actions.append(scored.step.actions[0])
         on_step(scored.step)

@@ -175,14 +175,15 @@ class GeneratedSequence:
         whole = self.max_steps == self._config.max_new_tokens
         return whole and len(self.tokens) > 1
 
-    def prefilled(self, elapsed_ms: float) -> PrefillEvent:
+    def prefilled(self, elapsed_ms: float, reused: int) -> PrefillEvent:
         self._prefill_ms = elapsed_ms
-        count, cost = len(self.tokens), self._schedules.costs.prefill(len(self.tokens) - 1)
+        count = len(self.tokens)
+        cost = self._schedules.costs.prefill(count - 1 - reused, reused)
         texts: tuple[str, ...] = ()
         if self._config.page_reads or "pages" in self._extras.record:
             size = self._config.grid_in_use.page_size
             texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
-        return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts)
+        return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts, reused)
 
     def consume(self, step: DecodeStep, began: float, policy: Distribution | None) -> TokenEvent:
         """Take the given token, or draw the next one from row 0, and describe the step."""

@@ -20,9 +20,9 @@ import torch
 from sol_core.actions import ActionGrid, Budget, Spend
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.corpus.token_kinds import predicted_kinds
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import PrefixState, read_prefix
+from sol_core.decoding.prefix import PrefixState, reading_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.methods import place_on
@@ -67,7 +67,8 @@ def inspect_text(
 ) -> Iterator[InspectionEvent]:
     """Score a text under ``config.rows``.
 
-    Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
+    Yields: PrefillProgress while a long prefix is read, one InspectionStart, an InspectedToken per
+        scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
     """
     config = resolved(config, policies)
@@ -101,7 +102,7 @@ def cut(model: LanguageModel, tokens: list[int], config: InspectionConfig) -> li
 
 
 def budget_of_bytes(
-    step_bytes: StepBytes, grid: ActionGrid, near: Budget, context: int, num_bytes: float
+    costs: CostModel, grid: ActionGrid, near: Budget, context: int, num_bytes: float
 ) -> Budget:
     """The budget per axis that reads ``num_bytes`` a step, or the nearest.
 
@@ -111,7 +112,7 @@ def budget_of_bytes(
     keeps, ratios, _ = grid.levels()
     middle = near.keep_fraction, near.channel_keep_ratio
     corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
-    return place_on(corners, near.bit_width, num_bytes, lambda at: step_bytes.of(at, context))
+    return place_on(corners, near.bit_width, num_bytes, lambda at: costs.bytes_read(at, context))
 
 
 class _Inspection:
@@ -141,9 +142,15 @@ class _Inspection:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
         grid, steps = config.grid_in_use, len(self.path) - 1
-        cache, state = read_prefix(
-            model.lm, prefix[:-1], grid.page_size, self.schedules.observed, self.should_stop
+        read = yield from reading_prefix(
+            model.lm,
+            prefix[:-1],
+            grid.page_size,
+            self.schedules.observed,
+            self.should_stop,
+            model.prefixes,
         )
+        cache, state = read.cache, read.state
         spelled = model.text_codec.decode(prefix, clean_up_tokenization_spaces=False)
         yield InspectionStart(
             rows=config.rows,
@@ -152,6 +159,7 @@ class _Inspection:
             text_tokens=self.text_tokens,
             scored_tokens=steps,
             elapsed_ms=ms_since(began),
+            reused_tokens=read.reused,
         )
         options = DecodeOptions(
             max_steps=steps,
@@ -257,8 +265,8 @@ class _Inspection:
             return Budget.share(share, asked.bit_width)
         steps, grid = len(self.made), self.config.grid_in_use
         context, num_bytes = self.prefix + steps // 2, row.cost.bytes_read / steps
-        step_bytes = StepBytes(CostModel.of(self.model.lm, grid))
-        return budget_of_bytes(step_bytes, grid, row.spend, context, num_bytes)
+        costs = CostModel.of(self.model.lm, grid)
+        return budget_of_bytes(costs, grid, row.spend, context, num_bytes)
 
     def _score_static(
         self, budget: Budget, cache: KVCache, state: PrefixState | None

@@ -19,7 +19,7 @@ from sol_core.config import (
     required_grid,
 )
 from sol_core.errors import ConfigError
-from sol_core.events import Alternative, StepCost
+from sol_core.events import Alternative, PrefillProgress, StepCost
 from sol_core.fields import Positive, Range, check_fields, configuration, later
 
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
@@ -110,6 +110,7 @@ class InspectionStart:
     text_tokens: int  # tokens of the whole text
     scored_tokens: int
     elapsed_ms: float  # of the dense pass
+    reused_tokens: int = later(0)  # of the prefix, kept from an earlier text
 
     @property
     def tokens_left_out(self) -> int:
@@ -283,7 +284,7 @@ class InspectionEnd:
         return {"type": "finish", **record_of(self)}
 
 
-InspectionEvent = InspectionStart | InspectedToken | InspectionEnd
+InspectionEvent = PrefillProgress | InspectionStart | InspectedToken | InspectionEnd
 
 
 def inspection_json(

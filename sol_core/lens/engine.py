@@ -181,8 +181,9 @@ class Lens:
         """The run's rows, replayed through step ``index`` at least."""
         run = self._run
         if self._replay is None:
-            prefix, _ = read_prefix(self._lm, run.tokens[: run.before], run.grid.page_size)
-            rows = prefix.branch(1 + run.shadow, len(run.actions))
+            before, kept = run.tokens[: run.before], self._model.prefixes
+            read = read_prefix(self._lm, before, run.grid.page_size, prefixes=kept)
+            rows = read.cache.branch(1 + run.shadow, len(run.actions))
             self._replay = _Replay(rows, rows)
         replay = self._replay
         first = len(replay.steps)

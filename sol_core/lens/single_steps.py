@@ -167,8 +167,8 @@ def _steps(
     lm, record = model.lm, {"pages"} if with_reads else ()
     group, how = 1 + len(actions), grid.mechanisms
     options = DecodeOptions(1, how, rows_per_sequence=group, record=record)
-    prefix, _ = read_prefix(lm, tokens[: fed[0]], grid.page_size)
-    past = prefix.branch(1, len(fed))
+    read = read_prefix(lm, tokens[: fed[0]], grid.page_size, prefixes=model.prefixes)
+    past = read.cache.branch(1, len(fed))
     for at in fed:
         rows = PlannedRows([[action] for action in (DENSE, *actions)])
         windows, path = Windows(past, (0,), (at,)), tokens[at : at + 2]

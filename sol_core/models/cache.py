@@ -56,6 +56,11 @@ class LayerStore:
         codes = None if self.codes is None else (self.codes[0][part], self.codes[1][part])
         return LayerStore(self.keys[part], self.values[part], codes)
 
+    @property
+    def buffers(self) -> tuple[Tensor, ...]:
+        """Return keys, values and, where there are any, codes and scales."""
+        return (self.keys, self.values, *(self.codes or ()))
+
     def places(self) -> list[int]:
         """Addresses of keys, values, codes and scales; of what is not there any."""
         buffers = (self.keys, self.values, *(self.codes or (self.keys, self.keys)))
@@ -139,6 +144,12 @@ class KVCache:
         self._places: tuple[list[bool], tuple[Any, Any]] = ([], (None, None))
         # Per row, the shared prefix's sequence that it continues; 0 without one.
         self.row_sources = [0] * num_rows
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the bytes of its own memory."""
+        buffers = (part for store in self.layers for part in store.buffers)
+        return sum(buffer.nbytes for buffer in buffers)
 
     @property
     def lengths(self) -> list[int]:
@@ -268,7 +279,11 @@ class KVCache:
             if sources != [row for row in range(self.num_rows) for _ in range(repeats)]:
                 child._sources = torch.tensor(sources, device=self.device)
         child.own_lengths = [tail for tail in tails for _ in range(rows_per_group)]
-        child._copy_tails(self, sources, shared, tails)
+        if alone:
+            for row, (source, length) in enumerate(zip(sources, lengths, strict=True)):
+                child._copy(row, 0, self, source, length)
+        else:
+            child._copy_tails(self, sources, shared, tails)
         return child
 
     @staticmethod

@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from sol_core.models.checkpoint import (
     whole_ids,
 )
 from sol_core.models.devices import NO_GPU, pick_device, pick_dtype, torch_has_gpu_code, why_no_gpu
+from sol_core.models.kept_prefixes import OwnersPrefixes
 from sol_core.models.weights import arrange_weights, block_kinds, common_bits, read_blocks
 from sol_core.progress import Progress, ignore_progress
 
@@ -61,6 +62,7 @@ class LanguageModel:
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
         damage: by name of a grid, what was measured of this model (``measured.py``).
+        prefixes: caches of the texts that were read last, see ``kept_prefixes.py``.
         notes: what its device does in another way than it should, in sentences.
     """
 
@@ -71,6 +73,11 @@ class LanguageModel:
     end_of_text_ids: frozenset[int]
     damage: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
+    prefixes: OwnersPrefixes = field(default_factory=OwnersPrefixes, repr=False, compare=False)
+
+    def of_owner(self, owner: str) -> LanguageModel:
+        """The same model, where one owner's texts are kept apart from others'."""
+        return replace(self, prefixes=replace(self.prefixes, owner=owner))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -21,10 +21,6 @@ from sol_core.policy.prices import PriceRule
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder
 
-# Overspending of an axis is made good over this many steps. Sixteen, an episode, halved the gain:
-# the point of a price is to spend unevenly (docs/results.md).
-FEEDBACK_STEPS = 32
-
 
 class FewRowPolicy:
     """``Policy.logits`` step by step for R rows, with the episode's memory inside."""
@@ -34,7 +30,6 @@ class FewRowPolicy:
     ) -> None:
         self._policy, self._kernel, self._source = policy, kernel, network
         self._embedding = as_array(policy.embedding)
-        self._ends = tuple(as_array(end) for end in policy.ends)
         self._parameters = list(network.parameters())
         self._version = -1
         self._network: tuple[Any, ...] = ()
@@ -60,48 +55,34 @@ class FewRowPolicy:
         self,
         observation: StepObservation,
         step: int,  # of the episode; they come in order
-        targets: Tensor,  # [R, 3] as the next two, shares of dense: requested means
-        excess: Tensor,  # spent beyond the targets
+        aims: Tensor,  # [R, 3] float32 as the next, shares of dense: what prices aim at
         previous: Tensor,  # spends of the step before
         terms: ByteTerms,  # of a price on bytes
-        greedy: bool,  # take the most probable levels; excess and previous become theirs, in place
     ) -> tuple[StepInputs, Tensor, Tensor]:
-        """Inputs of the step, T = 1, logits and choices."""
+        """Inputs of the step, T = 1, logits and the most probable levels."""
         num_rows = observation.tokens.shape[0]
         seen = tuple(part.numpy() for part in observed_parts(observation, self._layout))
         if step == 0:
-            self._take_over()
+            self._refresh_arrays()
         row = np.empty((num_rows, 1, self._width), np.float32)
-        aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
         logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
         choices = np.empty((num_rows, KERNEL_AXES), np.int64)
         self._kernel(
             seen,
             (observation.tokens.numpy(), self._embedding),
-            (
-                targets.numpy(),
-                excess.numpy(),
-                previous.numpy(),
-                *self._ends,
-                np.float32(FEEDBACK_STEPS),
-                greedy,
-            ),
+            (aims.numpy(), previous.numpy()),
             self._network,
             self._memory,
             step,
             terms,
-            (row[:, 0], aims[:, 0], logits, choices),
+            (row[:, 0], logits, choices),
         )
-        inputs = StepInputs(
-            torch.from_numpy(row),
-            observation.tokens[:, None],
-            self._no_budget,
-            torch.from_numpy(aims),
-        )
+        tokens = observation.tokens[:, None]
+        inputs = StepInputs(torch.from_numpy(row), tokens, self._no_budget, aims[:, None])
         return inputs, torch.from_numpy(logits), torch.from_numpy(choices)
 
-    def _take_over(self) -> None:
-        """Encoder, heads and prices as the kernel takes them, as they are now."""
+    def _refresh_arrays(self) -> None:
+        """Take encoder, heads and prices as they are now."""
         from kernels.policy_step.cpu import Prices
 
         version = sum(parameter._version for parameter in self._parameters)
@@ -112,7 +93,7 @@ class FewRowPolicy:
 
 
 def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
-    """And the arrays that it finds by their addresses."""
+    """The encoder, and the arrays whose addresses it holds."""
     from kernels.cpu.addresses import table_of
     from kernels.policy_step.cpu import Encoder
 

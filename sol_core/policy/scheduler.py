@@ -11,17 +11,21 @@ from torch import Tensor
 
 from kernels.policy_step import ByteTerms, price_bytes
 from sol_core.actions import Action, Budget
+from sol_core.budgets.feedback import Feedback
 from sol_core.decoding.batch_scheduling import PolicyReads, StepObservation
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
-from sol_core.policy.few_rows import FEEDBACK_STEPS, FewRowPolicy
+from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.network import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
 
+# Overspending of an axis is made good over this many steps. Sixteen, an episode, halved the gain:
+# the point of a price is to spend unevenly (docs/results.md).
+FEEDBACK_STEPS = 32
 # Reads beyond the share are made good over so many steps: a price spends unevenly. Those that
 # exceed a quarter of a dense step are made good sooner: where all steps like the same of two levels
 # that lie far apart, as 0.5 and 1 of the attention, prices alone missed 90 % by 6 points.
@@ -34,14 +38,16 @@ class ByteBudgets:
 
     def __init__(self, policy: Policy, shares: Sequence[float], mixes: MixTable) -> None:
         assert policy.states is not None
-        self._mixes, self._shares = mixes, list(shares)
+        self._mixes = mixes
+        self._feedback = Feedback(
+            np.asarray(shares), RECOVERY_STEPS, slack=SLACK, sooner_steps=SOONER_STEPS
+        )
         sharpness = policy.sharpness[: len(BYTE_AXES)]
         self._prices = BytePrices(policy.info.grid, mixes, policy.states, sharpness)
         self._own = policy.reads
-        self._excess = [0.0] * len(shares)  # bytes read beyond the share, in dense steps
         self._previous: list[Action] | None = None
         self._contexts: list[int] = []
-        self._dense: list[float] = []  # bytes of a dense step there
+        self._dense = np.empty(0)  # bytes of a dense step there
         self._began = np.empty(0)  # contexts of the episode's first step
         self._spent = np.empty(0)  # [R, axes], by the episode so far
 
@@ -57,23 +63,21 @@ class ByteBudgets:
             return None
         return ByteBudgets(policy, shares, mixes)
 
-    def terms(self, place: int, observation: StepObservation) -> ByteTerms:
+    def terms(self, step: int, observation: StepObservation) -> ByteTerms:
         """Terms of the choice of attention and MLP at this step."""
         self._account(observation)
         self._contexts = [cached + 1 for cached in observation.cached_tokens]
-        self._dense = [self._mixes.step_bytes.dense(context) for context in self._contexts]
-        aims = []
-        for row, (share, excess) in enumerate(zip(self._shares, self._excess, strict=True)):
-            own = self._own.num_bytes / self._dense[row]
-            if self._previous is None:
-                self._mixes.check(share - own, self._contexts[row])
-            beyond = excess - min(max(excess, -SLACK), SLACK)
-            aims.append(share - own - excess / RECOVERY_STEPS - beyond / SOONER_STEPS)
-        if place == 0:
+        self._dense = np.array([self._mixes.costs.dense_bytes(at) for at in self._contexts])
+        own = self._own.num_bytes / self._dense
+        if self._previous is None:
+            for share, context in zip(self._feedback.targets - own, self._contexts, strict=True):
+                self._mixes.check(share, context)
+        aims = self._feedback.aims() - own
+        if step == 0:
             self._began = np.asarray(observation.cached_tokens, np.float64)
             self._spent = np.zeros((len(aims), len(BYTE_AXES)))
-        means = self._spent / place if place else self._spent + 1
-        features = history_features(place, means, self._began)
+        means = self._spent / step if step else self._spent + 1
+        features = history_features(step, means, self._began)
         return self._prices.terms(features, aims, self._contexts)
 
     def taken(self, actions: Sequence[Action]) -> None:
@@ -84,12 +88,11 @@ class ByteBudgets:
         """Add what the step before read beyond the shares."""
         if self._previous is None:
             return
-        read = observation.tokens_read or (None,) * len(self._shares)
-        for row, action in enumerate(self._previous):
-            num_bytes = self._own.num_bytes + self._mixes.step_bytes.of(
-                action, self._contexts[row], read[row], observed=self._own.scores_pages
-            )
-            self._excess[row] += num_bytes / self._dense[row] - self._shares[row]
+        read = observation.tokens_read or (None,) * len(self._contexts)
+        rows = zip(self._previous, self._contexts, read, strict=True)
+        scores = self._own.scores_pages
+        num_bytes = [self._mixes.costs.bytes_read(*row, observed=scores) for row in rows]
+        self._feedback.add((self._own.num_bytes + np.array(num_bytes)) / self._dense)
 
 
 class StepChoice(NamedTuple):
@@ -144,10 +147,10 @@ class PolicyScheduler:
         self.policy = policy
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
-        self._targets = budget_shares(budgets).to(policy.embedding.device)
-        self._excess = torch.zeros_like(self._targets)
-        self._previous = torch.ones_like(self._targets)
-        self._no_budget = self._targets[:, None, :0]
+        targets = budget_shares(budgets).to(policy.embedding.device)
+        self._feedback = Feedback(targets, FEEDBACK_STEPS)
+        self._previous = torch.ones_like(targets)
+        self._no_budget = targets[:, None, :0]
         self._cache: Tensor | None = None
         self._bytes = ByteBudgets.make(policy, budgets, mixes)
         self._few_rows = FewRowPolicy.make(policy, len(budgets))
@@ -159,27 +162,30 @@ class PolicyScheduler:
         return self.policy.observes
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
-        policy, episode = self.policy, self.policy.info.episode_steps
-        place = self._count % episode
-        if place == 0:
+        policy = self.policy
+        step = self._count % policy.info.episode_steps
+        if step == 0:
             self._cache = None
-            self._previous = torch.ones_like(self._targets)
+            self._previous = torch.ones_like(self._previous)
             if self._mixes is not None and self._bytes is None:
                 self._aim_at_mixes(self._mixes, observation.cached_tokens)
         terms = self._no_terms
         if self._bytes is not None:
-            terms = self._bytes.terms(place, observation)
+            terms = self._bytes.terms(step, observation)
+        aims = self._feedback.aims().clamp(*policy.ends)
         if self._few_rows is None:
-            inputs = self._inputs(observation, place, episode)
+            inputs = self._inputs(observation, step, aims)
             with torch.no_grad():
                 logits = self._logits(inputs, terms)
+            choices = logits.argmax(-1)
         else:
-            means = self._targets, self._excess, self._previous
-            greedy = self._generator is None
-            inputs, logits, choices = self._few_rows.step(observation, place, *means, terms, greedy)
-        if self._few_rows is None or self._generator is not None:
-            choices = self._choose(logits)
-            self._account(choices)
+            inputs, logits, choices = self._few_rows.step(
+                observation, step, aims, self._previous, terms
+            )
+        if self._generator is not None:
+            choices = self._draw(logits, self._generator)
+        self._previous = policy.spends(policy.axis_levels(choices))
+        self._feedback.add(self._previous)
         self._count += 1
         if not self._keep_steps:
             self.steps.clear()
@@ -211,14 +217,13 @@ class PolicyScheduler:
         means = []
         for budget, context in zip(self._budgets, contexts, strict=True):
             if budget.bytes_share is not None:
-                own = self.policy.num_bytes / mixes.step_bytes.dense(context + 1)
+                own = self.policy.num_bytes / mixes.costs.dense_bytes(context + 1)
                 share = budget.bytes_share - own
                 mixes.check(share, context + 1)
                 budget = mixes.mean(share, context + 1, budget.bit_width)
             means.append(budget)
-        targets = budget_shares(means).to(self._targets.device)
-        low, high = self.policy.ends
-        self._targets = targets.clamp(low, high)
+        targets = budget_shares(means).to(self._previous.device)
+        self._feedback.targets = targets.clamp(*self.policy.ends)
 
     def inputs(self) -> StepInputs:
         """Return the inputs of the kept steps, as T steps of R episodes."""
@@ -227,7 +232,8 @@ class PolicyScheduler:
 
     def mean_spends(self) -> Tensor:
         """Spent so far: [R, axes], shares of dense."""
-        return self._targets + self._excess / max(self._count, 1)
+        spends: Tensor = self._feedback.targets + self._feedback.excess / max(self._count, 1)
+        return spends
 
     def entropies(self) -> Tensor:
         """Of the kept steps' distributions, mean of rows and heads: [T], nats, on the CPU."""
@@ -249,27 +255,21 @@ class PolicyScheduler:
         per_axis = [axis.tolist() for axis in probabilities]
         return [list(row) for row in zip(*per_axis, strict=True)]
 
-    def _inputs(self, observation: StepObservation, place: int, episode: int) -> StepInputs:
+    def _inputs(self, observation: StepObservation, step: int, aims: Tensor) -> StepInputs:
         policy = self.policy
         row = observation_row(observation, self._previous, policy.info.layout)
-        aims = (self._targets - self._excess / FEEDBACK_STEPS).clamp(*policy.ends)
         budget = self._no_budget
         if policy.num_heads == 1:
-            targets, count = self._targets, max(self._count, 1)
-            flags = targets.new_tensor([[(place + 1) / episode, 1.0]]).expand(targets.shape[0], 2)
-            budget = torch.cat((flags, targets, self._excess / count), 1).unsqueeze(1)
+            targets, over = self._feedback.targets, self._feedback.excess / max(self._count, 1)
+            part = (step + 1) / policy.info.episode_steps
+            flags = targets.new_tensor([[part, 1.0]]).expand(targets.shape[0], 2)
+            budget = torch.cat((flags, targets, over), 1).unsqueeze(1)
         tokens = observation.tokens.unsqueeze(1)
         return StepInputs(row.unsqueeze(1), tokens, budget, aims.unsqueeze(1))
 
-    def _account(self, choices: Tensor) -> None:
-        self._previous = self.policy.spends(self.policy.axis_levels(choices))
-        self._excess += self._previous - self._targets
-
-    def _choose(self, logits: Tensor) -> Tensor:
+    def _draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Logits [R, num_heads, levels] → choices [R, num_heads]."""
-        if self._generator is None:
-            return logits.argmax(-1)
-        probabilities = (logits / self._temperature).softmax(-1).to(self._generator.device)
+        probabilities = (logits / self._temperature).softmax(-1).to(generator.device)
         heads = self.policy.per_head(probabilities)
-        picks = [torch.multinomial(head, 1, generator=self._generator) for head in heads]
+        picks = [torch.multinomial(head, 1, generator=generator) for head in heads]
         return torch.cat(picks, 1).to(logits.device)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels import (
@@ -15,7 +15,10 @@ from kernels import (
     page_attention,
     rms_norm,
 )
+from kernels import causal_attention as prefill
 from kernels.activation_quantisation import reference as quantisation
+from kernels.causal_attention import causal_attention
+from kernels.causal_attention import reference as causal
 from kernels.channel_pruning import reference as pruning
 from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock
@@ -47,6 +50,9 @@ shapes = st.fixed_dictionaries(
 def _any_number_of_rows(monkeypatch):
     for module in (channel_pruning, rms_norm, kv_write):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
+    # Right where it is not the fastest, too.
+    monkeypatch.setattr(prefill, "MANY_ROWS", 1)
+    monkeypatch.setattr(prefill, "_suits", lambda size: size % 16 == 0)
 
 
 # The choice that there are kernels for; a plan of another goes to the reference whatever it reads.
@@ -277,3 +283,90 @@ def test_the_largest_few_are_those_of_a_stable_sort(size, count, levels, seed):
     ranked = values.sort(descending=True, stable=True)
     for one, other in zip(top_k(values, count), ranked, strict=True):
         assert torch.equal(one, other[:count])
+
+
+prefills = st.fixed_dictionaries(
+    {
+        "rows": st.integers(1, 3),
+        "heads": st.sampled_from([(1, 1), (3, 1), (8, 2), (4, 4)]),
+        "new": st.integers(1, 70),
+        "before": st.sampled_from([0, 1, 7, 300]),
+        "size": st.sampled_from([16, 64, 80]),
+        "window": st.sampled_from([None, 1, 9, 64, 1000]),
+        "seed": st.integers(0, 1000),
+    }
+)
+PREFILL = {"rows": 2, "heads": (6, 2), "new": 64, "before": 300, "size": 64, "seed": 0}
+
+
+def _prefill(shape):
+    generator = torch.Generator().manual_seed(shape["seed"])
+    (heads, kv_heads), cached = shape["heads"], shape["before"] + shape["new"]
+    query = torch.randn(shape["rows"], shape["new"], heads, shape["size"], generator=generator)
+    room = (shape["rows"], kv_heads, cached + 5, shape["size"])  # a cache has room for more
+    keys, values = (torch.randn(room, generator=generator)[:, :, :cached] for _ in range(2))
+    return 3 * query.transpose(1, 2), KVBlock(keys, values)
+
+
+@given(shape=prefills)
+@settings(max_examples=40)
+def test_causal_attention_equals_the_reference(shape):
+    query, block = _prefill(shape)
+    found = causal_attention(query, block, scale=0.3, window=shape["window"])
+    expected = causal.causal_attention(query, block, scale=0.3, window=shape["window"])
+    torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("unit", ["tiles", "vectors", "neither"])
+@given(shape=prefills, size=st.sampled_from([64, 80, 128]))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_prefill_in_bfloat16_is_as_exact_as_torchs(monkeypatch, unit, shape, size):
+    query, block = _prefill(shape | {"size": size})
+    narrow = KVBlock(block.keys.bfloat16(), block.values.bfloat16())
+    wide = KVBlock(narrow.keys.float(), narrow.values.float())
+    how = {"scale": 0.3, "window": shape["window"]}
+    exact = causal.causal_attention(query, wide, **how)
+    if unit == "neither":
+        monkeypatch.setattr(prefill, "_multiplies_pairs", lambda keys: False)
+    elif unit == "vectors" and prefill._multiplies_pairs(torch.zeros(1, 1, 1, 64).bfloat16()):
+        monkeypatch.setattr("kernels.causal_attention.bf16.has_tiles", lambda: False)
+    found = causal_attention(query, narrow, **how)
+    assert found.dtype == torch.bfloat16
+    errors = [
+        float((attended.float() - exact).square().mean().sqrt())
+        for attended in (found, causal.causal_attention(query, narrow, **how))
+    ]
+    assert errors[0] <= (1.3 if shape["new"] > 30 else 3) * errors[1] + 1e-4  # of few, chance
+
+
+def test_what_is_not_a_number_stays_so_in_a_prefill():
+    query, block = _prefill(PREFILL)
+    narrow = KVBlock(block.keys.bfloat16(), block.values.bfloat16())
+    query[0, 1, 5] = torch.nan
+    found = causal_attention(query, narrow, scale=0.1, window=None)
+    assert found[0, 1, 5].isnan().all()
+    assert not found[1].isnan().any()
+    assert not found[0, 0].isnan().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tokens_bits_do_not_depend_on_those_after_it(dtype):
+    query, block = _prefill(PREFILL | {"before": 0})
+    block = KVBlock(block.keys.to(dtype), block.values.to(dtype))
+    whole = causal_attention(query, block, scale=0.1, window=None)
+    part = KVBlock(block.keys[:, :, :32], block.values[:, :, :32])
+    first = causal_attention(query[:, :, :32], part, scale=0.1, window=None)
+    assert torch.equal(first, whole[:, :, :32])
+
+
+@pytest.mark.parametrize("change", [{"size": 20}, {"cap": 5.0}, {"new": 15}])
+def test_what_suits_the_prefills_kernel_less_goes_to_the_reference(monkeypatch, change):
+    def refuse(*_, **__):
+        raise LookupError
+
+    monkeypatch.setattr(prefill, "MANY_ROWS", 16)
+    monkeypatch.setattr(causal, "causal_attention", refuse)
+    causal_attention(*_prefill(PREFILL), scale=0.1, window=None)
+    query, block = _prefill(PREFILL | change)
+    with pytest.raises(LookupError):
+        causal_attention(query, block, scale=0.1, window=None, cap=change.get("cap"))

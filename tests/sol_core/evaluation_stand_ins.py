@@ -121,7 +121,7 @@ def score_alone(lm, block, context, actions):
 
 
 def _log_probabilities(lm, block, context, actions):
-    prefix, _ = read_prefix(lm, block[:context], GRID.page_size)
+    prefix = read_prefix(lm, block[:context], GRID.page_size).cache
     cache, rows = prefix.branch(1, len(actions)), []
     for step, action in enumerate(actions):
         fed = torch.tensor([block[context + step]])

@@ -154,7 +154,8 @@ def test_a_prefix_has_the_same_keys_alone_and_among_others(tiny):
         del tiny.lm.prefill
     assert counting.count == sum(map(len, prefixes)) - BLOCK
     for row, tokens in enumerate(prefixes):
-        alone, its_state = read_prefix(tiny.lm, tokens, 8)
+        read_alone = read_prefix(tiny.lm, tokens, 8)
+        alone, its_state = read_alone.cache, read_alone.state
         assert cache.own_lengths[row] == len(tokens)
         for mine, theirs in zip(cache.layers, alone.layers, strict=True):
             assert torch.equal(mine.keys[row, :, : len(tokens)], theirs.keys[0, :, : len(tokens)])

@@ -27,6 +27,9 @@ class _FakeModel(SimpleNamespace):
     def tokenizer(self):
         raise SolError("The stand-in model has no tokenizer.")
 
+    def of_owner(self, owner):
+        return self
+
     def encode(self, text, **options):
         return self.tokenizer(text, **options)
 

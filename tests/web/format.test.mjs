@@ -6,7 +6,6 @@ import { HOSTILE, read, records, textsOf } from "./page.mjs";
 import { h, selectOf } from "../../app/web/js/shared/dom.js";
 import * as format from "../../app/web/js/shared/format.js";
 import { glossed } from "../../app/web/js/shared/glossary.js";
-import { roughly } from "../../app/web/js/lab/job_list.js";
 import { bytesText, mlpShares, readsOf, sharesOf } from "../../app/web/js/shared/machine/reads.js";
 import { verdictOf } from "../../app/web/js/shared/verdict.js";
 import { quoted, spokenText, tokenNodes } from "../../app/web/js/shared/tokens/token_text.js";
@@ -25,7 +24,7 @@ test("numbers, budgets, names and verdicts are written alike everywhere", () => 
     assert.ok((found.head + found.rest).startsWith(begin), found.head + found.rest);
   }
   const rough = [[3, "5 s"], [49, "50 s"], [50, "1 min"], [5399, "90 min"], [5400, "1.5 h"], [36_000, "10 h"], [null, "–"]];
-  for (const [seconds, wanted] of rough) assert.equal(roughly(seconds), wanted);
+  for (const [seconds, wanted] of rough) assert.equal(format.roughly(seconds), wanted);
   assert.deepEqual(["2001-02-03T04:05:06Z", new Date().toISOString()].map((one) => format.whenText(one).length), [16, 5]);
   assert.deepEqual(format.formNumbers([0.5, 0.725, 8]), [50, 72.5, 8]);
   assert.deepEqual(format.actionOf([0.5, 0.7, 8]), { keep_fraction: 0.5, channel_keep_ratio: 0.7, bit_width: 8 });

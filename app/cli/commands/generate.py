@@ -20,7 +20,7 @@ from app.policies.library import usual_schedule
 from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
-from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
+from sol_core.events import Event, FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
 from sol_core.files.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     runs = []
     if args.prompts is None:
         events = generate(model, args.prompt, args.config, policies=find, extras=extras)
-        runs.append((args.prompt, _shown(events, args, paints)))
+        runs.append((args.prompt, _shown(_watched(events, console), args, paints)))
     else:
         runs += zip(args.prompts, _together(model, args, find, extras, console), strict=True)
     of_run = args.config, model.name, model.dtype_name, load_ms
@@ -124,6 +124,16 @@ def _unseen(config: GenerationConfig) -> GenerationConfig:
     return replace(config, schedule=schedule, max_new_tokens=2, given=(), left_out=())
 
 
+def _watched(events: Iterator[Event], console: Console) -> Iterator[Event]:
+    """The events but for those of the reading, which show as progress."""
+    for event in events:
+        if isinstance(event, PrefillProgress):
+            console.status(f"Reading the prompt: {event.words}")
+        else:
+            console.clear()
+            yield event
+
+
 def _shown(
     events: Iterator[Event], args: argparse.Namespace, paints: Callable[[TokenEvent], str]
 ) -> list[Event]:
@@ -149,7 +159,10 @@ def _together(
     ended = 0
     many = generate_many(model, args.prompts, args.config, policies=find, extras=extras)
     for number, event in many:
-        events[number].append(event)
+        if isinstance(event, PrefillProgress):
+            console.status(f"Reading prompt {number + 1} of {len(events)}: {event.words}")
+        else:
+            events[number].append(event)
         if isinstance(event, FinishEvent):
             ended += 1
             console.progress(f"{ended} of {len(events)} prompts", ended / len(events))

@@ -13,7 +13,7 @@ from app.cli.terminal import ColourDepth, colour_depth, escape, legend, paint, t
 from app.host.console import Console, write_out
 from sol_core.actions import SHORT_AXES, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
-from sol_core.events import StepCost
+from sol_core.events import PrefillProgress, StepCost
 from sol_core.inspection import records
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
@@ -88,12 +88,14 @@ def _collect(
 ) -> tuple[records.InspectionStart, list[records.InspectedToken], records.InspectionEnd]:
     tokens: list[records.InspectedToken] = []
     for event in events:
-        if isinstance(event, records.InspectionStart):
+        if isinstance(event, PrefillProgress):
+            console.status(f"Reading the text: {event.words}")
+        elif isinstance(event, records.InspectionStart):
             start = event
         elif isinstance(event, records.InspectedToken):
             tokens.append(event)
             console.progress("Scoring", len(tokens) / start.scored_tokens)
-        else:
+        elif isinstance(event, records.InspectionEnd):
             end = event
     console.clear()
     return start, tokens, end

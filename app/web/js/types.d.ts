@@ -79,6 +79,8 @@ interface View {
   live: boolean;
   stopping: boolean;
   place: number | null;
+  /** How far the prompt is read, while it is. */
+  reading?: { tokens_read: number; prompt_tokens: number; seconds_left: number } | null;
   rows: Token[];
   cursor: number;
   more: boolean;

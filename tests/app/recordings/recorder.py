@@ -5,13 +5,11 @@ python -m tests.app.recordings.recorder
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from unittest import mock
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.results.shipped import prompt_of, recording_file
 from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
@@ -145,10 +143,9 @@ def answer_config(share: float) -> GenerationConfig:
 def answers_at(model: LanguageModel, shares: Sequence[float]) -> list[list[Answered]]:
     """The answers to all questions at each share; a prompt is read once."""
     prompts = [prompt_of(story_text(), *question) for question in QUESTIONS]
-    with _prefixes_kept():
-        return [
-            [_answer(model, prompt, answer_config(share)) for prompt in prompts] for share in shares
-        ]
+    return [
+        [_answer(model, prompt, answer_config(share)) for prompt in prompts] for share in shares
+    ]
 
 
 def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
@@ -182,23 +179,6 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
             for share, answered in zip(shares, answers, strict=True)
         ),
     )
-
-
-@contextlib.contextmanager
-def _prefixes_kept() -> Iterator[None]:
-    """Read each prefix once: decoding branches off and leaves it as it is."""
-    from sol_core.generation import engine
-
-    read, kept = engine.read_prefix, dict[tuple[int, ...], Any]()
-
-    def read_once(lm: Any, tokens: Sequence[int], *others: Any) -> Any:
-        key = tuple(tokens)
-        if key not in kept:
-            kept[key] = read(lm, tokens, *others)
-        return kept[key]
-
-    with mock.patch.object(engine, "read_prefix", read_once):
-        yield
 
 
 def _answer(model: LanguageModel, prompt: str, config: GenerationConfig) -> Answered:

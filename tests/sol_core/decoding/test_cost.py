@@ -5,14 +5,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from kernels import page_attention
 from kernels.linear import FEW_ROWS
 from sol_core.actions import DENSE, GRIDS, Action
-from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.cost import CostModel
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
@@ -123,27 +121,3 @@ def test_a_prefill_reads_weights_once():
     assert cost.head_flops == 0
     seen = sum(range(101, 117))
     assert cost.attention_flops == 16 * 2 * 30 * PROJECTIONS + 30 * 4 * 576 * seen
-
-
-WINDOWED = dataclasses.replace(SMOLLM2, windows=(512, None) * 15)
-LEVELS = st.sampled_from((0.2, 0.35, 0.5, 1.0))
-
-
-@given(
-    st.sampled_from(sorted(GRIDS)),
-    st.sampled_from((SMOLLM2, WINDOWED)),
-    st.builds(Action, LEVELS, LEVELS, st.sampled_from((8, 16))),
-    st.lists(st.integers(1, 9000), min_size=2, max_size=2),
-    st.none() | st.floats(0, 1e6),
-    st.booleans(),
-)
-def test_it_equals_the_cost_model(name, spec, action, contexts, tokens_read, observed):
-    grid = GRIDS[name]
-    costs = costs_of(spec, page_size=grid.page_size, mechanisms=grid.mechanisms)
-    quick = StepBytes(costs)
-    for context in contexts:
-        whole = costs.decode_step(action, context, tokens_read=tokens_read, observed=observed)
-        found = quick.of(action, context, tokens_read, observed=observed)
-        assert found == pytest.approx(whole.bytes_read, rel=1e-12)
-        dense = costs.decode_step(DENSE, context).bytes_read
-        assert quick.dense(context) == pytest.approx(dense, rel=1e-12)

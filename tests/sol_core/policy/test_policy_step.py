@@ -23,11 +23,10 @@ def _states(policy, rows, steps):
     low, high = policy.ends
     aims = low + torch.rand(rows, steps, 3, generator=generator) * (high - low)
     aims[0, 1:3], aims[-1, 2:4] = low, high
-    none, previous = torch.zeros(rows, 3), torch.rand(steps, rows, 3, generator=generator)
+    previous = torch.rand(steps, rows, 3, generator=generator)
     previous[..., -1] *= 100  # beyond the clamp
     return [
-        (aims[:, step].contiguous(), none, seen, ByteTerms.none(), False)
-        for step, seen in enumerate(previous)
+        (aims[:, step].contiguous(), seen, ByteTerms.none()) for step, seen in enumerate(previous)
     ]
 
 

@@ -1,12 +1,12 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
 import { gainCell } from "../evaluate/figures.js";
-import { roughly, TASKS_JOB } from "../lab/job_list.js";
+import { TASKS_JOB } from "../lab/job_list.js";
 import { ResultPage } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
 import { h, headRow } from "../shared/dom.js";
 import {
-  AXES, count, fixed, isNumber, mean, MISSING, modelName, percent, signed, spentText,
+  AXES, count, fixed, isNumber, mean, MISSING, modelName, percent, roughly, signed, spentText,
 } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";

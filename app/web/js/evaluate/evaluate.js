@@ -2,9 +2,8 @@
 
 import { h, show } from "../shared/dom.js";
 import { takeOver } from "../shared/events.js";
-import { count, isNumber, modelName, signed } from "../shared/format.js";
+import { count, isNumber, modelName, roughly, signed } from "../shared/format.js";
 import { ENOUGH_TOKENS, verdictOf } from "../shared/verdict.js";
-import { roughly } from "../lab/job_list.js";
 import { ResultPage } from "../lab/job_page.js";
 import { FIGURES, partialTable, ResultTable } from "./figures.js";
 

@@ -5,7 +5,7 @@ import {
   button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight,
 } from "../shared/dom.js";
 import { emit, listen } from "../shared/events.js";
-import { isNumber, MISSING, modelName, percent, sentence, whenText } from "../shared/format.js";
+import { isNumber, modelName, percent, roughly, sentence, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { setPill, StateHead } from "../shared/runs/status_line.js";
 
@@ -17,14 +17,6 @@ const JOB_DOTS = {
   queued: "wait", running: "busy", paused: "wait", succeeded: "good", failed: "bad",
   cancelled: "idle", abandoned: "bad",
 };
-
-// "about 3 min", "about 2 h": an estimate deserves no seconds.
-export function roughly(seconds) {
-  if (!isNumber(seconds)) return MISSING;
-  if (seconds < 50) return `${Math.max(5, 5 * Math.round(seconds / 5))} s`;
-  if (seconds < 5400) return `${Math.max(1, Math.round(seconds / 60))} min`;
-  return `${(seconds / 3600).toFixed(seconds < 36_000 ? 1 : 0)} h`;
-}
 
 class JobRow {
   constructor(job, on) {

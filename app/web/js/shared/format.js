@@ -58,6 +58,14 @@ export function duration(ms) {
   return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
+// "about 3 min", "about 2 h": an estimate deserves no seconds.
+export function roughly(seconds) {
+  if (!isNumber(seconds)) return MISSING;
+  if (seconds < 50) return `${Math.max(5, 5 * Math.round(seconds / 5))} s`;
+  if (seconds < 5400) return `${Math.max(1, Math.round(seconds / 60))} min`;
+  return `${(seconds / 3600).toFixed(seconds < 36_000 ? 1 : 0)} h`;
+}
+
 export const count = (value, word) => `${value.toLocaleString("en")} ${word}${value === 1 ? "" : "s"}`;
 export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 

@@ -157,8 +157,9 @@ export class Status extends StatusLine {
 }
 
 function runWords({ prefill, summary }, run) {
+  const kept = prefill?.reused_tokens;
   const read = prefill && `${count(prefill.prompt_tokens, "prompt token")} read in full in `
-    + duration(prefill.elapsed_ms);
+    + duration(prefill.elapsed_ms) + (kept ? `, ${kept.toLocaleString("en")} of them kept from before` : "");
   return [scheduleName(run), read, REASONS[summary?.reason]].filter(Boolean).join(" · ");
 }
 

@@ -1,7 +1,7 @@
 // The head of a status panel: a state with its detail, a bar, a message.
 
 import { h, say, setText, show, smallButton } from "../dom.js";
-import { modelName, ordinal, percent } from "../format.js";
+import { modelName, ordinal, percent, roughly } from "../format.js";
 
 export const STATES = {
   idle: ["Ready", "idle"],
@@ -73,8 +73,11 @@ export class StatusLine extends StateHead {
     const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
     const loading = state === "loading" ? view.model || model : null;
     const place = view.place > 0 ? `${ordinal(view.place + 1)} in the queue` : "";
-    this.setState(state, state === "queued" ? place : state === "loading" ? modelText(loading) : words);
-    this.setBar(loading ? loading.fraction : view.live ? done : null);
+    const { reading } = view;
+    this.setState(state, state === "queued" ? place : state === "loading" ? modelText(loading)
+      : reading ? readingText(reading) : words);
+    const read = reading && reading.tokens_read / reading.prompt_tokens;
+    this.setBar(loading ? loading.fraction : view.live ? read ?? done : null);
     this.explain(view);
   }
 
@@ -88,6 +91,11 @@ export class StatusLine extends StateHead {
   say(text, kind) {
     say(this.message, text, kind);
   }
+}
+
+function readingText({ tokens_read: read, prompt_tokens: all, seconds_left: left }) {
+  const [some, whole] = [read, all].map((number) => number.toLocaleString("en"));
+  return `${some} of ${whole} tokens read, about ${roughly(left)} left`;
 }
 
 function modelText(model) {

@@ -1,4 +1,4 @@
-"""Dense causal attention of many new tokens at once, for the prefill, in PyTorch."""
+"""Dense causal attention of many new tokens at once, in PyTorch: the definition."""
 
 from __future__ import annotations
 

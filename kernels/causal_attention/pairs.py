@@ -1,0 +1,176 @@
+"""Products of bfloat16 matrices whose numbers are multiplied in pairs, as CPUs do it.
+
+AVX-512's ``vdpbf16ps`` multiplies vectors of sixteen pairs, a matrix unit (AMX) tiles of
+sixteen such rows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from kernels.cpu.numba_helpers import cpu_has
+from kernels.cpu.vector_code import FLOAT, INDEX, Matrix, in_turns, load, splat, store, vector
+
+LANES = 16  # pairs in a vector, and in a row of a tile
+COLUMNS = 4 * LANES  # what widths must be multiples of
+ROWS = 16  # of a tile; what heights must be multiples of
+_ROWS_TOGETHER = 6  # whose sums of four vectors fit into 32 registers
+_TILES_TOGETHER = 3  # of sums and of the left matrix; a seventh holds the right one
+_PAIR, _BYTE = ir.IntType(32), ir.IntType(8)
+_XTILEDATA, _REQUEST, _ARCH_PRCTL = 18, 0x1023, 158  # of Linux on x86-64
+
+
+@cache
+def has_tiles() -> bool:
+    """Return whether this process may use a matrix unit, which Linux has it ask for."""
+    if not cpu_has("amx-bf16") or sys.platform != "linux":
+        return False
+    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _XTILEDATA) == 0)
+
+
+@intrinsic
+def multiply_pairs(context, left, right, fades, out, shapes):
+    """out[v, n] = fades[v] · out[v, n] + Σ_k left[v, k] · right[k, n], of two products each.
+
+    Args:
+        left: [V, K] uint32, two bfloat16 each; V and K multiples of 16.
+        right: [K, N] uint32 likewise; N a multiple of 64.
+        fades: [V] float32; None overwrites ``out``.
+        out: [V, N] float32, changed.
+        shapes: of a matrix unit that ``use_tiles`` has prepared; None multiplies by vectors.
+    """
+    emit = _by_vectors if isinstance(shapes, types.NoneType) else _by_tiles
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        left, right, out = (Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 3))
+        faded = None
+        if not isinstance(sig.args[2], types.NoneType):
+            faded = target.make_array(sig.args[2])(target, builder, args[2]).data
+        emit(builder, left, right, faded, out)
+        return target.get_dummy_value()
+
+    return types.void(left, right, fades, out, shapes), generate
+
+
+def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matrix) -> None:
+    def together(v: Any, number: int) -> None:
+        rows = [builder.add(v, INDEX(k)) for k in range(number)]
+        factors, sums = ([m.row(row) for row in rows] for m in (left, out))
+        with cgutils.for_range_slice(builder, INDEX(0), right.width, INDEX(COLUMNS)) as (n, _):
+            places = [builder.add(n, INDEX(k)) for k in range(0, COLUMNS, LANES)]
+            totals = [
+                [_begun(builder, faded, row, line, place) for place in places]
+                for row, line in zip(rows, sums, strict=True)
+            ]
+            with cgutils.for_range_slice(builder, INDEX(0), left.width, INDEX(1)) as (k, _):
+                line = right.row(k)
+                pairs = [load(builder, line, place, LANES, _PAIR) for place in places]
+                for factor, some in zip(factors, totals, strict=True):
+                    both = splat(builder, builder.load(builder.gep(factor, [k])), LANES)
+                    for pair, total in zip(pairs, some, strict=True):
+                        added = _add_products(builder, builder.load(total), both, pair)
+                        builder.store(added, total)
+            for line, some in zip(sums, totals, strict=True):
+                for place, total in zip(places, some, strict=True):
+                    store(builder, builder.load(total), line, place, LANES)
+
+    in_turns(builder, left.height, _ROWS_TOGETHER, together)
+
+
+def _begun(builder: Any, faded: Any, row: Any, line: Any, place: Any) -> Any:
+    """A sum as it begins: nothing, or what was there, faded."""
+    total = cgutils.alloca_once(builder, vector(FLOAT, LANES))
+    value = ir.Constant(vector(FLOAT, LANES), [0.0] * LANES)
+    if faded is not None:
+        fade = splat(builder, builder.load(builder.gep(faded, [row])), LANES)
+        value = builder.fmul(fade, load(builder, line, place, LANES))
+    builder.store(value, total)
+    return total
+
+
+def _add_products(builder: Any, total: Any, left: Any, right: Any) -> Any:
+    numbers = vector(_PAIR, LANES)
+    kind = ir.FunctionType(total.type, [total.type, numbers, numbers])
+    name = "llvm.x86.avx512bf16.dpbf16ps.512"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [total, left, right])
+
+
+@intrinsic
+def use_tiles(context, shapes):
+    """Prepare this thread's matrix unit: eight tiles of sixteen rows of sixteen pairs.
+
+    Args:
+        shapes: [64] uint8, ``tile_shapes()``; None does nothing.
+    """
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if isinstance(shapes, types.NoneType):
+            return target.get_dummy_value()
+        data = target.make_array(sig.args[0])(target, builder, args[0]).data
+        _call_tiles(builder, "ldtilecfg", builder.bitcast(data, _BYTE.as_pointer()))
+        return target.get_dummy_value()
+
+    return types.void(shapes), generate
+
+
+@intrinsic
+def leave_tiles(context, shapes):
+    """Give this thread's matrix unit back; shapes as of ``use_tiles``."""
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not isinstance(shapes, types.NoneType):
+            _call_tiles(builder, "tilerelease")
+        return target.get_dummy_value()
+
+    return types.void(shapes), generate
+
+
+def _by_tiles(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matrix) -> None:
+    if faded is not None:
+        with cgutils.for_range(builder, left.height) as rows:
+            line = out.row(rows.index)
+            with cgutils.for_range_slice(builder, INDEX(0), out.width, INDEX(LANES)) as (n, _):
+                total = _begun(builder, faded, rows.index, line, n)
+                store(builder, builder.load(total), line, n, LANES)
+
+    def together(tile: Any, number: int) -> None:
+        rows = [builder.mul(builder.add(tile, INDEX(k)), INDEX(ROWS)) for k in range(number)]
+        factors, sums = ([m.row(row) for row in rows] for m in (left, out))
+        with cgutils.for_range_slice(builder, INDEX(0), right.width, INDEX(LANES)) as (n, _):
+            for which, line in enumerate(sums):
+                if faded is None:
+                    _call_tiles(builder, "tilezero", which)
+                else:
+                    _move_tile(builder, "tileloadd64", which, line, n, out)
+            with cgutils.for_range_slice(builder, INDEX(0), left.width, INDEX(LANES)) as (k, _):
+                _move_tile(builder, "tileloadd64", 6, right.row(k), n, right)
+                for which, line in enumerate(factors):
+                    _move_tile(builder, "tileloadd64", 3 + which, line, k, left)
+                    _call_tiles(builder, "tdpbf16ps", which, 3 + which, 6)
+            for which, line in enumerate(sums):
+                _move_tile(builder, "tilestored64", which, line, n, out)
+
+    tiles = builder.sdiv(left.height, INDEX(ROWS))
+    in_turns(builder, tiles, _TILES_TOGETHER, together)
+
+
+def _move_tile(builder: Any, name: str, tile: int, line: Any, column: Any, matrix: Matrix) -> None:
+    """Load or store a tile whose first number is in a column of a line."""
+    start = builder.bitcast(builder.gep(line, [column]), _BYTE.as_pointer())
+    _call_tiles(builder, name, tile, start, builder.mul(matrix.stride, INDEX(4)))
+
+
+def _call_tiles(builder: Any, name: str, *arguments: Any) -> None:
+    """Call an instruction of the matrix unit; plain numbers are tiles."""
+    values = [_BYTE(value) if isinstance(value, int) else value for value in arguments]
+    kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}")
+    builder.call(function, values)
