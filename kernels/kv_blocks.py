@@ -11,25 +11,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KVBlock:
-    """Keys and values of N sequences, each read by R / N consecutive rows (or see sources).
+    """Keys and values of N sequences, each read by R / N consecutive rows (or see sources)."""
 
-    Attributes:
-        keys, values: [N, Hkv, S, D], keys already rotated; S is a multiple of the page
-            size in every block but a row's last.
-        codes, scales: 4-bit copies of the keys [N, Hkv, S / 8, …] in octets of tokens, rounded
-            up (``kernels/key_codes``); None while no step asked for them.
-        sources: [M] int64, the sequence that each R / M consecutive rows read instead;
-            repeats are allowed and copy nothing in the CPU kernel.
-    """
-
-    keys: Tensor
-    values: Tensor
+    keys: Tensor  # [N, Hkv, S, D], rotated; S is a multiple of the page size but in a row's last
+    values: Tensor  # likewise
+    # [M] int64, the sequence that each R / M consecutive rows read instead; repeats are allowed and
+    # copy nothing in the CPU kernel.
     sources: Tensor | None = None
+    # 4-bit copies of the keys [N, Hkv, S / 8, …] in octets of tokens, rounded up, and their scales
+    # (``kernels/key_codes``); None before a step needs them.
     codes: Tensor | None = None
     scales: Tensor | None = None
 
     def expanded(self) -> KVBlock:
-        """The same without ``sources``: a sequence read by M groups is there M times."""
+        """This block without ``sources``: a sequence read by M groups is there M times."""
         if self.sources is None:
             return self
         codes, scales = (
@@ -39,13 +34,8 @@ class KVBlock:
 
 
 def token_scores(query: Tensor, block: KVBlock) -> Tensor:
-    """Dot products of each row's query with every key of its block.
-
-    Args:
-        query: [R, H, D] fp32, rotated and already scaled.
-        block: of S tokens.
-    Returns: [R, H, S] fp32.
-    """
+    """Dot products of each row's query [R, H, D] fp32, rotated and scaled, with every key of its
+    block of S tokens: [R, H, S] fp32."""
     scores = group_rows(query, block.keys) @ block.keys.float().mT
     return ungroup_rows(scores, query.shape[0])
 
@@ -54,8 +44,6 @@ def group_rows(rows: Tensor, keys: Tensor) -> Tensor:
     """[R, H, X] → [N, Hkv, (rows per block)·(heads per group), X]: one product per KV head."""
     num_blocks, num_kv_heads = keys.shape[:2]
     num_rows, num_heads, width = rows.shape
-    if num_rows == num_blocks:
-        return rows.reshape(num_blocks, num_kv_heads, num_heads // num_kv_heads, width)
     split = rows.reshape(
         num_blocks, num_rows // num_blocks, num_kv_heads, num_heads // num_kv_heads, width
     )
@@ -65,13 +53,10 @@ def group_rows(rows: Tensor, keys: Tensor) -> Tensor:
 def ungroup_rows(grouped: Tensor, num_rows: int) -> Tensor:
     """Inverse of ``group_rows``."""
     num_blocks, num_kv_heads, rows_and_heads, width = grouped.shape
-    if num_rows == num_blocks:
-        return grouped.reshape(num_rows, num_kv_heads * rows_and_heads, width)
     rows_per_block = num_rows // num_blocks
-    split = grouped.reshape(
-        num_blocks, num_kv_heads, rows_per_block, rows_and_heads // rows_per_block, width
-    )
-    return split.transpose(1, 2).reshape(num_rows, -1, width)
+    heads = rows_and_heads // rows_per_block
+    split = grouped.reshape(num_blocks, num_kv_heads, rows_per_block, heads, width)
+    return split.transpose(1, 2).reshape(num_rows, num_kv_heads * heads, width)
 
 
 def is_packed(tensor: Tensor) -> bool:
@@ -83,7 +68,7 @@ def is_packed(tensor: Tensor) -> bool:
 
 def lines_of(tensor: Tensor) -> Any:
     """All memory from the first token to the last as numpy [X, D], bf16 as uint16."""
-    from kernels.cpu.arrays import as_array  # what only lists names of parts needs no torch
+    from kernels.cpu import as_array  # what only lists names of parts needs no torch
 
     rows, heads, tokens, size = tensor.shape
     row, head, _, _ = tensor.stride()

@@ -112,9 +112,7 @@ def missing_names(document):
 def test_names_in_the_prose_exist():
     text = DOCUMENT.read_text("utf-8")
     assert list(missing_names(text)) == []
-    wrong = (
-        "`bounds` of `cpu_kernels` in `quest.py`, `PageScorer.codes`, `kernels/none/`, `Nothing`"
-    )
+    wrong = "`bounds` of `cpu_kernels` in `grid.py`, `PageScorer.codes`, `kernels/none/`, `Nothing`"
     listed = ["bounds", "cpu_kernels", "PageScorer.codes", "kernels/none/", "Nothing"]
     assert list(missing_names(wrong)) == listed
 

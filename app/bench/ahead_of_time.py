@@ -25,8 +25,13 @@ from torch import Tensor
 
 from kernels.activation_quantisation import quantise_rows
 from kernels.channel_pruning import MAX_PRUNED, prune_rows
-from kernels.gated_mlp import MlpPlan, MlpWeights
-from kernels.gated_mlp.triton_dispatch import MAX_ROWS, activate_with_triton, multiply_with_triton
+from kernels.gated_mlp import (
+    MAX_ROWS,
+    MlpPlan,
+    MlpWeights,
+    activate_with_triton,
+    multiply_with_triton,
+)
 from kernels.gpu.triton_support import KERNEL_DTYPES, Launch, recorded_launches
 from kernels.kv_write import NewTokens, rotate_and_write_with_triton
 from kernels.page_attention import AttentionPlan, KVBlock

@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 
 from kernels.gpu.triton_support import runs_triton
-from kernels.quantised_weights import GgufBlocks, unpack_blocks
-from kernels.quantised_weights.layout import BLOCK, KINDS
+from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from kernels.activation_quantisation import reference
 from kernels.cpu.threads import cpu_kernel
-from kernels.gpu.triton_support import check_operands, fits_rows, run_rows
+from kernels.gpu.triton_support import check_operands, fits_rows, launch, row_block
 
 __all__ = ["fake_quantise"]
 
 
 def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
-    """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
+    """``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
     if fits_rows("fake_quantise", activations):
         return quantise_rows(activations, bit_widths, block)
     on_cpu = activations.device.type == "cpu"
@@ -27,9 +27,20 @@ def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Te
 
 
 def quantise_rows(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
-    """As ``reference.fake_quantise``, of activations that ``fits_rows``."""
+    """``reference.fake_quantise`` of activations that ``fits_rows``."""
     from kernels.activation_quantisation.triton_kernel import fake_quantise_rows
 
     check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
-    operands, sharing = {"bit_widths": bit_widths}, {"QUANT_BLOCK": block}
-    return run_rows(fake_quantise_rows, activations, "activations", operands, sharing)
+    rows, width = activations.shape
+    activations = activations.contiguous()
+    output = torch.empty_like(activations)
+    size, options = row_block(width)
+    launch(
+        fake_quantise_rows,
+        (rows,),
+        {"activations": activations, "bit_widths": bit_widths, "output": output,
+         "num_channels": width},
+        {"BLOCK": size, "QUANT_BLOCK": block},
+        options,
+    )  # fmt: skip
+    return output

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels.causal_attention import reference
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
 

@@ -32,17 +32,17 @@ def tile_shapes():
 
 
 @team_kernel
-def pack_pairs(keys, values, places, packed_keys, packed_values):
+def pack_pairs(keys, values, sizes, packed_keys, packed_values):
     """Keys and values of every key-value head as ``multiply_pairs`` takes them, tile by tile.
 
     Args:
         keys, values: [X, D] bfloat16 as uint16 bit patterns.
-        places: lines between two rows and between two heads, heads, and tokens.
+        sizes: lines between two rows and between two heads, heads, and tokens.
         packed_keys: [R · heads, tiles, D / 2, TILE] uint32, overwritten: neighbouring columns.
         packed_values: [R · heads, tiles, TILE / 2, D] uint32, overwritten: tokens half a tile
             apart; zeros past the last.
     """
-    row_lines, head_lines, num_heads, num_tokens = places
+    row_lines, head_lines, num_heads, num_tokens = sizes
     tiles, size = packed_keys.shape[1], packed_values.shape[3]
     for task in numba.prange(packed_keys.shape[0] * tiles):
         pair, tile = task // tiles, task % tiles
@@ -70,11 +70,11 @@ def _hide(scores, per_group, first, begin, window):
     """−inf for what each query, of tokens ``first`` and on, does not see of a tile."""
     for v in range(scores.shape[0]):
         token = first + v // per_group
-        for place in range(max(0, token + 1 - begin), TILE):
-            scores[v, place] = -np.inf
+        for column in range(max(0, token + 1 - begin), TILE):
+            scores[v, column] = -np.inf
         if window > 0:
-            for place in range(min(TILE, token + 1 - window - begin)):
-                scores[v, place] = -np.inf
+            for column in range(min(TILE, token + 1 - window - begin)):
+                scores[v, column] = -np.inf
 
 
 @helper
@@ -103,8 +103,8 @@ def _attend(vectors, keys, values, span, first, per_group, window, shapes, out):
 
 
 @helper
-def _attend_task(query, keys, values, places, task, shapes, mixed):
-    first, num_kv_heads, window = places
+def _attend_task(query, keys, values, sizes, task, shapes, mixed):
+    first, num_kv_heads, window = sizes
     _, num_tokens, num_heads, half = query.shape
     per_group = num_heads // num_kv_heads
     blocks = (num_tokens + QUERIES - 1) // QUERIES
@@ -131,19 +131,19 @@ def _attend_task(query, keys, values, places, task, shapes, mixed):
 
 
 @team_kernel
-def attend_in_pairs(query, keys, values, places, shapes, mixed):
+def attend_in_pairs(query, keys, values, sizes, shapes, mixed):
     """``causal_attention`` of every row and head.
 
     Args:
         query: [R, T, H, D / 2] uint32, pairs of bfloat16, scaled.
         keys, values: as ``pack_pairs`` makes them.
-        places: position of the first new token, key-value heads, and the window, 0 for none.
+        sizes: position of the first new token, key-value heads, and the window, 0 for none.
         shapes: ``tile_shapes()`` for a matrix unit, or None.
         mixed: [R, T, H, D] bfloat16 as uint16 bit patterns, overwritten.
     """
     num_rows, num_tokens, _, _ = query.shape
     blocks = (num_tokens + QUERIES - 1) // QUERIES
-    for task in numba.prange(num_rows * places[1] * blocks):
+    for task in numba.prange(num_rows * sizes[1] * blocks):
         use_tiles(shapes)
-        _attend_task(query, keys, values, places, task, shapes, mixed)
+        _attend_task(query, keys, values, sizes, task, shapes, mixed)
         leave_tiles(shapes)

@@ -34,11 +34,11 @@ def _hide(scores, per_group, first, begin, end, window):
     for query in range(scores.shape[0] // per_group):
         token = first + query
         for head in range(query * per_group, (query + 1) * per_group):
-            for place in range(max(0, token + 1 - begin), end - begin):
-                scores[head, place] = -np.inf
+            for column in range(max(0, token + 1 - begin), end - begin):
+                scores[head, column] = -np.inf
             if window > 0:
-                for place in range(min(end, token + 1 - window) - begin):
-                    scores[head, place] = -np.inf
+                for column in range(min(end, token + 1 - window) - begin):
+                    scores[head, column] = -np.inf
 
 
 @helper
@@ -74,17 +74,17 @@ def _attend(vectors, keys, values, line, first, window, room, mixed):
 
 
 @team_kernel
-def attend_causally(query, keys, values, places, mixed):
+def attend_causally(query, keys, values, sizes, mixed):
     """``causal_attention`` of every row and head.
 
     Args:
         query: [R, T, H, D] float32, contiguous, scaled; D a multiple of ``LANES``.
         keys, values: [X, D]; float32, or bfloat16 as uint16 bit patterns.
-        places: position of the first new token, lines between two rows and between two
+        sizes: position of the first new token, lines between two rows and between two
             key-value heads, how many those are, and the window, 0 for none.
         mixed: [R, T, H, D] of the keys' type, overwritten.
     """
-    first, row_lines, head_lines, num_kv_heads, window = places
+    first, row_lines, head_lines, num_kv_heads, window = sizes
     num_rows, num_tokens, num_heads, size = query.shape
     per_group = num_heads // num_kv_heads
     blocks = (num_tokens + _QUERIES - 1) // _QUERIES

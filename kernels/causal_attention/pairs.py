@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.cpu.numba_helpers import cpu_has
+from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import FLOAT, INDEX, Matrix, in_turns, load, splat, store, vector
 
 LANES = 16  # pairs in a vector, and in a row of a tile
@@ -64,43 +64,40 @@ def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matr
         rows = [builder.add(v, INDEX(k)) for k in range(number)]
         factors, sums = ([m.row(row) for row in rows] for m in (left, out))
         with cgutils.for_range_slice(builder, INDEX(0), right.width, INDEX(COLUMNS)) as (n, _):
-            places = [builder.add(n, INDEX(k)) for k in range(0, COLUMNS, LANES)]
+            columns = [builder.add(n, INDEX(k)) for k in range(0, COLUMNS, LANES)]
             totals = [
-                [_begun(builder, faded, row, line, place) for place in places]
+                [_begun(builder, faded, row, line, column) for column in columns]
                 for row, line in zip(rows, sums, strict=True)
             ]
             with cgutils.for_range_slice(builder, INDEX(0), left.width, INDEX(1)) as (k, _):
                 line = right.row(k)
-                pairs = [load(builder, line, place, LANES, _PAIR) for place in places]
+                pairs = [load(builder, line, column, LANES, _PAIR) for column in columns]
                 for factor, some in zip(factors, totals, strict=True):
                     both = splat(builder, builder.load(builder.gep(factor, [k])), LANES)
                     for pair, total in zip(pairs, some, strict=True):
                         added = _add_products(builder, builder.load(total), both, pair)
                         builder.store(added, total)
             for line, some in zip(sums, totals, strict=True):
-                for place, total in zip(places, some, strict=True):
-                    store(builder, builder.load(total), line, place, LANES)
+                for column, total in zip(columns, some, strict=True):
+                    store(builder, builder.load(total), line, column, LANES)
 
     in_turns(builder, left.height, _ROWS_TOGETHER, together)
 
 
-def _begun(builder: Any, faded: Any, row: Any, line: Any, place: Any) -> Any:
+def _begun(builder: Any, faded: Any, row: Any, line: Any, column: Any) -> Any:
     """A sum as it begins: nothing, or what was there, faded."""
     total = cgutils.alloca_once(builder, vector(FLOAT, LANES))
     value = ir.Constant(vector(FLOAT, LANES), [0.0] * LANES)
     if faded is not None:
         fade = splat(builder, builder.load(builder.gep(faded, [row])), LANES)
-        value = builder.fmul(fade, load(builder, line, place, LANES))
+        value = builder.fmul(fade, load(builder, line, column, LANES))
     builder.store(value, total)
     return total
 
 
 def _add_products(builder: Any, total: Any, left: Any, right: Any) -> Any:
-    numbers = vector(_PAIR, LANES)
-    kind = ir.FunctionType(total.type, [total.type, numbers, numbers])
     name = "llvm.x86.avx512bf16.dpbf16ps.512"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, [total, left, right])
+    return llvm_call(builder, name, total.type, [total, left, right])
 
 
 @intrinsic
@@ -171,6 +168,4 @@ def _move_tile(builder: Any, name: str, tile: int, line: Any, column: Any, matri
 def _call_tiles(builder: Any, name: str, *arguments: Any) -> None:
     """Call an instruction of the matrix unit; plain numbers are tiles."""
     values = [_BYTE(value) if isinstance(value, int) else value for value in arguments]
-    kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}")
-    builder.call(function, values)
+    llvm_call(builder, f"llvm.x86.{name}", ir.VoidType(), values)

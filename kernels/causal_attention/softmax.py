@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from kernels.cpu.numba_helpers import llvm_call
 from kernels.cpu.vector_code import FLOAT, INDEX, Matrix, fused, line_of, load, splat, vector
 from kernels.cpu.vector_softmax import largest_of, sum_of
 
@@ -59,8 +60,8 @@ def weigh_pairs(context, scores, tops, totals, fades, weights):
             builder.store(ir.Constant(_NUMBERS, [0.0] * LANES), running)
             with cgutils.for_range_slice(builder, INDEX(0), half, INDEX(LANES)) as (t, _):
                 low, high = (
-                    _powers(builder, builder.fsub(load(builder, row, place, LANES), spread))
-                    for place in (t, builder.add(t, half))
+                    _powers(builder, builder.fsub(load(builder, row, column, LANES), spread))
+                    for column in (t, builder.add(t, half))
                 )
                 total = builder.fadd(builder.load(running), builder.fadd(low, high))
                 builder.store(total, running)
@@ -79,21 +80,16 @@ def _powers(builder: Any, x: Any) -> Any:
         return ir.Constant(_NUMBERS, [value] * LANES)
 
     x = builder.select(builder.fcmp_ordered("<", x, number(_LEAST)), number(_LEAST), x)
-    rint = ir.FunctionType(_NUMBERS, [_NUMBERS])
-    name = f"llvm.rint.v{LANES}f32"
-    whole = builder.call(cgutils.get_or_insert_function(builder.module, rint, name), [x])
+    whole = llvm_call(builder, f"llvm.rint.v{LANES}f32", _NUMBERS, [x])
     rest = builder.fsub(x, whole)
     value = number(_TERMS[0])
     for term in _TERMS[1:]:
         value = fused(builder, value, rest, number(term))
-    mask = ir.IntType(16)
-    scale = ir.FunctionType(_NUMBERS, [_NUMBERS] * 3 + [mask, _BITS])
-    name = "llvm.x86.avx512.mask.scalef.ps.512"
-    function = cgutils.get_or_insert_function(builder.module, scale, name)
-    return builder.call(function, [value, whole, value, mask(0xFFFF), _BITS(4)])
+    scaled = [value, whole, value, ir.IntType(16)(0xFFFF), _BITS(4)]
+    return llvm_call(builder, "llvm.x86.avx512.mask.scalef.ps.512", _NUMBERS, scaled)
 
 
-def _store_pairs(builder: Any, low: Any, high: Any, line: Any, place: Any) -> None:
+def _store_pairs(builder: Any, low: Any, high: Any, line: Any, column: Any) -> None:
     """Store numbers as pairs of bfloat16, rounded half up: no sum depends on ties here."""
     whole = vector(_BITS, LANES)
 
@@ -103,5 +99,5 @@ def _store_pairs(builder: Any, low: Any, high: Any, line: Any, place: Any) -> No
     low, high = (builder.add(builder.bitcast(x, whole), integer(0x8000)) for x in (low, high))
     low = builder.lshr(low, integer(16))
     both = builder.or_(low, builder.and_(high, integer(0xFFFF0000)))
-    pointer = builder.bitcast(builder.gep(line, [place]), whole.as_pointer())
+    pointer = builder.bitcast(builder.gep(line, [column]), whole.as_pointer())
     builder.store(both, pointer, align=4)

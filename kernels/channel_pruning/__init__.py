@@ -7,19 +7,23 @@ import torch
 from torch import Tensor
 
 from kernels.channel_pruning import reference
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.gpu.triton_support import check_operands, fits_rows, run_rows
+from kernels.gpu.triton_support import check_operands, fits_rows
+from kernels.residual import Residual, enter_with_triton
 
 __all__ = ["keep_heaviest_channels", "keep_largest_channels"]
 
+MAX_PRUNED = 8192  # on CUDA: ranking takes more registers
+
 
 def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
-    """As ``reference.keep_largest_channels``, bit for bit.
+    """``reference.keep_largest_channels``, bit for bit but for the sign of zeros.
 
     fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
-    if fits_pruning(hidden):
+    # fp32 is what a decode step prunes.
+    if fits_rows("keep_largest_channels", hidden, MAX_PRUNED, (torch.float32,)):
         return prune_rows(hidden, channels_kept)
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
     kernel = cpu_kernel(f"{__name__}.cpu", "keep_largest_rows") if fits else None
@@ -31,7 +35,7 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
 
 
 def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) -> Tensor:
-    """As ``reference.keep_heaviest_channels``, ranked as above; many rows on a CPU go to Numba."""
+    """``reference.keep_heaviest_channels``, ranked as above; many rows on a CPU go to Numba."""
     dtypes = torch.float32, torch.bfloat16
     many = inner.shape[0] >= MANY_ROWS and inner.device.type == "cpu" and inner.dtype in dtypes
     kernel = cpu_kernel(f"{__name__}.cpu", "keep_heaviest_rows") if many else None
@@ -44,17 +48,8 @@ def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) 
     return torch.where(weights != 0, inner, 0)
 
 
-MAX_PRUNED = 8192  # ranking takes more registers
-
-
-def fits_pruning(hidden: Tensor) -> bool:
-    """As ``fits_rows``, for ``prune_rows``: fp32, which is what a decode step prunes."""
-    return fits_rows("keep_largest_channels", hidden, MAX_PRUNED, (torch.float32,))
-
-
 def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
-    """As ``reference.keep_largest_channels``, of what ``fits_pruning``."""
-    from kernels.channel_pruning.triton_kernel import keep_largest_rows
-
+    """``reference.keep_largest_channels`` of fp32 rows of at most ``MAX_PRUNED`` channels."""
     check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
-    return run_rows(keep_largest_rows, hidden, "hidden", {"channels_kept": channels_kept})
+    entering = Residual(hidden.contiguous(), None, None, 0.0)
+    return enter_with_triton(entering, torch.float32, channels_kept)[1]

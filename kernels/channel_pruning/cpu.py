@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
 
 from kernels.cpu.compiling import team_kernel
-from kernels.cpu.numba_helpers import widen
-from kernels.cpu.numba_rows import keep_largest_row
+from kernels.cpu.numba_rows import keep_heaviest_row, keep_largest_row
 
 
 @team_kernel("void(float32[:, ::1], int64[::1], float32[:, ::1])")
@@ -21,11 +19,4 @@ def keep_largest_rows(hidden, channels_kept, kept):
 def keep_heaviest_rows(inner, norms, channels_kept, kept):
     """``keep_heaviest_channels`` into ``kept`` [R, I]; float32, or bfloat16 as uint16 patterns."""
     for row in numba.prange(inner.shape[0]):
-        width = inner.shape[1]
-        weights, heaviest = np.empty(width, np.float32), np.empty(width, np.float32)
-        for channel in range(width):
-            weights[channel] = widen(inner[row, channel]) * norms[channel]
-        keep_largest_row(weights, channels_kept[row], heaviest)
-        for channel in range(width):
-            some = heaviest[channel] != np.float32(0.0)
-            kept[row, channel] = inner[row, channel] if some else kept.dtype.type(0)
+        keep_heaviest_row(inner[row], norms, channels_kept[row], kept[row])

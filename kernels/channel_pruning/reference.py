@@ -1,4 +1,4 @@
-"""Per-token magnitude pruning of the MLP's input, in plain PyTorch: the definition.
+"""Magnitude pruning, token by token, of the MLP's input, in plain PyTorch: the definition.
 
 SOL (arXiv:2605.10875) keeps the ``ceil(ρ·C)`` channels of largest magnitude of the
 normalised MLP input and zeroes the rest, so that only the kept channels' rows of the

@@ -3,3 +3,16 @@
 Operations are in the folders beside this one; each has its Numba code in ``cpu.py``. Nothing
 here knows Triton.
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def as_array(tensor: Tensor) -> Any:
+    """The tensor's memory as numpy; bfloat16 as uint16 bit patterns and float16 as int16 ones."""
+    patterns = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}
+    return tensor.detach().view(patterns.get(tensor.dtype, tensor.dtype)).numpy()

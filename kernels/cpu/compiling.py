@@ -22,40 +22,21 @@ from numba.core import caching, config
 from numba.core.caching import CacheImpl, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
-
-
-class LinkedCompiler(Compiler):
-    """Compiles for callers alone; the ``pipeline_class`` of ``numba.njit``."""
-
-    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
-        super().__init__(typing, target, library or _LinkedLibrary(target.codegen()), *rest)
-
-
-class TeamCompiler(Compiler):
-    """Compiles loops on all threads; the ``pipeline_class`` of ``numba.njit``.
-
-    Numba loads a loop's body by itself too, optimised without the function around it. The first
-    process of all would run that one and every later one, from the cache, the function's own: sums
-    in another order, so other last digits.
-    """
-
-    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
-        super().__init__(typing, target, library or _TeamLibrary(target.codegen()), *rest)
-
+from numba.extending import overload
 
 _SHARED = Linkage.linkonce_odr, Linkage.weak_odr  # whichever module is loaded first has it
 
 
 class _TeamLibrary(JITCodeLibrary):
-    """LLVM module that calls its own functions, whatever else the process has loaded.
+    """LLVM module of a loop on all threads, that calls its own functions, whatever else the process
+    has loaded.
 
-    They are private, not internal: LLVM's loader knows internal functions by name too, and had
-    other modules call one whose arguments had been optimised away (a segmentation fault).
+    Numba loads a loop's body by itself too, optimised without the function around it. The first
+    process of all would run that one and every later one, from the cache, the function's own: sums
+    in another order, so other last digits. The functions are private, not internal: LLVM's loader
+    knows internal functions by name too, and had other modules call one whose arguments had been
+    optimised away (a segmentation fault).
     """
-
-    def __init__(self, codegen: Any) -> None:
-        super().__init__(codegen, "team")
-        self.enable_object_caching()
 
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
@@ -66,10 +47,6 @@ class _TeamLibrary(JITCodeLibrary):
 
 class _LinkedLibrary(JITCodeLibrary):
     """LLVM module that is linked into others, and that the process never loads."""
-
-    def __init__(self, codegen: Any) -> None:
-        super().__init__(codegen, "linked")
-        self.enable_object_caching()
 
     @property
     def codegen(self) -> Any:
@@ -83,7 +60,7 @@ class _LinkedLibrary(JITCodeLibrary):
 
 
 class _WithoutEnvironments:
-    """Numba's code generator; a function that is not loaded has no place for its environment."""
+    """Numba's code generator; a function that is not loaded has no room for its environment."""
 
     def __init__(self, codegen: Any) -> None:
         self._codegen = codegen
@@ -93,6 +70,19 @@ class _WithoutEnvironments:
 
     def set_env(self, name: str, environment: object) -> None:
         """Nothing: code that is read from the cache has no environments either."""
+
+
+def _compiler(library: type[JITCodeLibrary]) -> type[Compiler]:
+    """The ``pipeline_class`` of ``numba.njit`` that compiles into such a library."""
+
+    class WithLibrary(Compiler):
+        def __init__(self, typing: Any, target: Any, given: Any, *rest: Any) -> None:
+            if given is None:
+                given = library(target.codegen(), library.__name__)
+                given.enable_object_caching()
+            super().__init__(typing, target, given, *rest)
+
+    return WithLibrary
 
 
 _PROCESS = uuid.uuid4().hex[:12]
@@ -120,7 +110,7 @@ def _locator(name: str) -> Any:
 
 @functools.cache
 def _digest(kernels: Path) -> str:
-    """Of all of ``kernels/``: a function holds the code of helpers in other files."""
+    """Hash all of ``kernels/``: a function holds the code of helpers in other files."""
     digest = hashlib.sha256()
     for path in sorted(kernels.rglob("*.py")):
         digest.update(path.relative_to(kernels).as_posix().encode() + path.read_bytes())
@@ -128,7 +118,7 @@ def _digest(kernels: Path) -> str:
 
 
 class _BySource:
-    """Compiled code of a kernel by what all kernels' files hold.
+    """Tells a kernel's compiled code by what all kernels' files hold.
 
     Numba goes by the time of the function's own file: it would run code of helpers that changed
     since, and a second installation would compile all again.
@@ -145,7 +135,7 @@ class _BySource:
 
 
 class _SourceLocator(_BySource, _locator("UserProvidedCacheLocator")):  # type: ignore[misc]
-    """In the folder that ``NUMBA_CACHE_DIR`` names, wherever the kernels lie."""
+    """Keeps code in the folder that ``NUMBA_CACHE_DIR`` names, wherever the kernels lie."""
 
     def __init__(self, py_func: Any, py_file: str) -> None:
         super().__init__(py_func, py_file)
@@ -156,7 +146,7 @@ class _SourceLocator(_BySource, _locator("UserProvidedCacheLocator")):  # type: 
 
 
 class _BesideLocator(_BySource, _locator("InTreeCacheLocator")):  # type: ignore[misc]
-    """Beside the kernels."""
+    """Keeps code beside the kernels."""
 
 
 CacheImpl._locator_classes[:0] = [_SourceLocator, _BesideLocator]
@@ -165,11 +155,23 @@ CacheImpl._locator_classes[:0] = [_SourceLocator, _BesideLocator]
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
 _LINKED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True,
-                           "pipeline_class": LinkedCompiler}  # fmt: skip
+                           "pipeline_class": _compiler(_LinkedLibrary)}  # fmt: skip
 
 # A function that Python calls; one that runs on all threads.
 kernel = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
-team_kernel = functools.partial(kernel, parallel=True, pipeline_class=TeamCompiler)
+team_kernel = functools.partial(kernel, parallel=True, pipeline_class=_compiler(_TeamLibrary))
 # A function that only compiled code calls; with reordered sums.
 helper = numba.njit(nogil=True, error_model="numpy", **_LINKED)
 fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS, **_LINKED)
+
+
+def by_types(choose: Any) -> Any:
+    """A function that only compiled code calls: for each combination of its arguments' types, the
+    one that ``choose`` returns."""
+
+    @functools.wraps(choose)
+    def called(*arguments: Any) -> Any:
+        raise NotImplementedError("for compiled code only")
+
+    overload(called)(choose)
+    return called

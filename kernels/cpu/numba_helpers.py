@@ -1,6 +1,6 @@
 """Small Numba functions that several CPU kernels are built from.
 
-``cpu_threads.cpu_kernel`` says whether Numba can be used at all: import what imports it there.
+``threads.cpu_kernel`` says whether Numba can be used at all: import what imports it there.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.compiling import by_types, fast_helper, helper
 
 # Added and taken away, it rounds |x| < 2^22 half to even, in vectors.
 TO_EVEN = np.float32(1.5 * 2**23)
@@ -32,14 +32,10 @@ EXP_TERMS = tuple(
 )
 
 
+@by_types
 def widen(value):
     """A float32, or the bit pattern of a bfloat16 (as uint16) or of a finite float16 (as int16),
     as float32."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(widen)
-def _widen(value):
     if not isinstance(value, types.Integer):
         return lambda value: value
     if value != types.int16:
@@ -48,7 +44,7 @@ def _widen(value):
         return lambda value: _from_float16(value)
 
     def widened(value):
-        # Exponent and fraction in float32's places, where the exponent counts from 112 lower.
+        # Exponent and fraction where a float32 has them, whose exponent counts from 112 lower.
         pattern = np.uint32(np.uint32(np.uint16(value) & np.uint16(0x7FFF)) << np.uint32(13))
         size = pattern.view(np.float32) * np.float32(2.0**112)
         return -size if value < 0 else size
@@ -76,6 +72,13 @@ def target_features(listed: str) -> frozenset[str]:
     return frozenset(name for name, is_on in switches.items() if is_on)
 
 
+def llvm_call(builder: Any, name: str, result: Any, arguments: Any, flags: Any = ()) -> Any:
+    """Call, in generated code, a function that LLVM or the system knows by name."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, arguments, fastmath=flags)
+
+
 @intrinsic
 def _from_float16(context, pattern):
     """The float32 of a float16's bit pattern."""
@@ -92,20 +95,14 @@ def ticks_now(context):
     Not to be asked elsewhere: some ARM systems forbid it to programs."""
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.IntType(64), [])
-        name = "llvm.readcyclecounter"
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        return llvm_call(builder, "llvm.readcyclecounter", ir.IntType(64), [])
 
     return types.int64(), generate
 
 
+@by_types
 def narrow(value, array):
     """A float32 as a number of ``array``: itself, or a bfloat16 bit pattern (half to even)."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(narrow)
-def _narrow(value, array):
     if isinstance(array.dtype, types.Integer):
 
         def rounded(value, array):
@@ -200,21 +197,6 @@ def count_reaching(keys, threshold):
     return reached
 
 
-@helper
-def least_needed(shares, count, floor):
-    """The least share of attention for which a page is read: see ``select_needed``.
-
-    Args:
-        shares: [n] float32, of pages.
-        count: how many of them may be read.
-        floor: in units of a mean page's share.
-    """
-    most = shares[0]
-    for i in range(shares.shape[0]):
-        most = max(most, shares[i])
-    return min(most, np.float32(np.float32(floor) / np.float32(count)))
-
-
 @fast_helper
 def outside_best(weights, count, share):
     """Sum of the weights outside the best ``share`` (at least one) of ``count``.
@@ -228,6 +210,6 @@ def outside_best(weights, count, share):
     outside, least = np.float32(0.0), np.uint32(threshold).view(np.float32)
     for i in range(weights.shape[0]):
         outside += weights[i] if weights[i] < least else np.float32(0.0)
-    # Of those that tie for the last place, all weigh the same.
+    # Of those that tie for the last rank, all weigh the same.
     tied = np.int32(count_reaching(bits, threshold)) - np.int32(best)
     return outside + np.float32(tied) * least

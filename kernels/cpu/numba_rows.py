@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import TO_EVEN, copy_row, count_reaching, kth_largest
+from kernels.cpu.numba_helpers import TO_EVEN, copy_row, count_reaching, kth_largest, widen
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
 _FLOOR = np.float32(SCALE_FLOOR)
@@ -29,7 +29,7 @@ def keep_largest_row(hidden, count, kept):
     threshold, above = kth_largest(magnitudes, count)
     for channel in range(num_channels):
         kept[channel] = hidden[channel] if magnitudes[channel] >= threshold else np.float32(0.0)
-    if count_reaching(magnitudes, threshold) == count:  # nobody ties for the last place
+    if count_reaching(magnitudes, threshold) == count:  # none ties for the last rank
         return
     room = count - above
     for channel in range(num_channels):
@@ -39,27 +39,27 @@ def keep_largest_row(hidden, count, kept):
 
 
 @helper
-def quantise_row(activations, bit_width, rounded):
-    """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array.
+def keep_heaviest_row(inner, norms, count, kept):
+    """``keep_heaviest_channels`` of one row [I] into ``kept``, which may be the same array; numbers
+    are of a type that ``widen`` takes."""
+    width = inner.shape[0]
+    weights, heaviest = np.empty(width, np.float32), np.empty(width, np.float32)
+    for channel in range(width):
+        weights[channel] = widen(inner[channel]) * norms[channel]
+    keep_largest_row(weights, count, heaviest)
+    for channel in range(width):
+        some = heaviest[channel] != np.float32(0.0)
+        kept[channel] = inner[channel] if some else kept.dtype.type(0)
 
-    Returns: float32, the step between levels; 0 where nothing is rounded.
-    """
-    num_channels = activations.shape[0]
-    if bit_width >= UNTOUCHED_BITS:
-        copy_row(activations, rounded)
-        return np.float32(0.0)
-    bits = activations.view(np.uint32)
-    largest = np.uint32(0)
-    for channel in range(num_channels):
-        largest = max(largest, bits[channel] & np.uint32(0x7FFFFFFF))
-    peak = np.uint32(largest).view(np.float32)
-    scale = peak / np.float32((1 << (bit_width - 1)) - 1)
-    if scale < _FLOOR:
-        scale = _FLOOR
-    for channel in range(num_channels):
-        level = (activations[channel] / scale + TO_EVEN) - TO_EVEN
-        rounded[channel] = level * scale
-    return scale
+
+@helper
+def rotate_row(head, cosine, sine, scale, rotated):
+    """``rotate`` of one head [D], and scaled, into ``rotated``, which may be the same array."""
+    half = head.shape[0] // 2
+    for d in range(half):
+        first, second = head[d], head[half + d]
+        rotated[d] = (first * cosine[d] - second * sine[d]) * scale
+        rotated[half + d] = (second * cosine[half + d] + first * sine[half + d]) * scale
 
 
 @helper
@@ -70,7 +70,11 @@ def count_scales(width, block):
 
 @helper
 def quantise_blocks(activations, bit_width, block, rounded, steps):
-    """``quantise_row`` of each block of one row [C]; ``steps`` [B] float32 are overwritten."""
+    """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array.
+
+    Args:
+        steps: [B] float32, overwritten: between the levels of each block; 0 if none is rounded.
+    """
     if bit_width >= UNTOUCHED_BITS:
         copy_row(activations, rounded)
         steps[:] = np.float32(0.0)
@@ -78,9 +82,34 @@ def quantise_blocks(activations, bit_width, block, rounded, steps):
     width = activations.shape[0]
     span = block if block > 0 else width
     for number in range(steps.shape[0]):
-        begin = number * span
-        end = min(begin + span, width)
-        steps[number] = quantise_row(activations[begin:end], bit_width, rounded[begin:end])
+        begin, end = number * span, min((number + 1) * span, width)
+        steps[number] = _quantise(activations[begin:end], bit_width, rounded[begin:end])
+
+
+@helper
+def _quantise(activations, bit_width, rounded):
+    """Round [n] numbers by one scale; returns the step between levels, float32."""
+    bits = activations.view(np.uint32)
+    largest = np.uint32(0)
+    for channel in range(activations.shape[0]):
+        largest = max(largest, bits[channel] & np.uint32(0x7FFFFFFF))
+    peak = np.uint32(largest).view(np.float32)
+    scale = peak / np.float32((1 << (bit_width - 1)) - 1)
+    if scale < _FLOOR:
+        scale = _FLOOR
+    for channel in range(activations.shape[0]):
+        level = (activations[channel] / scale + TO_EVEN) - TO_EVEN
+        rounded[channel] = level * scale
+    return scale
+
+
+@helper
+def add_update(hidden, update, norm, epsilon):
+    """hidden [C] += update [C], which is normed first if ``norm`` is not empty."""
+    if norm.shape[0] > 0:
+        norm_row(update, norm, epsilon, update)
+    for channel in range(hidden.shape[0]):
+        hidden[channel] += update[channel]
 
 
 @fast_helper

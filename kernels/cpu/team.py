@@ -1,4 +1,4 @@
-"""A team of threads that run one function side by side and wait for each other by looking.
+"""A team of threads that run one compiled function side by side, with arguments of any form.
 
 A parallel loop a product, 180 of them a step, cost 20 µs each between the other work of a step on
 two-core cloud machines, as long as a product. Here one loop is started for all of a step, and its
@@ -8,18 +8,26 @@ A member looks at the others' marks in memory, and lets other processes run when
 since there may be more threads than cores. Nobody waits for a thread that has not started: who is
 late is left out, and the members share the work. So it ends whether OpenMP runs the loop on as
 many threads as asked for or on one; results must not depend on how many members there are.
+
+A loop on all threads takes arrays and numbers, and tuples only as so many of them. So the loop
+passes on an address of the arguments, and calls the function by its own: what the function is made
+of is then compiled once, not three times over with the loop.
 """
 
 from __future__ import annotations
 
 import platform
+import zlib
 from typing import Any, NamedTuple
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.cpu.compiling import helper
+from kernels.cpu.compiling import helper, team_kernel
+from kernels.cpu.numba_helpers import llvm_call
 
 _LINE = 8  # int64 in a cache line of 64 bytes
 _GATE, _MEMBERS, _WAITING, _MEETINGS, _GIVEN = (n * _LINE for n in range(5))
@@ -36,7 +44,7 @@ class Team(NamedTuple):
     marks: int  # address of the ``MARKS`` int64 that all members share
     member: int  # 0 for the first; -1 for who came too late and must do nothing
     members: int  # how many there are
-    ahead: int  # pieces of weights that each asks memory for beforehand; see ``Tuning``
+    ahead: int  # pieces of weights from those that are read to those prefetched; see ``Tuning``
 
 
 def _mark(builder: Any, args: Any) -> Any:
@@ -82,13 +90,9 @@ def _pause(context):
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         if _MACHINE in ("x86_64", "amd64"):
-            kind = ir.FunctionType(ir.VoidType(), [])
-            name = "llvm.x86.sse2.pause"
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+            llvm_call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         elif _MACHINE in ("aarch64", "arm64"):
-            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
-            hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.hint")
-            builder.call(hint, [ir.IntType(32)(1)])
+            llvm_call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
         return target.get_dummy_value()
 
     return types.void(), generate
@@ -100,8 +104,7 @@ def _let_others_run(context):
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         name = "SwitchToThread" if platform.system() == "Windows" else "sched_yield"
-        kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        llvm_call(builder, name, ir.IntType(32), [])
         return target.get_dummy_value()
 
     return types.void(), generate
@@ -122,16 +125,16 @@ def _wait_while(marks, number, value):
 
 
 @helper
-def join(marks, place, tuning):
-    """Join a team, as iteration ``place`` of a parallel loop over ``tuning.threads``.
+def join(marks, iteration, tuning):
+    """Join a team, as one ``iteration`` of a parallel loop over ``tuning.threads``.
 
     Args:
         marks: address of ``MARKS`` zeros.
-        place: 0 for who closes the gate; one thread must come to it before it comes to others.
+        iteration: 0 for who closes the gate; one thread must come to it before it comes to others.
         tuning: Tuning.
     """
     wanted, ahead = tuning
-    if place > 0:
+    if iteration > 0:
         member = _add(marks, _GATE, 1) + 1
         if member >= _CLOSED:
             return Team(marks, -1, 0, ahead)
@@ -165,3 +168,118 @@ def from_first(team, number):
         _set(team.marks, _GIVEN, number)
     meet(team)
     return _look(team.marks, _GIVEN)
+
+
+def native_function(function: Any, arguments: Any) -> Any:
+    """Compile ``function(iteration, marks, arguments)`` for such arguments, for ``team_call``.
+
+    Returns: [2] int64, its address and a fingerprint of the types. ``function``, which must live
+        as long as the address is used, returns nothing.
+    """
+    kind = numba.typeof(arguments)
+    signature = (types.int64, types.int64, kind)
+    function.compile(signature)
+    compiled = function.overloads[signature]
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return np.array([address, _fingerprint(kind)], np.int64)
+
+
+def _fingerprint(kind: Any) -> int:
+    return zlib.crc32(str(kind).encode())
+
+
+@intrinsic
+def _call_of(context, native, arguments):
+    """Numbers by which a loop on all threads, which takes no tuples, calls a ``native_function``.
+
+    Returns: the addresses of a function of an iteration and two addresses, of the native function
+        (0 where that is made for arguments of other types), and of the arguments, which this call
+        keeps in the memory of the function it stands in.
+    """
+    number, kind = ir.IntType(64), arguments
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array = cgutils.create_struct_proxy(sig.args[0])(target, builder, args[0])
+        address, fingerprint = (
+            builder.load(cgutils.gep_inbounds(builder, array.data, index)) for index in range(2)
+        )
+        fits = builder.icmp_unsigned("==", fingerprint, number(_fingerprint(kind)))
+        held = cgutils.alloca_once_value(builder, args[1])
+        outer = ir.FunctionType(ir.IntType(1), [number] * 4)
+        caller = ir.Function(builder.module, outer, builder.module.get_unique_name("call"))
+        caller.linkage = "private"
+        inside = ir.IRBuilder(caller.append_basic_block())
+        iteration, marks, at, function = caller.args
+        convention, signature = target.call_conv, (types.int64, types.int64, kind)
+        pointer = convention.get_function_type(types.none, signature).as_pointer()
+        values = [iteration, marks, inside.load(inside.inttoptr(at, held.type))]
+        function = inside.inttoptr(function, pointer)
+        status, _ = convention.call_function(inside, function, types.none, signature, values)
+        inside.ret(status.is_ok)
+        numbers = [
+            builder.ptrtoint(caller, number),
+            builder.select(fits, address, number(0)),
+            builder.ptrtoint(held, number),
+        ]
+        return target.make_tuple(builder, sig.return_type, numbers)
+
+    return types.UniTuple(types.int64, 3)(native, arguments), generate
+
+
+@intrinsic
+def _call(context, caller, function, held, iteration, marks):
+    """Call an iteration of a ``_call_of``; whether nothing was raised."""
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        number = ir.IntType(64)
+        kind = ir.FunctionType(ir.IntType(1), [number] * 4)
+        caller, function, held, iteration, marks = args
+        pointer = builder.inttoptr(caller, kind.as_pointer())
+        return builder.call(pointer, [iteration, marks, held, function])
+
+    return types.boolean(*[types.int64] * 5), generate
+
+
+@intrinsic
+def _used(context, arguments):
+    """Nothing: Numba frees arrays after what uses them last."""
+    return types.void(arguments), lambda target, builder, sig, args: target.get_dummy_value()
+
+
+@team_kernel
+def team_call(native, threads, arguments):
+    """Run a ``native_function`` as a team of at most so many threads.
+
+    Args:
+        native: as ``native_function`` returns it.
+        arguments: a tuple of arrays, numbers and tuples, passed on to each member as it is.
+    Returns: whether it is made for arguments of these types and nothing was raised.
+    """
+    marks = np.zeros(MARKS, np.int64)
+    call: Any = _call_of(native, arguments)
+    caller, function, held = call
+    done = np.full(1, function != 0)
+    if done[0]:
+        at: int = marks.ctypes.data
+        for iteration in numba.prange(threads):
+            if not _call(caller, function, held, np.int64(iteration), at):
+                done[0] = False
+    _used(marks)
+    _used(arguments)
+    return done[0]
+
+
+_NATIVE: dict[Any, Any] = {}  # of functions that teams ran, by the kinds of their arguments
+
+
+def run_as_team(function: Any, kinds: Any, arguments: Any) -> None:
+    """Run ``function(iteration, marks, arguments)`` as a team.
+
+    Args:
+        kinds: tell arguments of different types apart; the function is compiled for each.
+        arguments: as of ``team_call``; the last is the Tuning.
+    """
+    if (function, kinds) not in _NATIVE:
+        _NATIVE[function, kinds] = native_function(function, arguments)
+    if not team_call(_NATIVE[function, kinds], arguments[-1].threads, arguments):
+        raise TypeError(f"arguments of other types than {function.__name__} takes")

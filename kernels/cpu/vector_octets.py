@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -37,35 +38,17 @@ _COLUMNS = 4
 _NOTHING = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
 
 
-@intrinsic
-def prefetch_rows(context, matrix, offset):
-    """Prefetch eight rows from an offset on.
+def _prefetcher(target: Any, builder: Any, kind: Any, value: Any) -> Callable[[Any], None]:
+    """Return a function that prefetches an entry's rows, of a matrix and a list of offsets."""
+    matrix, offsets = cgutils.unpack_tuple(builder, value)
+    rows = Matrix(target, builder, kind[0], matrix, INDEX(0))
+    offsets, _ = line_of(target, builder, kind[1], offsets)
 
-    Args:
-        matrix: [X, D], rows next to each other; the rows need not all be there.
-        offset: int64, in numbers.
-    """
+    def prefetch(entry: Any) -> None:
+        start = rows.at(builder.load(builder.gep(offsets, [entry])))
+        rows.prefetch(start, builder.mul(rows.width, INDEX(ROWS)))
 
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights = Matrix.argument(target, builder, sig, args, 0)
-        weights.prefetch(weights.at(args[1]), builder.mul(weights.width, INDEX(ROWS)))
-        return target.get_dummy_value()
-
-    return types.void(matrix, types.int64), generate
-
-
-class _Later:
-    """Rows to prefetch, in generated code: a matrix, and a list of their offsets."""
-
-    def __init__(self, target: Any, builder: Any, kind: Any, value: Any) -> None:
-        matrix, offsets = cgutils.unpack_tuple(builder, value)
-        self._builder = builder
-        self._rows = Matrix(target, builder, kind[0], matrix, INDEX(0))
-        self._offsets, _ = line_of(target, builder, kind[1], offsets)
-
-    def ask_for(self, place: Any) -> None:
-        start = self._rows.at(self._builder.load(self._builder.gep(self._offsets, [place])))
-        self._rows.prefetch(start, self._builder.mul(self._rows.width, INDEX(ROWS)))
+    return prefetch
 
 
 @intrinsic(prefer_literal=True)
@@ -81,7 +64,7 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
             the first of ``matrix``, and the same for ``add_octets``. That may be another array.
         span: int64 [begin, end) of the list.
         later: ([Y, D], [n] int64): eight rows from the i-th number on, which need not all be there,
-            are asked for with octet i. All at once they made the core wait.
+            are prefetched with octet i. All at once they made the core wait.
         vectors: [V, D] float32.
         out: [V, ≥ 8 (end − begin)] float32, changed.
         lanes: literal, how many numbers at once: 1, or ``LANES`` where it divides D.
@@ -96,17 +79,19 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
         )
         lists = [listed.row(INDEX(k)) for k in (1, 0)]
         span = cgutils.unpack_tuple(builder, args[2])
-        ask = _Later(target, builder, sig.args[3], args[3])
+        prefetch = _prefetcher(target, builder, sig.args[3], args[3])
+
+        order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
 
         def together(v: Any, number: int) -> None:
             indices = [builder.add(v, INDEX(k)) for k in range(number)]
             factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
             with cgutils.for_range_slice(builder, *span, INDEX(1)) as (octet, passed):
-                ask.ask_for(octet)
+                prefetch(octet)
                 line, count = (builder.load(builder.gep(row, [octet])) for row in lists)
                 starts = rows.neighbours(line, count, ROWS)
-                there = _first_lanes(builder, count)
-                place = builder.mul(passed, INDEX(ROWS))
+                there = builder.icmp_signed("<", order, splat(builder, count, ROWS))
+                column = builder.mul(passed, INDEX(ROWS))
                 parts = []
                 for k in range(0, ROWS, _ROWS_TOGETHER):
                     some = starts[k : k + _ROWS_TOGETHER]
@@ -114,7 +99,7 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
                 sums = [list(itertools.chain(*some)) for some in zip(*parts, strict=True)]
                 for score, some in zip(scores, sums, strict=True):
                     total = sum_each(builder, some) if width > 1 else _joined(builder, some)
-                    store(builder, builder.select(there, total, _NOTHING), score, place, ROWS)
+                    store(builder, builder.select(there, total, _NOTHING), score, column, ROWS)
 
         in_turns(builder, vectors.height, _HEADS, together)
         return target.get_dummy_value()
@@ -125,7 +110,7 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
 def _products(
     builder: Any, rows: Matrix, starts: list[Any], vectors: list[Any], lanes: int
 ) -> list[list[Any]]:
-    """Of each vector and of the rows that start there, summed per lane."""
+    """Products of each vector with the rows that start there, summed per lane."""
     zero = ir.Constant(vector(FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
     sums = [[cgutils.alloca_once(builder, zero.type) for _ in starts] for _ in vectors]
     for total in itertools.chain(*sums):
@@ -138,12 +123,6 @@ def _products(
                 total = fused(builder, number, read, builder.load(totals[k]))
                 builder.store(total, totals[k])
     return [[builder.load(total) for total in totals] for totals in sums]
-
-
-def _first_lanes(builder: Any, count: Any) -> Any:
-    """Return a mask of the eight lanes that lie below ``count``."""
-    order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
-    return builder.icmp_signed("<", order, splat(builder, count, ROWS))
 
 
 def _joined(builder: Any, numbers: list[Any]) -> Any:
@@ -177,7 +156,7 @@ def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
         lists = listed.row(INDEX(2)), listed.row(INDEX(0))
         span = cgutils.unpack_tuple(builder, args[2])
         fades, _ = line_of(target, builder, sig.args[5], args[5])
-        ask = _Later(target, builder, sig.args[3], args[3])
+        prefetch = _prefetcher(target, builder, sig.args[3], args[3])
 
         def together(v: Any, number: int) -> None:
             indices = [builder.add(v, INDEX(k)) for k in range(number)]
@@ -188,9 +167,9 @@ def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
                 step = columns * width
                 end = builder.and_(out.width, INDEX(-step))
                 with cgutils.for_range_slice(builder, done, end, INDEX(step)) as (j, _):
-                    places = [builder.add(j, INDEX(n * width)) for n in range(columns)]
+                    firsts = [builder.add(j, INDEX(n * width)) for n in range(columns)]
                     heads = list(zip(factors, faded, outputs, strict=True))
-                    _add(builder, rows, (*lists, *span), ask, heads, places, width)
+                    _add(builder, rows, (*lists, *span), prefetch, heads, firsts, width)
                 done = end
 
         in_turns(builder, out.height, _HEADS, together)
@@ -203,31 +182,31 @@ def _add(
     builder: Any,
     rows: Matrix,
     listed: Any,
-    ask: _Later,
+    prefetch: Callable[[Any], None],
     heads: list[Any],
-    places: list[Any],
+    firsts: list[Any],
     lanes: int,
 ) -> None:
-    """``add_octets`` of some columns, ``lanes`` from each place on, and of some vectors: their
+    """``add_octets`` of some columns, ``lanes`` from each of them on, and of some vectors: their
     scales, fades and outputs."""
     lines, counts, begin, end = listed
-    totals = [[cgutils.alloca_once(builder, vector(FLOAT, lanes)) for _ in places] for _ in heads]
+    totals = [[cgutils.alloca_once(builder, vector(FLOAT, lanes)) for _ in firsts] for _ in heads]
     for (_, fade, out), sums in zip(heads, totals, strict=True):
         spread = splat(builder, fade, lanes)
-        for at, total in zip(places, sums, strict=True):
+        for at, total in zip(firsts, sums, strict=True):
             builder.store(builder.fmul(load(builder, out, at, lanes), spread), total)
     with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (octet, passed):
-        ask.ask_for(octet)
+        prefetch(octet)
         line, count = (builder.load(builder.gep(data, [octet])) for data in (lines, counts))
-        place = builder.mul(passed, INDEX(ROWS))
+        first = builder.mul(passed, INDEX(ROWS))
         for k, start in enumerate(rows.neighbours(line, count, ROWS)):
-            at = builder.add(place, INDEX(k))
+            at = builder.add(first, INDEX(k))
             factors = [builder.load(builder.gep(scales, [at])) for scales, _, _ in heads]
             spread = [splat(builder, factor, lanes) for factor in factors]
-            for n, column in enumerate(places):
+            for n, column in enumerate(firsts):
                 read = rows.load(start, column, lanes)
                 for factor, sums in zip(spread, totals, strict=True):
                     builder.store(fused(builder, factor, read, builder.load(sums[n])), sums[n])
     for (_, _, out), sums in zip(heads, totals, strict=True):
-        for at, total in zip(places, sums, strict=True):
+        for at, total in zip(firsts, sums, strict=True):
             store(builder, builder.load(total), out, at, lanes)

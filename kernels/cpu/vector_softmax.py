@@ -15,7 +15,15 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import EXP_LEAST, EXP_TERMS, LN_2, LOG2_E, exp_nonpositive, in_order
+from kernels.cpu.numba_helpers import (
+    EXP_LEAST,
+    EXP_TERMS,
+    LN_2,
+    LOG2_E,
+    exp_nonpositive,
+    in_order,
+    llvm_call,
+)
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
@@ -33,7 +41,6 @@ SCORES_AT_ONCE = 32
 LEAST = np.float32(-3e38)  # stands for no score at all
 _LANES = 16
 _BITS = ir.IntType(32)
-_ANY_ORDER = ("reassoc",)
 
 
 @intrinsic
@@ -54,8 +61,8 @@ def weigh_scores(context, scores, tops, totals, fades):
         # No branch: one that is not foreseen took as long as the rest.
         with cgutils.for_range(builder, scores.height) as heads:
             row = scores.row(heads.index)
-            places = [INDEX(k) for k in range(0, SCORES_AT_ONCE, _LANES)]
-            some = [load(builder, row, place, _LANES) for place in places]
+            columns = [INDEX(k) for k in range(0, SCORES_AT_ONCE, _LANES)]
+            some = [load(builder, row, column, _LANES) for column in columns]
             top_at, total_at, fade_at = (
                 builder.gep(data, [heads.index]) for data in (tops, totals, fades)
             )
@@ -68,8 +75,8 @@ def weigh_scores(context, scores, tops, totals, fades):
             weights = [
                 _exp_nonpositive(builder, builder.fsub(numbers, spread), _LANES) for numbers in some
             ]
-            for place, numbers in zip(places, weights, strict=True):
-                store(builder, numbers, row, place, _LANES)
+            for column, numbers in zip(columns, weights, strict=True):
+                store(builder, numbers, row, column, _LANES)
             total = builder.fmul(builder.load(total_at), fade)
             added = functools.reduce(builder.fadd, weights)
             builder.store(builder.fadd(total, sum_of(builder, added)), total_at)
@@ -97,10 +104,9 @@ def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
 
 
 def sum_of(builder: Any, numbers: Any) -> Any:
-    kind = ir.FunctionType(FLOAT, [FLOAT, numbers.type])
+    """Sum of sixteen numbers, in any order."""
     name = f"llvm.vector.reduce.fadd.v{_LANES}f32"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, [FLOAT(-0.0), numbers], fastmath=_ANY_ORDER)
+    return llvm_call(builder, name, FLOAT, [FLOAT(-0.0), numbers], ("reassoc",))
 
 
 def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:
@@ -129,8 +135,8 @@ def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:
 
 @helper
 def largest(scores, head, begin, end):
-    """Of scores [H, n] of one head, at least ``LEAST``. Positive NaN is above all and ``weigh``
-    hands it on.
+    """The largest of one head's scores [H, n], at least ``LEAST``. Positive NaN is above all and
+    ``weigh`` hands it on.
 
     Compared as integers in their order: LLVM makes no vectors of the maximum of floats that Numba
     writes, and took up to 17 times as long.

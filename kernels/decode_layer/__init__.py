@@ -32,18 +32,9 @@ HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")
 MOST_HEADS = 64  # of a group: each has a bit that says which pages it chose
 
 
-@cache
 def few_row_kernel() -> Callable[..., None] | None:
-    """``step.run_parts``, or None where Numba cannot run or a probe fails; the log says why."""
-    step = cpu_kernel(f"{__name__}.step", "run_parts")
-    product = cpu_kernel(f"{__name__}.products", "product_share")
-    if step is None or product is None:
-        return None
-    from kernels.cpu.team import Team
-
-    probe, result, alone = torch.ones(1, 16), torch.empty(1, 1), Team(0, 0, 1, 1)
-    product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), alone)
-    return step if result.item() == 16.0 else None
+    """``step.run_parts``, or None where Numba cannot run; the log says why."""
+    return cpu_kernel(f"{__name__}.step", "run_parts")
 
 
 @cache
@@ -55,11 +46,7 @@ def multiplies_quantised() -> bool:
 
 
 def lies_out_major(weight: Tensor) -> bool | None:
-    """Return the memory order of a matrix addressed as [in, out]; None when neither order fits.
-
-    Args:
-        weight: [in, out].
-    """
+    """Return the memory order of a matrix addressed as [in, out]; None when neither order fits."""
     if weight.is_contiguous():
         return False
     return True if weight.t().is_contiguous() else None

@@ -12,47 +12,29 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import copy_rows, narrow
-from kernels.cpu.numba_rows import norm_row
+from kernels.cpu.numba_rows import add_update, norm_row, rotate_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import outputs_of, product
+from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import encode_key
-from kernels.key_codes.reference import OCTET
 from kernels.page_attention.chosen_pages import attend_pages
 from kernels.page_attention.group_attention import merge
+from kernels.page_attention.scratch import shaped
 
 
 class AttentionWeights(NamedTuple):
-    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.
+    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised."""
 
-    Attributes:
-        norm: [C] float32.
-        query_key_value: [(H + 2·Hkv)·D, C] if ``out_major``, else transposed; bias
-            float32, empty for none.
-        query_norm, key_norm: [D] float32, empty for none.
-        output: [C, H·D] if ``out_major``, else transposed; bias likewise.
-        output_norm: [C] float32, empty for none.
-    """
-
-    norm: Any
-    query_key_value: Any
-    query_key_value_bias: Any
-    query_norm: Any
-    key_norm: Any
-    output: Any
-    output_bias: Any
-    output_norm: Any
+    norm: Any  # [C] float32
+    query_key_value: Any  # [(H + 2·Hkv)·D, C] if ``out_major``, else transposed
+    query_key_value_bias: Any  # float32, empty for none
+    query_norm: Any  # [D] float32, empty for none
+    key_norm: Any  # likewise
+    output: Any  # [C, H·D] if ``out_major``, else transposed
+    output_bias: Any  # float32, empty for none
+    output_norm: Any  # [C] float32, empty for none
     out_major: bool
     epsilon: Any
-
-
-@helper
-def _rotate(head, cosine, sine, scale):
-    """Rotate one head [D] in place and scale it."""
-    half = head.shape[0] // 2
-    for d in range(half):
-        first, second = head[d], head[half + d]
-        head[d] = (first * cosine[d] - second * sine[d]) * scale
-        head[half + d] = (second * cosine[half + d] + first * sine[half + d]) * scale
 
 
 @helper
@@ -73,7 +55,7 @@ def _finish_heads(heads, weights, angles, num_kv_heads, scale):
                     norm = weights.query_norm if is_query else weights.key_norm
                     norm_row(line, norm, weights.epsilon, line)
                 factor = scale if is_query else np.float32(1.0)
-                _rotate(line, angles[0, row], angles[1, row], factor)
+                rotate_row(line, angles[0, row], angles[1, row], factor, line)
 
 
 @helper
@@ -95,19 +77,6 @@ def _write(keys_values, own, own_tokens, extend):
 
 
 @helper
-def _add_update(hidden, update, weights):
-    """hidden += the attention's output, after its bias and norm."""
-    for row in range(hidden.shape[0]):
-        if weights.output_bias.shape[0] > 0:
-            for channel in range(hidden.shape[1]):
-                update[row, channel] += weights.output_bias[channel]
-        if weights.output_norm.shape[0] > 0:
-            norm_row(update[row], weights.output_norm, weights.epsilon, update[row])
-        for channel in range(hidden.shape[1]):
-            hidden[row, channel] += update[row, channel]
-
-
-@helper
 def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, team):
     """Add the attention of one decode step to the residual stream, and write the cache.
 
@@ -118,18 +87,21 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
             shared one (the own one again where nothing is shared).
         rows: StepRows.
         angles: [2, R, D] float32, cosine and sine of each row's position.
-        observed: as of ``attend_pages``; and queries [R, H, D] float32, overwritten, or [..., 0].
+        observed: as of ``attend_pages``; and queries [R, H, D] and the stream [R, C] as it was,
+            float32, overwritten, or [..., 0].
         scratch: Scratch, the team's.
     """
     own = blocks[0]
     num_rows, size = hidden.shape[0], own.keys.shape[1]
     num_kv_heads = rows.num_kv_heads
     normed = np.empty_like(hidden)
+    if team.member == 0 and observed[2].shape[1] > 0:
+        copy_rows(hidden, observed[2])
     for row in range(num_rows):
         norm_row(hidden[row], weights.norm, weights.epsilon, normed[row])
     matrix = weights.query_key_value
     width = matrix.shape[0] if weights.out_major else outputs_of(matrix)
-    projected = scratch.heads[: num_rows * width].reshape(num_rows, width)
+    projected = shaped(scratch.heads, (num_rows, width))
     product(normed, matrix, weights.out_major, projected, team)
     heads = projected.copy().reshape(num_rows, width // size, size)
     _finish_heads(heads, weights, angles, num_kv_heads, rows.scale)
@@ -140,11 +112,14 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     query = np.ascontiguousarray(heads[:, :num_heads])
     if team.member == 0 and observed[1].shape[2] > 0:
         observed[1][:] = query
-    partial = attend_pages(query, blocks, rows, observed[0], scratch.pages, team)
+    partial = attend_pages(query, blocks, rows, observed[0], scratch, team)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     merge(partial, (0, num_rows), mixed)
-    update = scratch.update[: hidden.size].reshape(hidden.shape)
+    update = shaped(scratch.update, hidden.shape)
     attended = mixed.reshape(num_rows, num_heads * size)
     product(attended, weights.output, weights.out_major, update, team)
     copy_rows(update, normed)
-    _add_update(hidden, normed, weights)
+    for row in range(num_rows):
+        for channel in range(weights.output_bias.shape[0]):
+            normed[row, channel] += weights.output_bias[channel]
+        add_update(hidden[row], normed[row], weights.output_norm, weights.epsilon)

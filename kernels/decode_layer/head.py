@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 from numba.core import types
-from numba.extending import overload
 
-from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.compiling import by_types, fast_helper, helper
 from kernels.cpu.numba_helpers import widen
 from kernels.cpu.team import meet
+from kernels.cpu.vector_softmax import largest
 from kernels.decode_layer.products import (
-    list_rounded,
-    listed_share,
+    list_inputs,
+    listed_range,
     product,
+    range_of,
     round_rows,
-    share_of,
 )
-from kernels.head_preview.reference import MARGIN, STATE_BITS
-from kernels.quantised_weights.layout import BLOCK, KINDS
+from kernels.head_preview import MARGIN, STATE_BITS
+from kernels.quantised_weights import BLOCK, KINDS
 
 _BLOCK_BYTES = KINDS["Q8_0"][1]
 _MARGIN = np.float32(MARGIN)
@@ -46,13 +46,9 @@ def head_rows(hidden, head, out_major, preview, logits, team):
             product(some, head, out_major, out, team)
 
 
+@by_types
 def preview_rows(hidden, head, preview, logits, team):
     """Logits of rows that are previewed."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(preview_rows)
-def _preview_rows(hidden, head, preview, logits, team):
     if head.dtype != types.int8:  # nothing more to compile for other weights
         return lambda hidden, head, preview, logits, team: None
     return lambda hidden, head, preview, logits, team: _in_two_passes(hidden, preview, logits, team)
@@ -66,13 +62,13 @@ def _in_two_passes(hidden, preview, logits, team):
     for row in range(num_rows):
         _extend(hidden, directions, row, extended)
     steps = round_rows(extended, np.full(num_rows, STATE_BITS), BLOCK, packed)
-    listed_share(list_rounded(extended, steps, packed), packed, logits, team)
+    listed_range(list_inputs(extended, steps, packed), packed, logits, team)
     meet(team)
     least = np.empty(num_rows, np.float32)
     for row in range(num_rows):
-        least[row] = _largest(logits, row) - _MARGIN
+        least[row] = largest(logits, row, 0, logits.shape[1]) - _MARGIN
     meet(team)  # everybody has seen the preview before it is written over
-    begin, end = share_of(team.member, team.members, logits.shape[1])
+    begin, end = range_of(team.member, team.members, logits.shape[1])
     for row in range(num_rows):
         for out in range(begin, end):
             if logits[row, out] >= least[row]:
@@ -93,23 +89,15 @@ def _extend(hidden, directions, row, extended):
 
 
 @fast_helper
-def _largest(logits, row):
-    largest = logits[row, 0]
-    for out in range(logits.shape[1]):
-        largest = max(largest, logits[row, out])
-    return largest
-
-
-@fast_helper
 def _exact(exact, out, hidden, row):
     """One output of a head in blocks of the kind Q8_0: a float16 scale, then 32 int8."""
     total = np.float32(0.0)
     for block in range(hidden.shape[1] // BLOCK):
-        place, first = block * _BLOCK_BYTES, block * BLOCK
-        scale = np.int64(exact[out, place]) + 256 * np.int64(exact[out, place + 1])
+        begin, first = block * _BLOCK_BYTES, block * BLOCK
+        scale = np.int64(exact[out, begin]) + 256 * np.int64(exact[out, begin + 1])
         part = np.float32(0.0)
         for channel in range(BLOCK):
-            code = np.int8(exact[out, place + 2 + channel])
+            code = np.int8(exact[out, begin + 2 + channel])
             part += np.float32(code) * hidden[row, first + channel]
         total += widen(np.int16(scale)) * part
     return total

@@ -14,53 +14,46 @@ import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import copy_rows, exp_nonpositive
-from kernels.cpu.numba_rows import keep_largest_row, norm_row
+from kernels.cpu.numba_rows import add_update, keep_heaviest_row, keep_largest_row, norm_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
     line_of,
-    list_rounded,
+    list_inputs,
     outputs_of,
+    range_of,
     round_rows,
-    share_of,
 )
+from kernels.page_attention.scratch import shaped
 
 
 class MlpWeights(NamedTuple):
-    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.
+    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised."""
 
-    Attributes:
-        norm: [C] float32.
-        gate_up: [C, 2·I], contiguous: gate, then up; if ``blocks`` is above 0, that many
-            blocks of outputs one after another, each of them so.
-        down: [I, C], in blocks as ``gate_up`` is.
-        output_norm: [C] float32, of the MLP's output; empty for none.
-        gelu: tanh-approximated GELU instead of SiLU.
-        down_norms: [I] float32, norms of down's rows.
-    """
-
-    norm: Any
+    norm: Any  # [C] float32
+    # [C, 2·I], contiguous: gate, then up; if ``blocks`` is above 0, that many blocks of outputs one
+    # after another, each of them so.
     gate_up: Any
     blocks: int
-    down: Any
-    output_norm: Any
-    gelu: bool
+    down: Any  # [I, C], in blocks as ``gate_up`` is
+    output_norm: Any  # [C] float32, of the MLP's output; empty for none
+    gelu: bool  # tanh-approximated GELU instead of SiLU
     epsilon: Any
-    down_norms: Any
+    down_norms: Any  # [I] float32, norms of down's rows
 
 
-def rows_in_blocks(matrix: Any, blocks: int) -> Any:
-    """[in, out] cut into so many blocks of outputs, one after another: a contiguous copy."""
-    spans = [slice(*share_of.py_func(block, blocks, matrix.shape[1])) for block in range(blocks)]
-    return np.concatenate([matrix[:, span].ravel() for span in spans]).reshape(matrix.shape)
+def in_blocks(matrix: Any, blocks: int, sides: int = 1) -> Any:
+    """A matrix [in, out] cut into so many blocks of outputs, one after another: a contiguous copy.
 
-
-def in_blocks(gate_up: Any, blocks: int) -> Any:
-    """[C, 2·I], gate first, as MlpWeights' ``gate_up`` of so many blocks: a contiguous copy."""
-    gate, up = np.split(gate_up, 2, axis=1)
-    spans = [slice(*share_of.py_func(block, blocks, gate.shape[1])) for block in range(blocks)]
-    pairs = [np.concatenate((gate[:, span], up[:, span]), axis=1) for span in spans]
-    return np.concatenate([pair.ravel() for pair in pairs]).reshape(gate_up.shape)
+    Args:
+        sides: matrices that lie side by side, such as gate and up; a block has some of each.
+    """
+    width = matrix.shape[1] // sides
+    spans = [range_of.py_func(block, blocks, width) for block in range(blocks)]
+    cut = matrix.reshape(-1, sides, width)
+    return np.concatenate([cut[..., begin:end].ravel() for begin, end in spans]).reshape(
+        matrix.shape
+    )
 
 
 @fast_helper
@@ -73,77 +66,57 @@ def _gate(gate, up, gelu, inner):
             y = np.float32(1.5957691216057308) * (x + np.float32(0.044715) * x * x * x)
         # x · sigmoid(y); 0.5 · (1 + tanh(u)) is sigmoid(2 u).
         small = exp_nonpositive(-abs(y))
-        share = (np.float32(1.0) if y >= np.float32(0.0) else small) / (np.float32(1.0) + small)
-        inner[j] = x * share * up[j]
+        sigmoid = (np.float32(1.0) if y >= np.float32(0.0) else small) / (np.float32(1.0) + small)
+        inner[j] = x * sigmoid * up[j]
 
 
 @helper
-def _add_output(hidden, output, weights):
-    """hidden [C] += the MLP's output [C], after its norm."""
-    if weights.output_norm.shape[0] > 0:
-        norm_row(output, weights.output_norm, weights.epsilon, output)
-    for channel in range(hidden.shape[0]):
-        hidden[channel] += output[channel]
+def _columns(listed, matrix, blocks, sides, columns, outputs, ahead):
+    """Listed channels times some outputs of matrices that lie side by side.
+
+    Args:
+        matrix, blocks: as of MlpWeights, whose blocks have the same columns.
+        columns: [begin, end) of each side.
+        outputs: [R, sides · (end − begin)] float32, overwritten.
+    """
+    (begin, end), height = columns, matrix.shape[0]
+    count, width = end - begin, outputs_of(matrix) // sides
+    if blocks > 0:
+        flat = matrix.reshape(matrix.size)[sides * height * begin : sides * height * end]
+        add_columns(listed, flat.reshape(height, sides * count), 0, outputs, ahead)
+        return
+    for side in range(sides):
+        out = outputs[:, side * count : (side + 1) * count]
+        add_columns(listed, matrix, side * width + begin, out, ahead)
 
 
 @helper
-def _gate_up_share(team, listed, gate_up, blocks, gelu, both, inner):
+def _gate_up_range(team, listed, gate_up, blocks, gelu, both, inner):
     """Gate, up and activation of the outputs that one member computes.
 
     Args:
-        listed: as ``list_rounded`` returns them.
+        listed: as ``list_inputs`` returns them.
         gate_up, blocks: as of MlpWeights.
         both: [R, 2·I] float32, scratch.
         inner: [R, I] float32, overwritten.
     """
-    num_rows, width = inner.shape
-    pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
-    flat = gate_up.reshape(gate_up.size)
+    pieces = blocks if blocks > 0 else team.members
     for piece in range(team.member, pieces, team.members):
-        begin, end = share_of(piece, pieces, width, line_of(gate_up))
-        middle = begin + end
-        if blocks > 0:
-            height = gate_up.shape[0]
-            some = flat[2 * height * begin : 2 * height * end].reshape(height, 2 * (end - begin))
-            add_columns(listed, some, 0, both[:, 2 * begin : 2 * end], ahead)
-        else:
-            add_columns(listed, gate_up, begin, both[:, 2 * begin : middle], ahead)
-            up = both[:, middle : 2 * end]
-            add_columns(listed, gate_up, width + begin, up, ahead)
-        for row in range(num_rows):
-            gate, up = both[row, 2 * begin : middle], both[row, middle : 2 * end]
+        begin, end = range_of(piece, pieces, inner.shape[1], line_of(gate_up))
+        some = both[:, 2 * begin : 2 * end]
+        _columns(listed, gate_up, blocks, 2, (begin, end), some, team.ahead)
+        for row in range(inner.shape[0]):
+            gate, up = some[row, : end - begin], some[row, end - begin :]
             _gate(gate, up, gelu, inner[row, begin:end])
 
 
 @helper
-def _down_share(team, listed, rows, blocks, output):
-    """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_share``."""
-    pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
-    height, width = rows.shape[0], outputs_of(rows)
-    flat = rows.reshape(rows.size)
+def _down_range(team, listed, down, blocks, output):
+    """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_range``."""
+    pieces = blocks if blocks > 0 else team.members
     for piece in range(team.member, pieces, team.members):
-        begin, end = share_of(piece, pieces, width, line_of(rows))
-        if blocks > 0:
-            some = flat[height * begin : height * end].reshape(height, end - begin)
-            add_columns(listed, some, 0, output[:, begin:end], ahead)
-        else:
-            add_columns(listed, rows, begin, output[:, begin:end], ahead)
-
-
-@helper
-def _keep_heaviest(inner, norms, counts):
-    """Zero all but the ``counts`` inner channels of each row [R, I] with the largest
-    activation · norm of down's row."""
-    width = inner.shape[1]
-    weighed, kept = np.empty(width, np.float32), np.empty(width, np.float32)
-    for row in range(inner.shape[0]):
-        if counts[row] < width:
-            for channel in range(width):
-                weighed[channel] = inner[row, channel] * norms[channel]
-            keep_largest_row(weighed, counts[row], kept)
-            for channel in range(width):
-                if kept[channel] == np.float32(0.0):
-                    inner[row, channel] = np.float32(0.0)
+        begin, end = range_of(piece, pieces, output.shape[1], line_of(down))
+        _columns(listed, down, blocks, 1, (begin, end), output[:, begin:end], team.ahead)
 
 
 @helper
@@ -172,20 +145,22 @@ def mlp_rows(hidden, weights, kept_channels, rounding, scratch, team):
         keep_largest_row(normed[row], channels_kept[row], kept[row])
     if at_input:
         steps = round_rows(kept, bit_widths, block, gate_up)
-    listed = list_rounded(kept, steps, gate_up)
-    both = scratch.both[: num_rows * width].reshape(num_rows, width)
-    activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
-    _gate_up_share(team, listed, gate_up, blocks, gelu, both, activated)
+    listed = list_inputs(kept, steps, gate_up)
+    both = shaped(scratch.both, (num_rows, width))
+    activated = shaped(scratch.inner, (num_rows, width // 2))
+    _gate_up_range(team, listed, gate_up, blocks, gelu, both, activated)
     meet(team)
     inner = activated.copy()
-    _keep_heaviest(inner, weights.down_norms, inner_kept)
+    for row in range(num_rows):
+        if inner_kept[row] < inner.shape[1]:
+            keep_heaviest_row(inner[row], weights.down_norms, inner_kept[row], inner[row])
     if at_input:
         steps = round_rows(inner, bit_widths, block, gate_up)
-    update = scratch.update[: hidden.size].reshape(hidden.shape)
-    _down_share(team, list_rounded(inner, steps, weights.down), weights.down, blocks, update)
+    update = shaped(scratch.update, hidden.shape)
+    _down_range(team, list_inputs(inner, steps, weights.down), weights.down, blocks, update)
     meet(team)
     copy_rows(update, kept)
     if not at_input:
         round_rows(kept, bit_widths, block, gate_up)
     for row in range(num_rows):
-        _add_output(hidden[row], kept[row], weights)
+        add_update(hidden[row], kept[row], weights.output_norm, weights.epsilon)

@@ -3,22 +3,21 @@
 One decode step reads every weight once and is bound by that. A matrix may lie
 in-channel-major, [in, out], where a pruned input channel is a row that is not read, or
 out-channel-major, [out, in]. Quantised ones are uint8 (4 bits) or int8 (8 bits), see
-``quantised_weights/layout.py``, and count as in-channel-major.
+``kernels/quantised_weights``, and count as in-channel-major.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba.core import types
-from numba.extending import overload
 
-from kernels.cpu.compiling import fast_helper, helper, kernel
+from kernels.cpu.compiling import by_types, fast_helper, helper
 from kernels.cpu.numba_helpers import widen
 from kernels.cpu.numba_rows import count_scales, quantise_blocks
 from kernels.cpu.team import meet
-from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
+from kernels.cpu.vector_code import STREAM_ROWS, prefetch_numbers, stream_rows
+from kernels.quantised_weights import BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_rows
-from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import HAS_INTEGERS, MOST_BITS
 
 _LINE = 32  # numbers; tasks start at cache lines
@@ -26,8 +25,8 @@ _TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache
 
 
 @helper
-def share_of(task, tasks, width, line=_LINE):
-    """The part [begin, end) of ``width`` outputs that a task computes; it begins at a multiple of
+def range_of(task, tasks, width, line=_LINE):
+    """The range [begin, end) of ``width`` outputs that a task computes; it begins at a multiple of
     ``line``."""
     lines = (width + line - 1) // line
     begin = lines * task // tasks * line
@@ -35,13 +34,9 @@ def share_of(task, tasks, width, line=_LINE):
     return min(begin, width), min(end, width)
 
 
+@by_types
 def outputs_of(weight):
     """Outputs of a matrix that lies in-channel-major."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(outputs_of)
-def _outputs_of(weight):
     if weight.dtype == types.uint8:
         return lambda weight: weight.shape[1] // BYTES_4
     if weight.dtype == types.int8:
@@ -49,13 +44,9 @@ def _outputs_of(weight):
     return lambda weight: weight.shape[1]
 
 
+@by_types
 def line_of(weight):
-    """Outputs at whose multiples a task's share of a matrix may begin."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(line_of)
-def _line_of(weight):
+    """Outputs at whose multiples a task's range of a matrix may begin."""
     line = {types.uint8: 8 * LINE_WORDS, types.int8: 4 * LINE_WORDS}.get(weight.dtype, _LINE)
     return lambda weight: line
 
@@ -89,71 +80,46 @@ def list_channels(inputs):
     return channels[:padded], scales[:, :padded]
 
 
-def list_inputs(inputs, weight):
-    """Channels of [R, in] float32 that are not zero in every row, as ``add_columns`` takes them for
-    such a weight: by ``list_channels`` or ``list_rows``."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(list_inputs)
-def _list_inputs(inputs, weight):
-    if weight.dtype in (types.uint8, types.int8):
-        return lambda inputs, weight: list_rows(inputs, np.zeros((inputs.shape[0], 1), np.float32))
-    return lambda inputs, weight: list_channels(inputs)
-
-
-def list_rounded(inputs, steps, weight):
-    """``list_inputs`` of rows that may be rounded to multiples of their steps.
+@by_types
+def list_inputs(inputs, steps, weight):
+    """Channels that are not zero in every row, as ``add_columns`` takes them for such a weight.
 
     Args:
-        steps: [R, B] float32, of each block of channels, or [R, 1], of all; as ``integer_step``
-            returns them.
+        inputs: [R, in] float32, perhaps rounded to multiples of their steps.
+        steps: [R, B] float32, of each block of channels, or [R, 1], of all; as ``round_rows``
+            returns them, 0 where a row is multiplied in floats.
     """
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(list_rounded)
-def _list_rounded(inputs, steps, weight):
-    if weight.dtype == types.uint8:
+    if weight.dtype in (types.uint8, types.int8):  # the steps of 8-bit weights are 0
         return lambda inputs, steps, weight: list_rows(inputs, steps)
-    return lambda inputs, steps, weight: list_inputs(inputs, weight)
+    return lambda inputs, steps, weight: list_channels(inputs)
 
 
-def integer_step(step, bit_width, weight):
-    """A finite step of a quantisation if the product with such a weight is one of integers, else 0.
-
-    Levels of NaN and infinity would be any: they are multiplied in floats, and stay visible.
-    """
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(integer_step)
-def _integer_step(step, bit_width, weight):
-    if weight.dtype != types.uint8 or not HAS_INTEGERS:
-        return lambda step, bit_width, weight: np.float32(0.0)
-
-    def chosen(step, bit_width, weight):
-        fits = bit_width <= MOST_BITS and step < np.float32(np.inf)
-        return step if fits else np.float32(0.0)
-
-    return chosen
+@by_types
+def _multiplies_integers(weight):
+    multiplies = weight.dtype == types.uint8 and HAS_INTEGERS
+    return lambda weight: multiplies
 
 
 @helper
 def round_rows(rows, bit_widths, block, weight):
     """Quantise rows [R, C] where they are, ``block`` channels by one scale; 0: all.
 
-    Returns: steps [R, B] float32 as ``list_rounded`` takes them for the product with a weight.
+    Returns: steps [R, B] float32 as ``list_inputs`` takes them, 0 where the product with such a
+        weight is not one of integers. Levels of NaN and infinity would be any: they are multiplied
+        in floats, and stay visible.
     """
     steps = np.empty((rows.shape[0], count_scales(rows.shape[1], block)), np.float32)
     for row in range(rows.shape[0]):
         bits = bit_widths[row]
         quantise_blocks(rows[row], bits, block, rows[row], steps[row])
         for number in range(steps.shape[1]):
-            steps[row, number] = integer_step(steps[row, number], bits, weight)
+            finite = steps[row, number] < np.float32(np.inf)
+            if not (finite and bits <= MOST_BITS and _multiplies_integers(weight)):
+                steps[row, number] = np.float32(0.0)
     return steps
 
 
+@by_types
 def add_columns(listed, weight, begin, outputs, ahead):
     """outputs[r, j] = Σ_i scales[r, i] · weight[channels[i], begin + j].
 
@@ -162,13 +128,8 @@ def add_columns(listed, weight, begin, outputs, ahead):
         weight: [in, out] float32, or bfloat16 as uint16 bit patterns, or quantised.
         begin: a multiple of ``line_of(weight)``.
         outputs: [R, J] float32, rows contiguous, overwritten.
-        ahead: blocks of quantised weights, pairs of rows of others, asked for beforehand.
+        ahead: blocks of quantised weights, pairs of rows of others, prefetched.
     """
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(add_columns)
-def _add_columns(listed, weight, begin, outputs, ahead):
     chosen = {types.uint8: add_tiles_4, types.int8: add_tiles_8}.get(weight.dtype, _add_rows)
     return lambda listed, weight, begin, outputs, ahead: chosen(
         listed, weight, begin, outputs, ahead
@@ -184,10 +145,11 @@ def _add_rows(listed, weight, begin, outputs, ahead):
             outputs[row, start:stop] = np.float32(0.0)
         for first in range(0, channels.shape[0], STREAM_ROWS):
             for row in range(outputs.shape[0]):
-                place, at = (weight, begin + start), (first, ahead)
-                stream_rows(place, channels, scales[row], at, outputs[row, start:stop])
+                source, at = (weight, begin + start), (first, ahead)
+                stream_rows(source, channels, scales[row], at, outputs[row, start:stop])
 
 
+@by_types
 def dot_columns(inputs, weight, begin, end, outputs, ahead):
     """outputs[r, o] = Σ_i inputs[r, i] · weight[o, i] for o in [begin, end).
 
@@ -198,13 +160,8 @@ def dot_columns(inputs, weight, begin, end, outputs, ahead):
         weight: [out, in] float32, or 16-bit patterns as ``widen`` takes them; nothing is done
             with quantised ones, which never lie so.
         outputs: [R, out] float32.
-        ahead: outputs whose weights are asked for beforehand.
+        ahead: outputs from those that are read to those that are prefetched.
     """
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(dot_columns)
-def _dot_columns(inputs, weight, begin, end, outputs, ahead):
     if weight.dtype in (types.uint8, types.int8):
         return lambda inputs, weight, begin, end, outputs, ahead: None
     return lambda inputs, weight, begin, end, outputs, ahead: _dot_rows(
@@ -216,29 +173,31 @@ def _dot_columns(inputs, weight, begin, end, outputs, ahead):
 def _dot_rows(inputs, weight, begin, end, outputs, ahead):
     for out in range(begin, end):
         # The hardware's own guesses end with every page of 4 kB.
-        prefetch_row(weight, min(out + ahead, end - 1))
+        width = weight.shape[1]
+        prefetch_numbers(weight, min(out + ahead, end - 1) * width, width)
         for row in range(inputs.shape[0]):
             total = np.float32(0.0)
-            for channel in range(weight.shape[1]):
+            for channel in range(width):
                 total += inputs[row, channel] * widen(weight[out, channel])
             outputs[row, out] = total
 
 
 @helper
-def listed_share(listed, weight, outputs, team):
+def listed_range(listed, weight, outputs, team):
     """One member's outputs of listed channels times a matrix that lies in-channel-major."""
-    begin, end = share_of(team.member, team.members, outputs.shape[1], line_of(weight))
+    begin, end = range_of(team.member, team.members, outputs.shape[1], line_of(weight))
     add_columns(listed, weight, begin, outputs[:, begin:end], team.ahead)
 
 
-@kernel
-def product_share(inputs, weight, out_major, outputs, team):
+@helper
+def product_range(inputs, weight, out_major, outputs, team):
     """One member's outputs of ``product``."""
     if out_major:
-        begin, end = share_of(team.member, team.members, outputs.shape[1])
+        begin, end = range_of(team.member, team.members, outputs.shape[1])
         dot_columns(inputs, weight, begin, end, outputs, team.ahead)
     else:
-        listed_share(list_inputs(inputs, weight), weight, outputs, team)
+        steps = np.zeros((inputs.shape[0], 1), np.float32)
+        listed_range(list_inputs(inputs, steps, weight), weight, outputs, team)
 
 
 @helper
@@ -253,5 +212,5 @@ def product(inputs, weight, out_major, outputs, team):
             if ``out_major``, finite float16 as int16; or quantised, if not ``out_major``.
         outputs: [R, out] float32, contiguous, the team's, overwritten.
     """
-    product_share(inputs, weight, out_major, outputs, team)
+    product_range(inputs, weight, out_major, outputs, team)
     meet(team)

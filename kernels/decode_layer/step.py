@@ -13,167 +13,114 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.cpu.addresses import block_at, matrix_at, vector_at
 from kernels.cpu.compiling import helper, kernel
 from kernels.cpu.numba_helpers import copy_rows, ticks_now
 from kernels.cpu.numba_rows import norm_row
-from kernels.cpu.team import from_first, join, meet
-from kernels.cpu.team_call import native_function, team_call
-from kernels.cpu.tuning import Tuning
-from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
+from kernels.cpu.team import from_first, join, meet, run_as_team
 from kernels.decode_layer.attention import AttentionWeights, attention_rows
 from kernels.decode_layer.head import head_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
-from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
-from kernels.key_codes.reference import OCTET
-from kernels.page_attention.chosen_pages import CacheBlock, StepRows
+from kernels.key_codes import OCTET
+from kernels.page_attention.chosen_pages import CacheBlock, StepRows, most_pages
+from kernels.page_attention.scratch import Sizes, floats_of, scratch_at
 
-_NATIVE: dict[tuple[Any, ...], Any] = {}  # of ``_run_place``, by the types of the weights
 _CODES, _SCALES = np.empty(0, np.uint8), np.empty(0, np.uint16)  # for their types
 
 
 class ModelTable(NamedTuple):
-    """A model's weights.
+    """A model's weights."""
 
-    Attributes:
-        places: [L, 13, 3] int64, per layer the address, rows and columns of the arrays of
-            AttentionWeights, then of MlpWeights, in their order; vectors have one row.
-        final_norm: [C] float32.
-        like: an array of the type of the layers' matrices: float32, bfloat16 as uint16 bit
-            patterns, or uint8 for quantised ones.
-        head: [V, C] if ``head_out_major``, else [C, V]; of that type, or int8 where it is uint8.
-        out_major, gelu, epsilon, blocks: as in the two.
-        windows, ropes: [L] int64, which of the step's windows and ropes is the layer's.
-        middle: [2] int64, layers after which the residual stream is kept.
-        widths: [2] int64, of queries, keys and values together, and I; the most of any layer.
-    """
-
-    places: Any
-    final_norm: Any
+    # [L, 13, 3] int64, per layer the address, rows and columns of the arrays of AttentionWeights,
+    # then of MlpWeights, in their order; vectors have one row.
+    locations: Any
+    final_norm: Any  # [C] float32
+    # An array of the type of the layers' matrices: float32, bfloat16 as uint16 bit patterns, or
+    # uint8 for quantised ones.
     like: Any
-    head: Any
+    head: Any  # [V, C] if ``head_out_major``, else [C, V]; of that type, or int8 where it is uint8
     head_out_major: bool
-    out_major: bool
+    out_major: bool  # as in AttentionWeights; the next three as in MlpWeights
     gelu: bool
     epsilon: Any
     blocks: int
-    windows: Any
-    ropes: Any
-    middle: Any
-    widths: Any
+    windows: Any  # [L] int64, which of the step's windows is the layer's
+    ropes: Any  # likewise of its ropes
+    middle: Any  # [2] int64, layers after which the residual stream is kept
+    widths: Any  # [2] int64, of queries, keys and values together, and I; the most of any layer
 
 
 class CacheTable(NamedTuple):
-    """A KV cache.
+    """A KV cache."""
 
-    Attributes:
-        places: [L, 2, 4] int64, per layer the addresses of keys, values, codes and scales of the
-            rows' own block, then of the shared one.
-        number: [1], of the keys' type, which need not be the weights'.
-        sizes: [2, 2] int64, of each of the two blocks, sequences and tokens each of them holds.
-    """
-
-    places: Any
-    number: Any
-    sizes: Any
+    # [L, 2, 4] int64, per layer the addresses of keys, values, codes and scales of the rows' own
+    # block, then of the shared one.
+    addresses: Any
+    number: Any  # [1], of the keys' type, which need not be the weights'
+    sizes: Any  # [2, 2] int64, of each of the two blocks, sequences and tokens each of them holds
 
 
 @helper
-def _attention_weights(places, model, single):
+def _attention_weights(locations, model, single):
     return AttentionWeights(
-        vector_at(places[0], single),
-        matrix_at(places[1], model.like),
-        vector_at(places[2], single),
-        vector_at(places[3], single),
-        vector_at(places[4], single),
-        matrix_at(places[5], model.like),
-        vector_at(places[6], single),
-        vector_at(places[7], single),
+        vector_at(locations[0], single),
+        matrix_at(locations[1], model.like),
+        vector_at(locations[2], single),
+        vector_at(locations[3], single),
+        vector_at(locations[4], single),
+        matrix_at(locations[5], model.like),
+        vector_at(locations[6], single),
+        vector_at(locations[7], single),
         model.out_major,
         model.epsilon,
     )
 
 
 @helper
-def _mlp_weights(places, model, single):
+def _mlp_weights(locations, model, single):
     return MlpWeights(
-        vector_at(places[8], single),
-        matrix_at(places[9], model.like),
+        vector_at(locations[8], single),
+        matrix_at(locations[9], model.like),
         model.blocks,
-        matrix_at(places[10], model.like),
-        vector_at(places[11], single),
+        matrix_at(locations[10], model.like),
+        vector_at(locations[11], single),
         model.gelu,
         model.epsilon,
-        vector_at(places[12], single),
+        vector_at(locations[12], single),
     )
 
 
 @helper
-def _block(places, sizes, rows, head_size, number):
+def _block(addresses, sizes, rows, head_size, number):
     sequences, capacity = sizes
     tokens = sequences * rows.num_kv_heads * capacity
     octet_capacity = (capacity + OCTET - 1) // OCTET
     octets = sequences * rows.num_kv_heads * octet_capacity
     return CacheBlock(
-        block_at(places[0], tokens, head_size, number),
-        block_at(places[1], tokens, head_size, number),
+        block_at(addresses[0], tokens, head_size, number),
+        block_at(addresses[1], tokens, head_size, number),
         capacity,
-        block_at(places[2], octets, 4 * head_size, _CODES),
-        block_at(places[3], octets, 2 * OCTET, _SCALES),
+        block_at(addresses[2], octets, 4 * head_size, _CODES),
+        block_at(addresses[3], octets, 2 * OCTET, _SCALES),
         octet_capacity,
-    )
-
-
-@helper
-def _rows_of(rows, window):
-    """The rows as one layer sees them."""
-    return StepRows(
-        rows.sources,
-        rows.shared_tokens,
-        rows.own_tokens,
-        rows.first_seen[window],
-        rows.pages_kept[window],
-        rows.floors,
-        rows.page_size,
-        rows.num_kv_heads,
-        rows.scale,
-        rows.extend,
-        rows.best_share,
-        rows.left_out,
     )
 
 
 @helper
 def _sizes(hidden, model, rows, angles):
     """Sizes of the step."""
-    head_size = angles.shape[3]
-    pages = 0
-    for row in range(hidden.shape[0]):
-        total = rows.shared_tokens[row] + rows.own_tokens[row]
-        pages = max(pages, total // rows.page_size + 1)
-    return Sizes(
-        hidden.shape[0],
-        hidden.shape[1],
-        model.widths[0] // head_size - 2 * rows.num_kv_heads,
-        head_size,
-        model.widths[0],
-        model.widths[1],
-        pages,
-        rows.page_size,
-    )
-
-
-@helper
-def _note_stream(hidden, kept, team):
-    """Keep the stream [R, C] that enters a layer, where there is room."""
-    if team.member == 0 and kept.shape[1] > 0:
-        copy_rows(hidden, kept)
+    (num_rows, channels), size, width = hidden.shape, angles.shape[3], model.widths[0]
+    heads = width // size - 2 * rows.num_kv_heads
+    pages = most_pages(rows.shared_tokens, rows.own_tokens, rows.page_size)
+    page_size, inner = rows.page_size, model.widths[1]
+    return Sizes(num_rows, heads, size, pages, page_size, channels, width, inner)
 
 
 @kernel
-def _run_place(place, marks, arguments):
+def _run_member(iteration, marks, arguments):
     """``run_parts`` by one member of a team; only the first one writes what is not shared out."""
     parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning = arguments
-    team = join(marks, place, tuning)
+    team = join(marks, iteration, tuning)
     if team.member < 0:
         return
     given, kept, logits = streams
@@ -187,24 +134,24 @@ def _run_place(place, marks, arguments):
     before = ticks_now() if ticks.shape[0] > 0 else 0
     for part in range(parts[0], parts[1]):
         layer = part // 2
-        if layer == model.places.shape[0]:
+        if layer == model.locations.shape[0]:
             for row in range(hidden.shape[0]):
                 norm_row(hidden[row], model.final_norm, model.epsilon, hidden[row])
             head_rows(hidden, model.head, model.head_out_major, preview, logits, team)
         elif part % 2 == 0:
             turned = angles[model.ropes[layer]]
-            weights = _attention_weights(model.places[layer], model, hidden)
+            weights = _attention_weights(model.locations[layer], model, hidden)
             size = turned.shape[2]
-            own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
-            shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
-            seen = _rows_of(rows, model.windows[layer])
-            _note_stream(hidden, streams_of[:, layer], team)
+            own = _block(cache.addresses[layer, 0], cache.sizes[0], rows, size, cache.number)
+            shared = _block(cache.addresses[layer, 1], cache.sizes[1], rows, size, cache.number)
+            window = model.windows[layer]
+            seen = StepRows(rows.first_seen[window], rows.pages_kept[window], *rows[2:])
             pages = concentration[:, layer], readers[:, layer], read[:, layer]
-            noted = pages, queries[:, layer]
+            noted = pages, queries[:, layer], streams_of[:, layer]
             blocks = own, shared
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:
-            weights = _mlp_weights(model.places[layer], model, hidden)
+            weights = _mlp_weights(model.locations[layer], model, hidden)
             mlp_rows(hidden, weights, kept_channels, rounding, scratch, team)
             for slot in range(2):
                 if first and model.middle[slot] == layer:
@@ -219,19 +166,7 @@ def _run_place(place, marks, arguments):
     memory[:0] = 0  # kept until all are done with it
 
 
-def run_parts(
-    parts: Any,
-    streams: Any,
-    model: ModelTable,
-    cache: CacheTable,
-    rows: StepRows,
-    mlp: Any,
-    preview: Any,
-    angles: Any,
-    observed: Any,
-    ticks: Any,
-    tuning: Tuning,
-) -> None:
+def run_parts(parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning):
     """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
     the last layer's come the final norm and the head.
 
@@ -250,9 +185,5 @@ def run_parts(
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
         tuning: Tuning; changes no number.
     """
-    kinds = model.like.dtype, model.head.dtype, cache.number.dtype
     step = (parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning)
-    if kinds not in _NATIVE:
-        _NATIVE[kinds] = native_function(_run_place, step)
-    if not team_call(_NATIVE[kinds], tuning.threads, step):
-        raise TypeError("arguments of other types than a step of these weights has")
+    run_as_team(_run_member, (model.like.dtype, model.head.dtype, cache.number.dtype), step)

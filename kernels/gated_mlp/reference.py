@@ -32,22 +32,13 @@ class MlpWeights:
 
 @dataclass(frozen=True, slots=True)
 class MlpPlan:
-    """Channels and bits that each row may compute with.
+    """Channels and bits that each row may compute with."""
 
-    Attributes:
-        channels_kept: [R] int64 in [1, C]; None keeps all.
-        bit_widths: [R] int64 in [2, 16]; None quantises nothing.
-        quantise_inputs: at the pruned input and the down projection's input, instead of
-            at the output.
-        inner_kept: [R] int64 in [1, I], channels between the projections; None keeps all.
-        quant_block: channels that share a scale of the quantisation; 0: all.
-    """
-
-    channels_kept: Tensor | None = None
-    bit_widths: Tensor | None = None
-    quantise_inputs: bool = False
-    inner_kept: Tensor | None = None
-    quant_block: int = 0
+    channels_kept: Tensor | None = None  # [R] int64 in [1, C]; None keeps all
+    bit_widths: Tensor | None = None  # [R] int64 in [2, 16]; None quantises nothing
+    quantise_inputs: bool = False  # at the pruned input and down's input, not at the output
+    inner_kept: Tensor | None = None  # [R] int64 in [1, I], of what is between; None keeps all
+    quant_block: int = 0  # channels that share a scale of the quantisation; 0: all
 
 
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:

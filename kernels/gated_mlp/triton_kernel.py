@@ -2,7 +2,7 @@
 
 ``enter_rows`` of ``kernels/residual`` prunes and quantises the input, ``list_channels`` joins the
 kept channels of up to BLOCK_M rows, ``gate_up_rows`` reads those channels' weights (a channel is a
-contiguous line of an [in, out] matrix) and applies the activation, ``activate_rows`` does
+contiguous line of an [in, out] matrix) and applies the activation, ``finish_rows`` does
 that where the channels were split over programs or the inner activations are quantised,
 ``keep_heaviest_rows`` prunes what is between the projections (``list_channels`` joins the rows'
 again), ``down_rows`` multiplies back and ``finish_rows`` sums, rounds and quantises the output.
@@ -15,8 +15,13 @@ import triton
 import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import quantised
-from kernels.channel_pruning.triton_kernel import magnitude_order
-from kernels.gpu.triton_helpers import choose_largest, dot_narrow, narrowed
+from kernels.gpu.triton_helpers import (
+    choose_largest,
+    dot_narrow,
+    magnitude_order,
+    narrowed,
+    only_if,
+)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_channels", "rows_at_once"])
@@ -74,9 +79,9 @@ def product(
 
 @triton.jit
 def split_range(count, split, splits, BLOCK_K: tl.constexpr):
-    """[first, last) of this split's share of ``count`` channels."""
-    share = tl.cdiv(tl.cdiv(count, splits), BLOCK_K) * BLOCK_K
-    return tl.minimum(split * share, count), tl.minimum((split + 1) * share, count)
+    """The range [first, last) of ``count`` channels that this split takes."""
+    each = tl.cdiv(tl.cdiv(count, splits), BLOCK_K) * BLOCK_K
+    return tl.minimum(split * each, count), tl.minimum((split + 1) * each, count)
 
 
 @triton.jit
@@ -120,7 +125,7 @@ def gate_up_rows(
     )  # fmt: skip
     written = (row < num_rows)[:, None] & (column < inner_size)[None, :]
     if FUSED:
-        biases = tl.where(column < inner_size, biased, 0) != 0
+        biases = only_if(biased, column < inner_size)
         gate += tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)[None, :]
         up += tl.load(bias + inner_size + column, mask=biases, other=0.0).to(tl.float32)[None, :]
         numbers = narrowed(activated(gate, up, silu), output.dtype.element_ty)
@@ -129,29 +134,6 @@ def gate_up_rows(
         at = output + (split * num_rows + row)[:, None] * width + column[None, :]
         tl.store(at, gate, mask=written)
         tl.store(at + inner_size, up, mask=written)
-
-
-@triton.jit(do_not_specialize=["num_rows", "inner_size", "splits", "biased", "quantising", "silu"])
-def activate_rows(
-    partial, bias, bit_widths, inner, num_rows, inner_size, splits, biased, quantising,
-    silu, BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr,
-):  # fmt: skip
-    """partial [splits, R, 2·I] → inner [R, I]: summed, activated, quantised if flagged."""
-    row = tl.program_id(0)
-    column = tl.arange(0, BLOCK)
-    inside = column < inner_size
-    biases = tl.where(inside, biased, 0) != 0
-    gate = tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)
-    up = tl.load(bias + inner_size + column, mask=biases, other=0.0).to(tl.float32)
-    for split in range(0, splits):
-        at = partial + (split * num_rows + row) * 2 * inner_size + column
-        gate += tl.load(at, mask=inside, other=0.0).to(tl.float32)
-        up += tl.load(at + inner_size, mask=inside, other=0.0).to(tl.float32)
-    numbers = narrowed(activated(gate, up, silu), inner.dtype.element_ty)
-    bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
-    numbers = quantised(numbers.to(tl.float32), bits, QUANT_BLOCK)
-    numbers = narrowed(numbers, inner.dtype.element_ty)
-    tl.store(inner + row * inner_size + column, numbers, mask=inside)
 
 
 @triton.jit
@@ -224,20 +206,35 @@ def down_rows(
     tl.store(at, total, mask=written)
 
 
-@triton.jit(do_not_specialize=["num_rows", "width", "splits", "biased", "quantising"])
+@triton.jit
+def summed(partial, bias, column, inside, step, splits, biased):
+    """Some columns of one row, of which ``splits`` parts lie a step apart, and their bias; fp32."""
+    total = tl.load(bias + column, mask=only_if(biased, inside), other=0.0).to(tl.float32)
+    for split in range(0, splits):
+        total += tl.load(partial + split * step + column, mask=inside, other=0.0).to(tl.float32)
+    return total
+
+
+@triton.jit(do_not_specialize=["num_rows", "width", "splits", "biased", "quantising", "silu"])
 def finish_rows(
-    partial, bias, bit_widths, output, num_rows, width, splits, biased, quantising,
-    BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr,
+    partial, bias, bit_widths, output, num_rows, width, splits, biased, quantising, silu,
+    BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr, GATED: tl.constexpr,
 ):  # fmt: skip
-    """partial [splits, R, C] fp32 → output [R, C]: summed, rounded, quantised if flagged."""
+    """partial [splits, R, C] → output [R, C]: summed, rounded, quantised if flagged.
+
+    If GATED, partial is [splits, R, 2·C], gate first, and what is summed is activated.
+    """
     row = tl.program_id(0)
     column = tl.arange(0, BLOCK)
     inside = column < width
-    biases = tl.where(inside, biased, 0) != 0
-    numbers = tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)
-    for split in range(0, splits):
-        at = partial + (split * num_rows + row) * width + column
-        numbers += tl.load(at, mask=inside, other=0.0)
+    read = width
+    if GATED:
+        read = 2 * width
+    partial += row * read
+    numbers = summed(partial, bias, column, inside, num_rows * read, splits, biased)
+    if GATED:
+        up = summed(partial, bias, column + width, inside, num_rows * read, splits, biased)
+        numbers = activated(numbers, up, silu)
     numbers = narrowed(numbers, output.dtype.element_ty).to(tl.float32)
     bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
     numbers = quantised(numbers, bits, QUANT_BLOCK)

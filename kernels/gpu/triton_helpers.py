@@ -10,6 +10,12 @@ import triton.language as tl
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 TO_EVEN = tl.constexpr(12582912.0)  # 1.5 · 2^23: adding and taking it away rounds |x| < 2^22
 
+# The numbers among the first arguments of the kernels that read a block of a KV cache.
+BLOCK_SCALARS = [
+    "heads_per_group", "rows_per_source", "tiles", "tokens", "page_size", "head_size", "first_page",
+    "num_pages", "first_token", "mask_width", "masked", "has_sources",
+]  # fmt: skip
+
 
 @triton.jit
 def dot_wide(left, right, total):
@@ -108,8 +114,22 @@ def choose_largest(keys, rank):
 
 
 @triton.jit
+def magnitude_order(numbers, inside):
+    """Magnitudes of fp32 numbers as unsigned integers in their order, above 0; 0 outside."""
+    patterns = (numbers.to(tl.int32, bitcast=True) & 0x7FFFFFFF).to(tl.uint32, bitcast=True)
+    return tl.where(inside, patterns + 1, 0).to(tl.uint32)
+
+
+@triton.jit
+def largest_only(numbers, inside, kept):
+    """The ``kept`` numbers of largest magnitude of one row [N] fp32, ties to the lowest; else 0."""
+    chosen, _, _ = choose_largest(magnitude_order(numbers, inside), kept)
+    return tl.where(chosen, numbers, 0.0)
+
+
+@triton.jit
 def round_half_even(numbers):
-    """To the nearest whole number, |x| < 2^22."""
+    """Round to the nearest whole number, |x| < 2^22."""
     return (numbers + TO_EVEN) - TO_EVEN
 
 

@@ -39,19 +39,12 @@ class UnsupportedByKernel(KernelInputError):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel start, as the compiler sees it: what ahead-of-time compilation needs.
+    """One kernel start, as the compiler sees it: what ahead-of-time compilation needs."""
 
-    Attributes:
-        kernel: the jitted function.
-        signature: type of each run-time argument ("*bf16", "i32", "fp32"), in order.
-        constants: compile-time arguments.
-        options: num_warps and num_stages.
-    """
-
-    kernel: Any
-    signature: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, Any], ...]
-    options: tuple[tuple[str, int], ...]
+    kernel: Any  # the jitted function
+    signature: tuple[tuple[str, str], ...]  # types of run-time arguments ("*bf16", "i32"), in order
+    constants: tuple[tuple[str, Any], ...]  # compile-time arguments
+    options: tuple[tuple[str, int], ...]  # num_warps and num_stages
 
 
 class _State:
@@ -136,13 +129,16 @@ def start(
         kernel[grid](*arguments, **choices)
 
 
-def supported(operation: str, check: Callable[[], None]) -> bool:
-    """Return whether ``check`` passes; if it raises ``UnsupportedByKernel``, log it once.
+def fits(operation: str, tensor: Tensor, check: Callable[[], None]) -> bool:
+    """Return whether Triton runs on the tensor's device and an operation's kernel takes its
+    arguments; what only torch takes is logged once.
 
     Args:
         operation: one of ``OPERATIONS``; False for a replaced one, unchecked.
+        check: raises ``UnsupportedByKernel`` for what only the reference takes.
+    Raises: KernelInputError for arguments that are wrong for both.
     """
-    if operation in _State.replaced:
+    if not runs_triton(tensor) or operation in _State.replaced:
         return False
     try:
         check()
@@ -152,19 +148,17 @@ def supported(operation: str, check: Callable[[], None]) -> bool:
     return True
 
 
-def check_beside(name: str, tensor: Tensor, other: Tensor) -> None:
-    """Raise unless ``tensor`` is on the other's device."""
-    if tensor.device != other.device:
-        raise KernelInputError(f"{name} must be on {other.device}, got {tensor.device}")
-
-
 def check_operands(
-    wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...], torch.dtype]], beside: Tensor
+    wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...], torch.dtype]],
+    beside: Tensor,
+    *,
+    contiguous: bool = True,
 ) -> None:
     """Raise unless each tensor has its shape and dtype, lies beside another and is contiguous.
 
     Args:
         wanted: by argument name, the tensor (None passes), its shape and its dtype.
+        contiguous: False if strides do not matter.
     Raises: KernelInputError for what is wrong; UnsupportedByKernel for strides.
     """
     for name, (tensor, shape, dtype) in wanted.items():
@@ -174,8 +168,9 @@ def check_operands(
             raise KernelInputError(
                 f"{name} must be {list(shape)} {dtype}, got {list(tensor.shape)} {tensor.dtype}"
             )
-        check_beside(name, tensor, beside)
-        if not tensor.is_contiguous():
+        if tensor.device != beside.device:
+            raise KernelInputError(f"{name} must be on {beside.device}, got {tensor.device}")
+        if contiguous and not tensor.is_contiguous():
             raise UnsupportedByKernel(
                 f"{name} must be contiguous (a channel's weights one after another), "
                 f"got strides {tensor.stride()}"
@@ -237,23 +232,7 @@ def fits_rows(
     dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES,
 ) -> bool:
     """Return whether Triton runs here and takes these rows; what only torch takes is logged."""
-    return runs_triton(rows) and supported(operation, lambda: check_rows(rows, widest, dtypes))
-
-
-def run_rows(
-    kernel: Any,
-    rows: Tensor,
-    name: str,
-    tensors: dict[str, Tensor],
-    constants: Mapping[str, Any] | None = None,
-) -> Tensor:
-    """Launch ``kernel`` on ``rows``, its argument ``name``, beside others and constants."""
-    rows = rows.contiguous()
-    output = torch.empty_like(rows)
-    block, options = row_block(rows.shape[1])
-    arguments = {name: rows, **tensors, "output": output, "num_channels": rows.shape[1]}
-    launch(kernel, (rows.shape[0],), arguments, {"BLOCK": block, **(constants or {})}, options)
-    return output
+    return fits(operation, rows, lambda: check_rows(rows, widest, dtypes))
 
 
 def check_rows(

@@ -1,6 +1,6 @@
-"""4-bit keys for a step of a few rows: one key encoded, queries rounded, tokens scored; in Numba.
+"""4-bit keys for a step of a few rows: one key encoded, queries rounded; in Numba.
 
-The same numbers as ``reference.py``, bit for bit, but for the last rounding of the scores.
+The definition's numbers, bit for bit.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import TO_EVEN, narrow, widen
-from kernels.key_codes.octets import best_products, score_octets
-from kernels.key_codes.reference import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
+from kernels.key_codes import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 
 _CODE, _QUERY, _LEAST = np.float32(HIGHEST_CODE), np.float32(HIGHEST_QUERY), np.float32(LEAST_SCALE)
-_BEST = best_products()
 
 
 @helper
@@ -36,9 +34,9 @@ def encode_key(keys, line, codes, scales, octet, token):
     scale = max(widen(scales[octet, token]), _LEAST)
     for block in range(size // OCTET):
         for channel in range(4):
-            place = OCTET * block + channel
-            first = np.rint((widen(keys[line, place]) - low) / scale)
-            second = np.rint((widen(keys[line, place + 4]) - low) / scale)
+            at = OCTET * block + channel
+            first = np.rint((widen(keys[line, at]) - low) / scale)
+            second = np.rint((widen(keys[line, at + 4]) - low) / scale)
             first = min(max(first, np.float32(0.0)), _CODE)
             second = min(max(second, np.float32(0.0)), _CODE)
             byte = np.uint8(first) | np.uint8(np.uint8(second) << np.uint8(4))
@@ -66,9 +64,3 @@ def round_rows(queries, rounded, units):
             total = np.int32(total + number)
             rounded[v, d] = np.int8(number)
         units[v, 0], units[v, 1] = unit, np.float32(total)
-
-
-@helper
-def score_tokens(codes, scales, stretch, queries, units, scores):
-    """``score_octets`` by this CPU's best products."""
-    score_octets(codes, scales, stretch, queries, units, scores, _BEST)

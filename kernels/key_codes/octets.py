@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.cpu.numba_helpers import cpu_has
+from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
@@ -33,7 +33,7 @@ from kernels.cpu.vector_code import (
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _OCTET, _LINE = 8, 32  # tokens; bytes that hold eight channels of them
-_AHEAD = 16  # octets asked for beforehand
+_AHEAD = 16  # octets from those that are read to those that are prefetched
 _TOGETHER = 4  # octets that AVX-512 takes at once: queries are loaded once for them
 _LINES_TOGETHER = 4  # whose products AVX2 adds up in 16 bits
 _HEADS_TOGETHER = 3  # for whom codes are unpacked once
@@ -49,51 +49,44 @@ def best_products() -> str:
 
 
 class _Octets(NamedTuple):
-    """Octets of keys, and queries, in generated code.
+    """Octets of keys, and queries, in generated code."""
 
-    Attributes:
-        codes, scales: pointers to bytes and to bf16 bit patterns, of a stretch's first octet.
-        lines: of 32 bytes, in an octet.
-        queries: int8 [V, D].
-        about: float32 [V, 2].
-        out: float32 [V, n].
-        variant: how bytes are multiplied.
-    """
-
-    codes: Any
-    scales: Any
-    lines: Any
-    queries: Matrix
-    about: Matrix
-    out: Matrix
-    variant: str
+    codes: Any  # pointer to the bytes of a stretch's first octet
+    scales: Any  # and to its bf16 bit patterns
+    lines: Any  # of 32 bytes, in an octet
+    queries: Matrix  # int8 [V, D]
+    units: Matrix  # float32 [V, 2]
+    out: Matrix  # float32 [V, n]
+    variant: str  # how bytes are multiplied
 
 
 @intrinsic(prefer_literal=True)
-def score_octets(context, codes, scales, stretch, queries, about, out, how):
+def score_octets(context, codes, scales, stretch, queries, units, out, how):
     """out[v, 8 n + t] = estimated score of token t of a stretch's octet n, for every query v.
 
     Args:
         codes: [X, 4 D] uint8, an octet a row; scales: [X, 16] uint16 (``encode_keys``).
         stretch: int64 first octet, and how many there are.
-        queries, about: [V, D] int8 and [V, 2] float32, as ``round_query`` leaves them.
+        queries, units: [V, D] int8 and [V, 2] float32, as ``round_rows`` leaves them.
         out: [V, ≥ 8 · count] float32, overwritten.
         how: literal, of ``best_products`` or another that this CPU has.
     """
-    signature = types.void(codes, scales, stretch, queries, about, out, how)
+    signature = types.void(codes, scales, stretch, queries, units, out, how)
     variant = how.literal_value
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         first, count = cgutils.unpack_tuple(builder, args[2])
         arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 1)]
         row_bytes = cgutils.unpack_tuple(builder, arrays[0].shape)[1]
-        whole, units, scores = (Matrix.argument(target, builder, sig, args, k) for k in (3, 4, 5))
+        rounded, unit_rows, scores = (
+            Matrix.argument(target, builder, sig, args, k) for k in (3, 4, 5)
+        )
         octets = _Octets(
             codes=builder.gep(arrays[0].data, [builder.mul(first, row_bytes)]),
             scales=builder.gep(arrays[1].data, [builder.mul(first, INDEX(2 * _OCTET))]),
             lines=builder.udiv(row_bytes, INDEX(_LINE)),
-            queries=whole,
-            about=units,
+            queries=rounded,
+            units=unit_rows,
             out=scores,
             variant=variant,
         )
@@ -101,7 +94,7 @@ def score_octets(context, codes, scales, stretch, queries, about, out, how):
         for together in (_TOGETHER, 1) if variant == "wide" else (1,):
             end, step = builder.and_(count, INDEX(-together)), INDEX(together)
             with cgutils.for_range_slice(builder, begin, end, step) as (octet, _):
-                _ask_for(builder, octets, octet, together)
+                _prefetch_octets(builder, octets, octet, together)
                 _score(builder, octets, octet, together)
             begin = end
         return target.get_dummy_value()
@@ -109,8 +102,8 @@ def score_octets(context, codes, scales, stretch, queries, about, out, how):
     return signature, generate
 
 
-def _ask_for(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
-    """Ask for the octets some further on to be brought into the cache; they need not be there."""
+def _prefetch_octets(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
+    """Prefetch the octets some further on, which need not be there."""
     later = builder.add(octet, INDEX(_AHEAD))
     row_bytes = builder.mul(octets.lines, INDEX(_LINE))
     start = builder.gep(octets.codes, [builder.mul(later, row_bytes)])
@@ -124,11 +117,11 @@ def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
     """The scores of so many octets, for all queries; two octets in a register if they are more
     than one."""
     row_bytes = builder.mul(octets.lines, INDEX(_LINE))
-    places = [builder.add(octet, INDEX(k)) for k in range(together)]
-    groups = [places[k : k + 2] for k in range(0, together, 2)]
+    indices = [builder.add(octet, INDEX(k)) for k in range(together)]
+    groups = [indices[k : k + 2] for k in range(0, together, 2)]
     tokens = _OCTET * len(groups[0])
     starts = [
-        [builder.gep(octets.codes, [builder.mul(place, row_bytes)]) for place in group]
+        [builder.gep(octets.codes, [builder.mul(index, row_bytes)]) for index in group]
         for group in groups
     ]
     scales = [[_scales(builder, octets.scales, g, part) for part in (0, 1)] for g in groups]
@@ -146,11 +139,11 @@ def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
             with cgutils.for_range_slice(builder, begin, end, INDEX(lines)) as (line, _):
                 steps = range(2 * lines)
                 at = [builder.add(line, INDEX(n)) for n in range(lines)]
-                halves = [[_halves(builder, start, place) for place in at] for start in starts]
+                halves = [[_halves(builder, start, index) for index in at] for start in starts]
                 first = builder.mul(line, INDEX(2))
-                places = [builder.add(first, INDEX(n)) for n in steps]
+                fours = [builder.add(first, INDEX(n)) for n in steps]
                 for row, sums in zip(rows, totals, strict=True):
-                    numbers = [builder.load(builder.gep(row, [p]), align=1) for p in places]
+                    numbers = [builder.load(builder.gep(row, [p]), align=1) for p in fours]
                     spread = [splat(builder, number, tokens) for number in numbers]
                     for some, total in zip(halves, sums, strict=True):
                         pairs = list(zip(itertools.chain(*some), spread, strict=True))
@@ -160,8 +153,8 @@ def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
         add(INDEX(0), whole, _LINES_TOGETHER)
         add(whole, octets.lines, 1)
         for head, sums in zip(heads, totals, strict=True):
-            about = octets.about.row(head)
-            numbers = [builder.load(builder.gep(about, [INDEX(k)])) for k in range(2)]
+            unit_row = octets.units.row(head)
+            numbers = [builder.load(builder.gep(unit_row, [INDEX(k)])) for k in range(2)]
             unit, query_sum = (splat(builder, number, tokens) for number in numbers)
             for group, total, (scale, minimum) in zip(groups, sums, scales, strict=True):
                 products = builder.sitofp(builder.load(total), vector(FLOAT, tokens))
@@ -207,23 +200,17 @@ def _multiplied(builder: Any, some: list[Any], total: Any, variant: str) -> Any:
     sums, tokens = total.type, total.type.count
     bytes_, words = vector(_BYTE, 4 * tokens), vector(_WORD, 2 * tokens)
     if variant in ("wide", "vnni"):
-        kind = ir.FunctionType(sums, [sums] * 3)
         name = f"llvm.x86.avx512.vpdpbusd.{32 * tokens}"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
         for codes, factors in some:
-            total = builder.call(function, [total, builder.bitcast(codes, sums), factors])
+            total = llvm_call(builder, name, sums, [total, builder.bitcast(codes, sums), factors])
         return total
     if variant == "avx2":
-        pairs, fours = ir.FunctionType(words, [bytes_] * 2), ir.FunctionType(sums, [words] * 2)
-        first = cgutils.get_or_insert_function(builder.module, pairs, "llvm.x86.avx2.pmadd.ub.sw")
-        then = cgutils.get_or_insert_function(builder.module, fours, "llvm.x86.avx2.pmadd.wd")
         added = ir.Constant(words, [0] * words.count)
         for codes, factors in some:  # each ≤ 2 · 15 · 127, and all ≤ 30,480: no saturation
-            product = builder.call(first, [codes, builder.bitcast(factors, bytes_)])
-            added = builder.add(added, product)
-        return builder.add(
-            total, builder.call(then, [added, ir.Constant(words, [1] * words.count)])
-        )
+            both = [codes, builder.bitcast(factors, bytes_)]
+            added = builder.add(added, llvm_call(builder, "llvm.x86.avx2.pmadd.ub.sw", words, both))
+        ones = ir.Constant(words, [1] * words.count)
+        return builder.add(total, llvm_call(builder, "llvm.x86.avx2.pmadd.wd", sums, [added, ones]))
     wide = vector(_SUM, 4 * tokens)
     for codes, factors in some:
         signed = builder.sext(builder.bitcast(factors, bytes_), wide)

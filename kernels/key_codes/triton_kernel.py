@@ -1,6 +1,6 @@
 """4-bit keys on CUDA: one key encoded, and the attention mass of pages by such keys.
 
-The same numbers as ``reference.py``, but for the order in which a page's masses are summed.
+The definition's numbers, but for the order in which a page's masses are summed.
 Half a head's channels are looked at together, those in the low halves of an octet's bytes,
 then those in the high ones: byte 4 · t + c of octet line d has channels 8 d + c and 8 d + 4 + c
 of token t. Products of int8 queries with codes are summed in int32.
@@ -11,7 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels import key_codes
 from kernels.gpu.triton_helpers import (
+    BLOCK_SCALARS,
     first_line,
     narrowed,
     only_if,
@@ -19,18 +21,17 @@ from kernels.gpu.triton_helpers import (
     round_half_even,
     tile_queries,
 )
-from kernels.key_codes import reference
 
 INFINITY = tl.constexpr(float("inf"))
-OCTET = tl.constexpr(reference.OCTET)
-HIGHEST_CODE = tl.constexpr(float(reference.HIGHEST_CODE))
-HIGHEST_QUERY = tl.constexpr(float(reference.HIGHEST_QUERY))
-LEAST_SCALE = tl.constexpr(reference.LEAST_SCALE)
+OCTET = tl.constexpr(key_codes.OCTET)
+HIGHEST_CODE = tl.constexpr(float(key_codes.HIGHEST_CODE))
+HIGHEST_QUERY = tl.constexpr(float(key_codes.HIGHEST_QUERY))
+LEAST_SCALE = tl.constexpr(key_codes.LEAST_SCALE)
 
 
 @triton.jit
 def low_channels(HALF: tl.constexpr):
-    """(channel in a byte's low half, place of that byte in its octet for token 0), each [HALF]."""
+    """(channel in a byte's low half, that byte's index in its octet for token 0), each [HALF]."""
     half = tl.arange(0, HALF)
     line, inner = half // 4, half % 4
     return 8 * line + inner, 32 * line + inner
@@ -66,19 +67,11 @@ def whole_numbers(numbers, unit):
     return tl.minimum(tl.maximum(whole, -HIGHEST_QUERY), HIGHEST_QUERY)
 
 
-_SCALARS = [
-    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
-    "tokens", "page_size", "head_size", "pages", "first_page", "num_pages", "first_token",
-    "mask_width", "masked", "has_sources",
-]  # fmt: skip
-
-
-@triton.jit(do_not_specialize=_SCALARS)
+@triton.jit(do_not_specialize=[*BLOCK_SCALARS, "row_lines", "head_lines", "pages"])
 def weigh_pages(
-    query, codes, scales, sources, valid_tokens, page_keys,
-    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
-    tokens, page_size, head_size, pages, first_page, num_pages, first_token, mask_width, masked,
-    has_sources,
+    query, sources, valid_tokens, heads_per_group, rows_per_source, tiles, tokens, page_size,
+    head_size, first_page, num_pages, first_token, mask_width, masked, has_sources,
+    codes, scales, page_keys, row_lines, head_lines, pages,
     BLOCK_M: tl.constexpr, PAGES: tl.constexpr, SLOTS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     """Log mass of every query and page of one block, as ordered bits; 0 if nothing is seen.
@@ -92,13 +85,13 @@ def weigh_pages(
     """
     tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    place = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
+    index = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
     line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
     head_size = tl.multiple_of(head_size, 8)
     codes, scales = codes + line * (4 * head_size), scales + line * (2 * OCTET)
     channel, byte = low_channels(HALF)
     inside = channel < head_size
-    at = query + place[:, None] * head_size + channel[None, :]
+    at = query + index[:, None] * head_size + channel[None, :]
     low = tl.load(at, mask=used[:, None] & inside[None, :], other=0.0)
     high = tl.load(at + 4, mask=used[:, None] & inside[None, :], other=0.0)
     largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 1)
@@ -132,7 +125,7 @@ def weigh_pages(
     keys = tl.where(hidden, 0, ordered_bits(mass)).to(tl.int32, bitcast=True)
     page = part * PAGES + tl.arange(0, PAGES)
     tl.store(
-        page_keys + place[:, None] * num_pages + (first_page + page)[None, :],
+        page_keys + index[:, None] * num_pages + (first_page + page)[None, :],
         keys,
         mask=used[:, None] & (page < pages)[None, :],
     )

@@ -9,26 +9,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     UnsupportedByKernel,
     check_operands,
+    fits,
     launch,
     next_power_of_2,
-    runs_triton,
-    supported,
 )
 from kernels.key_codes import OCTET
 from kernels.kv_write import reference
 from kernels.kv_write.reference import NewTokens
-from kernels.rotary import rotate_first_heads
 
 __all__ = ["NewTokens", "rotate_and_write", "rotated", "write_tokens"]
 
 Pair = tuple[Tensor, Tensor]
 _NO_CODES = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint16)
+
+
+def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) -> Tensor:
+    """``reference.rotate`` of the first heads of each token; many rows on a CPU go to Numba.
+
+    Args:
+        heads: [R, N, D] or [R, T, N, D], fp32.
+        count: how many of the N heads.
+        cosine, sine: [R, D] or [T, D] fp32.
+    Returns: [..., count, D].
+    """
+    many = (
+        heads.dim() == 3
+        and heads.shape[0] >= MANY_ROWS
+        and heads.device.type == "cpu"
+        and heads.dtype == torch.float32
+        and cosine.shape[0] == heads.shape[0]
+    )
+    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if many else None
+    if kernel is None:
+        return reference.rotate(heads[..., :count, :], cosine[:, None], sine[:, None])
+    rotated = torch.empty(heads.shape[0], count, heads.shape[2])
+    angles = (cosine.contiguous().numpy(), sine.contiguous().numpy())
+    kernel(heads.contiguous().numpy(), *angles, rotated.numpy())
+    return rotated
 
 
 def rotated(
@@ -55,7 +78,7 @@ def rotate_and_write(
 ) -> Tensor:
     """Rotated and scaled queries [R, H, D] fp32; keys and values are stored as ``write_tokens``
     does. One kernel on CUDA."""
-    if triton_fits(new, buffers, slots, codes):
+    if fits("rotate_and_write", buffers[0], lambda: _check(new, buffers, slots, codes)):
         return rotate_and_write_with_triton(new, buffers, slots, codes)
     query, key, value = rotated(new.heads, buffers[0].shape[1], new.cosine, new.sine)
     write_tokens((key, value), buffers, slots, codes)
@@ -74,12 +97,12 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
     """
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))
-    fits = (
+    many = (
         slots.shape[0] >= MANY_ROWS
         and slots.device.type == "cpu"
         and dtype in (torch.float32, torch.bfloat16)
     )
-    kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if many else None
     if kernel is not None:
         arrays = [tuple(as_array(part.contiguous()) for part in pair) for pair in (new, buffers)]
         lines: Any = _NO_CODES
@@ -93,20 +116,10 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
         reference.write_token(buffer, tokens, slots)
 
 
-def triton_fits(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> bool:
-    """Return whether the kernel runs here and takes these; what only torch takes is logged.
-
-    Raises: KernelInputError for arguments that are wrong for both.
-    """
-    return runs_triton(buffers[0]) and supported(
-        "rotate_and_write", lambda: _check(new, buffers, slots, codes)
-    )
-
-
 def rotate_and_write_with_triton(
     new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
 ) -> Tensor:
-    """As ``reference.rotate_and_write``, where ``triton_fits``."""
+    """``rotate_and_write`` of what ``_check`` passes."""
     from kernels.kv_write.triton_kernel import rotate_and_write_rows
 
     keys, values = buffers

@@ -1,12 +1,14 @@
-"""Storing one new token per row, and its 4-bit key, in one pass; in Numba."""
+"""Rotating heads, and storing one new token per row and its 4-bit key in one pass; in Numba."""
 
 from __future__ import annotations
 
 import numba
+import numpy as np
 
 from kernels.cpu.compiling import team_kernel
+from kernels.cpu.numba_rows import rotate_row
+from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import encode_key
-from kernels.key_codes.reference import OCTET
 
 
 @team_kernel
@@ -35,3 +37,12 @@ def write_rows(new, buffers, codes, slots):
                 octet = pair * octets + slot // OCTET
                 line = pair * capacity + slot
                 encode_key(lines, line, codes[0], codes[1], octet, slot % OCTET)
+
+
+@team_kernel("void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, :, ::1])")
+def rotate_rows(heads, cosine, sine, rotated):
+    """``rotate`` of the first n heads of [R, N, D] into [R, n, D]; angles are [R, D]."""
+    for row in numba.prange(heads.shape[0]):
+        for head in range(rotated.shape[1]):
+            turned = rotated[row, head]
+            rotate_row(heads[row, head], cosine[row], sine[row], np.float32(1.0), turned)

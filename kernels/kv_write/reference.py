@@ -1,4 +1,4 @@
-"""Storing one new token per row in a KV cache, in plain PyTorch: the definition."""
+"""One new token per row, rotated and stored in a KV cache, in plain PyTorch: the definition."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ class NewTokens(NamedTuple):
     cosine: Tensor  # cosine, sine: [R, D] fp32, rotation of queries and keys
     sine: Tensor  # likewise
     scale: float  # of the queries
+
+
+def rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotate channel d with channel d + D/2 (RoFormer, arXiv:2104.09864; Llama's convention).
+
+    Args:
+        heads: [..., D] fp32.
+        cosine, sine: broadcast against it, both halves alike.
+    Returns: as heads.
+    """
+    first, second = heads.chunk(2, dim=-1)
+    return torch.addcmul(heads * cosine, torch.cat((-second, first), dim=-1), sine)
 
 
 def write_token(buffer: Tensor, new: Tensor, slots: Tensor) -> None:

@@ -2,9 +2,7 @@
 
 One decode step reads every weight once; torch's bf16 product for one row reads
 12–16 GB/s on two cores of a machine that can read 38. This loop widens 16 weights at
-a time in registers and reaches 29–38 (``docs/decisions.md``). Only this file imports
-Numba; it compiles on first use and caches the machine code where ``NUMBA_CACHE_DIR``
-says.
+a time in registers and reaches 29–38 (``docs/decisions.md``).
 """
 
 from __future__ import annotations

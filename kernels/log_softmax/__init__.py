@@ -17,7 +17,7 @@ _FEW_ROWS = 2
 
 
 def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``reference.log_softmax_and_entropy``; fp32 on a CPU goes to Numba, a row's sums being the
+    """``reference.log_softmax_and_entropy``; fp32 on a CPU goes to Numba, a row's sums being the
     same in any company.
 
     Args:
@@ -35,7 +35,7 @@ def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def kl_to_dense(dense: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``reference.kl_to_dense``; on a CPU as above.
+    """``reference.kl_to_dense``; on a CPU as above.
 
     Args:
         dense: [B, V] fp32 log probabilities.

@@ -33,16 +33,22 @@ def _sum_exponentials(values, top, totals, weighted):
 
 
 @helper
+def _joined(totals):
+    """Sum of the lanes, in their order."""
+    total = np.float32(0.0)
+    for k in range(LANES):
+        total += totals[k]
+    return total
+
+
+@helper
 def _log_softmax(values, result):
-    """Of one row [V]; returns the entropy."""
+    """Log softmax of one row [V]; returns the entropy."""
     size = values.shape[0]
     top = largest(values.reshape(1, size), 0, 0, size)
     totals, weighted = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     _sum_exponentials(values, top, totals, weighted)
-    total, weight = np.float32(0.0), np.float32(0.0)
-    for k in range(LANES):
-        total += totals[k]
-        weight += weighted[k]
+    total, weight = _joined(totals), _joined(weighted)
     log_total = np.log(total)
     for i in range(size):
         result[i] = values[i] - top - log_total
@@ -58,7 +64,7 @@ def log_softmax_rows(logits, log_probabilities, entropy):
 
 @kernel("void(float32[:, ::1], float32[:, ::1], float32[::1])")
 def log_softmax_few_rows(logits, log_probabilities, entropy):
-    """The same on one thread: waking the others takes longer than a row."""
+    """``log_softmax_rows`` on one thread: waking the others takes longer than a row."""
     for row in range(logits.shape[0]):
         entropy[row] = _log_softmax(logits[row], log_probabilities[row])
 
@@ -72,14 +78,6 @@ def _add_divergence(probabilities, dense, given, totals):
             at = np.uint64(begin + k)
             term = probabilities[at] * (dense[at] - given[at])
             totals[k] += term if probabilities[at] > 0 else np.float32(0.0)
-
-
-@helper
-def _joined(totals):
-    total = np.float32(0.0)
-    for k in range(LANES):
-        total += totals[k]
-    return total
 
 
 @team_kernel("void(float32[:, ::1], float32[:, :, ::1], float32[:, ::1], float32[::1])")

@@ -13,116 +13,55 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.team import meet
-from kernels.page_attention.group_attention import attend_parts, parts_for
+from kernels.page_attention.group_attention import attend_parts, parts_for, seen_pages
 from kernels.page_attention.page_mass import find_pages
-from kernels.page_attention.seen_pages import seen_pages
+from kernels.page_attention.scratch import shaped
 
 
 class CacheBlock(NamedTuple):
     """Keys and values of sequences side by side; token t of (sequence, head) pair n is
-    line ``n · capacity + t``.
+    line ``n · capacity + t``."""
 
-    Attributes:
-        keys, values: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        codes, scales: [Z, 4 D] uint8 and [Z, 16] uint16, octets of 4-bit keys; octet t // 8 of
-            pair n is line ``n · octet_capacity + t // 8``.
-    """
-
-    keys: Any
-    values: Any
+    keys: Any  # [X, D] float32, or bfloat16 as uint16 bit patterns
+    values: Any  # likewise
     capacity: int
-    codes: Any
-    scales: Any
+    codes: Any  # [Z, 4 D] uint8, octets of 4-bit keys; o of pair n is line n · octet_capacity + o
+    scales: Any  # [Z, 16] uint16
     octet_capacity: int
 
 
 class StepRows(NamedTuple):
-    """Pages and tokens that each of R rows may read at this step; int64 arrays [R].
+    """Pages and tokens that each of R rows may read at this step; int64 arrays [R]."""
 
-    Attributes:
-        sources: sequence of the shared block that the row continues.
-        shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
-        own_tokens: in the row's own memory, before this step's.
-        first_seen: first token, counted through both blocks, that attention sees.
-        pages_kept: that each KV head reads, all or one at least; those whose need reaches the
-            floor, where it is not all.
-        floors: [R] float32, see ``AttentionPlan``.
-        page_size: tokens per page.
-        num_kv_heads: Hkv.
-        scale: float32 factor on query·key.
-        extend: take the new key among the 4-bit keys.
-        best_share: of the pages, for the mass outside; 0 when it is not asked for.
-        left_out: [R, P] uint8, 1 for a page that the row may not read, oldest first; [R, 0] if all
-            may be read.
-    """
-
-    sources: Any
-    shared_tokens: Any
-    own_tokens: Any
-    first_seen: Any
+    first_seen: Any  # first token, counted through both blocks, that attention sees
+    # That each KV head reads, all or one at least; those whose need reaches the floor, if not all.
     pages_kept: Any
-    floors: Any
-    page_size: int
-    num_kv_heads: int
-    scale: Any
-    extend: bool
-    best_share: float
-    left_out: Any
-
-
-class PageScratch(NamedTuple):
-    """Memory in which a team's members hand each other in-between results; flat, float32 but for
-    ``chosen``.
-
-    Attributes:
-        masses: [R, H, P], of pages.
-        outside: [R, H], mass outside the best pages.
-        page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
-            and their sums of masses.
-        tops, totals, sums, read: [N, R, H] twice, [N, R, H, D] and [N, R, Hkv], see
-            ``attend_parts``.
-        chosen: [R, Hkv, P] uint8, whether a KV head reads a page.
-    """
-
-    masses: Any
-    outside: Any
-    page_tops: Any
-    page_totals: Any
-    tops: Any
-    totals: Any
-    sums: Any
-    read: Any
-    chosen: Any
+    sources: Any  # sequence of the shared block that the row continues
+    shared_tokens: Any  # how many of its tokens, whole pages; 0 without a shared block
+    own_tokens: Any  # in the row's own memory, before this step's
+    floors: Any  # [R] float32, see ``AttentionPlan``
+    page_size: int  # tokens per page
+    num_kv_heads: int  # Hkv
+    scale: Any  # float32 factor on query·key
+    extend: bool  # take the new key among the 4-bit keys
+    best_share: float  # of the pages, for the mass outside; 0 when it is not asked for
+    left_out: Any  # [R, P] uint8, 1 for a page not to be read, oldest first; [R, 0] if all may be
 
 
 @helper
-def page_counts(heads, head_size, pages, parts):
-    """Numbers of each part of a PageScratch, in order.
-
-    Args:
-        heads: R · H.
-        pages, parts: the most that a row has, and is cut into.
-    """
-    slots = parts * heads
-    return (
-        heads * pages,
-        heads,
-        parts * heads,
-        parts * heads,
-        slots,
-        slots,
-        slots * head_size,
-        slots,
-        heads * pages,
-    )
+def most_pages(shared_tokens, own_tokens, page_size):
+    """The most pages that any row has, this step's token included."""
+    pages = 0
+    for row in range(own_tokens.shape[0]):
+        pages = max(pages, (shared_tokens[row] + own_tokens[row]) // page_size + 1)
+    return pages
 
 
 @helper
 def _note_readers(chosen, rows, readers):
     """Key-value heads that read each page."""
     for row in range(chosen.shape[0]):
-        tokens = rows.shared_tokens[row], rows.own_tokens[row]
-        first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
+        first, last = seen_pages(rows, row)
         every = rows.pages_kept[row] >= last - first and rows.left_out.shape[1] == 0
         for head in range(rows.num_kv_heads):
             for page in range(last - first):
@@ -133,8 +72,7 @@ def _note_readers(chosen, rows, readers):
 def _leave_out(chosen, rows):
     """Take the pages that are left out from the chosen ones, or from all of a row."""
     for row in range(chosen.shape[0]):
-        tokens = rows.shared_tokens[row], rows.own_tokens[row]
-        first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
+        first, last = seen_pages(rows, row)
         for head in range(rows.num_kv_heads):
             for page in range(last - first):
                 if rows.left_out[row, first + page] != 0:
@@ -144,43 +82,20 @@ def _leave_out(chosen, rows):
 
 
 @helper
-def _note_tokens(read, tokens):
-    """tokens[r] = the sum of read [N, R, Hkv], float32."""
-    tokens[:] = 0
-    for part in range(read.shape[0]):
-        for row in range(read.shape[1]):
-            for head in range(read.shape[2]):
-                tokens[row] += np.int64(read[part, row, head])
-
-
-@helper
-def _note_concentration(outside, concentration):
-    """Heads' mean of the mass outside the best pages [R, H], by row [R]."""
-    for row in range(outside.shape[0]):
-        concentration[row] = outside[row].sum() / np.float32(outside.shape[1])
-
-
-@helper
 def _choose(query, blocks, rows, scratch, team):
     """Pages that each KV head reads [R, Hkv, P] uint8, for rows that do not keep all or leave some
     out, and the most of them that a row sees."""
     num_rows, num_heads, _ = query.shape
     most, sparse = 0, rows.best_share > 0
     for row in range(num_rows):
-        shared_tokens, own_tokens = rows.shared_tokens[row], rows.own_tokens[row]
-        first, last = seen_pages(shared_tokens, own_tokens, rows.first_seen[row], rows.page_size)
+        first, last = seen_pages(rows, row)
         most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
-    groups = num_rows * rows.num_kv_heads
-    chosen = scratch.chosen[: groups * most].reshape(num_rows, rows.num_kv_heads, most)
+    chosen = shaped(scratch.chosen, (num_rows, rows.num_kv_heads, most))
     if sparse:
-        outside = scratch.outside.reshape(num_rows, num_heads)
-        parts = parts_for(most, rows.page_size)
-        per_part, count = (parts, num_rows, num_heads), parts * outside.size
-        weighed = (
-            scratch.page_tops[:count].reshape(per_part),
-            scratch.page_totals[:count].reshape(per_part),
-            scratch.masses[: outside.size * most].reshape(num_rows, num_heads, most),
-        )
+        outside = shaped(scratch.outside, (num_rows, num_heads))
+        by_part = parts_for(most, rows.page_size), num_rows, num_heads
+        tops, totals = shaped(scratch.page_tops, by_part), shaped(scratch.page_totals, by_part)
+        weighed = tops, totals, shaped(scratch.masses, (num_rows, num_heads, most))
         find_pages(query, blocks, rows, weighed, chosen, outside, team)
     if rows.left_out.shape[1] > 0:
         if team.member == 0:
@@ -202,7 +117,7 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
             the best pages if ``rows.best_share`` is above 0; readers [R, Hkv, P] uint8, zeros,
             overwritten with 1 where a key-value head reads a page, if there is room for any; and
             tokens [R] int64, overwritten with how many were read, summed over these heads.
-        scratch: PageScratch, the team's.
+        scratch: Scratch, the team's.
     Returns: as ``attend_parts`` leaves it.
     """
     concentration, readers, tokens = observed
@@ -210,20 +125,20 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
     chosen, most = _choose(query, blocks, rows, scratch, team)
     if team.member == 0:
         if rows.best_share > 0:
-            _note_concentration(scratch.outside.reshape(num_rows, num_heads), concentration)
+            outside = shaped(scratch.outside, (num_rows, num_heads))
+            for row in range(num_rows):
+                concentration[row] = outside[row].sum() / np.float32(num_heads)
         if readers.shape[2] > 0:
             _note_readers(chosen, rows, readers)
     slots = parts_for(most, rows.page_size)
-    shape, count = (slots, num_rows, num_heads), slots * num_rows * num_heads
     partial = (
-        scratch.tops[:count].reshape(shape),
-        scratch.totals[:count].reshape(shape),
-        scratch.sums[: count * size].reshape(slots, num_rows, num_heads, size),
-        scratch.read[: slots * num_rows * rows.num_kv_heads].reshape(
-            slots, num_rows, rows.num_kv_heads
-        ),
+        shaped(scratch.tops, (slots, num_rows, num_heads)),
+        shaped(scratch.totals, (slots, num_rows, num_heads)),
+        shaped(scratch.sums, (slots, num_rows, num_heads, size)),
+        shaped(scratch.read, (slots, num_rows, rows.num_kv_heads)),
     )
     attend_parts(query, blocks, rows, chosen, partial, team)
     if team.member == 0:
-        _note_tokens(partial[3], tokens)
+        for row in range(num_rows):
+            tokens[row] = np.int64(partial[3][:, row].sum())
     return partial

@@ -7,32 +7,37 @@ from typing import Any
 import numpy as np
 
 from kernels.cpu.compiling import kernel
-from kernels.cpu.team import join
-from kernels.cpu.team_call import native_function, team_call
-from kernels.cpu.tuning import Tuning
-from kernels.page_attention.chosen_pages import PageScratch, StepRows, attend_pages, page_counts
-from kernels.page_attention.group_attention import merge, parts_for
+from kernels.cpu.team import from_first, join, meet, run_as_team
+from kernels.cpu.threads import Tuning
+from kernels.page_attention.chosen_pages import StepRows, attend_pages, most_pages
+from kernels.page_attention.group_attention import merge
+from kernels.page_attention.scratch import Sizes, floats_of, scratch_at, shaped
 
-_NATIVE: dict[Any, Any] = {}  # of ``_attend_place``, by the type of the keys
 _NO_READERS = np.empty((0, 0, 0), np.uint8)
 
 
 @kernel
-def _attend_place(place, marks, arguments):
+def _attend_member(iteration, marks, arguments):
     """``attend_rows`` by one member of a team."""
-    query, blocks, rows, results, scratch, tuning = arguments
+    query, blocks, rows, results, tuning = arguments
     mixed, read, outside, readers = results
-    team = join(marks, place, tuning)
+    team = join(marks, iteration, tuning)
     if team.member < 0:
         return
-    num_rows = query.shape[0]
+    num_rows, heads, size = query.shape
+    pages = most_pages(rows.shared_tokens, rows.own_tokens, rows.page_size)
+    sizes = Sizes(num_rows, heads, size, pages, rows.page_size, 0, 0, 0)
+    memory = np.empty(floats_of(sizes) if team.member == 0 else 0, np.float32)
+    scratch = scratch_at(from_first(team, memory.ctypes.data), sizes, query, readers)
     observed = np.empty(num_rows, np.float32), readers, read
     partial = attend_pages(query, blocks, rows, observed, scratch, team)
     begin = num_rows * team.member // team.members
     end = num_rows * (team.member + 1) // team.members
     merge(partial, (begin, end), mixed)
     if rows.best_share > 0:
-        outside[begin:end] = scratch.outside.reshape(outside.shape)[begin:end]
+        outside[begin:end] = shaped(scratch.outside, outside.shape)[begin:end]
+    meet(team)
+    memory[:0] = 0  # kept until all are done with it
 
 
 def attend_rows(query: Any, blocks: Any, rows: StepRows, results: Any, threads: int) -> None:
@@ -46,21 +51,5 @@ def attend_rows(query: Any, blocks: Any, rows: StepRows, results: Any, threads: 
             outside the best pages [R, H] float32, overwritten if ``rows.best_share`` is above 0.
         threads: that a team is asked of.
     """
-    scratch = _scratch_for(query.shape, rows)
-    arguments = (query, blocks, rows, (*results, _NO_READERS), scratch, Tuning(threads, 1))
-    kind = blocks[0].keys.dtype
-    if kind not in _NATIVE:
-        _NATIVE[kind] = native_function(_attend_place, arguments)
-    if not team_call(_NATIVE[kind], threads, arguments):
-        raise TypeError("arguments of other types than attention to such keys has")
-
-
-def _scratch_for(shape: tuple[int, int, int], rows: StepRows) -> PageScratch:
-    """Memory for queries [R, H, D]."""
-    newest, size = rows.shared_tokens + rows.own_tokens, rows.page_size
-    pages = int((newest // size - rows.first_seen // size).max()) + 1
-    parts = parts_for.py_func(pages, size)
-    *floats, chosen = page_counts.py_func(shape[0] * shape[1], shape[2], pages, parts)
-    return PageScratch(
-        *(np.empty(count, np.float32) for count in floats), np.empty(chosen, np.uint8)
-    )
+    arguments = (query, blocks, rows, (*results, _NO_READERS), Tuning(threads, 1))
+    run_as_team(_attend_member, blocks[0].keys.dtype, arguments)

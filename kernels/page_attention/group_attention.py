@@ -12,9 +12,9 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
-from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets, prefetch_rows
+from kernels.cpu.vector_code import prefetch_numbers
+from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets
 from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
-from kernels.page_attention.seen_pages import pages_of_part, seen_pages
 
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
@@ -22,6 +22,23 @@ _PART_TOKENS = 512
 _MOST_PARTS = 16  # merging them takes one thread's time
 # Keys and values of so many octets stay in the first cache, those of float32 too.
 _OCTETS = SCORES_AT_ONCE // ROWS
+
+
+@helper
+def seen_pages(rows, row):
+    """The pages [first, last) that a row of StepRows sees, this step's token included."""
+    total = rows.shared_tokens[row] + rows.own_tokens[row] + 1
+    return rows.first_seen[row] // rows.page_size, (total + rows.page_size - 1) // rows.page_size
+
+
+@helper
+def pages_of_part(seen, part, parts, shared_pages):
+    """One of so many parts of the pages [first, last): begin, middle and end; those before the
+    middle lie in the shared block, the others in the row's own."""
+    first, last = seen
+    begin = first + (last - first) * part // parts
+    end = first + (last - first) * (part + 1) // parts
+    return begin, min(max(shared_pages, begin), end), end
 
 
 @helper
@@ -57,9 +74,9 @@ def _list_octets(wanted, pages, tokens, start, page_size, listed, length):
     counts, keys, values = listed[0], listed[1], listed[2]
     every, per_page = wanted.shape[0] == 0, (page_size + ROWS - 1) // ROWS
     first_key, first_value, size = start
-    for place in range(np.uint64(max(pages[1] - pages[0], 0))):
-        page_start = (pages[0] + np.int64(place)) * page_size
-        is_wanted = every or wanted[np.uint64(pages[0] - pages[2]) + place] != 0
+    for page in range(np.uint64(max(pages[1] - pages[0], 0))):
+        page_start = (pages[0] + np.int64(page)) * page_size
+        is_wanted = every or wanted[np.uint64(pages[0] - pages[2]) + page] != 0
         page_end = min(page_start + page_size, tokens[1])
         for octet in range(per_page):
             token = max(page_start + ROWS * octet, tokens[0])
@@ -93,10 +110,10 @@ def _attend(query, keys, values, listed, lengths, room, out):
     # Chosen pages are too short for the hardware to foresee. Values are prefetched while their
     # keys are read, and the next keys while values are.
     for i in range(length):
-        place = i + _OCTETS - length
-        ahead[i] = mine[1, i + _OCTETS] if place < 0 else mine[1, i]
-        if place >= 0 and place < lengths[1]:
-            ahead[i] = listed[1][1, place]
+        next_octet = i + _OCTETS - length
+        ahead[i] = mine[1, i + _OCTETS] if next_octet < 0 else mine[1, i]
+        if next_octet >= 0 and next_octet < lengths[1]:
+            ahead[i] = listed[1][1, next_octet]
     later_values, later_keys = (values, mine[2]), (keys, ahead)
     vectors = query.shape[1] % LANES == 0
     for begin in range(0, length, _OCTETS):
@@ -105,9 +122,9 @@ def _attend(query, keys, values, listed, lengths, room, out):
             dot_octets(keys, mine, span, later_values, query, scores, LANES)
         else:
             dot_octets(keys, mine, span, later_values, query, scores, 1)
-        for place in range(ROWS * (span[1] - begin), SCORES_AT_ONCE):
+        for column in range(ROWS * (span[1] - begin), SCORES_AT_ONCE):
             for head in range(query.shape[0]):
-                scores[head, place] = -np.inf
+                scores[head, column] = -np.inf
         weigh_scores(scores, tops, totals, fades)
         if vectors:
             add_octets(values, mine, span, later_keys, scores, fades, mixed, LANES)
@@ -116,75 +133,35 @@ def _attend(query, keys, values, listed, lengths, room, out):
 
 
 @helper
-def _list_part(job, chosen, numbers, sizes, apart, listed):
-    """``_list_octets`` of a part, its shared tokens before its own; arguments as ``_attend_share``
-    has them. Returns: row, key-value head, part, and the length of the list."""
-    all_shared, all_own, all_first, all_kept, sources = numbers
-    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts, size, listing = sizes
+def _list_part(job, blocks, rows, chosen, num_parts, apart, listed):
+    """``_list_octets`` of a part, its shared tokens before its own.
+
+    Args:
+        job: number of the part among all rows' and key-value heads'.
+        chosen: as of ``attend_parts``.
+        num_parts: the most that a row is cut into.
+        apart: numbers from the own block's keys and values to the shared one's.
+    Returns: row, key-value head, part, and the length of the list.
+    """
+    own, shared = blocks
     pair, part = job // num_parts, job % num_parts
     # Rows that read the same keys come one after another: those stay in the core's cache.
     row, group = pair % chosen.shape[0], pair // chosen.shape[0]
-    total = all_shared[row] + all_own[row] + 1
-    first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
+    shared_tokens, page_size, size = rows.shared_tokens[row], rows.page_size, own.keys.shape[1]
+    first, last = seen_pages(rows, row)
     parts = parts_for(last - first, page_size)
     if part >= parts:  # another row has more
         return row, group, part, 0
-    begin, middle, end = pages_of_part((first, last), part, parts, all_shared[row] // page_size)
-    seen = last - first if listing or all_kept[row] < last - first else 0
-    wanted, tokens = chosen[row, group, :seen], (all_first[row], total)
-    line = size * ((sources[row] * num_kv_heads + group) * shared_capacity)
+    begin, middle, end = pages_of_part((first, last), part, parts, shared_tokens // page_size)
+    some = rows.left_out.shape[1] > 0 or rows.pages_kept[row] < last - first
+    wanted = chosen[row, group, : last - first if some else 0]
+    tokens = rows.first_seen[row], shared_tokens + rows.own_tokens[row] + 1
+    line = size * ((rows.sources[row] * rows.num_kv_heads + group) * shared.capacity)
     start = (apart[0] + line, apart[1] + line, size)
     length = _list_octets(wanted, (begin, middle, first), tokens, start, page_size, listed, 0)
-    line = size * ((row * num_kv_heads + group) * own_capacity - all_shared[row])
+    line = size * ((row * rows.num_kv_heads + group) * own.capacity - shared_tokens)
     pages, start = (middle, end, first), (line, line, size)
     return row, group, part, _list_octets(wanted, pages, tokens, start, page_size, listed, length)
-
-
-@helper
-def _attend_share(task, query, memory, numbers, sizes, apart, chosen, partial):
-    """``attend_parts``' parts that one member takes, every n-th: late tokens are chosen more
-    often than early ones.
-
-    Args:
-        memory: keys and values of the rows' own block.
-        apart: offsets from these to the shared block's.
-    """
-    num_rows, num_heads, _ = query.shape
-    tops, totals, sums, read = partial
-    keys, values = memory
-    page_size, num_kv_heads, tasks, _, _, num_parts, _, _ = sizes
-    per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
-    # Room for the largest part; a new array for each one took as long as 100 tokens.
-    most_pages = largest_part(chosen.shape[2], page_size)
-    room = most_pages * ((page_size + ROWS - 1) // ROWS) + 1
-    listed = np.empty((2, 3, room), np.int64)
-    scores, fades = (
-        np.empty((per_group, SCORES_AT_ONCE), np.float32),
-        np.empty(per_group, np.float32),
-    )
-    memory_for = (scores, fades, np.empty(room, np.int64))
-    if task < jobs:
-        upcoming = _list_part(task, chosen, numbers, sizes, apart, listed[0])
-        for i in range(min(upcoming[3], _OCTETS)):
-            prefetch_rows(keys, listed[0, 1, i])
-    side = 0
-    for job in range(task, jobs, tasks):
-        row, group, part, length = upcoming
-        lists = (listed[side], listed[1 - side])
-        # Listed while this part's first keys are on their way.
-        upcoming = (row, group, part, 0)
-        if job + tasks < jobs:
-            upcoming = _list_part(job + tasks, chosen, numbers, sizes, apart, lists[1])
-        low, high, count = group * per_group, (group + 1) * per_group, 0
-        for i in range(np.uint64(length)):
-            count += lists[0][0, i]
-        out = (tops[part, row, low:high], totals[part, row, low:high], sums[part, row, low:high])
-        out[1][:] = np.float32(0.0)
-        read[part, row, group] = np.float32(count)
-        if length > 0:
-            lengths = (length, upcoming[3])
-            _attend(query[row, low:high], keys, values, lists, lengths, memory_for, out)
-        side = 1 - side
 
 
 @helper
@@ -198,7 +175,8 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
     """``_attend`` of every row, key-value head and part; the members meet when it is done.
 
     A part's tokens are read in order, whichever block holds them: results do not depend on where
-    a shared prefix ends.
+    a shared prefix ends. A member takes every n-th part: late tokens are chosen more often than
+    early ones.
 
     Args:
         chosen: [R, Hkv, P] uint8, see ``find_pages``; for rows that do not keep all pages, or of
@@ -206,20 +184,38 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
         partial: tops and totals [N, R, H], sums [N, R, H, D] and tokens read [N, R, Hkv], all
             float32, the team's, overwritten, but for tops and sums where the total is 0.
     """
-    own, shared = blocks
+    (own, shared), (tops, totals, sums, read) = blocks, partial
     apart = _numbers_apart(own.keys, shared.keys), _numbers_apart(own.values, shared.values)
-    numbers = (
-        rows.shared_tokens,
-        rows.own_tokens,
-        rows.first_seen,
-        rows.pages_kept,
-        rows.sources,
-    )
-    capacities, parts, size = (own.capacity, shared.capacity), partial[0].shape[0], query.shape[2]
-    listing = rows.left_out.shape[1] > 0
-    sizes = rows.page_size, rows.num_kv_heads, team.members, *capacities, parts, size, listing
-    memory = own.keys, own.values
-    _attend_share(team.member, query, memory, numbers, sizes, apart, chosen, partial)
+    num_parts, page_size = tops.shape[0], rows.page_size
+    per_group = query.shape[1] // rows.num_kv_heads
+    jobs = query.shape[0] * rows.num_kv_heads * num_parts
+    # Room for the largest part; a new array for each one took as long as 100 tokens.
+    most = largest_part(chosen.shape[2], page_size) * ((page_size + ROWS - 1) // ROWS) + 1
+    listed = np.empty((2, 3, most), np.int64)
+    scores = np.empty((per_group, SCORES_AT_ONCE), np.float32)
+    room = (scores, np.empty(per_group, np.float32), np.empty(most, np.int64))
+    if team.member < jobs:
+        upcoming = _list_part(team.member, blocks, rows, chosen, num_parts, apart, listed[0])
+        for i in range(min(upcoming[3], _OCTETS)):
+            prefetch_numbers(own.keys, listed[0, 1, i], ROWS * query.shape[2])
+    side = 0
+    for job in range(team.member, jobs, team.members):
+        row, group, part, length = upcoming
+        lists = (listed[side], listed[1 - side])
+        # Listed while this part's first keys are on their way.
+        upcoming, later = (row, group, part, 0), job + team.members
+        if later < jobs:
+            upcoming = _list_part(later, blocks, rows, chosen, num_parts, apart, lists[1])
+        low, high, count = group * per_group, (group + 1) * per_group, 0
+        for i in range(np.uint64(length)):
+            count += lists[0][0, i]
+        out = (tops[part, row, low:high], totals[part, row, low:high], sums[part, row, low:high])
+        out[1][:] = np.float32(0.0)
+        read[part, row, group] = np.float32(count)
+        if length > 0:
+            lengths = (length, upcoming[3])
+            _attend(query[row, low:high], own.keys, own.values, lists, lengths, room, out)
+        side = 1 - side
     meet(team)
 
 
@@ -245,9 +241,9 @@ def merge(partial, rows, mixed):
                 mixed[row, head, d] = np.float32(0.0)
             for part in range(num_parts):
                 if totals[part, row, head] > 0:
-                    share = exp_nonpositive(tops[part, row, head] - top)
-                    total += share * totals[part, row, head]
+                    weight = exp_nonpositive(tops[part, row, head] - top)
+                    total += weight * totals[part, row, head]
                     for d in range(size):
-                        mixed[row, head, d] += share * sums[part, row, head, d]
+                        mixed[row, head, d] += weight * sums[part, row, head, d]
             for d in range(size):
                 mixed[row, head, d] /= total

@@ -11,32 +11,38 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import helper
-from kernels.cpu.numba_helpers import exp_nonpositive, least_needed, outside_best
+from kernels.cpu.numba_helpers import exp_nonpositive, outside_best
 from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST, largest, weigh
-from kernels.key_codes.cpu import round_rows, score_tokens
-from kernels.key_codes.octets import sum_octets
-from kernels.key_codes.reference import OCTET
-from kernels.page_attention.group_attention import largest_part, parts_for
-from kernels.page_attention.seen_pages import pages_of_part, seen_pages
+from kernels.key_codes import OCTET
+from kernels.key_codes.cpu import round_rows
+from kernels.key_codes.octets import best_products, score_octets, sum_octets
+from kernels.page_attention.group_attention import (
+    largest_part,
+    pages_of_part,
+    parts_for,
+    seen_pages,
+)
+
+_PRODUCTS = best_products()
 
 
 @helper
-def _score_block(block, visible, queries, units, scores, column):
+def _score_block(block, visible, queries, scores, column):
     """Score consecutive tokens of a block.
 
     Args:
         block: codes, scales, row of the first octet.
         visible: [begin, end) of the block's tokens.
-        queries, units: of a group's heads.
+        queries: of a group's heads [V, D] and [V, 2], as ``round_rows`` leaves them.
         scores: [V, n] float32; up to seven columns beside those of the tokens are overwritten.
         column: of the first token, at least 7 where it is within an octet.
     """
     codes, scales, first = block
     begin, end = visible
     low, high = begin // OCTET, (end + OCTET - 1) // OCTET
-    stretch, shift = (first + low, high - low), begin - low * OCTET
-    score_tokens(codes, scales, stretch, queries, units, scores[:, column - shift :])
+    stretch, out = (first + low, high - low), scores[:, column - (begin - low * OCTET) :]
+    score_octets(codes, scales, stretch, queries[0], queries[1], out, _PRODUCTS)
 
 
 @helper
@@ -54,45 +60,42 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
     count, first = tokens
     top = largest(scores, head, begin, begin + count)
     total = weigh(scores, head, begin, begin + count, top)
-    page, place = 0, 0
+    page, begun = 0, 0
     if page_size == OCTET and first == OCTET:
         page = count // OCTET
         sum_octets(scores, head, begin, page, masses)
-        place = page * OCTET
+        begun = page * OCTET
     while page < masses.shape[0]:
         stop = min(count, first + page * page_size)
         mass = np.float32(0.0)
-        for i in range(np.uint64(begin + place), np.uint64(begin + stop)):
+        for i in range(np.uint64(begin + begun), np.uint64(begin + stop)):
             mass += scores[head, i]
         masses[page] = mass
-        page, place = page + 1, stop
+        page, begun = page + 1, stop
     return top, total
 
 
 @helper
-def _score_pages(place, pages, memory, numbers, sizes, queries, scores):
-    """Score the visible tokens of a row's and KV head's pages [begin, end); arguments as of
-    ``_weigh_share``.
+def _score_pages(pair, pages, blocks, rows, queries, scores):
+    """Score the visible tokens of pages [begin, end) of a pair of a row and a KV head; queries and
+    scores as of ``_score_block``.
 
     Returns: how many tokens there are, and how many of them the first page holds.
     """
-    row, group = place
-    shared_codes, shared_scales, own_codes, own_scales = memory
-    all_shared, all_own, all_first, sources = numbers
-    page_size, num_kv_heads, _, shared_octets, own_octets = sizes
-    rounded, units = queries
-    shared, count = all_shared[row], all_shared[row] + all_own[row] + 1
-    from_token = max(pages[0] * page_size, all_first[row])
-    to_token = min(pages[1] * page_size, count)
-    middle = min(max(from_token, shared), to_token)
+    (row, group), (own, shared) = pair, blocks
+    shared_tokens, page_size = rows.shared_tokens[row], rows.page_size
+    from_token = max(pages[0] * page_size, rows.first_seen[row])
+    to_token = min(pages[1] * page_size, shared_tokens + rows.own_tokens[row] + 1)
+    middle = min(max(from_token, shared_tokens), to_token)
     if middle > from_token:
-        line = (sources[row] * num_kv_heads + group) * shared_octets
-        block = (shared_codes, shared_scales, line)
-        _score_block(block, (from_token, middle), rounded, units, scores, OCTET)
+        line = (rows.sources[row] * rows.num_kv_heads + group) * shared.octet_capacity
+        block = (shared.codes, shared.scales, line)
+        _score_block(block, (from_token, middle), queries, scores, OCTET)
     if to_token > middle:
-        block = (own_codes, own_scales, (row * num_kv_heads + group) * own_octets)
-        visible = (middle - shared, to_token - shared)
-        _score_block(block, visible, rounded, units, scores, OCTET + middle - from_token)
+        line = (row * rows.num_kv_heads + group) * own.octet_capacity
+        visible = (middle - shared_tokens, to_token - shared_tokens)
+        block, column = (own.codes, own.scales, line), OCTET + middle - from_token
+        _score_block(block, visible, queries, scores, column)
     return to_token - from_token, (pages[0] + 1) * page_size - from_token
 
 
@@ -119,44 +122,37 @@ def _count_kept(left_out, pages):
 
 
 @helper
-def _weigh_share(task, memory, numbers, sizes, queries, left_out, weighed):
+def _weigh_parts(blocks, rows, queries, weighed, team):
     """The parts of rows and KV heads that one member scores and weighs, one after another: its
     octets lie in order.
 
     Args:
-        memory: codes and scales of the shared block, then of the rows' own.
-        numbers: shared and own tokens, first one seen and source [R].
-        sizes: page size, Hkv, members, octets per sequence of the shared block and of the own one.
         queries: [R · H, D] and [R · H, 2], as ``round_rows`` leaves them.
-        left_out: as of StepRows.
         weighed: of each part the largest score and the sum of masses [N, R, H], and masses
             [R, H, P], relative to the part's largest score.
     """
-    all_shared, all_own, all_first, _ = numbers
-    page_size, num_kv_heads, tasks, _, _ = sizes
     tops, totals, masses = weighed
     num_parts, num_rows, num_heads = tops.shape
-    per_group = num_heads // num_kv_heads
-    jobs = num_rows * num_kv_heads * num_parts
+    page_size, per_group = rows.page_size, num_heads // rows.num_kv_heads
+    jobs = num_rows * rows.num_kv_heads * num_parts
     room = page_size * largest_part(masses.shape[2], page_size) + 2 * OCTET
     scores = np.empty((per_group, room), np.float32)
-    for job in range(jobs * task // tasks, jobs * (task + 1) // tasks):
+    for job in range(jobs * team.member // team.members, jobs * (team.member + 1) // team.members):
         pair, part = job // num_parts, job % num_parts
         row, group = pair % num_rows, pair // num_rows
-        first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
+        first, last = seen_pages(rows, row)
         parts = parts_for(last - first, page_size)
         if part >= parts:  # another row has more
             continue
         low, line = group * per_group, row * num_heads + group * per_group
         mine = (queries[0][line : line + per_group], queries[1][line : line + per_group])
         begin, _, end = pages_of_part((first, last), part, parts, 0)
-        place, pages = (row, group), (begin, end)
-        tokens = _score_pages(place, pages, memory, numbers, sizes, mine, scores)
-        if left_out.shape[1] > 0:
-            _hide_pages(scores, left_out[row], pages, tokens, page_size)
+        tokens = _score_pages((row, group), (begin, end), blocks, rows, mine, scores)
+        if rows.left_out.shape[1] > 0:
+            _hide_pages(scores, rows.left_out[row], (begin, end), tokens, page_size)
         for head in range(per_group):
-            their = masses[row, low + head, begin - first : end - first]
-            top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, their)
+            own_masses = masses[row, low + head, begin - first : end - first]
+            top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, own_masses)
             tops[part, row, low + head], totals[part, row, low + head] = top, total
 
 
@@ -165,7 +161,7 @@ def _add_shares(weighed, row, head, pages, parts, shares):
     """shares[p] += page p's share of one head's attention, which its masses become.
 
     Args:
-        weighed: as ``_weigh_share`` leaves it; changed.
+        weighed: as ``_weigh_parts`` leaves it; changed.
         pages: [first, last) seen; parts: how many they are cut into.
         shares: [P] float32.
     """
@@ -194,43 +190,34 @@ def choose_needed(shares, count, heads, floor, chosen):
         count: pages that may be read.
         chosen: [P] uint8, overwritten: 1 for a page that is chosen, else 0.
     """
-    part = np.float32(1.0) / np.float32(heads)
+    part, most = np.float32(1.0) / np.float32(heads), np.float32(0.0)
     for page in range(shares.shape[0]):
         shares[page] *= part
-    least = least_needed(shares, count, floor)
+        most = max(most, shares[page])
+    least = min(most, np.float32(np.float32(floor) / np.float32(count)))
     for page in range(shares.shape[0]):
         chosen[page] = shares[page] >= least
 
 
 @helper
-def _choose_share(task, numbers, sizes, left_out, weighed, chosen, outside):
-    """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages``.
-
-    Args:
-        numbers: shared and own tokens, first one seen, pages kept and floors [R].
-        sizes: page size, best share, Hkv, and how many members there are.
-        left_out: as of StepRows.
-        weighed: as ``_weigh_share`` leaves it; changed.
-    """
-    all_shared, all_own, all_first, all_kept, floors = numbers
-    page_size, share, num_kv_heads, tasks = sizes
+def _choose_groups(rows, weighed, chosen, outside, team):
+    """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages``."""
     masses = weighed[2]
     num_rows, num_heads, _ = masses.shape
-    per_group = num_heads // num_kv_heads
-    for job in range(task, num_rows * num_kv_heads, tasks):
-        row, group = job // num_kv_heads, job % num_kv_heads
-        low = group * per_group
-        pages = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
+    per_group = num_heads // rows.num_kv_heads
+    for job in range(team.member, num_rows * rows.num_kv_heads, team.members):
+        row, group = job // rows.num_kv_heads, job % rows.num_kv_heads
+        low, pages = group * per_group, seen_pages(rows, row)
         count = pages[1] - pages[0]
-        parts = parts_for(count, page_size)
-        shares, valid = np.zeros(count, np.float32), _count_kept(left_out[row], pages)
+        parts = parts_for(count, rows.page_size)
+        shares, valid = np.zeros(count, np.float32), _count_kept(rows.left_out[row], pages)
         for head in range(low, low + per_group):
             _add_shares(weighed, row, head, pages, parts, shares)
-            if share > 0:
-                outside[row, head] = outside_best(masses[row, head, :count], valid, share)
-        if all_kept[row] < count:
-            floor, their = floors[row], chosen[row, group, :count]
-            choose_needed(shares, valid, per_group, floor, their)
+            if rows.best_share > 0:
+                outside[row, head] = outside_best(masses[row, head, :count], valid, rows.best_share)
+        if rows.pages_kept[row] < count:
+            floor, pages_of = rows.floors[row], chosen[row, group, :count]
+            choose_needed(shares, valid, per_group, floor, pages_of)
 
 
 @helper
@@ -247,21 +234,12 @@ def find_pages(query, blocks, rows, weighed, chosen, outside, team):
         outside: [R, H] float32, the team's, overwritten with the mass outside the best pages if
             ``rows.best_share`` is above 0.
     """
-    own, shared = blocks
-    page_size, num_kv_heads = rows.page_size, rows.num_kv_heads
-    memory = (shared.codes, shared.scales, own.codes, own.scales)
-    numbers = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.sources)
-    octets = (shared.octet_capacity, own.octet_capacity)
-    sizes = (page_size, num_kv_heads, team.members, octets[0], octets[1])
     # Each for itself: it takes less than to meet.
     num_rows, num_heads, size = query.shape
     rounded = np.empty((num_rows * num_heads, size), np.int8)
     units = np.empty((num_rows * num_heads, 2), np.float32)
     round_rows(query.reshape(rounded.shape), rounded, units)
-    queries, left_out = (rounded, units), rows.left_out
-    _weigh_share(team.member, memory, numbers, sizes, queries, left_out, weighed)
+    _weigh_parts(blocks, rows, (rounded, units), weighed, team)
     meet(team)
-    others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept, rows.floors)
-    scales = (page_size, rows.best_share, num_kv_heads, team.members)
-    _choose_share(team.member, others, scales, left_out, weighed, chosen, outside)
+    _choose_groups(rows, weighed, chosen, outside, team)
     meet(team)

@@ -26,33 +26,25 @@ from kernels.page_scorers import PAGE_SCORERS
 
 @dataclass(frozen=True, slots=True)
 class AttentionPlan:
-    """Tokens that each row may attend to, over the concatenated tokens and pages of its blocks.
+    """Tokens that each row may attend to, over the concatenated tokens and pages of its blocks."""
 
-    Attributes:
-        page_size: tokens per page.
-        valid_tokens: [R, S] bool, tokens the row may see; None means all.
-        valid_pages: [R, P] bool, pages with such a token; None unless pages are selected.
-        pages_kept: [R] int64, pages each row and head reads; None means all of them.
-        tokens_per_page: [R, P] int64, how many such tokens; None unless pages are selected or
-            observed (then ``valid_pages`` is there too).
-        scorer: what pages are scored by, a name in ``PAGE_SCORERS``.
-        choice: each query "head" chooses its ``pages_kept`` best pages, or the heads of a KV
-            "group" choose together those that they need, by the mean of their shares of attention.
-        floors: [R] fp32: groups of rows that do not keep all read the pages whose ``page_need``
-            reaches this, however many, and the best one. None where heads choose.
-        spans: [3, R] int64, ``valid_tokens`` in numbers, without which no kernel on a CPU takes
-            masked rows: tokens of the row in the first of two blocks, those in the last one before
-            the newest, and the first that it sees, counted through both.
-    """
-
-    page_size: int
-    valid_tokens: Tensor | None = None
-    valid_pages: Tensor | None = None
-    pages_kept: Tensor | None = None
+    page_size: int  # tokens per page
+    valid_tokens: Tensor | None = None  # [R, S] bool, tokens the row may see; None means all
+    valid_pages: Tensor | None = None  # [R, P] bool, pages with one; None unless pages are selected
+    pages_kept: Tensor | None = None  # [R] int64, pages each row and head reads; None means all
+    # [R, P] int64, how many such tokens; None unless pages are selected or observed (then
+    # ``valid_pages`` is there too).
     tokens_per_page: Tensor | None = None
-    scorer: str = "quest"
+    scorer: str = "quest"  # what pages are scored by, a name in ``PAGE_SCORERS``
+    # Each query "head" chooses its ``pages_kept`` best pages, or the heads of a KV "group" choose
+    # together those that they need, by the mean of their shares of attention.
     choice: str = "head"
+    # [R] fp32: groups of rows that do not keep all read the pages whose ``page_need`` reaches this,
+    # however many, and the best one. None where heads choose.
     floors: Tensor | None = None
+    # [3, R] int64, ``valid_tokens`` in numbers, without which no kernel on a CPU takes masked rows:
+    # tokens of the row in the first of two blocks, those in the last one before the newest, and the
+    # first that it sees, counted through both.
     spans: Tensor | None = None
 
     @property
@@ -70,22 +62,15 @@ class AttentionPlan:
 
 
 class Attended(NamedTuple):
-    """Attention of one new token per row.
+    """Attention of one new token per row."""
 
-    Attributes:
-        mixed: [R, H, D].
-        tokens_read: [R, Hkv] int64, keys and values that each KV head read, those that any of its
-            query heads chose; or [R, 1], their sum. None where no pages are chosen: all.
-        outside: [R, H] fp32, see ``mass_outside``; undefined unless asked for.
-        readers: see ``page_readers``; None unless asked for.
-        page_mass: see ``mass_by_page``; None unless asked for.
-    """
-
-    mixed: Tensor
+    mixed: Tensor  # [R, H, D]
+    # [R, Hkv] int64, keys and values that each KV head read, those that any of its query heads
+    # chose; or [R, 1], their sum. None where no pages are chosen: all.
     tokens_read: Tensor | None
-    outside: Tensor
-    readers: Tensor | None = None
-    page_mass: Tensor | None = None
+    outside: Tensor  # [R, H] fp32, see ``mass_outside``; undefined unless asked for
+    readers: Tensor | None = None  # see ``page_readers``; None unless asked for
+    page_mass: Tensor | None = None  # see ``mass_by_page``; None unless asked for
 
 
 def soft_cap(scores: Tensor, cap: float) -> Tensor:
@@ -176,8 +161,8 @@ def _scores_read(
     scores = torch.cat([token_scores(query, block) for block in blocks], dim=-1)
     if cap is not None:
         scores = soft_cap(scores, cap)
-    if plan.pages_kept is not None and plan.valid_pages is not None:
-        pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
+    if plan.selects:
+        pages = _chosen_pages(query, blocks, plan)
         pages = pages.repeat_interleave(query.shape[1] // pages.shape[1], dim=1)
         tokens = pages.repeat_interleave(plan.page_size, dim=-1)[..., : scores.shape[-1]]
         scores = scores.masked_fill(~tokens, -torch.inf)
@@ -194,9 +179,9 @@ def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) 
     """
     blocks = [block.expanded() for block in blocks]
     num_kv_heads = blocks[0].keys.shape[1]
-    if plan.pages_kept is None or plan.valid_pages is None:
+    if not plan.selects:
         return _seen_pages(blocks, plan, query.shape[0]).to(torch.uint8) * num_kv_heads
-    pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
+    pages = _chosen_pages(query, blocks, plan)
     readers: Tensor = pages.unflatten(1, (num_kv_heads, -1)).any(2).sum(1, dtype=torch.uint8)
     return readers
 
@@ -260,14 +245,11 @@ def _seen_pages(blocks: Sequence[KVBlock], plan: AttentionPlan, num_rows: int) -
     return pages
 
 
-def _chosen_pages(
-    query: Tensor,
-    blocks: Sequence[KVBlock],
-    plan: AttentionPlan,
-    valid_pages: Tensor,
-    pages_kept: Tensor,
-) -> Tensor:
+def _chosen_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
     """[R, H, P] bool, or [R, Hkv, P] where the heads of a group choose together."""
+    valid_pages, pages_kept = plan.valid_pages, plan.pages_kept
+    assert valid_pages is not None
+    assert pages_kept is not None
     scores = _scores_of_pages(query, blocks, plan)
     if plan.floors is None:
         return select_pages(scores, valid_pages, pages_kept)
@@ -360,11 +342,6 @@ def _joined(blocks: Sequence[KVBlock]) -> list[KVBlock]:
 
 
 def _weighted_values(weights: Tensor, block: KVBlock) -> Tensor:
-    """Sum of the block's values under attention weights.
-
-    Args:
-        weights: [R, H, S] fp32.
-    Returns: [R, H, D] fp32.
-    """
+    """Sum of the block's values under attention weights [R, H, S] fp32: [R, H, D] fp32."""
     mixed = group_rows(weights, block.values) @ block.values.float()
     return ungroup_rows(mixed, weights.shape[0])

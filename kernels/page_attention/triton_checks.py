@@ -12,11 +12,10 @@ from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,
-    check_beside,
     check_operands,
 )
 from kernels.key_codes import OCTET
-from kernels.kv_blocks import KVBlock, is_packed
+from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import AttentionPlan
 
 HEAD_SIZES = (16, 256)  # smallest and largest; multiples of 8
@@ -27,11 +26,7 @@ MAX_OFFSET = 2**31 - 1  # int32 offsets
 
 
 def check_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
-    """Raise what the kernels refuse.
-
-    Raises: UnsupportedByKernel for sizes and dtypes that only the reference takes;
-        KernelInputError for shapes, devices and layouts that are wrong. Both name the argument.
-    """
+    """Raise UnsupportedByKernel or KernelInputError, naming the argument, for what is refused."""
     if query.dim() != 3 or query.dtype != torch.float32:
         raise UnsupportedByKernel(
             f"query must be [R, H, D] float32, got {list(query.shape)} {query.dtype}"
@@ -93,7 +88,12 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
             f"{name}.keys must be [N, Hkv, S, {query.shape[2]}] with Hkv dividing "
             f"{query.shape[1]}, got {list(keys.shape)}"
         )
-    _check_layout(name, keys, block.values, query)
+    likewise = {"keys": keys, "values": block.values}
+    wanted = {
+        f"{name}.{part}": (some, tuple(keys.shape), keys.dtype) for part, some in likewise.items()
+    }
+    check_operands(wanted, query, contiguous=False)
+    _check_layout(name, likewise)
     if plan.valid_pages is not None:
         _check_codes(name, block, query)
     sources = keys.shape[0] if block.sources is None else block.sources.shape[0]
@@ -105,50 +105,33 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
         )
 
 
-def _check_layout(name: str, keys: Tensor, values: Tensor, query: Tensor) -> None:
-    """Values as the keys, both with the tokens of a head one after another."""
-    if values.shape != keys.shape or values.dtype != keys.dtype:
-        raise KernelInputError(
-            f"{name}.values must be {list(keys.shape)} {keys.dtype}, "
-            f"got {list(values.shape)} {values.dtype}"
-        )
-    for part, tensor in (("keys", keys), ("values", values)):
-        check_beside(f"{name}.{part}", tensor, query)
-        if not is_packed(tensor):
-            raise KernelInputError(
-                f"{name}.{part} must hold the tokens of a head one after another, "
-                f"got strides {tensor.stride()}"
-            )
-    if keys.stride() != values.stride():
-        raise KernelInputError(f"{name}'s keys and values must have the same strides")
-
-
 def _check_codes(name: str, block: KVBlock, query: Tensor) -> None:
-    """4-bit keys and their scales: octets of a head one after another, in memory laid out alike."""
+    """4-bit keys and their scales."""
     rows, heads, tokens, size = block.keys.shape
     octets = (rows, heads, -(-tokens // OCTET))
+    if block.codes is None or block.scales is None:
+        raise KernelInputError(f"{name} must have codes and scales where pages are scored")
     wanted = {
-        "codes": (block.codes, (size // 8, 8, 4), torch.uint8),
-        "scales": (block.scales, (2, OCTET), torch.bfloat16),
+        f"{name}.codes": (block.codes, (*octets, size // 8, 8, 4), torch.uint8),
+        f"{name}.scales": (block.scales, (*octets, 2, OCTET), torch.bfloat16),
     }
+    check_operands(wanted, query, contiguous=False)
+    _check_layout(name, {"codes": block.codes, "scales": block.scales})
+
+
+def _check_layout(name: str, parts: dict[str, Tensor]) -> None:
+    """Raise unless a head's lines, of a token or an octet, lie one after another, alike in all."""
     strides = set()
-    for part, (tensor, octet, dtype) in wanted.items():
-        if tensor is None or tensor.shape != (*octets, *octet) or tensor.dtype != dtype:
-            given = None if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
-            raise KernelInputError(
-                f"{name}.{part} must be {[*octets, *octet]} {dtype}, got {given}"
-            )
-        check_beside(f"{name}.{part}", tensor, query)
-        row, head, *_ = tensor.stride()
-        line = prod(octet)
+    for part, tensor in parts.items():
+        (row, head, *_), line = tensor.stride(), prod(tensor.shape[3:])
         if not tensor[0, 0].is_contiguous() or row % line or head % line:
             raise KernelInputError(
-                f"{name}.{part} must hold the octets of a head one after another, "
+                f"{name}.{part} must hold the lines of a head one after another, "
                 f"got strides {tensor.stride()}"
             )
         strides.add((row // line, head // line))
     if len(strides) > 1:
-        raise KernelInputError(f"{name}'s codes and scales must have the same strides, in octets")
+        raise KernelInputError(f"{name}'s {' and '.join(parts)} must have the same strides")
 
 
 def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> None:

@@ -1,4 +1,4 @@
-"""Checks blocks and plan, and launches the Triton kernels of page-sparse attention."""
+"""Launches the Triton kernels of page-sparse attention."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from kernels.gpu.triton_support import (
     KernelInputError,
     launch,
     next_power_of_2,
-    runs_triton,
-    supported,
 )
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import Attended, AttentionPlan, page_readers
-from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
+from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
 # are worth a program of their own.
@@ -30,25 +28,17 @@ _LISTED_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """Tiling into programs of the queries that read one block.
+    """Tiling into programs of the queries that read one block."""
 
-    Attributes:
-        sources: groups of rows that read one sequence each.
-        rows_per_source, heads_per_group: queries of one KV head and source.
-        block_m: queries in a tile; per_source: tiles for them.
-        pages, first_page, tokens, first_token: of this block, over all blocks' numbering.
-        splits: programs along the sequence.
-    """
-
-    sources: int
-    rows_per_source: int
+    sources: int  # groups of rows that read one sequence each
+    rows_per_source: int  # with the next: queries of one KV head and source
     heads_per_group: int
-    block_m: int
-    pages: int
-    first_page: int
+    block_m: int  # queries in a tile
+    pages: int  # of this block; as the next three
+    first_page: int  # over all blocks' numbering
     tokens: int
     first_token: int
-    splits: int
+    splits: int  # programs along the sequence
 
     @property
     def per_source(self) -> int:
@@ -57,16 +47,6 @@ class _Tiles:
     @property
     def total(self) -> int:
         return self.sources * self.per_source
-
-
-def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
-    """Return whether the kernels run here and take these; what only the reference takes is logged.
-
-    Raises: KernelInputError for arguments that are wrong for both.
-    """
-    return runs_triton(query) and supported(
-        "page_attention", lambda: check_attention(query, blocks, plan)
-    )
 
 
 def attend_with_triton(
@@ -78,7 +58,7 @@ def attend_with_triton(
     *,
     readers: bool = False,
 ) -> Attended:
-    """As ``reference.attend``, where ``triton_fits``.
+    """``reference.attend`` of what ``check_attention`` passes.
 
     Raises: KernelInputError for a plan without pages where they are chosen or observed.
     """
@@ -117,10 +97,10 @@ class _Attention:
     def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         from kernels.page_attention import triton_kernel
 
-        new, places = self.query.new_empty, self.query.shape[:2]
+        new, heads = self.query.new_empty, self.query.shape[:2]
         unused = self._unused()
         page_keys = self._weighed() if self.plan.selects or share > 0 else unused
-        outside = new(places)
+        outside = new(heads)
         if share > 0:
             tensors = {"page_keys": page_keys, "outside": outside}
             self._rank(triton_kernel.mass_outside_pages, outside, tensors, {"share": share})
@@ -128,8 +108,8 @@ class _Attention:
         if self.plan.selects:
             ranked = self._chosen(triton_kernel, page_keys)
         splits = sum(tiles.splits for tiles in self.tiles)
-        parts = new(*places, splits, self.head_size)
-        edges = (new(*places, splits), new(*places, splits))
+        parts = new(*heads, splits, self.head_size)
+        edges = (new(*heads, splits), new(*heads, splits))
         for number in range(len(self.blocks)):
             self._attend(triton_kernel, number, ranked, (parts, *edges))
         if splits == 1:
@@ -167,47 +147,36 @@ class _Attention:
         return cut
 
     def _weighed(self) -> Tensor:
-        """[R, H, P] int32: every page's log mass as ordered bits, 0 where not valid."""
-        places = self.num_rows, self.num_heads, self.num_pages
-        page_keys = self.query.new_empty(places, dtype=torch.int32)
-        for block, tiles in zip(self.blocks, self.tiles, strict=True):
-            self._weigh(block, tiles, page_keys)
-        return page_keys
-
-    def _weigh(self, block: KVBlock, tiles: _Tiles, page_keys: Tensor) -> None:
-        """The masses of one block's pages by its 4-bit keys."""
+        """[R, H, P] int32: every page's log mass by 4-bit keys as ordered bits, 0 if not valid."""
         from kernels.key_codes.triton_kernel import weigh_pages
 
-        assert block.codes is not None
-        mask, masked = self._mask()
+        shape = self.num_rows, self.num_heads, self.num_pages
+        page_keys = self.query.new_empty(shape, dtype=torch.int32)
         slots = max(4, next_power_of_2(self.plan.page_size))
-        at_once = _WEIGHED_AT_ONCE // slots
-        row, head, *_ = block.codes.stride()
-        octet = 4 * self.head_size
-        launch(
-            weigh_pages,
-            (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
-            {
-                "query": self.query, "codes": block.codes, "scales": block.scales,
-                **self._sources(block), **mask, "page_keys": page_keys, **_queries(tiles),
-                "row_lines": row // octet, "head_lines": head // octet,
-                "tokens": tiles.tokens, "page_size": self.plan.page_size,
-                "head_size": self.head_size, "pages": tiles.pages,
-                "first_page": tiles.first_page, "num_pages": self.num_pages,
-                "first_token": tiles.first_token, **masked,
-                "has_sources": int(block.sources is not None),
-            },
-            {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
-             "HALF": self._padded_head() // 2},
-            {"num_warps": 4, "num_stages": 1},
-        )  # fmt: skip
+        at_once, octet = _WEIGHED_AT_ONCE // slots, 4 * self.head_size
+        for block, tiles in zip(self.blocks, self.tiles, strict=True):
+            assert block.codes is not None
+            row, head, *_ = block.codes.stride()
+            launch(
+                weigh_pages,
+                (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
+                {
+                    **self._common(block, tiles), "codes": block.codes, "scales": block.scales,
+                    "page_keys": page_keys, "row_lines": row // octet, "head_lines": head // octet,
+                    "pages": tiles.pages,
+                },
+                {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
+                 "HALF": self._padded_head() // 2},
+                {"num_warps": 4, "num_stages": 1},
+            )  # fmt: skip
+        return page_keys
 
     def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor]:
         """Keys that KV groups weigh pages by [R, Hkv, P], and from which on they read one
         [R, Hkv]; both int32."""
-        places = self.num_rows, self.num_kv_heads
-        group_keys = page_keys.new_empty((*places, self.num_pages))
-        thresholds = page_keys.new_empty(places)
+        groups = self.num_rows, self.num_kv_heads
+        group_keys = page_keys.new_empty((*groups, self.num_pages))
+        thresholds = page_keys.new_empty(groups)
         assert self.plan.floors is not None
         assert self.plan.pages_kept is not None
         assert self.plan.tokens_per_page is not None
@@ -226,14 +195,14 @@ class _Attention:
         return group_keys, thresholds
 
     def _rank(
-        self, kernel: Any, places: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
+        self, kernel: Any, outputs: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
     ) -> None:
-        """Launch a kernel with one program for each of ``places`` [R, X], which sees all pages."""
+        """Launch a kernel with one program for each of ``outputs`` [R, X], which sees all pages."""
         warps = {512: 4, 4096: 8, MAX_PAGES: 16}
         block = next(size for size in warps if size >= self.num_pages)
         launch(
             kernel,
-            (places.numel(),),
+            (outputs.numel(),),
             {**tensors, **numbers, "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},
@@ -268,40 +237,42 @@ class _Attention:
                 {"BLOCK_P": _LISTED_AT_ONCE},
                 {"num_warps": 4, "num_stages": 1},
             )  # fmt: skip
-        mask, masked = self._mask()
         head = self._padded_head()
+        row_stride, head_stride, *_ = block.keys.stride()
         small = head * tiles.block_m <= 1024
         launch(
             kernels.attend_pages,
             grid,
             {
-                "query": self.query, "keys": block.keys, "values": block.values,
-                **self._sources(block), **chosen, **lists, **mask,
-                "mixed": parts[0], "tops": parts[1], "sums": parts[2],
-                **_queries(tiles), **_lines(block.keys),
-                "tokens": tiles.tokens, "page_size": self.plan.page_size,
-                "head_size": self.head_size, "first_page": tiles.first_page,
-                "num_pages": self.num_pages, "first_token": tiles.first_token,
-                **masked, "list_width": width,
+                **self._common(block, tiles), "keys": block.keys, "values": block.values,
+                **chosen, **lists, "mixed": parts[0], "tops": parts[1], "sums": parts[2],
+                "row_lines": row_stride // self.head_size,
+                "head_lines": head_stride // self.head_size, "list_width": width,
                 "first_split": 0 if number == 0 else self.tiles[0].splits,
                 "all_splits": parts[1].shape[2], "selecting": int(self.plan.selects),
-                "has_sources": int(block.sources is not None),
             },
             {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head},
             {"num_warps": 4 if small else 8, "num_stages": 2},
         )  # fmt: skip
 
-    def _mask(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """A kernel's arguments for the tokens that rows may see."""
-        mask = self.plan.valid_tokens
-        if mask is None:
-            return {"valid_tokens": self.query.view(torch.uint8)}, {"mask_width": 0, "masked": 0}
-        seen = {"valid_tokens": mask.view(torch.uint8)}
-        return seen, {"mask_width": mask.shape[1], "masked": 1}
-
-    def _sources(self, block: KVBlock) -> dict[str, Tensor]:
-        unused = self.query.view(torch.int64)
-        return {"sources": unused if block.sources is None else block.sources}
+    def _common(self, block: KVBlock, tiles: _Tiles) -> dict[str, Any]:
+        """The first arguments of the kernels that read a block, in their order."""
+        mask, sources = self.plan.valid_tokens, block.sources
+        return {
+            "query": self.query,
+            "sources": self.query.view(torch.int64) if sources is None else sources,
+            "valid_tokens": (self.query if mask is None else mask).view(torch.uint8),
+            **_queries(tiles),
+            "tokens": tiles.tokens,
+            "page_size": self.plan.page_size,
+            "head_size": self.head_size,
+            "first_page": tiles.first_page,
+            "num_pages": self.num_pages,
+            "first_token": tiles.first_token,
+            "mask_width": 0 if mask is None else mask.shape[1],
+            "masked": int(mask is not None),
+            "has_sources": int(sources is not None),
+        }
 
     def _unused(self) -> Tensor:
         """Stands for an int32 argument that the kernel will not read."""
@@ -317,10 +288,3 @@ def _queries(tiles: _Tiles) -> dict[str, int]:
         "rows_per_source": tiles.rows_per_source,
         "tiles": tiles.per_source,
     }
-
-
-def _lines(tensor: Tensor) -> dict[str, int]:
-    """Strides of sequences and KV heads in lines of D numbers."""
-    row, head, _, _ = tensor.stride()
-    size = tensor.shape[3]
-    return {"row_lines": row // size, "head_lines": head // size}

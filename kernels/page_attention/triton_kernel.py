@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from kernels.gpu.triton_helpers import (
+    BLOCK_SCALARS,
     dot_wide,
     find_threshold,
     first_line,
@@ -49,11 +50,11 @@ def choose_pages(
         tokens_read: [R, Hkv] int64, written: how many the chosen pages have.
         readings: [R, Hkv, num_pages] uint8, written if ``noting``: 1 for the chosen pages.
     """
-    place = tl.program_id(0).to(tl.int64)
-    row = place // num_kv_heads
+    index = tl.program_id(0).to(tl.int64)
+    row = index // num_kv_heads
     page = tl.arange(0, BLOCK_P)
     inside = page < num_pages
-    page_keys += place * members * num_pages
+    page_keys += index * members * num_pages
     shares = tl.zeros([BLOCK_P], tl.float32)
     for member in range(0, members):
         keys = tl.load(page_keys + member * num_pages + page, mask=inside, other=0)
@@ -64,14 +65,14 @@ def choose_pages(
     shares /= members
     valid = tl.load(page_keys + page, mask=inside, other=0) != 0
     keys = tl.where(valid, ordered_bits(shares), 0).to(tl.uint32)
-    group_keys += place * num_pages
+    group_keys += index * num_pages
     tl.store(group_keys + page, keys.to(tl.int32, bitcast=True), mask=inside)
     kept = tl.load(pages_kept + row)
     count = tl.sum(valid.to(tl.int32), 0)
     most = tl.max(tl.where(valid, shares, 0.0), 0)
     least = tl.minimum(tl.load(floors + row) / count.to(tl.float32), most)
     threshold = tl.where(kept >= count, 1, ordered_bits(least)).to(tl.uint32)
-    tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
+    tl.store(thresholds + index, threshold.to(tl.int32, bitcast=True))
     # A few pages at a time and from memory: int64 counts of all of them would spill registers.
     tl.debug_barrier()
     tokens_per_page += row * num_pages
@@ -82,8 +83,8 @@ def choose_pages(
         chosen = is_chosen(again, threshold)
         total += tl.load(tokens_per_page + part, mask=chosen, other=0)
         noted = only_if(noting, part < num_pages)
-        tl.store(readings + place * num_pages + part, chosen.to(tl.uint8), mask=noted)
-    tl.store(tokens_read + place, tl.sum(total, 0))
+        tl.store(readings + index * num_pages + part, chosen.to(tl.uint8), mask=noted)
+    tl.store(tokens_read + index, tl.sum(total, 0))
 
 
 @triton.jit(do_not_specialize=["share", "num_pages"])
@@ -93,9 +94,9 @@ def mass_outside_pages(page_keys, outside, share, num_pages, BLOCK_P: tl.constex
     Args:
         page_keys: [R, H, num_pages] int32, logarithms of masses. outside: [R, H] fp32, written.
     """
-    place = tl.program_id(0).to(tl.int64)
+    index = tl.program_id(0).to(tl.int64)
     page = tl.arange(0, BLOCK_P)
-    keys = tl.load(page_keys + place * num_pages + page, mask=page < num_pages, other=0)
+    keys = tl.load(page_keys + index * num_pages + page, mask=page < num_pages, other=0)
     keys = keys.to(tl.uint32, bitcast=True)
     valid = keys > 0
     weight = tl.where(valid, float_of(keys), -INFINITY)
@@ -112,7 +113,7 @@ def mass_outside_pages(page_keys, outside, share, num_pages, BLOCK_P: tl.constex
     left_over += num_tied.to(tl.float32) * (threshold - 1).to(tl.uint32).to(
         tl.float32, bitcast=True
     )
-    tl.store(outside + place, left_over / total)
+    tl.store(outside + index, left_over / total)
 
 
 @triton.jit
@@ -166,20 +167,17 @@ def list_pages(
     tl.store(page_counts + entry, count)
 
 
-_ATTEND_SCALARS = [
-    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines", "tokens",
-    "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width", "masked",
-    "list_width", "first_split", "all_splits", "selecting", "has_sources",
-]  # fmt: skip
-
-
-@triton.jit(do_not_specialize=_ATTEND_SCALARS)
+@triton.jit(
+    do_not_specialize=[
+        *BLOCK_SCALARS, "row_lines", "head_lines", "list_width", "first_split", "all_splits",
+        "selecting",
+    ]
+)  # fmt: skip
 def attend_pages(
-    query, keys, values, sources, page_keys, thresholds, page_list, page_counts,
-    valid_tokens, mixed, tops, sums,
-    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
-    tokens, page_size, head_size, first_page, num_pages, first_token, mask_width, masked,
-    list_width, first_split, all_splits, selecting, has_sources,
+    query, sources, valid_tokens, heads_per_group, rows_per_source, tiles, tokens, page_size,
+    head_size, first_page, num_pages, first_token, mask_width, masked, has_sources,
+    keys, values, page_keys, thresholds, page_list, page_counts, mixed, tops, sums,
+    row_lines, head_lines, list_width, first_split, all_splits, selecting,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, HEAD: tl.constexpr,
 ):  # fmt: skip
     """Softmax attention of a tile over its listed pages of one block and split.
@@ -195,14 +193,14 @@ def attend_pages(
     tile, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     splits = tl.num_programs(2)
     source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    place = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
+    index = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
     line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
     head_size = tl.multiple_of(head_size, 8)
     keys, values = keys + line * head_size, values + line * head_size
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
     vector = tl.load(
-        query + place[:, None] * head_size + channel[None, :],
+        query + index[:, None] * head_size + channel[None, :],
         mask=used[:, None] & inside[None, :],
         other=0.0,
     )
@@ -245,7 +243,7 @@ def attend_pages(
         value = tl.load(values + where, mask=needed, other=0.0)
         sum_of_values = dot_wide(weights, value, sum_of_values * shrink[:, None])
         top = new_top
-    part = place * all_splits + first_split + split
+    part = index * all_splits + first_split + split
     alone = tl.where(used, all_splits, 0) == 1
     divisor = tl.where(alone, total, 1.0)
     tl.store(
@@ -262,27 +260,27 @@ def merge_splits(
     parts, tops, sums, mixed, head_size, splits, SPLITS: tl.constexpr, HEAD: tl.constexpr
 ):
     """Join each query's parts: [R, H, splits, D] fp32 → mixed [R, H, D]."""
-    place = tl.program_id(0).to(tl.int64)
+    index = tl.program_id(0).to(tl.int64)
     head_size = tl.multiple_of(head_size, 8)
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
     top = -INFINITY
     for start in range(0, splits, SPLITS):
         split = start + tl.arange(0, SPLITS)
-        tops_here = tl.load(tops + place * splits + split, mask=split < splits, other=-INFINITY)
+        tops_here = tl.load(tops + index * splits + split, mask=split < splits, other=-INFINITY)
         top = tl.maximum(top, tl.max(tops_here, 0))
     total = 0.0
     joined = tl.zeros([HEAD], tl.float32)
     for start in range(0, splits, SPLITS):
         split = start + tl.arange(0, SPLITS)
         there = split < splits
-        weight = tl.exp(tl.load(tops + place * splits + split, mask=there, other=-INFINITY) - top)
-        total += tl.sum(weight * tl.load(sums + place * splits + split, mask=there, other=0.0), 0)
+        weight = tl.exp(tl.load(tops + index * splits + split, mask=there, other=-INFINITY) - top)
+        total += tl.sum(weight * tl.load(sums + index * splits + split, mask=there, other=0.0), 0)
         part = tl.load(
-            parts + (place * splits + split)[:, None] * head_size + channel[None, :],
+            parts + (index * splits + split)[:, None] * head_size + channel[None, :],
             mask=there[:, None] & inside[None, :],
             other=0.0,
         )
         joined += tl.sum(weight[:, None] * part, 0)
     joined = narrowed(joined / total, mixed.dtype.element_ty)
-    tl.store(mixed + place * head_size + channel, joined, mask=inside)
+    tl.store(mixed + index * head_size + channel, joined, mask=inside)

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import literal_unroll
 
+from kernels.cpu.addresses import matrix_at, vector_at
 from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
-from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
-from kernels.policy_step.reference import NEVER
+from kernels.policy_step import NEVER
 
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
-_AHEAD = 2  # outputs whose weights are asked for beforehand
+_AHEAD = 2  # outputs from those that are read to those that are prefetched
 _REST_LIMIT = np.float32(8.0)
 _MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/network.py
 
@@ -28,17 +28,17 @@ _MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/network.py
 class Encoder(NamedTuple):
     """``StateEncoder``."""
 
-    places: Any  # [18, 3] int64, see ``addresses.py``: mean, scale, then the maps in order
+    locations: Any  # [18, 3] int64, see ``addresses.py``: mean, scale, then the maps in order
     number: Any  # [1], of the type of the maps' weights, one that ``widen`` takes
     num_heads: int  # of its attention
 
 
 class DamageHeads(NamedTuple):
-    """``DamageNetwork``'s heads, bases, places (three each, one per axis) and log sharpness [3]."""
+    """``DamageNetwork``'s heads, bases and positions, three each, and log sharpness [3]."""
 
     heads: Any
     bases: Any
-    places: Any
+    positions: Any
     log_sharpness: Any
 
 
@@ -51,13 +51,13 @@ class Prices(NamedTuple):
     low: Any
     high: Any
     starts: Any
-    places: Any
+    aims: Any
     log_prices: Any
 
 
 @fast_helper
 def _layer_norm(values, out):
-    """Of one row, without weights; ``out`` may be the same array."""
+    """Layer norm of one row, without weights; ``out`` may be the same array."""
     size = np.float32(values.shape[0])
     total = np.float32(0.0)
     for i in range(values.shape[0]):
@@ -73,7 +73,7 @@ def _layer_norm(values, out):
 
 @helper
 def _norm(rows, norm):
-    """Layer norm of [R, W] with weight and bias; norm: their places [2, 3]."""
+    """Layer norm of [R, W] with weight and bias; norm: their locations [2, 3]."""
     weight, bias = vector_at(norm[0], rows), vector_at(norm[1], rows)
     out = np.empty_like(rows)
     for row in range(rows.shape[0]):
@@ -85,7 +85,7 @@ def _norm(rows, norm):
 
 @helper
 def _linear(rows, linear, number):
-    """[R, in] → [R, out]; linear: places [2, 3] of weight, of the type of ``number``, and bias."""
+    """[R, in] → [R, out]; linear: locations [2, 3] of weight, of ``number``'s type, and bias."""
     weight, bias = matrix_at(linear[0], number), vector_at(linear[1], rows)
     out = np.empty((rows.shape[0], weight.shape[0]), np.float32)
     dot_columns(rows, weight, 0, weight.shape[0], out, _AHEAD)
@@ -97,7 +97,7 @@ def _linear(rows, linear, number):
 
 @helper
 def _gelu(rows):
-    """In place."""
+    """GELU of [R, W], in place."""
     for row in range(rows.shape[0]):
         for i in range(rows.shape[1]):
             x = rows[row, i]
@@ -109,7 +109,7 @@ def _gelu(rows):
 def _inputs(rows, tokens, embedding, encoder):
     """Write the first map's input [R, 4 C + rest]: states and token normed, the rest scaled."""
     size = embedding.shape[1]
-    mean, scale = vector_at(encoder.places[0], rows), vector_at(encoder.places[1], rows)
+    mean, scale = vector_at(encoder.locations[0], rows), vector_at(encoder.locations[1], rows)
     fed = np.empty(size, np.float32)
     num_rest = rows.shape[1] - 3 * size
     out = np.empty((rows.shape[0], 4 * size + num_rest), np.float32)
@@ -157,32 +157,32 @@ def _attend(turned, memory, step, num_heads):
                 scores[t] = np.exp(scores[t] - top)
                 total += scores[t]
             for t in range(step + 1):
-                share = scores[t] / total
+                weight = scores[t] / total
                 for i in range(begin, end):
-                    out[row, i] += share * memory[1, row, t, i]
+                    out[row, i] += weight * memory[1, row, t, i]
     return out
 
 
 @helper
 def _encode(inputs, encoder, memory, step):
     """``StateEncoder`` of one step, [R, in] → [R, W]."""
-    places, number = encoder.places, encoder.number
-    encoded = _linear(inputs, places[2:4], number)
+    locations, number = encoder.locations, encoder.number
+    encoded = _linear(inputs, locations[2:4], number)
     _gelu(encoded)
-    turned = _linear(_norm(encoded, places[4:6]), places[6:8], number)
+    turned = _linear(_norm(encoded, locations[4:6]), locations[6:8], number)
     mixed = _attend(turned, memory, step, encoder.num_heads)
-    encoded += _linear(mixed, places[8:10], number)
-    inner = _linear(_norm(encoded, places[10:12]), places[12:14], number)
+    encoded += _linear(mixed, locations[8:10], number)
+    inner = _linear(_norm(encoded, locations[10:12]), locations[12:14], number)
     _gelu(inner)
-    encoded += _linear(inner, places[14:16], number)
-    return _norm(encoded, places[16:18])
+    encoded += _linear(inner, locations[14:16], number)
+    return _norm(encoded, locations[16:18])
 
 
 @helper
 def _price(damages, aim, axis, prices, sharpness, logits):
     """``PriceRule.logits`` of one row and axis: damages [levels of the axis], logits [L]."""
-    place = prices.starts[axis] - np.float64(aim)
-    price = np.float32(np.exp(np.interp(place, prices.places, prices.log_prices)))
+    at = prices.starts[axis] - np.float64(aim)
+    price = np.float32(np.exp(np.interp(at, prices.aims, prices.log_prices)))
     levels = logits.shape[0]
     least, damage = np.float32(np.inf), np.float32(np.inf)
     for level in range(levels):
@@ -200,7 +200,7 @@ def _price(damages, aim, axis, prices, sharpness, logits):
 
 @helper
 def _price_bytes(shapes, terms, logits):
-    """``reference.price_bytes``, over the logits of the first axes."""
+    """``price_bytes``, over the logits of the first axes."""
     num_rows, num_axes, num_levels = terms.log_means.shape
     costs, explained = np.empty(num_levels), np.empty(terms.history.shape[1])
     for row in range(num_rows):
@@ -213,8 +213,8 @@ def _price_bytes(shapes, terms, logits):
             slope = (shapes[row, axis, 1] - explained[2 * axis + 1]) * terms.trust[axis]
             least, damage = np.inf, np.inf
             for level in range(num_levels):
-                said = sensitivity + slope * terms.places[axis, level]
-                damage = min(damage, np.exp(terms.log_means[row, axis, level] + said))
+                shift = sensitivity + slope * terms.positions[axis, level]
+                damage = min(damage, np.exp(terms.log_means[row, axis, level] + shift))
                 costs[level] = damage / terms.prices[row] + terms.bytes_read[row, axis, level]
                 least = min(least, costs[level])
             for level in range(num_levels):
@@ -237,8 +237,8 @@ def _observe(seen, previous, rows):
             for i in range(width):
                 rows[row, end + i] = part[row, i]
             end += width
-        place = end - 3  # of the surprisal: the tokens and whether there is a state come last
-        rows[row, place] = min(rows[row, place], _MOST_NATS)
+        column = end - 3  # of the surprisal: the tokens and whether there is a state come last
+        rows[row, column] = min(rows[row, column], _MOST_NATS)
         for axis in range(3):
             rows[row, end + axis] = previous[row, axis]
 
@@ -271,14 +271,14 @@ def policy_step(seen, fed, state, network, memory, step, terms, results):
         weight, bias = heads.heads[axis]
         shape = np.empty((rows.shape[0], 2), np.float32)
         dot_columns(encoded, weight, 0, 2, shape, _AHEAD)
-        base, place = heads.bases[axis], heads.places[axis]
+        base, position = heads.bases[axis], heads.positions[axis]
         sharpness = np.exp(heads.log_sharpness[axis])
         damages = np.empty_like(base)
         for row in range(rows.shape[0]):
             sensitivity, slope = shape[row, 0] + bias[0], shape[row, 1] + bias[1]
             shapes[row, axis, 0], shapes[row, axis, 1] = sensitivity, slope
             for level in range(base.shape[0]):
-                damages[level] = np.exp(base[level] + sensitivity + slope * place[level])
+                damages[level] = np.exp(base[level] + sensitivity + slope * position[level])
             _price(damages, aims[row, axis], axis, prices, sharpness, logits[row, axis])
     _price_bytes(shapes, terms, logits)
     for row in range(rows.shape[0]):

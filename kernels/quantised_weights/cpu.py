@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import TO_EVEN
-from kernels.quantised_weights.layout import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
+from kernels.quantised_weights import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import CHANNELS, HAS_INTEGERS, add_block, add_integers
 
 
@@ -127,20 +127,20 @@ def _adder(bits: int, block_bytes: int) -> Any:
         while column < end:
             first = begin + column
             words = LINE_WORDS if width - first >= per_word * LINE_WORDS else LINE_WORDS // 2
-            place = first * num_blocks * block_bytes
+            offset = first * num_blocks * block_bytes
             for block in range(num_blocks):
                 later = (block + ahead) % num_blocks  # the next tile's, after the last one
                 for row in range(outputs.shape[0]):
                     total, step = sums[row, block], steps[row, min(block, last)]
                     if with_integers and step > np.float32(0.0):
                         span = (ends[block], ends[block + 1], ends[later], ends[later + 1])
-                        few = (channels, levels, *span, total, step, words, ahead)
-                        add_integers(data, place, few, row, outputs, column)
+                        integers = (channels, levels, *span, total, step, words, ahead)
+                        add_integers(data, offset, integers, row, outputs, column)
                         continue
                     span = (begins[block], begins[block + 1], begins[later], begins[later + 1])
-                    some = (within, numbers, *span, total, words, ahead)
-                    add_block(data, place, some, row, outputs, column, bits)
-                place += per_word * words * block_bytes
+                    floats = (within, numbers, *span, total, words, ahead)
+                    add_block(data, offset, floats, row, outputs, column, bits)
+                offset += per_word * words * block_bytes
             column += per_word * words
 
     return add_tiles

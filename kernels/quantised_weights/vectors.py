@@ -8,13 +8,14 @@ instructions, where floats take 104.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.cpu.numba_helpers import cpu_has
+from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
@@ -27,7 +28,7 @@ from kernels.cpu.vector_code import (
     store,
     vector,
 )
-from kernels.quantised_weights.layout import BLOCK, LINE_WORDS
+from kernels.quantised_weights import BLOCK, LINE_WORDS
 
 MOST_BITS = 8  # of an activation
 CHANNELS = 4  # that are summed at once
@@ -37,7 +38,7 @@ _BYTE, _SHORT, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
 @intrinsic(prefer_literal=True)
-def add_block(context, data, place, listed, row, out, column, bits):
+def add_block(context, data, offset, listed, row, out, column, bits):
     """out[row, column + j] += Σ_i factors[row, i] · W[channels[i], j], of one block of one tile.
 
     A word holds numbers of several outputs. In each half of it they are masked, not shifted, and so
@@ -45,9 +46,9 @@ def add_block(context, data, place, listed, row, out, column, bits):
     instruction is saved.
 
     Args:
-        data: [n] uint8, 4-byte aligned; place: int64, where the block begins (``layout.py``).
+        data: [n] uint8, 4-byte aligned; offset: int64, where the block begins (``__init__.py``).
         listed: channels [n] int64 within their blocks, factors [R, n] float32, [begin, end) of
-            those to use, [begin, end) of those that a later block will use, which are asked for
+            those to use, [begin, end) of those that a later block will use, which are prefetched
             one by one between the products (at once, they made the core wait: twice the time),
             the used factors' sum float32, words of a channel, 8 or 16, and how many blocks later.
         row: int64; a row, not a slice, which counts references.
@@ -59,25 +60,45 @@ def add_block(context, data, place, listed, row, out, column, bits):
     width = bits.literal_value
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bytes_ = target.make_array(sig.args[0])(target, builder, args[0]).data
-        channels, factors, *span, total, words, ahead = cgutils.unpack_tuple(builder, args[2])
-        channels = target.make_array(sig.args[2][0])(target, builder, channels).data
-        factors = Matrix(target, builder, sig.args[2][1], factors, INDEX(0)).row(args[3])
-        out_data = Matrix.argument(target, builder, sig, args, 4).row(args[3])
-        out_data = builder.gep(out_data, [args[5]])
-        block = builder.gep(bytes_, [args[1]])
+        block, out, channels, factors, listed = _unpacked(target, builder, sig, args)
+        *span, total, words, ahead = listed
         used = (channels, factors, *span, ahead, total)
-        if not cpu_has("avx512f"):
-            _add(builder, block, used, out_data, width, words, 8)
-            return target.get_dummy_value()
-        whole = builder.icmp_signed("==", words, INDEX(LINE_WORDS))
-        with builder.if_else(whole) as branches:
-            for branch, lanes in zip(branches, (16, 8), strict=True):
-                with branch:
-                    _add(builder, block, used, out_data, width, words, lanes)
+
+        def add(lanes: int) -> None:
+            _add(builder, block, used, out, width, words, lanes)
+
+        _by_words(builder, words, add, wide=cpu_has("avx512f"))
         return target.get_dummy_value()
 
     return signature, generate
+
+
+def _unpacked(target: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, ...]:
+    """Return pointers to a block, to the outputs, to the channels and to the row's numbers, and
+    the list of what else is listed."""
+    data, begin, listed, row, _, column = args[:6]
+    kinds = sig.args[2]
+    channels, numbers, *rest = cgutils.unpack_tuple(builder, listed)
+    return (
+        builder.gep(target.make_array(sig.args[0])(target, builder, data).data, [begin]),
+        builder.gep(Matrix.argument(target, builder, sig, args, 4).row(row), [column]),
+        target.make_array(kinds[0])(target, builder, channels).data,
+        Matrix(target, builder, kinds[1], numbers, INDEX(0)).row(row),
+        rest,
+    )
+
+
+def _by_words(builder: Any, words: Any, emit: Callable[[int], None], *, wide: bool) -> None:
+    """``emit`` for sixteen lanes where registers are wide and a channel has as many words, else for
+    eight."""
+    if not wide:
+        emit(8)
+        return
+    whole = builder.icmp_signed("==", words, INDEX(LINE_WORDS))
+    with builder.if_else(whole) as branches:
+        for branch, lanes in zip(branches, (16, 8), strict=True):
+            with branch:
+                emit(lanes)
 
 
 class Later:
@@ -93,7 +114,7 @@ class Later:
         whole = builder.add(self._heads, builder.mul(self._line, INDEX(BLOCK)))
         self._first = builder.gep(block, [builder.mul(whole, ahead)])
 
-    def ask_for_heads(self) -> None:
+    def prefetch_heads(self) -> None:
         builder = self._builder
         with (
             builder.if_then(builder.icmp_signed("<", self._begin, self._end)),
@@ -101,21 +122,21 @@ class Later:
         ):
             prefetch(builder, builder.gep(self._first, [at]), near=False)
 
-    def ask_for(self, count: Any) -> None:
+    def prefetch_channel(self, count: Any) -> None:
         """The channel after so many others of the block, if it has one."""
-        place = self._builder.add(self._begin, count)
-        with self._builder.if_then(self._builder.icmp_signed("<", place, self._end)):
-            self._ask_for_place(place)
+        entry = self._builder.add(self._begin, count)
+        with self._builder.if_then(self._builder.icmp_signed("<", entry, self._end)):
+            self._prefetch_entry(entry)
 
-    def ask_for_rest(self, count: Any) -> None:
+    def prefetch_rest(self, count: Any) -> None:
         """The channels after so many others."""
         begin = self._builder.add(self._begin, count)
-        with cgutils.for_range_slice(self._builder, begin, self._end, INDEX(1)) as (place, _):
-            self._ask_for_place(place)
+        with cgutils.for_range_slice(self._builder, begin, self._end, INDEX(1)) as (entry, _):
+            self._prefetch_entry(entry)
 
-    def _ask_for_place(self, place: Any) -> None:
+    def _prefetch_entry(self, entry: Any) -> None:
         builder = self._builder
-        channel = builder.load(builder.gep(self._channels, [place]))
+        channel = builder.load(builder.gep(self._channels, [entry]))
         at = builder.add(self._heads, builder.mul(channel, self._line))
         prefetch(builder, builder.gep(self._first, [at]), near=False)
 
@@ -132,39 +153,47 @@ def _add(
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
     later = Later(builder, block, channels, later_span, bits, words)
-    later.ask_for_heads()
+    later.prefetch_heads()
     sums = [cgutils.alloca_once(builder, wide) for _ in range(per_word)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
         for partial in sums:
             builder.store(ir.Constant(wide, [0.0] * lanes), partial)
         with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (i, _):
             with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
-                later.ask_for(builder.sub(i, begin))
+                later.prefetch_channel(builder.sub(i, begin))
             channel = builder.load(builder.gep(channels, [i]))
             factor = splat(builder, builder.load(builder.gep(factors, [i])), lanes)
             at = builder.add(builder.mul(channel, words), lane)
             low = load(builder, first, at, lanes, _WORD)
             halves = (low, builder.lshr(low, ir.Constant(kind, [16] * lanes)))
-            for k, one in enumerate(sums):
-                high, place = divmod(k, per_word // 2)
-                mask = (2**bits - 1) << bits * place
+            for k, partial in enumerate(sums):
+                high, position = divmod(k, per_word // 2)
+                mask = (2**bits - 1) << bits * position
                 code = builder.and_(halves[high], ir.Constant(kind, [mask] * lanes))
                 value = builder.sitofp(code, wide)
-                builder.store(fused(builder, factor, value, builder.load(one)), one)
+                builder.store(fused(builder, factor, value, builder.load(partial)), partial)
         with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
-            later.ask_for_rest(builder.sub(end, begin))
+            later.prefetch_rest(builder.sub(end, begin))
         spread = splat(builder, total, lanes)
-        for k, one in enumerate(sums):
+        for k, partial in enumerate(sums):
             at = builder.add(builder.mul(words, INDEX(k)), lane)
-            scale = half_precision(builder, block, at, lanes)
-            least = half_precision(builder, block, builder.add(at, outputs), lanes)
             power = ir.Constant(wide, [2.0 ** (-bits * (k % (per_word // 2)))] * lanes)
-            before = load(builder, out, at, lanes)
-            before = fused(builder, scale, builder.fmul(builder.load(one), power), before)
-            store(builder, fused(builder, least, spread, before), out, at, lanes)
+            value = builder.fmul(builder.load(partial), power)
+            _add_scaled(builder, block, outputs, out, at, value, spread)
 
 
-def half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
+def _add_scaled(
+    builder: Any, block: Any, outputs: Any, out: Any, at: Any, value: Any, spread: Any
+) -> None:
+    """Add scales · ``value`` and minima · ``spread`` to some of a block's so many outputs."""
+    lanes = value.type.count
+    scale = _half_precision(builder, block, at, lanes)
+    least = _half_precision(builder, block, builder.add(at, outputs), lanes)
+    before = fused(builder, scale, value, load(builder, out, at, lanes))
+    store(builder, fused(builder, least, spread, before), out, at, lanes)
+
+
+def _half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
     """Float16 numbers of a block from an index on, as float32."""
     data = builder.bitcast(block, ir.HalfType().as_pointer())
     pointer = builder.bitcast(builder.gep(data, [index]), vector(ir.HalfType(), lanes).as_pointer())
@@ -172,12 +201,12 @@ def half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
 
 
 @intrinsic
-def add_integers(context, data, place, listed, row, out, column):
+def add_integers(context, data, offset, listed, row, out, column):
     """out[row, column + j] += step · Σ_i levels[row, i] · W[channels[i], j], of one block of one
     tile of 4 bits; within the block the sum is exact.
 
     Args:
-        data, place, row, out, column: as of ``add_block``.
+        data, offset, row, out, column: as of ``add_block``.
         listed: channels [n] int64 within their blocks, in fours, levels [R, n] int8, [begin, end)
             of those to use and of those that a later block will use, the sum of step · levels
             float32, step float32, words of a channel, 8 or 16, and how many blocks later.
@@ -188,24 +217,14 @@ def add_integers(context, data, place, listed, row, out, column):
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         if not HAS_INTEGERS:  # never called then, but compiled
             return target.get_dummy_value()
-        bytes_ = target.make_array(sig.args[0])(target, builder, args[0]).data
-        channels, levels, *span, total, step, words, ahead = cgutils.unpack_tuple(builder, args[2])
-        channels = target.make_array(sig.args[2][0])(target, builder, channels).data
-        levels = target.make_array(sig.args[2][1])(target, builder, levels)
-        stride = cgutils.unpack_tuple(builder, levels.strides)[0]
-        levels = builder.gep(levels.data, [builder.mul(args[3], stride)])
-        out_data = Matrix.argument(target, builder, sig, args, 4).row(args[3])
-        out_data = builder.gep(out_data, [args[5]])
-        block = builder.gep(bytes_, [args[1]])
+        block, out, channels, levels, listed = _unpacked(target, builder, sig, args)
+        *span, total, step, words, ahead = listed
         used = (channels, levels, *span, ahead, total, step)
-        if not _VNNI:
-            _add_integers(builder, block, used, out_data, words, 8)
-            return target.get_dummy_value()
-        whole = builder.icmp_signed("==", words, INDEX(LINE_WORDS))
-        with builder.if_else(whole) as branches:
-            for branch, lanes in zip(branches, (16, 8), strict=True):
-                with branch:
-                    _add_integers(builder, block, used, out_data, words, lanes)
+
+        def add(lanes: int) -> None:
+            _add_integers(builder, block, used, out, words, lanes)
+
+        _by_words(builder, words, add, wide=_VNNI)
         return target.get_dummy_value()
 
     return signature, generate
@@ -218,21 +237,21 @@ def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, l
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
     later = Later(builder, block, channels, later_span, 4, words)
-    later.ask_for_heads()
+    later.prefetch_heads()
     zero = ir.Constant(vector(_WORD, lanes), [0] * lanes)
     sums = [cgutils.alloca_once(builder, zero.type) for _ in range(8)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
-        for place in sums:
-            builder.store(zero, place)
+        for pointer in sums:
+            builder.store(zero, pointer)
         with cgutils.for_range_slice(builder, begin, end, INDEX(CHANNELS)) as (i, _):
             lines = []
             for k in range(CHANNELS):
                 at = builder.add(i, INDEX(k))
                 with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
-                    later.ask_for(builder.sub(at, begin))
+                    later.prefetch_channel(builder.sub(at, begin))
                 channel = builder.load(builder.gep(channels, [at]))
-                place = builder.add(builder.mul(channel, words), lane)
-                lines.append(load(builder, first, place, lanes, _WORD))
+                word = builder.add(builder.mul(channel, words), lane)
+                lines.append(load(builder, first, word, lanes, _WORD))
             four = builder.bitcast(builder.gep(levels, [i]), _WORD.as_pointer())
             factors = splat(builder, builder.load(four, align=1), lanes)
             for k, codes in enumerate(_transposed(builder, lines, _BYTE, _SHORT)):
@@ -240,19 +259,16 @@ def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, l
                     product = _dot(builder, builder.load(sum_), plane, factors)
                     builder.store(product, sum_)
         with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
-            later.ask_for_rest(builder.sub(end, begin))
+            later.prefetch_rest(builder.sub(end, begin))
         spread = splat(builder, total, lanes)
         for high in range(2):
             power = FLOAT(1 / 16 if high and _VNNI else 1.0)
             factor = splat(builder, builder.fmul(step, power), lanes)
-            loaded = [builder.load(place) for place in sums[4 * high : 4 * high + 4]]
+            loaded = [builder.load(pointer) for pointer in sums[4 * high : 4 * high + 4]]
             for byte, dots in enumerate(_transposed(builder, loaded, _WORD, _LONG)):
                 at = builder.add(builder.mul(words, INDEX(2 * byte + high)), lane)
                 value = builder.fmul(builder.sitofp(dots, factor.type), factor)
-                scale = half_precision(builder, block, at, lanes)
-                least = half_precision(builder, block, builder.add(at, outputs), lanes)
-                before = fused(builder, scale, value, load(builder, out, at, lanes))
-                store(builder, fused(builder, least, spread, before), out, at, lanes)
+                _add_scaled(builder, block, outputs, out, at, value, spread)
 
 
 def _planes(builder: Any, codes: Any) -> tuple[Any, Any]:
@@ -273,19 +289,14 @@ def _dot(builder: Any, total: Any, codes: Any, factors: Any) -> Any:
     """Words plus the dot products of their four unsigned and four signed bytes."""
     lanes, words = total.type.count, total.type
     if _VNNI:
-        return _call(builder, f"avx512.vpdpbusd.{32 * lanes}", words, [total, codes, factors])
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
+        return llvm_call(builder, name, words, [total, codes, factors])
     narrow, pairs = vector(_BYTE, 4 * lanes), vector(_SHORT, 2 * lanes)
     given = [builder.bitcast(words, narrow) for words in (codes, factors)]
     # Of two products of at most 15 · 127 each: no sum saturates.
-    sums = _call(builder, "avx2.pmadd.ub.sw", pairs, given)
+    sums = llvm_call(builder, "llvm.x86.avx2.pmadd.ub.sw", pairs, given)
     ones = ir.Constant(pairs, [1] * (2 * lanes))
-    return builder.add(total, _call(builder, "avx2.pmadd.wd", words, [sums, ones]))
-
-
-def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}")
-    return builder.call(function, arguments)
+    return builder.add(total, llvm_call(builder, "llvm.x86.avx2.pmadd.wd", words, [sums, ones]))
 
 
 def _transposed(builder: Any, rows: list[Any], small: Any, large: Any) -> list[Any]:

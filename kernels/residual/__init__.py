@@ -13,10 +13,9 @@ from kernels.gpu.triton_support import (
     UnsupportedByKernel,
     check_operands,
     check_rows,
+    fits,
     launch,
     row_block,
-    runs_triton,
-    supported,
 )
 from kernels.residual import reference
 from kernels.residual.reference import Residual
@@ -26,31 +25,16 @@ __all__ = ["Residual", "add_and_norm"]
 
 
 def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """As ``reference.add_and_norm``; in one kernel on CUDA."""
-    if triton_fits(residual):
+    """``reference.add_and_norm``; a decode step's rows in one kernel on CUDA. A prefill never
+    needs Triton."""
+    rows = residual.hidden
+    if rows.dim() == 2 and fits("add_and_norm", rows, lambda: check_residual(residual)):
         return enter_with_triton(residual, dtype)
     return reference.add_and_norm(residual, dtype, rms_norm)
 
 
-def triton_fits(residual: Residual) -> bool:
-    """Return whether the kernel runs here and takes these; what only torch takes is logged.
-
-    Rows of decode steps alone: a prefill never needs Triton.
-    Raises: KernelInputError for arguments that are wrong for both.
-    """
-    return (
-        residual.hidden.dim() == 2
-        and runs_triton(residual.hidden)
-        and supported("add_and_norm", lambda: check_residual(residual))
-    )
-
-
 def check_residual(residual: Residual) -> None:
-    """Raise what the kernel refuses.
-
-    Raises: UnsupportedByKernel for what only the reference takes; KernelInputError for what is
-        wrong. Both name the argument.
-    """
+    """Raise UnsupportedByKernel or KernelInputError, naming the argument, for what is refused."""
     hidden, update = residual.hidden, residual.update
     check_rows(hidden, MAX_WIDTH, (torch.float32,))
     wanted = {"norm": (residual.norm, tuple(hidden.shape[1:]), torch.float32)}
@@ -69,7 +53,7 @@ def enter_with_triton(
     lists: tuple[Tensor, Tensor] | None = None,
     quant_block: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """As ``reference.add_and_norm``, where ``triton_fits``; also pruned and quantised.
+    """``reference.add_and_norm`` of what ``check_residual`` passes; also pruned and quantised.
 
     Args:
         channels_kept: [R] int64; None prunes nothing.

@@ -6,8 +6,7 @@ import triton
 import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import quantised
-from kernels.channel_pruning.triton_kernel import largest_only
-from kernels.gpu.triton_helpers import narrowed, only_if
+from kernels.gpu.triton_helpers import largest_only, narrowed, only_if
 
 
 @triton.jit(do_not_specialize=["num_channels", "epsilon", "adding", "norming", "quantising"])

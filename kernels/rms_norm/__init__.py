@@ -12,7 +12,7 @@ __all__ = ["rms_norm"]
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """As ``reference.rms_norm``; many fp32 rows [R, C] on a CPU go to Numba."""
+    """``reference.rms_norm``; many fp32 rows [R, C] on a CPU go to Numba."""
     are_rows = hidden.dim() == 2 and hidden.dtype == weight.dtype == torch.float32
     fits = are_rows and hidden.shape[0] >= MANY_ROWS and hidden.device.type == "cpu"
     kernel = cpu_kernel(f"{__name__}.cpu", "rms_norm_rows") if fits else None

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.causal_attention import causal_attention
-from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
-from kernels.cpu.tuning import Tuning
+from kernels.cpu.threads import MANY_ROWS, Tuning, torch_on_one_thread
 from kernels.gated_mlp import activated
 from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import NewTokens, rotate_and_write, rotated

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from kernels.cpu.threads import kernel_threads
-from kernels.cpu.tuning import AHEAD, Tuning, default_tuning
+from kernels.cpu.threads import AHEAD, Tuning, default_tuning, kernel_threads
 from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError

@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.linear import linear
-from kernels.linear.packed import pack_weight, packed_product
+from kernels.linear import linear, pack_weight, packed_product
 from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ModelLoadError
 from sol_core.files.places import BLOCKS_NAME

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.decode_layer import DTYPES
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
@@ -94,7 +94,7 @@ class FewRowPolicy:
 
 def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
     """The encoder, and the arrays whose addresses it holds."""
-    from kernels.decode_layer.addresses import table_of
+    from kernels.cpu.addresses import table_of
     from kernels.policy_step.cpu import Encoder
 
     encoder = network.encoder

@@ -207,7 +207,7 @@ class PolicyScheduler:
         shapes, self._cache = policy.shapes(inputs, self._cache)
         log_damages = policy.damage_network.log_damages(shapes)
         logits = policy.priced(log_damages, inputs.aims)[:, 0]
-        num_axes, num_levels = terms.places.shape
+        num_axes, num_levels = terms.positions.shape
         seen = shapes[:, 0, :num_axes].double().cpu().numpy()
         logits[:, :num_axes, :num_levels] = torch.from_numpy(price_bytes(seen, terms))
         return logits

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.cpu.team_call import native_function, team_call
+from kernels.cpu.team import native_function, team_call
 from kernels.cpu.threads import why_no_kernels
 
 numba = pytest.importorskip("numba")
@@ -74,18 +74,18 @@ def test_no_type_is_led_to_another_one_s_code(tmp_path):
 
 def test_compiled_code_goes_by_its_source_wherever_it_lies(monkeypatch, tmp_path):
     compiling = pytest.importorskip("kernels.cpu.compiling")
-    from kernels.rotary.cpu import __file__ as file
+    from kernels.kv_write.cpu import __file__ as file
 
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     source = Path(file).read_bytes()
     places = []
     for root in ("one", "two"):
-        copy = tmp_path / root / "kernels" / "rotary" / "cpu.py"
+        copy = tmp_path / root / "kernels" / "kv_write" / "cpu.py"
         copy.parent.mkdir(parents=True)
         copy.write_bytes(source)
         monkeypatch.setattr(compiling, "_KERNELS", tmp_path / root / "kernels")
         locator = compiling._SourceLocator.from_function(_run, str(copy))
         places.append((locator.get_cache_path(), locator.get_source_stamp()))
     assert places[0] == places[1]
-    assert places[0][0] == str(tmp_path / "kernels.rotary")
+    assert places[0][0] == str(tmp_path / "kernels.kv_write")
     assert compiling._SourceLocator.from_function(_run, __file__) is None

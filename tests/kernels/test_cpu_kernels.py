@@ -14,7 +14,6 @@ from kernels import (
     log_softmax,
     page_attention,
     rms_norm,
-    rotary,
 )
 from kernels import causal_attention as prefill
 from kernels.activation_quantisation import reference as quantisation
@@ -22,7 +21,7 @@ from kernels.causal_attention import causal_attention
 from kernels.causal_attention import reference as causal
 from kernels.channel_pruning import reference as pruning
 from kernels.key_codes import encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, dispatch
+from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention import reference as attention
 from kernels.top_k import top_k
 from tests.kernels.triton_cases import kept_pages, same_counts, some_floors
@@ -49,7 +48,7 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def _any_number_of_rows(monkeypatch):
-    for module in (channel_pruning, rms_norm, rotary, kv_write):
+    for module in (channel_pruning, rms_norm, kv_write):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
     # Right where it is not the fastest, too.
     monkeypatch.setattr(prefill, "MANY_ROWS", 1)
@@ -97,7 +96,7 @@ def _case(shape, masked, generator):
 
 
 def _check(query, blocks, plan):
-    assert dispatch.cpu_kernel_fits(query, blocks, plan)
+    assert page_attention.cpu_kernel_fits(query, blocks, plan)
     expected = attention.attend(query, blocks, plan)
     observed = plan.tokens_per_page is not None
     for share in (0.0, SHARE)[: 1 + observed]:
@@ -156,7 +155,7 @@ def test_large_scores_do_not_overflow():
 def test_other_layouts_and_dtypes_go_to_the_reference():
     query, keys = torch.randn(6, 2, 16), torch.randn(6, 2, 8, 16)
     block = KVBlock(keys, keys)
-    assert dispatch.cpu_kernel_fits(query, [block], WHOLE)
+    assert page_attention.cpu_kernel_fits(query, [block], WHOLE)
     seen = torch.ones(6, 8, dtype=torch.bool)  # and nothing that says it in numbers
     for case in (
         (query, [KVBlock(keys.mT, keys)], WHOLE),
@@ -166,7 +165,7 @@ def test_other_layouts_and_dtypes_go_to_the_reference():
         (query, [block], dataclasses.replace(WHOLE, valid_tokens=seen)),
         (query, [block], AttentionPlan(8)),
     ):
-        assert not dispatch.cpu_kernel_fits(*case)
+        assert not page_attention.cpu_kernel_fits(*case)
 
 
 @given(
@@ -223,8 +222,8 @@ def test_norm_equals_the_reference(rows, channels):
 def test_rotation_equals_the_reference(heads, count, size):
     vectors = torch.randn(4, heads, size)
     cosine, sine = torch.randn(4, size), torch.randn(4, size)
-    found = rotary.rotate_first_heads(vectors, count, cosine, sine)
-    expected = rotary.reference.rotate(vectors[:, :count], cosine[:, None], sine[:, None])
+    found = kv_write.rotate_first_heads(vectors, count, cosine, sine)
+    expected = kv_write.reference.rotate(vectors[:, :count], cosine[:, None], sine[:, None])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

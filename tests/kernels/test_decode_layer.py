@@ -9,14 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.cpu.arrays import as_array
+from kernels.cpu import as_array
 from kernels.cpu.team import Team
-from kernels.cpu.tuning import Tuning
+from kernels.cpu.threads import Tuning
 from kernels.decode_layer import few_row_kernel
 from kernels.key_codes import encode_keys
 from sol_core.actions import DENSE, GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
+from tests.kernels.from_python import from_python
 from tests.support.tiny_models import make_tiny_lm
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
@@ -44,14 +45,15 @@ def _tokens(rows, count, seed):
 
 
 def _product(inputs, weight, out_major, tasks, ahead=2):
-    """[R, in] · [in, out] in so many shares, the weight laid out as asked; starts from NaN."""
-    from kernels.decode_layer.products import product_share
+    """[R, in] · [in, out] by so many tasks, the weight laid out as asked; starts from NaN."""
+    from kernels.decode_layer.products import product_range
 
     laid = weight.t().contiguous() if out_major else weight.contiguous()
     outputs = torch.full((inputs.shape[0], weight.shape[1]), torch.nan)
+    compute = from_python(product_range)
     for task in range(tasks):
         member = Team(0, task, tasks, ahead)
-        product_share(inputs.numpy(), as_array(laid), out_major, outputs.numpy(), member)
+        compute(inputs.numpy(), as_array(laid), out_major, outputs.numpy(), member)
     return outputs
 
 

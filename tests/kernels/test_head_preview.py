@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from kernels import head_preview
 from kernels.cpu.team import Team
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
-from kernels.head_preview.reference import STATE_BITS
-from kernels.quantised_weights import KINDS, pack_blocks, unpack_blocks
-from kernels.quantised_weights.layout import BLOCK
+from kernels.head_preview import STATE_BITS
+from kernels.quantised_weights import BLOCK, KINDS, pack_blocks, unpack_blocks
 from tests.kernels.from_python import from_python
 from tests.kernels.test_quantised_weights import make_blocks
 

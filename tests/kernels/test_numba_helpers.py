@@ -15,7 +15,7 @@ def test_every_finite_float16_is_widened_exactly(instruction, monkeypatch):
     if instruction and not numba_helpers.cpu_has("f16c"):
         pytest.skip("the CPU has no instruction for it")
     monkeypatch.setattr(numba_helpers, "cpu_has", lambda feature: instruction)
-    widened = numba.njit(numba_helpers._widen(numba.types.int16))
+    widened = numba.njit(numba_helpers.widen.__wrapped__(numba.types.int16))
 
     @numba.njit
     def widen_all(patterns):

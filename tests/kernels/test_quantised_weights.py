@@ -44,9 +44,9 @@ def test_unpacked_they_are_the_file_s_own_values(kind):
 def test_products_skip_dropped_channels_and_round_nothing(
     kind, sizes, rows, zero_share, work, seed
 ):
-    from kernels.decode_layer.products import product_share
+    from kernels.decode_layer.products import product_range
 
-    bits, _ = KINDS[kind]
+    product, (bits, _) = from_python(product_range), KINDS[kind]
     outputs, channels = 256 // bits * sizes[0], 32 * sizes[1]
     blocks = make_blocks(kind, outputs, channels, seed)
     packed = pack_blocks(blocks)
@@ -58,7 +58,7 @@ def test_products_skip_dropped_channels_and_round_nothing(
         result = torch.full((rows, outputs), torch.nan)
         for task in range(tasks):
             member = Team(0, task, tasks, ahead)
-            product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), member)
+            product(inputs.numpy(), packed.numpy(), False, result.numpy(), member)
         return result
 
     expected = inputs.double() @ unpack_blocks(blocks).double().t()
@@ -78,10 +78,10 @@ def test_products_skip_dropped_channels_and_round_nothing(
 @settings(max_examples=60)
 def test_rounded_rows_are_multiplied_in_integers(sizes, rows, zero_share, bits, by_block, seed):
     """Each block's sum is exact; a row's result does not depend on the rows beside it."""
-    from kernels.decode_layer.products import add_columns, list_rounded
+    from kernels.decode_layer.products import add_columns, list_inputs
     from kernels.quantised_weights.vectors import MOST_BITS
 
-    listed, add = from_python(list_rounded), from_python(add_columns)
+    listed, add = from_python(list_inputs), from_python(add_columns)
     outputs, channels = 64 * sizes[0], 32 * sizes[1]
     blocks = make_blocks("Q4_1", outputs, channels, seed)
     packed = pack_blocks(blocks)
@@ -113,9 +113,9 @@ def test_rounded_rows_are_multiplied_in_integers(sizes, rows, zero_share, bits, 
 @pytest.mark.parametrize("block", [0, 32])
 def test_a_row_that_is_not_finite_stays_visible_beside_others(block, odd):
     """Integers cannot hold it: its blocks are multiplied in floats, other rows' as if alone."""
-    from kernels.decode_layer.products import add_columns, list_rounded, round_rows
+    from kernels.decode_layer.products import add_columns, list_inputs, round_rows
 
-    rounding, listed, add = map(from_python, (round_rows, list_rounded, add_columns))
+    rounding, listed, add = map(from_python, (round_rows, list_inputs, add_columns))
     weight = pack_blocks(make_blocks("Q4_1", 64, 96)).numpy()
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 96, generator=generator)
@@ -136,13 +136,13 @@ def test_a_row_that_is_not_finite_stays_visible_beside_others(block, odd):
 @can_multiply
 def test_a_dropped_channel_is_not_read():
     """Its numbers lie in lines of their own: whatever stands there changes no bit."""
-    from kernels.decode_layer.products import product_share
+    from kernels.decode_layer.products import product_range
 
-    packed = pack_blocks(make_blocks("Q4_1", 128, 32))
+    product, packed = from_python(product_range), pack_blocks(make_blocks("Q4_1", 128, 32))
     inputs, results = torch.randn(1, 32), torch.empty(2, 1, 128)
     inputs[0, 5] = 0
     for result in results:
-        product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), Team(0, 0, 1, 4))
+        product(inputs.numpy(), packed.numpy(), False, result.numpy(), Team(0, 0, 1, 4))
         packed.view(-1)[512 + 5 * 64 : 512 + 6 * 64] = 255
     assert torch.equal(*results)
 

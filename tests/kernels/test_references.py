@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 
 from kernels.activation_quantisation import fake_quantise
 from kernels.channel_pruning import keep_largest_channels
-from kernels.page_attention import (
-    AttentionPlan,
-    KVBlock,
-    attend,
-    page_bounds,
-    page_scores,
-    select_pages,
-)
+from kernels.page_attention import AttentionPlan, KVBlock, attend
+from kernels.page_attention.reference import select_pages
+from kernels.page_scorers import page_bounds, page_scores
 
 shapes = st.tuples(
     st.integers(1, 3),  # rows

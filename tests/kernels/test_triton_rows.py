@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kernels import activation_quantisation, channel_pruning, kv_write, residual
+from kernels import activation_quantisation, channel_pruning, gated_mlp, kv_write, residual
 from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channels
 from kernels.gated_mlp import (
     MlpPlan,
@@ -13,7 +13,6 @@ from kernels.gated_mlp import (
     activated,
     fused_gated_mlp,
     reference,
-    triton_dispatch,
 )
 from kernels.gpu.triton_support import KernelInputError
 from kernels.kv_write import NewTokens
@@ -63,8 +62,8 @@ def _mlp(hidden, weights, plan):
 def test_the_mlp_equals_the_reference(dtype, case, monkeypatch, generator):
     """Rows of different levels in one launch; with ``both``, inner channels are pruned, too."""
     rows, width, inner, activation, biased, site, block, splits, both = case
-    monkeypatch.setattr(triton_dispatch, "TARGET_PROGRAMS", 6 if splits else 1)
-    monkeypatch.setattr(triton_dispatch, "CHANNELS_PER_SPLIT", 32)
+    monkeypatch.setattr(gated_mlp, "TARGET_PROGRAMS", 6 if splits else 1)
+    monkeypatch.setattr(gated_mlp, "CHANNELS_PER_SPLIT", 32)
     weights = _weights(width, inner, dtype, activation, biased=biased)
     hidden = torch.randn(rows, width, generator=generator).to(DEVICE)
     # In 16 bits another order of sums flips roundings: only fine levels stay within tolerance.

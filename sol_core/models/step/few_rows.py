@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu.arrays import as_array
-from kernels.cpu.threads import kernel_threads
-from kernels.cpu.tuning import Tuning, default_tuning
+from kernels.cpu import as_array
+from kernels.cpu.threads import Tuning, default_tuning, kernel_threads
 from kernels.decode_layer import (
     DTYPES,
     HAS_TICKS,
@@ -23,8 +22,7 @@ from kernels.decode_layer import (
 )
 from kernels.linear import FEW_ROWS
 from kernels.page_attention import mass_of_pages, mass_outside_of_row
-from kernels.quantised_weights import pack_blocks
-from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
+from kernels.quantised_weights import BYTES_4, BYTES_8, HEADER, pack_blocks
 from sol_core.actions import DENSE
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
@@ -189,13 +187,13 @@ class FewRowStep:
         return *self._preview[1], np.array([action != DENSE for action in request.actions])
 
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
-        from kernels.decode_layer.addresses import table_of
+        from kernels.cpu.addresses import table_of
         from kernels.decode_layer.step import ModelTable
 
         spec, int64 = self._spec, partial(np.array, dtype=np.int64)
         head_out_major, out_major = self._out_major
         return ModelTable(
-            places=table_of(self._arrays),
+            locations=table_of(self._arrays),
             final_norm=as_array(weights.final_norm),
             like=self._arrays[0][_GATE_UP][:1, :1],
             head=self._head,
@@ -308,14 +306,14 @@ def _fits(layer: LayerWeights, dtype: torch.dtype, head_size: int) -> bool:
 
 def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
     """Query, key and value, attention output, gate and up, and down."""
-    from kernels.decode_layer.mlp import in_blocks, rows_in_blocks
+    from kernels.decode_layer.mlp import in_blocks
 
     gate_up, down = as_array(layer.gate_up.weight), as_array(layer.down.weight)
     return [
         _matrix(layer.query_key_value)[0],
         _matrix(layer.attention_output)[0],
-        in_blocks(gate_up, blocks) if blocks else gate_up,
-        rows_in_blocks(down, blocks) if blocks else down,
+        in_blocks(gate_up, blocks, sides=2) if blocks else gate_up,
+        in_blocks(down, blocks) if blocks else down,
     ]
 
 

@@ -15,7 +15,7 @@ from kernels.head_preview import (
     preview_input,
     previewed_logits,
 )
-from kernels.quantised_weights.layout import GgufBlocks, unpack_blocks
+from kernels.quantised_weights import GgufBlocks, unpack_blocks
 from sol_core.actions import Action
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.output import StepOutput

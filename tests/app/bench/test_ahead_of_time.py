@@ -15,9 +15,9 @@ from tests.app.bench.test_other_tritons import VERSIONS, environment_with_triton
 ROOT = Path(__file__).parents[3]
 
 KERNELS = {
-    "activate_rows", "attend_pages", "choose_pages", "down_rows", "enter_rows",
+    "attend_pages", "choose_pages", "down_rows", "enter_rows",
     "fake_quantise_rows", "finish_rows", "gate_up_rows", "keep_heaviest_rows",
-    "keep_largest_rows", "list_channels", "list_pages", "mass_outside_pages", "merge_splits",
+    "list_channels", "list_pages", "mass_outside_pages", "merge_splits",
     "rotate_and_write_rows", "weigh_pages",
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kernels.cpu.team import MARKS, Team, join, meet
-from kernels.cpu.tuning import Tuning
+from kernels.cpu.threads import Tuning
 
 
 def in_team(members, run):

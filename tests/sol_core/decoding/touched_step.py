@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channels
 from kernels.key_codes import encode_keys, estimated_scores, page_log_mass
-from kernels.page_scorers.quest import page_bounds
+from kernels.page_scorers import page_bounds
 from kernels.quantised_weights import GgufBlocks
 from sol_core.actions import ActionGrid, ceil_fraction
 from sol_core.calibration.tables import shipped_floors

@@ -42,7 +42,7 @@ class Call(NamedTuple):
 def _small_buckets(monkeypatch):
     """Borders between buckets every eight tokens; and no Numba, which a tape does not see."""
     monkeypatch.setattr(step_plan, "BUCKET_TOKENS", 8)
-    for module in ("activation_quantisation", "channel_pruning", "page_attention.dispatch"):
+    for module in ("activation_quantisation", "channel_pruning", "page_attention"):
         monkeypatch.setattr(f"kernels.{module}.cpu_kernel", lambda *_: None)
 
 

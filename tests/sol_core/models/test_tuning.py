@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kernels.cpu.tuning import Tuning, default_tuning
+from kernels.cpu.threads import Tuning, default_tuning
 from kernels.decode_layer import few_row_kernel
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, tuning

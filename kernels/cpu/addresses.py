@@ -16,16 +16,16 @@ from numba.np.numpy_support import carray
 from kernels.cpu.compiling import helper
 
 
-def place_of(array: Any) -> tuple[int, int, int]:
+def location_of(array: Any) -> tuple[int, int, int]:
     """Address, rows and columns; a vector is one row."""
     rows = array.shape[0] if array.ndim == 2 else 1
     return array.__array_interface__["data"][0], rows, array.shape[-1]
 
 
 def table_of(arrays: Any) -> Any:
-    """[…, n, 3] int64: ``place_of`` of n arrays, or of nested lists of them."""
+    """[…, n, 3] int64: ``location_of`` of n arrays, or of nested lists of them."""
     if isinstance(arrays, np.ndarray):
-        return np.array(place_of(arrays), np.int64)
+        return np.array(location_of(arrays), np.int64)
     return np.stack([table_of(some) for some in arrays])
 
 
@@ -52,12 +52,12 @@ def line_at(address, count, like):
 
 
 @helper
-def matrix_at(place, like):
-    """The array of a ``place_of``."""
-    return block_at(place[0], place[1], place[2], like)
+def matrix_at(location, like):
+    """The array of a ``location_of``."""
+    return block_at(location[0], location[1], location[2], like)
 
 
 @helper
-def vector_at(place, like):
-    """The vector of a ``place_of``."""
-    return line_at(place[0], place[2], like)
+def vector_at(location, like):
+    """The vector of a ``location_of``."""
+    return line_at(location[0], location[2], like)
