@@ -15,7 +15,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["OCTET", "encode_keys", "estimated_scores", "page_log_mass", "round_queries"]
+from kernels.cpu import as_array
+from kernels.cpu.threads import cpu_kernel, torch_with_numba
+
+__all__ = [
+    "OCTET",
+    "encode_keys",
+    "encode_tokens",
+    "estimated_scores",
+    "page_log_mass",
+    "round_queries",
+]
 
 OCTET = 8  # tokens stored together; the head size is a multiple of it, too
 HIGHEST_CODE = 15
@@ -40,6 +50,29 @@ def encode_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
     codes = codes.unflatten(-1, (-1, 2, 4)).movedim(-4, -2)  # [..., O, D / 8, 2, 8, 4]
     low, high = codes.unbind(-3)
     return low | (high << 4), torch.stack((scale, minimum), -2)
+
+
+def encode_tokens(keys: Tensor, codes: Tensor, scales: Tensor, start: int, end: int) -> None:
+    """Write the codes of some tokens of a cache, and of others in their octets.
+
+    Args:
+        keys: [R, H, S, D] fp32 or bf16.
+        codes, scales: of ⌈S / 8⌉ octets, as ``encode_keys`` returns them; changed.
+        start, end: the tokens.
+    """
+    kernel = None
+    if keys.device.type == "cpu" and keys.dtype in (torch.float32, torch.bfloat16):
+        kernel = cpu_kernel(f"{__name__}.cpu", "encode_range")
+    if kernel is not None:
+        arrays = keys, codes.flatten(3), scales.flatten(3)
+        with torch_with_numba():
+            kernel(*map(as_array, arrays), start, end)
+        return
+    first = start // OCTET
+    some = keys[:, :, first * OCTET : -(-end // OCTET) * OCTET]
+    some = torch.nn.functional.pad(some, (0, 0, 0, -some.shape[2] % OCTET))
+    for kept, made in zip((codes, scales), encode_keys(some), strict=True):
+        kept[:, :, first : first + made.shape[2]] = made
 
 
 def round_queries(query: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,10 @@ The definition's numbers, bit for bit.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
-from kernels.cpu.compiling import helper
+from kernels.cpu.compiling import helper, team_kernel
 from kernels.cpu.numba_helpers import TO_EVEN, narrow, widen
 from kernels.key_codes import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 
@@ -41,6 +42,23 @@ def encode_key(keys, line, codes, scales, octet, token):
             second = min(max(second, np.float32(0.0)), _CODE)
             byte = np.uint8(first) | np.uint8(np.uint8(second) << np.uint8(4))
             codes[octet, 32 * block + 4 * token + channel] = byte
+
+
+@team_kernel
+def encode_range(keys, codes, scales, start, end):
+    """``encode_tokens``.
+
+    Args:
+        keys: [R, H, S, D] float32, or bf16 as uint16 bit patterns.
+        codes: [R, H, O, 4 D] uint8; scales: [R, H, O, 16] uint16, bf16 bit patterns; both changed.
+    """
+    heads, first, last = keys.shape[1], start // OCTET, (end + OCTET - 1) // OCTET
+    for task in numba.prange(keys.shape[0] * heads * (last - first)):
+        pair, octet = task // (last - first), first + task % (last - first)
+        row, head = pair // heads, pair % heads
+        for token in range(min(OCTET, keys.shape[2] - OCTET * octet)):
+            line = OCTET * octet + token
+            encode_key(keys[row, head], line, codes[row, head], scales[row, head], octet, token)
 
 
 @helper

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.key_codes import OCTET, encode_keys
+from kernels.key_codes import OCTET, encode_tokens
 from kernels.page_attention import KVBlock
 from sol_core.card_errors import KEEPERS
 from sol_core.errors import ContextLengthError, ShapeError
@@ -46,11 +46,7 @@ class LayerStore:
                 torch.zeros((*octets, 2, 8), dtype=torch.bfloat16, device=device),
             )
         if end > start:
-            first = start // OCTET
-            keys = self.keys[:, :, first * OCTET : -(-end // OCTET) * OCTET]
-            keys = torch.nn.functional.pad(keys, (0, 0, 0, -keys.shape[2] % OCTET))
-            for kept, made in zip(self.codes, encode_keys(keys), strict=True):
-                kept[:, :, first : first + made.shape[2]] = made
+            encode_tokens(self.keys, *self.codes, start, end)
 
     def rows(self, part: slice) -> LayerStore:
         """View some rows; the memory stays theirs."""

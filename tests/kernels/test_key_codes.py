@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.key_codes import encode_keys, estimated_scores, page_log_mass, round_queries
+from kernels.key_codes import (
+    encode_keys,
+    encode_tokens,
+    estimated_scores,
+    page_log_mass,
+    round_queries,
+)
 from kernels.page_attention.reference import group_shares, select_pages
 from tests.kernels.from_python import from_python
 
@@ -101,3 +107,24 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how, size, e
     )
     assert (wider[:, :5] == 7).all()
     assert (wider[:, 8 * octets - 3 :] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(
+    capacity=st.sampled_from([8, 24, 29]),
+    ends=st.tuples(st.integers(0, 24), st.integers(0, 24)).map(sorted),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25)
+def test_codes_of_some_tokens_are_those_of_all(dtype, capacity, ends, seed):
+    start, end = (min(token, capacity) for token in ends)
+    generator = torch.Generator().manual_seed(seed)
+    keys = torch.randn(2, 3, capacity, 16, generator=generator).to(dtype)
+    octets = -(-capacity // 8)
+    codes = torch.zeros(2, 3, octets, 2, 8, 4, dtype=torch.uint8)
+    scales = torch.zeros(2, 3, octets, 2, 8, dtype=torch.bfloat16)
+    encode_tokens(keys, codes, scales, start, end)
+    whole = torch.nn.functional.pad(keys, (0, 0, 0, -capacity % 8))
+    for found, right in zip((codes, scales), encode_keys(whole), strict=True):
+        mine, theirs = (part.movedim(4, 3).flatten(2, 3) for part in (found, right))
+        assert torch.equal(mine[:, :, start:end], theirs[:, :, start:end])
