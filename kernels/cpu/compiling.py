@@ -99,7 +99,19 @@ def _own_data_name(self: Any, number: int) -> str:
     return f"{name.removesuffix('.nbc')}.{_PROCESS}.nbc"
 
 
+_load_index = IndexDataCacheFile._load_index
+
+
+def _index_of_this_release(self: Any) -> Any:
+    """What an index lists; nothing where it names classes of a release that had other modules."""
+    try:
+        return _load_index(self)
+    except (ImportError, AttributeError):
+        return {}
+
+
 IndexDataCacheFile._data_name = _own_data_name  # type: ignore[method-assign]
+IndexDataCacheFile._load_index = _index_of_this_release  # type: ignore[method-assign]
 _KERNELS = Path(__file__).resolve().parents[1]
 
 

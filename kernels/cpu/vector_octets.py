@@ -51,6 +51,18 @@ def _prefetcher(target: Any, builder: Any, kind: Any, value: Any) -> Callable[[A
     return prefetch
 
 
+@intrinsic
+def prefetch_row(context, matrix, row):
+    """Prefetch one row of [X, D]."""
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows = Matrix.argument(target, builder, sig, args, 0)
+        rows.prefetch(rows.row(args[1]), rows.width)
+        return target.get_dummy_value()
+
+    return types.void(matrix, types.int64), generate
+
+
 @intrinsic(prefer_literal=True)
 def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
     """out[v, 8 i + k] = Σ_d row_k[d] · vectors[v, d], where row_k is k rows behind the beginning of

@@ -66,9 +66,9 @@ class ShareSchedule:
         """Share of the dense bytes that the previous step read."""
         assert self._previous is not None
         mix, context = self._previous
-        if observation.tokens_read is None:
+        if observation.reads is None or observation.reads[0].tokens is None:
             return mix.share
-        return self._mixes.costs.share(mix.action, context, observation.tokens_read[0])
+        return self._mixes.costs.share(mix.action, context, *observation.reads[0])
 
 
 class MeanOfMixes:

@@ -23,6 +23,13 @@ from sol_core.fields import kind_of
 from sol_core.models.signals import Observe
 
 
+class StepReads(NamedTuple):
+    """What a row's step read beyond what its action says; None where it is not known."""
+
+    tokens: float | None = None  # cached ones, summed over layers and KV heads
+    head_rows: float | None = None  # outputs of the head that were exact after a preview
+
+
 @dataclass(frozen=True, slots=True)
 class StepObservation:
     """Inputs of schedulers before a decode step of R rows. Everything is detached.
@@ -38,7 +45,7 @@ class StepObservation:
         mid_hidden: [R, 2, C] fp32, residual stream after one and two thirds of the layers.
         concentration: [R, num_layers] fp32, attention mass outside the best pages.
         entropy: [R] fp32, of the previous distribution, nats.
-        tokens_read: per row, by the previous step, summed over layers and KV heads.
+        reads: per row, by the previous step.
         surprisal: [R] fp32, of ``tokens`` under that distribution, nats.
     """
 
@@ -50,7 +57,7 @@ class StepObservation:
     concentration: Tensor | None = None
     entropy: Tensor | None = None
     surprisal: Tensor | None = None
-    tokens_read: tuple[float, ...] | None = None
+    reads: tuple[StepReads, ...] | None = None
 
     @staticmethod
     def unseen(step: int, cached_tokens: int = 0) -> StepObservation:

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kernels.head_preview import PREVIEW_BITS
+from kernels.head_preview import PREVIEW_BITS, RESCORED
 from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, MAX_BITS, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.events import StepCost
@@ -60,6 +60,7 @@ class CostModel:
         cached_tokens: int,
         *,
         tokens_read: float | None = None,
+        head_rows: float | None = None,
         observed: bool = False,
     ) -> StepCost:
         """One decode step that attends over ``cached_tokens`` (the new one included).
@@ -69,6 +70,7 @@ class CostModel:
             tokens_read: cached tokens whose keys and values were read, summed over layers and
                 KV heads. None counts what the action allows, with the heads of a group on the
                 same pages: exact where a group chooses together, else too few.
+            head_rows: outputs of a previewed head that were read exactly; None counts the mean.
             observed: the step also scored the pages for a policy, as it does when it is dense.
         """
         flops, num_bytes = 0.0, 0.0
@@ -86,7 +88,7 @@ class CostModel:
             head_flops=weights.head_flops,
             attention_bytes=weights.attention_bytes + num_bytes,
             mlp_bytes=weights.mlp_bytes,
-            head_bytes=weights.head_bytes,
+            head_bytes=self.weights.head.nbytes - self.head_saving(action, head_rows),
             bit_operations=weights.bit_operations + MAX_BITS * flops * 4 * self.bytes_per_cached,
         )
 
@@ -95,11 +97,18 @@ class CostModel:
         action: Action | Budget,
         cached_tokens: int,
         tokens_read: float | None = None,
+        head_rows: float | None = None,
         *,
         observed: bool = False,
     ) -> float:
         """Bytes of ``decode_step``."""
-        step = self.decode_step(action, cached_tokens, tokens_read=tokens_read, observed=observed)
+        step = self.decode_step(
+            action,
+            cached_tokens,
+            tokens_read=tokens_read,
+            head_rows=head_rows,
+            observed=observed,
+        )
         return step.bytes_read
 
     def dense_bytes(self, cached_tokens: int) -> float:
@@ -107,25 +116,36 @@ class CostModel:
         return self.decode_step(DENSE, cached_tokens).bytes_read
 
     def share(
-        self, action: Action | Budget, cached_tokens: int, tokens_read: float | None = None
+        self,
+        action: Action | Budget,
+        cached_tokens: int,
+        tokens_read: float | None = None,
+        head_rows: float | None = None,
     ) -> float:
         """Bytes of a step as a share of a dense step's."""
-        return self.bytes_read(action, cached_tokens, tokens_read) / self.dense_bytes(cached_tokens)
+        read = self.bytes_read(action, cached_tokens, tokens_read, head_rows)
+        return read / self.dense_bytes(cached_tokens)
 
     def taken(self, step: DecodeStep, row: int) -> StepCost:
-        """Cost of one row of a step without its policy's network, by the tokens that it read where
-        they are known."""
-        action, cached, read = step.actions[row], step.cached_tokens[row], step.tokens_read
-        tokens_read = None if read is None else read[row]
-        observed = step.policy_reads[row].scores_pages
-        return self.decode_step(action, cached, tokens_read=tokens_read, observed=observed)
+        """Cost of one row of a step without its policy's network, by what it read where that is
+        known."""
+        tokens, head_rows = step.reads[row]
+        return self.decode_step(
+            step.actions[row],
+            step.cached_tokens[row],
+            tokens_read=tokens,
+            head_rows=head_rows,
+            observed=step.policy_reads[row].scores_pages,
+        )
 
-    def head_saving(self, action: Action | Budget) -> float:
-        """Bytes of the head that a step does not read because it previews it."""
-        preview = self.weights.preview
-        if preview is None or self.mechanisms.head != "preview" or action.is_dense:
+    def head_saving(self, action: Action | Budget, head_rows: float | None = None) -> float:
+        """Bytes of the head that a step does not read because it previews it; below 0 for one that
+        then read all of it."""
+        if self.weights.preview is None or self.mechanisms.head != "preview" or action.is_dense:
             return 0.0
-        return self.weights.head.nbytes - preview
+        first, row = self.weights.preview
+        exact = (RESCORED if head_rows is None else head_rows) * row
+        return self.weights.head.nbytes - first - exact
 
     def prefill(self, new_tokens: int, cached_before: int = 0) -> StepCost:
         """A dense pass over several tokens: weights are read once, no logits."""

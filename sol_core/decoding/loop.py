@@ -18,7 +18,12 @@ from torch import Tensor
 
 from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
-from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads, StepObservation
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    PolicyReads,
+    StepObservation,
+    StepReads,
+)
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.errors import NotFiniteError
 from sol_core.files.places import program_name
@@ -73,15 +78,14 @@ class DecodeStep:
     clock: StepClock | None = None
 
     @property
-    def tokens_read(self) -> tuple[float, ...] | None:
-        """Cached tokens that each row's attention read, summed over layers and KV heads.
-
-        None on a GPU: the count would have to be waited for.
-        """
-        read = self.output.tokens_read
-        if read.device.type != "cpu":
-            return None
-        return tuple(read.sum(1).tolist())
+    def reads(self) -> tuple[StepReads, ...]:
+        """What each row read; nothing is known on a GPU, where counts would be waited for."""
+        tokens, head_rows = self.output.tokens_read, self.output.head_rows
+        if tokens.device.type != "cpu":
+            return (StepReads(),) * len(self.actions)
+        by_row = tokens.sum(1).tolist()
+        exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
+        return tuple(map(StepReads, by_row, exact))
 
     def rows(self, first: int, count: int) -> DecodeStep:
         """The step of some rows that follow one another, as if there were no others."""
@@ -211,7 +215,7 @@ class _Observer:
         self._hidden = self._mid_hidden = self._concentration = None
         self._log_probabilities: Tensor | None = None
         self._entropy: Tensor | None = None
-        self._tokens_read: tuple[float, ...] | None = None
+        self._reads: tuple[StepReads, ...] | None = None
         if prefix is None:
             return
 
@@ -231,7 +235,7 @@ class _Observer:
         self, index: int, tokens: Tensor, lengths: Sequence[int], last: DecodeStep | None
     ) -> StepObservation:
         if last is not None:
-            self._tokens_read = last.tokens_read
+            self._reads = last.reads
             self._hidden, self._entropy = last.output.hidden, last.entropy
             if self._observes:
                 self._mid_hidden = last.output.mid_hidden
@@ -249,7 +253,7 @@ class _Observer:
             self._concentration,
             self._entropy,
             surprisal,
-            self._tokens_read,
+            self._reads,
         )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import AXES, ActionGrid
-from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.batch_scheduling import BatchScheduler, StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep
 from sol_core.decoding.prefix import PrefixState, Windows, read_prefixes
@@ -95,11 +95,11 @@ def step_levels(step: DecodeStep, group: int) -> Floats:
 
 def step_reading(step: DecodeStep, costs: CostModel, group: int, *, exact: bool = True) -> Floats:
     """[B, group] computed bytes that one step's rows read, or that their actions allow."""
-    read = step.output.tokens_read.sum(1).tolist() if exact else [None] * len(step.actions)
-    rows = zip(step.actions, step.cached_tokens, read, step.policy_reads, strict=True)
+    reads = step.reads if exact else (StepReads(),) * len(step.actions)
+    rows = zip(step.actions, step.cached_tokens, reads, step.policy_reads, strict=True)
     reading = [
-        costs.bytes_read(action, cached, tokens, observed=policy.scores_pages) + policy.num_bytes
-        for action, cached, tokens, policy in rows
+        costs.bytes_read(action, cached, *read, observed=policy.scores_pages) + policy.num_bytes
+        for action, cached, read, policy in rows
     ]
     return np.asarray(reading).reshape(-1, group)
 

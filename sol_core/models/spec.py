@@ -109,7 +109,7 @@ class WeightBytes:
     gate_up: MatrixBytes  # gate_up, down: of the MLP
     down: MatrixBytes  # its input channels are the inner ones
     head: MatrixBytes  # of the vocabulary
-    preview: float | None = None  # of the vocabulary, where a step may preview it
+    preview: tuple[float, float] | None = None  # of the vocabulary: ``preview_bytes``
 
     @classmethod
     def unpacked(cls, spec: ModelSpec, bytes_per_weight: int) -> WeightBytes:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kernels.policy_step import ByteTerms, price_bytes
 from sol_core.actions import Action, Budget
 from sol_core.budgets.feedback import Feedback
-from sol_core.decoding.batch_scheduling import PolicyReads, StepObservation
+from sol_core.decoding.batch_scheduling import PolicyReads, StepObservation, StepReads
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
@@ -88,10 +88,13 @@ class ByteBudgets:
         """Add what the step before read beyond the shares."""
         if self._previous is None:
             return
-        read = observation.tokens_read or (None,) * len(self._contexts)
-        rows = zip(self._previous, self._contexts, read, strict=True)
+        reads = observation.reads or (StepReads(),) * len(self._contexts)
+        rows = zip(self._previous, self._contexts, reads, strict=True)
         scores = self._own.scores_pages
-        num_bytes = [self._mixes.costs.bytes_read(*row, observed=scores) for row in rows]
+        num_bytes = [
+            self._mixes.costs.bytes_read(action, context, *read, observed=scores)
+            for action, context, read in rows
+        ]
         self._feedback.add((self._own.num_bytes + np.array(num_bytes)) / self._dense)
 
 

@@ -1,5 +1,7 @@
 """Compiled functions: by their address, from several processes, from the cache and without it."""
 
+import io
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from kernels.cpu.team import native_function, team_call
 from kernels.cpu.threads import why_no_kernels
 
 numba = pytest.importorskip("numba")
+IndexDataCacheFile = pytest.importorskip("numba.core.caching").IndexDataCacheFile
 
 
 @numba.njit(nogil=True, error_model="numpy")
@@ -89,3 +92,24 @@ def test_compiled_code_goes_by_its_source_wherever_it_lies(monkeypatch, tmp_path
     assert places[0] == places[1]
     assert places[0][0] == str(tmp_path / "kernels.kv_write")
     assert compiling._SourceLocator.from_function(_run, __file__) is None
+
+
+@pytest.mark.parametrize("module", ["kernels.long_gone", "kernels.cpu.compiling"])
+def test_a_cache_of_a_release_with_other_modules_counts_as_empty(tmp_path, module):
+    cache = IndexDataCacheFile(str(tmp_path), "step", "stamp")
+    cache.save("types", "code")
+    assert cache.load("types") == "code"
+    index = tmp_path / "step.nbi"
+    named = f"c{module}\nGone\n.".encode()  # a pickle of the class ``Gone`` of that module
+    version, _ = first_pickle(index.read_bytes())
+    index.write_bytes(version + named)
+    assert cache.load("types") is None
+    cache.save("types", "code again")
+    assert cache.load("types") == "code again"
+
+
+def first_pickle(data):
+    """The first of two pickles, and the rest."""
+    stream = io.BytesIO(data)
+    pickle.load(stream)
+    return data[: stream.tell()], data[stream.tell() :]

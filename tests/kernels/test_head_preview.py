@@ -65,7 +65,7 @@ def test_bytes_are_those_of_the_second_form_and_only_8_bits_have_one():
     preview = head_preview.make_preview(head, directions)
     first = preview.packed.numel() + 4 * directions.numel()
     row = head.data[0].numel()
-    assert head_preview.preview_bytes(head, 32) == first + head_preview.RESCORED * row
+    assert head_preview.preview_bytes(head, 32) == (first, row)
     assert head_preview.preview_bytes(make_blocks("Q4_1", OUTPUTS, WIDTH), 32) is None
     assert head_preview.preview_bytes(make_blocks("Q8_0", OUTPUTS + 32, WIDTH), 32) is None
     assert KINDS["Q8_0"][1] * WIDTH // 32 == row
@@ -86,7 +86,8 @@ def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(previewed, seed):
     states = torch.randn(len(previewed), WIDTH, generator=generator)
     assume(not is_at_a_tie(states, directions))
     logits = torch.full((len(previewed), OUTPUTS), torch.nan)
-    parts = (*(part.numpy() for part in preview[1:]), np.array(previewed))
+    counts = np.full(len(previewed), -1)
+    parts = (*(part.numpy() for part in preview[1:]), np.array(previewed), counts)
     member = Team(0, 0, 1, 4)
     from_python(head_rows)(states.numpy(), packed.numpy(), False, parts, logits.numpy(), member)
 
@@ -97,3 +98,31 @@ def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(previewed, seed):
     at_the_margin = (coarse - coarse.amax(1, keepdim=True) + head_preview.MARGIN).abs() < 1e-3
     expected = expected.where(~at_the_margin, logits)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+    near = coarse >= coarse.amax(1, keepdim=True) - head_preview.MARGIN
+    for row, count in enumerate(near.sum(1).tolist()):
+        assert counts[row] == (count if previewed[row] else -1) or at_the_margin[row].any()
+
+
+@pytest.mark.skipif(
+    few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
+)
+def test_where_thousands_are_likely_the_whole_head_is_read():
+    from kernels.decode_layer.head import head_rows
+
+    outputs = 2 * head_preview.MOST_RESCORED
+    head = make_blocks("Q8_0", outputs, WIDTH)
+    directions = torch.linalg.qr(torch.randn(WIDTH, 32)).Q
+    preview = head_preview.make_preview(head, directions)
+    states = torch.randn(2, WIDTH)
+    states[0] *= 1e-3 / states[0].norm()  # all outputs come near
+    logits, counts = torch.full((2, outputs), torch.nan), np.zeros(2, np.int64)
+    parts = (*(part.numpy() for part in preview[1:]), np.array([True, True]), counts)
+    inputs = states.numpy(), pack_blocks(head).numpy(), False
+    from_python(head_rows)(*inputs, parts, logits.numpy(), Team(0, 0, 1, 4))
+    whole = states @ unpack_blocks(head).t()
+    assert counts[0] == outputs
+    torch.testing.assert_close(logits[0], whole[0], atol=1e-6, rtol=1e-4)
+    coarse = head_preview.preview_input(states, directions) @ unpack_blocks(preview.blocks).t()
+    torch.testing.assert_close(
+        logits, head_preview.previewed_logits(coarse, whole), atol=2e-3, rtol=1e-3
+    )

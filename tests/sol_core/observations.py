@@ -2,7 +2,7 @@
 
 import torch
 
-from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.decoding.batch_scheduling import StepObservation, StepReads
 
 
 def observed(step, hidden=None, entropy=None, cached_tokens=0, tokens_read=None):
@@ -13,5 +13,5 @@ def observed(step, hidden=None, entropy=None, cached_tokens=0, tokens_read=None)
         (cached_tokens,),
         None if hidden is None else hidden[None],
         entropy=None if entropy is None else torch.tensor([entropy]),
-        tokens_read=None if tokens_read is None else (tokens_read,),
+        reads=None if tokens_read is None else (StepReads(tokens_read),),
     )

@@ -134,6 +134,7 @@ class FewRowStep:
             flags.sum(2, dtype=torch.uint8) if "pages" in record else None,
             torch.cat((layers, hidden[:, None]), 1) if "hidden" in record else None,
             self._page_mass(cache, query, flags) if "attention" in record else None,
+            None if request.preview is None else torch.from_numpy(preview[-1])[:, None],
         )
 
     def _concentration(self, cache: KVCache, queries: Tensor, scorer: str) -> Tensor:
@@ -180,11 +181,13 @@ class FewRowStep:
     def _head_preview(self, request: StepRequest) -> tuple[Any, ...]:
         """The head's preview, and which rows read it, as ``decode_layer/head.py`` takes them."""
         if request.preview is None:
-            return *_NO_PREVIEW, np.zeros(len(request.actions), np.bool_)
+            count = len(request.actions)
+            return *_NO_PREVIEW, np.zeros(count, np.bool_), np.zeros(count, np.int64)
         if self._preview[0] is not request.preview:
             _, *parts = request.preview
             self._preview = request.preview, [as_array(part) for part in parts]
-        return *self._preview[1], np.array([action != DENSE for action in request.actions])
+        previewed = np.array([action != DENSE for action in request.actions])
+        return *self._preview[1], previewed, np.zeros(len(previewed), np.int64)
 
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
         from kernels.cpu.addresses import table_of

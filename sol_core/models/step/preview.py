@@ -39,7 +39,8 @@ class PreviewedHead:
         return PreviewedHead(blocks, directions, dtype) if fits else None
 
     @property
-    def bytes_read(self) -> float | None:
+    def bytes_read(self) -> tuple[float, float] | None:
+        """Return ``preview_bytes``."""
         return preview_bytes(self._blocks, self._directions.shape[1])
 
     @cached_property

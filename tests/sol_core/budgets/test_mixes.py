@@ -68,7 +68,7 @@ def test_no_point_lies_below_the_hull(points):
 
 
 def test_a_mix_has_the_bytes_and_the_damage_of_its_two_levels():
-    how, weights = replace(GRID.mechanisms, head="preview"), replace(BLOCKS, preview=8e6)
+    how, weights = replace(GRID.mechanisms, head="preview"), replace(BLOCKS, preview=(8e6, 0.0))
     costs = CostModel(SMOLLM2, weights, 2, GRID.page_size, how)
     mixes = MixTable(made_up(), costs, "made up")
     pairs = zip(mixes.levels, made_up().at(64), strict=True)

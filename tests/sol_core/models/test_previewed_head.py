@@ -63,6 +63,9 @@ def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(either
         pytest.skip("steps do not read quantised blocks here")
     costs = CostModel.of(either_model.lm, GRIDS["default"])
     dense, rounded = (costs.decode_step(action, 64).bytes_read for action in (DENSE, ROUNDED))
-    assert dense - rounded == weights.head.nbytes - weights.preview
+    first, row = weights.preview
+    assert dense - rounded == weights.head.nbytes - first - RESCORED * row
+    counted = costs.decode_step(ROUNDED, 64, head_rows=100).bytes_read
+    assert counted - rounded == (100 - RESCORED) * row
     assert costs.head_saving(DENSE) == 0
     assert CostModel.of(either_model.lm, GRIDS["paper"]).head_saving(ROUNDED) == 0

@@ -112,7 +112,7 @@ def test_a_generated_token_waits_for_the_device_once(monkeypatch):
         sampler = TokenSampler(SamplingConfig(temperature=1.0))
 
         def drawn(step):
-            assert step.tokens_read == (float(lm.spec.num_layers),)
+            assert step.reads == ((float(lm.spec.num_layers), None),)
             assert step.entropy.tolist()[0] > 0
             return [sampler.draw(step.output.logits[0])]
 
