@@ -27,17 +27,19 @@ if TYPE_CHECKING:
         generate,
         load_model,
         load_policy,
+        predict,
         score,
         stream_generate,
     )
     from sol_core.api.measuring import Inspection, evaluate, inspect, tasks, what_if
     from sol_core.api.training import train
+    from sol_core.budgets.prediction import Prediction
     from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
     from sol_core.decoding.batch_scheduling import StepObservation
     from sol_core.errors import SolError
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.evaluation.result import EvaluationResult
-    from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+    from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
     from sol_core.generation.attach import attach
     from sol_core.generation.finished import Generation, Score
     from sol_core.inspection.records import InspectionConfig
@@ -61,7 +63,9 @@ __all__ = [
     "LanguageModel",
     "Policy",
     "PolicyConfig",
+    "Prediction",
     "PrefillEvent",
+    "PrefillProgress",
     "SamplingConfig",
     "ScheduleConfig",
     "Score",
@@ -82,6 +86,7 @@ __all__ = [
     "inspect",
     "load_model",
     "load_policy",
+    "predict",
     "preset",
     "score",
     "stream_generate",
@@ -92,15 +97,16 @@ __all__ = [
 
 _NAMES = {
     "actions": "Action ActionGrid Budget Spend",
-    "api.generating": "count_tokens generate load_model load_policy score stream_generate",
+    "api.generating": "count_tokens generate load_model load_policy predict score stream_generate",
     "api.measuring": "Inspection evaluate inspect tasks what_if",
     "api.training": "train",
+    "budgets.prediction": "Prediction",
     "config": "GenerationConfig SamplingConfig ScheduleConfig SideRowConfig",
     "decoding.batch_scheduling": "StepObservation",
     "errors": "SolError",
     "evaluation.config": "EvaluationConfig",
     "evaluation.result": "EvaluationResult",
-    "events": "FinishEvent PrefillEvent TokenEvent",
+    "events": "FinishEvent PrefillEvent PrefillProgress TokenEvent",
     "generation.attach": "attach",
     "generation.finished": "Generation Score",
     "inspection.records": "InspectionConfig",

@@ -236,6 +236,7 @@ def compare_runs(services: Services, request: Request) -> dict[str, Any]:
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     """The mix of these settings after so many characters, and what it reads; {} without a model."""
     from sol_core.budgets.mixes import mix_table  # torch, which the page is served without
+    from sol_core.budgets.prediction import ZONE_ENDS, predict_step
     from sol_core.decoding.cost import CostModel
 
     config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
@@ -245,11 +246,17 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
         return {}
     tokens = max(characters, 0) // CHARACTERS_A_TOKEN + config.max_new_tokens // 2
     context, budget = min(tokens + 1, model.context_length), config.schedule.budget
-    costs, answer = CostModel.of(model.lm, config.grid_in_use), {}
+    grid = config.grid_in_use
+    costs, answer = CostModel.of(model.lm, grid), dict[str, Any]()
     if budget.bytes_share is not None:
-        mixes = mix_table(model, config.grid_in_use)
+        mixes = mix_table(model, grid)
+        asked = Budget.share(max(budget.bytes_share, mixes.lowest(context)), budget.bit_width)
+        predicted = predict_step(mixes, grid, model.lm.step_times, asked, context)
         budget = mixes.mean(budget.bytes_share, context, budget.bit_width)
         answer = {
+            "zone": predicted.zone,
+            "zones": [mixes.share_at(damage, context) for damage in ZONE_ENDS],
+            "speed": predicted.speed,
             "lowest": mixes.lowest(context),
             "usual": min(mixes.share_at(UNSEEN_DAMAGE, context), MOST_SHARE),
             "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,

@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
-from sol_core.actions import Budget, grid_named
+from sol_core.actions import DEFAULT_GRID, Budget, grid_named
 from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
@@ -19,6 +19,7 @@ from sol_core.generation.finished import Generation, Score
 from sol_core.progress import Progress, shown_progress
 
 if TYPE_CHECKING:
+    from sol_core.budgets.prediction import Prediction
     from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.generation.sampling import LogitsProcessor
     from sol_core.generation.sequence import Extras
@@ -244,6 +245,30 @@ def score(
     ids, first = encode_text(model, context, text)
     find = cache(partial(found_policy, policy=policy, budget=budget))
     return score_text(model, ids, first, chosen, find)
+
+
+def predict(model: LanguageModel, budget: Budget, context: int) -> Prediction:
+    """Estimate what a budget does after so many tokens: damage in words, and speed here.
+
+    Damage is the static schedule's, from tables that were measured; speed is that of this machine,
+    from a few steps that were timed when the model was first loaded.
+
+    Args:
+        model: as ``load_model`` returns it.
+        budget: on the default grid.
+        context: tokens that a step attends over, its own included; at least 1.
+    Raises: ConfigError for a share that cannot be reached after so few tokens.
+    """
+    from sol_core.budgets.mixes import mix_table
+    from sol_core.budgets.prediction import predict_step
+
+    check_model(model)
+    check_kind("budget", budget, Budget, "a Budget")
+    check_kind("context", context, int, "a number of tokens")
+    grid = grid_named(DEFAULT_GRID)
+    grid.check_budget(budget)
+    at = min(max(context, 1), model.context_length)
+    return predict_step(mix_table(model, grid), grid, model.lm.step_times, budget, at)
 
 
 def count_tokens(model: LanguageModel, text: str) -> int:

@@ -17,6 +17,8 @@ from itertools import accumulate, compress, pairwise
 from math import isfinite, log2
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sol_core.actions import (
     GRIDS,
     MAX_BITS,
@@ -261,11 +263,27 @@ class MixTable:
         self.check(budget.bytes_share, context)
         return self.mean(budget.bytes_share, context, budget.bit_width)
 
+    @staticmethod
+    def weight(share: float, low: Mix, high: Mix) -> float:
+        """How often the higher of two mixes is taken, of all steps, to meet a share."""
+        span = high.share - low.share
+        return min(max((share - low.share) / span, 0.0), 1.0) if span > 0 else 1.0
+
+    def damage(self, budget: Budget, context: int) -> float:
+        """Damage of a mean spend of attention and channels, nats, interpolated between levels."""
+        spends = budget.keep_fraction, budget.channel_keep_ratio
+        lost = [
+            float(np.interp(spend, levels, damages))
+            for spend, levels, (damages, _) in zip(
+                spends, self.levels, self.per_axis(context), strict=True
+            )
+        ]
+        return sum(lost) - min(self.floor(context), *lost)
+
     def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:
         """Mean spend per axis of the mixes that meet a share."""
         low, high = self.neighbours(share, context)
-        span = high.share - low.share
-        weight = min(max((share - low.share) / span, 0.0), 1.0) if span > 0 else 1.0
+        weight = self.weight(share, low, high)
 
         def between(field: str) -> float:
             a, b = getattr(low.action, field), getattr(high.action, field)

@@ -42,6 +42,7 @@ from sol_core.models.step.plan import (
     tokens_left_out,
 )
 from sol_core.models.step.preview import PreviewedHead
+from sol_core.models.step.times import StepTimes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
 
@@ -54,6 +55,7 @@ class FrozenLM:
         self.batch_weights = weights
         self.dtype, self.device = weights.embedding.dtype, weights.embedding.device
         self.tuning: Tuning | None = None  # of a CPU's few-row kernels, which changes no result
+        self.step_times: StepTimes | None = None  # as measured with the tuning
         self.page_thresholds: PageThresholds | None = None
         self.head_directions: Tensor | None = None
         self._preview: PreviewedHead | None = None

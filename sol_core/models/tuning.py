@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,12 @@ from kernels.cpu.threads import AHEAD, Tuning, default_tuning, kernel_threads
 from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
+from sol_core.fields import from_json
 from sol_core.files.places import known_object
 from sol_core.files.staging import replacing
 from sol_core.models.devices import cpu_name
+from sol_core.models.step.times import StepTimes
+from sol_core.models.step_timing import can_time_steps, measure_step_times
 
 if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM
@@ -45,6 +48,7 @@ class MeasuredTuning:
     threads: int  # threads, ahead: as of Tuning
     ahead: int
     step_ms: dict[str, float]
+    times: StepTimes | None = None
 
 
 def tuning_folder(data_dir: Path) -> Path:
@@ -70,14 +74,21 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
         if known is not None:
             _store(folder, weights, known)
     lm.tuning = None if known is None else Tuning(known.threads, known.ahead)
+    if known is not None and known.times is None and can_time_steps(lm):
+        on_measure()
+        known = replace(known, times=measure_step_times(lm))
+        _store(folder, weights, known)
+    lm.step_times = None if known is None else known.times
 
 
 def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
     """Tunings measured on this CPU with this many threads, by the weights' name."""
     record = known_object(folder / _FILE).get(machine_name())
     try:
-        return {name: MeasuredTuning(**values) for name, values in dict(record or {}).items()}
-    except (TypeError, ValueError):  # written by hand, or by another version
+        return {
+            name: from_json(MeasuredTuning, values) for name, values in dict(record or {}).items()
+        }
+    except (ConfigError, TypeError, ValueError):  # written by hand, or by another version
         return {}
 
 

@@ -39,9 +39,9 @@ def make_language_model(family=None, dtype=torch.float32):
     return LanguageModel("tiny", "0" * 32, lm, tokenizer, frozenset({tokenizer.eos_token_id}))
 
 
-def make_long_model(name="tiny", dtype=torch.float32):
+def make_long_model(name="tiny", dtype=torch.float32, max_positions=1024):
     """The same with room for the lessons' passages, which have a token per byte here."""
-    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
+    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": max_positions})
     return dataclasses.replace(make_language_model(family, dtype), name=name)
 
 

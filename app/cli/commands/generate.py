@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     runs = []
     if args.prompts is None:
+        _say_prediction(model, args, console)
         events = generate(model, args.prompt, args.config, policies=find, extras=extras)
         runs.append((args.prompt, _shown(_watched(events, console), args, paints)))
     else:
@@ -96,6 +97,23 @@ def run(args: argparse.Namespace) -> int:
     if depth != "none":
         write_out(legend(depth))
     return 0
+
+
+def _say_prediction(model: LanguageModel, args: argparse.Namespace, console: Console) -> None:
+    """Say before a run what its share of the bytes does, where that is known."""
+    from sol_core.budgets.mixes import mix_table
+    from sol_core.budgets.prediction import predict_step
+    from sol_core.generation.engine import encode_prompt
+
+    config, budget = args.config, args.config.schedule.budget
+    if args.json or budget.bytes_share is None:
+        return
+    prompt = encode_prompt(model, args.prompt, chat=config.chat)
+    context, grid = len(prompt) + config.max_new_tokens // 2, config.grid_in_use
+    context, mixes = min(context, model.context_length), mix_table(model, grid)
+    if budget.bytes_share >= mixes.lowest(context):
+        predicted = predict_step(mixes, grid, model.lm.step_times, budget, context)
+        console.say(f"expected  {predicted.words}")
 
 
 def _finder(args: argparse.Namespace) -> Callable[[str], Any]:

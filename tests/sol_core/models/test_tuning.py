@@ -7,9 +7,10 @@ import torch
 
 from kernels.cpu.threads import Tuning, default_tuning
 from kernels.decode_layer import few_row_kernel
+from sol_core.actions import DENSE
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, tuning
-from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_language_model import make_language_model, make_long_model
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
 
@@ -31,6 +32,7 @@ def measured(monkeypatch, tmp_path):
     for variable in (tuning.TUNING_VARIABLE, "NUMBA_CACHE_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tuning, "kernel_threads", lambda: 4)
+    monkeypatch.setattr(tuning, "can_time_steps", lambda lm: False)
 
     def measure(seconds, name="weights", cores=4.0):
         clock, said = _Clock(seconds, cores), list[str]()
@@ -106,3 +108,19 @@ def test_a_real_model_decodes_with_each(tmp_path, monkeypatch):
     assert torch.equal(
         untuned.decode_step(token, cache).logits, lm.decode_step(token, other).logits
     )
+
+
+def test_steps_are_timed_once_and_kept_with_the_tuning(tmp_path, monkeypatch):
+    monkeypatch.delenv(tuning.TUNING_VARIABLE, raising=False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(tuning, "_LEAST_BUSY", 0.0)
+    model = make_long_model(max_positions=2048)
+    tuning.tune(model, tmp_path / "data", lambda: None)
+    times = model.lm.step_times
+    assert min(times.mlp) > 0
+    assert min(*times.head, times.rest, *times.dense, *times.sparse) >= 0
+    assert times.step_ms(DENSE, 2000) > 0
+    other = make_long_model(max_positions=2048)
+    said = []
+    tuning.tune(other, tmp_path / "data", lambda: said.append("measuring"))
+    assert (other.lm.step_times, said) == (times, [])

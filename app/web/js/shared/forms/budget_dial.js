@@ -9,8 +9,10 @@ import { elementsOf, labelledRange } from "./form_parts.js";
 
 const ASK_AFTER_MS = 150;
 
-/** From handlers.estimate_budget; the last three for bytes alone. @typedef {{ context: number, share: number,
- *   mix: Record<string, number>, lowest?: number, usual?: number, measured_on?: string }} Estimate */
+/** From handlers.estimate_budget; the optional ones for bytes alone. `zones`: the shares from which on few
+ *   things change, and none; `speed`: in multiples of the full model's.
+ * @typedef {{ context: number, share: number, mix: Record<string, number>, lowest?: number, usual?: number,
+ *   measured_on?: string, zone?: string, zones?: number[], speed?: number | null }} Estimate */
 
 // One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a
 // prompt of this length, and until somebody turns the dial it stands where the text stays the full model's.
@@ -34,11 +36,14 @@ export class BudgetDial {
     this.slider = labelledRange("Compute", null, { min: 1, max: 100, oninput }, this.output);
     this.range = this.slider.range;
     this.note = h("p", { class: "sol-hint" });
+    this.promise = h("p", { class: "sol-promise" });
+    this.zones = h("div", { class: "sol-zones", "aria-hidden": "true" },
+      ["will break", "small changes", "same text"].map((zone) => h("span", {}, zone)));
     const { bits, ...axes } = fields;
     Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
     this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") },
       h("summary", {}, "Set each axis"), elementsOf(axes), bits.element);
-    this.slider.element.append(this.note);
+    this.slider.element.append(this.zones, this.promise, this.note);
     this.element = h("div", { class: "sol-dial" }, this.slider.element, this.axes);
     this.field = { get: () => this.value,
       set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
@@ -77,6 +82,19 @@ export class BudgetDial {
     for (const name of ["keep", "channels"]) this.fields[name].set(Math.round(mix[name]));
   }
 
+  // What the budget does to the text and to the speed, before anything runs.
+  /** @param {Estimate} estimate */
+  showPromise({ zone = "", zones: [same, small] = [1, 1], speed, lowest = 0 }) {
+    const width = (from, to) => Math.max(0, Math.min(1, to) - Math.max(lowest, from));
+    const widths = [width(lowest, small), width(small, same), width(same, 1)];
+    [...this.zones.children].forEach((part, at) => {
+      part.style.flexGrow = String(widths[at]);
+      show(part, widths[at] > 0);
+      part.classList.toggle("is-here", part.textContent === zone);
+    });
+    setText(this.promise, `Expected: ${zone}${speedText(speed)}.`);
+  }
+
   say() {
     const { estimate, value } = this;
     const share = value || (estimate ? Math.round(100 * estimate.share) : 0);
@@ -86,7 +104,10 @@ export class BudgetDial {
     const mix = spendText(AXES.map(({ short }) => this.fields[short].get()));
     this.range.setAttribute("aria-valuetext", `${share} %: ${mix}`);
     show(this.note, Boolean(estimate));
+    const promised = value && estimate?.zones ? estimate : null;
+    [this.zones, this.promise].forEach((element) => show(element, Boolean(promised)));
     if (!estimate) return;
+    if (promised) this.showPromise(promised);
     const after = `after about ${count(estimate.context, "token")}`;
     const measured = estimate.measured_on
       ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : "";
@@ -95,4 +116,11 @@ export class BudgetDial {
         + `${percent(estimate.lowest ?? 0)}.${measured}`
       : `Each [[axis]] has its own budget: ${mix}. ${sentence(after)} that is this compute.`));
   }
+}
+
+/** @param {number | null | undefined} speed */
+function speedText(speed) {
+  if (!speed) return "";
+  return Math.abs(speed - 1) < 0.05 ? ", as fast as the full model on this machine (estimate)"
+    : `, ${speed.toFixed(1)} times the full model's speed on this machine (estimate)`;
 }

@@ -1,0 +1,83 @@
+"""What a budget does to a text, said before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from sol_core.actions import ActionGrid, Budget
+from sol_core.budgets.mixes import MixTable
+from sol_core.models.step.times import StepTimes
+
+Zone = Literal["same text", "small changes", "will break"]
+ZONES: tuple[Zone, ...] = get_args(Zone)
+# Damage, nats a token, up to which 40 tokens are the full model's, and up to which most agree
+# (docs/results.md).
+ZONE_ENDS = (0.001, 0.3)
+# Of rounding alone, by bits, with a scale per block: docs/results.md.
+_BITS = (3.0, 4.0, 5.0, 6.0, 8.0, 16.0)
+_BITS_DAMAGE = (0.87, 0.18, 0.058, 0.011, 0.0007, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Estimates for a budget after so many tokens.
+
+    Attributes:
+        share: of a dense step's bytes.
+        damage: mean KL to the full model, nats a token.
+        zone: what that does to a text.
+        speed: tokens per second as a multiple of the full model's, on this machine; None where no
+            step was timed.
+        tokens_per_s: likewise.
+    """
+
+    share: float
+    damage: float
+    zone: Zone
+    speed: float | None = None
+    tokens_per_s: float | None = None
+
+    @property
+    def words(self) -> str:
+        """Return zone, damage and speed in words."""
+        text = f"{self.zone} (KL {self.damage:.2g} nats a token)"
+        if self.speed is None:
+            return text
+        if abs(self.speed - 1) < 0.05:
+            return f"{text}, as fast as the full model on this machine (estimate)"
+        return f"{text}, {self.speed:.1f} times the full model's speed on this machine (estimate)"
+
+
+def predict_step(
+    mixes: MixTable, grid: ActionGrid, times: StepTimes | None, budget: Budget, context: int
+) -> Prediction:
+    """Estimate one step after so many tokens, its own included.
+
+    Args:
+        times: of steps on this machine; None leaves the speed unknown.
+    Raises: ConfigError for a share that no mix reaches there.
+    """
+    share = budget.bytes_share
+    if share is None:
+        damage = mixes.damage(budget, context)
+        mean, share = budget, mixes.costs.share(budget, context)
+        step_ms = None if times is None else times.step_ms(mean, context)
+    else:
+        mixes.check(share, context)
+        low, high = mixes.neighbours(share, context)
+        weight = mixes.weight(share, low, high)
+        damage = low.damage + (high.damage - low.damage) * weight
+        step_ms = None
+        if times is not None:
+            ends = [times.step_ms(mix.action, context) for mix in (low, high)]
+            step_ms = ends[0] + (ends[1] - ends[0]) * weight
+    if grid.quant_block:
+        damage += float(np.interp(budget.bit_width, _BITS, _BITS_DAMAGE))
+    zone = ZONES[int(np.searchsorted(ZONE_ENDS, damage, side="left"))]
+    if times is None or step_ms is None:
+        return Prediction(share, damage, zone)
+    dense_ms = times.step_ms(Budget(), context)
+    return Prediction(share, damage, zone, dense_ms / step_ms, 1000 / step_ms)

@@ -1,0 +1,79 @@
+"""Predictions: damage by the tables, zones in words, times between those that were measured."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.budgets.prediction import ZONE_ENDS, ZONES, predict_step
+from sol_core.errors import ConfigError
+from sol_core.models.step.times import StepTimes
+from tests.sol_core.budgets.test_mixes import GRID, MIXES
+
+TIMES = StepTimes(
+    dense=(1.0, 0.01),
+    sparse=(1.2, 0.1, 0.02),
+    channels=(0.5, 1.0),
+    mlp=(1.0, 2.0),
+    head=(0.6, 0.5),
+    rest=0.1,
+    readers=90,
+)
+
+
+def predicted(budget, context, times=TIMES):
+    return predict_step(MIXES, GRID, times, budget, context)
+
+
+def test_times_between_levels_and_contexts_follow_from_those_measured():
+    assert TIMES.step_ms(DENSE, 1000) == pytest.approx(1.0 + 0.9 + 2.0 + 0.6 + 0.1)
+    assert TIMES.step_ms(Action(0.5, 0.75), 2000) == pytest.approx(
+        1.2 + 0.2 + 0.02 * 90 + 1.5 + 0.5 + 0.1
+    )
+    assert TIMES.step_ms(Action(1.0, 1.0, 8), 1000) == pytest.approx(4.5)  # the head is previewed
+
+
+@given(st.integers(64, 8000), st.tuples(st.floats(0.3, 1), st.floats(0.3, 1)).map(sorted))
+def test_more_bytes_never_do_more_damage(context, shares):
+    low, high = (max(share, MIXES.lowest(context)) for share in shares)
+    first, second = (predicted(Budget.share(share), context) for share in (low, high))
+    assert first.damage >= second.damage - 1e-12
+    assert ZONES.index(first.zone) >= ZONES.index(second.zone)
+    assert first.tokens_per_s == pytest.approx(
+        first.speed * 1000 / TIMES.step_ms(DENSE, context), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("context", [100, 1290, 7000])
+def test_a_share_has_the_damage_that_ends_its_zone(context):
+    for place, damage in enumerate(ZONE_ENDS):
+        share = MIXES.share_at(damage, context)
+        at_end = predicted(Budget.share(share), context)
+        assert at_end.damage == pytest.approx(damage, rel=1e-6) or at_end.damage < damage
+        assert ZONES.index(at_end.zone) <= place + (at_end.damage > damage)
+
+
+def test_a_budget_per_axis_adds_what_its_axes_and_bits_do():
+    whole, one, other, both = (
+        predicted(budget, 1000)
+        for budget in (Budget(), Budget(0.3), Budget(1.0, 0.6), Budget(0.3, 0.6))
+    )
+    assert whole.damage == 0
+    assert whole.zone == "same text"
+    assert max(one.damage, other.damage) < both.damage <= one.damage + other.damage
+    rounded = predict_step(MIXES, GRIDS["default"], None, Budget(bit_width=4.0), 1000)
+    assert rounded.damage == pytest.approx(0.18)
+    assert rounded.zone == "small changes"
+    assert (rounded.speed, rounded.words) == (None, "small changes (KL 0.18 nats a token)")
+
+
+def test_what_cannot_be_reached_is_refused():
+    with pytest.raises(ConfigError, match="at least"):
+        predicted(Budget.share(0.05), 100)
+
+
+def test_words_say_how_fast_it_is_and_that_this_is_an_estimate():
+    fast = predicted(Budget(0.1, 0.5), 7000)
+    assert fast.speed > 1.05
+    assert f"{fast.speed:.1f} times the full model's speed on this machine (estimate)" in fast.words
+    assert "as fast as the full model" in predicted(Budget(), 7000).words
