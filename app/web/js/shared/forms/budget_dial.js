@@ -88,9 +88,10 @@ export class BudgetDial {
     const width = (from, to) => Math.max(0, Math.min(1, to) - Math.max(lowest, from));
     const widths = [width(lowest, small), width(small, same), width(same, 1)];
     [...this.zones.children].forEach((part, at) => {
-      part.style.flexGrow = String(widths[at]);
+      part.style.flexGrow = String(100 * widths[at]);
       show(part, widths[at] > 0);
       part.classList.toggle("is-here", part.textContent === zone);
+      part.classList.toggle("is-narrow", widths[at] < 0.22 * (1 - lowest));
     });
     setText(this.promise, `Expected: ${zone}${speedText(speed)}.`);
   }
