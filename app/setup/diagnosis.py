@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
+from app.host.limits import LIMITS_VARIABLE, Limits
 from app.host.paths import MIN_FREE_BYTES, DataDir
 from app.setup.requirements import (
     installed_version,
@@ -22,6 +23,7 @@ from sol_core.errors import SolError
 from sol_core.files.places import BLOCKS_NAME, program_name
 
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
+CONTEXTS = (256, 2000, 8000)  # tokens, of steps whose times are shown
 UNCHECKED = "not checked: see what is missing"
 
 
@@ -85,6 +87,7 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
         "tuning": _tuning(data_dir),
         "fast bfloat16": cpu_has_bf16(),
         "memory": _memory(),
+        "kept texts": _kept_texts(missing),
     }
 
 
@@ -114,6 +117,7 @@ def _self_test(device: Any, dtype: str, data_dir: DataDir) -> str | list[str]:
 
 def _tuning(data_dir: DataDir) -> str | list[str]:
     """Choices of the CPU's kernels for this machine, for each model that was measured."""
+    from sol_core.actions import Budget
     from sol_core.models.tuning import TUNING_VARIABLE, stored_tunings, tuning_folder
 
     forced = os.environ.get(TUNING_VARIABLE, "").strip()
@@ -124,7 +128,21 @@ def _tuning(data_dir: DataDir) -> str | list[str]:
         times = "; ".join(f"{choice}: {ms:.1f} ms" for choice, ms in tuning.step_ms.items())
         what = f"{tuning.threads} threads, {tuning.ahead} pieces ahead"
         lines.append(f"{what} for {tuning.model}, {weights} ({times})")
+        if tuning.times is not None:
+            full = (f"{tuning.times.step_ms(Budget(), at):.1f}" for at in CONTEXTS)
+            at = ", ".join(f"{context:,}" for context in CONTEXTS)
+            lines.append(f"full steps of it take {', '.join(full)} ms after {at} tokens (estimate)")
     return lines or "not measured yet, done when a model is first loaded"
+
+
+def _kept_texts(missing: list[str]) -> str:
+    """How much memory a page keeps for texts that were read."""
+    try:
+        limit = Limits.from_environment().prefix_mb
+    except SolError as error:
+        missing.append(str(error))
+        return UNCHECKED
+    return f"at most {limit} MB of a running page ({LIMITS_VARIABLE}, prefix_mb)"
 
 
 def _memory() -> str:
