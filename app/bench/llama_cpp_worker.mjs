@@ -1,20 +1,23 @@
 /**
- * llama.cpp's decode steps, as `decode_worker.py` measures ours: a process that answers lines.
+ * llama.cpp's prefill and decode steps, as `decode_worker.py` measures ours; answers lines.
  *
  * Arguments: the folder that has node-llama-cpp in its node_modules, the GGUF file, threads, tokens
- * a round, the longest context. A line of stdin is `[kind, budget, context]`; the answer is
- * `{"tokens_per_s": …}`. Greedy, one sequence, the KV cache as llama.cpp keeps it by default.
+ * a round. The first line of stdin is the text's token ids; each other one is
+ * `[kind, action, context]`. Greedy, one sequence, the KV cache as llama.cpp keeps it by default.
+ * Flash attention reads long texts faster here, and is llama.cpp's own default.
  */
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
-const [folder, file, threads, newTokens, longest] = process.argv.slice(2);
+const [folder, file, threads, newTokens] = process.argv.slice(2);
 const CHUNK = 512;
 const found = createRequire(join(resolve(folder), "x.js")).resolve("node-llama-cpp");
 const { getLlama, LlamaLogLevel } = await import(pathToFileURL(found).href);
 
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const text = JSON.parse((await lines.next()).value);
 const llama = await getLlama({
   gpu: false,
   build: "never",
@@ -22,30 +25,34 @@ const llama = await getLlama({
   logLevel: LlamaLogLevel.error,
 });
 const model = await llama.loadModel({ modelPath: file });
-const contextSize = Number(longest) + Number(newTokens) + 2;
-const context = await model.createContext({ contextSize, threads: Number(threads), batchSize: CHUNK });
+const context = await model.createContext({
+  contextSize: text.length + Number(newTokens) + 2,
+  threads: Number(threads),
+  batchSize: CHUNK,
+  flashAttention: true,
+});
 const sequence = context.getSequence();
 
-/** Tokens per second after a prompt of so many; a longer prompt begins as a shorter one does. */
+/** Rates of reading a text of so many tokens to its next token, and of the steps after the first one. */
 async function measure(length) {
-  if (sequence.nextTokenIndex > length)
-    await sequence.eraseContextTokenRanges([{ start: length, end: sequence.nextTokenIndex }]);
-  if (sequence.nextTokenIndex < length) {
-    const tokens = Array.from({ length }, (_, i) => 100 + ((i * 7919) % 9900));
-    await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(sequence.nextTokenIndex));
-  }
-  const steps = sequence.evaluate([100], { temperature: 0, yieldEogToken: true });
-  await steps.next(); // the token after the prompt's last: not timed, as with ours
+  await sequence.clearHistory();
   const began = performance.now();
+  const steps = sequence.evaluate(text.slice(0, length), { temperature: 0, yieldEogToken: true });
+  await steps.next();
+  const read = performance.now();
+  await steps.next(); // not timed, as with ours
+  const first = performance.now();
   for (let done = 0; done < Number(newTokens); done++) await steps.next();
-  const seconds = (performance.now() - began) / 1000;
+  const last = performance.now();
   await steps.return();
-  return Number(newTokens) / seconds;
+  return {
+    prefill_tokens_per_s: (1000 * length) / (read - began),
+    tokens_per_s: (1000 * Number(newTokens)) / (last - first),
+  };
 }
 
 const reply = (record) => process.stdout.write(JSON.stringify(record) + "\n");
-await measure(256); // warm up
+await measure(Math.min(256, text.length)); // warm up
 reply({ max_context: model.trainContextSize });
-for await (const line of createInterface({ input: process.stdin }))
-  reply({ tokens_per_s: await measure(JSON.parse(line)[2]) });
+for await (const line of lines) reply(await measure(JSON.parse(line)[2]));
 process.exit(0);

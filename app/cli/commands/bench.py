@@ -1,4 +1,4 @@
-"""``launch.py bench``: decoding, batched rollouts, GPU kernels and the noise floor, measured."""
+"""``launch.py bench``: decoding, rollouts, GPU kernels, the noise floor and memory, measured."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID
 from sol_core.files.places import DEFAULT_MODEL, SHIPPED_POLICY
 
-ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
-HELP = "measure decoding, batched rollouts, GPU kernels or the noise floor"
+ONLY_JSON = ("tokens_per_s", "tokens_per_s_rounds")  # measurements that the text has in tables
+HELP = "measure decoding, batched rollouts, GPU kernels, the noise floor or memory"
 NUMBERS = {
     "context": "tokens before the first step (256; kernels: 2048)",
     "new-tokens": "decode: tokens per round and contestant (24)",
@@ -26,20 +26,23 @@ TEXTS = {
     "shape": "SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B; decode: a model of random weights, also "
     "0.6B, or layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,vocab=49152",
 }
-LLAMA_CPP = (
-    "decode: also measure llama.cpp on the same GGUF file; the folder is one where "
-    "'npm install node-llama-cpp' was run"
-)
+PROGRAMS = {
+    "llama-cpp FOLDER": "decode: also measure llama.cpp on the same GGUF file and its copy in Q4_0;"
+    " the folder is one where 'npm install node-llama-cpp' was run",
+    "openvino PYTHON": "decode: also measure OpenVINO on the copy in Q4_0; a Python where "
+    "'pip install openvino-genai' was run",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=("decode", "rollout", "kernels", "noise"),
-        help="decode: one text, against transformers and the memory bandwidth; "
+        choices=tuple(MEASURES),
+        help="decode: one text, read and continued, against transformers and the memory bandwidth; "
         "rollout: an update of the trainer, against the rate of matrix products; "
         "kernels: registers and spills of the Triton kernels, and times where there is a GPU; "
-        "noise: how far a token's numbers move where two computations differ in the last bit",
+        "noise: how far a token's numbers move where two computations differ in the last bit; "
+        "memory: parts of memory, kept at random, read against all of it",
     )
     cli.add_texts(parser, NUMBERS, type=int)
     for name, default, text in (
@@ -51,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         cli.add_value(parser, name, default, "", help=f"{text} (%(default)s)")
     cli.add_texts(parser, TEXTS)
-    cli.add_texts(parser, {"llama-cpp FOLDER": LLAMA_CPP}, type=Path)
+    cli.add_texts(parser, PROGRAMS, type=Path)
     cli.add_flag(parser, "no-compile", "decode: without torch.compile's transformers")
     cli.add_grid(parser, DEFAULT_GRID, DEFAULT_GRID)
     cli.add_model(parser, with_device=False)
@@ -62,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = cli.open_data_dir(args)
     console.say("measuring; leave the machine alone for some minutes")
-    measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "noise": _noise}
-    result = json_safe(measures[args.what](args, data_dir, console))
+    result = json_safe(MEASURES[args.what](args, data_dir, console))
     console.clear()
     shown = {name: value for name, value in result.items() if name not in ONLY_JSON}
     cli.print_result(args, result, record_text(shown))
@@ -89,13 +91,15 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     folder = locate_model(name, data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
     policy = SHIPPED_POLICY if name == DEFAULT_MODEL else None
-    if args.llama_cpp is not None and name == DEFAULT_MODEL:
+    if (args.llama_cpp or args.openvino) and name == DEFAULT_MODEL:
         gguf = ensure_default_gguf(data_dir.root, console.progress)
     elif is_gguf_name(name):
         gguf = Path(name)
     of_model = {"model_folder": folder, "dtype": args.dtype, "policy_folder": policy}
-    with_others = {"compiled": not args.no_compile, "llama_cpp": args.llama_cpp, "gguf": gguf}
-    return bench_decode(replace(made, **of_model, **with_others), console.progress)
+    files = {"gguf": gguf, "data_dir": data_dir.root}
+    with_others = _given(args, "llama_cpp", "openvino") | {"compiled": not args.no_compile}
+    given: dict[str, Any] = {**of_model, **files, **with_others}
+    return bench_decode(replace(made, **given), console.progress)
 
 
 def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
@@ -129,6 +133,12 @@ def _noise(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dic
     return bench_noise(model, some, grid, console.progress, harmless_kl=HARMLESS_KL)
 
 
+def _memory(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from app.bench.memory import bench_memory
+
+    return bench_memory(console.progress, **_given(args, "rounds"))
+
+
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from app.bench.kernels import bench_kernels, compile_kernels
 
@@ -136,3 +146,12 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
         return compile_kernels(args.compile)
     shape = {} if args.shape is None else {"model": args.shape}
     return bench_kernels(console.progress, **_given(args, "context", "grid"), **shape)
+
+
+MEASURES = {
+    "decode": _decode,
+    "rollout": _rollout,
+    "kernels": _kernels,
+    "noise": _noise,
+    "memory": _memory,
+}

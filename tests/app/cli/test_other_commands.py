@@ -11,12 +11,15 @@ import sys
 import termios
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from app.bench import decode
 from app.host.processes import is_worker_alive, own_worker_id
 from app.jobs.worker import read_holder
+from sol_core.files import assets
+from sol_core.models import loading
 from tests.app.command_line import one_line, started
 from tests.app.tiny_project import PROJECT
 from tests.app.waiting import wait_until
@@ -93,7 +96,7 @@ MIX = {
 RECORD = {
     "dense": [{"context": 256, "bytes": 4e8, "tokens_per_s": 50.0}],
     "mixes": [MIX, MIX | {"share_asked": 0.65, "share": 0.58}],
-    "ratio_to_llama_cpp": {"256": 2.5},
+    "against_best": [{"context": 256, "decode_anchor": "openvino Q4_0", "decode_ratio": 2.5}],
     "storage": "q4",
 }
 
@@ -123,7 +126,18 @@ def test_a_shape_needs_no_model_and_gives_a_record_or_a_table(run, asked):
         ["256", "0.5", "0.58"],
         ["256", "0.65", "0.58"],
     ]
-    assert f"{'ratio to llama cpp 256':24} 2.5" in lines
+    best = lines.index("against best")
+    assert lines[best + 2].split() == ["256", "openvino", "Q4_0", "2.5"]
+
+
+def test_other_programs_read_the_default_models_file(run, asked, data_dir, monkeypatch):
+    gguf = data_dir.root / "gguf" / "model.gguf"
+    monkeypatch.setattr(loading, "locate_model", lambda *rest: data_dir.root / "models")
+    monkeypatch.setattr(assets, "ensure_default_gguf", lambda *rest: gguf)
+    assert run("bench", "decode", "--openvino", sys.executable, "--json").status == 0
+    (options,) = asked
+    assert (options.openvino, options.gguf) == (Path(sys.executable), gguf)
+    assert (options.data_dir, options.llama_cpp) == (data_dir.root, None)
 
 
 STARTED = "SOL Explorer is at"
