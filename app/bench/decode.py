@@ -107,7 +107,8 @@ def bench_decode(options: BenchOptions, on_progress: Progress) -> dict[str, Any]
             if contestant.kind == "read":
                 read = measured["prefill_tokens_per_s"]
                 rates.setdefault(name + PREFILL, []).append(read)
-            on_progress(f"{name}: {rates[name][-1]:.1f} tokens/s", done / len(turns))
+            shown = ", ".join(f"{what} {rate:.1f}" for what, rate in measured.items())
+            on_progress(f"{name}: {shown.replace('_', ' ')}", done / len(turns))
     finally:
         for worker in workers.values():
             worker.close()
