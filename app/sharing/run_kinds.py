@@ -233,10 +233,10 @@ INSPECTION = RunDocument(
     head=_SharedInspection,
     token=InspectedToken,
     rules=Rules(
-        # Before bit operations, painted schedules, matched static and reads of pages.
+        # Before bit operations, painted schedules, matched static, reads of pages and kept texts.
         partial=frozenset(
             {ActionGrid, Budget, Spend, StepCost, ScheduleConfig, InspectionEnd}
-            | {InspectionConfig, InspectedRow}
+            | {InspectionConfig, InspectedRow, InspectionStart}
         ),
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
         nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),

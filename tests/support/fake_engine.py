@@ -44,7 +44,10 @@ FAKE_MODEL = _FakeModel(
     damage={},
     spec=SMOLLM2,
     lm=SimpleNamespace(
-        spec=SMOLLM2, dtype=torch.bfloat16, weight_bytes=WeightBytes.unpacked(SMOLLM2, 2)
+        spec=SMOLLM2,
+        dtype=torch.bfloat16,
+        weight_bytes=WeightBytes.unpacked(SMOLLM2, 2),
+        step_times=None,
     ),
 )
 WORDS = (" the", " sea", " was", " calm", " and", " un", "believ", "ably", " blue", ",", " so")

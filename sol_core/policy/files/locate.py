@@ -49,10 +49,11 @@ def resolved_grid(chosen: ActionGrid | None, methods: Iterable[object]) -> Actio
     if chosen is not None:
         return chosen
     for method in methods:
+        if isinstance(method, Path):
+            return read_policy_info(method).grid
         own = getattr(method, "info", None)
-        info = read_policy_info(method) if isinstance(method, Path) else own
-        if isinstance(info, PolicyInfo):  # no schedule of a caller's own
-            return info.grid
+        if isinstance(own, PolicyInfo):  # no schedule of a caller's own
+            return own.grid
     return GRIDS[DEFAULT_GRID]
 
 

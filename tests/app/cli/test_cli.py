@@ -29,7 +29,12 @@ BUDGET = ["--keep", "0.5", "--channels", "0.6", "--bits", "8"]
 def engine(monkeypatch):
     """A stand-in for the engine, which ``generate`` finds in its place."""
     fake = FakeEngine()
-    model = SimpleNamespace(**(vars(FAKE_MODEL) | {"spec": SimpleNamespace(vocab_size=10)}))
+    model = SimpleNamespace(
+        **(
+            vars(FAKE_MODEL)
+            | {"spec": SimpleNamespace(vocab_size=10), "encode": lambda text, **_: [1] * 400}
+        )
+    )
 
     def load(name, *, on_progress, **_):
         on_progress("reading the model", 0.5)
@@ -160,6 +165,7 @@ def test_text_is_plain_when_nobody_looks_at_a_terminal(run, engine):
     assert "KL to dense" in done.out
     of_bytes = run("generate", "x", "--max-new-tokens", "5", "--budget", "80%")
     assert re.search(r"bytes, share of the full model +\d\.\d\d +0\.80\n", of_bytes.out)
+    assert re.search(r"expected  (same text|small changes) \(KL ", of_bytes.err)
 
 
 @pytest.mark.parametrize(

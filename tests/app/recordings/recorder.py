@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.results.shipped import prompt_of, recording_file
 from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
-from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -185,7 +185,8 @@ def _answer(model: LanguageModel, prompt: str, config: GenerationConfig) -> Answ
     """The first line, without the token that ends it."""
     from sol_core.generation.engine import generate
 
-    prefill, *tokens, last = generate(model, prompt, config)
+    events = list(generate(model, prompt, config))
+    prefill, *tokens, last = (e for e in events if not isinstance(e, PrefillProgress))
     assert isinstance(prefill, PrefillEvent)
     assert isinstance(last, FinishEvent)
     kept = [token for token in tokens if isinstance(token, TokenEvent)]
