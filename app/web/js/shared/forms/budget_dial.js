@@ -58,6 +58,7 @@ export class BudgetDial {
   follow() {
     if (!this.value || this.fields.bits.problem()) this.axes.open = true;
     this.say();
+    this.turn = {}; // an answer that is on its way is about other values
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.refresh(), ASK_AFTER_MS);
   }
