@@ -16,6 +16,8 @@ from kernels.kv_blocks import KVBlock, is_packed, lines_of
 
 __all__ = ["causal_attention"]
 
+_TORCH_WITH_TILES = 1024  # tokens up to which torch, which uses a matrix unit too, is as fast
+
 
 def causal_attention(
     query: Tensor, block: KVBlock, *, scale: float, window: int | None, cap: float | None = None
@@ -76,10 +78,11 @@ def _lines_apart(keys: Tensor) -> tuple[int, int]:
 
 
 def _multiplies_pairs(keys: Tensor) -> bool:
-    from kernels.causal_attention.pairs import COLUMNS
+    from kernels.causal_attention.pairs import COLUMNS, has_tiles
     from kernels.cpu.numba_helpers import cpu_has
 
-    return keys.dtype == torch.bfloat16 and cpu_has("avx512bf16") and keys.shape[3] % COLUMNS == 0
+    fits = keys.dtype == torch.bfloat16 and keys.shape[3] % COLUMNS == 0 and cpu_has("avx512bf16")
+    return fits and not (has_tiles() and keys.shape[2] <= _TORCH_WITH_TILES)
 
 
 def _suits(head_size: int) -> bool:

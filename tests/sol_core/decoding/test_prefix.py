@@ -137,6 +137,7 @@ def test_a_longer_text_takes_the_place_of_its_beginning(tiny):
     assert mine.kept.num_bytes == alone
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_reading_stops_within_a_piece_and_keeps_nothing_of_it(tiny):
     mine, asked = OwnersPrefixes(), []
 
