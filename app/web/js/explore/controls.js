@@ -74,6 +74,7 @@ export class Controls extends RunForm {
   set(prompt, settings) {
     this.prompt.set(prompt);
     this.setValues(settings, this.page.defaults);
+    this.dial.isUsual &&= settings.share === undefined; // a run's own share stays, also the usual one
     this.changed();
   }
 
