@@ -216,7 +216,7 @@ class _Worker:
             cwd=Path(__file__).resolve().parents[2],
         )
         try:
-            # What it says about its model when it is ready.
+            # Its answer once it is ready says what model it has.
             self.ready = self._read() if text is None else self._ask(text)
         except BaseException:
             self.close()

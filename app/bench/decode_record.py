@@ -67,7 +67,7 @@ def anchor_rows(rates: Rates, contestants: Mapping[str, Contestant]) -> list[dic
 
 
 def best_rows(anchors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each context the fastest other program, by itself for prefill and for decoding."""
+    """Fastest other program at each context, by itself for prefill and for decoding."""
     rows = []
     for context in dict.fromkeys(row["context"] for row in anchors):
         here = [row for row in anchors if row["context"] == context]

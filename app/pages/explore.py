@@ -251,12 +251,12 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     if budget.bytes_share is not None:
         mixes = mix_table(model, grid)
         asked = Budget.share(max(budget.bytes_share, mixes.lowest(context)), budget.bit_width)
-        predicted = predict_step(mixes, grid, model.lm.step_times, asked, context)
+        predicted = predict_step(mixes, model.lm.step_times, asked, context)
         budget = mixes.mean(budget.bytes_share, context, budget.bit_width)
         answer = {
             "zone": predicted.zone,
             "zones": [mixes.share_at(damage, context) for damage in ZONE_ENDS],
-            "speed": predicted.speed,
+            "speed": predicted.speed_words,
             "lowest": mixes.lowest(context),
             "usual": min(mixes.share_at(UNSEEN_DAMAGE, context), MOST_SHARE),
             "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,

@@ -37,15 +37,11 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
     """State of a run in the database; ``events`` are from ``cursor`` on, with one that is next."""
     kind, title = KINDS[record.kind], record.title or title_of(record.prompt)
     rows = [_with(event, kind.token) for event in events[:ROWS_PER_POLL]]
-    state = (
-        dict.fromkeys(("place", "reading", "warning"))
-        | {"live": False, "stopping": False}
-        | {
-            "rows": rows,
-            "cursor": rows[-1]["index"] + 1 if rows else cursor,
-            "more": len(events) > ROWS_PER_POLL,
-        }
-    )
+    state = {"live": False, "stopping": False, "place": None, "reading": None, "warning": None} | {
+        "rows": rows,
+        "cursor": rows[-1]["index"] + 1 if rows else cursor,
+        "more": len(events) > ROWS_PER_POLL,
+    }
     about = {} if cursor else _about(RecordedRun.of(record, events), title, record.created_at)
     return state | {"status": record.status} | _events(record, kind) | about
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kernels.causal_attention.cpu import hide
 from kernels.causal_attention.pairs import has_tiles, leave_tiles, multiply_pairs, use_tiles
 from kernels.causal_attention.softmax import weigh_pairs
 from kernels.cpu.compiling import helper, team_kernel
@@ -66,18 +67,6 @@ def pack_pairs(keys, values, sizes, packed_keys, packed_values):
 
 
 @helper
-def _hide(scores, per_group, first, begin, window):
-    """−inf for what each query, of tokens ``first`` and on, does not see of a tile."""
-    for v in range(scores.shape[0]):
-        token = first + v // per_group
-        for column in range(max(0, token + 1 - begin), TILE):
-            scores[v, column] = -np.inf
-        if window > 0:
-            for column in range(min(TILE, token + 1 - window - begin)):
-                scores[v, column] = -np.inf
-
-
-@helper
 def _attend(vectors, keys, values, span, first, per_group, window, shapes, out):
     """Attend queries to the tokens up to themselves; returns their sums of weights.
 
@@ -96,7 +85,7 @@ def _attend(vectors, keys, values, span, first, per_group, window, shapes, out):
         multiply_pairs(vectors, keys[tile], None, scores, shapes)
         begin = tile * TILE
         if begin + TILE > first or window > 0:
-            _hide(scores, per_group, first, begin, window)
+            hide(scores, per_group, first, begin, begin + TILE, window)
         weigh_pairs(scores, tops, totals, fades, weights)
         multiply_pairs(weights, values[tile], fades, out, shapes)
     return totals

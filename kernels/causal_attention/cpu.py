@@ -29,7 +29,7 @@ def _list_octets(line, begin, end, size, listed):
 
 
 @helper
-def _hide(scores, per_group, first, begin, end, window):
+def hide(scores, per_group, first, begin, end, window):
     """−inf for what each query, of tokens ``first`` and on, does not see of [begin, end)."""
     for query in range(scores.shape[0] // per_group):
         token = first + query
@@ -64,7 +64,7 @@ def _attend(vectors, keys, values, line, first, window, room, mixed):
         octets = _list_octets(line, begin, end, vectors.shape[1], listed)
         span, count = (0, octets), ROWS * octets
         dot_octets(keys, listed, span, (values, listed[1]), vectors, scores, LANES)
-        _hide(scores[:num_vectors], per_group, first, begin, end, window)
+        hide(scores[:num_vectors], per_group, first, begin, end, window)
         for v in range(num_vectors):
             top = max(tops[v], largest(scores, v, 0, count))
             fades[v] = exp_nonpositive(tops[v] - top)

@@ -12,11 +12,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from kernels.causal_attention.pairs import LANES
 from kernels.cpu.numba_helpers import llvm_call
 from kernels.cpu.vector_code import FLOAT, INDEX, Matrix, fused, line_of, load, splat, vector
 from kernels.cpu.vector_softmax import largest_of, sum_of
 
-LANES = 16
 _BITS = ir.IntType(32)
 _NUMBERS = vector(FLOAT, LANES)
 _LEAST = -150.0  # the power of two of what counts for nothing

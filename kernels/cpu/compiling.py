@@ -103,7 +103,7 @@ _load_index = IndexDataCacheFile._load_index
 
 
 def _index_of_this_release(self: Any) -> Any:
-    """What an index lists; nothing where it names classes of a release that had other modules."""
+    """Read an index; empty where it names classes of a release that had other modules."""
     try:
         return _load_index(self)
     except (ImportError, AttributeError):

@@ -116,7 +116,9 @@ class PaperReading:
 
     def of(self, budget: Budget) -> float:
         """Estimate at sampled lengths from what the action allows."""
-        return float(np.mean([self._costs.bytes_read(budget, count) for count in self._sampled]))
+        return float(
+            np.mean([self._costs.decode_step(budget, count).bytes_read for count in self._sampled])
+        )
 
     def budget(self, spend: Budget, target: float) -> Budget:
         """The spend with channels so that ``target`` bytes are read; the nearest there is."""
@@ -135,7 +137,7 @@ class PaperReading:
         low, high = levels[above - 1], levels[above]
         share = (spend.keep_fraction - low) / (high - low)
         at_low, at_high = (
-            np.mean([self._costs.bytes_read(at, count) for count in self._cached])
+            np.mean([self._costs.decode_step(at, count).bytes_read for count in self._cached])
             for at in (replace(spend, keep_fraction=level) for level in (low, high))
         )
         return float((1 - share) * at_low + share * at_high)

@@ -268,7 +268,7 @@ def predict(model: LanguageModel, budget: Budget, context: int) -> Prediction:
     grid = grid_named(DEFAULT_GRID)
     grid.check_budget(budget)
     at = min(max(context, 1), model.context_length)
-    return predict_step(mix_table(model, grid), grid, model.lm.step_times, budget, at)
+    return predict_step(mix_table(model, grid), model.lm.step_times, budget, at)
 
 
 def count_tokens(model: LanguageModel, text: str) -> int:

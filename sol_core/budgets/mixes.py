@@ -209,7 +209,7 @@ class MixTable:
 
     def _beyond(self, action: Action, context: int) -> float:
         """Bytes that a step reads beyond a dense one, with the head whole."""
-        read = self.costs.bytes_read(action, context) - self.costs.dense_bytes(context)
+        read = self.costs.decode_step(action, context).bytes_read - self.costs.dense_bytes(context)
         return read + self.costs.head_saving(action)
 
     def floor(self, context: int) -> float:

@@ -1,4 +1,4 @@
-"""What a budget does to a text, said before anything runs."""
+"""Predictions of what a budget does to a text and to its speed, before anything runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.mixes import MixTable
 from sol_core.models.step.times import StepTimes
 
@@ -44,15 +44,20 @@ class Prediction:
     def words(self) -> str:
         """Return zone, damage and speed in words."""
         text = f"{self.zone} (KL {self.damage:.2g} nats a token)"
+        return f"{text}, {self.speed_words}" if self.speed_words else text
+
+    @property
+    def speed_words(self) -> str:
+        """Return the speed in words; "" where it is not known."""
         if self.speed is None:
-            return text
+            return ""
         if abs(self.speed - 1) < 0.05:
-            return f"{text}, as fast as the full model on this machine (estimate)"
-        return f"{text}, {self.speed:.1f} times the full model's speed on this machine (estimate)"
+            return "as fast as the full model on this machine (estimate)"
+        return f"{self.speed:.1f} times the full model's speed on this machine (estimate)"
 
 
 def predict_step(
-    mixes: MixTable, grid: ActionGrid, times: StepTimes | None, budget: Budget, context: int
+    mixes: MixTable, times: StepTimes | None, budget: Budget, context: int
 ) -> Prediction:
     """Estimate one step after so many tokens, its own included.
 
@@ -60,24 +65,22 @@ def predict_step(
         times: of steps on this machine; None leaves the speed unknown.
     Raises: ConfigError for a share that no mix reaches there.
     """
+    taken: list[tuple[Action | Budget, float]]  # and how often
     share = budget.bytes_share
     if share is None:
-        damage = mixes.damage(budget, context)
-        mean, share = budget, mixes.costs.share(budget, context)
-        step_ms = None if times is None else times.step_ms(mean, context)
+        damage, share = mixes.damage(budget, context), mixes.costs.share(budget, context)
+        taken = [(budget, 1.0)]
     else:
         mixes.check(share, context)
         low, high = mixes.neighbours(share, context)
         weight = mixes.weight(share, low, high)
         damage = low.damage + (high.damage - low.damage) * weight
-        step_ms = None
-        if times is not None:
-            ends = [times.step_ms(mix.action, context) for mix in (low, high)]
-            step_ms = ends[0] + (ends[1] - ends[0]) * weight
-    if grid.quant_block:
+        taken = [(low.action, 1.0 - weight), (high.action, weight)]
+    if mixes.costs.mechanisms.quant_block:
         damage += float(np.interp(budget.bit_width, _BITS, _BITS_DAMAGE))
     zone = ZONES[int(np.searchsorted(ZONE_ENDS, damage, side="left"))]
-    if times is None or step_ms is None:
+    if times is None:
         return Prediction(share, damage, zone)
-    dense_ms = times.step_ms(Budget(), context)
+    step_ms = sum(part * times.step_ms(action, context) for action, part in taken)
+    dense_ms = times.step_ms(DENSE, context)
     return Prediction(share, damage, zone, dense_ms / step_ms, 1000 / step_ms)

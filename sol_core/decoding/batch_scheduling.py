@@ -24,7 +24,7 @@ from sol_core.models.signals import Observe
 
 
 class StepReads(NamedTuple):
-    """What a row's step read beyond what its action says; None where it is not known."""
+    """Reads of a row's step beyond what its action says; None where they are not known."""
 
     tokens: float | None = None  # cached ones, summed over layers and KV heads
     head_rows: float | None = None  # outputs of the head that were exact after a preview

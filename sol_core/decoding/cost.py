@@ -58,9 +58,9 @@ class CostModel:
         self,
         action: Action | Budget,
         cached_tokens: int,
-        *,
         tokens_read: float | None = None,
         head_rows: float | None = None,
+        *,
         observed: bool = False,
     ) -> StepCost:
         """One decode step that attends over ``cached_tokens`` (the new one included).
@@ -92,51 +92,21 @@ class CostModel:
             bit_operations=weights.bit_operations + MAX_BITS * flops * 4 * self.bytes_per_cached,
         )
 
-    def bytes_read(
-        self,
-        action: Action | Budget,
-        cached_tokens: int,
-        tokens_read: float | None = None,
-        head_rows: float | None = None,
-        *,
-        observed: bool = False,
-    ) -> float:
-        """Bytes of ``decode_step``."""
-        step = self.decode_step(
-            action,
-            cached_tokens,
-            tokens_read=tokens_read,
-            head_rows=head_rows,
-            observed=observed,
-        )
-        return step.bytes_read
-
     def dense_bytes(self, cached_tokens: int) -> float:
         """Bytes of a dense step that attends over ``cached_tokens``, its own included."""
         return self.decode_step(DENSE, cached_tokens).bytes_read
 
-    def share(
-        self,
-        action: Action | Budget,
-        cached_tokens: int,
-        tokens_read: float | None = None,
-        head_rows: float | None = None,
-    ) -> float:
-        """Bytes of a step as a share of a dense step's."""
-        read = self.bytes_read(action, cached_tokens, tokens_read, head_rows)
+    def share(self, action: Action | Budget, cached_tokens: int, *reads: float | None) -> float:
+        """Bytes of a step as a share of a dense step's; reads as of ``decode_step``."""
+        read = self.decode_step(action, cached_tokens, *reads).bytes_read
         return read / self.dense_bytes(cached_tokens)
 
     def taken(self, step: DecodeStep, row: int) -> StepCost:
         """Cost of one row of a step without its policy's network, by what it read where that is
         known."""
-        tokens, head_rows = step.reads[row]
-        return self.decode_step(
-            step.actions[row],
-            step.cached_tokens[row],
-            tokens_read=tokens,
-            head_rows=head_rows,
-            observed=step.policy_reads[row].scores_pages,
-        )
+        action, cached = step.actions[row], step.cached_tokens[row]
+        observed = step.policy_reads[row].scores_pages
+        return self.decode_step(action, cached, *step.reads[row], observed=observed)
 
     def head_saving(self, action: Action | Budget, head_rows: float | None = None) -> float:
         """Bytes of the head that a step does not read because it previews it; below 0 for one that
@@ -195,7 +165,7 @@ class CostModel:
         return flops + scoring_flops, read + scoring_read
 
     def _weights_of(self, action: Action | Budget) -> StepCost:
-        """A step's cost but for its attention over the cache; kept, because few actions differ."""
+        """A step's cost without the bytes of cache and head; kept, because few actions differ."""
         key = action.channel_keep_ratio, action.bit_width, action.is_dense
         if key not in self._of_weights:
             self._of_weights[key] = self._read_weights(action)
@@ -221,7 +191,6 @@ class CostModel:
             attention_bytes=weights.attention.nbytes,
             mlp_bytes=weights.gate_up.read(entering / spec.hidden_size)
             + weights.down.read(inner / spec.intermediate_size),
-            head_bytes=weights.head.nbytes - saved,
             bit_operations=float(
                 MAX_BITS * outside + bits * weights.gate_up.bits * (gate_up + down)
             ),

@@ -79,7 +79,7 @@ class DecodeStep:
 
     @property
     def reads(self) -> tuple[StepReads, ...]:
-        """What each row read; nothing is known on a GPU, where counts would be waited for."""
+        """Reads of each row; unknown on a GPU, where counts would be waited for."""
         tokens, head_rows = self.output.tokens_read, self.output.head_rows
         if tokens.device.type != "cpu":
             return (StepReads(),) * len(self.actions)

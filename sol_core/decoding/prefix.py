@@ -10,7 +10,7 @@ bit for every caller, and two that begin alike share pieces, which are read once
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -132,20 +132,21 @@ def reading_prefix(
         prefixes: where texts are kept; None for nowhere.
     Yields: progress after each whole block.
     """
-    found = None
-    if prefixes is not None and lm.device.type == "cpu":  # a GPU has read it sooner than copied it
-        found = prefixes.kept.longest(prefixes.owner, tokens, _common_tokens)
+    if lm.device.type != "cpu":  # it has read a text sooner than copied it
+        prefixes = None
+    found = prefixes and prefixes.kept.longest(prefixes.owner, tokens, _common_tokens)
     kept, reused = found or (None, 0)
+    states = dict[Hashable, PrefixState]()  # of this text, by what observes it
     if kept is not None and reused == len(tokens) and kept.cache.page_size == page_size:
-        if observe in kept.states:
-            return ReadPrefix(kept.cache, kept.states[observe], reused)
-        reused -= 1
+        states = kept.states
+        if observe in states:
+            return ReadPrefix(kept.cache, states[observe], reused)
     cache = lm.new_cache(1, len(tokens) + 1, page_size=page_size)
     if kept is not None and (reused := _last_end(tokens, reused)):
         cache.take_tokens(kept.cache, reused)
     state = yield from _read(lm, tokens, cache, observe, should_stop)
-    if prefixes is not None and state is not None and lm.device.type == "cpu":
-        made = KeptPrefix(prefixes.owner, tuple(tokens), cache, {observe: state})
+    if prefixes is not None and state is not None:
+        made = KeptPrefix(prefixes.owner, tuple(tokens), cache, {**states, observe: state})
         prefixes.kept.add(made)
     return ReadPrefix(cache, state, reused)
 

@@ -98,7 +98,8 @@ def step_reading(step: DecodeStep, costs: CostModel, group: int, *, exact: bool 
     reads = step.reads if exact else (StepReads(),) * len(step.actions)
     rows = zip(step.actions, step.cached_tokens, reads, step.policy_reads, strict=True)
     reading = [
-        costs.bytes_read(action, cached, *read, observed=policy.scores_pages) + policy.num_bytes
+        costs.decode_step(action, cached, *read, observed=policy.scores_pages).bytes_read
+        + policy.num_bytes
         for action, cached, read, policy in rows
     ]
     return np.asarray(reading).reshape(-1, group)

@@ -101,7 +101,7 @@ def budget_of_bytes(
     middle = near.keep_fraction, near.channel_keep_ratio
     corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
     return budget_on_path(
-        corners, near.bit_width, num_bytes, lambda at: costs.bytes_read(at, context)
+        corners, near.bit_width, num_bytes, lambda at: costs.decode_step(at, context).bytes_read
     )
 
 

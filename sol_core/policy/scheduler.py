@@ -92,7 +92,7 @@ class ByteBudgets:
         rows = zip(self._previous, self._contexts, reads, strict=True)
         scores = self._own.scores_pages
         num_bytes = [
-            self._mixes.costs.bytes_read(action, context, *read, observed=scores)
+            self._mixes.costs.decode_step(action, context, *read, observed=scores).bytes_read
             for action, context, read in rows
         ]
         self._feedback.add((self._own.num_bytes + np.array(num_bytes)) / self._dense)

@@ -109,10 +109,10 @@ def _say_prediction(model: LanguageModel, args: argparse.Namespace, console: Con
     if args.json or budget.bytes_share is None:
         return
     prompt = encode_prompt(model, args.prompt, chat=config.chat)
-    context, grid = len(prompt) + config.max_new_tokens // 2, config.grid_in_use
-    context, mixes = min(context, model.context_length), mix_table(model, grid)
+    context = min(len(prompt) + config.max_new_tokens // 2, model.context_length)
+    mixes = mix_table(model, config.grid_in_use)
     if budget.bytes_share >= mixes.lowest(context):
-        predicted = predict_step(mixes, grid, model.lm.step_times, budget, context)
+        predicted = predict_step(mixes, model.lm.step_times, budget, context)
         console.say(f"expected  {predicted.words}")
 
 
@@ -143,7 +143,7 @@ def _unseen(config: GenerationConfig) -> GenerationConfig:
 
 
 def _watched(events: Iterator[Event], console: Console) -> Iterator[Event]:
-    """The events but for those of the reading, which show as progress."""
+    """Yield the events but for those of the reading, which show as progress."""
     for event in events:
         if isinstance(event, PrefillProgress):
             console.status(f"Reading the prompt: {event.words}")

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sol_core.budgets.feedback import Feedback
 
 
+@example(0.5, (8, np.inf, 1), [2.0**-52])
 @given(
     st.floats(0.1, 0.9),
     st.sampled_from(((8, np.inf, 1), (32, np.inf, 1), (64, 0.25, 4))),
@@ -22,7 +23,8 @@ def test_means_return_to_their_targets(target, settings, disturbances):
     before = abs(feedback.excess)
     for _ in range(steps):
         feedback.add(feedback.aims())
-    assert abs(feedback.excess) <= 0.4 * before  # (1 - 1/8)^8 = 0.34, (1 - 1/64)^64 = 0.36
+    # (1 - 1/8)^8 = 0.34, (1 - 1/64)^64 = 0.36; sums of up to 114 steps round to some 1e-14
+    assert abs(feedback.excess) <= 0.4 * before + 1e-12
 
 
 def test_what_exceeds_the_slack_is_made_good_sooner():

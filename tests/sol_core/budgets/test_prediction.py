@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.prediction import ZONE_ENDS, ZONES, predict_step
 from sol_core.errors import ConfigError
 from sol_core.models.step.times import StepTimes
-from tests.sol_core.budgets.test_mixes import GRID, MIXES
+from tests.sol_core.budgets.test_mixes import MIXES
 
 TIMES = StepTimes(
     dense=(1.0, 0.01),
@@ -22,7 +22,7 @@ TIMES = StepTimes(
 
 
 def predicted(budget, context, times=TIMES):
-    return predict_step(MIXES, GRID, times, budget, context)
+    return predict_step(MIXES, times, budget, context)
 
 
 def test_times_between_levels_and_contexts_follow_from_those_measured():
@@ -61,7 +61,7 @@ def test_a_budget_per_axis_adds_what_its_axes_and_bits_do():
     assert whole.damage == 0
     assert whole.zone == "same text"
     assert max(one.damage, other.damage) < both.damage <= one.damage + other.damage
-    rounded = predict_step(MIXES, GRIDS["default"], None, Budget(bit_width=4.0), 1000)
+    rounded = predict_step(MIXES, None, Budget(bit_width=4.0), 1000)
     assert rounded.damage == pytest.approx(0.18)
     assert rounded.zone == "small changes"
     assert (rounded.speed, rounded.words) == (None, "small changes (KL 0.18 nats a token)")

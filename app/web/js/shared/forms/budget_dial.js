@@ -10,9 +10,9 @@ import { elementsOf, labelledRange } from "./form_parts.js";
 const ASK_AFTER_MS = 150;
 
 /** From handlers.estimate_budget; the optional ones for bytes alone. `zones`: the shares from which on few
- *   things change, and none; `speed`: in multiples of the full model's.
+ *   things change, and none; `speed`: in words, "" where it is not known.
  * @typedef {{ context: number, share: number, mix: Record<string, number>, lowest?: number, usual?: number,
- *   measured_on?: string, zone?: string, zones?: number[], speed?: number | null }} Estimate */
+ *   measured_on?: string, zone?: string, zones?: number[], speed?: string }} Estimate */
 
 // One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a
 // prompt of this length, and until somebody turns the dial it stands where the text stays the full model's.
@@ -85,7 +85,7 @@ export class BudgetDial {
 
   // What the budget does to the text and to the speed, before anything runs.
   /** @param {Estimate} estimate */
-  showPromise({ zone = "", zones: [same, small] = [1, 1], speed, lowest = 0 }) {
+  showPromise({ zone = "", zones: [same, small] = [1, 1], speed = "", lowest = 0 }) {
     const width = (from, to) => Math.max(0, Math.min(1, to) - Math.max(lowest, from));
     const widths = [width(lowest, small), width(small, same), width(same, 1)];
     [...this.zones.children].forEach((part, at) => {
@@ -94,7 +94,7 @@ export class BudgetDial {
       part.classList.toggle("is-here", part.textContent === zone);
       part.classList.toggle("is-narrow", widths[at] < 0.22 * (1 - lowest));
     });
-    setText(this.promise, `Expected: ${zone}${speedText(speed)}.`);
+    setText(this.promise, `Expected: ${zone}${speed && `, ${speed}`}.`);
   }
 
   say() {
@@ -118,11 +118,4 @@ export class BudgetDial {
         + `${percent(estimate.lowest ?? 0)}.${measured}`
       : `Each [[axis]] has its own budget: ${mix}. ${sentence(after)} that is this compute.`));
   }
-}
-
-/** @param {number | null | undefined} speed */
-function speedText(speed) {
-  if (!speed) return "";
-  return Math.abs(speed - 1) < 0.05 ? ", as fast as the full model on this machine (estimate)"
-    : `, ${speed.toFixed(1)} times the full model's speed on this machine (estimate)`;
 }
