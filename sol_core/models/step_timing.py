@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM
 
 MECHANISMS = GRIDS["default"].mechanisms
-_CONTEXTS, _KEPT = (256, 2000), (0.5, 0.1)
-_CHANNELS = (0.25, 0.5, 0.75, 1.0)
+_CONTEXTS, _KEPT = (256, 2000), (0.9, 0.5, 0.1)
+_CHANNELS = (0.25, 0.5, 0.75, 0.95, 1.0)
 _STEPS = 16  # of each kind; the lower quartile counts, because other programs only add
+_MOST_SPREAD = 1.2  # 1.03 to 1.14 on a quiet machine; 1.07 to 2.9 beside one busy program
 _WRITTEN = 128  # tokens of the model's own, whose states are those of text
 
 
@@ -36,7 +37,8 @@ class _Parts(NamedTuple):
     mlp: float
     head: float
     rest: float
-    tokens_read: float  # summed over layers and KV heads
+    tokens_read: float  # summed over layers and KV heads, in the mean
+    spread: float  # median of the steps' times over the shortest
 
 
 def can_time_steps(lm: FrozenLM) -> bool:
@@ -44,8 +46,11 @@ def can_time_steps(lm: FrozenLM) -> bool:
     return HAS_TICKS and lm.spec.max_positions >= max(_CONTEXTS) + _STEPS
 
 
-def measure_step_times(lm: FrozenLM) -> StepTimes:
-    """Measure a model's steps; a few seconds. See ``can_time_steps``."""
+def measure_step_times(lm: FrozenLM) -> StepTimes | None:
+    """Measure a model's steps; a few seconds. None where other programs took the cores meanwhile.
+
+    See ``can_time_steps``.
+    """
     text = _written(lm)
     dense, sparse, mlp = [], [], []
     for context in _CONTEXTS:
@@ -56,6 +61,9 @@ def measure_step_times(lm: FrozenLM) -> StepTimes:
         sparse += [(context, _parts(lm, cache, text, Action(keep))) for keep in _KEPT]
         if context == _CONTEXTS[0]:
             mlp = [_parts(lm, cache, text, Action(1.0, level, 15)) for level in _CHANNELS]
+    timed = [parts for _, parts in (*dense, *sparse)] + mlp
+    if np.median([parts.spread for parts in timed]) > _MOST_SPREAD:
+        return None
     readers = lm.spec.num_layers * lm.spec.num_kv_heads
     whole = [(1.0, readers * context / 1000) for context, _ in dense]
     chosen = [(1.0, context / 1000, parts.tokens_read / 1000) for context, parts in sparse]
@@ -64,8 +72,8 @@ def measure_step_times(lm: FrozenLM) -> StepTimes:
         _fitted(chosen, [parts.attention for _, parts in sparse]),
         _CHANNELS,
         tuple(round(parts.mlp, 4) for parts in mlp),
-        (dense[0][1].head, mlp[-1].head),
-        dense[0][1].rest,
+        (round(dense[0][1].head, 4), round(mlp[-1].head, 4)),
+        round(dense[0][1].rest, 4),
         readers,
     )
 
@@ -96,11 +104,14 @@ def _written(lm: FrozenLM) -> torch.Tensor:
 
 def _parts(lm: FrozenLM, prefix: KVCache, text: torch.Tensor, action: Action) -> _Parts:
     cache = prefix.branch(1, _STEPS)
-    taken = []
+    taken, read = [], []
     for token in text[:_STEPS]:
         clock, started = StepClock(lm.device), time.perf_counter()
         output = lm.decode_step(token[None], cache, action, mechanisms=MECHANISMS, clock=clock)
         parts = clock.part_times(1000 * (time.perf_counter() - started))
-        read = float(output.tokens_read.sum())
-        taken.append((parts.attention, parts.mlp, parts.head, parts.rest, read))
-    return _Parts(*np.percentile(taken[2:], 25, axis=0).round(4).tolist())
+        taken.append((parts.attention, parts.mlp, parts.head, parts.rest))
+        read.append(float(output.tokens_read.sum()))
+    steps = np.sum(taken, axis=1)
+    spread = float(np.median(steps) / steps.min())
+    attention, mlp, head, rest = np.percentile(taken[2:], 25, axis=0).tolist()
+    return _Parts(attention, mlp, head, rest, float(np.mean(read)), spread)

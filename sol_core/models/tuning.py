@@ -37,6 +37,7 @@ _TURN_SECONDS = 0.03
 _SECONDS = 1.2  # for one question, but for a last round; there are two or three
 _LEAST_GAIN = 0.03  # of the time: less is noise, and the default stays
 _LEAST_BUSY = 0.85  # of the threads' time on a core: with less, other programs decide the race
+_QUICK_STEPS_MS = 100.0  # for a step of each of _ACTIONS
 _MECHANISMS = GRIDS["default"].mechanisms
 _ACTIONS = (DENSE, Action(0.5, 0.6, 16))  # what is left out makes memory's order another
 _CAPACITY = 512  # tokens
@@ -74,11 +75,16 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
         if known is not None:
             _store(folder, weights, known)
     lm.tuning = None if known is None else Tuning(known.threads, known.ahead)
-    if known is not None and known.times is None and can_time_steps(lm):
+    if known is not None and known.times is None and _is_soon_timed(lm, known):
         on_measure()
         known = replace(known, times=measure_step_times(lm))
         _store(folder, weights, known)
     lm.step_times = None if known is None else known.times
+
+
+def _is_soon_timed(lm: FrozenLM, known: MeasuredTuning) -> bool:
+    """Return whether steps can be timed within seconds; a large model would read for minutes."""
+    return can_time_steps(lm) and min(known.step_ms.values()) < _QUICK_STEPS_MS
 
 
 def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:

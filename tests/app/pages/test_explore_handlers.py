@@ -14,6 +14,7 @@ from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from tests.app.page_calls import ANNA, BEN, caller
+from tests.app.waiting import wait_until
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, fake_load
 from tests.support.tiny_policies import no_policy
 
@@ -100,8 +101,8 @@ def test_home_reports_the_model_and_the_running_generation(call):
     assert call("home")["active"] == started["run_id"]
     assert call("home", BEN)["active"] is None
     call("stop_run", run_id=started["run_id"])
-    model = call("home")["model"]
-    assert (model["state"], model["facts"]["device"]) == ("ready", "cpu")
+    wait_until(lambda: call("home")["model"]["state"] == "ready")
+    assert call("home")["model"]["facts"]["device"] == "cpu"
 
 
 def test_history_lists_searches_pages_and_deletes(call):

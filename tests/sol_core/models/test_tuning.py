@@ -9,7 +9,7 @@ from kernels.cpu.threads import Tuning, default_tuning
 from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE
 from sol_core.errors import ConfigError
-from sol_core.models import FrozenLM, tuning
+from sol_core.models import FrozenLM, step_timing, tuning
 from tests.support.tiny_language_model import make_language_model, make_long_model
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
@@ -114,6 +114,16 @@ def test_steps_are_timed_once_and_kept_with_the_tuning(tmp_path, monkeypatch):
     monkeypatch.delenv(tuning.TUNING_VARIABLE, raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(tuning, "_LEAST_BUSY", 0.0)
+    monkeypatch.setattr(step_timing, "_MOST_SPREAD", 0.0)
+    tuning.tune(make_long_model(max_positions=2048), tmp_path / "data", lambda: None)
+    (kept,) = tuning.stored_tunings(tmp_path).values()
+    assert kept.times is None  # other programs had the cores
+    monkeypatch.setattr(step_timing, "_MOST_SPREAD", 1e9)
+    monkeypatch.setattr(tuning, "_QUICK_STEPS_MS", 0.0)
+    tuning.tune(make_long_model(max_positions=2048), tmp_path / "data", lambda: None)
+    (kept,) = tuning.stored_tunings(tmp_path).values()
+    assert kept.times is None  # it would take minutes
+    monkeypatch.setattr(tuning, "_QUICK_STEPS_MS", 1e9)
     model = make_long_model(max_positions=2048)
     tuning.tune(model, tmp_path / "data", lambda: None)
     times = model.lm.step_times
