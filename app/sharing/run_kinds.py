@@ -154,7 +154,7 @@ GENERATION = RunDocument(
     check=_check_generation,
     schedule=lambda run: str(run.schedule),
     csv=csv_of_generation,
-    styles=("runs/costs", "runs/machine", "runs/dock", "runs/reading"),
+    styles=("runs/costs", "runs/machine", "runs/reading"),
 )
 
 

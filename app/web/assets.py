@@ -33,7 +33,7 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re
 _TOP_LEVEL = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 _CSS = Path(__file__).with_name("css")
 _STYLE_SHEETS = (
-    *("base", "controls", "stage", "runs/costs", "runs/machine", "tokens", "runs/dock"),
+    *("base", "controls", "stage", "runs/costs", "runs/machine", "tokens"),
     *("runs/reading", "lens", "compare", "inspect", "history", "jobs", "train", "evaluate"),
     *("policies", "learn/lessons"),
 )

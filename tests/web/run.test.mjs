@@ -1,6 +1,6 @@
 // Looking at a run: tokens and their colours, the card, charts, what was read, pages taken away.
 
-import { cellsOf, fire, HOSTILE, press, records, settled, shown, stageOf, textOf, textsOf, told } from "./page.mjs";
+import { fire, HOSTILE, press, records, settled, shown, stageOf, textOf, textsOf, told } from "./page.mjs";
 import { Legend } from "../../app/web/js/shared/tokens/legend.js";
 import { PageEffects } from "../../app/web/js/shared/tokens/page_effects.js";
 import { binOf, colourAxes, klAxis, TokenView } from "../../app/web/js/shared/tokens/tokens.js";
@@ -99,9 +99,7 @@ told("a token's step lights the pages that it read more than others, and a page 
   stage.mark(5);
   await settled();
   say(textOf(reading.caption), reading.pages.map((page) => page.dataset.read));
-  reading.whole.checked = true;
-  reading.draw();
-  say(reading.pages.map((page) => page.dataset.read));
+  say(reading.strips.looked.getAttribute("d"), reading.strips.element.className);
   fire(reading.pages[1], "pointermove");
   say(textOf(reading.caption), stage.view.elements[5].dataset.read);
   fire(reading.text, "pointerleave");
@@ -124,27 +122,32 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
     leave_out_pages: { pages: [1], nll: 2, nll_change: 1.5, kl: 0.25, choice: { token_id: 9, text: HOSTILE, probability: 0.5 } },
     rank_pages: { count: 2, attention: [0.7, 0.3], correlation: 0.5, effects: [0, 1].map((page) =>
       ({ pages: [page], kl: 0.5 - 0.2 * page, nll: 1, nll_change: 0.5, choice: { token_id: 102, text: " was", probability: 0.5 } })) },
+    run_without: { run_id: "without" },
+    poll_run: { live: false, more: false, status: "finished", cursor: 2, rows: run.rows.slice(0, 2), run: run.run },
   };
   const effects = new PageEffects({ at: () => 2, rows: () => run.rows, texts: () => run.pages, changed: () => {},
-    again: (pages) => asked.push(pages), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
+    compare: (id) => asked.push(id), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
   shown(effects.element);
-  say(effects.step.hidden, effects.hint.hidden);
+  say(effects.none.hidden, effects.compare.hidden, effects.answer.hidden);
   effects.toggle(1);
-  say(textOf(effects.step), effects.step.hidden);
-  effects.step.click();
   await settled();
-  say(asked.pop(), textOf(effects.said));
+  say(asked.splice(0), textOf(effects.said), textOf(effects.answer));
+  effects.compare.click();
+  say(asked.pop(), effects.none.hidden);
   effects.toggle(0);
-  say(textOf(effects.again));
+  await settled();
+  say(asked[0], textOf(effects.said));
+  effects.none.click();
+  say([...effects.chosen], textOf(effects.said), effects.answer.hidden);
   effects.which.click();
   await settled();
-  say(textOf(effects.said), textOf(effects.said), cellsOf(effects.table));
+  say(textOf(effects.said), effects.said.title, effects.found);
   answers.rank_pages.effects.forEach((one) => { one.kl = 0.001; });
   effects.which.click();
   await settled();
   say(textOf(effects.said));
   effects.on.ask = async () => { throw Object.assign(new Error("Busy."), { refused: true }); };
-  effects.step.click();
+  effects.toggle(1);
   await settled();
   say(textOf(effects.said));
 });

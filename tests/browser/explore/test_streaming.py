@@ -9,10 +9,9 @@ from playwright.sync_api import expect
 from sol_core.errors import ModelLoadError
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
-SAID = re.compile(
-    r"\d+ % compute of the full model's \(budget: \d+ %\), at [\d.]+ tokens/s with the full model "
-    r"beside it, which preferred another token at 6 of 40 steps \(dotted\)\. "
-    r"Mean KL: 0\.0\d\d nats\."
+SAID = "Small changes. The full model disagrees with 6 of 40 tokens (dotted)."
+SPENT = re.compile(
+    r"^\d+ % compute \(budget \d+ %\) · [\d.]+ tokens/s, the check included · KL 0\.0\d\d nats$"
 )
 pytestmark = pytest.mark.browser
 HOSTILE = [
@@ -49,6 +48,7 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
     expect(visitor.tokens).to_have_count(40)
     expect(page.locator(".sol-status")).to_contain_text("reached the token limit")
     expect(page.locator(".sol-sentence")).to_have_text(SAID)
+    expect(page.locator(".sol-outcome-line > .sol-muted")).to_have_text(SPENT)
     visitor.show_numbers()
     expect(page.locator(".sol-numbers")).to_contain_text("/ 16")
     # Of the times that the stand-in engine reports.
@@ -73,13 +73,15 @@ def test_hostile_tokens_are_only_ever_text(serve, visit):
             assert seen.replace("\u00a0", " ") == text
     for text, glyph in (("\n", "↵"), ("\t", "⇥"), ("", "◌"), ("\u202eevil", "U+202Eevil")):
         assert shown[HOSTILE.index(text)] == glyph
-    expect(visitor.page.locator(".sol-lead")).to_contain_text("${1+1} {{1+1}}")
+    expect(visitor.page.locator(".sol-question-asked")).to_contain_text("${1+1} {{1+1}}")
     machine = visitor.page.locator(".sol-machine-caption")
     for index in range(len(HOSTILE)):
         visitor.tokens.nth(index).focus()
         expect(visitor.card).to_be_visible()
         expect(machine).to_contain_text(f"Token {index + 1} “")
-    assert visitor.page.locator(":is(.sol-lines, .sol-lead, .sol-machine) img").count() == 0
+    assert (
+        visitor.page.locator(":is(.sol-lines, .sol-question-asked, .sol-machine) img").count() == 0
+    )
     visitor.tab("History")
     expect(visitor.page.get_by_role("link", name="${1+1} {{1+1}}")).to_be_visible()
     assert visitor.page.evaluate("window.hacked") is None

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 def generate(visitor, prompt, tokens=12):
     visitor.generate(prompt, max_new_tokens=tokens)
-    expect(visitor.page.locator(".sol-lead")).to_contain_text(prompt)
+    expect(visitor.page.locator(".sol-question-asked")).to_contain_text(prompt)
     visitor.expect_state("Finished")
     run_id = visitor.run_id()
     assert run_id is not None
@@ -19,7 +19,7 @@ def generate(visitor, prompt, tokens=12):
 
 def test_back_and_forward_walk_through_runs_and_tabs(serve, visit):
     visitor = visit(serve(FakeEngine(step_s=0.001)))
-    lead = visitor.page.locator(".sol-lead")
+    lead = visitor.page.locator(".sol-question-asked")
     one = generate(visitor, "First prompt", 11)
     two = generate(visitor, "Second prompt", 22)
     visitor.page.go_back()
@@ -50,7 +50,7 @@ def test_a_copied_link_opens_the_run_for_someone_else(serve, visit):
     link = anna.page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(server.url)
     ben = visit(server, link.removeprefix(server.url))
-    expect(ben.page.locator(".sol-lead")).to_contain_text("Share me")
+    expect(ben.page.locator(".sol-question-asked")).to_contain_text("Share me")
     expect(ben.tokens).to_have_count(12)
 
 

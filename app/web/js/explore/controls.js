@@ -37,13 +37,10 @@ export class Controls extends RunForm {
       () => on.estimate(this.values(), this.prompt.get()), () => this.changed());
     this.fields = {
       share: this.dial.field,
-      chat: toggleField({ label: "Chat", hint: "Wrap the prompt as a message; off continues the text." }),
+      chat: toggleField({ label: "Chat" }),
       schedule: scheduleField(on.policies),
-      shadow: toggleField({ label: "Measure quality against the full model",
-        hint: "Adds a [[shadow row]] to every step: [[kl|KL]] to the [[dense|full model]], at the price of a "
-          + "wider batch." }),
-      static_row: toggleField({ label: "Compare with static",
-        hint: "Adds a row that spends the same [[budget]] evenly." }),
+      shadow: toggleField({ label: "Check every token against the full model" }),
+      static_row: toggleField({ label: "Compare with static" }),
       ...this.budget, ...this.advanced,
     };
     this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
@@ -52,7 +49,7 @@ export class Controls extends RunForm {
   }
 
   build() {
-    this.budgetSet = fieldset("Budget, on average", this.dial.element);
+    this.budgetSet = fieldset("Budget", this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
     const picker = textFilePicker(this, this.prompt.input, this.page.maxCharacters, (text) => {
       this.prompt.set(text);

@@ -5,16 +5,31 @@ import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/add
 import { choicesOf, makeApi } from "../shared/api.js";
 import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
+import { RunFollower } from "../shared/follower.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
 import { copyChip, noticeLine } from "../shared/page_parts.js";
+import { pictureMenu } from "../shared/runs/picture.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
-import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
+
+/** A run from start to end, beside the one on show. @returns {Promise<{ grid: any, rows: Token[] }>} */
+function runOf(api, prompt, settings) {
+  return new Promise((resolve, reject) => {
+    const rows = [];
+    const follower = new RunFollower(api, { begin: () => {}, rows: (more) => rows.push(...more),
+      view: (view, run) => {
+        if (view.live || view.more) return;
+        if (view.status === "finished") resolve({ grid: run.config.grid, rows });
+        else reject(new Error(view.error || "The run was stopped."));
+      }, lost: () => {}, gone: reject });
+    api("start_run", { prompt, settings }).then(({ run_id: id }) => follower.follow(id), reject);
+  });
+}
 
 class ExplorePage extends RunPage {
   constructor(root, api, page) {
@@ -28,26 +43,24 @@ class ExplorePage extends RunPage {
     this.status = new Status(this.statusHandlers);
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index, 0),
-      effects: (reading) => new PageEffects({ ...reading, again: (pages) => this.without(pages),
+      effects: (reading) => new PageEffects({ ...reading,
+        compare: (id) => openInTab("compare", `${this.follower.id},${id}`),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
-    { hint: `${TOKEN_HINT} Click one (or Enter) to ask what if. Drag over a chart to select.`,
-      whatIf: this.lens });
+    { hint: "Choose a token to ask what if.", whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),
         { hidden: true })];
     this.recording = new RecordingView(page.recording, {
-      run: (prompt, settings) => {
-        this.form.set(prompt, settings);
-        this.form.send();
-      },
+      answer: (prompt, settings) => runOf(api, prompt, { ...page.defaults, ...settings }),
       own: () => this.unfold(),
       learn: () => showTab("learn"),
     });
     this.beside = new Beside(api,
       { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
-    this.tools = this.makeTools("run", chip("Compare with …", () => openInTab("compare", this.follower.id)),
+    this.tools = this.makeTools("run", pictureMenu(this.stage),
+      chip("Compare with …", () => openInTab("compare", this.follower.id)),
       ...this.ofFork, copyChip("Copy text", () => this.stage.rows().map((row) => row.text).join("")));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
@@ -122,14 +135,6 @@ class ExplorePage extends RunPage {
     this.forkAt = await this.ask("fork_run", request, (words) => this.lens.complain(words)) ? index : null;
   }
 
-  // The same run again, without some pages of its prompt, beside this one.
-  async without(pages) {
-    const parent = this.follower.id;
-    const id = await this.ask("run_without", { run_id: parent, pages },
-      (words) => this.stage.reading.effects?.say(words));
-    this.comparing = id && { id, parent };
-  }
-
   // Once the token put in has come, the focus, which was in what if, goes there.
   append(rows) {
     super.append(rows);
@@ -154,10 +159,7 @@ class ExplorePage extends RunPage {
   }
 
   finish() {
-    if (!this.wasLive) this.stage.toTop();
-    const { id, parent } = this.comparing ?? {};
-    this.comparing = null;
-    if (id && id === this.follower.id) openInTab("compare", `${parent},${id}`);
+    if (this.wasLive) this.stage.reading.effects?.rankSoon();
   }
 
   async home(call) {

@@ -1,11 +1,11 @@
 // A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
 import { linkTo } from "../shared/address.js";
-import { button, h, isCalm, opensHere, setText, show, uniqueId } from "../shared/dom.js";
-import { AXES, count, modelName, percent, percentTight, spendText } from "../shared/format.js";
+import { button, h, isCalm, messageOf, opensHere, setText, show, uniqueId } from "../shared/dom.js";
+import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
+import { flowOf, mlpShares, pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
 import { WHOLE_STEP } from "../shared/machine/sheet.js";
 import { Zoom } from "../shared/machine/field.js";
 import { colourScale } from "../shared/tokens/legend.js";
@@ -22,6 +22,11 @@ const TOKEN_MS = 60; // from one token to the next while it plays
 /** @typedef {{ model: string, dtype: string, machine: string, max_new_tokens: number, stop_strings: string[],
  *   story: string, page_size: number, pages: string[], questions: RecordedQuestion[],
  *   texts: RecordedText[] }} Recording */
+
+// A token that was generated here, in the form of a recorded one.
+/** @returns {RecordedStep} */
+const stepOf = (row, grid) => [row.action.bit_width, ...mlpShares(grid, row.action.channel_keep_ratio),
+  ...flowOf(row), ...["pages", "cells", "share", "levels", "by_page"].map((name) => row.page_reads?.[name])];
 
 const axesOf = (spend) => spendText(AXES.map(({ scale, dense }, at) => spend[at] ?? scale * dense));
 
@@ -52,9 +57,15 @@ export class RecordingView {
   /** Tokens of all answers, with answer and number. @type {{ row: any, answer: number, at: number }[]} */
   shown = [];
 
-  // on: where there is a live model; own: somebody has a prompt of their own.
+  /** Of each stop of the dial that was run here. @type {Map<number, RecordedText>} */
+  live = new Map();
+  isLive = false;
+
+  // on: where there is a live model; answer(prompt, settings) → grid and rows of a run; own: somebody has a
+  // prompt of their own.
   /** @param {Recording} recording
-   *  @param {{ run(prompt: string, settings: object): void, own(): void, learn(): void }} [on] */
+   *  @param {{ answer(prompt: string, settings: object): Promise<{ grid: any, rows: Token[] }>, own(): void,
+   *   learn(): void }} [on] */
   constructor(recording, on) {
     this.recording = recording;
     this.on = on;
@@ -72,6 +83,7 @@ export class RecordingView {
   open() {
     const { texts } = this.recording;
     this.dial.max = String(texts.length - 1);
+    this.stops.replaceChildren(...texts.toReversed().map(({ asked }) => h("span", {}, percent(asked))));
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
 
@@ -80,7 +92,13 @@ export class RecordingView {
   exchange(recording) {
     this.stop();
     this.recording = recording;
+    this.live.clear();
     this.open();
+  }
+
+  /** The answers at a stop of the dial: live where it was run here. @returns {RecordedText} */
+  textAt(at) {
+    return (this.isLive && this.live.get(at)) || this.recording.texts[at];
   }
 
   /** @param {{ dtype: string, machine: string }} facts of the loaded model */
@@ -98,30 +116,34 @@ export class RecordingView {
     this.dial = h("input", { type: "range", id, min: 0, step: 1, oninput: () => {
       this.stop();
       this.choose(this.recording.texts.length - 1 - this.dial.valueAsNumber);
+      if (this.isLive) this.runHere();
     } });
+    this.stops = h("div", { class: "sol-recording-stops", "aria-hidden": "true" });
+    this.mark = h("span", { class: "sol-recording-mark", role: "status" }, "recorded");
+    this.runs = button("Run it here", () => this.runHere());
     this.origin = h("small", { class: "sol-hint", hidden: true });
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
         h("h2", {}, "How little compute still gives the same answers?"),
-        h("p", { class: "sol-muted" }, "Recorded: ", modelName(model),
-          ` read a story of ${count(questions[0].tokens, "token")} and answered three questions.`),
+        h("p", { class: "sol-muted" }, this.mark, " ", modelName(model),
+          ` reads a story of ${count(questions[0].tokens, "token")} and answers three questions.`),
         this.origin),
       h("div", { class: "sol-recording-dial" },
-        h("label", { for: id }, "Compute"), this.dial, this.share),
+        h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),
       this.said,
       h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
       this.reading.element,
       h("p", { class: "sol-hint" },
-        "Underlined: the page that matters most to this answer, found by leaving out each in turn."),
+        "Underlined: without this line the answer changes."),
       folded("Show this step in the model", this.machine.element),
       h("div", { class: "sol-recording-foot" },
-        this.own, this.on && [button("Run it here", () => this.runHere()),
+        this.own, this.on && [this.runs,
           h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }),
             onclick: opensHere(this.on.learn) }, "Learn why, in 20 minutes")],
         h("span", { class: "sol-muted" },
-          glossed("Colour: compute of each step, of the [[dense|full model]]'s."), colourScale(this.axis))));
+          glossed("Colour: share of the [[dense|full model]]'s reading."), colourScale(this.axis))));
   }
 
   /** @param {RecordedQuestion} one */
@@ -135,12 +157,13 @@ export class RecordingView {
   /** Of each answer, whether it is the full model's. @param {RecordedText} text */
   samesOf({ answers }) {
     return answers.map(({ same, tokens }, at) =>
-      same === tokens.length && same === this.recording.texts[0].answers[at].tokens.length);
+      same === tokens.length && same === this.textAt(0).answers[at].tokens.length);
   }
 
   choose(at) {
     const { questions, texts, pages, page_size: size } = this.recording;
-    const [dense, text] = [texts[0], texts[at]];
+    const [dense, text] = [this.textAt(0), this.textAt(at)];
+    setText(this.mark, this.isLive && this.live.has(at) ? "live, on this machine" : "recorded");
     this.at = at;
     this.dial.value = String(texts.length - 1 - at); // at its right end all is read
     this.dial.setAttribute("aria-valuetext",
@@ -166,7 +189,7 @@ export class RecordingView {
   }
 
   point(which, at) {
-    this.machine.show(this.recording.texts[this.at].answers[which], at);
+    this.machine.show(this.textAt(this.at).answers[which], at);
     this.reading.pointOut(this.recording.questions[which].fact);
     this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
   }
@@ -202,39 +225,73 @@ export class RecordingView {
     this.element.querySelectorAll(".is-coming").forEach((token) => token.classList.remove("is-coming"));
   }
 
-  // The question whose answer breaks here, or the first one, as it was recorded.
-  runHere() {
+  // The three answers at the dial's stop, by the model that is here; before them the full model's.
+  async runHere() {
     this.stop();
+    this.isLive = true;
+    const turn = this.turn = {};
+    const { at } = this;
+    show(this.runs, false);
+    try {
+      for (const stop of new Set([0, at])) {
+        if (!this.live.has(stop)) this.live.set(stop, await this.answersAt(stop, turn));
+      }
+      if (turn === this.turn) this.choose(at);
+    } catch (error) {
+      if (turn !== this.turn) return;
+      setText(this.mark, `recorded: ${messageOf(error)}`);
+      this.isLive = false;
+      show(this.runs, true);
+    }
+  }
+
+  /** @param {number} at @returns {Promise<RecordedText>} */
+  async answersAt(at, turn) {
     const { story, questions, texts, max_new_tokens, stop_strings: stops } = this.recording;
-    const { question, stem } = questions[Math.max(this.samesOf(texts[this.at]).indexOf(false), 0)];
-    this.on?.run(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
-      { chat: false, schedule: this.at === 0 ? "dense" : "static",
-        share: Math.round(100 * texts[this.at].asked), max_new_tokens,
-        stop: stops.map((text) => text.replaceAll("\n", "\\n")).join("\n") });
+    const dense = this.live.get(0)?.answers;
+    const { answer } = /** @type {NonNullable<typeof this.on>} */ (this.on);
+    const stop = stops.map((text) => text.replaceAll("\n", "\\n")).join("\n");
+    const shares = [];
+    const answers = [];
+    for (const [which, { question, stem }] of questions.entries()) {
+      if (turn === this.turn) setText(this.mark, `running here: ${which + 1} of ${questions.length}`);
+      const { grid, rows } = await answer(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
+        { chat: false, schedule: at === 0 ? "dense" : "static", share: Math.round(100 * texts[at].asked),
+          shadow: false, max_new_tokens, stop });
+      if (turn !== this.turn) throw new Error("stopped");
+      // The token that ends the line is no part of the answer.
+      const ends = rows.length > 1 && stops.some((text) => rows.at(-1)?.text.includes(text));
+      const kept = ends ? rows.slice(0, -1) : rows;
+      const tokens = kept.map((row) => row.text);
+      const whole = dense?.[which].tokens ?? tokens;
+      const apart = tokens.findIndex((text, token) => text !== whole[token]);
+      const costs = kept.map((row) => row.cost.bytes_read / row.dense_cost.bytes_read);
+      shares.push(...costs);
+      answers.push({ same: apart < 0 ? tokens.length : apart, tokens, costs,
+        steps: kept.map((row) => stepOf(row, grid)) });
+    }
+    return { ...texts[at], share: mean(shares), answers };
   }
 
   /** @param {RecordedText} text @param {boolean[]} sames */
   sentence(text, sames) {
-    const { pages, questions, texts: [dense] } = this.recording;
+    const { pages, questions } = this.recording;
     const bold = (words) => h("b", {}, words);
-    const named = (word) => bold(word ? `“${word}”` : "an end");
-    if (text === dense) return ["This is the full model: every step reads the whole story. Drag left to see "
+    const wrong = sames.filter((isSame) => !isSame).length;
+    if (this.at === 0) return ["This is the full model: every step reads the whole story. Drag left to see "
       + "which answer breaks first."];
-    const parts = ["With ", axesOf(text.spend), ": "];
-    const { length } = questions;
+    const asked = `At ${percent(text.asked)}, `;
+    if (!wrong) return [asked, bold(`all ${NUMBERS[sames.length]} answers survive`), "."];
     const which = sames.indexOf(false);
-    if (which < 0) return [...parts, bold(`all ${length} answers are the full model's`), "."];
-    const answer = text.answers[which];
-    const own = wordOf(answer.tokens[answer.same]);
-    const other = wordOf(dense.answers[which].tokens[answer.same]);
     const { fact } = questions[which];
-    const step = answer.steps[Math.min(answer.same, answer.steps.length - 1)];
-    const read = sharesOf({ page_reads: readsOfStep(step) });
-    return [...parts, bold(`${sames.filter(Boolean).length} of ${length} answers are the full model's`), "; ",
-      named(own), " instead of ", named(other),
-      `. The page that says it, ${quoted(pages[fact])}, was read by `,
-      bold(percent(read?.(fact) ?? 1)), " of layers and heads."];
+    const { same, steps } = text.answers[which];
+    const read = sharesOf({ page_reads: readsOfStep(steps[Math.min(same, steps.length - 1)]) });
+    const share = read?.(fact) ?? 1;
+    const many = wrong === sames.length ? `all ${NUMBERS[wrong]} answers are wrong`
+      : `${NUMBERS[wrong]} of ${NUMBERS[sames.length]} answers ${wrong === 1 ? "is" : "are"} wrong`;
+    return [asked, bold(many), share < 0.5 ? ". Only " : ". ", bold(percent(share)),
+      ` of the attention heads still read the line with the answer: ${quoted(pages[fact])}.`];
   }
 }
 
-const wordOf = (token) => token && (token.trim() || spokenText(token));
+const NUMBERS = ["no", "one", "two", "three"];

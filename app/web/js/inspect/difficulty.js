@@ -21,8 +21,7 @@ export class Difficulty {
     show(this.element, Boolean(report));
     if (!report) return;
     const row = report.rows[at - 1];
-    setText(this.head, row ? `Under ${rowName(names[at])}, measured. Losses include the error that earlier `
-      + "compressed steps left in the cache."
+    setText(this.head, row ? `Under ${rowName(names[at])}, measured. Earlier savings add to later losses.`
       : "The full model spends the same everywhere. Choose another schedule above.");
     this.place.replaceChildren(...[
       row && this.kinds(row), row && this.correlation(row),
@@ -35,7 +34,7 @@ export class Difficulty {
       row && this.list("Over-served", "Another schedule spent less here and stayed with the full model.",
         row.over_served, (one) => `${percent(one.spend)} against ${percent(one.cheaper_spend)}`,
         (one) => `${rowName(one.cheaper)}, KL ${nats(one.cheaper_kl)}`,
-        "No other schedule spent less without harm. Add another schedule to find out."),
+        "No token was over-served."),
     ].filter(Boolean));
   }
 

@@ -143,7 +143,7 @@ export class JobPanel extends StateHead {
     setPill(this.pill, "Shipped", "good");
     setText(this.title, title);
     setText(this.detail, `measured by the authors, ${whenText(made)}`);
-    this.showFacts([`On ${machine}, not on this one`, h("code", {}, command)]);
+    this.showFacts([`Measured on another machine (${machine}).`, h("code", {}, command)]);
   }
 
   update(job) {

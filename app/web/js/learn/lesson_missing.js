@@ -4,9 +4,15 @@ import { h, setText } from "../shared/dom.js";
 import { count, fixed, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { endsOf } from "../shared/tokens/card.js";
-import { rankTable } from "../shared/tokens/page_effects.js";
+import { dataTable } from "../shared/page_parts.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { learnPart, pickedText } from "./pictures.js";
+
+const SHOWN_PAGES = 5;
+
+const rankTable = (pages) => dataTable("Pages by effect", ["Page left out", "KL, nats", "Attention"],
+  pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) =>
+    [h("bdi", {}, name), nats(kl), percent(attention, 1)]));
 
 // A bar for every page, the tallest as high as the picture; the chosen one stands out.
 class PageBars {

@@ -20,22 +20,17 @@ const EXPORT_FORMS = { run: [WEB_PAGE, JSON_FILE, ["csv", "CSV", "a row per toke
   inspection: [WEB_PAGE, JSON_FILE, ["csv", "CSV", "a row per token and schedule"]] };
 const MENU_GAP = 4; // px
 
-// A small menu under a chip, which Escape, a choice and a click elsewhere close. kind: as Python knows it;
-// id(): of the thing on show; fail(message) shows why there is no file.
-export function exportMenu(api, kind, id, fail, spoken) {
-  const save = (form) => attempt(async () => {
-    const file = await api("export_file", { kind, id: id(), form });
-    saveFile(file.name, new Blob([file.text], { type: file.type }));
-  }, fail);
-  const [[first, title], ...others] = EXPORT_FORMS[kind];
-  if (!others.length) return chip("Export", () => save(first), { title });
+// A small menu under a chip, which Escape, a choice and a click elsewhere close.
+/** @param {string} label @param {{ name: string, hint: string, act: () => void }[]} entries
+ *  @param {string} [spoken] */
+export function menu(label, entries, spoken) {
   const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), popover: "auto",
     ontoggle: (event) => event.newState === "open" && place() },
-  EXPORT_FORMS[kind].map(([form, label, hint]) => h("button", { type: "button", onclick: () => {
+  entries.map(({ name, hint, act }) => h("button", { type: "button", onclick: () => {
     list.hidePopover();
-    save(form);
-  } }, label, h("small", {}, hint))));
-  const opener = chip("Export", null, { popovertarget: list.id, "aria-label": spoken });
+    act();
+  } }, name, h("small", {}, hint))));
+  const opener = chip(label, null, { popovertarget: list.id, "aria-label": spoken });
   // Below the chip, or above it where there is no room.
   const place = () => {
     const { top, bottom, right } = opener.getBoundingClientRect();
@@ -45,4 +40,16 @@ export function exportMenu(api, kind, id, fail, spoken) {
     list.style.left = `${Math.max(right - list.offsetWidth, MENU_GAP)}px`;
   };
   return [opener, list];
+}
+
+// kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
+export function exportMenu(api, kind, id, fail, spoken) {
+  const save = (form) => attempt(async () => {
+    const file = await api("export_file", { kind, id: id(), form });
+    saveFile(file.name, new Blob([file.text], { type: file.type }));
+  }, fail);
+  const [[first, hint], ...others] = EXPORT_FORMS[kind];
+  if (!others.length) return chip("Export", () => save(first), { title: hint });
+  return menu("Export", EXPORT_FORMS[kind].map(([form, name, words]) =>
+    ({ name, hint: words, act: () => save(form) })), spoken);
 }

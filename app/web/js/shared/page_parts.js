@@ -69,6 +69,17 @@ export function noticeLine(text) {
 
 const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
 
+const QUESTION = 240; // characters of a prompt's end
+
+/** The end of a prompt: what a run was asked, or its last words. @param {Run} run */
+export function questionOf({ prompt }) {
+  const text = prompt.trim();
+  const end = text.slice(-QUESTION);
+  if (end === text) return text;
+  const [begin] = [/\n\s*\n/, /[.?!]\s/, /\s/].map((gap) => end.search(gap) + 1).filter(Boolean);
+  return `… ${end.slice(begin).trimStart()}`;
+}
+
 export const leadParts = (run) => leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt);
 
 // The text before the tokens; of a long one only its beginning is shown at first.

@@ -39,9 +39,9 @@ export function sharedSettings(run, title) {
       [h("dt", {}, name), h("dd", { dir: "auto" }, value)])));
 }
 
-export function showStage(root, stage, view, words) {
+export function showStage(root, stage, view, words, parts = {}) {
   const { run, rows } = view;
-  const place = stage.build();
+  const place = stage.build(parts);
   place.append(sharedSettings(run, words));
   root.append(sharedHead(run), place);
   stage.clear();

@@ -1,11 +1,13 @@
 // The exported run: the page's own stage, with nothing to wait for.
 
-import { pageElement } from "../shared/dom.js";
+import { h, pageElement } from "../shared/dom.js";
+import { pictureMenu } from "../shared/runs/picture.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { SHARED_HINT, sharedView, showStage } from "./shared_parts.js";
 
 const place = pageElement("main");
-showStage(place, new RunStage(place, new Status({}), {}, { hint: SHARED_HINT,
-  missing: "[[kl|KL]] was not measured: the full model did not run beside it." }),
-await sharedView(), "Settings of this run");
+const stage = new RunStage(place, new Status({}), {}, { hint: SHARED_HINT,
+  missing: "[[kl|KL]] was not measured: the full model did not run beside it." });
+showStage(place, stage, await sharedView(), "Settings of this run",
+  { tools: h("div", { class: "sol-tools" }, pictureMenu(stage)) });

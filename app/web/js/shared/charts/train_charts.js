@@ -136,8 +136,7 @@ function trainCharts() {
   return [
     heldOutChart("kl", "Held-out KL to the full model",
       "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than "
-      + "[[static]] does for the same [[spend]]. While texts are labelled, a policy learns from the labels "
-      + "so far and is measured; the run's own learns when all are there."),
+      + "[[static]] does for the same [[spend]]. Early points come from a trial policy."),
     heldOutChart("nll_lost", "Held-out NLL above the full model",
       "How much more unseen text surprises the model ([[nll|NLL]]) than it does the [[dense|full model]], "
       + "which is 0. What static loses here can be [[recovered]]."),

@@ -2,8 +2,7 @@
 
 import { newest } from "../api.js";
 import { h, setText, show } from "../dom.js";
-import { AXES, count, percent, sentence, spendText } from "../format.js";
-import { glossed } from "../glossary.js";
+import { AXES, percent, spendText } from "../format.js";
 import { keptOpen } from "../memory.js";
 import { elementsOf, labelledRange } from "./form_parts.js";
 
@@ -110,12 +109,10 @@ export class BudgetDial {
     [this.zones, this.promise].forEach((element) => show(element, Boolean(promised)));
     if (!estimate) return;
     if (promised) this.showPromise(promised);
-    const after = `after about ${count(estimate.context, "token")}`;
     const measured = estimate.measured_on
       ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : "";
-    this.note.replaceChildren(...glossed(value
-      ? `Share of the full model’s bytes. ${sentence(after)}: ${mix}. The least possible is `
-        + `${percent(estimate.lowest ?? 0)}.${measured}`
-      : `Each [[axis]] has its own budget: ${mix}. ${sentence(after)} that is this compute.`));
+    setText(this.note, value
+      ? `Reads ${value} % of the bytes. Lowest possible here: ${percent(estimate.lowest ?? 0)}.${measured}`
+      : `These three settings read ${percent(estimate.share)} of the bytes.`);
   }
 }

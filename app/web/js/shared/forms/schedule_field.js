@@ -9,7 +9,7 @@ export const POLICY_PREFIX = "policy:";
 const MEANINGS = {
   policy: "A trained [[policy]] looks at the model's state and decides each step.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
-  static: "[[static|Every step]] spends the same, mixed evenly to meet the budget.",
+  static: "[[static|Every token]] gets the same.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
   emc: "[[emc|Spends more]] where the previous step was unsure, and still meets the budget.",
   dac: "[[dac|Spends more]] where the hidden state moves fast, and still meets the budget.",

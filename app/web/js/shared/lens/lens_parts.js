@@ -73,7 +73,7 @@ export function choiceNote(view, row) {
     "The most probable token at each level. As taken it is ", h("b", {}, tokenParts(choice.text)),
     others ? "; rows with another token are marked." : ", and so it is at every level.",
     choice.token_id !== row.token_id && [" The text has ", h("b", {}, tokenParts(row.text)),
-      " here: drawn by sampling, kept from repeating, or given."],
+      " here: sampling, the repetition penalty or a choice changed it."],
   ];
 }
 

@@ -1,54 +1,54 @@
-// A generation on show: its status, the machine, tokens and charts.
+// A generation on show: the question, the answer and what it is worth, what it read, the machine, charts.
 
 import { ChartedStage } from "../charts/charts.js";
-import { chip, fill, h, show } from "../dom.js";
+import { h, setText } from "../dom.js";
+import { isNumber, mean, scheduleOf, spendOf } from "../format.js";
 import { Machine } from "../machine/machine.js";
-import { leadParts } from "../page_parts.js";
-import { cardParts, Dock, DockedCard, gridLevels } from "../tokens/card.js";
-import { colourAxes, klAxis } from "../tokens/tokens.js";
+import { questionOf } from "../page_parts.js";
+import { cardParts, gridLevels, TokenCard } from "../tokens/card.js";
+import { colourAxes, klAxis, LEAST_COST, shareOfBytes } from "../tokens/tokens.js";
+
+const MIXES = 2; // that the static schedule takes turns between, also where a policy leaves the steps to it
+const LEAST_RANGE = 0.1; // of the compute that the colours stretch over: less is one colour
+
+// Words that say something: numbers and words of four letters and more; of other scripts all.
+const isContent = ({ text }) => /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(text)
+  && !/^<.*>$/.test(text.trim());
+
+// The word that the model was least sure of, which has most to ask; null where there is none.
+export function leastCertain(rows, given = 0) {
+  const words = rows.slice(given).filter((row) => isContent(row) && isNumber(row.entropy));
+  return words.reduce((most, row) => (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
+}
 
 export class RunStage extends ChartedStage {
-  // options: as a ChartedStage's, and whatIf: a LensPanel that shares the card's place.
+  /** The token on show while none is pointed at: of a run that goes on, the newest. @type {number | null} */
+  resting = null;
+
+  // options: as a ChartedStage's, and whatIf: a LensPanel, which opens under the answer.
   /** @param {import("./status.js").Status} status */
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), klAxis("KL to the full model")], on, options);
     this.status = status;
     this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
-    this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
-    this.dock = new Dock(this.panel, this.card, options.whatIf);
+    this.question = h("p", { class: "sol-question-asked sol-muted", dir: "auto" });
+    this.whatIf = options.whatIf;
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
   }
 
   makeCard(root) {
-    return new DockedCard(root, (row) => {
-      const came = this.view.origin(row, "given", "put in") || "taken";
-      const [head, ...parts] = cardParts(row, this.levels, came);
-      return [h("div", { class: "sol-dock-head" }, head, h("div", { class: "sol-tools" },
-        this.on.pick && chip("What if?", () => this.on.pick(row.index)),
-        chip("Close", () => this.card.hide()))), ...parts];
-    });
-  }
-
-  // While what if is on show, another token is only marked: what was read and the machine stay as they are.
-  enter(index, token, at) {
-    if (this.dock.isHeld) super.mark(index);
-    else super.enter(index, token, at);
-  }
-
-  leave() {
-    if (this.dock.isHeld) super.mark(null);
-    else super.leave();
-  }
-
-  hold(index) {
-    this.dock.hold(this.view.elements[index]);
-    this.mark(index);
+    return new TokenCard(root, (row) =>
+      cardParts(row, this.levels, this.view.origin(row, "given", "put in") || "taken"));
   }
 
   mark(index, bringIntoView = false) {
     super.mark(index, bringIntoView);
     this.reading.mark(index);
     this.machine.mark(index);
+  }
+
+  rest() {
+    this.mark(this.picked[0] ?? this.resting);
   }
 
   step(index) {
@@ -59,16 +59,19 @@ export class RunStage extends ChartedStage {
 
   /** @param {{ over?: Element, tools?: Element }} [parts] */
   build({ over, tools } = {}) {
-    fill(this.panel, {}, [over, this.legend.element, this.reading.element,
-      h("div", { class: "sol-token-place" }, this.view.element), this.dock.element, this.buildFoot(tools)]);
-    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel,
-      this.status.numbers, this.charts.element);
+    this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Answer" }, over, this.question,
+      h("div", { class: "sol-token-place is-answer" }, this.view.element), this.status.verdict,
+      this.whatIf?.element, this.legend.element, this.buildFoot(tools));
+    return h("div", { class: "sol-stage" }, this.status.element, this.panel, this.reading.element,
+      this.machine.element, this.status.numbers, this.charts.element);
   }
 
   clear() {
     super.clear();
+    this.picked = [null, 0];
+    this.resting = null;
     this.view.clear();
-    this.view.lead.replaceChildren();
+    setText(this.question, "");
     this.status.clear();
     this.machine.clear();
   }
@@ -78,8 +81,9 @@ export class RunStage extends ChartedStage {
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
-    this.view.lead.replaceChildren(...leadParts(run));
-    this.followReading();
+    setText(this.question, questionOf(run));
+    this.reading.follow();
+    this.colour(run);
     this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),
       "The full model was not measured beside this run");
   }
@@ -88,12 +92,7 @@ export class RunStage extends ChartedStage {
     this.view.append(rows);
     this.charts.append(rows);
     this.machine.follow();
-    this.followReading();
-  }
-
-  followReading() {
     this.reading.follow();
-    show(this.view.lead, this.reading.element.hidden);
   }
 
   // Takes a poll but for its rows; the prompt's pages come once it was read. model: the loader's state.
@@ -102,12 +101,37 @@ export class RunStage extends ChartedStage {
     const { pages, prefill } = view;
     if (prefill && pages?.length && !this.reading.pages.length) {
       this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out);
-      this.followReading();
+      this.reading.follow();
     }
     this.status.showRun(this.view.rows, view, run, model);
   }
 
+  // Colours stretch over what a run spent, once that is known; what spends evenly has one colour.
+  colour(run) {
+    const { rows } = this.view;
+    const [cost] = this.axes;
+    const { kind, share } = scheduleOf(run);
+    const isEven = kind === "static" || (kind === "policy" && rows.length > 0
+      && new Set(rows.map(spendOf)).size <= MIXES && rows.every((row) => row.cost.policy_bytes === 0));
+    const shares = rows.map(shareOfBytes);
+    const even = mean(shares) ?? share ?? 1;
+    let [low, high] = [LEAST_COST, 1];
+    if (!isEven && shares.length) {
+      [low, high] = [Math.min(...shares), Math.max(...shares)];
+      const more = Math.max(LEAST_RANGE - (high - low), 0) / 2;
+      [low, high] = [low - more, high + more];
+    }
+    Object.assign(cost, { low, high, isOpenBelow: low === LEAST_COST,
+      of: isEven ? () => even : shareOfBytes });
+    this.legend.set(this.legend.axis.key);
+    setText(this.legend.note, isEven ? "Every token gets the same." : "");
+  }
+
   finish() {
+    this.colour(this.machine.run);
+    if (!this.view.element.contains(document.activeElement)) this.toTop();
     this.charts.finish();
+    this.resting = leastCertain(this.view.rows, this.view.given);
+    if (this.card.element.hidden) this.rest();
   }
 }

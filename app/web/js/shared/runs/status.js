@@ -1,6 +1,6 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
-import { h, setText } from "../dom.js";
+import { h, setText, show } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, scheduleName, scheduleOf,
 } from "../format.js";
@@ -107,9 +107,12 @@ export class Status extends StatusLine {
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
     this.parts = new PartTimes();
     this.machine = h("p", { class: "sol-muted" });
-    this.sentence = h("p", { class: "sol-sentence" });
-    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
-      this.head, this.sentence);
+    this.outcome = h("b", { class: "sol-outcome-name" });
+    this.sentence = h("span", {});
+    this.spent = h("p", { class: "sol-muted" });
+    this.verdict = h("div", { class: "sol-outcome-line", "aria-label": "Verdict", hidden: true },
+      h("p", { class: "sol-sentence" }, this.outcome, this.sentence), this.spent);
+    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" }, this.head);
     this.numbers = h("details", { class: "sol-panel sol-numbers", ...keptOpen("numbers") },
       h("summary", {}, "Numbers and times"),
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
@@ -126,7 +129,7 @@ export class Status extends StatusLine {
     places.forEach((place) => setText(place, MISSING));
     this.parts.update([]);
     setText(this.machine, "");
-    this.sentence.replaceChildren();
+    show(this.verdict, false);
     this.say(null);
   }
 
@@ -151,37 +154,51 @@ export class Status extends StatusLine {
     });
     this.parts.update(rows, view.summary, run.config.side_rows?.length);
     setText(this.machine, machineWords(view.summary?.made_on));
-    const aside = asideWords(run, view.summary);
-    this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share), ...aside);
+    const { kind, words } = outcomeOf(tally, scheduleOf(run).kind === "dense");
+    setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
+    this.outcome.dataset.kind = kind;
+    show(this.outcome, Boolean(kind));
+    setText(this.sentence, words + asideWords(run, view.summary));
+    this.spent.replaceChildren(...spentWords(tally, values.speed, share));
+    show(this.verdict, true);
   }
 }
 
 function runWords({ prefill, summary }, run) {
   const kept = prefill?.reused_tokens;
-  const read = prefill && `${count(prefill.prompt_tokens, "prompt token")} read in full in `
-    + duration(prefill.elapsed_ms) + (kept ? `, ${kept.toLocaleString("en")} of them kept from before` : "");
+  const read = prefill && `${count(prefill.prompt_tokens, "prompt token")} `
+    + (kept ? `(${kept.toLocaleString("en")} kept from before) ` : "")
+    + `read in ${duration(prefill.elapsed_ms)}`;
   return [scheduleName(run), read, REASONS[summary?.reason]].filter(Boolean).join(" · ");
 }
 
 // What a policy that was not run did; nothing of all other runs.
 function asideWords(run, summary) {
   const { kind, share } = scheduleOf(run);
-  if (kind !== "policy" || !share || summary?.cost?.policy_bytes !== 0) return [];
-  return [" The policy left these steps to the static mix: after as long a text and at this budget it was "
-    + "measured to gain nothing."];
+  if (kind !== "policy" || !share || summary?.cost?.policy_bytes !== 0) return "";
+  return " The policy left these steps to the static mix: after as long a text and at this budget it was "
+    + "measured to gain nothing.";
 }
 
-// The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.
-function sentenceOf(tally, speed, share) {
-  const bold = (text) => h("b", {}, text);
-  const parts = [bold(`${percent(tally.bytes)} compute`), " of the full model's",
-    share ? ` (budget: ${percent(share)})` : "", ", at ", bold(`${speed} tokens/s`)];
-  if (!tally.compared) return [...parts, "."];
-  parts.push(` with the full model beside it, which preferred ${tally.others ? "another token " : ""}`,
-    bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "the same tokens"),
-    tally.others ? " (dotted)" : "");
-  const { kl, klStatic } = tally;
-  if (isNumber(kl)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(kl)} nats`));
-  if (isNumber(klStatic)) parts.push(", static at the same budget ", bold(nats(klStatic)));
-  return [...parts, "."];
+const BROKEN_KL = 0.3; // nats in the mean: as in sol_core/budgets/prediction.py
+const BROKEN_OTHERS = 0.4; // share of the tokens that the full model would not have chosen
+
+// What became of the answer, and what that rests on.
+function outcomeOf({ compared, others, kl }, isDense) {
+  if (isDense) return { kind: "", words: "This is the full model: every step reads everything." };
+  if (!compared) return { kind: "", words: "Not checked against the full model." };
+  const whole = count(compared, "token");
+  if (!others) return { kind: "Same", words: ` The full model agrees with all ${whole}.` };
+  const isBroken = others > BROKEN_OTHERS * compared || (kl ?? 0) > BROKEN_KL;
+  return { kind: isBroken ? "Broken" : "Small changes",
+    words: ` The full model disagrees with ${others} of ${whole} (dotted).` };
+}
+
+// What the run spent and how fast it was. speed: tokens per second, as a text; share: asked for, if any.
+function spentWords({ bytes, compared, kl, klStatic }, speed, share) {
+  const parts = [`${percent(bytes)} compute${share ? ` (budget ${percent(share)})` : ""} · `
+    + `${speed} tokens/s${compared ? ", the check included" : ""}`];
+  if (isNumber(kl)) parts.push(" · ", ...glossed("[[kl|KL]] "), `${nats(kl)} nats`);
+  if (isNumber(klStatic)) parts.push(`, static ${nats(klStatic)}`);
+  return parts;
 }

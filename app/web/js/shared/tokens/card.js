@@ -1,6 +1,6 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
-import { drawInTurn, fill, h, scrollTo, SITE, uniqueId } from "../dom.js";
+import { drawInTurn, h, SITE, uniqueId } from "../dom.js";
 import {
   AXES, count, difference, duration, isNumber, nats, percent, probability, probabilityOf, quantity, signed,
 } from "../format.js";
@@ -217,68 +217,4 @@ function cardFoot(row) {
     h("span", {}, `Computed: saved ${saved("flops")} of ${quantity(dense.flops, "FLOP")}, `
       + `${saved("bytes_read")} of ${quantity(dense.bytes_read, "B")}`),
     h("span", {}, `${count(row.cached_tokens, "cached token")}`));
-}
-
-// The docked side of the tokens: the card of the token looked at, or what if. It has a column of its own
-// beside the text, and where that is narrow a sheet at the window's foot, so it never lies over what is read.
-
-const DOCKED_FROM = 700; // px of the panel, from which both have room side by side
-
-export class Dock {
-  /** @param {HTMLElement} panel @param {TokenCard} card
-   * @param {{ element: HTMLElement, close(): void }} [whatIf] takes the card's place while it shows */
-  constructor(panel, card, whatIf) {
-    this.panel = panel;
-    this.card = card;
-    this.whatIf = whatIf;
-    this.element = h("div", { class: "sol-dock" }, card.element, whatIf?.element,
-      h("p", { class: "sol-dock-empty sol-muted" }, "Point at a token to see its details here."));
-    new ResizeObserver(([{ contentRect }]) =>
-      panel.classList.toggle("is-docked", contentRect.width >= DOCKED_FROM)).observe(panel);
-    panel.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.isHeld) return;
-      event.stopPropagation();
-      whatIf?.close();
-    });
-  }
-
-  get isHeld() {
-    return this.whatIf?.element.hidden === false;
-  }
-
-  // Of the token that is asked about: both come into view.
-  hold(token) {
-    this.card.hide();
-    if (this.panel.classList.contains("is-docked")) scrollTo(this.element, "nearest");
-    else keepAbove(this.element, token);
-  }
-}
-
-function keepAbove(sheet, token) {
-  const covered = token.getBoundingClientRect().bottom + 8 - sheet.getBoundingClientRect().top;
-  if (covered > 0) scrollBy({ top: covered, behavior: "instant" });
-}
-
-export class DockedCard extends TokenCard {
-  constructor(root, parts) {
-    super(root, parts);
-    // It has buttons, so it is no tooltip; what scrolls can be focused.
-    fill(this.element, { role: "group", "aria-label": "The token looked at", tabindex: 0,
-      onfocusout: () => this.hideSoon() }, []);
-  }
-
-  place() {}
-
-  show(row, token) {
-    super.show(row, token);
-    const dock = this.element.parentElement;
-    const isSheet = getComputedStyle(dock).position === "fixed";
-    if (isSheet && token === document.activeElement) keepAbove(dock, token);
-  }
-
-  // By Escape or its button: the focus goes back to the token, whose card stays closed.
-  hide() {
-    if (this.element.contains(document.activeElement)) this.token?.focus({ preventScroll: true });
-    super.hide();
-  }
 }

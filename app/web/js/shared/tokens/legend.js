@@ -30,6 +30,7 @@ export class Legend {
   constructor(axes, onAxis, key = "axis") {
     this.axes = axes;
     this.scale = h("div", {});
+    this.note = h("span", { class: "sol-muted" });
     const choice = pillsField({ legend: "Colour", isSmall: true,
       choices: Object.fromEntries(axes.map((axis) => [axis.key, axis.name])),
       changed: (chosen) => {
@@ -37,7 +38,7 @@ export class Legend {
         this.set(chosen, true);
       } });
     this.inputs = choice.inputs;
-    this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, laneLegend());
+    this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, this.note, laneLegend());
     this.onAxis = onAxis;
     this.axis = axes[0];
     this.set(memory.get(key));

@@ -6,10 +6,11 @@ import { chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
+import { Strips } from "./strips.js";
 import { quoted, quotedStart, spokenText } from "./token_text.js";
 
 const STRENGTHS = 4;
-const ALWAYS_LIT = 5; // pages
+const ALWAYS_LIT = 3; // pages
 const NEWEST_PAGES = 2; // pages that hold the last 9 to 16 tokens
 const LONG_PROMPT = 12; // pages: a longer prompt is folded to what was read
 const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
@@ -75,11 +76,11 @@ export class Reading {
       "aria-label": "Prompt, by pages of eight tokens", "aria-orientation": "horizontal",
       "aria-multiselectable": Boolean(this.effects) && "true" });
     this.folder = chip("", () => this.fold(!this.isFolded), { "aria-controls": id });
-    this.whole = h("input", { type: "checkbox", onchange: () => this.draw() });
+    this.strips = new Strips({ point: (page) => this.pages[page] && page !== this.page && this.point(page),
+      leave: () => this.point(null), choose: (page) => this.pages[page] && this.effects?.toggle(page) });
     this.listen();
-    return h("section", { class: "sol-reading", "aria-label": "What each step read", hidden: true },
-      h("header", {}, h("h2", {}, "Where it looked"), this.caption,
-        h("label", { class: "sol-reading-whole" }, this.whole, "All that it read"), this.folder),
+    return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
+      h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.strips.element,
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
@@ -209,18 +210,20 @@ export class Reading {
     return (sums[page] ?? 0) / (counts[page] ?? 1);
   }
 
-  // Light of each page of a step: its effect, once that was measured; or its share, or how far it is above
-  // the run's mean; the newest pages are left out then.
+  // How far each page's share is above the run's mean; the first one and the newest are left out.
   lights(row) {
     const shares = sharesOf(row);
     const { pages } = row.page_reads;
-    const found = this.effects?.found;
     return Array.from({ length: pages }, (_, page) => {
-      if (found && found.index === row.index) return (page && found.kl[page]) || 0;
-      if (this.whole.checked) return shares?.(page) ?? 0;
       if (row.page_reads.share === 1 || page === 0 || page >= pages - NEWEST_PAGES) return 0;
       return Math.max((shares?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
     });
+  }
+
+  // What a step needed, once that was measured. @returns {{ kl: number[], attention: number[] } | null}
+  needOf(row) {
+    const { found = null } = this.effects ?? {};
+    return found?.index === row.index ? found : null;
   }
 
   mark(index) {
@@ -238,7 +241,9 @@ export class Reading {
     const row = this.at === null ? null : this.on.rows()[this.at];
     if (!row || !sharesOf(row)) return;
     const lights = this.lights(row);
-    const shades = shadesOf(lights);
+    const need = this.needOf(row);
+    const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
+    this.drawStrips(row, need);
     this.pages.forEach((span, page) => {
       setShade(span, shades[page] ?? 0);
       const isChosen = String(this.effects?.chosen.has(page) ?? false);
@@ -255,6 +260,19 @@ export class Reading {
     clearTimeout(this.settling);
     this.settling = setTimeout(
       () => setText(this.said, this.isHeld ? this.caption.textContent : ""), QUIET_MS);
+  }
+
+  // What a step looked at: its attention where that was measured, else the share of heads that read a page.
+  drawStrips(row, need) {
+    const shares = sharesOf(row);
+    const looked = Array.from({ length: row.page_reads.pages }, (_, page) => shares?.(page) ?? 0);
+    this.strips?.draw(need?.attention ?? looked, need?.kl ?? null);
+    this.markStrips();
+  }
+
+  markStrips() {
+    const chosen = [...this.effects?.chosen ?? []];
+    this.strips?.mark(this.page === null ? chosen : [...chosen, this.page]);
   }
 
   reveal(page) {
@@ -278,7 +296,9 @@ export class Reading {
     if (this.page !== null) this.pages[this.page]?.classList.remove("is-pointed");
     this.page = page;
     if (page === null) return this.draw();
+    this.markStrips();
     this.pages[page].classList.add("is-pointed");
+    if (this.isFolded) this.place();
     const rows = this.on.rows();
     const readers = rows.map((row) => sharesOf(row)?.(page) ?? 0);
     const most = Math.max(...readers);
@@ -286,19 +306,18 @@ export class Reading {
     this.shadeTokens((token) => shades[token]);
     const word = quoted(rows[readers.indexOf(most)].text);
     setText(this.caption, most > 0
-      ? `Page ${page + 1} was read most for ${word}: by ${percent(most)} of layers and heads.`
-      : `No step read page ${page + 1}.`);
+      ? `${quotedStart(this.textOf(page))} was read most for ${word}, by ${percent(most)} of the heads.`
+      : `No step read ${quotedStart(this.textOf(page))}.`);
   }
 
   sentence(row, lights) {
     const word = quoted(row.text);
-    if (row.page_reads.share === 1) return `${word} read all ${row.page_reads.pages} pages in every layer.`;
+    if (row.page_reads.share === 1) return `${word} read everything: all ${row.page_reads.pages} pages.`;
     const best = lights.reduce((most, light, page) =>
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
-    if (best < 0) return `${word} read no page more than other tokens did.`;
-    const text = quotedStart(this.textOf(best));
-    const usual = this.numSummed < FEWEST_STEPS ? "" : `, ${percent(this.meanOf(best))} on average`;
-    const share = percent(sharesOf(row)?.(best));
-    return `For ${word} most of all ${text}: read by ${share} of layers and heads${usual}.`;
+    if (best < 0) return `${word} read no line more than other tokens did.`;
+    const usual = this.numSummed < FEWEST_STEPS ? "" : `; ${percent(this.meanOf(best))} is usual`;
+    return `${word} looked most at ${quotedStart(this.textOf(best))} `
+      + `(${percent(sharesOf(row)?.(best))} of the heads read it${usual}).`;
   }
 }

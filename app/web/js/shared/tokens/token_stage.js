@@ -22,7 +22,7 @@ export class TokenStage {
     this.on = on;
     this.axes = axes;
     this.card = this.makeCard(root);
-    this.card.onHide = () => this.mark(null);
+    this.card.onHide = () => this.rest();
     this.legend = new Legend(axes, (axis, isChosen) => {
       this.columns.forEach(({ view }) => view.setAxis(axis));
       if (isChosen) on.colour?.(axis.key);
@@ -62,6 +62,12 @@ export class TokenStage {
 
   leave() {
     this.card.hideSoon();
+  }
+
+  // Nothing is pointed at: the token that the lens looks at is marked, or none.
+  rest() {
+    const [index, at] = this.picked;
+    this.mark(index, false, at);
   }
 
   // A token of a text and its partners in the others; null: none.

@@ -53,4 +53,4 @@ export function spokenText(text) {
 const QUOTED_CHARACTERS = 60; // of a page
 
 export const quoted = (text) => `“${spokenText(text).trim()}”`;
-export const quotedStart = (text) => quoted(text.slice(0, QUOTED_CHARACTERS));
+export const quotedStart = (text) => quoted(text.slice(0, QUOTED_CHARACTERS).replaceAll(/\s+/g, " "));

@@ -12,9 +12,11 @@ export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true });
 
 // Compute: bytes that the step read, as a share of what it reads densely.
+export const shareOfBytes = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
+
 export const colourAxes = () => [
-  { key: "cost", name: "Compute", of: (row) => row.cost.bytes_read / row.dense_cost.bytes_read,
-    low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true },
+  { key: "cost", name: "Compute", of: shareOfBytes, low: LEAST_COST, high: 1, show: percentTight,
+    isOpenBelow: true },
   ...AXES,
   { ...klAxis("Surprisal"), key: "surprisal", of: (row) => row.surprisal, high: SURPRISAL_TOP },
 ];

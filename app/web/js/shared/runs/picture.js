@@ -1,0 +1,128 @@
+// A run as a picture to post: question, answer, verdict, and what one word of it looked at and needed.
+
+import { svg } from "../dom.js";
+import { menu, saveFile } from "../download.js";
+import { barsPath } from "../tokens/strips.js";
+
+const PICTURE_WIDTH = 1000;
+const EDGE = 44;
+const LINE_WIDTH = PICTURE_WIDTH - 2 * EDGE;
+const BARS_TALL = 52; // of a strip
+const PIXELS = 2; // pixels of a PNG for each of the drawing
+const PICTURE_FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif";
+
+const pen = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
+
+function widthOf(text, size, weight = 400) {
+  pen.font = `${weight} ${size}px ${PICTURE_FONT}`;
+  return pen.measureText(text).width;
+}
+
+class PictureSheet {
+  y = EDGE;
+  /** @type {Element[]} */
+  parts = [];
+  style = getComputedStyle(document.body);
+  colour = (name) => this.style.getPropertyValue(`--sol-${name}`).trim();
+
+  add(tag, attributes, ...children) {
+    this.parts.push(svg(tag, attributes, ...children));
+  }
+
+  text(text, x, size, fill, weight = 400) {
+    this.add("text", { x, y: this.y, fill, "font-size": size, "font-weight": weight,
+      "font-family": PICTURE_FONT,
+      "xml:space": "preserve" }, text);
+  }
+
+  // Words in as many lines as they need.
+  paragraph(words, size, fill, weight = 400) {
+    let line = "";
+    const end = () => {
+      this.y += size * 1.35;
+      this.text(line, EDGE, size, fill, weight);
+    };
+    for (const word of words.split(/\s+/)) {
+      if (line && widthOf(`${line} ${word}`, size, weight) > LINE_WIDTH) {
+        end();
+        line = word;
+      } else line = line ? `${line} ${word}` : word;
+    }
+    end();
+    this.y += size * 0.35;
+  }
+
+  // Tokens in the colours that they have on the page.
+  tokens(elements, rows) {
+    const size = 27;
+    let x = EDGE;
+    this.y += size * 1.7;
+    rows.forEach(({ text }, at) => {
+      const wide = widthOf(text, size);
+      if (x > EDGE && x + wide > EDGE + LINE_WIDTH) [x, this.y] = [EDGE, this.y + size * 1.7];
+      const { backgroundColor, color } = getComputedStyle(elements[at]);
+      this.add("rect",
+        { x, y: this.y - size, width: wide, height: size * 1.4, rx: 4, fill: backgroundColor });
+      this.text(text, x, size, color);
+      x += wide + 2;
+      if (text.includes("\n")) [x, this.y] = [EDGE, this.y + size * 1.7];
+    });
+    this.y += size * 0.9;
+  }
+
+  strip(name, values, colour, isDown) {
+    const base = isDown ? this.y : this.y + BARS_TALL;
+    this.add("path", { d: barsPath(values, { x: EDGE + 110, base, width: LINE_WIDTH - 110, tall: BARS_TALL,
+      isDown }),
+      fill: this.colour(colour) });
+    this.y += BARS_TALL / 2;
+    this.text(name, EDGE, 17, this.colour("muted"));
+    this.y += BARS_TALL / 2 + 2;
+  }
+
+  close() {
+    const height = Math.ceil(this.y + EDGE * 0.6);
+    return svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: PICTURE_WIDTH, height,
+      viewBox: `0 0 ${PICTURE_WIDTH} ${height}` },
+    svg("rect", { width: PICTURE_WIDTH, height, fill: this.colour("panel") }), ...this.parts);
+  }
+}
+
+/** @param {import("./run_stage.js").RunStage} stage */
+function pictureOf({ question, view, status, reading, machine }) {
+  const sheet = new PictureSheet();
+  const [text, muted] = [sheet.colour("text"), sheet.colour("muted")];
+  sheet.paragraph(question.textContent ?? "", 19, muted);
+  sheet.tokens(view.elements, view.rows);
+  sheet.paragraph(status.verdict.firstElementChild?.textContent ?? "", 21, text, 600);
+  sheet.paragraph(status.spent.textContent ?? "", 17, muted);
+  const { looked, needed } = reading.strips?.values ?? {};
+  if (looked && looked.length > 1 && !reading.element.hidden) {
+    sheet.y += 14;
+    sheet.strip("Looked at", looked, "attention", false);
+    if (needed) sheet.strip("Needed", needed, "channels", true);
+    const said = needed && reading.effects?.said.textContent;
+    sheet.paragraph(said || reading.caption.textContent || "", 17, text);
+  }
+  sheet.paragraph(`SOL Explorer · ${machine.run?.model ?? ""}`, 15, muted);
+  return sheet.close();
+}
+
+const xmlOf = (drawing) => new XMLSerializer().serializeToString(drawing);
+
+async function pngOf(drawing) {
+  const image = new Image();
+  image.src = `data:image/svg+xml,${encodeURIComponent(xmlOf(drawing))}`;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: PIXELS * image.width, height: PIXELS * image.height });
+  canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+}
+
+/** @param {import("./run_stage.js").RunStage} stage */
+export const pictureMenu = (stage) => menu("Save picture", [
+  { name: "PNG", hint: "to post, in the colours of this page",
+    act: async () => saveFile("sol-run.png", await pngOf(pictureOf(stage))) },
+  { name: "SVG", hint: "for print and papers",
+    act: () => saveFile("sol-run.svg", new Blob([xmlOf(pictureOf(stage))], { type: "image/svg+xml" })) }]);

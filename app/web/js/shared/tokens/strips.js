@@ -1,0 +1,66 @@
+// Two strips of bars over the pages of a text: above what a step looked at, below what it needed.
+
+import { h, show, svg } from "../dom.js";
+
+const STRIPS_WIDTH = 1000; // of the drawing, which its place stretches
+const STRIPS_TALL = 34; // of a strip
+const STRIPS_GAP = 2; // between both
+const STRIPS_HEIGHT = STRIPS_TALL * 2 + STRIPS_GAP;
+
+/** Bars of one strip as a path, the largest as tall as the strip, but for the first page's: most steps look
+ * there, so it may be cut off. They hang from the base where the strip is upside down.
+ * @param {number[]} values @param {{ x?: number, base: number, width: number, tall: number,
+ * isDown?: boolean }} place */
+export function barsPath(values, { x = 0, base, width, tall, isDown = false }) {
+  const most = Math.max(...(values.length > 1 ? values.slice(1) : values), 1e-9);
+  const step = width / values.length;
+  return values.map((value, page) => (value > 0
+    ? `M${(x + page * step).toFixed(2)} ${base}`
+      + `v${((isDown ? tall : -tall) * Math.min(value / most, 1)).toFixed(2)}`
+      + `h${(step * 0.84).toFixed(2)}V${base}z` : "")).join("");
+}
+
+export class Strips {
+  numPages = 0;
+
+  // on: {point(page), leave(), choose(page)}
+  constructor(on) {
+    const part = (name) => svg("path", { class: `sol-strip-${name}` });
+    this.looked = part("looked");
+    this.needed = part("needed");
+    this.marked = part("marked");
+    this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
+      "aria-hidden": "true" }, this.marked, this.looked, this.needed);
+    this.names = [h("span", {}, "Looked at"), h("span", {}, "Needed")];
+    this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
+      this.field);
+    const pageAt = ({ clientX }) => {
+      const { left, width } = this.field.getBoundingClientRect();
+      return Math.min(Math.max(Math.floor((clientX - left) / width * this.numPages), 0), this.numPages - 1);
+    };
+    this.field.addEventListener("pointermove", (event) => on.point(pageAt(event)));
+    this.field.addEventListener("pointerleave", () => on.leave());
+    this.field.addEventListener("click", (event) => on.choose(pageAt(event)));
+  }
+
+  /** looked: by page; needed: KL without the page, null before it is known. @param {number[]} looked
+   * @param {number[] | null} needed */
+  draw(looked, needed) {
+    this.values = { looked, needed };
+    this.numPages = looked.length;
+    const place = { width: STRIPS_WIDTH, tall: STRIPS_TALL };
+    this.looked.setAttribute("d", barsPath(looked, { ...place, base: STRIPS_TALL }));
+    this.needed.setAttribute("d",
+      needed ? barsPath(needed, { ...place, base: STRIPS_TALL + STRIPS_GAP, isDown: true }) : "");
+    show(this.element, looked.length > 1);
+    this.element.classList.toggle("is-half", !needed);
+  }
+
+  /** @param {Iterable<number>} pages */
+  mark(pages) {
+    const step = STRIPS_WIDTH / this.numPages;
+    const wide = Math.max(step, 2).toFixed(2);
+    this.marked.setAttribute("d", Array.from(pages, (page) =>
+      `M${(page * step).toFixed(2)} 0h${wide}v${STRIPS_HEIGHT}h-${wide}z`).join(""));
+  }
+}
