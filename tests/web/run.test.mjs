@@ -95,6 +95,7 @@ told("a token's step lights the pages that it read more than others, and a page 
   run.rows.forEach((row, at) => Object.assign(row.page_reads, { pages: 5, share: 0.5, by_page: `/${at === 5 ? "/" : DIGITS[21]}AA/` }));
   const stage = await stageOf(run);
   const { reading } = stage;
+  reading.fold(false);
   say([...reading.text.children].map((one) => one.textContent), textOf(reading.text.children[0]));
   stage.mark(5);
   await settled();

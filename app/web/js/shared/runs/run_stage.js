@@ -1,7 +1,7 @@
 // A generation on show: the question, the answer and what it is worth, what it read, the machine, charts.
 
 import { ChartedStage } from "../charts/charts.js";
-import { h, setText } from "../dom.js";
+import { h, scrollTo, setText } from "../dom.js";
 import { isNumber, mean, scheduleOf, spendOf } from "../format.js";
 import { Machine } from "../machine/machine.js";
 import { questionOf } from "../page_parts.js";
@@ -49,6 +49,13 @@ export class RunStage extends ChartedStage {
 
   rest() {
     this.mark(this.picked[0] ?? this.resting);
+  }
+
+  // The lens is asked about a token: it opens under the answer, and the card makes way.
+  hold(index) {
+    this.card.hide();
+    this.mark(index);
+    if (this.whatIf) scrollTo(this.whatIf.element, "nearest");
   }
 
   step(index) {

@@ -12,7 +12,6 @@ import { quoted, quotedStart, spokenText } from "./token_text.js";
 const STRENGTHS = 4;
 const ALWAYS_LIT = 3; // pages
 const NEWEST_PAGES = 2; // pages that hold the last 9 to 16 tokens
-const LONG_PROMPT = 12; // pages: a longer prompt is folded to what was read
 const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
 const QUIET_MS = 300;
 
@@ -134,7 +133,7 @@ export class Reading {
     this.text.replaceChildren();
     show(this.text, texts.length > 0);
     this.makeStop(0);
-    this.fold(texts.length > LONG_PROMPT);
+    this.fold(true);
   }
 
   makeStop(page) {
@@ -148,7 +147,7 @@ export class Reading {
     this.text.classList.toggle("is-folded", isFolded);
     this.folder.setAttribute("aria-expanded", String(!isFolded));
     setText(this.folder, isFolded ? "Show the whole prompt" : "Only what was read");
-    show(this.folder, this.pages.length > LONG_PROMPT);
+    show(this.folder, this.pages.length > 0);
     this.place();
   }
 
