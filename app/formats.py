@@ -8,19 +8,14 @@ import math
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from sol_core.actions import AXES
+from sol_core.config import SCHEDULE_LABELS
+from sol_core.evaluation.verdict import Verdict
 
-SCHEDULE_LABELS = {
-    "policy": "Policy",
-    "dense": "Full model",
-    "static": "Static",
-    "random": "Random",
-    "emc": "Uncertainty (EMC)",
-    "dac": "Drift (DAC)",
-}
 _DIGITS = 5
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -49,6 +44,11 @@ def _with_fractions(value: Any, change: Callable[[float], float | None]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_with_fractions(item, change) for item in value]
     return change(value) if isinstance(value, float) else value
+
+
+def verdict_record(verdict: Verdict | None) -> dict[str, str] | None:
+    """A verdict as pages draw it; None where nothing was measured."""
+    return None if verdict is None else asdict(verdict)
 
 
 def budget_text(config: dict[str, Any]) -> str:

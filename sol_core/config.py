@@ -19,6 +19,15 @@ MAX_EPISODE_STEPS = 1_000_000
 # Every new token is searched for all of them.
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
 POLICY_PREFIX = "policy:"  # of a schedule's name
+# Names of the kinds for people.
+SCHEDULE_LABELS = {
+    "policy": "Policy",
+    "dense": "Full model",
+    "static": "Static",
+    "random": "Random",
+    "emc": "Uncertainty (EMC)",
+    "dac": "Drift (DAC)",
+}
 DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from app.host.errors import AppError
 from app.pages.shared.uploads import UploadKind
 from app.policies.library import ModelInUse, StoredPolicy
-from app.policies.views import PolicyUses, headlines_of, policy_row, uses_of
+from app.policies.views import PolicyUses, headlines_of, policy_row, policy_verdict, uses_of
 from app.web.calls import Page, Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.errors import PolicyError
@@ -37,10 +37,12 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
 def policy_details(services: Services, request: Request) -> dict[str, Any]:
     """Everything that is shown of one policy; of jobs and runs on a shared server one's own."""
     policy, uses = _policy(services, request)
+    evaluations = headlines_of(uses.evaluations, policy)
     return policy_row(policy) | {
         "card": _card(policy.folder),
         "training_job": None if uses.training is None else uses.training.id,
-        "evaluations": headlines_of(uses.evaluations, policy),
+        "evaluations": evaluations,
+        "verdict": policy_verdict(policy, evaluations),
         "uses": uses.sentence(),
     }
 

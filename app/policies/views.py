@@ -6,19 +6,19 @@ too; an older job means another policy of that name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats import finite, iso
+from app.formats import finite, iso, verdict_record
 from app.host.errors import DamagedError, naming_damage
 from app.policies.library import PolicyLibrary, StoredPolicy
-from app.results.figures import headline, method_label
+from app.results.figures import evaluation_verdict
 from app.results.shipped import SHIPPED, shipped_record
+from sol_core.evaluation.verdict import training_verdict
 from storage import TASKS_JOB, JobRecord, Store
 
-BASELINE = "static"
 MAX_JOBS = 1000  # looked through for those that name a policy
 
 
@@ -68,28 +68,30 @@ def headlines_of(jobs: Iterable[JobRecord], policy: StoredPolicy) -> list[dict[s
     return lines
 
 
+def policy_verdict(
+    policy: StoredPolicy, evaluations: Sequence[dict[str, Any]]
+) -> dict[str, str] | None:
+    """The verdict of the newest evaluation that compares it, else of its training."""
+    verdicts = [line["verdict"] for line in evaluations if line["verdict"] is not None]
+    held_out = _measured(policy.info.summary.get("held_out"))
+    return verdicts[0] if verdicts else verdict_record(training_verdict(policy.name, held_out))
+
+
 def _headline_of(
     about: dict[str, Any], result: dict[str, Any], compares_it: bool
 ) -> dict[str, Any]:
-    """A finished evaluation on one line; None for what it does not compare with static."""
+    """A finished evaluation, and its verdict against static, if it compares the policy."""
     # A result compares its first policy; others only have their own numbers in it.
-    compared = headline(result, BASELINE) if compares_it else {}
-    line = about | {
-        "corpus": str(result.get("corpus", "")).rsplit("/", 1)[-1],
-        "tokens": result.get("scored_tokens"),
-        **{name: compared.get(name) for name in ("budgets", "better", "surely", "recovered")},
+    verdict = evaluation_verdict(result) if compares_it else None
+    corpus, tokens = str(result.get("corpus", "")).rsplit("/", 1)[-1], result.get("scored_tokens")
+    told = "no comparison with static for this policy" if verdict is None else str(verdict)
+    counted = "" if tokens is None else f", {tokens:,} tokens"
+    return about | {
+        "corpus": corpus,
+        "tokens": tokens,
+        "verdict": verdict_record(verdict),
+        "words": f"{corpus or 'text'}{counted}: {told}",
     }
-    return line | {"words": _words(line)}
-
-
-def _words(line: dict[str, Any]) -> str:
-    tokens = "" if line["tokens"] is None else f", {line['tokens']:,.0f} tokens"
-    where = f"{line['corpus'] or 'text'}{tokens}"
-    if line["budgets"] is None:
-        return f"{where}: no comparison with {method_label(BASELINE).lower()}"
-    recovered = line["recovered"]
-    share = "" if recovered is None else f", recovers {100 * recovered:.0f} % of its loss in KL"
-    return f"{where}: better than static on {line['better']} of {line['budgets']} budgets{share}"
 
 
 def _measured(held_out: Any) -> dict[str, float]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 from typing import Any
 
-from app.formats import SCHEDULE_LABELS, finite, rounded
+from app.formats import finite, rounded, verdict_record
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
+from sol_core.evaluation.verdict import MEASURES as VERDICT_MEASURES
+from sol_core.evaluation.verdict import (
+    METHOD_LABELS,
+    Verdict,
+    budgets_verdict,
+    gain_of,
+    method_name,
+)
 
 Result = dict[str, Any]
 MEASURES = ("nll", "kl")
 ROLE = "policy"
 FORMER = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}  # of schema 1
-_LABELS = SCHEDULE_LABELS | {
-    "policy_sampled": "Policy, sampled",
-    "random_best": "Random, best",
-    "paper": "Paper's mechanisms",
-}
 # Costs of a method: the field of a result, and the size of the unit shown.
 _COSTS = {
     "bytes": ("bytes_per_token", 1e6),
@@ -33,38 +35,38 @@ _ABOUT = (
 
 def method_label(name: str) -> str:
     """A method's name for people; further policies carry their own."""
-    return _LABELS.get(name) or name.removeprefix(POLICY_PREFIX)
+    return METHOD_LABELS.get(name) or name.removeprefix(POLICY_PREFIX)
 
 
 def result_view(result: Result) -> dict[str, Any]:
-    budgets = in_roles(result)
+    budgets, samples = in_roles(result), int(result.get("scored_tokens") or 0)
     baselines = list(dict.fromkeys(name for record in budgets for name in record.get("paired", {})))
     made = {
         "about": {name: result.get(name) for name in _ABOUT},
         "methods": [{"name": name, "label": method_label(name)} for name in _methods(budgets)],
         "baselines": [{"name": name, "label": method_label(name)} for name in baselines],
-        "rows": {name: [_row(record, name) for record in budgets] for name in baselines},
+        "rows": {name: [_row(record, name, samples) for record in budgets] for name in baselines},
+        "verdicts": {
+            name: {
+                measure: verdict_record(evaluation_verdict(result, name, measure))
+                for measure in MEASURES
+            }
+            for name in baselines
+        },
         "figures": figures_of(result),
     }
     return dict(rounded(made))
 
 
-def headline(result: Result, baseline: str) -> dict[str, Any]:
-    """Of KL over the budgets: how many the policy wins, how many surely, what it recovers."""
+def evaluation_verdict(
+    result: Result, baseline: str = "static", measure: str = "kl"
+) -> Verdict | None:
+    """Judge an evaluation's first policy, also in results of former releases."""
+    first = method_name(POLICY_PREFIX + str(result["policy"])) if result.get("policy") else ROLE
+    names = first, method_label(baseline)
+    samples = int(result.get("scored_tokens") or 0)
     budgets = in_roles(result)
-    pairs = (record.get("paired", {}).get(baseline) for record in budgets)
-    paired = [pair for pair in pairs if pair and pair.get("nll_gain") is not None]
-    if not paired:
-        return {}
-    shares = [record.get("recovered", {}).get("kl") for record in budgets]
-    known = [share for share in shares if share is not None]
-    line = {
-        "budgets": len(paired),
-        "better": sum((record.get("kl_gain") or 0) > 0 for record in paired),
-        "surely": sum((record.get("kl_low") or 0) > 0 for record in paired),
-        "recovered": fmean(known) if known else None,
-    }
-    return dict(rounded(line))
+    return budgets_verdict(budgets, ROLE, baseline, names=names, samples=samples, measure=measure)
 
 
 def in_roles(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,7 +135,7 @@ def _methods(budgets: list[dict[str, Any]]) -> list[str]:
     return sorted(names, key=lambda name: name != "policy")
 
 
-def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:
+def _row(record: dict[str, Any], baseline: str, samples: int) -> dict[str, Any]:
     """One budget of the table, the policy against one baseline."""
     methods, paired = record["methods"], record.get("paired", {}).get(baseline, {})
     policy, other = methods.get("policy", {}), methods.get(baseline, {})
@@ -146,11 +148,13 @@ def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:
         "other_spend": [other.get("spend", {}).get(axis) for axis in SHORT_AXES],
     }
     for measure in MEASURES:
+        gain = [paired.get(f"{measure}_{part}") for part in ("gain", "low", "high")]
         row[measure] = {
             "policy": policy.get(measure),
             "other": other.get(measure),
             "dense": methods.get("dense", {}).get(measure),
-            "gain": [paired.get(f"{measure}_{part}") for part in ("gain", "low", "high")],
+            "gain": gain,
+            "kind": VERDICT_MEASURES[measure].kind(gain_of(*gain), samples),
             "recovered": record.get("recovered", {}).get(measure),
         }
     return row

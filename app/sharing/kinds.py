@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats import json_safe
+from app.formats import json_safe, verdict_record
 from app.host.errors import DocumentError, naming_damage
 from app.host.json_size import has_more
 from app.runs.views import whole_view
@@ -19,6 +19,7 @@ from app.sharing.alignment import align, first_divergence
 from app.sharing.run_document import VERSION, RunDocument, ended_run, html_page
 from app.sharing.run_kinds import GENERATION, INSPECTION
 from sol_core.errors import SolError
+from sol_core.evaluation.verdict import ENOUGH_TOKENS, verdict_of
 from sol_core.files.places import whole_characters, why_not_parsed
 from storage import Store
 from storage.codec import refuse_constant
@@ -149,6 +150,44 @@ def align_tokens(
     return answer
 
 
+def pair_verdict(
+    configs: Sequence[dict[str, Any]],
+    events: Sequence[Sequence[dict[str, Any]]],
+    nll: Sequence[Sequence[float | None] | None],
+) -> dict[str, str] | None:
+    """Judge the second of two runs: by its steps' KL, else by the text's NLL in the full model."""
+    import numpy as np
+
+    from sol_core.evaluation.statistics import block_interval
+
+    pairs = list(zip(configs, events, strict=True))
+    losses, measure = [_drift(*pair) for pair in pairs], "kl"
+    if not all(losses):
+        known = [[one for one in values or () if one is not None] for values in nll]
+        losses, measure = known, "likelihood"
+    samples, shares = min(map(len, losses)), [_bytes_share(side) for side in events]
+    gain = None
+    if samples >= ENOUGH_TOKENS:
+        first, second = (np.asarray(values) for values in losses)
+        gain = block_interval(second, first)
+    return verdict_record(verdict_of("B", "A", [gain], samples, measure, [(shares[1], shares[0])]))
+
+
+def _drift(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> list[float]:
+    """KL of every step to the full model, nats; empty where it did not run beside."""
+    if config.get("schedule", {}).get("kind") == "dense":
+        return [0.0] * len(events)
+    values = [event.get("kl_to_dense") for event in events]
+    return [value for value in values if value is not None] if None not in values else []
+
+
+def _bytes_share(events: Sequence[dict[str, Any]]) -> float | None:
+    read, whole = (
+        sum(event[cost]["bytes_read"] for event in events) for cost in ("cost", "dense_cost")
+    )
+    return read / whole if whole else None
+
+
 def _recorded_dense_nll(
     config: dict[str, Any], events: Sequence[dict[str, Any]]
 ) -> list[float | None] | None:
@@ -185,6 +224,13 @@ def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
     views = [whole_view(record, events) for record, events in runs]
     first, second = ([event["token_id"] for event in events] for _, events in runs)
     asked = {(record.prompt, bool(record.config.get("chat"))) for record, _ in runs}
-    compared = align_tokens(first, second, same_prompt=len(asked) == 1) | {"sides": sides}
+    compared = align_tokens(first, second, same_prompt=len(asked) == 1) | {
+        "sides": sides,
+        "verdict": pair_verdict(
+            [record.config for record, _ in runs],
+            [events for _, events in runs],
+            [side["nll"] for side in sides],
+        ),
+    }
     view = {"views": views, "compared": compared}
     return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))

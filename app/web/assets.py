@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.formats import SCHEDULE_LABELS
 from app.host.environment import tree_digest
 from app.web.theme import DIFFERENCE_BINS, NUM_BINS, colour_css
 from sol_core.actions import AXES, DEFAULT_GRID, GRIDS
+from sol_core.config import SCHEDULE_LABELS
 
 JS = Path(__file__).with_name("js")
 # The only form of import in these files; a test holds them to it.

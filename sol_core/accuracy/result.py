@@ -19,7 +19,8 @@ from sol_core.accuracy.recall import is_answered, is_recall
 from sol_core.actions import DENSE, Budget
 from sol_core.evaluation.result import SHARE_TOLERANCE, SPEND_TOLERANCE, asked_record, axes_record
 from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.statistics import Interval, PairedBootstrap, mean_interval
+from sol_core.evaluation.statistics import PairedBootstrap, mean_interval
+from sol_core.evaluation.verdict import Interval
 
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells

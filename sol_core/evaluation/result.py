@@ -14,16 +14,19 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
+from sol_core.config import POLICY_PREFIX
 from sol_core.evaluation.passes import PolicyPass
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import TablePass
-from sol_core.evaluation.statistics import PairedBootstrap, verdict, win_rate
+from sol_core.evaluation.statistics import PairedBootstrap, win_rate
+from sol_core.evaluation.verdict import MEASURES, Verdict, budgets_verdict, method_name
 
 ValueT = TypeVar("ValueT")
 TextLoss = dict[str, Any]
 SCHEMA = 2
 SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
+_WORDS = {"good": "better", "bad": "worse", "open": "no difference shown"}  # in a record
 MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
 
 
@@ -57,6 +60,20 @@ class EvaluationResult(dict[str, Any]):
     def __init__(self, result: Mapping[str, Any], per_text: Sequence[TextLoss] = ()) -> None:
         super().__init__(result)
         self.per_text = tuple(per_text)
+
+    def verdict(self, baseline: str = "static", measure: str = "kl") -> Verdict | None:
+        """Judge the first method against a baseline, in "kl" or "nll"; None: not compared."""
+        first = str(self["policy"])
+        budgets: list[dict[str, Any]] = self["budgets"]
+        key = first if first in budgets[0]["methods"] else "policy"
+        return budgets_verdict(
+            budgets,
+            key,
+            baseline,
+            names=(method_name(POLICY_PREFIX + first), method_name(baseline)),
+            samples=self["scored_tokens"],
+            measure=measure,
+        )
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` of ``per_text``; pandas must be installed."""
@@ -231,7 +248,7 @@ def _paired_record(
         gain = bootstrap.interval(getattr(baseline, measure) - getattr(policy, measure))
         ends = {"gain": gain.mean, "low": gain.low, "high": gain.high}
         gains |= {f"{measure}_{name}": value for name, value in ends.items()}
-        verdicts[f"{measure}_verdict"] = verdict(gain, scored_tokens)
+        verdicts[f"{measure}_verdict"] = _WORDS[MEASURES[measure].kind(gain, scored_tokens)]
     rates = {
         "win_rate": win_rate(baseline.nll, policy.nll),
         "kl_win_rate": win_rate(baseline.kl, policy.kl),

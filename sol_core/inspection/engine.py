@@ -27,7 +27,7 @@ from sol_core.decoding.prefix import PrefixState, reading_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.methods import budget_on_path
-from sol_core.evaluation.statistics import ENOUGH_TOKENS
+from sol_core.evaluation.verdict import ENOUGH_TOKENS
 from sol_core.events import StepCost
 from sol_core.fields import check_text
 from sol_core.generation import sequence
@@ -38,6 +38,7 @@ from sol_core.generation.sequence import check_tokens, ms_since
 from sol_core.inspection import records
 from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionEvent
 from sol_core.inspection.report import difficulty
+from sol_core.inspection.verdicts import inspection_verdicts
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
@@ -181,6 +182,7 @@ class _Inspection:
             rows=totals,
             report=difficulty(self.made) if count else None,
             matched=matched,
+            verdicts=inspection_verdicts(self.made, totals, matched),
             made_on=made_on(model),
         )
 

@@ -19,6 +19,7 @@ from sol_core.config import (
     required_grid,
 )
 from sol_core.errors import ConfigError
+from sol_core.evaluation.verdict import Verdict
 from sol_core.events import Alternative, PrefillProgress, StepCost
 from sol_core.fields import Positive, Range, check_fields, configuration, later
 
@@ -229,6 +230,7 @@ class InspectionEnd:
     rows: tuple[RowTotals, ...]  # totals per row; empty without tokens
     report: DifficultyReport | None  # None without tokens
     matched: tuple[MatchedStatic, ...] = ()  # for rows that read more or less than static
+    verdicts: tuple[Verdict, ...] = later(())  # on schedules, the one that matters most first
     made_on: dict[str, Any] | None = later(None)  # versions and machine (``provenance.py``)
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedules
 from sol_core.decoding.schedules import StaticSchedule
+from sol_core.evaluation.statistics import block_interval
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.progress import WorkEvent, WorkSample
@@ -95,9 +96,16 @@ def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
         return RowSchedules([StaticSchedule(b, config.grid, first_step=at) for b, at in pairs])
 
     beside = _play_texts(static, state)
+    # Mean over the budgets: of one token their losses depend on each other.
+    by_budget = (beside["kl"] - played["kl"]).unflatten(1, (len(starts), -1))
+    gains = by_budget.mean(2).flatten().double().numpy()
+    interval = block_interval(gains)
     metrics = {
         **{name: float(played[name].mean()) for name in ("kl", "nll", "entropy")},
         "kl_static": float(beside["kl"].mean()),
+        "kl_gain_low": interval.low,
+        "kl_gain_high": interval.high,
+        "scored_tokens": float(gains.size),
         "nll_static": float(beside["nll"].mean()),
         "nll_dense": float(beside["dense_nll"].mean()),
         **dict(zip(GAPS, (grouped - budget_shares(asked)).mean(0).tolist(), strict=True)),

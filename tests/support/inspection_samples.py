@@ -8,6 +8,7 @@ from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
 from sol_core.inspection import records
 from sol_core.inspection.report import difficulty
+from sol_core.inspection.verdicts import inspection_verdicts
 from tests.support.fake_engine import action_near, bells
 
 BUDGET = Budget(0.5, 0.7, 10)
@@ -31,8 +32,9 @@ def inspection_events(tokens, config=INSPECTION_CONFIG):
     totals = [_totals(row, name, made) for row, name in enumerate(config.rows) if made]
     report = difficulty(made) if made else None
     yield records.InspectionEnd(
-        "finished", len(made), 70.0 * len(made), 14.25, tuple(totals), report
-    )
+        "finished", len(made), 70.0 * len(made), 14.25, tuple(totals), report,
+        verdicts=inspection_verdicts(made, totals, ()),
+    )  # fmt: skip
 
 
 def save_inspection(store, tokens, text="A </script> text", config=INSPECTION_CONFIG):

@@ -59,8 +59,9 @@ const policy = ({ evaluation }) => ({ name: evaluation.about.policy, model: "/m/
   card: `---\nlicense: mit\ntags: [${evaluation.about.corpus}]\n---\n# mine\n${evaluation.about.corpus} [go](javascript:alert(3)) [there](https://a.b/c) **bold** *so*
 \`x<b>\` arXiv:2605.10875\n\n- one\n  more\n* two\n\n\`\`\`json\n${"x\n".repeat(17)}\`\`\`\n## after`,
   measured: { kl: 0.15, kl_static: 0.2, nll: 3.3, nll_static: 3.35, nll_dense: 3.2, gap_keep: -0.012 },
-  evaluations: [{ id: "e", title: "x", budgets: 9, better: 7, recovered: 0.25, surely: 5, corpus: "builtin", tokens: 2048, created_at: MADE },
-    { id: "f", title: evaluation.about.policy, budgets: null, created_at: MADE }] });
+  verdict: { kind: "good", head: "Closer", rest: "." },
+  evaluations: [{ id: "e", title: "x", verdict: { kind: "good", head: "Closer at 4 of 9 budgets", rest: "." }, corpus: "builtin", tokens: 2048, created_at: MADE },
+    { id: "f", title: evaluation.about.policy, verdict: null, created_at: MADE }] });
 
 const RUN = { id: "r", kind: "generation", title: "A", status: "finished", status_label: "Finished", schedule_label: "Static", budget: "50 %", tokens: 1,
   created_at: MADE, model: "m", can_delete: true, fork: { parent: "p", index: 3 } };

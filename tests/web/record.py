@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from app.formats import SCHEDULE_LABELS
 from app.pages.explore import EXAMPLES, default_form
 from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.jobs import LAB_JOBS
@@ -16,7 +15,7 @@ from app.runs.views import whole_view
 from app.web.assets import page_axes
 from app.web.theme import DIFFERENCE_BINS, NUM_BINS
 from sol_core.actions import GRIDS, Budget
-from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.config import SCHEDULE_LABELS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
 from sol_core.generation.sequence import page_reads
 from storage import open_store

@@ -6,17 +6,7 @@ import { AccuracyPage } from "../../app/web/js/accuracy/accuracy.js";
 import { EvaluatePage } from "../../app/web/js/evaluate/evaluate.js";
 import { FIGURES, gainCell } from "../../app/web/js/evaluate/figures.js";
 import { plainText } from "../../app/web/js/shared/charts/plotly_chart.js";
-import { apartGain, pairedGain, verdictOf } from "../../app/web/js/shared/verdict.js";
 import { TrainPage } from "../../app/web/js/train/train.js";
-
-told("gains over blocks of neighbouring tokens", (say) => {
-  for (const gains of [[], [[0.1, null, 0.2]]]) say(verdictOf({ gains, samples: 9, enough: 1 }));
-  const [own, other] = [0, 1].map((more) => Array.from({ length: 400 }, (_, at) => at % 20 + more));
-  say(pairedGain(own, other));
-  // Forty blocks whose means are 4.5 and 14.5 by turns: a standard error of 5 · √(1/39), of two texts √2 of it.
-  const width = 2.09 * 5 * Math.sqrt(2 / 39);
-  apartGain(own, other).forEach((one, at) => assert.ok(Math.abs(one - [1, 1 - width, 1 + width][at]) < 1e-9));
-});
 
 told("the verdict of an evaluation follows the baseline; nothing is said where a budget was not measured", async (say) => {
   const { evaluation, accuracy, forms } = records();
@@ -35,57 +25,53 @@ told("the verdict of an evaluation follows the baseline; nothing is said where a
   type(root.querySelector("select[aria-label=Budget]"), "1");
   await settled();
   say([...root.querySelectorAll(".sol-plot")][3].layout.shapes.map((shape) => shape.y0));
-  evaluation.rows.static[0].kl.gain = [null, null, null];
+  evaluation.verdicts.static.kl = null;
   say((await opened(mounting(EvaluatePage), "evaluate", evaluation)).querySelector(".sol-finding"));
   say(textOf(await opened(mounting(EvaluatePage), "evaluate", { ...evaluation, baselines: [], figures: {} })));
-  const gains = [[1, 0.1, 2], [-1, -2, -0.1], [1, 0, 2], [-1, -2, 0], [null, null, null]].map((gain) => gainCell(gain, String));
-  say(gains.map((cell) => cell.dataset.verdict));
-  accuracy.tasks.forEach((task) => { task.questions = 16; });
-  accuracy.tasks[0].rows[0] = { ...accuracy.tasks[0].rows[0], gain: null, nll_gain: undefined, methods: {} };
+  say([[[-1, -2, -0.1], "open"], [[null, null, null], "open"]].map(([gain, kind]) => gainCell(gain, kind, String))
+    .map((cell) => [cell.dataset.verdict, textOf(cell)]));
+  accuracy.verdict = { kind: "open", head: "Too few to tell", rest: ": 48 questions." };
+  accuracy.tasks[0].rows[0] = { ...accuracy.tasks[0].rows[0], gain: null, nll_gain: undefined, kinds: {}, methods: {} };
   const few = await opened(mounting(AccuracyPage), "benchmark", accuracy);
   say(textOf(few.querySelector(".sol-finding")), cellsOf(few.querySelector(".sol-task-table"))[0].slice(2));
   say(plainText("<b>%{x}&"));
   assert.ok(FIGURES.pareto[0](named(records().evaluation.figures.pareto, HOSTILE)).spec.traces().every((trace) => !trace.hovertemplate?.includes("<img")));
 });
 
-told("a training says how its last report stands, and that it is no measurement", async (say) => {
-  const made = async (metrics) => {
-    const job = { id: "made", kind: "train", title: "mine", status: "succeeded", status_label: "Finished", result: { name: HOSTILE } };
+told("a training says what Python makes of its last report", async (say) => {
+  const made = async (verdict) => {
+    const job = { id: "made", kind: "train", title: "mine", status: "succeeded", status_label: "Finished", result: { name: HOSTILE }, verdict };
     const answers = { list_jobs: { jobs: [] }, lab_home: { policies: [], taken_names: [], newest_job: "made" }, list_corpora: { files: [] },
-      poll_job: { job, cursor: 0, metrics: metrics.map((one) => ({ step: 1, metrics: one })), samples: null } };
+      poll_job: { job, cursor: 0, metrics: [{ step: 1, metrics: { kl: 0.2 } }], samples: null } };
     const root = shown();
     mounting(TrainPage)(root, serverOf(answers).server, records().forms.train);
     await settled();
-    return [textOf(root.querySelector(".sol-made")), root.querySelectorAll(".sol-chart:not([hidden])").length];
+    return root;
   };
-  say(await made([{ kl: 0.2, kl_static: 0.17 }]), await made([{ kl: 0.1, kl_static: 0.17 }]));
-  assert.ok((await made([{ loss: 1 }]))[0].startsWith(`The policy ${HOSTILE} is stored. Evaluate it to learn whether it beats static.`));
+  const root = await made({ kind: "bad", head: "mine is further", rest: ", by 0.03." });
+  say(findings(root), root.querySelectorAll(".sol-chart:not([hidden])").length);
+  assert.ok(textOf(root.querySelector(".sol-made")).startsWith(`The policy ${HOSTILE} is stored.`));
+  say(findings(await made(null)));
 });
 
 // The same tokens so many times over.
 const long = (rows, by) => Array.from({ length: by * rows.length }, (_, index) => ({ ...structuredClone(rows[index % rows.length]), index }));
 const findings = (root) => [...root.querySelectorAll(".sol-finding")].map((one) => [one.dataset.verdict, textOf(one)]);
 
-told("an inspection's verdicts: against static at its bytes, and at those of the row", async (say) => {
+told("an inspection's verdicts, and the row that each is compared with", async (say) => {
   const { inspection } = records();
-  inspection.rows = long(inspection.rows, 29);
-  inspection.rows.forEach(({ index, rows }) => [0, 0.02, -0.02, 0].forEach((lost, at) => { // of blocks of ten, emc gains by turns
-    rows[at].nll = rows[at].kl = 2 + lost + (at === 3 ? 0.02 + (index % 20 < 10 ? 0.01 : -0.01) : 0);
-    rows[at].cost = rows[1].cost;
-  }));
   inspection.rows.forEach(({ rows }) => { rows[3].name = "emc"; });
+  inspection.summary.verdicts = [{ kind: "bad", head: "Policy default is further from the full model than static", rest: ", by 0.1." }];
+  const cost = Object.fromEntries(Object.entries(inspection.rows[0].rows[1].cost).map(([part, one]) => [part, 7 * one]));
+  inspection.summary.matched = [{ name: "policy:default", nll: inspection.rows.map(() => 1.5), kl: inspection.rows.map(() => 0.25), cost }];
   const root = await exported("inspection", inspection);
-  say(findings(root).map(([kind, words]) => [kind, words.split(" (")[0]]));
-  const cost = Object.fromEntries(Object.entries(inspection.rows[0].rows[1].cost).map(([part, one]) => [part, 203 * one]));
-  inspection.summary.matched = [{ name: "policy:default", nll: inspection.rows.map(() => 1.5), cost }];
-  say(findings(await exported("inspection", inspection))[0][1].split(" (")[0]);
-  inspection.rows.forEach(({ rows }) => { rows[2].cost = { ...rows[2].cost, mlp_bytes: 0 }; });
-  say(findings(await exported("inspection", inspection))[0][1]);
+  say(findings(root), cellsOf(root.querySelector(".sol-table")));
   inspection.run.config.schedules = inspection.run.config.schedules.slice(1);
   inspection.rows.forEach((token) => { token.rows = token.rows.filter((row) => row.name !== "static"); });
   delete inspection.summary.report;
+  delete inspection.summary.verdicts; // of a former release
   const other = await exported("inspection", inspection);
-  say(findings(other)[0][1], other.querySelector("input[value=difference]").disabled);
+  say(findings(other), other.querySelector("input[value=difference]").disabled);
 });
 
 // Both sides of a comparison; change(row): of B's tokens.
@@ -94,7 +80,8 @@ function pairOf(change) {
   const views = [run, records().run].map((view, at) => ({ ...view, rows: long(view.rows, 17).map((row) => (at ? { ...row, ...change(row) } : row)) }));
   views[1].run.config.schedule = { kind: "static", budget: { bytes_share: 0.6, bit_width: 8 } };
   const stretches = [[true, 0, 3, 0, 3], [false, 3, 5, 3, 3], [true, 5, 204, 3, 204]];
-  return { views, compared: { same_prompt: true, parted: 3, stretches, sides: [{ nll: [1, 2], problem: null }, { nll: null, problem: "Nothing <b>." }] } };
+  const verdict = { kind: "good", head: "B is closer", rest: "." };
+  return { views, compared: { verdict, same_prompt: true, parted: 3, stretches, sides: [{ nll: [1, 2], problem: null }, { nll: null, problem: "Nothing <b>." }] } };
 }
 
 told("a comparison: both texts aligned, in numbers, and what may be said of them", async (say) => {
@@ -116,11 +103,11 @@ told("a comparison: both texts aligned, in numbers, and what may be said of them
   const worse = pairOf(() => ({ kl_to_dense: 0.5, side: [] }));
   Object.assign(worse.compared, { parted: null, stretches: null });
   const second = await exported("comparison", worse);
-  say(findings(second)[0][1], textOf(second.querySelector(".sol-pair-parted")));
-  say(cellsOf(second.querySelector(".sol-pair-table"))[1][0]);
+  say(textOf(second.querySelector(".sol-pair-parted")));
+  say(cellsOf(second.querySelector(".sol-pair-table"))[1]);
   const dearer = pairOf((row) => ({ kl_to_dense: 0, cost: row.dense_cost }));
   dearer.compared.same_prompt = false;
   const third = await exported("comparison", dearer);
-  say(findings(third)[0][1], textOf(third.querySelector(".sol-pair-parted")));
+  say(textOf(third.querySelector(".sol-pair-parted")));
   say(cellsOf(third.querySelector(".sol-pair-table"))[6].slice(1));
 });

@@ -15,13 +15,14 @@ from app.cli.terminal import table
 from app.formats import json_safe
 from app.host.console import Console, write_file
 from app.host.errors import InputFileError, system_errors
-from app.results.figures import budget_label
+from app.results.figures import budget_label, evaluation_verdict
 from app.results.files import csv_text, text_losses_csv
 from sol_core.actions import SHORT_AXES, ActionGrid
 from sol_core.config import POLICY_PREFIX
 from sol_core.corpus.documents import BUILTIN
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig, parse_budgets, parse_names
+from sol_core.evaluation.verdict import MEASURES
 from sol_core.fields import from_json
 from sol_core.progress import WorkFinished
 
@@ -192,11 +193,13 @@ def as_table(result: dict[str, Any]) -> str:
         "nats per token"
     ]
     first = result["policy"]
+    if (verdict := evaluation_verdict(result)) is not None:
+        lines.append(str(verdict))
     for budget in result["budgets"]:
         asked = budget["requested"]
         by_share = "share" in asked
         read = ("bytes", "MB") if by_share else ()
-        better = (f"{first} is better in NLL by (95 %)", "in KL by (95 %)")
+        better = (f"NLL of {first} (95 %)", "its KL (95 %)")
         head = ("  method", "NLL", "KL", *read, *SHORT_AXES, *better)
         rows = [_cells(budget, method, row) for method, row in _methods(budget, first)]
         sides = f"<{'>' * (len(head) - 3)}<<"
@@ -232,9 +235,11 @@ def _better(paired: dict[str, Any], loss: str) -> str:
     gain, low, high = (paired[f"{loss}_{part}"] for part in ("gain", "low", "high"))
     if gain is None:
         return "not compared: another spend"
+    side = MEASURES[loss].side
     if paired[f"{loss}_verdict"] not in ("better", "worse"):
-        return f"{paired[f'{loss}_verdict']} ({gain:+.4f})"
-    return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
+        return f"{paired[f'{loss}_verdict']} ({abs(gain):.4f} {side(gain)})"
+    near, far = sorted((abs(low), abs(high)))
+    return f"{abs(gain):.4f} {side(gain)} ({near:.4f} to {far:.4f})"
 
 
 def _number(value: float | None) -> str:

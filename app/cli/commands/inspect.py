@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from app.cli import options as cli
@@ -117,7 +118,8 @@ def report_text(start: records.InspectionStart, end: records.InspectionEnd) -> s
     lines = [
         f"{end.num_tokens:,} tokens scored after {len(start.prefix):,} read densely; measured "
         f"{end.tokens_per_s:.1f} tokens/s, {len(start.rows)} rows a step",
-        *_totals(end.rows),
+        *map(str, end.verdicts),
+        *_totals(end),
     ]
     if end.report is not None:
         for row in end.report.rows:
@@ -125,24 +127,24 @@ def report_text(start: records.InspectionStart, end: records.InspectionEnd) -> s
     return "\n".join(lines) + "\n"
 
 
-def _totals(rows: Sequence[records.RowTotals]) -> list[str]:
-    dense = rows[0]
-    static = next((row for row in rows if row.name == "static"), None)
-    head = ("NLL", "perplexity", "vs dense", "vs static", "KL", *SHORT_AXES)
-    cells = [
-        (
-            row.name,
-            f"{row.nll:.3f}",
-            f"{math.exp(row.nll):.2f}",
-            f"{row.nll - dense.nll:+.4f}",
-            "" if static is None else f"{row.nll - static.nll:+.4f}",
-            f"{row.kl:.3f}",
-            *(f"{value:.3f}" for value in row.spend.as_tuple()),
-            f"{100 * (1 - row.cost.bytes_read / dense.cost.bytes_read):.0f} %",
-        )
-        for row in rows
-    ]
-    return table(("", *head, "bytes saved (computed)"), cells, f"<{'>' * len(head)}<")
+def _totals(end: records.InspectionEnd) -> list[str]:
+    """Every schedule; static also at the bytes of the rows that were compared with it there."""
+    if not end.rows:
+        return []
+    dense, again = end.rows[0], {one.name: one for one in end.matched}
+    cells = []
+    for row in end.rows:
+        axes = (f"{value:.3f}" for value in row.spend.as_tuple())
+        cells.append((*_line(row.name, row.nll, row.kl, row.cost, dense.cost), *axes))
+        if (one := again.get(row.name)) is not None:
+            name, kl = "  static at its bytes", fmean(one.kl)
+            cells.append((*_line(name, fmean(one.nll), kl, one.cost, dense.cost), "", "", ""))
+    return table(("", "compute", "KL", "NLL", "perplexity", *SHORT_AXES), cells, "<>>>>>>>")
+
+
+def _line(name: str, nll: float, kl: float, cost: StepCost, dense: StepCost) -> tuple[str, ...]:
+    compute = f"{100 * cost.bytes_read / dense.bytes_read:.1f} %"
+    return name, compute, f"{kl:.3f}", f"{nll:.3f}", f"{math.exp(nll):.2f}"
 
 
 def _row(row: records.RowReport) -> list[str]:

@@ -20,6 +20,7 @@ from app.results.figures import budget_label
 from sol_core.accuracy.config import TasksConfig, parse_contexts
 from sol_core.actions import SHORT_AXES
 from sol_core.evaluation.config import parse_budgets, parse_names
+from sol_core.evaluation.verdict import tasks_verdict
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 Gain = dict[str, float] | None
@@ -86,17 +87,16 @@ def tasks_table(result: dict[str, Any]) -> str:
     for pooled in result["pooled"]:
         title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
         lines += ["", *_scored(title, pooled)]
-    return "".join(f"{line}\n" for line in (*lines, "", *_summed(result["summary"])))
+    return "".join(f"{line}\n" for line in (*lines, "", *_summed(result)))
 
 
-def _summed(summary: dict[str, Any]) -> list[str]:
-    mean, nll, best = summary["mean_gain"], summary["mean_nll_gain"], summary["best"]
-    if best is None:
-        return ["nothing is compared: static never spent what the policy did"]
+def _summed(result: dict[str, Any]) -> list[str]:
+    summary, verdict = result["summary"], tasks_verdict(result)
+    nll, best = summary["mean_nll_gain"], summary["best"]
+    if verdict is None or best is None:
+        return ["Nothing is compared: static never spent what the policy did."]
     return [
-        f"mean gain over static {_points(mean)} points of accuracy over {summary['pairs']} pairs "
-        f"of task and budget: better on {summary['better']}, interval above 0 on "
-        f"{summary['above']}, below on {summary['below']}",
+        str(verdict),
         f"best gain {_points(best['gain'])} points ({best['task']}, "
         f"{budget_label(best['requested'])}), chosen among {summary['pairs']}",
         *([f"mean gain in the right answers' NLL {_nats(nll)} nats per token"] if nll else []),

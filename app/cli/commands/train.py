@@ -22,6 +22,7 @@ from app.host.errors import AppError, InputFileError, system_errors
 from app.host.interrupts import EXIT_INTERRUPTED
 from app.host.paths import DataDir
 from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
+from sol_core.evaluation.verdict import training_verdict
 from sol_core.fields import from_json
 from sol_core.files.places import program_name
 from sol_core.progress import WorkProgress
@@ -230,4 +231,7 @@ def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
 def _summary(result: dict[str, Any]) -> str:
     summary = result.get("summary") or {}
     shown = {name: value for name, value in summary.items() if name != "train_config"}
-    return record_text({"policy": result.get("policy"), "folder": result.get("folder")} | shown)
+    policy = str(result.get("policy"))
+    verdict = training_verdict(policy, summary.get("held_out", {}))
+    told = "" if verdict is None else f"{verdict}\n"
+    return told + record_text({"policy": policy, "folder": result.get("folder")} | shown)

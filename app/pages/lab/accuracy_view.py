@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.formats import verdict_record
 from app.results.figures import budget_label
+from sol_core.evaluation.verdict import MEASURES, gain_of, tasks_verdict
 
 # Of each task its label and what it asks.
 TASKS = {
@@ -33,6 +35,7 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
             for group in result.get("pooled", ())
         ],
         "summary": _summary(result["summary"]),
+        "verdict": verdict_record(tasks_verdict(result)),
     }
 
 
@@ -47,7 +50,9 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for budget in scored["budgets"]:
         label = budget_label(budget["requested"])
-        methods = {name: _point(method) for name, method in budget["methods"].items()}
+        methods = {
+            name: _point(method, scored["dense"]) for name, method in budget["methods"].items()
+        }
         for name, point in methods.items():
             points.setdefault(name, []).append(point | {"label": label})
         rows.append(
@@ -56,16 +61,29 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
                 "gain": budget["gain"],
                 "nll_gain": budget.get("nll_gain"),  # none in schema 1
                 "margin_gain": budget.get("margin_gain"),  # from schema 3 on
+                "kinds": _kinds(budget, scored["questions"]),
                 "methods": methods,
             }
         )
-    about = {"questions": scored["questions"], "dense": _point(scored["dense"])}
+    about = {"questions": scored["questions"], "dense": _point(scored["dense"], scored["dense"])}
     return about | {"points": points, "rows": rows}
 
 
-def _point(method: dict[str, Any]) -> dict[str, Any]:
+def _kinds(budget: dict[str, Any], questions: int) -> dict[str, str]:
+    """What each gain of a budget comes to by itself."""
+    found: dict[str, str] = {}
+    for name in ("gain", "nll_gain", "margin_gain"):
+        gain = budget.get(name) or {}
+        interval = gain_of(*(gain.get(part) for part in ("mean", "low", "high")))
+        found[name] = MEASURES["accuracy"].kind(interval, questions)
+    return found
+
+
+def _point(method: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
+    read, whole = (one.get("bytes_per_token") for one in (method, dense))
     return {
         "net": method["net_keep_rate"],
+        "share": read / whole if read and whole else None,
         "spend": method["spend"],
         "bytes_per_token": method.get("bytes_per_token"),
         **method["accuracy"],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.formats import finite, iso, json_safe
+from app.formats import finite, iso, json_safe, verdict_record
 from app.host.errors import AppError, naming_damage
 from app.host.hosting import is_zero_gpu
 from app.host.limits import Shares
@@ -15,6 +15,7 @@ from app.host.visitor import address
 from app.jobs import runner
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
+from sol_core.evaluation.verdict import training_verdict
 from storage import TASKS_JOB, JobKind, JobRecord, NotFoundError
 from storage.records import LIVE_STATUSES, RESUMABLE_STATUSES
 
@@ -190,9 +191,17 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
         "result": json_safe(record.result) if record.kind == "train" else None,
+        "verdict": _training_verdict(record),
         "started_at": record.started_at and iso(record.started_at),
         "finished_at": record.finished_at and iso(record.finished_at),
     }
+
+
+def _training_verdict(record: JobRecord) -> dict[str, str] | None:
+    """A finished training's verdict on its policy, as of its last report."""
+    result = (record.result or {}) if record.kind == "train" else {}
+    held_out = result.get("summary", {}).get("held_out")
+    return held_out and verdict_record(training_verdict(str(result.get("policy")), held_out))
 
 
 def _status_label(record: JobRecord) -> str:

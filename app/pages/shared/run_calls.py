@@ -15,7 +15,14 @@ from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind
 from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
 from app.runs.recorded_run import RecordedRun, parting_token
-from app.sharing.kinds import MAX_DOCUMENT_BYTES, SEPARATOR, align_tokens, export, import_documents
+from app.sharing.kinds import (
+    MAX_DOCUMENT_BYTES,
+    SEPARATOR,
+    align_tokens,
+    export,
+    import_documents,
+    pair_verdict,
+)
 from app.web.calls import Handler, Request, by_name, field, owner_of, whole_numbers
 from app.web.services import Services
 from sol_core.errors import SolError
@@ -153,6 +160,11 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
             answer = align_tokens(first.token_ids, second.token_ids, same_prompt=same)
             sides = [(replace(run, tokens=()), run.token_ids) for run in (first, second)]
         answer["sides"] = services.runs.ask(place, functools.partial(_dense_nll, sides=sides))
+    with naming_damage("One of these runs"):
+        both, nll = (first, second), [side["nll"] for side in answer["sides"]]
+        answer["verdict"] = pair_verdict(
+            [one.config for one in both], [one.tokens for one in both], nll
+        )
     return answer
 
 

@@ -121,8 +121,8 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
         assert evaluated.pop()["config"] == call["config"]
     text = run(*asked).out
     assert text.count("budget  65 % compute") == 2
-    assert re.search(r"static .* 61\.0 % +61\.0 .* \+0\.2500 \(\+0\.1000 to \+0\.4000\)", text)
-    assert "no difference shown (+0.2500)" in text
+    assert re.search(r"static .* 61\.0 % +61\.0 .* 0\.2500 less \(0\.1000 to 0\.4000\)", text)
+    assert "no difference shown (0.2500 closer)" in text
 
 
 @pytest.mark.parametrize(

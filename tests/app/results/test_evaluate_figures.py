@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.formats import plain_cell
 from app.pages.lab.jobs import EVALUATE_FORM
-from app.results.figures import figures_of, headline, pareto_front, result_view
+from app.results.figures import evaluation_verdict, figures_of, pareto_front, result_view
 from app.results.files import csv_text
 from app.results.shipped import shipped_record
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig
@@ -38,14 +38,12 @@ def test_every_point_is_on_the_front_or_beaten_by_it(points):
     assert losses == sorted(set(losses), reverse=True)
 
 
-def test_the_headline_counts_wins_and_sure_wins(result):
+def test_the_verdict_counts_sure_wins_alone(result):
     labels = {one["name"]: one["label"] for one in result_view(result)["baselines"]}
     assert labels["policy:other"] == "other"
-    line = headline(result, "static")
-    paired = [one["paired"]["static"] for one in result["budgets"]]
-    assert line["budgets"] == 9
-    assert line["better"] == sum(one["kl_gain"] > 0 for one in paired) == 8
-    assert line["surely"] == sum(one["kl_low"] > 0 for one in paired)
+    sure = sum(one["paired"]["static"]["kl_low"] > 0 for one in result["budgets"])
+    head = evaluation_verdict(result, "static", "kl").head
+    assert head.startswith(f"Policy mine is closer to the full model than static at {sure} of 9")
 
 
 def test_methods_by_their_own_names_are_seen_as_those_of_schema_1(result):
@@ -152,10 +150,8 @@ def test_the_shipped_evaluation_is_of_the_shipped_policy_and_whole():
     ]
     view = result_view(result)
     assert view["figures"]["pareto"]["costs"] == ["bytes", "flops", "net"]
-    line = headline(result, "static")
-    assert line["budgets"] == 9
-    assert (line["better"], line["surely"]) == (8, 4)  # as results.md says
-    assert line["recovered"] == pytest.approx(0.049, abs=0.001)
+    head = evaluation_verdict(result).head  # as results.md says
+    assert "closer to the full model than static at 4 of 9 budgets" in head
     for one in result["budgets"]:
         for method in one["methods"].values():
             assert method["kl_low"] <= method["kl"] <= method["kl_high"]

@@ -73,7 +73,8 @@ def test_a_policy_is_shown_renamed_and_deleted(call, services):
     shown = call("policy_details", name="mine")
     assert shown["training_job"] == training.id
     assert [one["id"] for one in shown["evaluations"]] == [done]
-    assert shown["evaluations"][0]["budgets"] == 9
+    assert shown["verdict"] == shown["evaluations"][0]["verdict"]
+    assert shown["verdict"]["head"].startswith("Policy mine is closer to the full model")
     assert shown["uses"] == "1 evaluation"
     assert shown["card"].startswith("---\nlibrary_name: sol-explorer")
     assert shown["measured"]["kl"] == pytest.approx(0.220, abs=1e-3)

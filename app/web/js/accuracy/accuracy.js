@@ -6,11 +6,10 @@ import { ResultPage } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
 import { h, headRow } from "../shared/dom.js";
 import {
-  AXES, count, fixed, isNumber, mean, MISSING, modelName, percent, roughly, signed, spentText,
+  AXES, count, fixed, isNumber, MISSING, modelName, percent, roughly, signed, spentText,
 } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
-import { ENOUGH_QUESTIONS, verdictOf } from "../shared/verdict.js";
 
 const TASK_METHODS = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
@@ -49,7 +48,8 @@ function taskFigure(task) {
 
 const accuracyText = (point) => [percent(point?.mean, 1),
   h("small", {}, point && `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}`)];
-const taskSpend = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
+const taskSpend = (point) => (isNumber(point?.share) ? percent(point.share, 1)
+  : point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
 const bounded = (one) => [one?.mean, one?.low, one?.high];
 const megabytes = (point) =>
   (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);
@@ -62,21 +62,21 @@ function accuracyTable(tasks) {
       h("small", {}, `full model ${percent(task.dense.mean, 1)}`
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("th", { scope: "row" }, one.label),
-    gainCell(bounded(one.gain), points), gainCell(bounded(one.margin_gain), nats),
-    gainCell(bounded(one.nll_gain), nats),
+    gainCell(bounded(one.gain), one.kinds.gain, points),
+    ...["margin_gain", "nll_gain"].map((name) => gainCell(bounded(one[name]), one.kinds[name], nats)),
     ...methods.map(([id]) => h("td", {}, accuracyText(one.methods[id]))),
     h("td", {}, taskSpend(one.methods.policy), h("small", {}, taskSpend(one.methods.static))),
     h("td", {}, megabytes(one.methods.policy),
       h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
   return tablePanel(h("table", { class: "sol-table sol-task-table" },
     headRow(["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",
-      ...methods.map(([, style]) => style.name), "Spends", "MB a token"]),
+      ...methods.map(([, style]) => style.name), "Compute", "MB a token"]),
     tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
   { title: "Every task and budget", label: "Every task and budget", name: "Table",
     note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, 95 % paired bootstrap over "
       + "questions. Margin gain: the same for the log-likelihood of the right answer minus the best wrong "
       + "one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats "
-      + "per token. Spends: of the policy, and below it of static. MB a token: what a step reads, computed; "
+      + "per token. Compute: of the policy, and below it of static. MB a token: what a step reads, computed; "
       + "the policy above, the others below in their order. Short answers take few steps, so [[spend]] and "
       + "[[budget]] may differ.") });
 }
@@ -95,23 +95,13 @@ export class AccuracyPage extends ResultPage {
     this.table.replaceChildren();
   }
 
-  draw({ view: { about, tasks, pooled, summary } }) {
+  draw({ view: { about, tasks, pooled, verdict } }) {
     this.tellAbout([`Policy ${about.policy}`, modelName(about.model ?? ""),
       `at most ${about.limit} questions a task, seed ${about.seed}`,
       isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`]);
-    this.verdict.draw([accuracyVerdict(about, tasks, summary)]);
+    this.verdict.draw([verdict]);
     const all = [...tasks, ...pooled];
     this.table.replaceChildren(accuracyTable(all));
     this.drawFigures(all.map(taskFigure));
   }
-}
-
-// Spend: mean over tasks and budgets, as a share of what the full model reads there.
-function accuracyVerdict(about, tasks, { mean_gain: gain }) {
-  const shareOf = (method) => mean(tasks.flatMap(({ dense, rows }) =>
-    rows.map((row) => row.methods[method]?.bytes_per_token / dense.bytes_per_token)));
-  const samples = tasks.reduce((sum, task) => sum + task.questions, 0);
-  return verdictOf({ name: `policy ${about.policy}`, other: "static", samples, enough: ENOUGH_QUESTIONS,
-    gains: [[gain.mean, gain.low, gain.high]], text: points, unit: "points of accuracy", word: "question",
-    spent: [[shareOf("policy"), shareOf("static")]] });
 }

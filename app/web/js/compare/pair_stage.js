@@ -11,7 +11,7 @@ import { setPill, STATES } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
-import { apartGain, ENOUGH_TOKENS, VerdictLine, verdictOf } from "../shared/verdict.js";
+import { VerdictLine } from "../shared/verdict.js";
 
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
@@ -59,9 +59,9 @@ function differenceText(line, one, other) {
 function pairRow(line, sides) {
   const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
   const alike = !line.isTime || rowsOf(sides[0]) === rowsOf(sides[1]);
-  const text = values.every(isNumber) ? differenceText(line, ...values) : MISSING;
+  const text = alike && values.every(isNumber) ? differenceText(line, ...values) : MISSING;
   // Without a sign it rounds to nothing.
-  const verdict = line.less === null || !alike || !/^[+−]/.test(text) ? "open"
+  const verdict = line.less === null || !/^[+−]/.test(text) ? "open"
     : text.startsWith("−") === line.less ? "good" : "bad";
   return h("tr", {},
     h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
@@ -157,7 +157,7 @@ export class PairStage extends TokenStage {
     if (compared.parted !== null) {
       this.sides.forEach((one) => one.view.elements[compared.parted]?.classList.add("is-parted"));
     }
-    this.verdict.draw([pairVerdict(this.sides)]);
+    this.verdict.draw([compared.verdict]);
     const problems = compared.sides.map(({ problem }, at) => problem && `${sideName(SIDES[at])}: ${problem}`);
     this.drawTable(problems.filter(Boolean));
   }
@@ -210,17 +210,6 @@ export class PairStage extends TokenStage {
   select(range, at) {
     this.sides[at].view.select(range);
   }
-}
-
-// How far each stays from the full model: KL where that rode along, else the likelihood of the text.
-function pairVerdict(sides) {
-  const drift = (side) => (isDense(side) ? side.rows.map(() => 0) : side.rows.map((row) => row.kl_to_dense));
-  const hasDrift = sides.every((side) => drift(side).every(isNumber));
-  const [a, b] = sides.map((side) => (hasDrift ? drift(side) : (side.nll ?? []).filter(isNumber)));
-  return verdictOf({ name: "B", other: "A", gains: [apartGain(b, a)], samples: Math.min(a.length, b.length),
-    word: "scored token", enough: ENOUGH_TOKENS, text: signed,
-    spent: [[sides[1].tally.bytes, sides[0].tally.bytes]],
-    unit: `nats a token ${hasDrift ? "closer to" : "more likely under"} the full model` });
 }
 
 const blockAttributes = (row, at, same) => ({ class: `sol-pair-block${same ? "" : " is-apart"}`,

@@ -2,8 +2,7 @@
 
 import { h, show } from "../shared/dom.js";
 import { takeOver } from "../shared/events.js";
-import { count, isNumber, modelName, roughly, signed } from "../shared/format.js";
-import { ENOUGH_TOKENS, verdictOf } from "../shared/verdict.js";
+import { count, isNumber, modelName, roughly } from "../shared/format.js";
 import { ResultPage } from "../lab/job_page.js";
 import { FIGURES, partialTable, ResultTable } from "./figures.js";
 
@@ -41,20 +40,11 @@ export class EvaluatePage extends ResultPage {
     const hasTable = view.baselines.length > 0;
     show(this.table.element, hasTable);
     if (hasTable) {
-      this.table.take(view, (...choice) => this.verdict.draw([evaluationVerdict(view, ...choice)]));
+      this.table.take(view, ({ name }, measure) => this.verdict.draw([view.verdicts[name][measure]]));
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
     this.drawFigures(Object.entries(FIGURES).flatMap(([name, made]) =>
       (view.figures[name] ? made.map((make) => make(view.figures[name])) : [])));
   }
-}
-
-function evaluationVerdict({ about, rows }, baseline, measure) {
-  const budgets = rows[baseline.name] ?? [];
-  return verdictOf({ name: about.policy ? `policy ${about.policy}` : "the policy",
-    other: baseline.label.toLowerCase(), gains: budgets.map((row) => row[measure].gain),
-    spent: budgets.map((row) => row.shares), text: (gain) => signed(gain, 4),
-    unit: `nats of ${measure.toUpperCase()} a token`, samples: about.scored_tokens ?? 0,
-    word: "scored token", enough: ENOUGH_TOKENS });
 }
 
 function aboutParts(about) {

@@ -13,11 +13,11 @@ import { tablePanel, tableRow } from "../shared/page_parts.js";
 
 const MEASURE_NAMES = { nll: "NLL", kl: "KL to the full model" };
 
-// A gain with its interval: above 0 the policy is better.
+// A gain with its interval: above 0 the policy is better. kind: what Python makes of it.
 /** @param {any[]} gain its value, low and high */
-export const gainCell = ([gain, low, high], text) => h("td", { class: "sol-gain",
-  "data-verdict": low > 0 ? "good" : high < 0 ? "bad" : "open" },
-isNumber(gain) ? [text(gain), h("small", {}, `${text(low)} to ${text(high)}`)] : MISSING);
+export const gainCell = ([gain, low, high], kind, text) => h("td",
+  { class: "sol-gain", "data-verdict": kind },
+  isNumber(gain) ? [text(gain), h("small", {}, `${text(low)} to ${text(high)}`)] : MISSING);
 
 const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
   : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
@@ -58,7 +58,7 @@ export class ResultTable {
       const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4), percent(row.win_rate),
         percent(one.recovered, 1)];
       return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
-        gainCell(one.gain, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
+        gainCell(one.gain, one.kind, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
         h("td", {}, spent(row.spend, row.shares?.[0]),
           h("small", {}, spent(row.other_spend, row.shares?.[1]))));
     });

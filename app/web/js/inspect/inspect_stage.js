@@ -2,71 +2,45 @@
 
 import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
-import { AXES, count, fixed, mean, MISSING, nats, percent, signed } from "../shared/format.js";
-import { pillsField } from "../shared/forms/form_parts.js";
+import { AXES, count, fixed, mean, nats, percent } from "../shared/format.js";
+import { folded, pillsField } from "../shared/forms/form_parts.js";
 import { dataTable, leadOf, tableRow } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
-import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
+import { VerdictLine } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
 import {
-  AXIS_TERMS, bytesOf, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
+  AXIS_TERMS, bytesOf, differenceAxis, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
 } from "./inspect_rows.js";
 
-// The schedules side by side in numbers: what the text cost under each, and what each spent.
+// The schedules side by side in numbers: what each read, and what the text cost under it.
 class Totals {
-  means = []; // of each schedule, over the tokens
-  element = dataTable("Schedules compared",
-    ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense|full model]]",
-      "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], []);
+  compared = dataTable("Schedules compared", ["[[schedule|Schedule]]", "Compute", "[[kl|KL]]",
+    "[[nll|NLL]]", "[[perplexity|Perplexity]]"], []);
+  axes = dataTable("Spend of each axis", ["[[schedule|Schedule]]", ...AXIS_TERMS], []);
+  element = h("div", {}, this.compared, folded("Details", this.axes));
 
-  draw(names, tokens) {
-    this.means = names.map((name, at) => {
-      const meanOf = (of) => mean(tokens.map(({ rows }) => of(rows[at])));
-      return { name, nll: meanOf((row) => row.nll), kl: meanOf((row) => row.kl),
-        spend: AXES.map((axis) => meanOf(axis.of)), bytes: bytesOf(tokens, at) };
-    });
-    const even = this.means.find(({ name }) => name === STATIC);
-    const [dense] = this.means;
-    this.element.querySelector("tbody")?.replaceChildren(...this.means.map((own, at) => tableRow([
-      rowName(own.name), nats(own.nll), fixed(Math.exp(own.nll), 2),
-      at ? signed(own.nll - dense.nll) : MISSING,
-      even && own !== even ? signed(own.nll - even.nll) : MISSING,
-      at ? nats(own.kl) : MISSING,
-      ...AXES.map(({ unit }, axis) => (unit === "bit" ? fixed(own.spend[axis], 2)
-        : percent(own.spend[axis], 1))),
-      at ? percent(1 - own.bytes / dense.bytes, 1) : MISSING,
-    ])));
+  // matched: static once more, at the bytes of the row that it names.
+  draw(names, tokens, matched = []) {
+    const dense = bytesOf(tokens, 0);
+    const line = (name, bytes, kl, nll) => tableRow([name, percent(bytes / dense, 1), nats(kl), nats(nll),
+      fixed(Math.exp(nll), 2)]);
+    const meanOf = (at, of) => mean(tokens.map(({ rows }) => of(rows[at])));
+    const fillIn = (table, rows) => table.querySelector("tbody")?.replaceChildren(...rows);
+    fillIn(this.compared, names.flatMap((name, at) => {
+      const again = matched.find((one) => one.name === name);
+      const own = line(rowName(name), bytesOf(tokens, at), at ? meanOf(at, (row) => row.kl) : NaN,
+        meanOf(at, (row) => row.nll));
+      return again ? [own, line(`${rowName(STATIC)}, at these bytes`, totalCost(again.cost).bytes_read,
+        mean(again.kl), mean(again.nll))] : [own];
+    }));
+    fillIn(this.axes, names.map((name, at) => tableRow([rowName(name), ...AXES.map((axis) => {
+      const spent = meanOf(at, axis.of);
+      return axis.unit === "bit" ? fixed(spent, 2) : percent(spent, 1);
+    })])));
     show(this.element, names.length > 0);
   }
-}
-
-// Each schedule against static, or against the first one where static is none of them; the painted one
-// against the others, too. matched: static once more, at the bytes of the row that it names.
-function verdictsOf(sums, tokens, matched = []) {
-  const losses = ({ name }, measure) =>
-    tokens.map(({ rows }) => rows[sums.findIndex((sum) => sum.name === name)][measure]);
-  const against = (sum, other) => {
-    const again = other.name === STATIC && matched.find(({ name }) => name === sum.name);
-    const measure = again && !again.kl?.length ? "nll" : "kl"; // saved before KL was measured again
-    const [lost, bytes] = again ? [again[measure], totalCost(again.cost).bytes_read]
-      : [losses(other, measure), other.bytes];
-    return verdictOf({ name: rowName(sum.name),
-      other: rowName(other.name).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase()),
-      gains: [pairedGain(losses(sum, measure), lost)], text: signed,
-      unit: `nats of ${measure.toUpperCase()} a token`,
-      samples: tokens.length, word: "scored token", enough: ENOUGH_TOKENS,
-      spent: [[sum.bytes, bytes].map((spent) => spent / sums[0].bytes)] });
-  };
-  const base = sums.find(({ name }) => name === STATIC) ?? sums[1];
-  const painted = sums.find(({ name }) => name === PAINTED);
-  const others = sums.slice(1).filter((sum) => sum !== base && sum !== painted);
-  const pairs = [...(painted && painted !== base ? [...others, base].map((other) => [painted, other]) : []),
-    ...others.map((sum) => [sum, base])];
-  // Too few tokens are too few for every pair: said once.
-  const told = tokens.length < ENOUGH_TOKENS ? pairs.slice(0, 1) : pairs;
-  return told.map(([sum, other]) => against(sum, other));
 }
 
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
@@ -249,7 +223,8 @@ export class InspectionStage extends ChartedStage {
 
   finish(view) {
     this.isOver = true;
-    this.verdict.draw(verdictsOf(this.totals.means, this.tokens, view.summary?.matched));
+    this.totals.draw(this.names, this.tokens, view.summary?.matched);
+    this.verdict.draw(view.summary?.verdicts ?? []);
     this.charts.finish();
     this.report = view.summary?.report ?? null;
     this.difficulty.draw(this.report, this.names, this.at);

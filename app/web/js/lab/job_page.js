@@ -21,6 +21,8 @@ const IDLE_POLL_MS = 4000;
 const ASKED_FROM_MS = 60_000;
 
 export class JobPage {
+  verdict = new VerdictLine();
+
   // what: kind of the jobs; part: the job's name in address and events; noun: for sentences; wrong: words for
   // another kind's job; go: the button; list: as a JobList's options; message(text): of a running job.
   constructor(root, api, page, what) {
@@ -117,6 +119,7 @@ export class JobPage {
     this.cursor = -1;
     this.sampleStep = null;
     this.panel.clear();
+    this.verdict.draw([]);
   }
 
   reset() {
@@ -170,7 +173,6 @@ export class JobPage {
 // program; what.shipped says when and where that was made.
 export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
-  verdict = new VerdictLine();
   figures = h("div", { class: "sol-figures" });
   /** @type {import("../shared/charts/plotly_chart.js").Figure[]} */
   drawn = [];
@@ -211,7 +213,6 @@ export class ResultPage extends JobPage {
     super.rest();
     this.shown = this.turn = null;
     this.drawFigures([]);
-    this.verdict.draw([]);
     show(this.about, false);
     show(this.exports, false);
   }

@@ -6,11 +6,12 @@ import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/
 import { blobOf, saveFile } from "../shared/download.js";
 import { emit, listen } from "../shared/events.js";
 import {
-  count, fixed, isNumber, largestGap, MISSING, modelName, nats, percent, quantity, whenText,
+  count, fixed, isNumber, largestGap, modelName, nats, quantity, whenText,
 } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
 import { listRow, tiles } from "../shared/page_parts.js";
+import { VerdictLine } from "../shared/verdict.js";
 import { cardNodes } from "./model_card.js";
 
 export class PoliciesPage {
@@ -63,12 +64,9 @@ export class PoliciesPage {
       setAddress({ policy: policy.name, tab: "policies" }, true);
       this.open(policy.name);
     };
-    const { kl, kl_static: klStatic } = policy.measured;
-    const recovered = percent(1 - kl / klStatic);
     return listRow({ title: policy.name, href: linkTo({ policy: policy.name }), open, kind: "sol-policy-row",
       link: { "aria-current": policy.name === this.shown && "true" },
       facts: [h("span", {}, modelName(policy.model)),
-        recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
         policy.created && h("time", { datetime: policy.created }, whenText(policy.created))] });
   }
 
@@ -144,21 +142,25 @@ function policyHead(policy, isFixed, on) {
   const act = (label, name) => smallButton(label, () => on[name](policy));
   const handOver = (label, tab, order) => smallButton(label, () => handOverTo(tab, order, policy.name));
   const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Delete", "remove")];
+  const verdict = new VerdictLine();
+  verdict.draw([policy.verdict]);
   return h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Policy" },
     h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
       policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
       h("div", { class: "sol-tools" }, handOver("Use in Explore", "explore", "use-policy"),
         handOver("Evaluate", "evaluate", "evaluate-policy"), ...own, act("Export", "download"))),
-    h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
+    verdict.element, h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
     h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
       policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),
         onclick: opensHere(() => openInTab("train", policy.training_job)) }, "Its training")));
 }
 
 function policyEvaluations(evaluations) {
-  const rows = evaluations.map((one) => listRow({ title: evaluationTitle(one),
+  const rows = evaluations.map((one) => listRow({
+    title: one.verdict?.head ?? `${one.title}: no comparison with static for this policy`,
     href: linkTo({ evaluation: one.id }), open: () => openInTab("evaluation", one.id),
-    facts: [evaluationFacts(one).map((fact) => h("span", {}, fact)),
+    facts: [one.corpus && h("span", {}, `text ${one.corpus}`),
+      isNumber(one.tokens) && h("span", {}, count(one.tokens, "scored token")),
       h("time", { datetime: one.created_at }, whenText(one.created_at))] }));
   return h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" },
     h("header", {}, h("h2", {}, "Evaluations")),
@@ -173,7 +175,6 @@ function policyTiles({ measured, parameters, network }) {
     ["KL, held out", nats(kl), than(klStatic)],
     ["NLL, held out", nats(nll),
       than(nllStatic) + (isNumber(nllDense) ? `, full model ${nats(nllDense)}` : "")],
-    ["Recovered", percent(1 - kl / klStatic), "of static's loss in KL"],
     ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
     ["Parameters", quantity(parameters, "").trim(), `${network} network`],
   ];
@@ -185,15 +186,4 @@ function policyFacts(policy) {
     `pages of ${policy.page_size} tokens`, policy.created && `made ${whenText(policy.created)}`,
     policy.added && `imported ${whenText(policy.added)}`,
     "numbers measured in training, on held-out text"].filter(Boolean);
-}
-
-function evaluationTitle(one) {
-  if (one.budgets === null) return `${one.title}: no comparison with static for this policy`;
-  return `Better than static on ${one.better} of ${count(one.budgets, "budget")}`
-    + (isNumber(one.recovered) ? `, recovers ${percent(one.recovered)} of its loss in KL` : "");
-}
-
-function evaluationFacts(one) {
-  return [isNumber(one.surely) && `interval above 0 on ${one.surely}`, one.corpus && `text ${one.corpus}`,
-    isNumber(one.tokens) && count(one.tokens, "scored token")].filter(Boolean);
 }

@@ -116,7 +116,8 @@ export class TrainPage extends JobPage {
         ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
         ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
       ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
-    this.lay([this.tileList, this.made], this.empty, this.charts.element, this.sample.element);
+    this.lay([this.verdict.element, this.tileList, this.made], this.empty, this.charts.element,
+      this.sample.element);
   }
 
   open(jobId) {
@@ -169,11 +170,11 @@ export class TrainPage extends JobPage {
   showMade(job) {
     const name = job.result?.policy ?? job.result?.name;
     show(this.made, job.status === "succeeded");
+    this.verdict.draw([job.verdict]);
     if (job.status !== "succeeded" || this.made.dataset.job === job.id) return;
     this.made.dataset.job = job.id;
     const use = (label, order, tab) => smallButton(label, () => handOverTo(tab, order, name));
-    this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title),
-      ` is stored. ${lastReport(this.charts.data.last)}`),
+    this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title), " is stored."),
     ...(name ? [use("Use it in Explore", "use-policy", "explore"),
       use("Evaluate it", "evaluate-policy", "evaluate")] : []));
   }
@@ -183,14 +184,4 @@ export class TrainPage extends JobPage {
     if (!page) return super.clone(job);
     return handOverTo(TAB_OF[page], `clone-${page}`, job.id);
   }
-}
-
-// The last measurement of a training, which has no interval.
-/** @param {Record<string, number>} last */
-function lastReport({ kl, kl_static: even }) {
-  if (!isNumber(kl) || !isNumber(even)) return "Evaluate it to learn whether it beats static.";
-  const gap = even - kl;
-  return `Held out, its KL is ${nats(Math.abs(gap))} nats a token ${gap > 0 ? "lower" : "higher"} than that `
-    + "of static at the same spend. Training measures no interval: only an evaluation tells whether that is "
-    + "a difference.";
 }

@@ -1,0 +1,337 @@
+"""The sentence that every comparison begins with: one rule for pages, commands and Python.
+
+A verdict says nothing that was not measured: too few samples, other bytes, or an interval across 0
+are no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sol_core.config import POLICY_PREFIX, SCHEDULE_LABELS
+
+METHOD_LABELS = SCHEDULE_LABELS | {
+    "policy_sampled": "Policy, sampled",
+    "random_best": "Random, best",
+    "paper": "Paper's mechanisms",
+}
+ENOUGH_TOKENS = 200  # scored, to tell methods apart
+ENOUGH_QUESTIONS = 50
+MATCHED = 0.0105  # of the dense bytes: one point, and what rounding adds
+Kind = Literal["good", "bad", "open"]
+Spent = tuple[float | None, float | None]  # shares of the dense bytes, of the method and the other
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its 95 % interval; ``low <= mean <= high``."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a comparison came to; ``str`` is the whole sentence.
+
+    Attributes:
+        kind: good or bad for the method that is judged; open: no difference is shown.
+        head: the finding.
+        rest: what it rests on.
+    """
+
+    kind: Kind
+    head: str
+    rest: str
+
+    def __str__(self) -> str:
+        return self.head + self.rest
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is compared; a gain above 0 favours the method that is judged."""
+
+    better: str  # "is …" than another one
+    worse: str
+    more: str  # of a gain above 0
+    less: str
+    unit: str
+    counted: str = "scored token"
+    enough: int = ENOUGH_TOKENS
+    scale: float = 1.0
+
+    def kind(self, gain: Interval | None, samples: int) -> Kind:
+        """What a gain comes to by itself; None where there is none."""
+        if gain is None or samples < self.enough or gain.low <= 0 <= gain.high:
+            return "open"
+        return "good" if gain.low > 0 else "bad"
+
+    def side(self, value: float) -> str:
+        """The word that stands for a gain's sign."""
+        return self.more if value >= 0 else self.less
+
+
+MEASURES = {
+    "kl": Measure(
+        "closer to the full model",
+        "further from the full model",
+        "closer",
+        "further",
+        "nats of KL a token",
+    ),
+    "nll": Measure(
+        "better at predicting the text",
+        "worse at predicting the text",
+        "less",
+        "more",
+        "nats of NLL a token",
+    ),
+    "likelihood": Measure(
+        "more likely under the full model",
+        "less likely under the full model",
+        "less",
+        "more",
+        "nats of NLL a token",
+    ),
+    "accuracy": Measure(
+        "right more often",
+        "right less often",
+        "more",
+        "fewer",
+        "points of accuracy",
+        "question",
+        ENOUGH_QUESTIONS,
+        100.0,
+    ),
+}
+
+
+def method_name(name: str) -> str:
+    """Return a method's name for people: "policy:default" → "Policy default"."""
+    if name.startswith(POLICY_PREFIX):
+        return f"Policy {name.removeprefix(POLICY_PREFIX).rstrip('/').rpartition('/')[2]}"
+    return METHOD_LABELS.get(name, name[:1].upper() + name[1:])
+
+
+def verdict_of(
+    name: str,
+    other: str,
+    gains: Sequence[Interval | None],
+    samples: int,
+    measure: str = "kl",
+    spent: Sequence[Spent] = (),
+) -> Verdict | None:
+    """Judge one method against another one.
+
+    Args:
+        name, other: as ``method_name`` gives them.
+        gains: one for each budget; None, or not finite, where there is no number.
+        samples: scored tokens or questions, of which a verdict needs enough.
+        measure: of ``MEASURES``.
+        spent: one for each budget; () where bytes were not counted.
+    Returns: None where nothing was measured.
+    """
+    if not gains:
+        return None
+    of, spends = MEASURES[measure], list(spent) or [(None, None)] * len(gains)
+    if samples < of.enough:
+        plural = "" if samples == 1 else "s"
+        words = f": {samples:,} {of.counted}{plural}. A verdict needs {of.enough}."
+        return Verdict("open", "Too few to tell", words)
+    bought = [_is_bought(*pair, of, samples) for pair in zip(gains, spends, strict=True)]
+    fair = [
+        (gain, pair)
+        for gain, pair, apart in zip(gains, spends, bought, strict=True)
+        if gain is not None and not apart
+    ]
+    if not fair:
+        apart = [pair for pair, is_apart in zip(spends, bought, strict=True) if is_apart]
+        if not apart:
+            return None
+        words = f": {_within(name)} {_unequal(_within(other), apart)}."
+        return Verdict("open", "No comparison at equal bytes", words)
+    known, pairs = [gain for gain, _ in fair], [pair for _, pair in fair]
+    left_out = len(gains) - len(fair)
+    rest = f" {left_out} of {len(gains)} budgets left out: other bytes." if left_out else ""
+    told = _of_one if len(fair) == 1 else _of_several
+    made = told(name, _within(other), known, samples, of, _at(pairs))
+    return Verdict(made.kind, made.head, made.rest + rest)
+
+
+def budgets_verdict(
+    budgets: Iterable[Mapping[str, Any]],
+    method: str,
+    baseline: str,
+    *,
+    names: tuple[str, str],
+    samples: int,
+    measure: str = "kl",
+) -> Verdict | None:
+    """Judge an evaluation's first method by its records of budgets.
+
+    Args:
+        method: its key in the records.
+        names: of both, as ``verdict_of`` takes them.
+    """
+    gains, spent = [], list[Spent]()
+    for record in budgets:
+        pair = record.get("paired", {}).get(baseline)
+        if pair is None:
+            continue
+        gains.append(gain_of(*(pair.get(f"{measure}_{part}") for part in ("gain", "low", "high"))))
+        shares = [record["methods"].get(key, {}).get("bytes_share") for key in (method, baseline)]
+        spent.append((shares[0], shares[1]))
+    return verdict_of(*names, gains, samples, measure, spent)
+
+
+def training_verdict(policy: str, held_out: Mapping[str, Any]) -> Verdict | None:
+    """Judge a policy by the last report of its training; None where that measured nothing."""
+    static, own = held_out.get("kl_static"), held_out.get("kl")
+    if static is None or own is None:
+        return None
+    gain = gain_of(static - own, held_out.get("kl_gain_low"), held_out.get("kl_gain_high"))
+    if gain is None:
+        words = ": its training measured no interval. Evaluate it."
+        return Verdict("open", "Too few to tell", words)
+    name, samples = method_name(POLICY_PREFIX + policy), int(held_out.get("scored_tokens") or 0)
+    return verdict_of(name, "static", [gain], samples)
+
+
+def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
+    """Judge a policy over all questions and budgets of a result of the tasks."""
+    gain, tasks = result["summary"]["mean_gain"], result["tasks"]
+    if not isinstance(gain, Mapping):  # nothing was compared, or a result of schema 1
+        return None
+
+    def share(method: str) -> float | None:
+        """Mean over tasks and budgets of the dense bytes that it read."""
+        shares = [
+            read / whole
+            for task in tasks
+            for budget in task["budgets"]
+            if (read := budget["methods"][method].get("bytes_per_token")) is not None
+            and (whole := task["dense"].get("bytes_per_token"))
+        ]
+        return sum(shares) / len(shares) if shares else None
+
+    gains = [gain_of(*(gain.get(part) for part in ("mean", "low", "high")))]
+    samples = sum(task["questions"] for task in tasks)
+    spent = [(share("policy"), share("static"))]
+    name = method_name(POLICY_PREFIX + str(result["policy"]))
+    return verdict_of(name, "static", gains, samples, "accuracy", spent)
+
+
+def gain_of(mean: Any, low: Any, high: Any) -> Interval | None:
+    """A record's gain; None where one of its numbers is missing."""
+    numbers = [value for value in (mean, low, high) if isinstance(value, (int, float))]
+    return Interval(*numbers) if len(numbers) == 3 else None
+
+
+def _is_bought(gain: Interval | None, spent: Spent, of: Measure, samples: int) -> bool:
+    """Return whether the winner spent over a point more, or nobody won beside such a gap."""
+    own, other = spent
+    if own is None or other is None or abs(own - other) <= MATCHED:
+        return False
+    kind = of.kind(gain, samples)
+    return kind == "open" or (own > other) == (kind == "good")
+
+
+def _of_one(
+    name: str, other: str, gains: Sequence[Interval], samples: int, of: Measure, at: str
+) -> Verdict:
+    (gain,) = gains
+    form = _form(gains, of)
+    kind = of.kind(gain, samples)
+    if kind == "open":
+        words = (
+            f": {_within(name)} against {other}, {form(gain.mean)} {of.unit} {of.side(gain.mean)} "
+            f"(95 % interval {_from_to(gain.low, gain.high, form, of)}){at}."
+        )
+        return Verdict(kind, "No difference shown", words)
+    compared = of.better if kind == "good" else of.worse
+    ends = sorted((abs(gain.low), abs(gain.high)))
+    words = (
+        f", by {form(gain.mean)} {of.unit} (95 % interval {form(ends[0])} to {form(ends[1])}){at}."
+    )
+    return Verdict(kind, f"{_sentence(name)} is {compared} than {other}", words)
+
+
+def _of_several(
+    name: str, other: str, gains: Sequence[Interval], samples: int, of: Measure, at: str
+) -> Verdict:
+    kinds = [of.kind(gain, samples) for gain in gains]
+    better, worse, same = (kinds.count(kind) for kind in ("good", "bad", "open"))
+    count, form = len(gains), _form(gains, of)
+    mean = sum(gain.mean for gain in gains) / count
+    low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
+    found = (
+        f"{form(mean)} {of.unit} {of.side(mean)} on average "
+        f"(95 % intervals from {_from_to(low, high, form, of)}){at}."
+    )
+    if not better and not worse:
+        words = f" at {count} budgets: {_within(name)} against {other}, {found}"
+        return Verdict("open", "No difference shown", words)
+    kind: Kind = "open" if better and worse else "good" if better else "bad"
+    parts = [(better, of.better), (worse, of.worse)]
+    first, *second = [(times, word) for times, word in parts if times]
+    where = f"all {count}" if first[0] == count else f"{first[0]} of {count}"
+    head = f"{_sentence(name)} is {first[1]} than {other} at {where} budgets"
+    head += "".join(f", {word} at {times}" for times, word in second)
+    head += f", no difference shown at {same}" if same else ""
+    return Verdict(kind, head, f": {found}")
+
+
+def _at(spent: Sequence[Spent]) -> str:
+    """ ", at 60.0 % of the bytes"; where they were not counted, axis by axis the spend was one."""
+    pairs = [(own, other) for own, other in spent if own is not None and other is not None]
+    if not pairs:
+        return ", at the same spend"
+    if len(pairs) == 1:
+        own, other = pairs[0]
+        against = "" if abs(own - other) <= MATCHED else f" against {100 * other:.1f} %"
+        return f", at {100 * own:.1f} % of the bytes{against}"
+    low, high = (100 * end(own for own, _ in pairs) for end in (min, max))
+    return f", at {low:.1f} to {high:.1f} % of the bytes"
+
+
+def _unequal(other: str, spent: Sequence[Spent]) -> str:
+    """ "spends 6.0 points more than static (80.0 % against 74.0 % of the bytes)"."""
+    pairs = [(own or 0.0, its or 0.0) for own, its in spent]
+    own, its = max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
+    most = "up to " if len(pairs) > 1 else ""
+    more = "more" if own > its else "less"
+    return (
+        f"spends {most}{100 * abs(own - its):.1f} points {more} than {other} "
+        f"({100 * own:.1f} % against {100 * its:.1f} % of the bytes)"
+    )
+
+
+def _form(gains: Sequence[Interval], of: Measure) -> Any:
+    """Digits of a sentence's numbers, whose signs are words."""
+    if of.scale != 1:
+        return lambda value: f"{of.scale * abs(value):.1f}"
+    digits = 3 if max(abs(gain.mean) for gain in gains) >= 0.01 else 4
+    return lambda value: f"{abs(value):.{digits}f}"
+
+
+def _from_to(low: float, high: float, form: Any, of: Measure) -> str:
+    sides = of.side(low), of.side(high)
+    if sides[0] == sides[1]:
+        low, high = sorted((low, high), key=abs)
+        return f"{form(low)} to {form(high)} {sides[0]}"
+    return f"{form(low)} {sides[0]} to {form(high)} {sides[1]}"
+
+
+def _sentence(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _within(name: str) -> str:
+    """A name inside a sentence: "Static" → "static"; "A" and "EMC" stay."""
+    if name == METHOD_LABELS["dense"]:
+        return "the full model"
+    return name[:1].lower() + name[1:] if name[1:2].islower() else name
