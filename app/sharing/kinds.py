@@ -19,8 +19,8 @@ from app.sharing.alignment import align, first_divergence
 from app.sharing.run_document import VERSION, RunDocument, ended_run, html_page
 from app.sharing.run_kinds import GENERATION, INSPECTION
 from sol_core.errors import SolError
-from sol_core.evaluation.verdict import ENOUGH_TOKENS, verdict_of
 from sol_core.files.places import whole_characters, why_not_parsed
+from sol_core.verdict import ENOUGH_TOKENS, block_interval, verdict_of
 from storage import Store
 from storage.codec import refuse_constant
 
@@ -156,20 +156,13 @@ def pair_verdict(
     nll: Sequence[Sequence[float | None] | None],
 ) -> dict[str, str] | None:
     """Judge the second of two runs: by its steps' KL, else by the text's NLL in the full model."""
-    import numpy as np
-
-    from sol_core.evaluation.statistics import block_interval
-
     pairs = list(zip(configs, events, strict=True))
     losses, measure = [_drift(*pair) for pair in pairs], "kl"
     if not all(losses):
         known = [[one for one in values or () if one is not None] for values in nll]
         losses, measure = known, "likelihood"
     samples, shares = min(map(len, losses)), [_bytes_share(side) for side in events]
-    gain = None
-    if samples >= ENOUGH_TOKENS:
-        first, second = (np.asarray(values) for values in losses)
-        gain = block_interval(second, first)
+    gain = block_interval(losses[1], losses[0]) if samples >= ENOUGH_TOKENS else None
     return verdict_record(verdict_of("B", "A", [gain], samples, measure, [(shares[1], shares[0])]))
 
 

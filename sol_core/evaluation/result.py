@@ -19,7 +19,7 @@ from sol_core.evaluation.passes import PolicyPass
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import TablePass
 from sol_core.evaluation.statistics import PairedBootstrap, win_rate
-from sol_core.evaluation.verdict import MEASURES, Verdict, budgets_verdict, method_name
+from sol_core.verdict import MEASURES, Verdict, budgets_verdict, method_name
 
 ValueT = TypeVar("ValueT")
 TextLoss = dict[str, Any]

@@ -10,13 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sol_core.evaluation.verdict import Interval
+from sol_core.verdict import Interval
 
 Values = NDArray[np.float64]
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
-BLOCK = 10  # neighbouring tokens depend on each other
-T_VALUE = 2.09  # of Student's distribution, 95 %, twenty blocks
 
 
 class PairedBootstrap:
@@ -45,31 +43,6 @@ def mean_interval(mean: float, resampled: Values) -> Interval:
     tail = (1.0 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1.0 - tail])
     return Interval(mean, min(float(low), mean), max(float(high), mean))
-
-
-def block_interval(own: Values, other: Values | None = None) -> Interval:
-    """How much less ``own`` lost than ``other``, with a 95 % interval over blocks of tokens.
-
-    Args:
-        own: [N] losses of neighbouring tokens, or where ``other`` is None differences of paired
-            ones, above 0 for a gain.
-        other: [M] losses on another text.
-    """
-    if other is None:
-        mean, error = _block_mean(own)
-    else:
-        (lost, error), (base, other_error) = _block_mean(own), _block_mean(other)
-        mean, error = base - lost, error + other_error
-    half = T_VALUE * float(np.sqrt(error))
-    return Interval(mean, mean - half, mean + half)
-
-
-def _block_mean(values: Values) -> tuple[float, float]:
-    """The mean, and its squared error by whole blocks; of very few values by halves."""
-    size = BLOCK if len(values) >= 2 * BLOCK else len(values) // 2
-    count = len(values) // size
-    blocks = values[: count * size].reshape(count, size).mean(axis=1)
-    return float(values.mean()), float(blocks.var(ddof=1)) / count
 
 
 def win_rate(baseline: Values, method: Values) -> float:

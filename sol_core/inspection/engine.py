@@ -27,7 +27,6 @@ from sol_core.decoding.prefix import PrefixState, reading_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.methods import budget_on_path
-from sol_core.evaluation.verdict import ENOUGH_TOKENS
 from sol_core.events import StepCost
 from sol_core.fields import check_text
 from sol_core.generation import sequence
@@ -43,6 +42,7 @@ from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
 from sol_core.progress import no_stop
+from sol_core.verdict import ENOUGH_TOKENS
 
 MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
 

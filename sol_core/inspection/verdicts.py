@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from sol_core.evaluation.statistics import block_interval
-from sol_core.evaluation.verdict import ENOUGH_TOKENS, Verdict, method_name, verdict_of
 from sol_core.inspection.records import InspectedToken, MatchedStatic, RowTotals
+from sol_core.verdict import ENOUGH_TOKENS, Verdict, block_interval, method_name, verdict_of
 
 STATIC, PAINTED = "static", "painted"
 
@@ -26,22 +23,23 @@ def inspection_verdicts(
     rows = [row.name for row in totals[1:]]
     if not rows:
         return ()
-    base = STATIC if STATIC in rows else rows[0]
-    others = [name for name in rows if name not in (base, PAINTED)]
-    pairs = [(name, base) for name in others]
-    if PAINTED in rows and base != PAINTED:
-        pairs = [*((PAINTED, name) for name in (*others, base)), *pairs]
+    first = STATIC if STATIC in rows else rows[0]
+    others = [name for name in rows if name not in (first, PAINTED)]
+    pairs = [(name, first) for name in others]
+    if PAINTED in rows and first != PAINTED:
+        pairs = [*((PAINTED, name) for name in (*others, first)), *pairs]
     dense = totals[0].cost.bytes_read
     shares = {row.name: row.cost.bytes_read / dense for row in totals}
-    kl = {name: np.array([token.rows[at].kl for token in tokens]) for at, name in enumerate(shares)}
+    kl = {name: [token.rows[at].kl for token in tokens] for at, name in enumerate(shares)}
     again = {one.name: one for one in matched}
     made = []
     for name, other in pairs if len(tokens) >= ENOUGH_TOKENS else pairs[:1]:
         lost, share = kl[other], shares[other]
         if other == STATIC and name in again:
-            lost, share = np.array(again[name].kl), again[name].cost.bytes_read / dense
+            lost, share = list(again[name].kl), again[name].cost.bytes_read / dense
         enough = len(tokens) >= ENOUGH_TOKENS
-        gain = block_interval(lost - kl[name]) if enough else None
+        gains = [base - own for base, own in zip(lost, kl[name], strict=True)]
+        gain = block_interval(gains) if enough else None
         names, spent = (method_name(name), method_name(other)), [(shares[name], share)]
         made.append(verdict_of(*names, [gain], len(tokens), spent=spent))
     return tuple(one for one in made if one is not None)

@@ -10,13 +10,13 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedules
 from sol_core.decoding.schedules import StaticSchedule
-from sol_core.evaluation.statistics import block_interval
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import GAPS, TrainConfig
 from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
+from sol_core.verdict import block_interval
 
 BETWEEN = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
@@ -98,14 +98,14 @@ def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
     beside = _play_texts(static, state)
     # Mean over the budgets: of one token their losses depend on each other.
     by_budget = (beside["kl"] - played["kl"]).unflatten(1, (len(starts), -1))
-    gains = by_budget.mean(2).flatten().double().numpy()
+    gains = by_budget.mean(2).flatten().tolist()
     interval = block_interval(gains)
     metrics = {
         **{name: float(played[name].mean()) for name in ("kl", "nll", "entropy")},
         "kl_static": float(beside["kl"].mean()),
         "kl_gain_low": interval.low,
         "kl_gain_high": interval.high,
-        "scored_tokens": float(gains.size),
+        "scored_tokens": float(len(gains)),
         "nll_static": float(beside["nll"].mean()),
         "nll_dense": float(beside["dense_nll"].mean()),
         **dict(zip(GAPS, (grouped - budget_shares(asked)).mean(0).tolist(), strict=True)),

@@ -22,11 +22,11 @@ from app.host.errors import AppError, InputFileError, system_errors
 from app.host.interrupts import EXIT_INTERRUPTED
 from app.host.paths import DataDir
 from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
-from sol_core.evaluation.verdict import training_verdict
 from sol_core.fields import from_json
 from sol_core.files.places import program_name
 from sol_core.progress import WorkProgress
 from sol_core.training.config import TrainConfig, for_minutes, preset
+from sol_core.verdict import training_verdict
 
 if TYPE_CHECKING:
     from app.jobs.runner import JobFunction, JobOutcome, JobUpdate

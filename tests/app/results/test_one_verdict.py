@@ -1,8 +1,8 @@
 """One policy on one text: the same words in every room and command; what a verdict rests on."""
 
 import dataclasses
+import math
 
-import numpy as np
 import pytest
 
 from app.cli.commands.evaluate import as_table
@@ -16,11 +16,10 @@ from app.results.figures import result_view
 from app.sharing.kinds import pair_verdict
 from sol_core.actions import Spend
 from sol_core.evaluation.result import EvaluationResult
-from sol_core.evaluation.statistics import block_interval
-from sol_core.evaluation.verdict import Interval, verdict_of
 from sol_core.events import StepCost
 from sol_core.inspection.records import MatchedStatic, RowTotals
 from sol_core.inspection.verdicts import inspection_verdicts
+from sol_core.verdict import Interval, block_interval, verdict_of
 from tests.support.inspection_samples import BUDGET, inspection_events
 from tests.support.job_samples import evaluation_result, finished_job
 from tests.support.tasks_samples import tasks_result
@@ -31,7 +30,7 @@ SENTENCE = (
     "(95 % interval 0.048 to 0.052), at 60.0 % of the bytes."
 )
 # Of blocks of ten tokens 0.04 and 0.06 by turns, as long as there are tokens.
-GAINS = np.where(np.arange(TOKENS) % 20 < 10, 0.045, 0.055)
+GAINS = [0.045 if at % 20 < 10 else 0.055 for at in range(TOKENS)]
 
 
 def inspection(gains=GAINS, share=SHARE, static_share=SHARE, matched=()):
@@ -172,10 +171,10 @@ def test_the_second_of_two_runs_is_judged_by_kl_else_by_likelihood():
 
 
 def test_an_interval_is_over_blocks_of_neighbouring_tokens():
-    own, other = (np.arange(400) % 20 + more for more in (0.0, 1.0))
-    same = block_interval(other - own)
+    own, other = ([at % 20 + more for at in range(400)] for more in (0.0, 1.0))
+    same = block_interval([1.0] * 400)
     assert (same.mean, same.low, same.high) == (1.0, 1.0, 1.0)
     # Forty blocks whose means are 4.5 and 14.5 by turns: a standard error of 5 · √(1/39) each.
     apart = block_interval(own, other)
-    width = 2.09 * 5 * np.sqrt(2 / 39)
+    width = 2.09 * 5 * math.sqrt(2 / 39)
     assert [apart.low, apart.high] == pytest.approx([1 - width, 1 + width])

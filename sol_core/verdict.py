@@ -6,8 +6,10 @@ are no difference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, variance
 from typing import Any, Literal
 
 from sol_core.config import POLICY_PREFIX, SCHEDULE_LABELS
@@ -17,6 +19,8 @@ METHOD_LABELS = SCHEDULE_LABELS | {
     "random_best": "Random, best",
     "paper": "Paper's mechanisms",
 }
+BLOCK = 10  # tokens: neighbours depend on each other
+T_VALUE = 2.09  # of Student's distribution, 95 %, twenty blocks
 ENOUGH_TOKENS = 200  # scored, to tell methods apart
 ENOUGH_QUESTIONS = 50
 MATCHED = 0.0105  # of the dense bytes: one point, and what rounding adds
@@ -229,6 +233,29 @@ def gain_of(mean: Any, low: Any, high: Any) -> Interval | None:
     """A record's gain; None where one of its numbers is missing."""
     numbers = [value for value in (mean, low, high) if isinstance(value, (int, float))]
     return Interval(*numbers) if len(numbers) == 3 else None
+
+
+def block_interval(own: Sequence[float], other: Sequence[float] | None = None) -> Interval:
+    """How much less ``own`` lost than ``other``, with a 95 % interval over blocks of tokens.
+
+    Args:
+        own: losses of neighbouring tokens; where ``other`` is None, gains of as many.
+        other: losses on another text.
+    """
+    mean, error = _block_mean(own)
+    if other is not None:
+        base, other_error = _block_mean(other)
+        mean, error = base - mean, error + other_error
+    half = T_VALUE * math.sqrt(error)
+    return Interval(mean, mean - half, mean + half)
+
+
+def _block_mean(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and its squared error by whole blocks; of fewer values than two by halves."""
+    size = BLOCK if len(values) >= 2 * BLOCK else len(values) // 2
+    count = len(values) // size
+    blocks = [fmean(values[at * size : (at + 1) * size]) for at in range(count)]
+    return fmean(values), variance(blocks) / count
 
 
 def _is_bought(gain: Interval | None, spent: Spent, of: Measure, samples: int) -> bool:
