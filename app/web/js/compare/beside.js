@@ -19,9 +19,11 @@ const OTHERS = { schedule: "Another schedule", run: "A saved run" };
 
 class BesideForm extends RunForm {
   // on: {generate(changes), saved(runId), close(), stop(), policies() → names, runs() → saved runs}
-  constructor(on) {
+  // usual: the schedule that runs begin with here
+  constructor(on, usual) {
     super();
     this.on = on;
+    this.usual = usual === "static" ? "emc" : usual;
     /** The run to compare with. @type {any} */
     this.first = null;
     this.matched = 100; // percent of the bytes that it spent
@@ -64,7 +66,8 @@ class BesideForm extends RunForm {
     this.first = run;
     this.run.replaceChildren();
     const { kind } = scheduleOf(run);
-    this.setValues({ schedule: kind === "static" ? "emc" : "static", grid: run.settings?.grid ?? "policy" });
+    this.setValues({ schedule: kind === "static" ? this.usual : "static",
+      grid: run.settings?.grid ?? "policy" });
     if (!run.settings) this.source.set("run");
     this.matchSpend(1);
     this.changed();
@@ -90,13 +93,13 @@ export class Beside {
   ended = [false, false];
 
   // on: {opened(), closed(runId): the answer alone}
-  constructor(api, on) {
+  constructor(api, usual, on) {
     this.api = api;
     this.on = on;
     this.form = new BesideForm({
       generate: (changes) => this.generate(changes), stop: () => this.stop(),
       saved: (id) => this.show([this.ids[0], id]), close: () => on.closed(this.ids[0]), ...choicesOf(api),
-    });
+    }, usual);
     this.links = SIDES.map((_, at) =>
       chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
     this.element = h("div", { class: "sol-stage" });

@@ -57,7 +57,7 @@ class ExplorePage extends RunPage {
       own: () => this.unfold(),
       learn: () => showTab("learn"),
     });
-    this.beside = new Beside(api,
+    this.beside = new Beside(api, page.defaults.schedule,
       { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
     this.tools = this.makeTools("run", pictureMenu(this.stage),
       chip("Compare with …", () => openInTab("compare", this.follower.id)),

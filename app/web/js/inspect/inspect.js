@@ -2,7 +2,7 @@
 
 import { askedFor, setAddress } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
-import { chip, h, show, whenSeen } from "../shared/dom.js";
+import { chip, h, scrollTo, show, whenSeen } from "../shared/dom.js";
 import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
@@ -58,6 +58,7 @@ class InspectPage extends RunPage {
   async scorePainted(painted, fail) {
     const id = await this.ask("inspect_painted", { inspection_id: this.follower.id, painted }, fail);
     if (id) handOver("painted", id);
+    this.isPainted = Boolean(id);
     return id;
   }
 
@@ -82,6 +83,8 @@ class InspectPage extends RunPage {
   finish() {
     this.stage.toTop();
     const { run } = this.follower;
+    if (this.isPainted) scrollTo(this.stage.verdict.element, "center");
+    this.isPainted = false;
     const { tokens, names } = this.stage;
     show(this.paint, Boolean(tokens.length && gridLevels(run)));
     if (!this.paint.hidden && PaintPanel.isKept(run)) this.painter.open(run, tokens, names);

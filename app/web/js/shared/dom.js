@@ -110,6 +110,7 @@ export function watchPointer(element, place, { mark, select }) {
 }
 
 export function whenThemeChanges(changed) {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
   new MutationObserver(changed).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }
 

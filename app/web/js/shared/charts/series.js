@@ -1,6 +1,6 @@
 // Lines of charts over a run's rows, by the numbers of its tokens, which begin at 1 as on the card.
 
-import { AXES, fixed, isNumber, scheduleOf } from "../format.js";
+import { fixed, isNumber, scheduleOf } from "../format.js";
 import { SITE } from "../dom.js";
 import { choiceKept } from "../tokens/tokens.js";
 
@@ -8,9 +8,9 @@ const OWN = "own"; // among the rows that score the text: the run's own
 
 // missing: said where KL was not measured.
 export function emptySeries(run, missing) {
-  const { kind, asked } = scheduleOf(run);
+  const { kind, share } = scheduleOf(run);
   return { x: [], rows: /** @type {Token[]} */ ([]), ended: false, isDense: kind === "dense", missing,
-    limit: run?.config?.max_new_tokens ?? 64, target: AXES.map((axis, at) => axis.share(asked[at])) };
+    limit: run?.config?.max_new_tokens ?? 64, target: kind === "dense" ? 1 : share };
 }
 
 // The mean of the numbers so far, at every place.
@@ -30,26 +30,27 @@ export function tokenRange(data) {
   return [0.5, Math.max(Math.min(room, data.limit), 2) + 0.5];
 }
 
-const meanWords = (axis) => (share) => `${axis.name} `
-  + `${axis.unit === "bit" ? `${fixed(share * axis.dense / 100, 1)} bit` : `${fixed(share, 1)} %`} so far`;
+const computeOf = (row) => 100 * row.cost.bytes_read / row.dense_cost.bytes_read;
 
 export const spendChart = {
-  title: "Spend against budget",
-  empty: "The running mean of each axis appears here, beside the budget you asked for.",
+  title: "Compute against budget",
+  empty: "The compute of each step appears here, beside the budget you asked for.",
   keys: [
-    ...AXES.map((axis) => ({ id: axis.key, name: axis.name, colour: axis.key })),
-    { id: "target", name: "Budget", colour: "muted", dash: "dash" },
-    { id: "steps", name: "Each step", colour: "muted", dash: "faint" },
+    { id: "mean", name: "Compute so far", colour: "accent" },
+    { id: "target", name: "Budget", colour: "muted", dash: "dash",
+      isKnown: ({ target }) => isNumber(target) },
+    { id: "steps", name: "Each step", colour: "accent", dash: "faint" },
   ],
   scale: { range: [0, 104], ticks: [0, 25, 50, 75, 100], texts: ["0", "25", "50", "75", "100 %"] },
   lines: ({ x, rows, limit, target }) => {
-    const spent = AXES.map((axis) => rows.map((row) => 100 * axis.share(axis.of(row))));
-    const each = (of) => AXES.map((axis, at) => ({ x, colour: axis.key, ...of(axis, at) }));
+    const each = rows.map(computeOf);
     return [
-      ...each((_, at) => ({ id: "steps", y: spent[at], opacity: 0.28, width: 1, isStepped: true })),
-      ...each((_, at) => ({ id: "target", x: [0.5, Math.max(limit, x.length) + 0.5],
-        y: [100 * target[at], 100 * target[at]], width: 1.5, dash: "dash" })),
-      ...each((axis, at) => ({ id: axis.key, y: means(spent[at]), width: 2.5, say: meanWords(axis) })),
+      { id: "steps", x, y: each, colour: "accent", opacity: 0.35, width: 1, isStepped: true,
+        say: (share) => `Compute ${fixed(share, 1)} %` },
+      ...(isNumber(target) ? [{ id: "target", x: [0.5, Math.max(limit, x.length) + 0.5],
+        y: [100 * target, 100 * target], colour: "muted", width: 1.5, dash: "dash" }] : []),
+      { id: "mean", x, y: means(each), colour: "accent", width: 2.5,
+        say: (share) => `${fixed(share, 1)} % so far` },
     ];
   },
 };

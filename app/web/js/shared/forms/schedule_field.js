@@ -26,18 +26,21 @@ export function scheduleField(askNames) {
     const options = !wanted || names.includes(wanted) ? names : [...names, wanted];
     select.replaceChildren(...optionsOf(options.length ? options.map((name) =>
       [name, asked && !names.includes(name) ? `${name} (not stored)` : name])
-      : [["", "No policy is stored yet. Train one in the Lab."]]));
+      : [["", asked ? "No policy is stored yet. Train one in the Lab." : "Loading…"]]));
     select.value = options.includes(wanted) ? wanted : options[0] ?? "";
     show(select, pills.get() === "policy");
+    if (pills.get() === "policy" && !asked) update();
   }
 
   let asked = false;
   // Where that fails, the names stay as they were; starting says what is wrong.
-  const update = () => attempt(async () => {
-    names = await askNames();
+  function update() {
     asked = true;
-    refresh();
-  }, () => {});
+    return attempt(async () => {
+      names = await askNames();
+      refresh();
+    }, () => { asked = false; });
+  }
 
   pills.element.addEventListener("change", (event) => {
     if (event.target === select) wanted = select.value;

@@ -1,5 +1,5 @@
-// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it: the flow,
-// as thick as it has bytes, channels, bits; where they come from, the policy's choices.
+// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it: the
+// bytes read, channels, bits; where they come from, the policy's choices.
 
 import { h } from "../dom.js";
 import { percent } from "../format.js";
@@ -8,7 +8,6 @@ import { BESIDE, Sheet } from "./sheet.js";
 
 const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
 const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };
-const FLOW_TIP = 9; // px
 /** Colour, where the policy's level stands, and what it is for: px. @type {[string, number, number][]} */
 const COMING = [["attention", 50, 52], ["channels", 94, 127], ["bits", 139, 146.5]];
 /** @type {[number, string][]} */
@@ -79,19 +78,18 @@ function drawPageNames(sheet, reads, names, numbers) {
   });
 }
 
+// All that the full model reads is the whole length.
 function drawFlow(sheet, flow) {
   const [top, height] = sheet.lane("flow");
-  const length = FLOW_TIP * sheet.scale;
-  const end = sheet.element.width - length;
-  sheet.fill("track", sheet.left, top, end - sheet.left, height);
-  sheet.tip("track", end, top + height / 2, 0.75 * height, length);
-  let at = top + height * Math.max(0, 1 - flow.reduce((sum, share) => sum + share, 0)) / 2;
+  const width = sheet.right - sheet.left;
+  sheet.fill("track", sheet.left, top, width, height);
+  let sum = 0;
   flow.forEach((share, which) => {
-    const from = Math.round(at);
-    at += share * height;
-    sheet.fill(FLOW_COLOURS[FLOW[which]], sheet.left, from, end - sheet.left, Math.round(at) - from);
+    const from = Math.round(sum * width);
+    sum += share;
+    sheet.fill(FLOW_COLOURS[FLOW[which]], sheet.left + from, top, Math.round(sum * width) - from, height);
   });
-  drawName(sheet, "bytes", "", middleOf(sheet, "flow"));
+  drawName(sheet, "bytes", percent(sum), middleOf(sheet, "flow"));
 }
 
 function drawChannels(sheet, lane, name, share) {

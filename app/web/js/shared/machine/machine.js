@@ -129,7 +129,7 @@ export class Machine {
     this.pause();
     clearTimeout(this.settling);
     this.run = this.at = this.held = null;
-    this.field.show(null);
+    show(this.element, false);
     setText(this.caption, "");
     setText(this.said, "");
   }
@@ -138,7 +138,6 @@ export class Machine {
   begin(run) {
     this.run = run;
     this.choices.begin(run);
-    show(this.element, true);
   }
 
   follow() {
@@ -153,6 +152,7 @@ export class Machine {
   show(index) {
     if (index === this.at || !this.on.rows()[index]) return;
     this.at = index;
+    show(this.element, true);
     this.ask();
   }
 

@@ -53,7 +53,6 @@ export class Sheet {
       changed();
     };
     whenThemeChanges(recolour);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
     new ResizeObserver(([{ contentRect }]) => {
       this.width = contentRect.width;
       changed();

@@ -15,8 +15,8 @@ export const PARTS = [
     title: "Computed as if heads that share keys chose the same pages; where they differ, more is read" },
   { key: "mlp", name: "MLP", bytes: "mlp_bytes" },
   { key: "head", name: "Head", bytes: "head_bytes" },
-  { key: "policy", name: "Policy", bytes: "policy_bytes",
-    title: "Choosing what each step may spend, under any schedule" },
+  { key: "policy", name: "Schedule", bytes: "policy_bytes",
+    title: "Choosing what each step may spend, by a policy or by any other schedule" },
   { key: "rest", name: "Rest", title: "Embedding, sampling, comparing rows" },
 ];
 
@@ -70,7 +70,7 @@ function savedText(part, summary) {
 }
 
 export const partsLine = (row) => PARTS.map(({ key, name }) =>
-  `${key === "mlp" ? name : key} ${fixed(row.parts_ms[key], 2)}`).join(", ");
+  `${key === "mlp" ? name : name.toLowerCase()} ${fixed(row.parts_ms[key], 2)}`).join(", ");
 
 const REASONS = {
   length: "reached the token limit",
@@ -169,7 +169,9 @@ function runWords({ prefill, summary }, run) {
   const read = prefill && `${count(prefill.prompt_tokens, "prompt token")} `
     + (kept ? `(${kept.toLocaleString("en")} kept from before) ` : "")
     + `read in ${duration(prefill.elapsed_ms)}`;
-  return [scheduleName(run), read, REASONS[summary?.reason]].filter(Boolean).join(" · ");
+  // A run that was stopped while it read has the same record as one that was stopped right after.
+  const isRead = summary?.num_tokens !== 0;
+  return [scheduleName(run), isRead && read, REASONS[summary?.reason]].filter(Boolean).join(" · ");
 }
 
 // What a policy that was not run did; nothing of all other runs.

@@ -1,6 +1,6 @@
 // The reading map: pages of the text across, generated tokens down; darker where more layers and heads read.
 
-import { drawInTurn, h, show, watchPointer } from "../dom.js";
+import { drawInTurn, h, show, watchPointer, whenThemeChanges } from "../dom.js";
 import { sharesOf } from "../machine/reads.js";
 
 const MOST_HEIGHT = 260; // px
@@ -23,6 +23,7 @@ export class ReadingMap {
       h("p", { class: "sol-muted" },
         "Across: pages of prompt and answer. Down: generated tokens. Drag to select tokens."));
     watchPointer(this.field, (event) => this.tokenAt(event), on);
+    whenThemeChanges(() => this.draw());
     this.clear();
   }
 

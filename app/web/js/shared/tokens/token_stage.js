@@ -4,7 +4,8 @@ import { cardParts, TokenCard } from "./card.js";
 import { Legend } from "./legend.js";
 import { TokenView } from "./tokens.js";
 
-export const TOKEN_HINT = "Hover a token, or focus the text and use the arrow keys.";
+export const TOKEN_HINT = matchMedia("(hover: none)").matches ? "Tap a token."
+  : "Hover a token, or focus the text and use the arrow keys.";
 
 export class TokenStage {
   /** The columns on show, each with the number of its text. @type {{ at: number, view: TokenView }[]} */
