@@ -23,6 +23,8 @@ BLOCK = 10  # tokens: neighbours depend on each other
 T_VALUE = 2.09  # of Student's distribution, 95 %, twenty blocks
 ENOUGH_TOKENS = 200  # scored, to tell methods apart
 ENOUGH_QUESTIONS = 50
+BROKEN_KL = 0.3  # nats in the mean, from which on most tokens are others (docs/results.md)
+BROKEN_OTHERS = 0.4  # share of the tokens
 MATCHED = 0.0105  # of the dense bytes: one point, and what rounding adds
 Kind = Literal["good", "bad", "open"]
 Spent = tuple[float | None, float | None]  # shares of the dense bytes, of the method and the other
@@ -227,6 +229,26 @@ def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
     spent = [(share("policy"), share("static"))]
     name = method_name(POLICY_PREFIX + str(result["policy"]))
     return verdict_of(name, "static", gains, samples, "accuracy", spent)
+
+
+def answer_verdict(compared: int, others: int, kl: float | None) -> Verdict | None:
+    """Judge a run by the full model beside it; None where that did not run.
+
+    Args:
+        compared: tokens for which the full model's choice is known.
+        others: of them, those for which it prefers another token.
+        kl: mean to the full model, nats a token.
+    """
+    if not compared:
+        return None
+    tokens = f"{compared:,} token{'' if compared == 1 else 's'}"
+    if not others:
+        return Verdict("good", "Same", f": the full model agrees with all {tokens}.")
+    is_broken = others > BROKEN_OTHERS * compared or (kl or 0.0) > BROKEN_KL
+    words = f": the full model disagrees with {others:,} of {tokens}."
+    return Verdict(
+        "bad" if is_broken else "open", "Broken" if is_broken else "Small changes", words
+    )
 
 
 def gain_of(mean: Any, low: Any, high: Any) -> Interval | None:

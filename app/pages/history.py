@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.host.errors import naming_damage
 from app.pages.shared.run_calls import EXPORT_HANDLERS, run_row
+from app.runs.glance import glance
 from app.runs.queue import RunNotFoundError
+from app.runs.recorded_run import RecordedRun
 from app.web.calls import Page, Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
 
@@ -32,6 +35,16 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
     }
 
 
+def run_glance(services: Services, request: Request) -> dict[str, Any]:
+    """A run's strip, share and verdict; nothing of one that goes on or cannot be read."""
+    owner, run_id = owner_of(request), field(request, "run_id", str)
+    services.runs.check_visible(owner, run_id)
+    with naming_damage("This run"):
+        record = services.store.runs.get(run_id)
+        run = RecordedRun.of(record, services.store.runs.events(run_id))
+        return glance(run, record.summary)
+
+
 def delete_run(services: Services, request: Request) -> dict[str, Any]:
     owner, run_id = owner_of(request), field(request, "run_id", str)
     record = services.store.runs.get(run_id, allow_damage=True)
@@ -44,5 +57,5 @@ def delete_run(services: Services, request: Request) -> dict[str, Any]:
     return {}
 
 
-HANDLERS = by_name(list_runs, delete_run)
+HANDLERS = by_name(list_runs, run_glance, delete_run)
 PAGE = Page("history", "History", HANDLERS | EXPORT_HANDLERS)

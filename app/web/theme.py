@@ -178,7 +178,10 @@ def _axis_rules() -> list[str]:
 def _tint_rules() -> list[str]:
     tints = [f"--tint: {colour.hex()}; --ink: {ink(colour).hex()};" for colour in SCALE]
     return [
-        *(f'.sol-token[data-bin="{at}"] {{ {tint} }}' for at, tint in enumerate(tints)),
+        *(
+            f':is(.sol-token, .sol-strip i)[data-bin="{at}"] {{ {tint} }}'
+            for at, tint in enumerate(tints)
+        ),
         *(
             f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
             for index in range(DIFFERENCE_BINS)

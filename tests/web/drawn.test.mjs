@@ -95,7 +95,7 @@ const DRAWINGS = {
     advice: "Resume.", log_file: "/a.log", can_resume: true }),
   policies: async (all) => page(mounting(PoliciesPage), { policy_details: policy(all),
     all_policies: { policies: [policy(all)], damaged: [{ name: "bad", problem: all.run.run.title }], refusal: null } }),
-  history: async ({ run }) => page(mountHistory, { list_runs: { next: null, runs: [RUN, { ...RUN, title: run.run.title, kind: "inspection", fork: null },
+  history: async ({ run }) => page(mountHistory, { run_glance: { strip: [0.5, 0.75, 1], share: 0.75, verdict: { kind: "bad", head: "Broken", rest: ": so." } }, list_runs: { next: null, runs: [RUN, { ...RUN, title: run.run.title, kind: "inspection", fork: null },
     { ...RUN, status: "damaged", can_delete: false }, { ...RUN, status: "running", tokens: 0 }] } }),
   forms: async ({ explore }) => shown(
     new Controls(explore, { policies: async () => [], estimate: async () => null }).element,

@@ -86,12 +86,7 @@ export class Controls extends RunForm {
 
   restore() {
     const { prompt, ...settings } = recall("settings");
-    this.isFirstVisit = prompt === undefined;
     this.set(typeof prompt === "string" ? prompt : this.page.examples[0].prompt, settings);
-  }
-
-  get isUntouched() {
-    return this.isFirstVisit && this.prompt.get() === this.page.examples[0].prompt;
   }
 
   send() {

@@ -7,10 +7,11 @@ import {
 } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, listen } from "../shared/events.js";
-import { count, modelName, whenText } from "../shared/format.js";
+import { count, isNumber, modelName, percent, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
 import { copyChip, listRow } from "../shared/page_parts.js";
+import { BIN, binOf, colourAxes } from "../shared/tokens/tokens.js";
 
 const PAGE_SIZE = 30;
 const partOf = ({ kind }) => (kind === "inspection" ? kind : "run"); // of the address
@@ -93,8 +94,10 @@ class HistoryPage {
     const hasTokens = part === "run" && run.tokens > 0 && isWhole;
     const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
-    return listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
+    const glance = h("div", { class: "sol-history-glance" });
+    const row = listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
       facts: [
+        glance,
         h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
         [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
         run.fork && forkPart(run.fork),
@@ -106,6 +109,24 @@ class HistoryPage {
         !isDamaged && copy,
         isWhole && exportMenu(this.api, part, () => run.id, this.fail, `Export: ${run.title}`),
         run.can_delete && tool("Delete", () => this.ask(run))] });
+    if (run.tokens > 0 && isWhole) whenSeen(row, () => this.lookAt(run, glance));
+    return row;
+  }
+
+  // What became of the text, and its strip; where that cannot be read the card goes without.
+  lookAt(run, place) {
+    if (place.dataset.run) return null;
+    place.dataset.run = run.id;
+    return attempt(async () => {
+      const { strip, share, verdict } = await this.api("run_glance", { run_id: run.id });
+      const [axis] = colourAxes();
+      const costs = strip.map((read) => ({ cost: { bytes_read: read }, dense_cost: { bytes_read: 1 } }));
+      place.append(
+        h("div", { class: "sol-strip", "aria-hidden": "true" },
+          costs.map((row) => h("i", { [BIN]: binOf(axis, row) }))),
+        h("span", {}, verdict && [h("b", {}, verdict.head), verdict.rest, " "],
+          isNumber(share) && `${percent(share)} compute`));
+    }, () => {});
   }
 
   ask(run) {

@@ -89,7 +89,6 @@ export class InspectForm extends RunForm {
 
   restore() {
     const { source, text, ...settings } = recall("inspect");
-    this.isFirstVisit = text === undefined;
     this.source.set(source in TEXT_SOURCES ? source : "text");
     this.text.value = typeof text === "string" ? text : "";
     this.set(settings);
@@ -114,10 +113,6 @@ export class InspectForm extends RunForm {
     this.source.set("run");
     this.changed();
     return this.update();
-  }
-
-  get isUntouched() {
-    return this.isFirstVisit && this.text.value === "";
   }
 
   useText(text) {

@@ -11,7 +11,7 @@ import { RunFollower } from "../follower.js";
 import { gridLevels } from "../tokens/card.js";
 
 export class RunPage {
-  /** A RunForm with isUntouched: nobody has written anything in it. @type {any} */
+  /** @type {any} */
   form;
   /** @type {any} */
   stage;
@@ -37,7 +37,8 @@ export class RunPage {
     this.stage.begin(run);
     this.tools.classList.remove("is-idle");
     this.reuse.disabled = run.settings === null;
-    if (run.settings && this.form.isUntouched) this.reuseSettings(); // a link brings its own text
+    // A run that was not asked for here brings its own text and settings.
+    if (run.settings && run.id !== this.liveId) this.reuseSettings();
   }
 
   append(rows) {

@@ -1,0 +1,58 @@
+"""A run at a glance: the strip of its text in its colours, what it read, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from app.formats import finite, verdict_record
+from app.runs.recorded_run import RecordedRun
+from sol_core.verdict import answer_verdict
+
+MOST_BARS = 120  # of a strip
+
+
+def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
+    """ "strip" (shares of the full model's bytes, in the text's order), "share" and "verdict".
+
+    Of an inspection they are those of its last schedule.
+    """
+    if run.kind == "inspection":
+        pairs = [(_bytes(token["rows"][-1]), _bytes(token["rows"][0])) for token in run.tokens]
+        verdict = next(iter((summary or {}).get("verdicts", ())), None)
+    else:
+        costs = ((token["cost"], token["dense_cost"]) for token in run.tokens)
+        pairs = [(cost["bytes_read"], whole["bytes_read"]) for cost, whole in costs]
+        is_full = run.config.get("schedule", {}).get("kind") == "dense"
+        verdict = None if is_full else _answer_verdict(run.tokens)
+    whole = sum(dense for _, dense in pairs)
+    return {
+        "strip": _strip([read / dense for read, dense in pairs if dense]),
+        "share": finite(sum(read for read, _ in pairs) / whole) if whole else None,
+        "verdict": verdict,
+    }
+
+
+def _bytes(row: dict[str, Any]) -> float:
+    cost = row["cost"]
+    return float(sum(value for name, value in cost.items() if name.endswith("_bytes")))
+
+
+def _strip(shares: Sequence[float]) -> list[float | None]:
+    """Means of neighbours, so that no strip has more bars than can be seen."""
+    size = -(-len(shares) // MOST_BARS) or 1
+    return [finite(fmean(shares[at : at + size])) for at in range(0, len(shares), size)]
+
+
+def _answer_verdict(tokens: Sequence[dict[str, Any]]) -> dict[str, str] | None:
+    """What the full model, where it ran beside, says of the tokens that the run preferred."""
+    choices = [
+        (token["top"][0]["token_id"], side["choice"]["token_id"])
+        for token in tokens
+        for side in token.get("side", ())
+        if side["name"] == "dense" and side.get("choice")
+    ]
+    others = sum(own != full for own, full in choices)
+    known = [token["kl_to_dense"] for token in tokens if token.get("kl_to_dense") is not None]
+    return verdict_record(answer_verdict(len(choices), others, fmean(known) if known else None))
