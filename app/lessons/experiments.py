@@ -88,7 +88,7 @@ def steps(model: Any, name: str) -> dict[str, Any]:
     text = BEGINNINGS[name]
     _continued(model, text, ScheduleConfig("dense"))  # what is slow the first time is no step's
     rows = _continued(model, text, ScheduleConfig("dense"))
-    lowest = Budget(*(levels[0] for levels in ActionGrid().levels()))
+    lowest = Budget(*(levels[0] for levels in GRIDS[DEFAULT_GRID].levels()))
     least = _continued(
         model, text, ScheduleConfig("static", lowest), tuple(row.token_id for row in rows)
     )
@@ -106,7 +106,7 @@ def pages(model: Any, name: str) -> dict[str, Any]:
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
-    grid = ActionGrid()
+    grid = GRIDS[DEFAULT_GRID]
     actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
     table = losses_alone(model, tokens, first, actions, grid, with_reads=True)
     return {

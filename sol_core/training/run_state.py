@@ -127,6 +127,7 @@ class RunState:
         self.decisions, self._decisions_since = 0, self._began  # of the next report
         self._last_checkpoint = self._began
         self._measured_at, self._measure_s = self._began, 0.0
+        self._idle_s = 0.0  # time worked before anything that counts as progress was done
 
     @property
     def elapsed_s(self) -> float:
@@ -195,7 +196,10 @@ class RunState:
             metrics["decisions_per_s"] = self.decisions / max(1e-6, now - self._decisions_since)
         self.decisions, self._decisions_since = 0, now
         fraction = self.fraction()
-        eta = self.elapsed_s * (1 - fraction) / fraction if fraction > 0.01 else None
+        if fraction == 0:
+            self._idle_s = self.elapsed_s
+        worked_s = self.elapsed_s - self._idle_s
+        eta = worked_s * (1 - fraction) / fraction if fraction > 0.01 else None
         if phase == "preparing":
             return WorkProgress(fraction, phase, eta)
         self.progress.reports += 1

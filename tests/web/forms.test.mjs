@@ -148,6 +148,16 @@ told("schedules: meanings, policies by name, one that is not stored any more", a
   say(field.get());
 });
 
+told("policies are listed as soon as policy is chosen", async (say) => {
+  const field = scheduleField(async () => ["default", "mine"]);
+  shown(field.element);
+  field.set("static");
+  field.set("policy");
+  say(textsOf(field.element, "select option"));
+  await settled();
+  say(textsOf(field.element, "select option"), field.get());
+});
+
 told("a file is taken as text, or it is said why not", async (say) => {
   const said = [];
   const taken = [];

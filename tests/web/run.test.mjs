@@ -2,6 +2,7 @@
 
 import { fire, HOSTILE, press, records, settled, shown, stageOf, textOf, textsOf, told } from "./page.mjs";
 import { Legend } from "../../app/web/js/shared/tokens/legend.js";
+import { ReadingMap } from "../../app/web/js/shared/tokens/reading_map.js";
 import { PageEffects } from "../../app/web/js/shared/tokens/page_effects.js";
 import { binOf, colourAxes, klAxis, TokenView } from "../../app/web/js/shared/tokens/tokens.js";
 
@@ -151,4 +152,28 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
   effects.toggle(1);
   await settled();
   say(textOf(effects.said));
+});
+
+told("nothing stale is shown of a run before, and no prompt is said to be read that was not", async (say) => {
+  const { run } = records();
+  const stage = await stageOf(run);
+  say(stage.machine.element.hidden);
+  stage.clear();
+  stage.begin(run.run);
+  say(stage.machine.element.hidden);
+  const summary = { ...run.summary, reason: "stopped", num_tokens: 0 };
+  stage.update({ ...run, status: "stopped", summary }, run.run, null);
+  say(textOf(stage.status.detail));
+});
+
+told("a map of what was read is drawn again in another theme", async (say) => {
+  const map = new ReadingMap({ mark: () => {}, select: () => {} });
+  shown(map.element);
+  map.element.open = true;
+  map.follow(records().run.rows);
+  await settled();
+  const before = map.canvas.image;
+  document.body.classList.toggle("dark");
+  await settled();
+  say(Boolean(before), map.canvas.image !== before);
 });

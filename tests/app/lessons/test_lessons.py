@@ -67,7 +67,7 @@ def test_every_scored_token_has_a_loss_at_every_level(services):
     assert [len(row) for row in found["reads"]] == [32] * (len(found["levels"]) - 1)
     for few, many in itertools.pairwise(found["reads"]):
         for at, (less, more) in enumerate(zip(few, many, strict=True)):
-            assert less["share"] <= more["share"] < 1
+            assert less["share"] <= more["share"] <= 1  # by need all may be
             assert less["pages"] == -(-(found["first"] + at) // found["page_size"])
 
 
@@ -122,7 +122,7 @@ def test_the_lessons_questions_have_answers_on_the_real_model(either_model):
     found = pages(model, "lighthouse")
     scored = found["tokens"][found["first"] :]
     losses = [few - all_ for few, all_ in zip(found["nll"][0], found["nll"][-1], strict=True)]
-    assert "Okafor" in "".join(scored)
+    assert {" Port", " asked", " light"} <= set(scored)
     assert max(losses) > 1
     dense = channels(model, "capital")["rows"][-1]["top"][0]
     assert dense["text"] == " Paris"

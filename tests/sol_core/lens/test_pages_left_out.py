@@ -122,6 +122,16 @@ def test_a_generation_without_a_page_is_replayed_without_it(model, side):
     assert [e.surprisal for e in plain] != [e.surprisal for e in events]
 
 
+def test_the_full_model_beside_reads_the_pages_that_a_run_leaves_out(model):
+    full = ScheduleConfig("static", Budget(1.0, 1.0, 16.0))
+    whole, _ = made(model, PROMPT, schedule=full)
+    (effect,) = Lens(model, whole).without(0, [(1, 2)])
+    beside = (SideRowConfig("dense", ScheduleConfig("dense")),)
+    _, events = made(model, PROMPT, schedule=full, side_rows=beside, left_out=(1, 2))
+    assert events[0].kl_to_dense == pytest.approx(effect.kl, rel=1e-3)
+    assert effect.kl > 1e-3
+
+
 def test_a_generation_cannot_leave_out_the_page_of_its_last_token(model):
     count = (len(encode_prompt(model, PROMPT, chat=False)) - 1) // 4
     with pytest.raises(ConfigError, match=f"pages 0 to {count - 1} can be left out, got {count}"):

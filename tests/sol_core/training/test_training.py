@@ -117,6 +117,20 @@ def test_it_is_measured_every_minute_but_not_for_more_than_a_quarter_of_the_time
         assert state.is_measure_due(1, 99)
 
 
+def test_the_time_left_goes_by_the_work_and_not_by_what_came_before(
+    model, config, tmp_path, monkeypatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(run_state.time, "monotonic", lambda: now[-1])
+    state = RunState(model, config, tmp_path / "run", tmp_path, Ranks())
+    now.append(now[-1] + 120)  # the first measurement
+    assert state.report("measuring").eta_s is None
+    state.progress.labelled = 1
+    now.append(now[-1] + 10)
+    report = state.report("labelling")
+    assert report.eta_s == pytest.approx(10 * (1 - report.fraction) / report.fraction)
+
+
 def test_another_seed_gives_another_policy(model, config, whole, tmp_path):
     run(model, dataclasses.replace(config, seed=1), tmp_path / "other")
     assert whole != weights(tmp_path / "other")

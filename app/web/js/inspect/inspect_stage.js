@@ -11,7 +11,7 @@ import { colourAxes } from "../shared/tokens/tokens.js";
 import { VerdictLine } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
 import {
-  AXIS_TERMS, bytesOf, differenceAxis, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
+  AXIS_TERMS, bytesOf, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
 } from "./inspect_rows.js";
 
 // The schedules side by side in numbers: what each read, and what the text cost under it.
@@ -231,8 +231,10 @@ export class InspectionStage extends ChartedStage {
     if (!view.summary) return;
     const cut = view.summary.reason === "time_limit"
       ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";
-    setText(this.speed, `${cut}${TABLE_NOTE} Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s, `
-      + `${count(this.names.length, "row")} in each step. ${machineWords(view.summary.made_on)}`);
+    const again = this.names.includes(PAINTED)
+      ? " The other schedules were scored again, at the painted one's bytes." : "";
+    setText(this.speed, `${cut}${TABLE_NOTE}${again} Measured: ${fixed(view.summary.tokens_per_s, 1)} `
+      + `tokens/s, ${count(this.names.length, "row")} in each step. ${machineWords(view.summary.made_on)}`);
   }
 }
 

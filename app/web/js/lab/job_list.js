@@ -168,7 +168,7 @@ export class JobPanel extends StateHead {
     const isRunning = job.status === "running";
     return [job.status === "queued" && "waiting for a worker",
       isRunning && job.message && (this.options.message?.(job.message) ?? job.message),
-      (isRunning || job.status === "paused") && percent(job.progress),
+      (isRunning || job.status === "paused") && job.progress > 0 && percent(job.progress),
       isRunning && isNumber(job.eta_s) && `about ${roughly(job.eta_s)} left`].filter(Boolean).join(" · ");
   }
 

@@ -15,8 +15,7 @@ class PagesPicture {
   element = h("div", { class: "sol-learn-parts" }, this.place,
     learnPart("The machine: which pages one step read",
       h("p", { class: "sol-hint" }, "Columns are layers, lines are pages with their words, oldest first. "
-        + "Every head of a layer chooses for itself, so a layer reads more pages than one head. Choose a "
-        + "step, or click a word above."),
+        + "The heads of a KV group choose together. Choose a step, or click a word above."),
       this.step, this.zoom.element),
     learnPart("Who loses most", this.worst));
 
@@ -50,15 +49,14 @@ class PagesPicture {
   }
 
   show(view, at) {
-    const { tokens, first, levels, page_size: pageSize } = this.result;
+    const { tokens, first, reads } = this.result;
     const losses = this.losses(at);
     const text = (place) => tokens[first + place];
     const loss = (place) => `${signed(losses[place])} nats`;
     view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${loss(place)}`);
-    const cached = first + losses.length;
-    const read = Math.ceil(Math.ceil(levels[at] * cached) / pageSize);
-    setText(this.note, `Thin marks: pages. Each head reads ${read} of ${Math.ceil(cached / pageSize)} at the `
-      + `end; on average ${signed(mean(losses))} nats`);
+    const { share, pages } = reads[at].at(-1);
+    setText(this.note, `Thin marks: pages. At the end a KV group reads ${Math.round(share * pages)} of `
+      + `${pages}, in the mean over layers; on average ${signed(mean(losses))} nats`);
     const order = losses.map((_, place) => place).sort((one, other) => losses[other] - losses[one]);
     const top = Math.max(losses[order[0]], LOSS_TOP);
     this.worst.replaceChildren(...order.slice(0, 5).map((place) =>
@@ -80,7 +78,7 @@ function wordLoss(result, word, at) {
     total + (isOf(start, place) ? result.nll[at][place] - dense[place] : 0), 0);
 }
 
-const LOST_WORDS = ["Okafor", "answered", "water"];
+const LOST_WORDS = ["Port", "asked", "light"];
 
 export const LESSON_PAGES = {
   key: "pages", title: "Attention pages", experiment: "pages",
@@ -89,15 +87,16 @@ export const LESSON_PAGES = {
     "[[attention|Attention]] is how a step looks back. Every earlier token has left a key and a value in the "
       + "[[kv cache|KV cache]]; the step compares what it needs with all keys and fetches the values that "
       + "fit. The longer the text, the more there is to read.",
-    "It need not read everything. The cache is cut into [[page|pages]] of eight tokens. For each page the "
-      + "smallest and the largest key are known, which bounds how well any of its tokens can fit. A step may "
-      + "read only the most promising pages: that share is [[attention kept]].",
+    "It need not read everything. The cache is cut into [[page|pages]] of eight tokens. Every key has a "
+      + "rough copy, a quarter of its size: [[key copies|4-bit keys]]. From them a step estimates how much "
+      + "attention each page would get, and reads only the pages that hold it: that share is "
+      + "[[attention kept]].",
     "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman "
       + "calls across the water, and she answers that her name is Mira Okafor.",
   ],
   question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end of "
     + "the passage?",
-  options: ["“Okafor”, the name from the beginning", "“answered”", "“water”"],
+  options: ["“Port”, the name from the beginning", "“asked”", "“light”"],
   picture: () => new PagesPicture(),
   answer: (result) => {
     const losses = LOST_WORDS.map((word) => wordLoss(result, word, 0) ?? -Infinity);

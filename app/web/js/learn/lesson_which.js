@@ -85,10 +85,9 @@ export const LESSON_WHICH = {
   intro: [
     "A step that reads two [[page|pages]] in ten must first know which. The paper's way looks at each page's "
       + "[[page bounds|bounds]]: its smallest and largest key. They promise how well a token of the page "
-      + "could fit, not that one does.",
-    "For about as many bytes a step can read a rough copy of every key instead: [[key copies|4-bit keys]]. "
-      + "They tell how much [[attention]] each page would really get. The heads of a [[kv group|KV group]] "
-      + "then choose together.",
+      + "could fit, not that one does. Each head chooses for itself.",
+    "The [[key copies|4-bit keys]] of lesson 3 take about as many bytes. They tell how much "
+      + "[[attention]] each page would really get, and the heads of a [[kv group|KV group]] choose together.",
     "The [[mlp|MLP]] has a choice, too: skip only [[channel|channels]] at its input, or fewer of these and "
       + "some of its inner ones, for the same bytes.",
   ],

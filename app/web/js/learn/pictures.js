@@ -111,7 +111,7 @@ export class MlpZoom extends Zoom {
     this.draw({ layers, shares, flow: FLOW.map((part) => (part === "mlp" ? bytes : 0)) },
       `In each of ${count(layers, "layer")} ${input} of the MLP's input channels and ${inner} of its inner `
         + `ones: ${percent(bytes)} of its bytes.`,
-      "A flow as thick as these bytes, and two bars in each layer.");
+      "A bar as long as these bytes, and two bars in each layer.");
   }
 }
 

@@ -56,7 +56,7 @@ function roundAbove(value) {
 }
 
 const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "warm start": "Warm start",
-  grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring" };
+  grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring on held-out text" };
 export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 
 /** sign: 1 where values are above nothing, −1 where they are below it, 0: both, null: anything.

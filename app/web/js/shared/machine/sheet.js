@@ -45,7 +45,7 @@ export class Sheet {
 
   /** @param {() => void} changed @param {Layout} [layout] */
   constructor(changed, layout = WHOLE_STEP) {
-    this.element = h("canvas", { class: "sol-machine-field" });
+    this.element = h("canvas", { class: "sol-machine-field", "aria-hidden": "true" });
     this.arrange(layout);
     this.brush = this.element.getContext("2d");
     const recolour = () => {

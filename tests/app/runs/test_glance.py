@@ -1,0 +1,58 @@
+"""A run at a glance, as History's cards show it."""
+
+import pytest
+
+from app.runs.glance import MOST_BARS, glance
+from app.runs.recorded_run import RecordedRun
+from sol_core.verdict import answer_verdict
+
+
+def run_of(tokens, kind="generation", schedule="static"):
+    config = {"schedule": {"kind": schedule}}
+    return RecordedRun("id", kind, "A question?", "m", config, None, tokens)
+
+
+def token(share, own=1, full=1, kl=0.01):
+    """A token whose step read a share of the bytes."""
+    return {
+        "cost": {"bytes_read": 100 * share},
+        "dense_cost": {"bytes_read": 100.0},
+        "top": [{"token_id": own}],
+        "side": [{"name": "dense", "choice": {"token_id": full}}],
+        "kl_to_dense": kl,
+    }
+
+
+def test_a_generation_has_its_strip_share_and_verdict():
+    found = glance(run_of([token(0.5), token(0.7, full=2), token(0.9), token(0.9)]), None)
+    assert found["strip"] == [0.5, 0.7, 0.9, 0.9]
+    assert found["share"] == pytest.approx(0.75)
+    assert found["verdict"]["head"] == "Small changes"
+    assert found["verdict"]["rest"] == ": the full model disagrees with 1 of 4 tokens."
+    long = glance(run_of([token(0.5)] * 1000), None)
+    assert len(long["strip"]) <= MOST_BARS
+    assert glance(run_of([token(1.0)], schedule="dense"), None)["verdict"] is None
+    alone = [token(0.5) | {"side": []}]
+    assert glance(run_of(alone), None)["verdict"] is None
+    assert glance(run_of([]), None) == {"strip": [], "share": None, "verdict": None}
+
+
+def test_an_inspection_has_those_of_its_last_schedule():
+    rows = [{"cost": {"mlp_bytes": size, "bit_operations": 9.0}} for size in (10.0, 6.0)]
+    verdict = {"kind": "good", "head": "Closer", "rest": "."}
+    found = glance(run_of([{"rows": rows}] * 2, "inspection"), {"verdicts": [verdict]})
+    assert found == {"strip": [0.6, 0.6], "share": 0.6, "verdict": verdict}
+
+
+@pytest.mark.parametrize(
+    ("others", "kl", "head"),
+    [
+        (0, 0.001, "Same"), (1, 0.1, "Small changes"), (40, None, "Small changes"),
+        (41, 0.1, "Broken"), (3, 1.521, "Broken"),
+    ],
+)  # fmt: skip
+def test_a_broken_run_is_not_announced_as_a_good_one(others, kl, head):
+    verdict = answer_verdict(100, others, kl)
+    assert verdict.head == head
+    assert verdict.kind == {"Same": "good", "Small changes": "open", "Broken": "bad"}[head]
+    assert answer_verdict(0, 0, None) is None
