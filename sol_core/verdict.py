@@ -135,7 +135,7 @@ def verdict_of(
 
     Args:
         name, other: as ``method_name`` gives them.
-        gains: one for each budget; None, or not finite, where there is no number.
+        gains: one for each budget; None where there is no number.
         samples: scored tokens or questions, of which a verdict needs enough.
         measure: of ``MEASURES``.
         spent: one for each budget; () where bytes were not counted.
@@ -273,7 +273,7 @@ def block_interval(own: Sequence[float], other: Sequence[float] | None = None) -
 
 
 def _block_mean(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its squared error by whole blocks; of fewer values than two by halves."""
+    """The mean, and its squared error by blocks; where not even two are full, by halves."""
     size = BLOCK if len(values) >= 2 * BLOCK else len(values) // 2
     count = len(values) // size
     blocks = [fmean(values[at * size : (at + 1) * size]) for at in range(count)]
