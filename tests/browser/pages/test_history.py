@@ -36,8 +36,8 @@ def test_back_and_forward_walk_through_runs_and_tabs(serve, visit):
     for words in ("Second prompt", "First prompt"):
         visitor.page.go_back()  # a tab is a step of its own
         expect(lead).to_contain_text(words)
-    # The form is the visitor's own: opening a run does not overwrite what they typed.
-    expect(visitor.prompt).to_have_value("Second prompt")
+        expect(visitor.prompt).to_have_value(words)  # a run brings its own prompt and settings
+    visitor.prompt.fill("Another one")
     visitor.page.get_by_role("button", name="Use its settings").click()
     expect(visitor.prompt).to_have_value("First prompt")
 

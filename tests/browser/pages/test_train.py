@@ -35,7 +35,7 @@ def test_a_training_is_started_from_the_form_and_queued(serve, visit):
     page, room = visitor.page, visitor.page.locator(".sol-train")
     visitor.tab("Train")
     expect(page.get_by_text("Train a policy of your own")).to_be_visible()
-    expect(page.get_by_text("About 19 minutes on two CPU cores")).to_be_visible()
+    expect(page.get_by_text("About 39 minutes on two CPU cores")).to_be_visible()
     page.get_by_role("radio", name="Quick").check(force=True)
     room.locator("summary").click()
     updates, start = (
