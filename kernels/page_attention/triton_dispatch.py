@@ -16,7 +16,7 @@ from kernels.gpu.triton_support import (
 )
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import Attended, AttentionPlan, page_readers
-from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS
+from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
 # are worth a program of their own.
@@ -58,10 +58,12 @@ def attend_with_triton(
     *,
     readers: bool = False,
 ) -> Attended:
-    """``reference.attend`` of what ``check_attention`` passes.
+    """``reference.attend``.
 
-    Raises: KernelInputError for a plan without pages where they are chosen or observed.
+    Raises: UnsupportedByKernel; KernelInputError, also for a plan without pages where they are
+        chosen or observed.
     """
+    check_attention(query, blocks, plan)
     counted = plan.valid_pages is not None and plan.tokens_per_page is not None
     if not counted and (share > 0 or plan.selects):
         raise KernelInputError(
