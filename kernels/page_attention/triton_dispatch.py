@@ -14,6 +14,7 @@ from kernels.gpu.triton_support import (
     launch,
     next_power_of_2,
 )
+from kernels.key_codes import OCTET
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import Attended, AttentionPlan, page_readers
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
@@ -163,11 +164,13 @@ class _Attention:
                 weigh_pages,
                 (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
                 {
-                    **self._common(block, tiles), "codes": block.codes, "scales": block.scales,
+                    **self._common(block, tiles),
+                    "codes": block.codes.view(torch.int32), "scales": block.scales,
                     "page_keys": page_keys, "row_lines": row // octet, "head_lines": head // octet,
                     "pages": tiles.pages,
                 },
                 {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
+                 "WHOLE": slots == self.plan.page_size and slots % OCTET == 0,
                  "HALF": self._padded_head() // 2},
                 {"num_warps": 4, "num_stages": 1},
             )  # fmt: skip
