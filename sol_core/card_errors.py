@@ -6,12 +6,15 @@ import gc
 import re
 import sys
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from sol_core.errors import CardLostError, CardMemoryError, SolError
 
 KEEPERS: WeakSet[Any] = WeakSet()  # of memory: their ``clear`` is called to give it back
+ResultT = TypeVar("ResultT")
+_CUDA = re.compile(r"(?:CUDA error|Triton Error \[CUDA\]): (.*)")  # in torch's words, in Triton's
 _ASKED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
 _LOST = (
     "The GPU reported an error that this process cannot recover from ({reason}): end it and start "
@@ -24,21 +27,30 @@ def in_words(error: BaseException) -> SolError | None:
     torch = sys.modules.get("torch")
     if torch is None:
         return None
-    if isinstance(error, torch.OutOfMemoryError):
+    # Older releases of torch raise a plain RuntimeError of these words, as Triton does.
+    said = _CUDA.match(str(error)) if isinstance(error, RuntimeError) else None
+    if isinstance(error, torch.OutOfMemoryError) or (said and "out of memory" in said[1]):
         asked = _ASKED.search(str(error))
         return CardMemoryError(
             f"The GPU's memory is full: {asked.group(1) if asked else 'more'} was asked for and "
             f"{_free()} was free. Ask for fewer new tokens, a shorter text or fewer schedules at "
             "once, or end other programs that use the GPU."
         )
-    # Older releases of torch raise a plain RuntimeError of these words.
-    lost = getattr(torch, "AcceleratorError", ())
-    if isinstance(error, lost) or (
-        isinstance(error, RuntimeError) and str(error).startswith("CUDA error:")
-    ):
-        reason, _, _ = str(error).removeprefix("CUDA error: ").partition("\n")
+    if said or isinstance(error, getattr(torch, "AcceleratorError", ())):
+        reason = said[1] if said else str(error).partition("\n")[0]
         return CardLostError(_LOST.format(reason=reason))
     return None
+
+
+def with_memory(work: Callable[[], ResultT]) -> ResultT:
+    """The result of work that may be done twice: again with all kept memory where it was short."""
+    try:
+        return work()
+    except RuntimeError as error:
+        if not isinstance(in_words(error), CardMemoryError):
+            raise
+        give_memory_back(error)
+    return work()
 
 
 def give_memory_back(error: BaseException | None = None) -> None:

@@ -16,9 +16,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,6 +118,12 @@ def _compile_numbered(work: tuple[int, int]) -> Binary:
 
 def _compile(launch: Launch, architecture: int) -> tuple[int, int, int, int]:
     """Registers, spills, shared bytes and warps."""
+    made = compiled(launch, architecture)
+    return *_resources(made.asm["cubin"]), made.metadata.shared, made.metadata.num_warps
+
+
+def compiled(launch: Launch, architecture: int) -> Any:
+    """What Triton makes of a launch."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -125,17 +132,12 @@ def _compile(launch: Launch, architecture: int) -> tuple[int, int, int, int]:
     # Torch's allocations are aligned, which the launcher tells the compiler too.
     aligned = {
         (index,): [["tt.divisibility", 16]]
-        for index, (_, type_name) in enumerate(launch.signature)
-        if type_name.startswith("*")
+        for index, (name, type_name) in enumerate(launch.signature)
+        if type_name.startswith("*") or name in launch.aligned
     }
     source = ASTSource(launch.kernel, types, dict(launch.constants), aligned)
     options = {"enable_fp_fusion": True, **dict(launch.options)}
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    return (
-        *_resources(compiled.asm["cubin"]),
-        compiled.metadata.shared,
-        compiled.metadata.num_warps,
-    )
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 
 def _variant(launch: Launch) -> str:
@@ -174,7 +176,13 @@ def shipped_launches() -> tuple[Launch, ...]:
                     _attend(torch.bfloat16, head_size, group, 128, page_size)
         for width in WIDTHS:
             _rows(width)
-    return tuple(dict.fromkeys(record))
+    return tuple(dict.fromkeys(map(_specialised, record)))
+
+
+def _specialised(launch: Launch) -> Launch:
+    """The launch without what its kernel is not compiled for."""
+    sizes = {each.name for each in launch.kernel.params if not each.do_not_specialize}
+    return replace(launch, aligned=tuple(filter(sizes.__contains__, launch.aligned)))
 
 
 def _attend_and_write(dtype: torch.dtype) -> None:
@@ -243,7 +251,11 @@ def _rows(width: int) -> None:
             for kept in (None, _counts(1)):
                 plan = MlpPlan(_counts(1), _counts(1), True, kept, block)
                 multiply_with_triton(_residual(torch.empty(1, outer), dtype), weights, plan)
-        enter_with_triton(_residual(torch.empty(1, width), dtype), dtype)
+        entering = _residual(torch.empty(1, width), dtype)
+        norms_update = entering._replace(update=entering.hidden)  # in fp32
+        for residual in (entering, norms_update):
+            for entered in (dtype, torch.float32):
+                enter_with_triton(residual, entered)
         activate_with_triton(torch.empty(1, 2 * width, dtype=dtype), "silu")
     if width <= MAX_PRUNED:
         prune_rows(torch.empty(1, width), _counts(1))

@@ -13,7 +13,8 @@ from kernels.gpu.triton_support import OPERATIONS
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, Mechanisms
 from sol_core.errors import SolError
 from sol_core.models import FrozenLM
-from sol_core.models.card.self_test import checked_card
+from sol_core.models.card.self_test import checked_card, forget_verdicts
+from sol_core.models.card.small_model import Widths
 from sol_core.models.devices import driver_version, pick_device, pick_dtype, why_no_gpu
 from sol_core.models.loading import load_language_model
 from sol_core.models.provenance import package_version
@@ -30,6 +31,8 @@ def card_report(
     report: Progress,
     dtype: str = "auto",
     device: torch.device | None = None,
+    *,
+    again: bool = False,  # the self-test, also what has a verdict
 ) -> dict[str, Any]:
     """Test, load, measure, on the first CUDA device where none is named; JSON-ready."""
     if device is None:
@@ -37,18 +40,20 @@ def card_report(
         if device.type != "cuda":
             reason = why_no_gpu() or "SOL_DEVICE names the CPU"
             return _use_cpu({"card": f"none: {reason}"}, reason)
-    facts: dict[str, Any] = _facts()
+    facts: dict[str, Any] = _facts(device)
+    if again:
+        forget_verdicts(data_dir)
     try:
         return _measured(device, facts, model, data_dir, dtype, report)
     except SolError as error:
         return _use_cpu(facts, str(error))
 
 
-def _facts() -> dict[str, str]:
+def _facts(device: torch.device) -> dict[str, str]:
     """The card's name, and the versions of what drives it."""
-    major, minor = torch.cuda.get_device_capability()
+    major, minor = torch.cuda.get_device_capability(device)
     return {
-        "card": f"{torch.cuda.get_device_name()} (compute capability {major}.{minor})",
+        "card": f"{torch.cuda.get_device_name(device)} (compute capability {major}.{minor})",
         "driver": f"for CUDA {driver_version()}",
         "torch": f"{torch.__version__}, CUDA {torch.version.cuda}",
         "triton": package_version("triton") or "not installed",
@@ -64,17 +69,17 @@ def _measured(
     dtype: str,
     report: Progress,
 ) -> dict[str, Any]:
-    free, total = torch.cuda.mem_get_info(device)
-    checked = checked_card(device, pick_dtype(dtype, device), data_dir, report)
-    replaced = dict.fromkeys(OPERATIONS, checked.missing) if checked.missing else checked.replaced
+    (free, total), asked = torch.cuda.mem_get_info(device), pick_dtype(dtype, device)
     model = load_language_model(
         name, data_dir=data_dir, dtype=dtype, device=str(device), on_progress=report
     )
+    # As it was found when the model was loaded.
+    checked = checked_card(device, model.lm.dtype, Widths.of_model(model.lm), data_dir, report)
     size = sum(matrix.weight.nbytes for matrix in model.lm.weights.matrices())
     facts |= {
         "memory": f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free",
         "dtype": model.dtype_name,
-        "kernels": [f"{name}: {replaced.get(name) or 'right'}" for name in OPERATIONS],
+        "kernels": [f"{name}: {checked.replaced.get(name) or 'right'}" for name in OPERATIONS],
         "graphs": checked.graphs or "equal to steps that start kernel by kernel",
         "model": f"{size / 1e9:.2f} GB; {_fit(size, free)}",
         "notes": list(model.notes),
@@ -84,13 +89,13 @@ def _measured(
     context = min(_CONTEXT, model.context_length - WARM_UP - STEPS)
     speeds = step_rates(model.lm, how, context)
     on_cpu = load_language_model(name, data_dir=data_dir, device="cpu", on_progress=report)
-    speeds["cpu"] = _tokens_per_s(on_cpu.lm, DENSE, how, context)
+    speeds["cpu"] = tokens_per_s(on_cpu.lm, DENSE, how, context)
     if speeds["cpu"] > speeds["dense"]:
         return _use_cpu(facts, "this machine's CPU is faster", speeds)
     ratio = speeds["sparse"] / speeds["dense"]
     pays = "pays" if ratio > 1.05 else "does not pay"
     return {
-        "status": FALLBACKS if checked.sentences() or model.notes else RIGHT,
+        "status": RIGHT if model.lm.dtype == asked and not checked.sentences() else FALLBACKS,
         "gpu": facts,
         "tokens_per_s": speeds,
         "verdict": f"Half of attention and MLP: {ratio:.2f} times the tokens/s of dense steps; "
@@ -104,15 +109,17 @@ def step_rates(lm: FrozenLM, how: Mechanisms, context: int) -> dict[str, float]:
     for suffix, used in (("", graphs), ("_eager", None)):
         lm.graphs = used
         for name, action in (("dense", DENSE), ("sparse", HALF)):
-            speeds[name + suffix] = _tokens_per_s(lm, action, how, context)
+            speeds[name + suffix] = tokens_per_s(lm, action, how, context)
     lm.graphs = graphs
     return speeds
 
 
-def _tokens_per_s(lm: FrozenLM, action: Action, how: Mechanisms, context: int) -> float:
+def tokens_per_s(lm: FrozenLM, action: Action, how: Mechanisms, context: int) -> float:
+    """Steps of a model per second, after a prefill of so many tokens."""
+
     def wait() -> None:
         if lm.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(lm.device)
 
     cache = lm.new_cache(1, context + WARM_UP + STEPS)
     tokens = torch.arange(context, device=lm.device)[None] % lm.spec.vocab_size

@@ -126,7 +126,7 @@ def measure_steps(
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(STEPS):
             lm.decode_step(token, cache, HALF, mechanisms=how)
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(lm.device)
     return times, {event.key: event.device_time for event in profiler.key_averages()}
 
 

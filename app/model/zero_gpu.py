@@ -25,7 +25,7 @@ import mmap
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from app.host.errors import AppError
@@ -93,11 +93,11 @@ class ZeroGpu(Compute):
             logger.warning("no GPU while the Space started (%s): first runs take longer", reason)
             self._is_compiled = False
 
-    def _tested(self, names: Sequence[str]) -> tuple[str, int]:
+    def _tested(self, names: Sequence[str], replaced: Collection[str]) -> tuple[str, int]:
         """See ``RunChild``. Raises: whatever ``spaces`` raises where it gives no GPU."""
         lines: list[str] = []
         try:
-            for line in self._test_there(list(names)):
+            for line in self._test_there(list(names), sorted(replaced)):
                 lines.append(line)  # those before an error count
         except Exception:
             if not lines:
@@ -105,12 +105,13 @@ class ZeroGpu(Compute):
             return "\n".join(lines), -1
         return "\n".join(lines), 0
 
-    def _test_here(self, names: Sequence[str]) -> Iterator[str]:
+    def _test_here(self, names: Sequence[str], replaced: Sequence[str]) -> Iterator[str]:
         from sol_core.models.card.checks import check_lines
-        from sol_core.models.devices import DTYPES
+        from sol_core.models.card.comparing import Setting
+        from sol_core.models.card.small_model import Widths
 
-        model = self._loader.loaded()
-        yield from check_lines(names, model.lm.device, DTYPES[model.dtype_name])
+        lm = self._loader.loaded().lm
+        yield from check_lines(names, Setting(lm.device, lm.dtype, Widths.of_model(lm)), replaced)
 
     def _compile_here(self) -> None:
         from sol_core.generation.warm_up import warm_up_card

@@ -106,13 +106,14 @@ def _device_name(device: str) -> str:
 
 def _self_test(device: Any, dtype: str, data_dir: DataDir) -> str | list[str]:
     """Sentences on what a GPU does in another way than it should, as far as they are known."""
-    from sol_core.models.card.self_test import kept_report
+    from sol_core.models.card.self_test import kept_reports
     from sol_core.models.devices import pick_dtype
 
-    report = kept_report(device, pick_dtype(dtype, device), data_dir.root)
-    if report is None:
+    reports = kept_reports(device, pick_dtype(dtype, device), data_dir.root)
+    if not reports:
         return f"not done yet, done at the first load; or: {program_name()} doctor --gpu"
-    return report.sentences() or "all kernels right, graphs equal"
+    sentences = dict.fromkeys(line for report in reports for line in report.sentences())
+    return list(sentences) or "all kernels right, graphs equal"
 
 
 def _tuning(data_dir: DataDir) -> str | list[str]:

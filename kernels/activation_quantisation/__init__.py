@@ -7,15 +7,23 @@ from torch import Tensor
 
 from kernels.activation_quantisation import reference
 from kernels.cpu.threads import cpu_kernel
-from kernels.gpu.triton_support import check_operands, fits_rows, launch, row_block
+from kernels.gpu.triton_support import (
+    by_kernels,
+    check_operands,
+    check_rows,
+    launch,
+    row_block,
+)
 
 __all__ = ["fake_quantise"]
 
 
 def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
     """``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
-    if fits_rows("fake_quantise", activations):
-        return quantise_rows(activations, bit_widths, block)
+    given = activations, bit_widths, block
+    made = by_kernels("fake_quantise", activations, quantise_rows, *given)
+    if made is not None:
+        return made
     on_cpu = activations.device.type == "cpu"
     kernel = cpu_kernel(f"{__name__}.cpu", "fake_quantise_rows") if on_cpu else None
     if kernel is None:
@@ -27,9 +35,10 @@ def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Te
 
 
 def quantise_rows(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
-    """``reference.fake_quantise`` of activations that ``fits_rows``."""
+    """``reference.fake_quantise``. Raises: as ``check_rows``."""
     from kernels.activation_quantisation.triton_kernel import fake_quantise_rows
 
+    check_rows(activations)
     check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
     rows, width = activations.shape
     activations = activations.contiguous()

@@ -39,7 +39,7 @@ def quantised(numbers, bits, QUANT_BLOCK: tl.constexpr):
     return tl.where(bits < UNTOUCHED, rounded, numbers)
 
 
-@triton.jit(do_not_specialize=["num_channels"])
+@triton.jit
 def fake_quantise_rows(
     activations, bit_widths, output, num_channels, BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr
 ):

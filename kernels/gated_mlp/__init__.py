@@ -14,9 +14,9 @@ from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,
+    by_kernels,
     check_operands,
-    fits,
-    fits_rows,
+    check_rows,
     launch,
     row_block,
 )
@@ -45,17 +45,18 @@ def fused_gated_mlp(
     device has. Rows that keep every channel are left to those too: a dense product is
     what a vendor's library does best.
     """
-    pruned = plan.channels_kept is not None
-    if pruned and fits("gated_mlp", residual.hidden, lambda: check_mlp(residual, weights, plan)):
-        return multiply_with_triton(residual, weights, plan)
-    return None
+    if plan.channels_kept is None:
+        return None
+    rows = residual.hidden
+    return by_kernels("gated_mlp", rows, multiply_with_triton, residual, weights, plan)
 
 
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
     """``reference.activated``; a decode step's rows in one kernel on CUDA."""
-    if gate_up.dim() == 2 and fits_rows("gated_mlp", gate_up, 2 * MAX_INNER):
-        return activate_with_triton(gate_up, activation)
-    return reference.activated(gate_up, activation)
+    made = None
+    if gate_up.dim() == 2:
+        made = by_kernels("gated_mlp", gate_up, activate_with_triton, gate_up, activation)
+    return reference.activated(gate_up, activation) if made is None else made
 
 
 def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
@@ -93,6 +94,7 @@ def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
 
 def activate_with_triton(gate_up: Tensor, activation: str) -> Tensor:
     """[R, 2·I], gate first → activation(gate) · up [R, I], computed in fp32."""
+    check_rows(gate_up, 2 * MAX_INNER)
     inner = gate_up.new_empty((gate_up.shape[0], gate_up.shape[1] // 2))
     _finish(gate_up.contiguous()[None], None, (None, 0), inner, activation)
     return inner
@@ -159,7 +161,8 @@ def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Te
 def multiply_with_triton(
     residual: Residual, weights: MlpWeights, plan: MlpPlan
 ) -> tuple[Tensor, Tensor]:
-    """``reference.gated_mlp`` in kernels, where ``triton_fits``."""
+    """The stream and ``reference.gated_mlp`` of it. Raises: as ``check_mlp``."""
+    check_mlp(residual, weights, plan)
     return _Mlp(residual, weights, plan).run()
 
 

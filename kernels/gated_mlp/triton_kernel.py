@@ -24,7 +24,7 @@ from kernels.gpu.triton_helpers import (
 )
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_channels", "rows_at_once"])
+@triton.jit(do_not_specialize=["num_rows", "rows_at_once"])
 def list_channels(
     prepared, channels, counts, num_rows, num_channels, rows_at_once, BLOCK: tl.constexpr
 ):
@@ -94,7 +94,7 @@ def activated(gate, up, silu):
     return gate / (1.0 + tl.exp(-tl.where(silu != 0, gate, gelu))) * up
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_channels", "inner_size", "biased", "silu"])
+@triton.jit(do_not_specialize=["num_rows", "biased", "silu"])
 def gate_up_rows(
     prepared, channels, counts, weight, bias, output,
     num_rows, num_channels, inner_size, biased, silu,
@@ -144,7 +144,7 @@ def weight_order(inner, norms, channel, inside):
     return magnitude_order(weights, inside)
 
 
-@triton.jit(do_not_specialize=["inner_size"])
+@triton.jit
 def keep_heaviest_rows(
     inner, norms, inner_kept, channels, counts, inner_size,
     BLOCK: tl.constexpr, LISTED: tl.constexpr,
@@ -178,7 +178,7 @@ def keep_heaviest_rows(
         tl.store(counts, count)
 
 
-@triton.jit(do_not_specialize=["num_rows", "inner_size", "width"])
+@triton.jit(do_not_specialize=["num_rows"])
 def down_rows(
     inner, channels, counts, weight, partial, num_rows, inner_size, width,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, LISTED: tl.constexpr,
@@ -215,7 +215,7 @@ def summed(partial, bias, column, inside, step, splits, biased):
     return total
 
 
-@triton.jit(do_not_specialize=["num_rows", "width", "splits", "biased", "quantising", "silu"])
+@triton.jit(do_not_specialize=["num_rows", "splits", "biased", "quantising", "silu"])
 def finish_rows(
     partial, bias, bit_widths, output, num_rows, width, splits, biased, quantising, silu,
     BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr, GATED: tl.constexpr,

@@ -10,9 +10,10 @@ import triton.language as tl
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 TO_EVEN = tl.constexpr(12582912.0)  # 1.5 · 2^23: adding and taking it away rounds |x| < 2^22
 
-# The numbers among the first arguments of the kernels that read a block of a KV cache.
+# The numbers among the first arguments of the kernels that read a block of a KV cache, but for the
+# head size: Triton reads 16 bytes at once only where it knows that sizes are divisible by 16.
 BLOCK_SCALARS = [
-    "heads_per_group", "rows_per_source", "tiles", "tokens", "page_size", "head_size", "first_page",
+    "heads_per_group", "rows_per_source", "tiles", "tokens", "page_size", "first_page",
     "num_pages", "first_token", "mask_width", "masked", "has_sources",
 ]  # fmt: skip
 

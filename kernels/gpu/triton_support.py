@@ -3,8 +3,8 @@
 A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the
 CPU under Triton's interpreter (``TRITON_INTERPRET=1`` before the first import, and inside
 ``triton_on_cpu``). What a kernel cannot do goes to the reference, and the log says why
-once; so does an operation whose kernels failed on this card (``use_reference``). Triton itself is
-imported by the ``triton_kernel.py`` files only, on first use.
+once; so does an operation whose kernels failed on this card (``use_reference``), and one whose
+kernel does not start. Triton itself is imported by the ``triton_kernel.py`` files, on first use.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import contextlib
 import importlib
 import logging
 import os
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,13 @@ OPERATIONS = (
     "add_and_norm", "rotate_and_write", "page_attention", "gated_mlp", "keep_largest_channels",
     "fake_quantise",
 )  # fmt: skip
+# Operations that start kernels of others, which are replaced with them.
+CONTAINED = {
+    "keep_largest_channels": ("add_and_norm",),
+    "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
+}
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +45,10 @@ class UnsupportedByKernel(KernelInputError):
     """A legal argument that the Triton kernel does not take; the reference does."""
 
 
+class KernelNotStartedError(RuntimeError):
+    """A kernel that Triton cannot compile for this card, or that does not fit it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One kernel start, as the compiler sees it: what ahead-of-time compilation needs."""
@@ -45,15 +57,17 @@ class Launch:
     signature: tuple[tuple[str, str], ...]  # types of run-time arguments ("*bf16", "i32"), in order
     constants: tuple[tuple[str, Any], ...]  # compile-time arguments
     options: tuple[tuple[str, int], ...]  # num_warps and num_stages
+    aligned: tuple[str, ...]  # whole numbers that are divisible by 16
 
 
 class _State:
-    """Switches of this process: interpreting on the CPU, where launches are noted, and which
-    operations are the reference's."""
+    """Switches of this process: interpreting on the CPU, where launches are noted, which
+    operations are the reference's, and whether a kernel that does not start is an error."""
 
     on_cpu = False
     record: list[Launch] | None = None
     replaced: frozenset[str] = frozenset()
+    must_start = False
 
 
 def runs_triton(tensor: Tensor) -> bool:
@@ -79,13 +93,25 @@ def triton_on_cpu() -> Iterator[None]:
 
 
 def use_reference(operations: Iterable[str]) -> None:
-    """Send these of ``OPERATIONS`` to their PyTorch references from now on, and no others."""
-    _State.replaced = frozenset(operations)
+    """Send these of ``OPERATIONS``, and those that contain one, to their PyTorch references from
+    now on, and no others."""
+    named = frozenset(operations)
+    _State.replaced = named | {name for name in CONTAINED if named.intersection(CONTAINED[name])}
 
 
 def replaced_operations() -> frozenset[str]:
-    """The operations that ``use_reference`` was told of."""
+    """The operations that are computed by their references."""
     return _State.replaced
+
+
+@contextlib.contextmanager
+def kernels_must_start() -> Iterator[None]:
+    """Raise KernelNotStartedError where an operation would be replaced; for a self-test."""
+    _State.must_start = True
+    try:
+        yield
+    finally:
+        _State.must_start = False
 
 
 @contextlib.contextmanager
@@ -112,8 +138,10 @@ def launch(
     """Start a Triton kernel on the device of its tensors."""
     if _State.record is not None:
         signature = tuple((name, _type_name(value)) for name, value in arguments.items())
-        note = Launch(kernel, signature, tuple(constants.items()), tuple(options.items()))
-        _State.record.append(note)
+        numbers = ((name, value) for name, value in arguments.items() if isinstance(value, int))
+        aligned = tuple(name for name, value in numbers if value % 16 == 0)
+        chosen = tuple(constants.items()), tuple(options.items())
+        _State.record.append(Launch(kernel, signature, *chosen, aligned))
         return
     # Stated, not defaulted: Triton 3.9 warns that the default will change.
     choices = {**constants, "enable_fp_fusion": True, **options}
@@ -123,29 +151,48 @@ def launch(
 def start(
     kernel: Any, grid: tuple[int, ...], arguments: Sequence[Any], choices: Mapping[str, Any]
 ) -> None:
-    """Hand a kernel to Triton, on the device of its tensors; ``choices`` are compile-time."""
+    """Hand a kernel to Triton, on the device of its tensors; ``choices`` are compile-time.
+
+    Raises: KernelNotStartedError; an error of a card that is lost or whose memory is full.
+    """
     device = next(value.device for value in arguments if isinstance(value, Tensor))
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-        kernel[grid](*arguments, **choices)
+        try:
+            kernel[grid](*arguments, **choices)
+        except Exception as error:  # of Triton, its tools and CUDA, of many kinds
+            if not _is_this_kernels(error, device):
+                raise
+            reason = (str(error).strip().splitlines() or [""])[-1][:200]
+            name = f"{kernel.__name__}: {type(error).__name__}"
+            raise KernelNotStartedError(f"{name}: {reason}") from error
 
 
-def fits(operation: str, tensor: Tensor, check: Callable[[], None]) -> bool:
-    """Return whether Triton runs on the tensor's device and an operation's kernel takes its
-    arguments; what only torch takes is logged once.
+def by_kernels(
+    operation: str, tensor: Tensor, run: Callable[P, ResultT], *given: P.args, **how: P.kwargs
+) -> ResultT | None:
+    """What an operation's kernels make; None where torch must compute it.
+
+    The latter is where the tensor is not on a card, the operation is replaced, only torch takes the
+    arguments (``run`` raises UnsupportedByKernel), and where a kernel does not start, which
+    replaces the operation from then on. The log says so once.
 
     Args:
-        operation: one of ``OPERATIONS``; False for a replaced one, unchecked.
-        check: raises ``UnsupportedByKernel`` for what only the reference takes.
+        operation: one of ``OPERATIONS``.
+        run: checks its arguments, then starts the kernels; may end at any of them.
     Raises: KernelInputError for arguments that are wrong for both.
     """
     if not runs_triton(tensor) or operation in _State.replaced:
-        return False
+        return None
     try:
-        check()
+        return run(*given, **how)
     except UnsupportedByKernel as error:
         _say_once(operation, str(error))
-        return False
-    return True
+    except KernelNotStartedError as error:
+        if _State.must_start:
+            raise
+        _say_once(operation, str(error))
+        use_reference({*_State.replaced, operation})
+    return None
 
 
 def check_operands(
@@ -206,6 +253,24 @@ def _say_once(operation: str, reason: str) -> None:
     )
 
 
+def _is_this_kernels(error: Exception, device: torch.device) -> bool:
+    """Return whether one kernel failed and the card goes on."""
+    from triton.compiler.errors import CompilationError
+    from triton.runtime.errors import OutOfResources, PTXASError
+
+    if isinstance(error, (CompilationError, OutOfResources, PTXASError)):
+        return True
+    kinds = RuntimeError, OSError, subprocess.CalledProcessError
+    is_full = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+    if device.type != "cuda" or is_full or not isinstance(error, kinds):
+        return False
+    try:  # in a capture, or after an error that lasts, this fails
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True
+
+
 _TYPE_NAMES = {
     torch.float32: "*fp32",
     torch.bfloat16: "*bf16",
@@ -223,16 +288,6 @@ def _type_name(value: Any) -> str:
 
 
 MAX_WIDTH = 16384
-
-
-def fits_rows(
-    operation: str,
-    rows: Tensor,
-    widest: int = MAX_WIDTH,
-    dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES,
-) -> bool:
-    """Return whether Triton runs here and takes these rows; what only torch takes is logged."""
-    return fits(operation, rows, lambda: check_rows(rows, widest, dtypes))
 
 
 def check_rows(

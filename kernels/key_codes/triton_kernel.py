@@ -72,24 +72,25 @@ def weigh_pages(
     query, sources, valid_tokens, heads_per_group, rows_per_source, tiles, tokens, page_size,
     head_size, first_page, num_pages, first_token, mask_width, masked, has_sources,
     codes, scales, page_keys, row_lines, head_lines, pages,
-    BLOCK_M: tl.constexpr, PAGES: tl.constexpr, SLOTS: tl.constexpr, HALF: tl.constexpr,
+    BLOCK_M: tl.constexpr, PAGES: tl.constexpr, SLOTS: tl.constexpr, WHOLE: tl.constexpr,
+    HALF: tl.constexpr,
 ):  # fmt: skip
     """Log mass of every query and page of one block, as ordered bits; 0 if nothing is seen.
 
     Args:
-        query: [R, H, D] fp32, scaled. codes: lines of 4 D bytes, scales: lines of 16 bf16, an
-            octet each. sources: [M] int64.
+        query: [R, H, D] fp32, scaled. codes: lines of D words, int32 of four bytes each, scales:
+            lines of 16 bf16, an octet each. sources: [M] int64.
         valid_tokens: [R, mask_width] uint8, read if ``masked``.
         page_keys: [R, H, num_pages] int32, written.
         pages, first_page, tokens, first_token: of this block, over all blocks' numbering.
+        WHOLE: pages are of SLOTS tokens, whole octets, which are then read whole.
     """
     tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
     index = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
     line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
-    head_size = tl.multiple_of(head_size, 8)
-    codes, scales = codes + line * (4 * head_size), scales + line * (2 * OCTET)
-    channel, byte = low_channels(HALF)
+    codes, scales = codes + line * head_size, scales + line * (2 * OCTET)
+    channel, _ = low_channels(HALF)
     inside = channel < head_size
     at = query + index[:, None] * head_size + channel[None, :]
     low = tl.load(at, mask=used[:, None] & inside[None, :], other=0.0)
@@ -99,18 +100,27 @@ def weigh_pages(
     low, high = whole_numbers(low, unit), whole_numbers(high, unit)
     number = tl.arange(0, PAGES * SLOTS)
     slot = number % SLOTS
+    if WHOLE:
+        page_size = SLOTS
     token = (part * PAGES + number // SLOTS) * page_size + slot
     present = (slot < page_size) & (token < tokens)
     octet, in_octet = token // OCTET, token % OCTET
-    where = byte[:, None] + (octet * (4 * head_size) + 4 * in_octet)[None, :]
-    both = tl.load(codes + where, mask=inside[:, None] & present[None, :], other=0)
+    there = present
+    if WHOLE:  # in pieces of 16 bytes, also past the last token
+        there = octet * OCTET < tokens
+    first = 8 * tl.arange(0, HALF // 4)  # channel of a word
+    where = first[:, None] + (octet * head_size + in_octet)[None, :]
+    words = tl.load(codes + where, mask=(first < head_size)[:, None] & there[None, :], other=0)
+    bits = 8 * tl.arange(0, 4)
+    both = tl.reshape((words[:, None, :] >> bits[None, :, None]) & 255, [HALF, PAGES * SLOTS])
     # Whole numbers below 2^24 in all: exact, and every Triton since 3.4 lowers it on every card.
     products = tl.zeros([BLOCK_M, PAGES * SLOTS], tl.float32)
     products = tl.dot(low.to(tl.float16), (both & 15).to(tl.float16), products)
     products = tl.dot(high.to(tl.float16), (both >> 4).to(tl.float16), products)
     where = octet * (2 * OCTET) + in_octet
-    scale = tl.load(scales + where, mask=present, other=0.0).to(tl.float32)
-    minimum = tl.load(scales + where + OCTET, mask=present, other=0.0).to(tl.float32)
+    scale = tl.load(scales + where, mask=there, other=0.0).to(tl.float32)
+    minimum = tl.load(scales + where + OCTET, mask=there, other=0.0).to(tl.float32)
+    scale, minimum = tl.where(present, scale, 0.0), tl.where(present, minimum, 0.0)
     offsets = tl.sum(low + high, 1)[:, None] * minimum[None, :]
     scores = (products * scale[None, :] + offsets) * unit[:, None]
     seen = used[:, None] & present[None, :]

@@ -14,8 +14,8 @@ from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     UnsupportedByKernel,
+    by_kernels,
     check_operands,
-    fits,
     launch,
     next_power_of_2,
 )
@@ -78,8 +78,10 @@ def rotate_and_write(
 ) -> Tensor:
     """Rotated and scaled queries [R, H, D] fp32; keys and values are stored as ``write_tokens``
     does. One kernel on CUDA."""
-    if fits("rotate_and_write", buffers[0], lambda: _check(new, buffers, slots, codes)):
-        return rotate_and_write_with_triton(new, buffers, slots, codes)
+    operation = "rotate_and_write", buffers[0], rotate_and_write_with_triton
+    made = by_kernels(*operation, new, buffers, slots, codes)
+    if made is not None:
+        return made
     query, key, value = rotated(new.heads, buffers[0].shape[1], new.cosine, new.sine)
     write_tokens((key, value), buffers, slots, codes)
     return query * new.scale
@@ -119,7 +121,8 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
 def rotate_and_write_with_triton(
     new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
 ) -> Tensor:
-    """``rotate_and_write`` of what ``_check`` passes."""
+    """``rotate_and_write``. Raises: as ``_check``."""
+    _check(new, buffers, slots, codes)
     from kernels.kv_write.triton_kernel import rotate_and_write_rows
 
     keys, values = buffers

@@ -22,9 +22,7 @@ def rotated_at(head, cosine, sine, channel, inside, head_size):
     return turned + other * tl.load(sine + channel, mask=inside, other=0.0)
 
 
-@triton.jit(
-    do_not_specialize=["num_heads", "num_kv_heads", "head_size", "capacity", "num_octets", "scale"]
-)
+@triton.jit(do_not_specialize=["num_heads", "num_kv_heads", "capacity", "num_octets", "scale"])
 def rotate_and_write_rows(
     heads, cosine, sine, query, keys, values, codes, scales, slots,
     num_heads, num_kv_heads, head_size, capacity, num_octets, scale,
@@ -41,7 +39,6 @@ def rotate_and_write_rows(
         slots: [R] int64.
     """
     row, head = tl.program_id(0), tl.program_id(1)
-    head_size = tl.multiple_of(head_size, 8)
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
     cosine += row * head_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import cpu_kernel, kernel_threads
-from kernels.gpu.triton_support import fits
+from kernels.gpu.triton_support import by_kernels
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
 from kernels.page_attention import reference
 from kernels.page_attention.reference import (
@@ -25,7 +26,6 @@ from kernels.page_attention.reference import (
     page_readers,
     soft_cap,
 )
-from kernels.page_attention.triton_checks import check_attention
 from kernels.page_attention.triton_dispatch import attend_with_triton
 
 if TYPE_CHECKING:
@@ -63,12 +63,15 @@ def attend(
 
     On CUDA in Triton, on a CPU in Numba, unless scores have a cap, which no kernel knows.
     """
-    if cap is None and fits("page_attention", query, lambda: check_attention(query, blocks, plan)):
-        attended = attend_with_triton(query, blocks, plan, share, dtype, readers=readers)
-    elif cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
-        attended = attend_on_cpu(query, blocks, plan, share)
-    else:
-        attended = reference.attend(query, blocks, plan, share, cap, dtype)
+    attended = None
+    if cap is None:
+        run = partial(attend_with_triton, readers=readers)
+        attended = by_kernels("page_attention", query, run, query, blocks, plan, share, dtype)
+    if attended is None:
+        if cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
+            attended = attend_on_cpu(query, blocks, plan, share)
+        else:
+            attended = reference.attend(query, blocks, plan, share, cap, dtype)
     if readers and attended.readers is None:
         attended = attended._replace(readers=page_readers(query, blocks, plan))
     if masses:

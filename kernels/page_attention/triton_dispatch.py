@@ -14,9 +14,10 @@ from kernels.gpu.triton_support import (
     launch,
     next_power_of_2,
 )
+from kernels.key_codes import OCTET
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import Attended, AttentionPlan, page_readers
-from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS
+from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
 # are worth a program of their own.
@@ -58,10 +59,12 @@ def attend_with_triton(
     *,
     readers: bool = False,
 ) -> Attended:
-    """``reference.attend`` of what ``check_attention`` passes.
+    """``reference.attend``.
 
-    Raises: KernelInputError for a plan without pages where they are chosen or observed.
+    Raises: UnsupportedByKernel; KernelInputError, also for a plan without pages where they are
+        chosen or observed.
     """
+    check_attention(query, blocks, plan)
     counted = plan.valid_pages is not None and plan.tokens_per_page is not None
     if not counted and (share > 0 or plan.selects):
         raise KernelInputError(
@@ -161,11 +164,13 @@ class _Attention:
                 weigh_pages,
                 (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
                 {
-                    **self._common(block, tiles), "codes": block.codes, "scales": block.scales,
+                    **self._common(block, tiles),
+                    "codes": block.codes.view(torch.int32), "scales": block.scales,
                     "page_keys": page_keys, "row_lines": row // octet, "head_lines": head // octet,
                     "pages": tiles.pages,
                 },
                 {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
+                 "WHOLE": slots == self.plan.page_size and slots % OCTET == 0,
                  "HALF": self._padded_head() // 2},
                 {"num_warps": 4, "num_stages": 1},
             )  # fmt: skip

@@ -195,7 +195,6 @@ def attend_pages(
     source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
     index = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
     line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
-    head_size = tl.multiple_of(head_size, 8)
     keys, values = keys + line * head_size, values + line * head_size
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
@@ -255,13 +254,12 @@ def attend_pages(
     tl.store(sums + part, total, mask=used)
 
 
-@triton.jit(do_not_specialize=["head_size", "splits"])
+@triton.jit(do_not_specialize=["splits"])
 def merge_splits(
     parts, tops, sums, mixed, head_size, splits, SPLITS: tl.constexpr, HEAD: tl.constexpr
 ):
     """Join each query's parts: [R, H, splits, D] fp32 → mixed [R, H, D]."""
     index = tl.program_id(0).to(tl.int64)
-    head_size = tl.multiple_of(head_size, 8)
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
     top = -INFINITY

@@ -11,9 +11,9 @@ from kernels.gpu.triton_support import (
     MAX_WIDTH,
     KernelInputError,
     UnsupportedByKernel,
+    by_kernels,
     check_operands,
     check_rows,
-    fits,
     launch,
     row_block,
 )
@@ -27,10 +27,10 @@ __all__ = ["Residual", "add_and_norm"]
 def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """``reference.add_and_norm``; a decode step's rows in one kernel on CUDA. A prefill never
     needs Triton."""
-    rows = residual.hidden
-    if rows.dim() == 2 and fits("add_and_norm", rows, lambda: check_residual(residual)):
-        return enter_with_triton(residual, dtype)
-    return reference.add_and_norm(residual, dtype, rms_norm)
+    rows, made = residual.hidden, None
+    if rows.dim() == 2:
+        made = by_kernels("add_and_norm", rows, enter_with_triton, residual, dtype)
+    return reference.add_and_norm(residual, dtype, rms_norm) if made is None else made
 
 
 def check_residual(residual: Residual) -> None:
@@ -53,7 +53,7 @@ def enter_with_triton(
     lists: tuple[Tensor, Tensor] | None = None,
     quant_block: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """``reference.add_and_norm`` of what ``check_residual`` passes; also pruned and quantised.
+    """``reference.add_and_norm``; also pruned and quantised.
 
     Args:
         channels_kept: [R] int64; None prunes nothing.
@@ -61,9 +61,11 @@ def enter_with_triton(
         lists: [1, C] int32 and [1] int32, written: the channels of a single row that are not 0,
             and how many.
         quant_block: channels that share a scale; 0: all.
+    Raises: as ``check_residual``.
     """
     from kernels.residual.triton_kernel import enter_rows
 
+    check_residual(residual)
     hidden, update, norm, epsilon = residual
     if lists is not None and hidden.shape[0] != 1:
         raise KernelInputError(f"lists are of a single row, got {hidden.shape[0]}")

@@ -9,7 +9,7 @@ from kernels.activation_quantisation.triton_kernel import quantised
 from kernels.gpu.triton_helpers import largest_only, narrowed, only_if
 
 
-@triton.jit(do_not_specialize=["num_channels", "epsilon", "adding", "norming", "quantising"])
+@triton.jit(do_not_specialize=["epsilon", "adding", "norming", "quantising"])
 def enter_rows(
     hidden, update, norm, channels_kept, bit_widths, stream, normed, channels, counts,
     num_channels, epsilon, adding, norming, quantising,

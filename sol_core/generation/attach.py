@@ -95,7 +95,7 @@ def attach(
         return as_found(policy, budget)  # type: ignore[arg-type]  # asked for a policy alone
 
     chosen = resolved(with_schedule(GenerationConfig(grid=grid), policy, budget), find)
-    lm, fingerprint = frozen_copy(model)
+    lm, fingerprint, _ = frozen_copy(model)
     # Neither tokenizer nor name: they stay with the caller's model.
     ours = LanguageModel("", fingerprint, lm, None, frozenset())  # type: ignore[arg-type]
     schedules = GenerationSchedules(ours, chosen, find)

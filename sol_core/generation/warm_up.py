@@ -41,7 +41,7 @@ from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, decode
 from sol_core.decoding.prefix import observe_token
 from sol_core.models import FrozenLM
-from sol_core.models.card.checks import SMALL_SPEC, small_tensors
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.signals import Observe
 from sol_core.models.tuning import TUNING, tune

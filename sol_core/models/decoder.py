@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,10 @@ from kernels.page_attention import Attended, KVBlock, attend
 from kernels.residual import Residual, add_and_norm
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.calibration.tables import PageThresholds, shipped_floors
+from sol_core.card_errors import with_memory
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache, StorePool
+from sol_core.models.devices import use_device
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, Observe, PrefillOutput, prefill_concentration
 from sol_core.models.spec import ModelSpec, RopeSpec, WeightBytes
@@ -44,6 +47,24 @@ from sol_core.models.step.plan import (
 from sol_core.models.step.preview import PreviewedHead
 from sol_core.models.step.times import StepTimes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
+
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
+
+
+def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
+    """Make the model's card this thread's own, and work once more where its memory was short,
+    unless the call is watched: no layer is seen twice."""
+
+    @wraps(method)
+    def on_its_card(*given: P.args, **how: P.kwargs) -> ResultT:
+        model: Any = given[0]
+        use_device(model.device)
+        if how.get("watch") is not None:
+            return method(*given, **how)
+        return with_memory(lambda: method(*given, **how))
+
+    return on_its_card
 
 
 class FrozenLM:
@@ -96,6 +117,7 @@ class FrozenLM:
         )
 
     @torch.no_grad()
+    @_on_its_card
     def prefill(
         self,
         tokens: Tensor,  # [R, T] int64
@@ -148,6 +170,7 @@ class FrozenLM:
             on_stream(spec.num_layers - 1, stream)
         return hidden
 
+    @_on_its_card
     def observed_prefill(
         self,
         tokens: Tensor,
@@ -184,6 +207,7 @@ class FrozenLM:
         return PrefillOutput(hidden, torch.stack(concentration, -1), torch.stack(middle, -2))
 
     @torch.no_grad()
+    @_on_its_card
     def decode_step(
         self,
         tokens: Tensor,  # [R] int64

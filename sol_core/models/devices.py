@@ -101,6 +101,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def use_device(device: torch.device) -> None:
+    """Make a card the current one of this thread: that of pinned memory, free memory and waits."""
+    if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
+        torch.cuda.set_device(device)
+
+
 def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
     """Whole numbers (in lists or not) as int64 on a device."""
     pinned = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sol_core.calibration.tables import read_tables
+from sol_core.card_errors import give_memory_back
 from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.fields import check_kind, with_nearest
 from sol_core.files.assets import (
@@ -24,9 +25,10 @@ from sol_core.files.assets import (
     make_default_model_whole,
 )
 from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
-from sol_core.files.places import DEFAULT_MODEL, first_line
+from sol_core.files.places import DEFAULT_MODEL, default_data_dir, first_line
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.card.self_test import checked_card
+from sol_core.models.card.small_model import Widths
 from sol_core.models.checkpoint import (
     PlainTokenizer,
     TextCodec,
@@ -37,7 +39,14 @@ from sol_core.models.checkpoint import (
     read_tokenizer,
     whole_ids,
 )
-from sol_core.models.devices import NO_GPU, pick_device, pick_dtype, torch_has_gpu_code, why_no_gpu
+from sol_core.models.devices import (
+    NO_GPU,
+    pick_device,
+    pick_dtype,
+    torch_has_gpu_code,
+    use_device,
+    why_no_gpu,
+)
 from sol_core.models.families.refusals import refuse_denied_biases
 from sol_core.models.kept_prefixes import OwnersPrefixes
 from sol_core.models.spec import ModelSpec
@@ -49,6 +58,9 @@ if TYPE_CHECKING:
 
 _FLOAT32_NOTE = (
     "{name} runs in float32: its states overflow float16, and this GPU has no units for bfloat16."
+)
+_UNPACKED_NOTE = (
+    "{name} has weights of {bits} bits; on a GPU they run in {wide}, which bytes and shares are of."
 )
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
 
@@ -151,9 +163,11 @@ def load_language_model(
     refuse_denied_biases(config, tensors)
     fingerprint = fingerprint_of(spec, tensors)
     blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
-    notes = _prepare_card(torch_device, torch_dtype, data_dir, on_progress)
+    notes = list[str]()
 
     def arrange(kind: torch.dtype) -> FrozenLM:
+        prepared = torch_device, kind, Widths.of(spec, tensors), data_dir, on_progress
+        notes.extend(_prepare_card(*prepared))
         _check_fits(name, tensors, kind, torch_device)
         return FrozenLM(
             spec, arrange_weights(tensors, spec, kind, lambda t: t.to(torch_device), blocks)
@@ -163,12 +177,18 @@ def load_language_model(
         lm = arrange(torch_dtype)
         tokenizer = read_tokenizer(folder, spec)
         if dtype == "auto" and torch_dtype == torch.float16 and not _is_finite(lm):
+            del lm  # its memory goes before the other's is taken
+            give_memory_back()
+            notes = [_FLOAT32_NOTE.format(name=name)]
             lm = arrange(torch.float32)
-            notes.append(_FLOAT32_NOTE.format(name=name))
     except torch.OutOfMemoryError as error:
         raise _too_large(name, _size(tensors, torch_dtype), torch_dtype, torch_device) from error
     on_progress("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
+    bits = common_bits(block_kinds(folder)) if torch_device.type == "cuda" else None
+    if bits is not None:
+        wide = 8 * lm.dtype.itemsize
+        notes.append(_UNPACKED_NOTE.format(name=shown, bits=bits, wide=wide))
     tables = read_tables(data_dir, fingerprint)
     lm.page_thresholds, lm.head_directions = tables.floors, tables.directions
     ends, damage = end_ids(folder, config, tokenizer), dict(tables.damage)
@@ -255,14 +275,15 @@ def _fetched(name: str, data_dir: Path, report: Progress) -> Path:
 
 
 def _prepare_card(
-    device: torch.device, dtype: torch.dtype, data_dir: Path, report: Progress
+    device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path, report: Progress
 ) -> list[str]:
     """Test a card once; notes on what it does in another way. On ZeroGPU there is none to test."""
     if device.type == "cpu" and torch_has_gpu_code() and (reason := why_no_gpu()):
         return [] if reason == NO_GPU else [f"This runs on the CPU: {reason}."]
     if device.type != "cuda" or "spaces" in sys.modules:
         return []
-    made = checked_card(device, dtype, data_dir, report)
+    use_device(device)
+    made = checked_card(device, dtype, widths, data_dir, report)
     made.apply()
     return made.sentences()
 
@@ -333,7 +354,7 @@ def from_transformers(
     check_kind("tokenizer", tokenizer, PreTrainedTokenizerBase, "a tokenizer of transformers")
     config = model.config
     check_vocabulary(tokenizer, spec_from_config(config))
-    lm, fingerprint = frozen_copy(model)
+    lm, fingerprint, notes = frozen_copy(model)
     ends = (config, model.generation_config, tokenizer)
     return LanguageModel(
         name or str(config.name_or_path) or config.model_type,
@@ -341,16 +362,21 @@ def from_transformers(
         lm,
         tokenizer,
         whole_ids(end.eos_token_id for end in ends if end is not None),
+        notes=tuple(notes),
     )
 
 
 @torch.no_grad()
-def frozen_copy(model: PreTrainedModel) -> tuple[FrozenLM, str]:
-    """A model's weights for this decoder, and its fingerprint."""
+def frozen_copy(model: PreTrainedModel) -> tuple[FrozenLM, str, list[str]]:
+    """A model's weights for this decoder, its fingerprint, and notes on its card, tested once."""
     spec, tensors = spec_from_config(model.config), dict(model.state_dict())
     head = model.get_output_embeddings()
     if head is not None and head.weight is model.get_input_embeddings().weight:
         del tensors["lm_head.weight"]  # as in its files
     refuse_denied_biases(model.config, tensors)
+    notes, widths = list[str](), Widths.of(spec, tensors)
+    if model.device.type == "cuda":
+        given = model.device, model.dtype, widths, default_data_dir()
+        notes = _prepare_card(*given, ignore_progress)
     weights = arrange_weights(tensors, spec, model.dtype, torch.clone)
-    return FrozenLM(spec, weights), fingerprint_of(spec, tensors)
+    return FrozenLM(spec, weights), fingerprint_of(spec, tensors), notes

@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         choices=tuple(MEASURES),
         help="decode: one text, read and continued, against transformers and the memory bandwidth; "
+        "where there is a GPU (and SOL_DEVICE does not name the CPU), models of random weights "
+        "there, against transformers in CUDA graphs, with a line to send back; "
         "rollout: an update of the trainer, against the rate of matrix products; "
         "kernels: registers and spills of the Triton kernels, and times where there is a GPU; "
         "noise: how far a token's numbers move where two computations differ in the last bit; "
@@ -78,11 +80,18 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from app.bench.card_decode import bench_on_card
     from app.bench.decode import BenchOptions, bench_decode
+    from sol_core.actions import grid_named
     from sol_core.files.assets import ensure_default_gguf
     from sol_core.files.gguf_folder import is_gguf_name
+    from sol_core.models.devices import pick_device, pick_dtype
     from sol_core.models.loading import locate_model
 
+    device = pick_device("auto")
+    if device.type == "cuda" and args.shape is None:
+        asked = pick_dtype(args.dtype, device), grid_named(args.grid), console.progress
+        return bench_on_card(device, *asked, data_dir=data_dir.root)
     names = ("context", "new_tokens", "rounds", "grid", "shape", "storage")
     made = BenchOptions(None, **_given(args, *names))
     if args.shape is not None:

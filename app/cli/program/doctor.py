@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "test the GPU and measure the model on it: what runs in which way, how fast, and whether"
     text += " compressing pays; exit status 0 right, 1 right with replacements, 2 use the CPU"
     cli.add_flag(parser, "gpu", text)
+    cli.add_flag(parser, "again", "with --gpu: repeat the tests that have a verdict")
     parser.set_defaults(install=False)
 
 
@@ -54,7 +55,8 @@ def _gpu(args: argparse.Namespace) -> int:
     from app.bench.card_report import card_report
 
     console, root = Console(), cli.open_data_dir(args).root
-    report = card_report(cli.model_name(args), root, console.progress, args.dtype)
+    name = cli.model_name(args)
+    report = card_report(name, root, console.progress, args.dtype, again=args.again)
     console.clear()
     shown = {name: value for name, value in report.items() if name != "status"}
     cli.print_result(args, report, record_text(shown))

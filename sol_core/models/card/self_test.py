@@ -1,6 +1,7 @@
-"""The self-test of a card, kept for each card, driver, torch, Triton, dtype and source.
+"""The self-test of a card, kept for each card, driver, torch, Triton, dtype, widths and source.
 
-It runs in a child process, so that an error of CUDA cannot spoil the page.
+It runs in a child process, so that an error of CUDA cannot spoil the page. Kept are verdicts on
+numbers alone: what failed for want of memory, time or a compiler is tried again at the next load.
 """
 
 from __future__ import annotations
@@ -18,21 +19,32 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from kernels.gpu.triton_support import OPERATIONS, use_reference
+from kernels.gpu.triton_support import (
+    CONTAINED,
+    OPERATIONS,
+    replaced_operations,
+    use_reference,
+)
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
+from sol_core.models.card.comparing import WrongNumbersError
+from sol_core.models.card.small_model import Widths
 from sol_core.models.step.graph import StepGraphs
 from sol_core.progress import Progress
 
 FOLDER = "cards"  # in the data directory
 CHILD_SECONDS = 900.0  # a child compiles about 30 kernels
+# Of checks that are pending, with some operations replaced: its output so far, and its status.
+RunChild = Callable[[Sequence[str], Collection[str]], tuple[str, int]]
+Verdicts = dict[str, str | None]  # by check; None for right numbers
+_REPORTS: dict[Path, CardReport] = {}  # of this process, by what would be kept of them
 _HERE = Path(__file__).resolve()
 _log = logging.getLogger(__name__)
 
@@ -40,9 +52,29 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class CardReport:
     card: str  # its name, as CUDA tells it
-    replaced: dict[str, str] = field(default_factory=dict)  # by operation whose kernels failed, why
-    graphs: str | None = None  # why steps do not run in CUDA graphs; None where they do
+    verdicts: Verdicts = field(default_factory=dict)
     missing: str | None = None  # what the system lacks for Triton; nothing was tried then
+
+    @property
+    def replaced(self) -> dict[str, str]:
+        """Why not, by operation that runs on its reference."""
+        if self.missing is not None:
+            return dict.fromkeys(OPERATIONS, self.missing)
+        wrong = {name: why for name in OPERATIONS if (why := self.verdicts.get(name)) is not None}
+        if (steps := self.verdicts.get(STEPS)) is not None:
+            return dict.fromkeys(OPERATIONS, steps) | wrong
+        contained = {
+            outer: f"it contains {name}"
+            for outer, inner in CONTAINED.items()
+            for name in inner
+            if name in wrong
+        }
+        return contained | wrong
+
+    @property
+    def graphs(self) -> str | None:
+        """Why steps do not run in CUDA graphs; None where they do."""
+        return self.verdicts.get(GRAPHS) or self.verdicts.get(STEPS)
 
     def sentences(self) -> list[str]:
         if self.missing is not None:
@@ -56,104 +88,123 @@ class CardReport:
         return made
 
     def apply(self) -> None:
-        """Switch this process to what was found right, and log the rest."""
-        use_reference(OPERATIONS if self.missing is not None else self.replaced)
-        StepGraphs.off = self.graphs
+        """Switch off in this process what was found wrong, for any of its models; log it."""
+        use_reference(replaced_operations().union(self.replaced))
+        StepGraphs.off = self.graphs or StepGraphs.off
         for sentence in self.sentences():
             _log.warning("%s", sentence)
 
 
 def checked_card(
-    device: torch.device, dtype: torch.dtype, data_dir: Path, report: Progress
+    device: torch.device,
+    dtype: torch.dtype,
+    widths: Widths,
+    data_dir: Path,
+    report: Progress,
 ) -> CardReport:
-    """The kept result of this card's self-test, or that of one that is run now."""
-    known = kept_report(device, dtype, data_dir)
-    if known is not None:
-        return known
+    """The verdicts on this card for such a model; checks without one are run, once a process."""
+    card, missing = torch.cuda.get_device_name(device), missing_for_triton()
+    if missing is not None:  # not kept: it must be installed
+        return CardReport(card, missing=missing)
+    path = _path(device, dtype, widths, data_dir)
+    if path in _REPORTS:
+        return _REPORTS[path]
     name = str(dtype).removeprefix("torch.")
-    card = torch.cuda.get_device_name(device)
-    made = run_checks(card, lambda checks: _run_child(device, name, checks, report))
+
+    def run_child(checks: Sequence[str], replaced: Collection[str]) -> tuple[str, int]:
+        arguments = str(device), name, json.dumps(widths), json.dumps(sorted(replaced))
+        return _run_child([*arguments, *checks], report)
+
+    made = _REPORTS[path] = run_checks(card, run_child, _kept(path))
     with contextlib.suppress(OSError):  # a full disk: it is tested again at the next start
-        path = _path(device, dtype, data_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(made)), "utf-8")
+        path.write_text(json.dumps(_on_numbers(made.verdicts)), "utf-8")
     return made
 
 
-def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> CardReport | None:
-    """Result without a test: what the system lacks, or what an earlier test found; else None."""
-    missing = missing_for_triton()
-    if missing is not None:  # not kept: it must be installed
-        return CardReport(torch.cuda.get_device_name(device), missing=missing)
-    try:
-        return CardReport(**json.loads(_path(device, dtype, data_dir).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+def forget_verdicts(data_dir: Path) -> None:
+    """Let the next load repeat all tests of its card."""
+    _REPORTS.clear()
+    for path in (data_dir / FOLDER).glob("*.json"):
+        path.unlink()
 
 
-def run_checks(
-    card: str,
-    run_child: Callable[[Sequence[str]], tuple[str, int]],  # its output so far, and its status
-) -> CardReport:
-    errors: dict[str, str] = {}
-    pending = list(CHECKS)
-    while pending:
-        output, status = run_child(pending)
-        done, failed = _results(output, status)
-        errors |= failed
-        if not done and not failed:  # it did not come to its first check
+def kept_reports(device: torch.device, dtype: torch.dtype, data_dir: Path) -> list[CardReport]:
+    """Results without a test: what the system lacks, or what was found for each model."""
+    card, missing = torch.cuda.get_device_name(device), missing_for_triton()
+    if missing is not None:
+        return [CardReport(card, missing=missing)]
+    paths = sorted((data_dir / FOLDER).glob(f"{_digest(device, dtype)}-*.json"))
+    found = map(_kept, paths)
+    return [CardReport(card, verdicts) for verdicts in found if len(verdicts) == len(CHECKS)]
+
+
+def run_checks(card: str, run_child: RunChild, known: Verdicts | None = None) -> CardReport:
+    """Run what has no verdict; steps and their graphs run with what was found right."""
+    report = CardReport(card, dict(known or {}))
+    while pending := [name for name in CHECKS if name not in report.verdicts]:
+        output, status = run_child(pending, report.replaced)
+        verdicts = _results(output, status)
+        if not verdicts:  # it did not come to its first check
             words = output.strip().splitlines() or [f"it ended with status {status}"]
-            errors |= dict.fromkeys(pending, f"the self-test did not start: {words[-1][:200]}")
-            break
-        pending = [name for name in pending if name not in done and name not in failed]
-        if STEPS in failed:  # the graphs' steps would be no better
-            break
-    replaced = {name: errors[name] for name in OPERATIONS if name in errors}
-    if STEPS in errors and not replaced:
-        replaced = dict.fromkeys(OPERATIONS, errors[STEPS])
-    return CardReport(card, replaced, errors.get(GRAPHS, errors.get(STEPS)))
+            verdicts = dict.fromkeys(pending, f"the self-test did not start: {words[-1][:200]}")
+        report.verdicts.update(verdicts)
+        if report.verdicts.get(STEPS) is not None:  # the graphs' steps would be no better
+            report.verdicts.setdefault(GRAPHS, report.verdicts[STEPS])
+    return report
 
 
-def _results(output: str, status: int) -> tuple[set[str], dict[str, str]]:
-    """Names of the checks that passed, and the errors of those that did not."""
-    passed, failed, begun = set(), {}, None
+def _on_numbers(verdicts: Mapping[str, str | None]) -> Verdicts:
+    wrong = WrongNumbersError.__name__
+    kept = {
+        name: error for name, error in verdicts.items() if error is None or error.startswith(wrong)
+    }
+    # Steps ran without what has no verdict, and graphs are of these steps.
+    for name, before in ((STEPS, OPERATIONS), (GRAPHS, (*OPERATIONS, STEPS))):
+        if not kept.keys() >= set(before):
+            kept.pop(name, None)
+    return kept
+
+
+def _kept(path: Path) -> Verdicts:
+    try:
+        known = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) and set(known) <= set(CHECKS) else {}
+
+
+def _results(output: str, status: int) -> Verdicts:
+    """Verdicts of the checks that were begun."""
+    verdicts: Verdicts = {}
     for line in output.splitlines():
         try:
-            name, *error = json.loads(line)
+            name, *verdict = json.loads(line)
         except (ValueError, TypeError):
             continue  # of a library
-        if name not in CHECKS:
-            continue
-        begun = None if error else name
-        if error == [None]:
-            passed.add(name)
-        elif error:
-            failed[name] = str(error[0])
-    if begun is not None:
-        failed[begun] = f"the process that tried it ended with status {status}"
-    return passed, failed
+        if name in CHECKS:
+            died = f"the process that tried it ended with status {status}"
+            verdicts[name] = verdict[0] if verdict else died
+    return verdicts
 
 
 class _TooLongError(Exception):
     """A child has used up its time."""
 
 
-def _run_child(
-    device: torch.device, dtype: str, checks: Sequence[str], report: Progress
-) -> tuple[str, int]:
+def _run_child(arguments: Sequence[str], report: Progress) -> tuple[str, int]:
     began, output = time.monotonic(), ""
 
     def look(so_far: str) -> None:
         nonlocal output
         output = so_far
-        passed, failed = _results(so_far, 0)
-        done = len(CHECKS) - len(checks) + len(passed) + len(failed)
+        begun = sum(name in arguments for name in _results(so_far, 0))
+        done = len(CHECKS) - sum(name in arguments for name in CHECKS) + begun
         report("testing the GPU's kernels, once", min(0.9, done / len(CHECKS)))
         if time.monotonic() - began > CHILD_SECONDS:
             raise _TooLongError
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [str(device), dtype, *checks]
         try:
             result = run_module(
                 checks_module.__name__,
@@ -167,7 +218,13 @@ def _run_child(
     return result.stdout, result.returncode
 
 
-def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
+def _path(device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path) -> Path:
+    name = "-".join(map(str, (_digest(device, dtype), *widths)))
+    return data_dir / FOLDER / f"{name}.json"
+
+
+def _digest(device: torch.device, dtype: torch.dtype) -> str:
+    """Digest of the card, what drives it, the number format and the source of the checks."""
     driver = Path("/proc/driver/nvidia/version")
     parts = [
         torch.cuda.get_device_name(device),
@@ -185,7 +242,7 @@ def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
             sources += home.glob(pattern)
     for path in sorted(sources):
         digest.update(path.read_bytes())
-    return data_dir / FOLDER / f"{digest.hexdigest()[:32]}.json"
+    return digest.hexdigest()[:32]
 
 
 def missing_for_triton() -> str | None:

@@ -23,6 +23,7 @@ class StepClock:
 
     def __init__(self, device: torch.device, *, in_graph: bool = False) -> None:
         self._on_gpu, self._in_graph = device.type == "cuda" or in_graph, in_graph
+        self._device = device
         self._times: list[float] = []
         self._events: list[torch.cuda.Event] = []
         self._parts: list[Part] = []
@@ -61,7 +62,7 @@ class StepClock:
     def _read(self) -> None:
         if self._on_gpu:
             event = torch.cuda.Event(enable_timing=True, external=self._in_graph)
-            event.record()
+            event.record(torch.cuda.current_stream(self._device))
             self._events.append(event)
         else:
             self._times.append(time.perf_counter())

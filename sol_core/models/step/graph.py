@@ -17,6 +17,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from sol_core.card_errors import KEEPERS
 from sol_core.models.devices import from_host
 from sol_core.models.step.clock import Lap, StepClock, no_lap
 from sol_core.models.step.output import StepOutput
@@ -58,7 +59,13 @@ class StepGraphs:
         self.failure: str | None = None  # why there are no graphs any more; None while there are
         self._uncapturable: WeakSet[object] = WeakSet()  # caches with a step that was not captured
         # A replay's inputs, its work and the copy of its results belong together.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        KEEPERS.add(self)
+
+    def clear(self) -> None:
+        """Let go of all graphs; later steps make new ones."""
+        with self._lock:
+            self._graphs.clear()
 
     @staticmethod
     def make(device: torch.device) -> StepGraphs | None:

@@ -21,9 +21,9 @@ def _report(folder, report, monkeypatch, speeds):
     """Args: speeds, dense, sparse, both eager and the CPU's; without them, real steps' here."""
     if speeds is not None:
         measured = iter(speeds)
-        monkeypatch.setattr(reporting, "_tokens_per_s", lambda *_: next(measured))
+        monkeypatch.setattr(reporting, "tokens_per_s", lambda *_: next(measured))
     facts = {"card": "RTX 0 (compute capability 8.6)", "driver": "for CUDA 12.8"}
-    monkeypatch.setattr(reporting, "_facts", lambda: dict(facts))
+    monkeypatch.setattr(reporting, "_facts", lambda _: dict(facts))
     monkeypatch.setattr(reporting, "checked_card", lambda *_: report)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 * 10**9, 8 * 10**9))
     return card_report(str(folder), folder, lambda *_: None, device=torch.device("cpu"))
@@ -42,7 +42,7 @@ def test_a_right_card_ends_with_whether_compressing_pays(folder, monkeypatch, sp
 
 
 def test_replaced_kernels_are_named_and_the_status_says_so(folder, monkeypatch):
-    checked = CardReport("T4", {"gated_mlp": "CompilationError: no"}, "steps differ")
+    checked = CardReport("T4", {"gated_mlp": "CompilationError: no", "graphs": "steps differ"})
     made = _report(folder, checked, monkeypatch, None)
     assert set(made["tokens_per_s"]) == {"dense", "sparse", "dense_eager", "sparse_eager", "cpu"}
     assert min(made["tokens_per_s"].values()) > 0

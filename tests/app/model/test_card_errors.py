@@ -45,7 +45,40 @@ def test_words():
     assert "fewer new tokens" in told
     assert "an illegal memory access was encountered)" in str(in_words(STICKY))
     assert isinstance(in_words(RuntimeError("CUDA error: unspecified")), CardLostError)
+    assert "cluster" in str(in_words(RuntimeError("Triton Error [CUDA]: cluster misconfiguration")))
+    full = in_words(RuntimeError("Triton Error [CUDA]: out of memory"))
+    assert isinstance(full, CardMemoryError)
     assert in_words(RuntimeError("a size does not fit")) is None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_was_short_of_memory_is_done_once_more_with_all_kept_memory(times, monkeypatch):
+    given_back, errors = [], [FULL] * times
+    monkeypatch.setattr(card_errors, "give_memory_back", given_back.append)
+
+    def work():
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    if times == 1:
+        assert card_errors.with_memory(work) == "done"
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            card_errors.with_memory(work)
+    assert given_back == [FULL]
+
+
+def test_other_errors_are_not_tried_again():
+    tries = []
+
+    def work():
+        tries.append(1)
+        raise STICKY
+
+    with pytest.raises(torch.AcceleratorError):
+        card_errors.with_memory(work)
+    assert tries == [1]
 
 
 def test_a_run_without_memory_ends_in_a_sentence_and_the_page_goes_on(compute, monkeypatch):

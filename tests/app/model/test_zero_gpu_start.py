@@ -10,7 +10,7 @@ import torch
 from app.model.compute import ModelLoader
 from app.model.zero_gpu import COMPILE_S, ZeroGpu
 from sol_core.generation import warm_up
-from sol_core.models.card import checks, self_test
+from sol_core.models.card import checks, self_test, small_model
 from tests.support import spaces_stand_in
 
 FACTS = {"name": "m", "dtype_name": "bfloat16", "device_name": "cuda", "context_length": 8}
@@ -22,13 +22,14 @@ def applied(monkeypatch, tmp_path):
     reports = []
     monkeypatch.setattr(self_test.CardReport, "apply", lambda self: reports.append(self))
     monkeypatch.setattr(self_test, "missing_for_triton", lambda: None)
+    monkeypatch.setattr(small_model.Widths, "of_model", lambda lm: small_model.SMALL)
     monkeypatch.setattr(warm_up, "warm_up_card", lambda lm: (tmp_path / "compiled").touch())
     spaces_stand_in.CALLS.clear()
     return reports
 
 
 def start(seconds=30):
-    lm = SimpleNamespace(device=torch.device("cuda"))
+    lm = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
     model = SimpleNamespace(**FACTS, notes=(), lm=lm)
     loader = ModelLoader("m", lambda report: model, in_background=False)
     loader.start()
@@ -50,7 +51,7 @@ def nothing(model, should_stop):
 def failing(name, *, kills):
     """``check_lines`` whose check of this name is wrong, or ends its process."""
 
-    def check_lines(names, device, dtype):
+    def check_lines(names, at, replaced):
         for check in names:
             yield json.dumps([check])
             if check == name and kills:

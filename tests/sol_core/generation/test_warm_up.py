@@ -11,7 +11,7 @@ import torch
 from sol_core.generation import warm_up
 from sol_core.generation.warm_up import COMPILING
 from sol_core.models import FrozenLM
-from sol_core.models.card.checks import SMALL_SPEC, small_tensors
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
 from tests.support.tiny_language_model import save_model_folder
 from tests.support.tiny_models import FAMILIES
@@ -46,7 +46,7 @@ assert len(warm) > 5
 from sol_core.actions import GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from sol_core.models.loading import load_language_model
-from sol_core.models.card.checks import SMALL_SPEC, small_tensors
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
 from sol_core.generation import warm_up
 from sol_core.decoding.loop import DecodeOptions, decode

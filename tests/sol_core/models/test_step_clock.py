@@ -49,7 +49,8 @@ class _Event:
         assert enable_timing
         self.external = external
 
-    def record(self):
+    def record(self, stream):
+        assert stream == "the card's"
         _Event.count += 1
         self.at = _Event.count**2
         self.log.append("record")
@@ -65,6 +66,7 @@ class _Event:
 def test_a_graph_keeps_its_laps_and_every_replay_gives_them_to_its_clock(monkeypatch):
     _Event.log, _Event.count = [], 0
     monkeypatch.setattr(torch.cuda, "Event", _Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the card's")
     begin = StepClock.__init__
     on_gpu = lambda clock, device, **how: begin(clock, torch.device("cuda"), **how)  # noqa: E731
     monkeypatch.setattr(StepClock, "__init__", on_gpu)

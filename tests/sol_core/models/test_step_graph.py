@@ -262,6 +262,31 @@ def test_later_generations_find_the_graphs_of_earlier_ones():
     assert not pool._free
 
 
+def test_a_step_without_memory_lets_go_of_pools_and_graphs_and_is_the_same(monkeypatch):
+    lm, graphs = _model(), _new_graphs()
+    graphed, alone = _twins(lm, graphs)
+    calls = [Call(FULL, DEFAULT)] * 4
+    expected = _run(alone, _one_row(alone), calls * 2)
+    cache = _one_row(graphed)
+    found = _run(graphed, cache, calls)
+    assert graphs._graphs
+    step, errors = graphed._decode_planned, [torch.OutOfMemoryError("CUDA out of memory")]
+
+    def short_once(*given):
+        output = step(*given)  # all is written when the memory is short
+        if errors:
+            raise errors.pop()
+        return output
+
+    monkeypatch.setattr(graphed, "_decode_planned", short_once)
+    rows = torch.arange(1, device=DEVICE)
+    for number, call in enumerate(calls):
+        token = 5 + 3 * (number + len(calls)) + rows
+        found.append(graphed.decode_step(token, cache, call.actions, mechanisms=call.how))
+        assert number > 0 or not graphs._graphs
+    _check_same(found, expected)
+
+
 def test_a_capture_without_memory_turns_graphs_off_for_that_run_alone(caplog):
     tries = []
 

@@ -1,0 +1,167 @@
+"""Checks of single operations, with the widths of the loaded model: each against its reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from kernels import activation_quantisation, channel_pruning, gated_mlp, kv_write, residual
+from kernels.gated_mlp import MlpPlan, MlpWeights
+from kernels.gated_mlp.reference import gated_mlp as mlp_reference
+from kernels.key_codes import encode_keys
+from kernels.kv_write import NewTokens
+from kernels.page_attention import AttentionPlan, KVBlock, attend
+from kernels.quantisation_levels import SCALE_BLOCK
+from kernels.residual import Residual
+from sol_core.models.card.comparing import Setting, both, check_no_farther, compare
+
+PAGE = 8
+# Rows, tokens of each of two shared prefixes and of each row: a part of a sequence is a program of
+# its own from 512 tokens on, and from 513 pages on the kernels that rank them are others.
+_TEXTS = {"ragged rows": (2, 0, 72), "a long text": (1, 0, 4200), "shared prefixes": (4, 528, 24)}
+_SHARE = 0.25  # of the pages, half of which stand out
+_MLP_ROWS = (1, 3, 18)
+
+
+def check_residual(at: Setting) -> None:
+    width, device = at.widths.hidden, at.device
+    for rows in (1, 3):
+        hidden, norm = torch.randn(rows, width, device=device), torch.rand(width, device=device)
+        for update in (None, at.random(rows, width), torch.randn(rows, width, device=device)):
+            for dtype in (torch.float32, at.dtype):
+                entering = Residual(hidden, update, norm, 1e-5)
+                mine, right = both(residual.add_and_norm, entering, dtype)
+                compare("the stream", mine[0], right[0], 0.0)
+                rounding = 1e-4 if dtype == torch.float32 else 0.01
+                compare("normalised rows", mine[1], right[1], rounding)
+
+
+def check_writes(at: Setting) -> None:
+    """Heads of ragged rows, with and without 4-bit keys."""
+    angles = torch.randn(2, at.widths.head_size, device=at.device)
+    still = torch.ones_like(angles), torch.zeros_like(angles)
+    for turn, tolerance in ((still, 0.0), ((angles.cos(), angles.sin()), 0.01)):
+        for coded in (False, True):
+            written = zip(*both(_written, at, turn, coded), strict=True)
+            for mine, right in list(written)[: 5 if turn is still else 3]:  # codes must be equal
+                compare("a cache with 4-bit keys" if coded else "a cache", mine, right, tolerance)
+
+
+def _written(at: Setting, turn: tuple[Tensor, Tensor], coded: bool) -> list[Tensor]:
+    torch.manual_seed(at.seed + 1)
+    widths, size = at.widths, at.widths.head_size
+    keys, values = (at.random(2, widths.kv_heads, 5 * PAGE, size) for _ in range(2))
+    heads = torch.randn(2, widths.heads + 2 * widths.kv_heads, size, device=at.device)
+    codes = _contiguous(encode_keys(keys)) if coded else None
+    slots = torch.tensor([37, 12], device=at.device)
+    new = NewTokens(heads, *turn, 0.125)
+    query = kv_write.rotate_and_write(new, (keys, values), slots, codes)
+    return [query, keys, values, *(codes or ())]
+
+
+def check_attention(at: Setting) -> None:
+    """Pages that are needed, and all; the former stand out, so that rounding chooses no others."""
+    for name, (rows, shared, own) in _TEXTS.items():
+        query, blocks, plan = _text(at, rows, shared, own)
+        mine, right = both(attend, query, blocks, plan, _SHARE, readers=True)
+        check_no_farther(f"{name}: values", mine.mixed, right.mixed, right.mixed)
+        compare(f"{name}: mass", mine.outside, right.outside, 1e-3)
+        for part in ("tokens_read", "readers"):
+            compare(f"{name}: {part}", getattr(mine, part), getattr(right, part), 0.0)
+        mine, right = both(attend, query, blocks, AttentionPlan(PAGE, plan.valid_tokens))
+        check_no_farther(f"{name}, dense: values", mine.mixed, right.mixed, right.mixed)
+
+
+def _text(
+    at: Setting, rows: int, shared: int, own: int
+) -> tuple[Tensor, list[KVBlock], AttentionPlan]:
+    """A query, its blocks of ``shared`` (0: without) and ``own`` tokens, and a plan."""
+    widths, size, device = at.widths, at.widths.head_size, at.device
+    toward = torch.randn(widths.kv_heads, 1, size, device=device)
+    toward = toward / toward.norm(dim=-1, keepdim=True)
+
+    def block(sequences: int, tokens: int, sources: Tensor | None = None) -> KVBlock:
+        shape = sequences, widths.kv_heads, tokens, size
+        stands_out = torch.arange(tokens, device=device)[:, None] // PAGE % 2 == 0
+        keys = 0.5 * torch.randn(shape, device=device) + 4.0 * toward * stands_out
+        codes = _contiguous(encode_keys(keys))
+        return KVBlock(keys.to(at.dtype), at.random(*shape), sources, *codes)
+
+    blocks = [block(rows, own)]
+    if shared:
+        blocks.insert(0, block(2, shared, torch.tensor([1, 0], device=device)))
+    query = 2.0 * toward.repeat_interleave(widths.heads // widths.kv_heads, 0).transpose(0, 1)
+    query = query + 0.3 * size**-0.5 * torch.randn(rows, widths.heads, size, device=device)
+    lengths = shared + own - 5 - 3 * torch.arange(rows, device=device)
+    valid = torch.arange(shared + own, device=device)[None] < lengths[:, None]
+    counts = valid.unflatten(1, (-1, PAGE)).sum(-1)
+    kept, floors = torch.ones_like(lengths), torch.full((rows,), 0.05, device=device)
+    how = "int4", "group", floors
+    return query, blocks, AttentionPlan(PAGE, valid, counts > 0, kept, counts, *how)
+
+
+def check_mlp(at: Setting) -> None:
+    """Rows pruned on one side and on both, quantised at the output or at both inputs.
+
+    A row keeps whole groups of inner channels of far other norms: rounding chooses no others.
+    """
+    width, inner = at.widths.hidden, at.widths.inner
+    groups = torch.randint(3, (inner,), device=at.device)
+    up_to = groups.bincount(minlength=3).cumsum(0)
+    weights = MlpWeights(
+        at.random(width, 2 * inner, scale=width**-0.5),
+        at.random(inner, width, scale=inner**-0.5),
+        activation=at.widths.activation,
+        down_norms=10.0 ** (-6.0 * groups),
+    )
+    exact = replace(weights, gate_up=weights.gate_up.float(), down=weights.down.float())
+    if at.widths.biased:
+        biases = at.random(2 * inner), at.random(width)
+        weights = replace(weights, gate_up_bias=biases[0], down_bias=biases[1])
+        wide = biases[0].float(), biases[1].float()
+        exact = replace(exact, gate_up_bias=wide[0], down_bias=wide[1])
+    rounding = max(1e-3, torch.finfo(at.dtype).eps)
+    for rows in _MLP_ROWS:
+        hidden = torch.randn(rows, width, device=at.device)
+        kept, bits = at.counts(width // 2, width, rows), at.counts(14, 16, rows)
+        inner_kept = up_to[at.counts(0, 1, rows)]
+        for plan in (
+            MlpPlan(kept, bits),
+            MlpPlan(kept, inner_kept=inner_kept),
+            MlpPlan(kept, bits, True, inner_kept, SCALE_BLOCK),
+            MlpPlan(kept, bits, True),
+        ):
+            entered = gated_mlp.fused_gated_mlp(Residual(hidden, None, None, 1e-5), weights, plan)
+            if entered is None:  # too wide for kernels
+                return
+            made = partial(mlp_reference, hidden)
+            references = made(weights, plan), made(exact, plan)
+            check_no_farther(f"outputs of {rows} rows", entered[1], *references, rounding)
+        products = at.random(rows, 2 * inner)
+        mine, right = both(gated_mlp.activated, products, weights.activation)
+        wide_ones = gated_mlp.reference.activated(products.float(), weights.activation)
+        check_no_farther("activations", mine, right, wide_ones, rounding)
+
+
+def check_pruning(at: Setting) -> None:
+    width = at.widths.hidden
+    hidden = torch.randn(3, width, device=at.device)
+    kept = torch.tensor([1, width // 2, width], device=at.device)
+    mine, right = both(channel_pruning.keep_largest_channels, hidden, kept)
+    compare("channels", mine, right, 0.0)
+
+
+def check_quantisation(at: Setting) -> None:
+    bits = torch.tensor([2, 5, 8, 16], device=at.device)
+    for width in (at.widths.hidden, at.widths.inner):
+        rows = at.random(4, width)
+        for block in (0, SCALE_BLOCK):
+            mine, right = both(activation_quantisation.fake_quantise, rows, bits, block)
+            compare("activations", mine, right, 0.0)
+
+
+def _contiguous(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return pair[0].contiguous(), pair[1].contiguous()

@@ -1,0 +1,153 @@
+"""The self-test's numbers, on the interpreter: right kernels pass it, and wrong ones do not."""
+
+import logging
+
+import pytest
+import torch
+
+from kernels.gpu import triton_support
+from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_reference
+from sol_core.models.card import checks, operations
+from sol_core.models.card.checks import STEPS
+from sol_core.models.card.comparing import Setting, WrongNumbersError
+from sol_core.models.card.small_model import SMALL, Widths
+from tests.kernels.triton_cases import DTYPES, triton_here
+from tests.sol_core.models.card.mutants import MUTATIONS, RESULTS, spoilt, too_few, zeroed
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NaN in wrong numbers
+CPU = torch.device("cpu")
+TINY = Widths(64, 96, 3, 1, 32)
+CHECKED = {
+    "enter_rows": "add_and_norm",
+    "fake_quantise_rows": "fake_quantise",
+    "rotate_and_write_rows": "rotate_and_write",
+    **dict.fromkeys(
+        ("list_channels", "gate_up_rows", "keep_heaviest_rows", "down_rows", "finish_rows"),
+        "gated_mlp",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _on_triton(monkeypatch):
+    monkeypatch.setattr(operations, "_MLP_ROWS", (1, 3))  # the interpreter takes seconds
+    with triton_here():
+        yield
+    use_reference(())
+
+
+def _check(operation, dtype=torch.bfloat16, widths=TINY, seed=0):
+    checks.run_check(operation, Setting(CPU, dtype, widths, seed))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_right_kernels_pass(operation, dtype):
+    _check(operation, dtype)
+    assert not replaced_operations()
+
+
+@pytest.mark.release
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_right_kernels_pass_with_any_numbers(dtype, monkeypatch):
+    monkeypatch.setattr(operations, "_MLP_ROWS", (1, 3, 18))
+    for seed in range(20):
+        for operation in OPERATIONS:
+            _check(operation, dtype, SMALL, seed)
+
+
+@pytest.mark.release
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_steps_with_right_kernels_pass_with_any_numbers(dtype):
+    """Laid out as on a card, all steps."""
+    for seed in range(5):
+        _check(STEPS, dtype, SMALL, seed)
+
+
+def test_steps_with_right_kernels_pass(monkeypatch):
+    monkeypatch.setattr(checks, "_NUM_STEPS", 1)
+    _check(STEPS, torch.float32)
+
+
+def test_steps_with_wrong_ones_do_not(monkeypatch):
+    monkeypatch.setattr(checks, "_NUM_STEPS", 1)
+    with spoilt("down_rows", too_few), pytest.raises(WrongNumbersError, match="sparse steps"):
+        _check(STEPS, torch.float32)
+
+
+@pytest.mark.parametrize("mutate", MUTATIONS)
+@pytest.mark.parametrize("kernel", RESULTS)
+def test_a_wrong_kernel_is_noticed(kernel, mutate):
+    with spoilt(kernel, mutate) as times, pytest.raises(WrongNumbersError):
+        _check(CHECKED.get(kernel, "page_attention"))
+    assert times
+
+
+@pytest.mark.parametrize("mutate", [too_few, zeroed])
+@pytest.mark.parametrize(
+    ("kernel", "only", "widths"),
+    [
+        ("attend_pages", lambda given, _: given["all_splits"] > 1, TINY),
+        ("attend_pages", lambda given, _: given["has_sources"], TINY),
+        ("attend_pages", lambda given, _: given["head_size"] == 256, TINY._replace(head_size=256)),
+        ("choose_pages", lambda _, chosen: chosen["BLOCK_P"] == 4096, TINY),
+        ("weigh_pages", lambda given, _: given["first_page"], TINY),
+        ("gate_up_rows", lambda given, _: given["biased"], TINY._replace(biased=True)),
+        ("finish_rows", lambda given, _: given["biased"], TINY._replace(biased=True)),
+        (
+            "finish_rows",
+            lambda given, chosen: chosen["GATED"] and not given["silu"],
+            TINY._replace(activation="gelu_tanh"),
+        ),
+        ("fake_quantise_rows", lambda _, chosen: chosen["QUANT_BLOCK"], TINY),
+        (
+            "keep_heaviest_rows",
+            lambda given, _: given["inner_size"] > 1024,
+            TINY._replace(inner=1100),
+        ),
+    ],
+)
+def test_a_kernel_that_is_wrong_in_one_case_is_noticed(kernel, only, widths, mutate):
+    """Of many splits, shared prefixes, heads of 256, more than 512 pages, biases, gelu, …"""
+    operation = "gated_mlp" if kernel == "fake_quantise_rows" else CHECKED.get(kernel)
+    with spoilt(kernel, mutate, only) as times, pytest.raises(WrongNumbersError):
+        _check(operation or "page_attention", widths=widths)
+    assert times
+
+
+def test_wrong_page_readers_and_quantised_inputs_are_noticed():
+    with spoilt("choose_pages", zeroed, results=["readings"]), pytest.raises(WrongNumbersError):
+        _check("page_attention")
+    quantised = spoilt("enter_rows", too_few, lambda given, _: given["quantising"])
+    with quantised, pytest.raises(WrongNumbersError):
+        _check("gated_mlp")
+
+
+def test_a_kernel_that_does_not_start_replaces_its_operation(monkeypatch, caplog):
+    """At run time, with the right result; in the self-test it is an error."""
+    from triton.runtime.errors import OutOfResources
+
+    class TooLarge:
+        __name__ = "down_rows"
+
+        def __getitem__(self, grid):
+            raise OutOfResources(300_000, 101_376, "shared memory")
+
+    monkeypatch.setattr("kernels.gated_mlp.triton_kernel.down_rows", TooLarge())
+    with pytest.raises(triton_support.KernelNotStartedError, match="down_rows: OutOfRes"):
+        _check("gated_mlp")
+    assert not replaced_operations()
+    triton_support._say_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        monkeypatch.setattr(checks, "_NUM_STEPS", 1)
+        made = checks._logits_of_steps(
+            Setting(CPU, torch.float32, TINY), checks.small_tensors(TINY)
+        )
+    assert replaced_operations() == {"gated_mlp"}
+    assert "down_rows: OutOfResources: out of resource: shared memory" in caplog.text
+    use_reference(OPERATIONS)
+    right = checks._logits_of_steps(Setting(CPU, torch.float32, TINY), checks.small_tensors(TINY))
+    for kind, logits in right.items():
+        torch.testing.assert_close(made[kind], logits, rtol=1e-3, atol=1e-3)
