@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.evaluation.result import EvaluationResult
     from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
-    from sol_core.generation.attach import attach
+    from sol_core.generation.attach import attach, sol_generate
     from sol_core.generation.finished import Generation, Score
     from sol_core.inspection.records import InspectionConfig
     from sol_core.models.loading import LanguageModel, from_transformers
@@ -89,6 +89,7 @@ __all__ = [
     "predict",
     "preset",
     "score",
+    "sol_generate",
     "stream_generate",
     "tasks",
     "train",
@@ -107,7 +108,7 @@ _NAMES = {
     "evaluation.config": "EvaluationConfig",
     "evaluation.result": "EvaluationResult",
     "events": "FinishEvent PrefillEvent PrefillProgress TokenEvent",
-    "generation.attach": "attach",
+    "generation.attach": "attach sol_generate",
     "generation.finished": "Generation Score",
     "inspection.records": "InspectionConfig",
     "models.loading": "LanguageModel from_transformers",

@@ -21,6 +21,7 @@ from sol_core.actions.action import (
     ceil_fraction,
     record_of,
 )
+from sol_core.actions.budget_text import parse_budget
 from sol_core.actions.grid import (
     DEFAULT_GRID,
     GRIDS,
@@ -58,5 +59,6 @@ __all__ = [
     "grid_name",
     "grid_named",
     "grid_record",
+    "parse_budget",
     "record_of",
 ]
