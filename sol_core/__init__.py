@@ -21,7 +21,7 @@ from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
     from sol_core.accuracy.config import TasksConfig
-    from sol_core.actions import Action, ActionGrid, Budget, Spend
+    from sol_core.actions import Action, ActionGrid, Budget, MlpPruner, PageScorer, Spend
     from sol_core.api.generating import (
         count_tokens,
         generate,
@@ -61,6 +61,8 @@ __all__ = [
     "Inspection",
     "InspectionConfig",
     "LanguageModel",
+    "MlpPruner",
+    "PageScorer",
     "Policy",
     "PolicyConfig",
     "Prediction",
@@ -97,7 +99,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "actions": "Action ActionGrid Budget Spend",
+    "actions": "Action ActionGrid Budget MlpPruner PageScorer Spend",
     "api.generating": "count_tokens generate load_model load_policy predict score stream_generate",
     "api.measuring": "Inspection evaluate inspect tasks what_if",
     "api.training": "train",

@@ -13,8 +13,8 @@ def parse_budget(text: str) -> Budget:
 
     Raises: ConfigError for anything else.
     """
-    if "%" in text or "," not in text:
-        return _parse_share(text.strip())
+    if "%" in text:
+        return parse_share_budget(text)
     fields = [field.strip() for field in text.split(",")]
     if len(fields) != len(AXES):
         example = ",".join(f"{axis.measured[0]:g}" for axis in AXES)
@@ -35,9 +35,12 @@ def parse_budget(text: str) -> Budget:
         raise ConfigError(f'budget "{text}": {error}') from error
 
 
-def _parse_share(text: str) -> Budget:
+def parse_share_budget(text: str) -> Budget:
+    """Read "60%". Raises: ConfigError for anything else."""
     try:
-        return Budget.share(float(text.removesuffix("%")) / 100 if "%" in text else math.nan)
+        return Budget.share(
+            float(text.strip().removesuffix("%")) / 100 if "%" in text else math.nan
+        )
     except (ValueError, ConfigError):
         raise ConfigError(
             f'a share of the bytes is written as in "50%", above 0 and at most 100; got "{text}"'

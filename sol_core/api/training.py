@@ -71,6 +71,11 @@ def train(
     check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
     root = data_folder(data_dir)
     chosen = with_settings(chosen, settings, corpus, root)
+    if own := chosen.grid.own_parts:
+        raise ConfigError(
+            f"a policy's files cannot hold {own[0]}, an object of yours: train on a named one, or "
+            "add it to the tables of a fork (docs/extending.md)"
+        )
     run = Path(folder).expanduser()
     with _stopped_by_ctrl_c(run) as asked:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from sol_core.actions import SHORT_AXES, Budget, Record, parse_budget
+from sol_core.actions import SHORT_AXES, Budget, Record, parse_budget, parse_share_budget
 from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, configuration, setting
@@ -122,7 +122,9 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
         )
     budgets: list[Budget] = []
     for part in parts:
-        budgets += map(parse_budget, parse_names(part) if "%" in part else [part])
+        budgets += (
+            map(parse_share_budget, parse_names(part)) if "%" in part else [parse_budget(part)]
+        )
     return tuple(budgets)
 
 
