@@ -41,7 +41,7 @@ def train(
         model: as ``load_model`` returns it; its weights do not change.
         folder: the run's own folder; an interrupted run in it is resumed. The policy's files are
             in ``folder / "policy"``.
-        config: a preset (quick, standard, share or paper), or a TrainConfig.
+        config: a preset (quick, standard or paper), or a TrainConfig.
         corpus: a name, a path, a text, a list of texts or a ``datasets.Dataset``; None is the
             configuration's.
         allow_untrained: also return a policy that learnt nothing or is worse than static on its
