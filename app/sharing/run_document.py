@@ -24,11 +24,13 @@ from app.runs.recorded_run import KINDS
 from app.runs.views import whole_view
 from app.web.assets import bundle, site_data, style_sheet
 from app.web.theme import follow_system_css
+from sol_core import __version__
 from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json, kind_of
 from storage import RestoredRun, RunKind, RunRecord, RunStatus, Store
 
 MAX_TOKENS = 20_000
+PROGRAM = f"sol-explorer {__version__}"  # that writes a document or a page
 VERSION = 1  # of the documents; rises with every change that an older release would misread
 # Of the document's part without tokens, what every kind of run has, by the record's own names.
 _SHARED = ("id", "status", "title", "model", "config", "error")
@@ -43,6 +45,7 @@ _PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="{program}">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
 <style>
@@ -103,7 +106,8 @@ class RunDocument:
         part = {name: getattr(record, name) for name in _SHARED}
         part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}
         part |= {"created_at": record.created_at.isoformat()}
-        whole = {"format": self.format, "version": VERSION, self.part: part, self.tokens: events}
+        whole = {"format": self.format, "version": VERSION, "program": PROGRAM}
+        whole |= {self.part: part, self.tokens: events}
         # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
         return json.dumps(whole, allow_nan=False) + "\n"
 
@@ -182,6 +186,7 @@ def html_page(title: str, view: dict[str, Any], entry: str, styles: tuple[str, .
     data = json.dumps(view, allow_nan=False, separators=(",", ":")).encode("ascii")
     return _PAGE.format(
         policy=_POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
+        program=PROGRAM,
         title=html.escape(f"{title} · SOL Explorer"),
         style=f"{follow_system_css()}\n{style_sheet(*_STYLES, *styles, 'shared')}",
         site=site_data({}),
