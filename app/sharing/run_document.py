@@ -37,7 +37,7 @@ _SHARED = ("id", "status", "title", "model", "config", "error")
 _STYLES = ("base", "stage", "controls", "tokens")
 _POLICY = (
     "default-src 'none'; script-src 'sha256-{}'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    "img-src data: blob:; connect-src 'self' https:; base-uri 'none'; form-action 'none'"
 )
 
 _PAGE = """<!DOCTYPE html>
