@@ -312,7 +312,10 @@ def test_the_readmes_snippet_runs_with_what_the_wheel_declares(
 ):
     code = "\n".join(test_readme.shortened(test_readme.BLOCKS))
     places = {"SOL_DATA_DIR": str(model_data_dir), "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+    code += "\nprint(made._repr_html_()[:40], result._repr_html_()[:3])"
     said = _run([declared_only, "-P", "-c", code], tmp_path, places)
+    assert "<iframe srcdoc=" in said
+    assert "<p>" in said
     assert "Spend(keep_fraction=" in said
     assert (tmp_path / "my-policy" / "model.safetensors").is_file()
     with pytest.raises(AssertionError, match="No module named 'gradio'"):

@@ -28,6 +28,7 @@ export async function showRuns(root, part, makeStage, words, partsOf = (stage) =
   let shown;
 
   const own = await sharedView();
+  root.classList.toggle("is-notebook", own.look === "notebook");
 
   function draw(view) {
     root.replaceChildren();
