@@ -106,7 +106,7 @@ class Mechanisms:
 
     @property
     def own_parts(self) -> tuple[PageScorer | MlpPruner, ...]:
-        """What was handed in as an object: no file names it."""
+        """Parts that were handed in as objects: no file can hold them."""
         given = (self.page_scorer, self.mlp_pruning)
         return tuple(part for part in given if not isinstance(part, str))
 

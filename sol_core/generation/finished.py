@@ -51,10 +51,8 @@ class Generation:
     def _repr_html_(self) -> str:
         """HTML for a notebook: the page's own coloured text, card and charts, in a frame."""
         if self.config is None or self.prefill is None:
-            texts, actions = zip(
-                *((token.text, token.action) for token in self.tokens), strict=True
-            )
-            return coloured_tokens(texts, actions)
+            texts = [token.text for token in self.tokens]
+            return coloured_tokens(texts, [token.action for token in self.tokens])
         events: list[Event] = [self.prefill, *self.tokens, self.finish]
         records = [event_to_dict(event) for event in events]
         return framed("run", self.prompt, self.model, self.config.to_dict(), records)
