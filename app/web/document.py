@@ -92,5 +92,6 @@ def notebook_html(
     page = whole_characters(html_page(title, view, f"shared_{kind}", STYLES_OF[kind]))
     return (
         f'<iframe srcdoc="{html.escape(page)}" title="{html.escape(title)}" '
-        'sandbox="allow-scripts" style="width: 100%; height: 640px; border: 0"></iframe>'
+        'sandbox="allow-scripts allow-downloads" style="width: 100%; height: 640px; border: 0">'
+        "</iframe>"
     )
