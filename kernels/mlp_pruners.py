@@ -43,7 +43,7 @@ def heaviest(inner: Tensor, norms: Tensor, kept: Tensor) -> Tensor:
     return keep_heaviest_channels(inner, norms, kept)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class MlpPruner:
     """A way to prune the MLP's input and the channels between its projections.
 
@@ -52,9 +52,9 @@ class MlpPruner:
     """
 
     name: str  # in grids, policies and results
-    label: str  # in forms
-    meaning: str  # in forms, goes on a sentence
-    unit: str  # of which the action's ratio is a share
+    label: str = ""  # in forms
+    meaning: str = ""  # in forms, goes on a sentence
+    unit: str = "MLP bytes"  # of which the action's ratio is a share
     # Of a ratio below 1 and the grid's split → shares of the input channels and of the inner
     # channels that are kept, each above 0 and at most 1.
     shares: Callable[[float, Split], tuple[float, float]]
@@ -66,6 +66,9 @@ class MlpPruner:
     # share is always 1.
     keep_inner: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     fused: bool = False  # whether kernels that do a whole MLP choose the same channels
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @lru_cache(maxsize=1024)

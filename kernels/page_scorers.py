@@ -48,13 +48,13 @@ class TextScores(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PageScorer:
     """A way to score pages. Kernels serve one; the reference serves all others."""
 
     name: str  # in grids, policies and results
-    label: str  # in forms
-    meaning: str  # in forms, goes on a sentence
+    label: str = ""  # in forms
+    meaning: str = ""  # in forms, goes on a sentence
     # Of query [R, H, D] fp32 (rotated and scaled), a block of S tokens, which of them a row sees
     # (bool [R, S], None: all) and the page size → [R, H, P] fp32. Scores of pages without such a
     # token do not matter.
@@ -68,6 +68,9 @@ class PageScorer:
     # with every token a row.
     over_text: Callable[[Tensor, int], TextScores] | None = None
     compiled_choice: str | None = None  # who may choose by it for the kernels to serve it
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:
@@ -193,3 +196,8 @@ INT4 = PageScorer(
     compiled_choice="group",
 )
 PAGE_SCORERS = {scorer.name: scorer for scorer in (QUEST, INT4)}
+
+
+def page_scorer(given: str | PageScorer) -> PageScorer:
+    """The scorer of a name in ``PAGE_SCORERS``; one that is handed in as it is."""
+    return PAGE_SCORERS[given] if isinstance(given, str) else given

@@ -21,7 +21,7 @@ from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
     from sol_core.accuracy.config import TasksConfig
-    from sol_core.actions import Action, ActionGrid, Budget, Spend
+    from sol_core.actions import Action, ActionGrid, Budget, MlpPruner, PageScorer, Spend
     from sol_core.api.generating import (
         count_tokens,
         generate,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.evaluation.result import EvaluationResult
     from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
-    from sol_core.generation.attach import attach
+    from sol_core.generation.attach import attach, sol_generate
     from sol_core.generation.finished import Generation, Score
     from sol_core.inspection.records import InspectionConfig
     from sol_core.models.loading import LanguageModel, from_transformers
@@ -61,6 +61,8 @@ __all__ = [
     "Inspection",
     "InspectionConfig",
     "LanguageModel",
+    "MlpPruner",
+    "PageScorer",
     "Policy",
     "PolicyConfig",
     "Prediction",
@@ -89,6 +91,7 @@ __all__ = [
     "predict",
     "preset",
     "score",
+    "sol_generate",
     "stream_generate",
     "tasks",
     "train",
@@ -96,7 +99,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "actions": "Action ActionGrid Budget Spend",
+    "actions": "Action ActionGrid Budget MlpPruner PageScorer Spend",
     "api.generating": "count_tokens generate load_model load_policy predict score stream_generate",
     "api.measuring": "Inspection evaluate inspect tasks what_if",
     "api.training": "train",
@@ -107,7 +110,7 @@ _NAMES = {
     "evaluation.config": "EvaluationConfig",
     "evaluation.result": "EvaluationResult",
     "events": "FinishEvent PrefillEvent PrefillProgress TokenEvent",
-    "generation.attach": "attach",
+    "generation.attach": "attach sol_generate",
     "generation.finished": "Generation Score",
     "inspection.records": "InspectionConfig",
     "models.loading": "LanguageModel from_transformers",

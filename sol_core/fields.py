@@ -45,6 +45,7 @@ class OneOf:
     """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere."""
 
     words: Collection[str]  # the table's keys
+    kind: type | None = None  # of an object that the caller may give in place of a word
 
 
 def setting(default: ValueT, text: str) -> ValueT:
@@ -244,7 +245,8 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         if isinstance(inner[1], OneOf):
-            return _word(inner[1].words, value, where)
+            own = inner[1].kind
+            return value if own and isinstance(value, own) else _word(inner[1].words, value, where)
         return _number(inner[0], value, where, inner[1])
     if origin in (types.UnionType, typing.Union):
         some = next(arg for arg in inner if arg is not type(None))

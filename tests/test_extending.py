@@ -6,14 +6,26 @@ import inspect
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import sol_core
 from app.cli import main as cli
-from sol_core import Action, generate
+from sol_core import (
+    Action,
+    ActionGrid,
+    Budget,
+    GenerationConfig,
+    evaluate,
+    generate,
+    preset,
+    train,
+)
+from sol_core.actions import PAGE_SCORERS
 from sol_core.api.generating import GenerateOptions
+from sol_core.errors import ConfigError
 from tests.support.tiny_language_model import make_language_model, save_model_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -128,6 +140,48 @@ def test_a_logits_processor_decides_a_draw():
     made = generate(make_language_model(), "abc", logits_processors=[no_echo], max_new_tokens=15)
     ids = [token.token_id for token in made.tokens]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", ["my_scorer", "my_pruner"])
+def test_a_scorer_and_a_pruner_are_handed_in_with_a_grid(name, tmp_path):
+    model, grid = make_language_model(), importlib.import_module(name).GRID
+    prompt, budget, own = "Once upon a time there was a fox.", Budget(0.3, 0.5), grid.own_parts[0]
+    made, plain = (
+        generate(model, prompt, None, budget, max_new_tokens=8, config=GenerationConfig(grid=given))
+        for given in (grid, ActionGrid())
+    )
+    assert made.spend.as_tuple() == plain.spend.as_tuple() == budget.as_tuple()
+    assert [token.cost for token in made.tokens] != [token.cost for token in plain.tokens]
+    surprisals = [[token.surprisal for token in run.tokens] for run in (made, plain)]
+    assert surprisals[0] != surprisals[1], "other pages, other channels"
+    with pytest.raises(ConfigError, match="no damage was measured"):
+        generate(model, prompt, None, Budget.share(0.9), config=GenerationConfig(grid=grid))
+    halves = importlib.import_module("halves").Halves
+    texts = [" and ".join(str(first + step) for step in range(60)) for first in range(40)]
+    few = {"texts": 2, "context": 24, "steps": 4, "windows": 1, "baselines": ("static",)}
+    result = evaluate(
+        model,
+        {"halves": halves},
+        corpus=texts,
+        grid=grid,
+        data_dir=tmp_path,
+        budgets=(budget,),
+        **few,
+    )
+    assert own.name in json.dumps(result["grid_levels"])
+    assert result["budgets"][0]["methods"]["halves"]["kl"] > 0
+    with pytest.raises(ConfigError, match=f"cannot hold {own.name}"):
+        train(model, tmp_path / "run", preset("quick"), grid=grid)
+
+
+def test_objects_have_names_of_their_own():
+    quest = PAGE_SCORERS["quest"]
+    assert ActionGrid(page_scorer=quest) == ActionGrid(), "a built-in one is its name"
+    other = importlib.import_module("my_scorer").GRID.scorer
+    with pytest.raises(ConfigError, match="a name that is taken"):
+        ActionGrid(page_scorer=replace(other, name="int4"))
+    with pytest.raises(ConfigError, match="one of quest, int4"):
+        ActionGrid(page_scorer=len)
 
 
 def test_a_schedule_is_evaluated_at_its_own_spend_beside_static(folder, capsys, monkeypatch):

@@ -45,7 +45,8 @@ def test_a_notebook_runs(path, model_data_dir, tmp_path, monkeypatch):
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     assert all(outputs[:5]), "each of these shows something"
     shown = "".join(str(output) for cell in outputs for output in cell)
-    assert "background: rgba" in shown
+    assert "<iframe srcdoc=" in shown
+    assert "<th>KL to dense, nats</th>" in shown
     assert "KL to dense" in shown
     static, policy = re.findall(r"(?:static|policy) +[\d.]+ nats per token \((.*?)\)", shown)
     assert static == policy, "they are compared at one spend"

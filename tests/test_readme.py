@@ -22,7 +22,7 @@ def test_the_blocks_run(model_data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOL_DATA_DIR", str(model_data_dir))
     names = {}
-    for number, block in enumerate(_shortened(BLOCKS)):
+    for number, block in enumerate(shortened(BLOCKS)):
         exec(compile(block, f"README.md, block {number}", "exec"), names)
     said = capsys.readouterr().out
     assert "Spend(keep_fraction=" in said
@@ -31,7 +31,7 @@ def test_the_blocks_run(model_data_dir, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "my-policy" / "model.safetensors").is_file()
 
 
-def _shortened(blocks):
+def shortened(blocks):
     code = "\0".join(blocks)
     for long, short in SHORTER.items():
         assert code.count(long) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from app.cli import main as cli
 from sol_core.files.assets import DEFAULT_MODEL_ASSET, EVALUATION_WHEEL
+from sol_core.training.config import NOMINAL_MINUTES, PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / "docs" / "reproduce.md").read_text("utf-8")
@@ -38,6 +39,16 @@ def test_a_command_is_taken(command, tmp_path, monkeypatch):
     (tmp_path / "CASES.json").symlink_to(ROOT / "tests" / "golden" / "authors_nll.json")
     args = cli.parse(shlex.split(command))
     args.check(args)
+
+
+def test_a_preset_takes_as_long_everywhere(capsys):
+    start = (ROOT / "docs" / "index.md").read_text("utf-8")
+    assert NOMINAL_MINUTES.keys() == PRESETS.keys()
+    assert f"*Quick* trains a policy in about {NOMINAL_MINUTES['quick']:g} minutes" in start
+    with pytest.raises(SystemExit):
+        cli.parse(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} {minutes:g}" in said for name, minutes in NOMINAL_MINUTES.items())
 
 
 def test_the_wheels_and_the_golden_file_have_their_hashes():

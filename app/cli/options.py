@@ -34,9 +34,13 @@ _OWN = re.compile(r"[A-Za-z_][\w.]+:[A-Za-z_]\w*")  # two letters at least: C: i
 MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
+# Of schedules by rule, as options explain them.
+RULES = {"emc": "more after an uncertain token", "dac": "more where the hidden state moves fast"}
 SCHEDULE_HELP = (
-    f"who picks each step's compute: {', '.join(_KINDS)}, or policy:NAME with the name of a "
-    "stored policy, policy:default, or policy:FOLDER; or MODULE:NAME, a function of your own"
+    "who picks each step's compute: "
+    + ", ".join(f"{kind} ({RULES[kind]})" if kind in RULES else kind for kind in _KINDS)
+    + ", or policy:NAME with the name of a stored policy, policy:default, or policy:FOLDER; or "
+    "MODULE:NAME, a function of your own"
 )
 
 

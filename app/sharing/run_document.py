@@ -1,17 +1,10 @@
 """A saved run as a JSON document, and back: everything that the database holds; and as a page.
 
-The records inside are the engine's events, checked against its own dataclasses. The HTML page has
-the pages' own parts, offline: charts are SVG, since plotly alone would be ten times the file. The
-data is compressed, and a content security policy names the one script by its hash, so that nothing
-else can run.
+The records inside are the engine's events, checked against its own dataclasses.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import html
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
@@ -22,8 +15,7 @@ from app.formats import json_safe
 from app.host.errors import AppError, DocumentError
 from app.runs.recorded_run import KINDS
 from app.runs.views import whole_view
-from app.web.assets import bundle, site_data, style_sheet
-from app.web.theme import follow_system_css
+from app.web.document import PROGRAM, html_page
 from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json, kind_of
 from storage import RestoredRun, RunKind, RunRecord, RunStatus, Store
@@ -32,32 +24,6 @@ MAX_TOKENS = 20_000
 VERSION = 1  # of the documents; rises with every change that an older release would misread
 # Of the document's part without tokens, what every kind of run has, by the record's own names.
 _SHARED = ("id", "status", "title", "model", "config", "error")
-_STYLES = ("base", "stage", "controls", "tokens")
-_POLICY = (
-    "default-src 'none'; script-src 'sha256-{}'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; base-uri 'none'; form-action 'none'"
-)
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<main class="sol-page sol-shared"></main>
-<noscript>This page draws itself with JavaScript, which is turned off.</noscript>
-{site}
-<script type="application/gzip" id="sol-data">{data}</script>
-<script type="module">{script}</script>
-</body>
-</html>
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +69,8 @@ class RunDocument:
         part = {name: getattr(record, name) for name in _SHARED}
         part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}
         part |= {"created_at": record.created_at.isoformat()}
-        whole = {"format": self.format, "version": VERSION, self.part: part, self.tokens: events}
+        whole = {"format": self.format, "version": VERSION, "program": PROGRAM}
+        whole |= {self.part: part, self.tokens: events}
         # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
         return json.dumps(whole, allow_nan=False) + "\n"
 
@@ -173,18 +140,3 @@ def _moment(text: str, part: str) -> datetime:
     if moment.tzinfo is None:
         raise DocumentError(f"{part}.created_at must have an offset from UTC, got {text[:40]!r}")
     return moment
-
-
-def html_page(title: str, view: dict[str, Any], entry: str, styles: tuple[str, ...] = ()) -> str:
-    """A page without a network: ``entry`` of ``js/sharing`` draws the ``view``."""
-    script = f"\n{bundle(f'sharing/{entry}.js')}"
-    # As gzip in base64 it can stand in a script element, whatever its texts hold.
-    data = json.dumps(view, allow_nan=False, separators=(",", ":")).encode("ascii")
-    return _PAGE.format(
-        policy=_POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
-        title=html.escape(f"{title} · SOL Explorer"),
-        style=f"{follow_system_css()}\n{style_sheet(*_STYLES, *styles, 'shared')}",
-        site=site_data({}),
-        data=base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii"),
-        script=script,
-    )

@@ -10,6 +10,7 @@ from typing import Any
 from app.formats import csv_text, plain_cell
 from app.host.errors import DocumentError
 from app.sharing.run_document import RunDocument, SavedHead
+from app.web.document import STYLES_OF
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Action, ActionGrid, Budget, Spend
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PageReads, PrefillEvent, SideEvent, StepCost, TokenEvent
@@ -154,7 +155,7 @@ GENERATION = RunDocument(
     check=_check_generation,
     schedule=lambda run: str(run.schedule),
     csv=csv_of_generation,
-    styles=("runs/costs", "runs/machine", "runs/reading"),
+    styles=STYLES_OF["run"],
 )
 
 
@@ -244,5 +245,5 @@ INSPECTION = RunDocument(
     check=_check_inspection,
     schedule=lambda inspection: ", ".join(inspection.config.rows),
     csv=csv_of_inspection,
-    styles=("runs/costs", "inspect", "runs/reading"),
+    styles=STYLES_OF["inspection"],
 )

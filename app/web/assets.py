@@ -11,17 +11,17 @@ import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from typing import TYPE_CHECKING, Any
 
 from app.host.environment import tree_digest
 from app.web.theme import DIFFERENCE_BINS, NUM_BINS, colour_css
 from sol_core.actions import AXES, DEFAULT_GRID, GRIDS
 from sol_core.config import SCHEDULE_LABELS
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
 
 JS = Path(__file__).with_name("js")
 # The only form of import in these files; a test holds them to it.
@@ -121,6 +121,11 @@ def module_url(name: str) -> str:
 
 def module_route() -> Route:
     """Return the route that serves all modules, for ``launch(app_kwargs={"routes": […]})``."""
+    # Not at the top: a notebook shows results with the modules, and has no server.
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
+    from starlette.routing import Route
+
     sources = {path.relative_to(JS).as_posix(): path.read_bytes() for path in JS.rglob("*.js")}
 
     async def module(request: Request) -> Response:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
 from kernels.kv_blocks import KVBlock, group_rows, token_scores, ungroup_rows
-from kernels.page_scorers import PAGE_SCORERS
+from kernels.page_scorers import PageScorer, page_scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class AttentionPlan:
     # [R, P] int64, how many such tokens; None unless pages are selected or observed (then
     # ``valid_pages`` is there too).
     tokens_per_page: Tensor | None = None
-    scorer: str = "quest"  # what pages are scored by, a name in ``PAGE_SCORERS``
+    scorer: str | PageScorer = "quest"  # what pages are scored by
     # Each query "head" chooses its ``pages_kept`` best pages, or the heads of a KV "group" choose
     # together those that they need, by the mean of their shares of attention.
     choice: str = "head"
@@ -58,7 +58,7 @@ class AttentionPlan:
 
         Not asked of what this step chooses or observes: its sums would be others.
         """
-        return self.choice == PAGE_SCORERS[self.scorer].compiled_choice
+        return self.choice == page_scorer(self.scorer).compiled_choice
 
 
 class Attended(NamedTuple):
@@ -194,13 +194,18 @@ def mass_outside(
         raise ValueError("mass_outside needs a plan with valid_pages and tokens_per_page")
     scores = _scores_of_pages(query, [block.expanded() for block in blocks], plan)
     # Masses are of whole pages: no token is to be counted again.
-    is_mass = PAGE_SCORERS[plan.scorer].is_mass
+    is_mass = page_scorer(plan.scorer).is_mass
     tokens = plan.valid_pages.long() if is_mass else plan.tokens_per_page
     return page_mass_outside(scores, plan.valid_pages, tokens, share)
 
 
 def mass_outside_of_row(
-    query: Tensor, keys: Tensor, page_size: int, first_seen: int, scorer: str, share: float
+    query: Tensor,
+    keys: Tensor,
+    page_size: int,
+    first_seen: int,
+    scorer: str | PageScorer,
+    share: float,
 ) -> Tensor:
     """``mass_outside`` of one row that reads every page: [H] fp32.
 
@@ -213,7 +218,7 @@ def mass_outside_of_row(
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     plan = AttentionPlan(page_size, visible, tokens > 0, None, tokens, scorer)
     block = KVBlock(keys[None], keys[None])
-    if PAGE_SCORERS[scorer].reads_codes:
+    if page_scorer(scorer).reads_codes:
         whole = torch.nn.functional.pad(keys[None], (0, 0, 0, -keys.shape[1] % OCTET))
         block = KVBlock(keys[None], keys[None], None, *encode_keys(whole))
     return mass_outside(query[None], [block], plan, share)[0]
@@ -259,7 +264,7 @@ def _chosen_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan)
 
 def _scores_of_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
     """[R, H, P] fp32 over the pages of all blocks, by the plan's scorer."""
-    scorer = PAGE_SCORERS[plan.scorer]
+    scorer = page_scorer(plan.scorer)
     scores, start = [], 0
     for block in blocks:
         end = start + block.keys.shape[2]

@@ -5,8 +5,8 @@ may read, how many MLP channels are computed, how many bits the MLP activations 
 in ``sol_core/decoding/schedules.py``; nothing here touches a tensor.
 """
 
-from kernels.mlp_pruners import MLP_PRUNERS
-from kernels.page_scorers import PAGE_SCORERS
+from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
+from kernels.page_scorers import PAGE_SCORERS, PageScorer
 from sol_core.actions.action import (
     AXES,
     AXIS_FIELDS,
@@ -21,6 +21,7 @@ from sol_core.actions.action import (
     ceil_fraction,
     record_of,
 )
+from sol_core.actions.budget_text import parse_budget, parse_share_budget
 from sol_core.actions.grid import (
     DEFAULT_GRID,
     GRIDS,
@@ -51,6 +52,8 @@ __all__ = [
     "Axis",
     "Budget",
     "Mechanisms",
+    "MlpPruner",
+    "PageScorer",
     "QuantSite",
     "Record",
     "Spend",
@@ -58,5 +61,7 @@ __all__ = [
     "grid_name",
     "grid_named",
     "grid_record",
+    "parse_budget",
+    "parse_share_budget",
     "record_of",
 ]

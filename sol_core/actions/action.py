@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
+from kernels.mlp_pruners import MlpPruner
+from kernels.page_scorers import PageScorer
 from sol_core.errors import ConfigError
 from sol_core.fields import configuration, is_unset, later, plain_scalar
 
@@ -155,6 +157,8 @@ def record_of(record: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (PageScorer, MlpPruner)):
+        return value.name
     if is_dataclass(value):
         return record_of(value)
     if isinstance(value, dict):

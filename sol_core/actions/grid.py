@@ -8,18 +8,18 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
-from kernels.page_scorers import PAGE_SCORERS, PageScorer
+from kernels.page_scorers import PAGE_SCORERS, PageScorer, page_scorer
 from kernels.quantisation_levels import SCALE_BLOCK
 from sol_core.actions.action import AXES, Action, Budget, Record, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import OneOf, Range, check_fields, configuration, later
 
 QuantSite = Literal["mlp_output", "mlp_input"]
-PageScorerName = Annotated[str, OneOf(PAGE_SCORERS)]
+PageScoring = Annotated[str | PageScorer, OneOf(PAGE_SCORERS, PageScorer)]
 PageChoice = Literal["head", "group"]
 PageBudget = Literal["count", "need"]
 HeadReading = Literal["whole", "preview"]
-MlpPruning = Annotated[str, OneOf(MLP_PRUNERS)]
+MlpPruning = Annotated[str | MlpPruner, OneOf(MLP_PRUNERS, MlpPruner)]
 QuantBlock = Annotated[int, Range(0, SCALE_BLOCK)]
 _TENTHS = tuple(round(i / 10, 2) for i in range(1, 11))
 
@@ -31,7 +31,9 @@ class Mechanisms:
     Attributes:
         page_choice: every query "head" chooses its pages (the paper), or the heads of a KV
             "group" choose together by their mean mass, so that a step reads what it keeps.
-        mlp_pruning: which channels of the MLP are dropped, a name in ``MLP_PRUNERS``.
+        page_scorer, mlp_pruning: what pages are chosen by, and which channels of the MLP are
+            dropped: a name in ``PAGE_SCORERS`` and ``MLP_PRUNERS``, or a ``PageScorer`` or
+            ``MlpPruner`` of your own, which plain PyTorch runs on every device.
         mlp_split: knots (share of the MLP's bytes, share of input channels), ascending, of a
             piecewise linear curve; only with a pruner that takes one.
         page_budget: a level of attention is a "count" of pages, the same in every layer, for heads
@@ -44,7 +46,7 @@ class Mechanisms:
             paper), or blocks of 32.
     """
 
-    page_scorer: PageScorerName = "quest"  # what pages are chosen by, a name in ``PAGE_SCORERS``
+    page_scorer: PageScoring = "quest"
     page_choice: PageChoice = "head"
     mlp_pruning: MlpPruning = "input"
     quant_site: QuantSite = "mlp_output"  # where activations are quantised
@@ -55,6 +57,14 @@ class Mechanisms:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for part, known in (("page_scorer", PAGE_SCORERS), ("mlp_pruning", MLP_PRUNERS)):
+            given: str | PageScorer | MlpPruner = getattr(self, part)
+            if isinstance(given, str) or given.name not in known:
+                continue
+            if known[given.name] is given:
+                object.__setattr__(self, part, given.name)
+            else:
+                raise ConfigError(f"{part} {given.name} has a name that is taken: choose another")
         if bool(self.pruner.split) != bool(self.mlp_split):
             takes = [name for name, pruner in MLP_PRUNERS.items() if pruner.split]
             raise ConfigError(
@@ -86,12 +96,19 @@ class Mechanisms:
     @property
     def scorer(self) -> PageScorer:
         """Declaration of its way to score pages."""
-        return PAGE_SCORERS[self.page_scorer]
+        return page_scorer(self.page_scorer)
 
     @property
     def pruner(self) -> MlpPruner:
         """Declaration of its way to prune the MLP."""
-        return MLP_PRUNERS[self.mlp_pruning]
+        given = self.mlp_pruning
+        return MLP_PRUNERS[given] if isinstance(given, str) else given
+
+    @property
+    def own_parts(self) -> tuple[PageScorer | MlpPruner, ...]:
+        """Parts that were handed in as objects: no file can hold them."""
+        given = (self.page_scorer, self.mlp_pruning)
+        return tuple(part for part in given if not isinstance(part, str))
 
     def mlp_shares(self, channel_keep_ratio: float) -> tuple[float, float]:
         """Share of input channels and of inner channels that an action's ratio keeps."""
@@ -142,7 +159,7 @@ class ActionGrid(Mechanisms, Record):
         return Mechanisms(**{item.name: getattr(self, item.name) for item in fields(Mechanisms)})
 
     def __str__(self) -> str:
-        parts = [self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site]
+        parts = [str(self.scorer), self.page_choice, str(self.pruner), self.quant_site]
         parts += ["pages by need"] if self.page_budget == "need" else []
         parts += ["previewed head"] if self.head == "preview" else []
         parts += [f"scales of {self.quant_block} channels"] if self.quant_block else []

@@ -12,7 +12,7 @@ from sol_core.actions import DEFAULT_GRID, Budget, grid_named
 from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from sol_core.events import Event, TokenEvent
+from sol_core.events import Event, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind, check_names, check_text, kind_of, with_nearest
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
@@ -146,13 +146,19 @@ def generate(
     Returns: a generation; for a list of prompts a list, in the same order.
     Raises: SolError for a request that cannot run; TypeError for an unknown option.
     """
+    from sol_core.generation.schedules import resolved
+
+    asked, _ = _request(policy, budget, **options)
+    used = resolved(asked, partial(found_policy, policy=policy, budget=budget))
     if isinstance(prompt, str):
-        return _gathered(list(stream_generate(model, prompt, policy, budget, **options)))
+        made = list(stream_generate(model, prompt, policy, budget, **options))
+        return _gathered(made, prompt, model.name, used)
     stream = stream_generate(model, prompt, policy, budget, **options)
     events: list[list[Event]] = [[] for _ in prompt]
     for number, event in stream:
         events[number].append(event)
-    return list(map(_gathered, events))
+    pairs = zip(events, prompt, strict=True)
+    return [_gathered(of_text, text, model.name, used) for of_text, text in pairs]
 
 
 @overload
@@ -307,8 +313,9 @@ def _request(
     return chosen, Extras(tuple(logits_processors), frozenset(record))
 
 
-def _gathered(events: list[Any]) -> Generation:
+def _gathered(events: list[Any], prompt: str, model: str, config: GenerationConfig) -> Generation:
     """A generation from its PrefillEvent, TokenEvents and FinishEvent."""
     finish = events[-1]
     tokens = tuple(event for event in events if isinstance(event, TokenEvent))
-    return Generation(finish.text, tokens, finish)
+    prefill = next((event for event in events if isinstance(event, PrefillEvent)), None)
+    return Generation(finish.text, tokens, finish, prompt, model, config, prefill)

@@ -13,6 +13,7 @@ from sol_core.actions import SHORT_AXES
 from sol_core.api.arguments import check_model, data_folder, finished_work, with_settings
 from sol_core.errors import ConfigError
 from sol_core.fields import changed, check_kind, check_names, with_nearest
+from sol_core.figures import Line, Panel, framed, plot
 from sol_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -40,11 +41,36 @@ class Inspection:
         start: names of the rows, and the prefix.
         tokens: every scored token, with a row per schedule.
         end: totals per row, and the report.
+        text, model, config: what was asked of which model, the grid resolved.
     """
 
     start: InspectionStart
     tokens: tuple[InspectedToken, ...]
     end: InspectionEnd
+    text: str
+    model: str
+    config: InspectionConfig
+
+    def _repr_html_(self) -> str:
+        """HTML for a notebook: the page's own coloured text, card and charts, in a frame."""
+        events = [self.start.to_dict(), *(token.to_dict() for token in self.tokens)]
+        events.append(self.end.to_dict())
+        return framed("inspection", self.text, self.model, self.config.to_dict(), events)
+
+    def plot(self) -> Any:
+        """Figure of every token's NLL and KL to the full model, by row."""
+        at = [token.index for token in self.tokens]
+        losses = {"NLL, nats": "nll", "KL to dense, nats": "kl"}
+        return plot(
+            [
+                Panel("token", title, [self._line(row, name, at) for row in self.start.rows])
+                for title, name in losses.items()
+            ]
+        )
+
+    def _line(self, row: str, name: str, at: list[int]) -> Line:
+        place = self.start.rows.index(row)
+        return Line(row, at, [getattr(token.rows[place], name) for token in self.tokens])
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` of a row per token and schedule; pandas must be installed."""
@@ -82,13 +108,15 @@ def inspect(
     Returns: the rows' names, a row of numbers per token and method, and totals.
     Raises: SolError for what cannot be run.
     """
+    from sol_core.generation.schedules import resolved
     from sol_core.inspection.engine import inspect_text
 
     check_model(model)
     check_kind("text", text, str, "text")
     chosen, find = _asked(config, settings, methods, budget)
     events: list[Any] = list(inspect_text(model, text, chosen, policies=find))
-    return Inspection(events[0], tuple(events[1:-1]), events[-1])
+    used = resolved(chosen, find)
+    return Inspection(events[0], tuple(events[1:-1]), events[-1], text, model.name, used)
 
 
 @with_nearest

@@ -41,7 +41,7 @@ def train(
         model: as ``load_model`` returns it; its weights do not change.
         folder: the run's own folder; an interrupted run in it is resumed. The policy's files are
             in ``folder / "policy"``.
-        config: a preset (quick, standard, share or paper), or a TrainConfig.
+        config: a preset (quick, standard or paper), or a TrainConfig.
         corpus: a name, a path, a text, a list of texts or a ``datasets.Dataset``; None is the
             configuration's.
         allow_untrained: also return a policy that learnt nothing or is worse than static on its
@@ -71,6 +71,11 @@ def train(
     check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
     root = data_folder(data_dir)
     chosen = with_settings(chosen, settings, corpus, root)
+    if own := chosen.grid.own_parts:
+        raise ConfigError(
+            f"a policy's files cannot hold {own[0]}, an object of yours: train on a named one, or "
+            "add it to the tables of a fork (docs/extending.md)"
+        )
     run = Path(folder).expanduser()
     with _stopped_by_ctrl_c(run) as asked:
         try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from sol_core.actions import AXES, SHORT_AXES, Budget, Record
+from sol_core.actions import SHORT_AXES, Budget, Record, parse_budget, parse_share_budget
 from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, configuration, setting
@@ -123,43 +122,15 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
         )
     budgets: list[Budget] = []
     for part in parts:
-        budgets += map(_parse_share, parse_names(part)) if "%" in part else [_parse_budget(part)]
+        budgets += (
+            map(parse_share_budget, parse_names(part)) if "%" in part else [parse_budget(part)]
+        )
     return tuple(budgets)
 
 
 def parse_names(text: str) -> tuple[str, ...]:
     """Read ``"static,random:10"``: baselines or tasks, which the configurations check."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _parse_share(text: str) -> Budget:
-    try:
-        return Budget.share(float(text.removesuffix("%")) / 100 if "%" in text else math.nan)
-    except (ValueError, ConfigError):
-        raise ConfigError(
-            f'a share of the bytes is written as in "50%", above 0 and at most 100; got "{text}"'
-        ) from None
-
-
-def _parse_budget(part: str) -> Budget:
-    fields = [field.strip() for field in part.split(",")]
-    if len(fields) != len(AXES):
-        example = ",".join(f"{axis.measured[0]:g}" for axis in AXES)
-        raise ConfigError(
-            f'budget "{part}" must be a number per axis, {",".join(SHORT_AXES)}, as in '
-            f"{example}; got {len(fields)}"
-        )
-    values = []
-    for name, text in zip(SHORT_AXES, fields, strict=True):
-        try:
-            values.append(float(text))
-        except ValueError:
-            message = f'{name} in budget "{part}" must be a number, got "{text}"'
-            raise ConfigError(message) from None
-    try:
-        return Budget(*values)
-    except ConfigError as error:
-        raise ConfigError(f'budget "{part}": {error}') from error
 
 
 def _check_baselines(names: tuple[str, ...]) -> None:

@@ -6,19 +6,25 @@ rollout by its NLL would read the answer: with 30 of them it came out below the 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from html import escape
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.config import POLICY_PREFIX
+from sol_core.errors import ConfigError
 from sol_core.evaluation.passes import PolicyPass
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import TablePass
 from sol_core.evaluation.statistics import PairedBootstrap, win_rate
+from sol_core.figures import Line, Panel, html_table, plot
 from sol_core.verdict import MEASURES, Verdict, budgets_verdict, method_name
 
 ValueT = TypeVar("ValueT")
@@ -78,6 +84,66 @@ class EvaluationResult(dict[str, Any]):
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` of ``per_text``; pandas must be installed."""
         return import_module("pandas").DataFrame(self.per_text)
+
+    def _repr_html_(self) -> str:
+        """HTML for a notebook: a row per budget and method, losses with their 95 % intervals."""
+        rows = [
+            (
+                _asked_words(budget),
+                name,
+                *(_interval(row, loss) for loss in ("nll", "kl")),
+                _read(row),
+            )
+            for budget in self["budgets"]
+            for name, row in budget["methods"].items()
+        ]
+        head = ("budget", "method", "NLL, nats", "KL to dense, nats", "bytes")
+        about = f"{self['scored_tokens']:,} tokens of {self['corpus']} after {self['context']:,}"
+        return f"<p>{escape(about)}</p>{html_table(head, rows)}"
+
+    def plot(self) -> Any:
+        """Figure of KL to the full model by share of the bytes, with 95 % intervals."""
+        points: dict[str, list[tuple[float, ...]]] = {}
+        for budget in self["budgets"]:
+            for name, row in budget["methods"].items():
+                if name != "dense":
+                    ends = row["kl_low"], row["kl_high"]
+                    points.setdefault(name, []).append((row["bytes_share"], row["kl"], *ends))
+        lines = [
+            Line(name, *map(list, zip(*sorted(found), strict=True)))
+            for name, found in points.items()
+        ]
+        return plot([Panel("share of the full model's bytes", "KL to dense, nats", lines)])
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON with its SHA-256, which shows whether anybody changed it afterwards."""
+        whole = self | {"sha256": _sha256(self)}
+        Path(path).write_text(json.dumps(whole, allow_nan=False, indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> EvaluationResult:
+        """Read what ``save`` wrote. Raises: ConfigError for a file that was changed."""
+        record = json.loads(Path(path).read_text("utf-8"))
+        if record.pop("sha256", None) != _sha256(record):
+            raise ConfigError(f"{path} is not what was measured: its sha256 is another one")
+        return cls(record)
+
+
+def _interval(row: Mapping[str, Any], loss: str) -> str:
+    return f"{row[loss]:.4f} ({row[f'{loss}_low']:.4f} to {row[f'{loss}_high']:.4f})"
+
+
+def _read(row: Mapping[str, Any]) -> str:
+    share = row.get("bytes_share")
+    return "" if share is None else f"{share:.1%}"
+
+
+def _asked_words(budget: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in budget["requested"].items())
+
+
+def _sha256(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def method_scores(

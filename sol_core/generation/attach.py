@@ -1,11 +1,12 @@
-"""Lets a transformers model generate under a schedule inside a ``with`` block.
+"""Lets a transformers model generate under a schedule: in a ``with`` block, or for one call.
 
 Its own ``generate`` still samples, searches and stops; only the results of ``forward`` come from
-this decoder. After the block the model is unchanged.
+this decoder. Afterwards the model is unchanged.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, Spend
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, Spend, parse_budget
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -30,6 +31,7 @@ from sol_core.models.loading import LanguageModel, frozen_copy
 from sol_core.policy import Policy
 
 if TYPE_CHECKING:
+    import transformers
     from transformers import PreTrainedModel
 
     from sol_core.models import FrozenLM
@@ -126,6 +128,49 @@ def attach(
             del vars(model)[name]
         vars(model).update(before)
         steps.texts.release()
+
+
+def sol_generate(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    logits_processor: transformers.LogitsProcessorList,
+    stopping_criteria: transformers.StoppingCriteriaList,
+    generation_config: transformers.GenerationConfig,
+    policy: Policy | Schedule | None = None,
+    budget: Budget | str | None = None,
+    grid: ActionGrid | None = None,
+    streamer: Any = None,
+    **model_kwargs: Any,
+) -> Any:
+    """Decode under a schedule, as the ``custom_generate`` of transformers' ``generate``.
+
+    ``hf_model.generate(**inputs, custom_generate=sol_generate, policy=…, budget="60%")`` is one
+    call under ``attach``: the same tokens, limits and refusals. Weights are copied for the call;
+    a block of ``attach`` copies them once for many, and tells what was spent.
+
+    Args:
+        policy, grid: as for ``attach``.
+        budget: a Budget, or text as on the command line: "60%" or "0.5,0.7,8".
+        model, input_ids, logits_processor, stopping_criteria, generation_config, streamer,
+            model_kwargs: what ``generate`` hands to the callable.
+    Returns: as ``generate`` without it.
+    Raises: as ``attach``.
+    """
+    check_modes(model, (), {"generation_config": generation_config})
+    asked = parse_budget(budget) if isinstance(budget, str) else budget
+    room = generation_config.max_length - input_ids.shape[1]
+    if streamer is None:
+        # ``generate`` keeps it from a callable (transformers 5.24): a streamer then waits forever.
+        streamer = sys._getframe(1).f_locals.get("streamer")
+    with attach(model, policy, asked, grid=grid, max_new_tokens=room):
+        return model._sample(  # type: ignore[operator]  # of the mixin, which subclasses have
+            input_ids,
+            logits_processor=logits_processor,
+            stopping_criteria=stopping_criteria,
+            generation_config=generation_config,
+            streamer=streamer,
+            **model_kwargs,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from html import escape
 from typing import Any
 
 from sol_core.actions import Action, Spend
-from sol_core.events import FinishEvent, StepCost, TokenEvent
+from sol_core.config import GenerationConfig
+from sol_core.events import Event, FinishEvent, PrefillEvent, StepCost, TokenEvent, event_to_dict
+from sol_core.figures import Line, Panel, framed, html_table, plot
 from sol_core.files.places import whole_characters
 
 LEAST_SPREAD = 0.05  # of the net keep rate, so that next to no difference looks like none
@@ -29,11 +31,17 @@ class Generation:
         text: what was generated, the prompt left out.
         tokens: one event per token: its action, surprisal, entropy, cost, time.
         finish: why it ended, totals, tokens per second.
+        prompt, model, config, prefill: what was asked of which model, the grid resolved, and its
+            first event; a notebook shows them.
     """
 
     text: str
     tokens: tuple[TokenEvent, ...]
     finish: FinishEvent
+    prompt: str = ""
+    model: str = ""
+    config: GenerationConfig | None = None
+    prefill: PrefillEvent | None = None
 
     @property
     def spend(self) -> Spend | None:
@@ -41,9 +49,22 @@ class Generation:
         return self.finish.spend
 
     def _repr_html_(self) -> str:
-        """HTML for a notebook: every token on the colour of what it cost."""
-        tokens = self.tokens
-        return coloured_tokens([token.text for token in tokens], [token.action for token in tokens])
+        """HTML for a notebook: the page's own coloured text, card and charts, in a frame."""
+        if self.config is None or self.prefill is None:
+            texts = [token.text for token in self.tokens]
+            return coloured_tokens(texts, [token.action for token in self.tokens])
+        events: list[Event] = [self.prefill, *self.tokens, self.finish]
+        records = [event_to_dict(event) for event in events]
+        return framed("run", self.prompt, self.model, self.config.to_dict(), records)
+
+    def plot(self) -> Any:
+        """Figure of every step's share of the bytes, and its surprisal and KL to the full model."""
+        at = [token.index for token in self.tokens]
+        share = [token.cost.bytes_read / token.dense_cost.bytes_read for token in self.tokens]
+        lost = [Line("surprisal", at, [token.surprisal for token in self.tokens])]
+        if any(token.kl_to_dense is not None for token in self.tokens):
+            lost.append(Line("KL to dense", at, [token.kl_to_dense for token in self.tokens]))
+        return _plot(at, share, lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +113,13 @@ class Score:
         read, dense = self.cost.bytes_read, self.dense_cost.bytes_read
         return Spend.of_steps(map(math.fsum, axes), len(self.actions), read, dense)
 
+    def plot(self) -> Any:
+        """Figure of every step's share of the bytes, and the token's NLL."""
+        at = list(range(len(self.nll)))
+        pairs = zip(self.costs, self.dense_costs, strict=True)
+        share = [cost.bytes_read / dense.bytes_read for cost, dense in pairs]
+        return _plot(at, share, [Line("NLL", at, self.nll)])
+
     def _repr_html_(self) -> str:
         """HTML for a notebook: the means."""
         rows = {
@@ -100,11 +128,12 @@ class Score:
             "perplexity": f"{self.perplexity:.2f}",
             "spend": self.spend.words,
         }
-        cells = "".join(
-            f"<tr><th style='text-align: left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in rows.items()
-        )
-        return f"<table>{cells}</table>"
+        return html_table(("score", ""), list(rows.items()))
+
+
+def _plot(at: Sequence[int], share: Sequence[float], lost: Sequence[Line]) -> Any:
+    read = Panel("token", "share of the bytes", [Line("read", at, share)])
+    return plot([read, Panel("token", "nats", lost)])
 
 
 def coloured_tokens(texts: Sequence[str], actions: Sequence[Action]) -> str:

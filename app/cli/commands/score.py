@@ -19,7 +19,6 @@ from sol_core.errors import ConfigError
 if TYPE_CHECKING:
     from sol_core.generation.scoring import ScoreCase
 
-CASES_GRID = "paper"  # published cases are of its mechanisms
 HELP = "negative log-likelihoods of given tokens under given schedules"
 
 
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
         'result has the same frame, with {"nll": [[...]]} for each case, in order',
     )
-    cli.add_mechanisms(parser, "the policy's own, else paper")
+    cli.add_mechanisms(parser)
     parser.add_argument(
         "--schedule",
         metavar="NAME",
@@ -51,15 +50,15 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.generation.scoring import parse_case, score_case
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
-    model, _ = cli.load_model(args, Console())
+    steps = {step for case in parsed for schedule in case.schedules for step in schedule}
+    budgets = [args.asked, *(Budget(*step.as_tuple()) for step in steps)]
+    model, _ = cli.load_model(args, Console(), budgets)
     if args.policy:
         from sol_core.generation.scoring import score_policy
         from sol_core.policy import load_policy
 
         find, schedule = cli.schedule_finder(args), ScheduleConfig("policy", policy=args.policy)
         policy = find(args.policy)
-        if not isinstance(policy, Path):
-            args.grid = args.grid or CASES_GRID
         grid = cli.grid_from(args, [schedule], find)
         if isinstance(policy, Path):
             policy = load_policy(policy, model, grid=grid)
@@ -74,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
             for actions, nll in results
         ]
     else:
-        args.grid = args.grid or CASES_GRID
         how = cli.grid_from(args).mechanisms
         scores = [{"nll": score_case(model, case, how)} for case in parsed]
     from sol_core.models.provenance import made_on

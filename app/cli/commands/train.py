@@ -25,7 +25,7 @@ from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolE
 from sol_core.fields import from_json
 from sol_core.files.places import program_name
 from sol_core.progress import WorkProgress
-from sol_core.training.config import TrainConfig, for_minutes, preset
+from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig, for_minutes, preset
 from sol_core.verdict import training_verdict
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from storage import JobRecord, JobStore
 
 HELP = "train a policy in the foreground; the page shows it as a job"
-PRESETS = ("quick", "standard", "paper")
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
 EXIT_FAILED = 1
@@ -43,9 +42,10 @@ EXIT_FAILED = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
-        choices=PRESETS,
-        help="on two CPU cores about 7 minutes, about 39, or the paper's settings, over two hours "
-        f"(default: {DEFAULT_PRESET})",
+        choices=tuple(PRESETS),
+        help="minutes on two CPU cores: "
+        + ", ".join(f"{name} {minutes:g}" for name, minutes in NOMINAL_MINUTES.items())
+        + f"; paper has the paper's settings (default: {DEFAULT_PRESET})",
     )
     texts = {
         "corpus PATH": "a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set "

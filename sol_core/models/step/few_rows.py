@@ -22,6 +22,7 @@ from kernels.decode_layer import (
 )
 from kernels.linear import FEW_ROWS
 from kernels.page_attention import mass_of_pages, mass_outside_of_row
+from kernels.page_scorers import PageScorer
 from kernels.quantised_weights import BYTES_4, BYTES_8, HEADER, pack_blocks
 from sol_core.actions import DENSE
 from sol_core.models.rope import RotaryTable
@@ -124,7 +125,7 @@ class FewRowStep:
             torch.from_numpy, (concentration, queries, readers, streams_of)
         )
         if seen_by_reference:
-            outside = self._concentration(cache, query, request.mechanisms.page_scorer)
+            outside = self._concentration(cache, query, request.mechanisms.scorer)
         return StepOutput(
             hidden,
             final_logits(torch.from_numpy(logits), spec),
@@ -137,7 +138,7 @@ class FewRowStep:
             None if request.preview is None else torch.from_numpy(preview[-1])[:, None],
         )
 
-    def _concentration(self, cache: KVCache, queries: Tensor, scorer: str) -> Tensor:
+    def _concentration(self, cache: KVCache, queries: Tensor, scorer: PageScorer) -> Tensor:
         """[R, num_layers] by a scorer without a kernel, from the step's queries [R, L, H, D]."""
         outside, size = torch.empty(queries.shape[:2]), cache.page_size
         for at, keys, first in self._attended(cache):

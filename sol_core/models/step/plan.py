@@ -260,7 +260,7 @@ def _plan_attention(
     if slots.device.type == "cpu" and left_out is None:
         first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
         spans = torch.stack((positions - slots, slots, first_seen))
-    how = shape.mechanisms.page_scorer, shape.mechanisms.page_choice
+    how = shape.mechanisms.scorer, shape.mechanisms.page_choice
     if not (masked or scored):
         return AttentionPlan(shape.page_size, scorer=how[0], choice=how[1], spans=spans)
     valid = _visible_tokens(shape, slots, positions, window)

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.commands import train as train_command
 from app.cli.input_files import apply_settings, read_experiment, recipe
 from app.host.processes import own_worker_id
 from app.jobs.engines import ENGINES
@@ -183,7 +182,6 @@ def test_ctrl_c_does_not_wait_for_a_long_unit_of_work(data_dir, store):
 
 
 def test_settings_are_read_by_the_types_of_their_fields():
-    assert tuple(PRESETS) == train_command.PRESETS
     config = apply_settings(
         preset("standard"),
         [

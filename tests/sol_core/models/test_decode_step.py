@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, Action, ActionGrid, Mechanisms
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Mechanisms
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
 from sol_core.fields import from_json
 from sol_core.models.signals import Observe
@@ -47,12 +47,10 @@ def test_a_dense_row_does_not_feel_its_neighbours(others):
 
 @pytest.mark.parametrize("rows", [1, 17])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_what_no_kernel_serves_is_computed_from_its_declaration(grid, rows, lm, monkeypatch):
+def test_what_no_kernel_serves_is_computed_from_its_declaration(grid, rows, lm):
     how = GRIDS[grid].mechanisms
     scorer = replace(how.scorer, name="slow", compiled_choice=None)
-    monkeypatch.setitem(PAGE_SCORERS, "slow", scorer)
     pruner = replace(how.pruner, name="slow", fused=False)
-    monkeypatch.setitem(MLP_PRUNERS, "slow", pruner)
     prefix = lm.new_cache(1, 50)
     lm.prefill(_prompt(50), prefix)
 
@@ -62,7 +60,7 @@ def test_what_no_kernel_serves_is_computed_from_its_declaration(grid, rows, lm, 
             found = lm.decode_step(token, cache, Action(0.3, 0.5), mechanisms=how, observe=ALL)
         return found.logits
 
-    slow = replace(how, page_scorer="slow", mlp_pruning="slow")
+    slow = replace(how, page_scorer=scorer, mlp_pruning=pruner)
     torch.testing.assert_close(logits(slow), logits(how), rtol=1e-3, atol=1e-3)
 
 

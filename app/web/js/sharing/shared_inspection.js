@@ -3,8 +3,9 @@
 import { INSPECT_STATES, InspectionStage } from "../inspect/inspect_stage.js";
 import { pageElement } from "../shared/dom.js";
 import { StatusLine } from "../shared/runs/status_line.js";
-import { SHARED_HINT, sharedView, showStage } from "./shared_parts.js";
+import { showRuns } from "./other_runs.js";
+import { SHARED_HINT } from "./shared_parts.js";
 
 const place = pageElement("main");
-showStage(place, new InspectionStage(place, new StatusLine({}, INSPECT_STATES), {},
-  { hint: SHARED_HINT }), await sharedView(), "Settings of this inspection");
+await showRuns(place, "inspection", () => new InspectionStage(place, new StatusLine({}, INSPECT_STATES), {},
+  { hint: SHARED_HINT }), "Settings of this inspection");

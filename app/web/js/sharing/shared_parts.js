@@ -12,13 +12,15 @@ export async function sharedView() {
   return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
-export function sharedHead(run) {
+// more: controls beside the title; isOwn: the run is the one in this file.
+export function sharedHead(run, more, isOwn = true) {
   const made = new Date(run.created_at).toLocaleString([], { dateStyle: "long", timeStyle: "short" });
   return h("header", { class: "sol-header" },
     h("span", { class: "sol-mark", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
     h("div", {}, h("h1", { dir: "auto" }, run.title),
       h("p", {},
-        `${modelName(run.model)}, ${made}. Exported from SOL Explorer; everything is in this file.`)));
+        `${modelName(run.model)}, ${made}. Exported from SOL Explorer`,
+        isOwn ? "; everything is in this file." : ".")), more);
 }
 
 const MOST_ENTRIES = 16; // of a list that is shown: a painted schedule has an action per token
@@ -43,7 +45,7 @@ export function showStage(root, stage, view, words, parts = {}) {
   const { run, rows } = view;
   const place = stage.build(parts);
   place.append(sharedSettings(run, words));
-  root.append(sharedHead(run), place);
+  root.append(place);
   stage.clear();
   stage.begin(run);
   stage.append(rows);

@@ -4,10 +4,10 @@ import { h, pageElement } from "../shared/dom.js";
 import { pictureMenu } from "../shared/runs/picture.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
-import { SHARED_HINT, sharedView, showStage } from "./shared_parts.js";
+import { showRuns } from "./other_runs.js";
+import { SHARED_HINT } from "./shared_parts.js";
 
 const place = pageElement("main");
-const stage = new RunStage(place, new Status({}), {}, { hint: SHARED_HINT,
-  missing: "[[kl|KL]] was not measured: the full model did not run beside it." });
-showStage(place, stage, await sharedView(), "Settings of this run",
-  { tools: h("div", { class: "sol-tools" }, pictureMenu(stage)) });
+await showRuns(place, "run", () => new RunStage(place, new Status({}), {}, { hint: SHARED_HINT,
+  missing: "[[kl|KL]] was not measured: the full model did not run beside it." }), "Settings of this run",
+(stage) => ({ tools: h("div", { class: "sol-tools" }, pictureMenu(stage)) }));

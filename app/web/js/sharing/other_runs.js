@@ -1,0 +1,70 @@
+// Exported pages also show other runs: a JSON document that is chosen, dropped, or named by ?run=ADDRESS.
+
+import { chip, h, setText } from "../shared/dom.js";
+import { sharedHead, sharedView, showStage } from "./shared_parts.js";
+
+const asked = (name) => new URLSearchParams(location.search).get(name);
+
+// A JSON document as ``app/runs/views.py`` makes a view of its run. part: "run" or "inspection".
+function viewOf(document, part) {
+  const format = `sol-explorer-${part}`;
+  if (document?.format !== format || document.version !== 1) {
+    throw new Error(`This page shows documents of the format ${format}, version 1.`);
+  }
+  const { prefill, summary, start, end, text, ...run } = document[part];
+  const first = prefill ?? start ?? null;
+  return { live: false, stopping: false, place: null, reading: null, warning: null, more: false,
+    rows: document.events ?? document.tokens, status: run.status, error: run.error, prefill: first,
+    summary: summary ?? end ?? null, pages: first?.page_texts ?? [],
+    run: { kind: part, prompt: text, settings: null, parent: null, ...run } };
+}
+
+// Shows the page's own run, and others that are opened. makeStage(): a stage for each; partsOf(stage): parts
+// for its build.
+export async function showRuns(root, part, makeStage, words, partsOf = (stage) => ({})) {
+  const said = h("p", { class: "sol-hint", role: "status" });
+  const picker = h("input", { type: "file", hidden: true, accept: ".json,application/json",
+    "aria-label": "A run as JSON", onchange: () => open(() => picker.files[0].text()) });
+  root.classList.toggle("is-text", asked("view") === "text");
+  let shown;
+
+  const own = await sharedView();
+  root.classList.toggle("is-notebook", own.look === "notebook");
+
+  function draw(view) {
+    root.replaceChildren();
+    root.append(sharedHead(view.run, h("div", { class: "sol-tools" },
+      chip("Open another run", () => picker.click()), picker, said), view === own));
+    const stage = makeStage();
+    showStage(root, stage, view, words, partsOf(stage));
+    shown = view;
+  }
+
+  async function open(read) {
+    const before = shown;
+    try {
+      draw(viewOf(JSON.parse(await read()), part));
+      setText(said, "");
+    } catch (error) {
+      if (before) draw(before);
+      setText(said, `Not opened: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  root.addEventListener("dragover", (event) => event.preventDefault());
+  root.addEventListener("drop", (event) => {
+    const [file] = event.dataTransfer?.files ?? [];
+    if (!file) return;
+    event.preventDefault();
+    open(() => file.text());
+  });
+  draw(own);
+  const address = asked("run");
+  if (address) {
+    await open(async () => {
+      const answer = await fetch(address, { credentials: "omit" });
+      if (!answer.ok) throw new Error(`${address} answered ${answer.status}.`);
+      return answer.text();
+    });
+  }
+}

@@ -1,0 +1,96 @@
+"""Results show themselves in notebooks: frames with the page's own parts, tables, figures."""
+
+import html
+import re
+from importlib.util import find_spec
+
+import pytest
+
+from app.results.shipped import shipped_record
+from sol_core import Budget, EvaluationResult, GenerationConfig, figures, generate, inspect, score
+from sol_core.config import ScheduleConfig, SideRowConfig
+from sol_core.errors import ConfigError
+from tests.support.exported_page import data_of
+from tests.support.job_samples import evaluation_result
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PROMPT = "</script><b>Once</b> upon a time"
+BUDGET = Budget(0.5, 0.7, 8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_language_model()
+
+
+def _framed(result):
+    """The page in a result's frame, and its data."""
+    shown = result._repr_html_()
+    (page,) = re.findall(r'<iframe srcdoc="([^"]*)"', shown)
+    assert shown.count("<") == 2, "a frame and nothing else"
+    assert not re.search(r"""(?:src|href)=["']?https?:""", html.unescape(page)), "self-contained"
+    return data_of(html.unescape(page))
+
+
+def test_a_generation_is_the_pages_run(model):
+    dense = SideRowConfig("dense", ScheduleConfig("dense"))
+    config = GenerationConfig(side_rows=(dense,), max_new_tokens=6)
+    made = generate(model, PROMPT, None, BUDGET, config=config)
+    data = _framed(made)
+    assert data["run"]["prompt"] == PROMPT
+    assert [row["token_id"] for row in data["rows"]] == [token.token_id for token in made.tokens]
+    assert data["run"]["config"]["grid"]["page_scorer"] == "int4", "the grid that was used"
+    assert data["prefill"]["prompt_tokens"] == len(model.encode(PROMPT))
+    both = generate(model, [PROMPT, "x"], None, BUDGET, max_new_tokens=3)
+    assert [_framed(one)["run"]["prompt"] for one in both] == [PROMPT, "x"]
+    hidden = generate(model, "x", record={"hidden"}, max_new_tokens=2)
+    assert len(_framed(hidden)["rows"]) == 2, "tensors stay behind"
+    assert len(_plotted(made)) == 3, "share, surprisal, KL"
+
+
+def test_an_inspection_is_the_pages_inspection(model):
+    made = inspect(model, PROMPT, "static", BUDGET)
+    data = _framed(made)
+    assert (data["run"]["kind"], data["run"]["prompt"]) == ("inspection", PROMPT)
+    assert data["prefill"]["rows"] == ["dense", "static"]
+    assert len(data["rows"]) == len(made.tokens)
+    assert len(_plotted(made)) == 4
+
+
+def test_a_score_and_an_evaluation_are_tables_with_intervals(model):
+    assert len(_plotted(score(model, PROMPT, None, BUDGET))) == 2
+    result = EvaluationResult(shipped_record("evaluate")["result"])
+    for budget in result["budgets"]:
+        budget["methods"]["<b>mine"] = budget["methods"].pop("default")
+    shown = result._repr_html_()
+    first = result["budgets"][0]["methods"]["<b>mine"]
+    interval = f"{first['kl']:.4f} ({first['kl_low']:.4f} to {first['kl_high']:.4f})"
+    assert "<td>&lt;b&gt;mine</td>" in shown
+    assert f"<td>{interval}</td>" in shown
+    assert "<b>" not in shown
+    assert "dense" not in {line.name for line in _plotted(result)}
+
+
+def test_an_evaluation_s_file_shows_whether_it_was_changed(tmp_path):
+    result = EvaluationResult(evaluation_result(("mine", "other")))
+    result.save(tmp_path / "mine.json")
+    assert EvaluationResult.load(tmp_path / "mine.json") == result
+    text = (tmp_path / "mine.json").read_text()
+    (tmp_path / "mine.json").write_text(text.replace('"mine"', '"ours"'))
+    with pytest.raises(ConfigError, match="not what was measured"):
+        EvaluationResult.load(tmp_path / "mine.json")
+
+
+def _plotted(result):
+    figure = figures.plot(()) if result is None else result.plot()
+    if find_spec("matplotlib"):
+        return [line for place in figure.axes for line in place.lines]
+    return list(figure.data)
+
+
+def test_a_figure_needs_one_of_two_packages(model, monkeypatch):
+    made = generate(model, "x", max_new_tokens=2)
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="matplotlib or plotly"):
+        made.plot()
