@@ -6,6 +6,7 @@ import { HOSTILE, read, records, textsOf } from "./page.mjs";
 import { h, selectOf } from "../../app/web/js/shared/dom.js";
 import * as format from "../../app/web/js/shared/format.js";
 import { glossed } from "../../app/web/js/shared/glossary.js";
+import { outcomeOf } from "../../app/web/js/shared/runs/status.js";
 import { bytesText, mlpShares, readsOf, sharesOf } from "../../app/web/js/shared/machine/reads.js";
 import { quoted, spokenText, tokenNodes } from "../../app/web/js/shared/tokens/token_text.js";
 
@@ -69,6 +70,9 @@ test("reads and the MLP's split are as Python has them", () => {
       { levels: "A".repeat(1e6) }, { levels: "AAAA" }]) assert.equal(readsOf({ page_reads: { ...page_reads, ...change } }), null);
   }
   assert.equal(readsOf({}), null);
+  for (const [compared, others, kl, head] of records().outcomes) {
+    assert.equal(outcomeOf({ compared, others, kl }, false).kind, head);
+  }
   for (const [grid, ratio, shares] of records().mlp) {
     mlpShares(grid, ratio).forEach((share, at) => assert.ok(Math.abs(share - shares[at]) < 1e-5, `${ratio}: ${share}`));
   }

@@ -18,6 +18,7 @@ from sol_core.actions import GRIDS, Budget
 from sol_core.config import SCHEDULE_LABELS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
 from sol_core.generation.sequence import page_reads
+from sol_core.verdict import BROKEN_KL, BROKEN_OTHERS, answer_verdict
 from storage import open_store
 from tests.browser.look_samples import look_into
 from tests.sol_core.generation.page_levels import levels_of
@@ -51,6 +52,7 @@ def records(folder):
         "site": {
             "numBins": NUM_BINS, "differenceBins": DIFFERENCE_BINS, "axes": page_axes(),
             "schedules": SCHEDULE_LABELS,
+            "broken": {"kl": BROKEN_KL, "others": BROKEN_OTHERS},
         },
         "run": run,
         "inspection": inspection,
@@ -65,6 +67,10 @@ def records(folder):
         },
         "forms": {kind: job.constants(None) for kind, job in LAB_JOBS.items()},
         "reads": [_reads(*shape) for shape in ((1, 1), (2, 3), (30, 5), (31, 65))],
+        "outcomes": [
+            (*case, verdict.head if (verdict := answer_verdict(*case)) else "")
+            for case in ((0, 0, None), (8, 0, 0.5), (10, 4, 0.3), (10, 5, 0.1), (10, 1, 0.31))
+        ],
         "mlp": [
             [grid.to_dict(), ratio, grid.mechanisms.mlp_shares(ratio)]
             for grid in GRIDS.values() for ratio in (0.4, 0.123, 0.777, 1.0)

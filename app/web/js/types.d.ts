@@ -6,6 +6,7 @@ interface Site {
   differenceBins: number;
   axes: DeclaredAxis[];
   schedules: Record<string, string>;
+  broken: { kl: number; others: number };
   isShared?: boolean;
   maxUploadBytes?: number;
   plotly?: string;

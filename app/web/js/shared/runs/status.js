@@ -1,6 +1,6 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
-import { h, setText, show } from "../dom.js";
+import { h, setText, show, SITE } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, scheduleName, scheduleOf,
 } from "../format.js";
@@ -182,16 +182,13 @@ function asideWords(run, summary) {
     + "measured to gain nothing.";
 }
 
-const BROKEN_KL = 0.3; // nats in the mean: as in sol_core/budgets/prediction.py
-const BROKEN_OTHERS = 0.4; // share of the tokens that the full model would not have chosen
-
-// What became of the answer, and what that rests on.
-function outcomeOf({ compared, others, kl }, isDense) {
+// What became of the answer, and what that rests on: answer_verdict of sol_core/verdict.py, while it goes on.
+export function outcomeOf({ compared, others, kl }, isDense) {
   if (isDense) return { kind: "", words: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", words: "Not checked against the full model." };
   const whole = count(compared, "token");
   if (!others) return { kind: "Same", words: ` The full model agrees with all ${whole}.` };
-  const isBroken = others > BROKEN_OTHERS * compared || (kl ?? 0) > BROKEN_KL;
+  const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
   return { kind: isBroken ? "Broken" : "Small changes",
     words: ` The full model disagrees with ${others} of ${whole} (dotted).` };
 }
