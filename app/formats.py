@@ -14,7 +14,7 @@ from typing import Any
 
 from sol_core.actions import AXES
 from sol_core.config import SCHEDULE_LABELS
-from sol_core.verdict import Verdict
+from sol_core.reporting.verdict import Verdict
 
 _DIGITS = 5
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")

@@ -82,7 +82,7 @@ RELEASE = {
     "sol_core/models/test_step_graph.py test_other_families.py": "sol_core/models",
     "sol_core/training/test_ranks.py app/jobs/test_train_ranks.py": "sol_core/training app/jobs",
     "test_documents.py test_notebook.py test_readme.py": "docs mkdocs.yml README.md",
-    "test_extending_forks.py": "docs/extending.md sol_core/training sol_core/models",
+    "documents/test_extending_forks.py": "docs/extending.md sol_core/training sol_core/models",
     "app/setup test_launch.py test_package.py test_notebook.py test_space.py": SET_UP,
     "app/site/test_load.py test_space.py": "app/site app/jobs",
 }

@@ -16,7 +16,7 @@ from app.host.errors import DamagedError, naming_damage
 from app.policies.library import PolicyLibrary, StoredPolicy
 from app.results.figures import evaluation_verdict
 from app.results.shipped import SHIPPED, shipped_record
-from sol_core.verdict import training_verdict
+from sol_core.reporting.verdict import training_verdict
 from storage import TASKS_JOB, JobRecord, Store
 
 MAX_JOBS = 1000  # looked through for those that name a policy

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.formats import finite, verdict_record
 from app.runs.recorded_run import RecordedRun
-from sol_core.verdict import answer_verdict
+from sol_core.reporting.verdict import answer_verdict
 
 MOST_BARS = 120  # of a strip
 

@@ -17,7 +17,7 @@ from app.host.environment import tree_digest
 from app.web.theme import DIFFERENCE_BINS, NUM_BINS, colour_css
 from sol_core.actions import AXES, DEFAULT_GRID, GRIDS
 from sol_core.config import SCHEDULE_LABELS
-from sol_core.verdict import BROKEN_KL, BROKEN_OTHERS
+from sol_core.reporting.verdict import BROKEN_KL, BROKEN_OTHERS
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -20,7 +20,7 @@ from sol_core.actions import DENSE, Budget
 from sol_core.evaluation.result import SHARE_TOLERANCE, SPEND_TOLERANCE, asked_record, axes_record
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.statistics import PairedBootstrap, mean_interval
-from sol_core.verdict import Interval
+from sol_core.reporting.verdict import Interval
 
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells

@@ -13,8 +13,8 @@ from sol_core.actions import SHORT_AXES
 from sol_core.api.arguments import check_model, data_folder, finished_work, with_settings
 from sol_core.errors import ConfigError
 from sol_core.fields import changed, check_kind, check_names, with_nearest
-from sol_core.figures import Line, Panel, framed, plot
 from sol_core.progress import Progress
+from sol_core.reporting.figures import Line, Panel, framed, plot
 
 if TYPE_CHECKING:
     from sol_core.accuracy.config import TasksConfig

@@ -24,8 +24,8 @@ from sol_core.evaluation.passes import PolicyPass
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import TablePass
 from sol_core.evaluation.statistics import PairedBootstrap, win_rate
-from sol_core.figures import Line, Panel, html_table, plot
-from sol_core.verdict import MEASURES, Verdict, budgets_verdict, method_name
+from sol_core.reporting.figures import Line, Panel, html_table, plot
+from sol_core.reporting.verdict import MEASURES, Verdict, budgets_verdict, method_name
 
 ValueT = TypeVar("ValueT")
 TextLoss = dict[str, Any]

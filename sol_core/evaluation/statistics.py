@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sol_core.verdict import Interval
+from sol_core.reporting.verdict import Interval
 
 Values = NDArray[np.float64]
 NUM_RESAMPLES = 2000

@@ -14,8 +14,8 @@ from typing import Any
 from sol_core.actions import Action, Spend
 from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, StepCost, TokenEvent, event_to_dict
-from sol_core.figures import Line, Panel, framed, html_table, plot
 from sol_core.files.places import whole_characters
+from sol_core.reporting.figures import Line, Panel, framed, html_table, plot
 
 LEAST_SPREAD = 0.05  # of the net keep rate, so that next to no difference looks like none
 FULL_STRENGTH = 0.75  # of the colour, over which text of a light and of a dark page is read

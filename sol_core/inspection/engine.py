@@ -42,7 +42,7 @@ from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
 from sol_core.progress import no_stop
-from sol_core.verdict import ENOUGH_TOKENS
+from sol_core.reporting.verdict import ENOUGH_TOKENS
 
 MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
 

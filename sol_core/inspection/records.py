@@ -21,7 +21,7 @@ from sol_core.config import (
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, PrefillProgress, StepCost
 from sol_core.fields import Positive, Range, check_fields, configuration, later
-from sol_core.verdict import Verdict
+from sol_core.reporting.verdict import Verdict
 
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
 INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sol_core.inspection.records import InspectedToken, MatchedStatic, RowTotals
-from sol_core.verdict import ENOUGH_TOKENS, Verdict, block_interval, method_name, verdict_of
+from sol_core.reporting.verdict import (
+    ENOUGH_TOKENS,
+    Verdict,
+    block_interval,
+    method_name,
+    verdict_of,
+)
 
 STATIC, PAINTED = "static", "painted"
 

@@ -13,10 +13,10 @@ from sol_core.decoding.schedules import StaticSchedule
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.progress import WorkEvent, WorkSample
+from sol_core.reporting.verdict import block_interval
 from sol_core.training.config import GAPS, TrainConfig
 from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
-from sol_core.verdict import block_interval
 
 BETWEEN = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6

@@ -12,6 +12,7 @@ import torch
 
 from app.cli.commands.evaluate import as_table
 from app.results.figures import result_view
+from kernels.cpu.threads import kernel_threads
 from sol_core import (
     Action,
     ActionGrid,
@@ -106,7 +107,7 @@ def test_methods_of_all_kinds_are_measured_at_the_first_ones_spend(model, policy
     assert (result["grid"], from_json(ActionGrid, result["grid_levels"])) == ("own", SERVED)
     assert result["baselines"] == ["static"]
     made = result["made_with"]
-    assert (made["dtype"], made["device"], made["threads"]) == ("float32", "cpu", 1)
+    assert (made["dtype"], made["device"], made["threads"]) == ("float32", "cpu", kernel_threads())
     assert {"torch", "python", "sol-explorer"} <= set(made["versions"])
     assert made["processor"]
     assert made["kernels"]

@@ -18,7 +18,7 @@ from sol_core.actions import GRIDS, Budget
 from sol_core.config import SCHEDULE_LABELS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
 from sol_core.generation.sequence import page_reads
-from sol_core.verdict import BROKEN_KL, BROKEN_OTHERS, answer_verdict
+from sol_core.reporting.verdict import BROKEN_KL, BROKEN_OTHERS, answer_verdict
 from storage import open_store
 from tests.browser.look_samples import look_into
 from tests.sol_core.generation.page_levels import levels_of

@@ -24,7 +24,7 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig, parse_budgets, parse_names
 from sol_core.fields import from_json
 from sol_core.progress import WorkFinished
-from sol_core.verdict import MEASURES
+from sol_core.reporting.verdict import MEASURES
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel

@@ -20,7 +20,7 @@ from app.results.figures import budget_label
 from sol_core.accuracy.config import TasksConfig, parse_contexts
 from sol_core.actions import SHORT_AXES
 from sol_core.evaluation.config import parse_budgets, parse_names
-from sol_core.verdict import tasks_verdict
+from sol_core.reporting.verdict import tasks_verdict
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 Gain = dict[str, float] | None

@@ -25,8 +25,8 @@ from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolE
 from sol_core.fields import from_json
 from sol_core.files.places import program_name
 from sol_core.progress import WorkProgress
+from sol_core.reporting.verdict import training_verdict
 from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig, for_minutes, preset
-from sol_core.verdict import training_verdict
 
 if TYPE_CHECKING:
     from app.jobs.runner import JobFunction, JobOutcome, JobUpdate

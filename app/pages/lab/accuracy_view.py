@@ -6,7 +6,7 @@ from typing import Any
 
 from app.formats import verdict_record
 from app.results.figures import budget_label
-from sol_core.verdict import MEASURES, gain_of, tasks_verdict
+from sol_core.reporting.verdict import MEASURES, gain_of, tasks_verdict
 
 # Of each task its label and what it asks.
 TASKS = {

@@ -15,7 +15,7 @@ from app.host.visitor import address
 from app.jobs import runner
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
-from sol_core.verdict import training_verdict
+from sol_core.reporting.verdict import training_verdict
 from storage import TASKS_JOB, JobKind, JobRecord, NotFoundError
 from storage.records import LIVE_STATUSES, RESUMABLE_STATUSES
 

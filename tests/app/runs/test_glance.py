@@ -4,7 +4,7 @@ import pytest
 
 from app.runs.glance import MOST_BARS, glance
 from app.runs.recorded_run import RecordedRun
-from sol_core.verdict import answer_verdict
+from sol_core.reporting.verdict import answer_verdict
 
 
 def run_of(tokens, kind="generation", schedule="static"):

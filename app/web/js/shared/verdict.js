@@ -1,4 +1,4 @@
-// The sentences that a comparison begins with, as Python says them (sol_core/verdict.py).
+// The sentences that a comparison begins with, as Python says them (sol_core/reporting/verdict.py).
 
 import { h } from "./dom.js";
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 DIFFS = re.findall(
     r"^```diff\n(.*?)^```", (PROJECT / "docs" / "extending.md").read_text("utf-8"), re.M | re.S
 )

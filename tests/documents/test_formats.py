@@ -14,7 +14,7 @@ from sol_core import MlpPruner, PageScorer
 from sol_core.lens.records import LensView
 from sol_core.policy.info import PolicyInfo
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "formats.md").read_text("utf-8")
 LISTED = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", TEXT))))
 DOCUMENTS = [value for value in vars(run_kinds).values() if isinstance(value, RunDocument)]

@@ -28,7 +28,7 @@ from sol_core.api.generating import GenerateOptions
 from sol_core.errors import ConfigError
 from tests.support.tiny_language_model import make_language_model, save_model_folder
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT / "docs" / "extending.md"
 HALVES = """
 from sol_core import Action
