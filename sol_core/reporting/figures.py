@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-import kernels
+from kernels import __name__ as kernels_name
 from sol_core.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def framed(
     kind: str, text: str, model: str, config: dict[str, Any], events: list[dict[str, Any]]
 ) -> str:
     """A run as ``app/web/document.py`` frames it for a notebook."""
-    beside = kernels.__name__.removesuffix("kernels")
+    beside = kernels_name.removesuffix("kernels")
     document = import_module(f"{beside}app.web.document")
     return str(document.notebook_html(kind, text, model, config, events))
 

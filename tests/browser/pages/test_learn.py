@@ -99,7 +99,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_
     # The answer is kept in the browser; the measurement is the server's.
     page.reload()
     expect(done).to_be_visible()
-    expect(lesson(visitor).locator(".sol-option.is-chosen")).to_contain_text("answered")
+    expect(lesson(visitor).locator(".sol-option.is-chosen")).to_contain_text("asked")
     expect(slider).to_be_visible()
     page.go_back()
     expect(heading).to_have_text("5. Channels")
