@@ -127,7 +127,7 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
     run_without: { run_id: "without" },
     poll_run: { live: false, more: false, status: "finished", cursor: 2, rows: run.rows.slice(0, 2), run: run.run },
   };
-  const effects = new PageEffects({ at: () => 2, rows: () => run.rows, texts: () => run.pages, changed: () => {},
+  const effects = new PageEffects({ at: () => 2, rows: () => run.rows, texts: () => run.pages, textOf: (page) => run.pages[page], changed: () => {},
     compare: (id) => asked.push(id), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
   shown(effects.element);
   say(effects.none.hidden, effects.compare.hidden, effects.answer.hidden);

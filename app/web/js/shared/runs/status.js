@@ -182,7 +182,8 @@ function asideWords(run, summary) {
     + "measured to gain nothing.";
 }
 
-// What became of the answer, and what that rests on: answer_verdict of sol_core/reporting/verdict.py, while it goes on.
+// What became of the answer, and what that rests on, also while a run goes on: answer_verdict of
+// sol_core/reporting/verdict.py.
 export function outcomeOf({ compared, others, kl }, isDense) {
   if (isDense) return { kind: "", words: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", words: "Not checked against the full model." };

@@ -17,7 +17,7 @@ export class PageEffects {
   say = (text) => setText(this.said, text);
 
   // on: {ask(name, request) → answer of a run's call, compare(id): with the run on show, at() → number of the
-  // token on show, rows(), texts() of the prompt's pages, changed()}
+  // token on show, rows(), texts() of the prompt's pages, textOf(page), also of the answer's, changed()}
   constructor(on) {
     this.on = on;
     this.none = chip("Put back", () => this.choose([]));
@@ -123,16 +123,11 @@ export class PageEffects {
     const word = quoted(this.on.rows()[index].text);
     const verdict = !best || best.kl < NOTHING
       ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
-      : `${word} needed ${this.textOf(best.pages[0])}. ${this.sentence(index, best)} `
+      : `${word} needed ${quotedStart(this.on.textOf(best.pages[0]))}. ${this.sentence(index, best)} `
         + `KL ${nats(best.kl)} nats.`;
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
     this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s.${rank}`;
     this.say(verdict);
     this.on.changed();
-  }
-
-  textOf(page) {
-    const text = this.on.texts()[page];
-    return text === undefined ? `page ${page + 1}, of the answer` : quotedStart(text);
   }
 }

@@ -61,7 +61,7 @@ export class Reading {
     this.on = on;
     /** @type {import("./page_effects.js").PageEffects | undefined} */
     this.effects = on.effects?.({ rows: on.rows, at: () => this.at, texts: () => this.texts,
-      changed: () => this.draw() });
+      textOf: (page) => this.textOf(page), changed: () => this.draw() });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
     this.clear();
@@ -243,6 +243,7 @@ export class Reading {
     const need = this.needOf(row);
     const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
     this.drawStrips(row, need);
+    if (this.effects) show(this.effects.which, !need);
     this.pages.forEach((span, page) => {
       setShade(span, shades[page] ?? 0);
       const isChosen = String(this.effects?.chosen.has(page) ?? false);
