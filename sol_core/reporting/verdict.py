@@ -273,7 +273,11 @@ def block_interval(own: Sequence[float], other: Sequence[float] | None = None) -
 
 
 def _block_mean(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its squared error by blocks; where not even two are full, by halves."""
+    """The mean, and its squared error by blocks; where not even two are full, by halves, and of a
+    lone value 0: a verdict needs far more.
+    """
+    if len(values) == 1:
+        return values[0], 0.0
     size = BLOCK if len(values) >= 2 * BLOCK else len(values) // 2
     count = len(values) // size
     blocks = [fmean(values[at * size : (at + 1) * size]) for at in range(count)]

@@ -172,6 +172,9 @@ def test_the_second_of_two_runs_is_judged_by_kl_else_by_likelihood():
 
 def test_an_interval_is_over_blocks_of_neighbouring_tokens():
     own, other = ([at % 20 + more for at in range(400)] for more in (0.0, 1.0))
+    for few in (1, 2, 3):
+        lone = block_interval([0.5] * few)
+        assert (lone.low, lone.mean, lone.high) == (0.5, 0.5, 0.5)
     same = block_interval([1.0] * 400)
     assert (same.mean, same.low, same.high) == (1.0, 1.0, 1.0)
     # Forty blocks whose means are 4.5 and 14.5 by turns: a standard error of 5 · √(1/39) each.

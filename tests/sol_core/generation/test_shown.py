@@ -7,9 +7,10 @@ from importlib.util import find_spec
 import pytest
 
 from app.results.shipped import shipped_record
-from sol_core import Budget, EvaluationResult, GenerationConfig, figures, generate, inspect, score
+from sol_core import Budget, EvaluationResult, GenerationConfig, generate, inspect, score
 from sol_core.config import ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
+from sol_core.reporting import figures
 from tests.support.exported_page import data_of
 from tests.support.job_samples import evaluation_result
 from tests.support.tiny_language_model import make_language_model
