@@ -28,6 +28,12 @@ def finite(value: Any) -> float | None:
     return float(f"{value:.{_DIGITS}g}")
 
 
+def cost_total(cost: dict[str, Any], unit: str) -> float:
+    """Sum of a recorded step cost's parts in "flops" or "bytes"."""
+    total: float = sum(value for name, value in cost.items() if name.endswith(f"_{unit}"))
+    return total
+
+
 def rounded(value: Any) -> Any:
     """The same nested value with its fractions as ``finite`` has them."""
     return _with_fractions(value, finite)

@@ -123,7 +123,7 @@ def _compile(launch: Launch, architecture: int) -> tuple[int, int, int, int]:
 
 
 def compiled(launch: Launch, architecture: int) -> Any:
-    """What Triton makes of a launch."""
+    """Compile a launch with Triton."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from app.formats import finite, verdict_record
+from app.formats import cost_total, finite, verdict_record
 from app.runs.recorded_run import RecordedRun
 from sol_core.reporting.verdict import answer_verdict
 
@@ -19,7 +19,7 @@ def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
     Of an inspection they are those of its last schedule.
     """
     if run.kind == "inspection":
-        pairs = [(_bytes(token["rows"][-1]), _bytes(token["rows"][0])) for token in run.tokens]
+        pairs = [(_bytes(token, -1), _bytes(token, 0)) for token in run.tokens]
         verdict = next(iter((summary or {}).get("verdicts", ())), None)
     else:
         costs = ((token["cost"], token["dense_cost"]) for token in run.tokens)
@@ -34,9 +34,8 @@ def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _bytes(row: dict[str, Any]) -> float:
-    cost = row["cost"]
-    return float(sum(value for name, value in cost.items() if name.endswith("_bytes")))
+def _bytes(token: dict[str, Any], row: int) -> float:
+    return cost_total(token["rows"][row]["cost"], "bytes")
 
 
 def _strip(shares: Sequence[float]) -> list[float | None]:
@@ -46,7 +45,7 @@ def _strip(shares: Sequence[float]) -> list[float | None]:
 
 
 def _answer_verdict(tokens: Sequence[dict[str, Any]]) -> dict[str, str] | None:
-    """What the full model, where it ran beside, says of the tokens that the run preferred."""
+    """Judge the tokens that the run preferred by the full model, where it ran beside."""
     choices = [
         (token["top"][0]["token_id"], side["choice"]["token_id"])
         for token in tokens

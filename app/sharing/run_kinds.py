@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.formats import csv_text, plain_cell
+from app.formats import cost_total, csv_text, plain_cell
 from app.host.errors import DocumentError
 from app.sharing.run_document import RunDocument, SavedHead
 from app.web.document import STYLES_OF
@@ -106,15 +106,14 @@ def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
     shared = {name: token[name] for name in _OF_TOKEN} | _texts(token)
     shared["kind"] = plain_cell(token["kind"])
     for row in token["rows"]:
-        cost = row["cost"].items()
         yield (
             shared
             | asdict(Action(**row["action"]))
             | {name: row[name] for name in ("nll", "kl", "entropy")}
             | {
                 "schedule": plain_cell(row["name"]),
-                "flops": sum(value for name, value in cost if name.endswith("_flops")),
-                "bytes_read": sum(value for name, value in cost if name.endswith("_bytes")),
+                "flops": cost_total(row["cost"], "flops"),
+                "bytes_read": cost_total(row["cost"], "bytes"),
             }
         )
 

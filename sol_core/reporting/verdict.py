@@ -7,7 +7,7 @@ are no difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import Any, Literal
@@ -363,7 +363,7 @@ def _unequal(other: str, spent: Sequence[Spent]) -> str:
     )
 
 
-def _form(gains: Sequence[Interval], of: Measure) -> Any:
+def _form(gains: Sequence[Interval], of: Measure) -> Callable[[float], str]:
     """Digits of a sentence's numbers, whose signs are words."""
     if of.scale != 1:
         return lambda value: f"{of.scale * abs(value):.1f}"
@@ -371,7 +371,7 @@ def _form(gains: Sequence[Interval], of: Measure) -> Any:
     return lambda value: f"{abs(value):.{digits}f}"
 
 
-def _from_to(low: float, high: float, form: Any, of: Measure) -> str:
+def _from_to(low: float, high: float, form: Callable[[float], str], of: Measure) -> str:
     sides = of.side(low), of.side(high)
     if sides[0] == sides[1]:
         low, high = sorted((low, high), key=abs)

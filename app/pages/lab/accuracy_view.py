@@ -70,13 +70,13 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kinds(budget: dict[str, Any], questions: int) -> dict[str, str]:
-    """What each gain of a budget comes to by itself."""
-    found: dict[str, str] = {}
+    """Kind of verdict of each gain of a budget by itself."""
+    kinds: dict[str, str] = {}
     for name in ("gain", "nll_gain", "margin_gain"):
         gain = budget.get(name) or {}
         interval = gain_of(*(gain.get(part) for part in ("mean", "low", "high")))
-        found[name] = MEASURES["accuracy"].kind(interval, questions)
-    return found
+        kinds[name] = MEASURES["accuracy"].kind(interval, questions)
+    return kinds
 
 
 def _point(method: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
