@@ -10,7 +10,7 @@ import { WHOLE_STEP } from "../shared/machine/sheet.js";
 import { Zoom } from "../shared/machine/field.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { Reading } from "../shared/tokens/reading.js";
-import { BIN, binOf, LEAST_COST } from "../shared/tokens/tokens.js";
+import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
 import { quoted, spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
 const TOKEN_MS = 60; // from one token to the next while it plays
@@ -92,8 +92,9 @@ export class RecordingView {
   exchange(recording) {
     this.stop();
     this.recording = recording;
-    this.live.clear();
+    this.live.clear(); // its numbers are of the other recording's stops
     this.open();
+    if (this.isLive) this.runHere();
   }
 
   /** The answers at a stop of the dial: live where it was run here. @returns {RecordedText} */
@@ -265,7 +266,7 @@ export class RecordingView {
       const tokens = kept.map((row) => row.text);
       const whole = dense?.[which].tokens ?? tokens;
       const apart = tokens.findIndex((text, token) => text !== whole[token]);
-      const costs = kept.map((row) => row.cost.bytes_read / row.dense_cost.bytes_read);
+      const costs = kept.map(shareOfBytes);
       shares.push(...costs);
       answers.push({ same: apart < 0 ? tokens.length : apart, tokens, costs,
         steps: kept.map((row) => stepOf(row, grid)) });
