@@ -132,7 +132,8 @@ def _cell(row, share):
         return "not reached"
     read = row["bytes_share"]
     other = f" at {read:.0%}" if abs(read - share) > 0.01 else ""
-    return f"{row['kl']:.3f} ({row['kl_low']:.3f} to {row['kl_high']:.3f}){other}"
+    kl, low, high = (f"{row[end]:.2g}" for end in ("kl", "kl_low", "kl_high"))
+    return f"{kl} ({low} to {high}){other}"
 
 
 def main():

@@ -51,6 +51,10 @@ class Inspection:
     model: str
     config: InspectionConfig
 
+    def __repr__(self) -> str:
+        rows = ", ".join(map(repr, self.start.rows))
+        return f"Inspection({len(self.tokens):,} tokens; rows {rows})"
+
     def _repr_html_(self) -> str:
         """HTML for a notebook: the page's own coloured text, card and charts, in a frame."""
         events = [self.start.to_dict(), *(token.to_dict() for token in self.tokens)]

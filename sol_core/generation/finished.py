@@ -48,6 +48,10 @@ class Generation:
         """Achieved mean; None without tokens."""
         return self.finish.spend
 
+    def __repr__(self) -> str:
+        spent = f", {self.spend.words}" if self.spend else ""
+        return f"Generation({self.text!r}, {len(self.tokens)} tokens{spent})"
+
     def _repr_html_(self) -> str:
         """HTML for a notebook: the page's own coloured text, card and charts, in a frame."""
         if self.config is None or self.prefill is None:
@@ -112,6 +116,10 @@ class Score:
         axes = zip(*(action.as_tuple() for action in self.actions), strict=True)
         read, dense = self.cost.bytes_read, self.dense_cost.bytes_read
         return Spend.of_steps(map(math.fsum, axes), len(self.actions), read, dense)
+
+    def __repr__(self) -> str:
+        of = f"{len(self.nll):,} tokens, {self.mean_nll:.4f} nats per token"
+        return f"Score({of}, {self.spend.words})"
 
     def plot(self) -> Any:
         """Figure of every step's share of the bytes, and the token's NLL."""

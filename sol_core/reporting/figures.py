@@ -64,15 +64,18 @@ def plot(panels: Sequence[Panel]) -> Any:
 
 
 def _by_matplotlib(panels: Sequence[Panel]) -> Any:
-    figure = import_module("matplotlib.figure").Figure((8, 2.6 * len(panels)), layout="constrained")
-    places = figure.subplots(len(panels), squeeze=False)
-    for (place,), panel in zip(places, panels, strict=True):
+    pyplot = import_module("matplotlib.pyplot")  # which teaches notebooks to show figures
+    figure, axes = pyplot.subplots(
+        len(panels), squeeze=False, figsize=(8, 2.6 * len(panels)), layout="constrained"
+    )
+    pyplot.close(figure)  # or a notebook shows it twice
+    for (ax,), panel in zip(axes, panels, strict=True):
         for line in panel.lines:
-            place.plot(line.x, line.y, marker=".", label=line.name)
+            ax.plot(line.x, line.y, marker=".", label=line.name)
             if line.low:
-                place.fill_between(line.x, line.low, line.high, alpha=0.2)
-        place.set(xlabel=panel.x_title, ylabel=panel.y_title)
-        place.legend()
+                ax.fill_between(line.x, line.low, line.high, alpha=0.2)
+        ax.set(xlabel=panel.x_title, ylabel=panel.y_title)
+        ax.legend()
     return figure
 
 

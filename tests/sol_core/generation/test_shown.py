@@ -2,7 +2,6 @@
 
 import html
 import re
-from importlib.util import find_spec
 
 import pytest
 
@@ -47,7 +46,7 @@ def test_a_generation_is_the_pages_run(model):
     assert [_framed(one)["run"]["prompt"] for one in both] == [PROMPT, "x"]
     hidden = generate(model, "x", record={"hidden"}, max_new_tokens=2)
     assert len(_framed(hidden)["rows"]) == 2, "tensors stay behind"
-    assert len(_plotted(made)) == 3, "share, surprisal, KL"
+    assert len(_plotted(made.plot())) == 3, "share, surprisal, KL"
 
 
 def test_an_inspection_is_the_pages_inspection(model):
@@ -56,11 +55,10 @@ def test_an_inspection_is_the_pages_inspection(model):
     assert (data["run"]["kind"], data["run"]["prompt"]) == ("inspection", PROMPT)
     assert data["prefill"]["rows"] == ["dense", "static"]
     assert len(data["rows"]) == len(made.tokens)
-    assert len(_plotted(made)) == 4
+    assert len(_plotted(made.plot())) == 4
 
 
 def test_a_score_and_an_evaluation_are_tables_with_intervals(model):
-    assert len(_plotted(score(model, PROMPT, None, BUDGET))) == 2
     result = EvaluationResult(shipped_record("evaluate")["result"])
     for budget in result["budgets"]:
         budget["methods"]["<b>mine"] = budget["methods"].pop("default")
@@ -70,7 +68,6 @@ def test_a_score_and_an_evaluation_are_tables_with_intervals(model):
     assert "<td>&lt;b&gt;mine</td>" in shown
     assert f"<td>{interval}</td>" in shown
     assert "<b>" not in shown
-    assert "dense" not in {line.name for line in _plotted(result)}
 
 
 def test_an_evaluation_s_file_shows_whether_it_was_changed(tmp_path):
@@ -83,11 +80,31 @@ def test_an_evaluation_s_file_shows_whether_it_was_changed(tmp_path):
         EvaluationResult.load(tmp_path / "mine.json")
 
 
-def _plotted(result):
-    figure = figures.plot(()) if result is None else result.plot()
-    if find_spec("matplotlib"):
-        return [line for place in figure.axes for line in place.lines]
-    return list(figure.data)
+@pytest.mark.parametrize("library", ["matplotlib", "plotly"])
+def test_a_result_is_plotted_by_the_library_that_is_there(model, library, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(figures, "find_spec", lambda name: name if name == library else None)
+    names = {
+        "one": _plotted(score(model, PROMPT, None, BUDGET).plot()),
+        "two": _plotted(EvaluationResult(shipped_record("evaluate")["result"]).plot()),
+    }
+    assert names["one"] == ["read", "NLL"]
+    assert "static" in names["two"]
+    assert "dense" not in names["two"]
+
+
+def _plotted(figure):
+    """Names of the lines of either library's figure."""
+    if hasattr(figure, "data"):
+        return [line.name for line in figure.data]
+    return [line.get_label() for ax in figure.axes for line in ax.lines]
+
+
+def test_a_result_in_a_terminal_is_one_line(model):
+    made = generate(model, PROMPT, None, BUDGET, max_new_tokens=3)
+    assert repr(made) == f"Generation({made.text!r}, 3 tokens, {made.spend.words})"
+    assert repr(score(model, PROMPT, None, BUDGET)).startswith("Score(")
+    assert repr(inspect(model, PROMPT, "static", BUDGET)).startswith("Inspection(")
 
 
 def test_a_figure_needs_one_of_two_packages(model, monkeypatch):
