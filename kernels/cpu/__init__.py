@@ -12,6 +12,12 @@ import torch
 from torch import Tensor
 
 
+def on_cpu(*tensors: Tensor) -> bool:
+    """Return whether these lie on a CPU, in a number format that the many-row kernels know."""
+    known = torch.float32, torch.bfloat16
+    return all(tensor.device.type == "cpu" and tensor.dtype in known for tensor in tensors)
+
+
 def as_array(tensor: Tensor) -> Any:
     """The tensor's memory as numpy; bfloat16 as uint16 bit patterns and float16 as int16 ones."""
     patterns = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}

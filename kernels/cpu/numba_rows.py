@@ -8,7 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import TO_EVEN, copy_row, count_reaching, kth_largest, widen
+from kernels.cpu.numba_helpers import (
+    TO_EVEN,
+    copy_row,
+    count_reaching,
+    exp_nonpositive,
+    kth_largest,
+    narrow,
+    widen,
+)
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
 _FLOOR = np.float32(SCALE_FLOOR)
@@ -54,10 +62,11 @@ def keep_heaviest_row(inner, norms, count, kept):
 
 @helper
 def rotate_row(head, cosine, sine, scale, rotated):
-    """``rotate`` of one head [D], and scaled, into ``rotated``, which may be the same array."""
+    """``rotate`` of one head [D], of a type that ``widen`` takes, and scaled, into ``rotated``,
+    which may be the same array."""
     half = head.shape[0] // 2
     for d in range(half):
-        first, second = head[d], head[half + d]
+        first, second = widen(head[d]), widen(head[half + d])
         rotated[d] = (first * cosine[d] - second * sine[d]) * scale
         rotated[half + d] = (second * cosine[half + d] + first * sine[half + d]) * scale
 
@@ -114,11 +123,27 @@ def add_update(hidden, update, norm, epsilon):
 
 @fast_helper
 def norm_row(hidden, weight, epsilon, normed):
-    """``rms_norm`` of one row [C] into ``normed``, which may be the same array."""
+    """``rms_norm`` of one row [C] into ``normed``, which may be the same array; of a type that
+    ``narrow`` takes."""
     num_channels = hidden.shape[0]
     total = np.float32(0.0)
     for channel in range(num_channels):
         total += hidden[channel] * hidden[channel]
     scale = np.float32(1.0) / np.sqrt(total / np.float32(num_channels) + epsilon)
     for channel in range(num_channels):
-        normed[channel] = hidden[channel] * scale * weight[channel]
+        normed[channel] = narrow(hidden[channel] * scale * weight[channel], normed)
+
+
+@fast_helper
+def activate_row(gate, up, gelu, inner):
+    """inner = activation(gate) · up, elementwise; e^−|x| serves both activations. Numbers are of
+    types that ``widen`` and ``narrow`` take."""
+    for j in range(gate.shape[0]):
+        x = widen(gate[j])
+        y = x
+        if gelu:
+            y = np.float32(1.5957691216057308) * (x + np.float32(0.044715) * x * x * x)
+        # x · sigmoid(y); 0.5 · (1 + tanh(u)) is sigmoid(2 u).
+        small = exp_nonpositive(-abs(y))
+        sigmoid = (np.float32(1.0) if y >= np.float32(0.0) else small) / (np.float32(1.0) + small)
+        inner[j] = narrow(x * sigmoid * widen(up[j]), inner)

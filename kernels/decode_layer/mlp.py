@@ -12,9 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import copy_rows, exp_nonpositive
-from kernels.cpu.numba_rows import add_update, keep_heaviest_row, keep_largest_row, norm_row
+from kernels.cpu.compiling import helper
+from kernels.cpu.numba_helpers import copy_rows
+from kernels.cpu.numba_rows import (
+    activate_row,
+    add_update,
+    keep_heaviest_row,
+    keep_largest_row,
+    norm_row,
+)
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
@@ -56,20 +62,6 @@ def in_blocks(matrix: Any, blocks: int, sides: int = 1) -> Any:
     )
 
 
-@fast_helper
-def _gate(gate, up, gelu, inner):
-    """inner = activation(gate) · up, elementwise; e^−|x| serves both activations."""
-    for j in range(gate.shape[0]):
-        x = gate[j]
-        y = x
-        if gelu:
-            y = np.float32(1.5957691216057308) * (x + np.float32(0.044715) * x * x * x)
-        # x · sigmoid(y); 0.5 · (1 + tanh(u)) is sigmoid(2 u).
-        small = exp_nonpositive(-abs(y))
-        sigmoid = (np.float32(1.0) if y >= np.float32(0.0) else small) / (np.float32(1.0) + small)
-        inner[j] = x * sigmoid * up[j]
-
-
 @helper
 def _columns(listed, matrix, blocks, sides, columns, outputs, ahead):
     """Listed channels times some outputs of matrices that lie side by side.
@@ -107,7 +99,7 @@ def _gate_up_range(team, listed, gate_up, blocks, gelu, both, inner):
         _columns(listed, gate_up, blocks, 2, (begin, end), some, team.ahead)
         for row in range(inner.shape[0]):
             gate, up = some[row, : end - begin], some[row, end - begin :]
-            _gate(gate, up, gelu, inner[row, begin:end])
+            activate_row(gate, up, gelu, inner[row, begin:end])
 
 
 @helper

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation import quantise_rows
+from kernels.cpu import as_array, on_cpu
+from kernels.cpu.threads import cpu_kernel, torch_with_numba
 from kernels.gated_mlp import reference
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
 from kernels.gpu.triton_support import (
@@ -52,11 +54,25 @@ def fused_gated_mlp(
 
 
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
-    """``reference.activated``; a decode step's rows in one kernel on CUDA."""
+    """``reference.activated``; a decode step's rows in one kernel on CUDA, a prefill's
+    [R, T, 2·I] on a CPU."""
     made = None
     if gate_up.dim() == 2:
         made = by_kernels("gated_mlp", gate_up, activate_with_triton, gate_up, activation)
+    elif on_cpu(gate_up):
+        made = _activate_on_cpu(gate_up, activation)
     return reference.activated(gate_up, activation) if made is None else made
+
+
+def _activate_on_cpu(gate_up: Tensor, activation: str) -> Tensor | None:
+    kernel = cpu_kernel(f"{__name__}.cpu", "activate_rows")
+    if kernel is None:
+        return None
+    inner = gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
+    rows = [as_array(part.contiguous().flatten(0, -2)) for part in (gate_up, inner)]
+    with torch_with_numba():
+        kernel(*rows, activation == "gelu_tanh")
+    return inner
 
 
 def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:

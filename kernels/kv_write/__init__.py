@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu import as_array
-from kernels.cpu.threads import MANY_ROWS, cpu_kernel
+from kernels.cpu import as_array, on_cpu
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     UnsupportedByKernel,
@@ -30,40 +30,36 @@ _NO_CODES = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint16)
 
 
 def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) -> Tensor:
-    """``reference.rotate`` of the first heads of each token; many rows on a CPU go to Numba.
+    """``reference.rotate`` of the first heads of each token; on a CPU a prefill and many rows go
+    to Numba.
 
     Args:
-        heads: [R, N, D] or [R, T, N, D], fp32.
+        heads: [R, N, D] or [R, T, N, D] of any float dtype.
         count: how many of the N heads.
         cosine, sine: [R, D] or [T, D] fp32.
-    Returns: [..., count, D].
+    Returns: [..., count, D] fp32.
     """
-    many = (
-        heads.dim() == 3
-        and heads.shape[0] >= MANY_ROWS
-        and heads.device.type == "cpu"
-        and heads.dtype == torch.float32
-        and cosine.shape[0] == heads.shape[0]
-    )
-    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if many else None
+    many = heads.dim() == 4 or heads.shape[0] >= MANY_ROWS
+    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if many and on_cpu(heads) else None
     if kernel is None:
-        return reference.rotate(heads[..., :count, :], cosine[:, None], sine[:, None])
-    rotated = torch.empty(heads.shape[0], count, heads.shape[2])
+        return reference.rotate(heads[..., :count, :].float(), cosine[:, None], sine[:, None])
+    tokens = heads.contiguous().flatten(0, -3)
+    rotated = torch.empty(len(tokens), count, heads.shape[-1])
     angles = (cosine.contiguous().numpy(), sine.contiguous().numpy())
-    kernel(heads.contiguous().numpy(), *angles, rotated.numpy())
-    return rotated
+    with torch_with_numba():
+        kernel(as_array(tokens), *angles, rotated.numpy())
+    return rotated.view(*heads.shape[:-2], count, -1)
 
 
 def rotated(
     heads: Tensor, num_kv_heads: int, cosine: Tensor, sine: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated queries [..., H, D], rotated keys and values [..., Hkv, D], fp32.
+    """Rotated queries [..., H, D] and keys [..., Hkv, D], fp32, and values likewise, as they are.
 
     Args:
         heads: [..., H + 2 Hkv, D] of any float dtype.
         cosine, sine: [R, D] or [T, D] fp32.
     """
-    heads = heads.float()
     num_rotated = heads.shape[-2] - num_kv_heads
     turned = rotate_first_heads(heads, num_rotated, cosine, sine)
     query, key = turned.split((num_rotated - num_kv_heads, num_kv_heads), -2)

@@ -39,10 +39,16 @@ def write_rows(new, buffers, codes, slots):
                 encode_key(lines, line, codes[0], codes[1], octet, slot % OCTET)
 
 
-@team_kernel("void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, :, ::1])")
+@team_kernel
 def rotate_rows(heads, cosine, sine, rotated):
-    """``rotate`` of the first n heads of [R, N, D] into [R, n, D]; angles are [R, D]."""
+    """``rotate`` of the first n heads of [R, N, D], float32 or bfloat16 as uint16 bit patterns.
+
+    Args:
+        cosine, sine: [T, D] float32, of the T tokens of sequences that lie one after another.
+        rotated: [R, n, D] float32, overwritten.
+    """
     for row in numba.prange(heads.shape[0]):
+        token = row % cosine.shape[0]
         for head in range(rotated.shape[1]):
             turned = rotated[row, head]
-            rotate_row(heads[row, head], cosine[row], sine[row], np.float32(1.0), turned)
+            rotate_row(heads[row, head], cosine[token], sine[token], np.float32(1.0), turned)

@@ -142,7 +142,8 @@ class FrozenLM:
         hidden, update = self._embed(tokens), None
         weights = self.batch_weights if batched else self.weights
         for index, layer in enumerate(weights.layers):
-            hidden, normed = add_and_norm(self._residual(hidden, update, layer.attention_norm))
+            residual = self._residual(hidden, update, layer.attention_norm)
+            hidden, normed = add_and_norm(residual, self.dtype)
             if on_stream is not None:
                 on_stream(index - 1, hidden)
             heads, turned = heads_of(spec, layer, normed), angles[spec.ropes[index]]
@@ -161,7 +162,8 @@ class FrozenLM:
                 watch(index, query * spec.attention_scale, block)
             update = layer.attention_output(mixed.transpose(1, 2).flatten(2))
             update = normed_update(update, layer.attention_output_norm, spec)
-            hidden, normed = add_and_norm(self._residual(hidden, update, layer.mlp_norm))
+            residual = self._residual(hidden, update, layer.mlp_norm)
+            hidden, normed = add_and_norm(residual, self.dtype)
             update = layer.down(activated(layer.gate_up(normed), spec.activation))
             update = normed_update(update, layer.mlp_output_norm, spec)
         cache.advance(counts)

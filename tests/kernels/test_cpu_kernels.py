@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from kernels import (
     activation_quantisation,
     channel_pruning,
+    gated_mlp,
     kv_write,
     log_softmax,
     page_attention,
+    residual,
     rms_norm,
 )
 from kernels import causal_attention as prefill
@@ -209,22 +211,50 @@ def test_a_block_that_is_not_finite_stays_visible_and_spoils_no_other(odd):
     assert torch.equal(found[0, 64:], quantisation.fake_quantise(values[:1, 64:], bits[:1])[0])
 
 
-@pytest.mark.parametrize(("rows", "channels"), [(1, 1), (5, 577)])
-def test_norm_equals_the_reference(rows, channels):
-    hidden, weight = torch.randn(rows, channels) * 30, torch.randn(channels)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 577), (2, 3, 4, 64)])
+def test_norm_equals_the_reference(shape):
+    hidden, weight = torch.randn(shape) * 30, torch.randn(shape[-1])
     hidden[0] = 0.0
     found = rms_norm.rms_norm(hidden, weight, 1e-5)
     expected = rms_norm.reference.rms_norm(hidden, weight, 1e-5)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("heads", "count", "size"), [(1, 1, 2), (15, 12, 64)])
-def test_rotation_equals_the_reference(heads, count, size):
-    vectors = torch.randn(4, heads, size)
-    cosine, sine = torch.randn(4, size), torch.randn(4, size)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "count"), [((4, 1, 2), 1), ((4, 15, 64), 12), ((2, 4, 9, 8), 6)])
+def test_rotation_equals_the_reference(dtype, shape, count):
+    vectors = torch.randn(shape).to(dtype)
+    cosine, sine = torch.randn(4, shape[-1]), torch.randn(4, shape[-1])
     found = kv_write.rotate_first_heads(vectors, count, cosine, sine)
-    expected = kv_write.reference.rotate(vectors[:, :count], cosine[:, None], sine[:, None])
+    some = vectors[..., :count, :].float()
+    expected = kv_write.reference.rotate(some, cosine[:, None], sine[:, None])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("update", [None, *DTYPES])
+def test_a_prefill_enters_halves_as_the_reference_does(dtype, update):
+    hidden, norm = torch.randn(2, 5, 77) * 30, torch.randn(77)
+    added = None if update is None else torch.randn(2, 5, 77).to(update)
+    of = residual.Residual(hidden, added, norm, 1e-5)
+    (stream, normed), (right, wanted) = (
+        add(of, dtype) for add in (residual.add_and_norm, residual.reference.add_and_norm)
+    )
+    assert torch.equal(stream, right)
+    torch.testing.assert_close(normed, wanted)
+    alone = residual.add_and_norm(of._replace(hidden=hidden[1:, 2:3], update=None), dtype)[1]
+    among = residual.add_and_norm(of._replace(update=None), dtype)[1]
+    assert torch.equal(alone[0, 0], among[1, 2]), "whatever runs beside it"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
+def test_a_prefill_activates_as_the_reference_does(dtype, activation):
+    gate_up = (torch.randn(2, 5, 154) * 5).to(dtype)
+    gate_up[0, 0, :3] = torch.tensor([torch.inf, torch.nan, -200.0])
+    found = gated_mlp.activated(gate_up, activation)
+    expected = gated_mlp.reference.activated(gate_up.float(), activation).to(dtype)
+    torch.testing.assert_close(found, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
