@@ -12,9 +12,9 @@ __all__ = ["rms_norm"]
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """``reference.rms_norm``; on a CPU fp32 numbers of a prefill [R, T, …, C] and of many rows
-    [R, C] go to Numba."""
-    many = hidden.dim() > 2 or hidden.shape[0] >= MANY_ROWS
+    """``reference.rms_norm``; on a CPU fp32 heads of a prefill [R, T, N, D] and many rows [R, C]
+    go to Numba."""
+    many = hidden.dim() == 4 or (hidden.dim() == 2 and hidden.shape[0] >= MANY_ROWS)
     fits = many and hidden.device.type == "cpu" and hidden.dtype == weight.dtype == torch.float32
     kernel = cpu_kernel(f"{__name__}.cpu", "rms_norm_rows") if fits else None
     if kernel is None:
