@@ -143,7 +143,7 @@ def decode(
     for index in range(options.max_steps):
         started = time.perf_counter()
         fed = from_host(tokens, lm.device).repeat_interleave(group)
-        clock = StepClock(lm.device) if options.timed else None
+        clock = StepClock.for_step(lm.device, index) if options.timed else None
         observed_tokens = (
             fed if lm.device == place else torch.tensor(tokens).repeat_interleave(group)
         )

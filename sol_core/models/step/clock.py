@@ -10,6 +10,7 @@ import torch
 
 from sol_core.events import PartTimes
 
+GPU_STEPS_APART = 8
 Part = Literal["attention", "mlp", "head", "policy", "rest"]
 Lap = Callable[[Part], None]
 
@@ -29,6 +30,12 @@ class StepClock:
         self._parts: list[Part] = []
         if not in_graph:
             self._read()
+
+    @staticmethod
+    def for_step(device: torch.device, index: int) -> StepClock | None:
+        """The clock of a generation's step; on a GPU, whose graph waits for every lap's event, one
+        step in eight has one."""
+        return StepClock(device) if device.type != "cuda" or not index % GPU_STEPS_APART else None
 
     def lap(self, part: Part) -> None:
         """Count the time since the last lap as ``part``."""

@@ -39,6 +39,14 @@ def test_a_lap_goes_to_its_part_and_what_no_part_took_is_the_rest():
     assert clock.part_times(20_000) == PartTimes(8000, 10_000, 8000, 1000, 0)
 
 
+@pytest.mark.parametrize(("device", "timed"), [("cpu", 20), ("cuda", 3)])
+def test_a_gpu_times_one_step_in_eight(device, timed, monkeypatch):
+    monkeypatch.setattr(StepClock, "_read", lambda clock: None)
+    clocks = [StepClock.for_step(torch.device(device), index) for index in range(20)]
+    assert clocks[0] is not None
+    assert sum(clock is not None for clock in clocks) == timed
+
+
 class _Event:
     """A CUDA event's methods over a counter that goes on by itself."""
 
