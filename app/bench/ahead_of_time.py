@@ -27,6 +27,7 @@ from torch import Tensor
 from kernels.activation_quantisation import quantise_rows
 from kernels.channel_pruning import MAX_PRUNED, prune_rows
 from kernels.gated_mlp import (
+    MAX_AT_ONCE,
     MAX_ROWS,
     MlpPlan,
     MlpWeights,
@@ -53,7 +54,8 @@ HEAD_SIZES = (64, 128, 256)  # others run padded to these
 GROUPS = (1, 16)  # rows that share a prefix
 PAGE_SIZES = (1, 4, 8, 16, 32, 64)  # each weighed in a tile of its own
 PAGE_COUNTS = (512, 4096, 16384)  # block sizes of the kernels that rank pages
-WIDTHS = (1024, 4096, 8192, 16384)  # block sizes of the kernels with one program a row
+# Block sizes of what a program does with a row.
+WIDTHS = (1024, MAX_AT_ONCE, 4096, 8192, 16384)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,8 @@ def _rows(width: int) -> None:
             for kept in (None, _counts(1)):
                 plan = MlpPlan(_counts(1), _counts(1), True, kept, block)
                 multiply_with_triton(_residual(torch.empty(1, outer), dtype), weights, plan)
+        if width <= MAX_AT_ONCE:
+            multiply_with_triton(_residual(torch.empty(1, outer), dtype), weights, MlpPlan())
         entering = _residual(torch.empty(1, width), dtype)
         norms_update = entering._replace(update=entering.hidden)  # in fp32
         for residual in (entering, norms_update):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,16 +19,25 @@ from kernels.gpu.triton_support import (
     by_kernels,
     check_operands,
     check_rows,
+    counters,
     launch,
     row_block,
 )
-from kernels.residual import Residual, check_residual, enter_with_triton
+from kernels.residual import (
+    Residual,
+    check_residual,
+    enter_with_triton,
+    entering_arguments,
+)
 
 __all__ = ["MlpPlan", "MlpWeights", "activated", "fused_gated_mlp"]
 
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
 MAX_WIDTH = 8192  # one program prunes a row
 MAX_INNER = 16384
+MAX_AT_ONCE = 2048  # channels of a row that every program of a product prepares for itself
+# Numbers of gate and up of a small MLP: an H100 reads 16 MB in 5 µs, as long as two launches take.
+MAX_DENSE = 2**23
 TARGET_PROGRAMS = 264  # about two for each of an H100's 132 cores
 CHANNELS_PER_SPLIT = 128
 MAX_SPLITS = 16
@@ -44,12 +53,14 @@ def fused_gated_mlp(
     where there are none for this.
 
     A caller that gets None computes the steps one by one, with the operations that the
-    device has. Rows that keep every channel are left to those too: a dense product is
-    what a vendor's library does best.
+    device has. Rows that keep every channel are left to those too, but for a single short one of a
+    small MLP: a large dense product is what a vendor's library does best.
     """
-    if plan.channels_kept is None:
-        return None
     rows = residual.hidden
+    alone = rows.dim() == 2 and rows.shape[0] == 1 and rows.shape[1] <= MAX_AT_ONCE
+    small = alone and plan.bit_widths is None and weights.gate_up.numel() <= MAX_DENSE
+    if plan.channels_kept is None and not small:
+        return None
     return by_kernels("gated_mlp", rows, multiply_with_triton, residual, weights, plan)
 
 
@@ -110,47 +121,26 @@ def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
 
 def activate_with_triton(gate_up: Tensor, activation: str) -> Tensor:
     """[R, 2·I], gate first → activation(gate) · up [R, I], computed in fp32."""
+    from kernels.gated_mlp.triton_kernel import activate_rows
+
     check_rows(gate_up, 2 * MAX_INNER)
-    inner = gate_up.new_empty((gate_up.shape[0], gate_up.shape[1] // 2))
-    _finish(gate_up.contiguous()[None], None, (None, 0), inner, activation)
-    return inner
-
-
-def _finish(
-    partial: Tensor,
-    bias: Tensor | None,
-    rounding: tuple[Tensor | None, int],
-    output: Tensor,
-    activation: str | None = None,
-) -> None:
-    """Launch ``finish_rows`` on partial [splits, R, C], [splits, R, 2·C] with an activation; fills
-    output [R, C].
-
-    Args:
-        rounding: bit widths, and channels that share a scale.
-    """
-    from kernels.gated_mlp.triton_kernel import finish_rows
-
-    bits, quant_block = rounding
-    rows, width = output.shape
-    block, options = row_block(width)
+    rows, inner = gate_up.shape[0], gate_up.shape[1] // 2
+    output = gate_up.new_empty((rows, inner))
     launch(
-        finish_rows,
-        (rows,),
-        {"partial": partial, "bias": output if bias is None else bias,
-         "bit_widths": output.new_empty(1, dtype=torch.int64) if bits is None else bits,
-         "output": output, "num_rows": rows, "width": width, "splits": partial.shape[0],
-         "biased": int(bias is not None), "quantising": int(bits is not None),
+        activate_rows,
+        (rows, -(-inner // 1024)),
+        {"gate_up": gate_up.contiguous(), "output": output, "inner_size": inner,
          "silu": int(activation == "silu")},
-        {"BLOCK": block, "QUANT_BLOCK": quant_block, "GATED": activation is not None},
-        options,
+        {"BLOCK": 1024},
+        {"num_warps": 4, "num_stages": 1},
     )  # fmt: skip
+    return output
 
 
-def _empty_lists(rows: Tensor, tiles: int) -> tuple[Tensor, Tensor]:
-    """Room for the channels of each tile [tiles, C] and how many they are [tiles], int32."""
-    channels = rows.new_empty((tiles, rows.shape[1]), dtype=torch.int32)
-    return channels, rows.new_empty(tiles, dtype=torch.int32)
+def _empty_lists(rows: Tensor, lines: int) -> tuple[Tensor, Tensor]:
+    """Memory for channels, [lines, C], and how many they are [lines], int32."""
+    channels = rows.new_empty((lines, rows.shape[1]), dtype=torch.int32)
+    return channels, rows.new_empty(lines, dtype=torch.int32)
 
 
 def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Tensor]:
@@ -183,97 +173,126 @@ def multiply_with_triton(
 
 
 class _Mlp:
-    """One call: buffers between its kernels, and the launches in order."""
+    """One call: memory between its kernels, and the launches in order."""
 
     def __init__(self, residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
         self.residual, self.weights, self.plan = residual, weights, plan
         self.num_rows, self.width = residual.hidden.shape
-        self.inner = weights.gate_up.shape[1] // 2
-        few = self.num_rows <= 16 or weights.gate_up.dtype == torch.float32  # fp32 would spill
+        self.inner, self.dtype = weights.gate_up.shape[1] // 2, weights.gate_up.dtype
+        few = self.num_rows <= 16 or self.dtype == torch.float32  # fp32 would spill
         self.block_m = 16 if few else 64
         self.tiles = -(-self.num_rows // self.block_m)
         self.input_bits = plan.bit_widths if plan.quantise_inputs else None
 
     def run(self) -> tuple[Tensor, Tensor]:
-        from kernels.gated_mlp.triton_kernel import down_rows
-
-        hidden, dtype = self.residual.hidden, self.weights.gate_up.dtype
-        lists = _empty_lists(hidden, 1) if self.num_rows == 1 else None
-        kept, bits = self.plan.channels_kept, self.input_bits
-        sharing = self.plan.quant_block
-        stream, prepared = enter_with_triton(self.residual, dtype, kept, bits, lists, sharing)
-        inner = self._inner(prepared, lists or _list_used_channels(prepared, self.block_m))
-        channels = counts = hidden.view(torch.int32)  # not read
-        listed = self.plan.inner_kept is not None
-        if listed:
-            inner, (channels, counts) = self._pruned(inner)
-        splits = self._splits(self.width, self.inner)
-        partial = self.residual.hidden.new_empty((splits, self.num_rows, self.width))
-        launch(
-            down_rows,
-            (self.tiles, -(-self.width // _COLUMNS), splits),
-            {"inner": inner, "channels": channels, "counts": counts,
-             "weight": self.weights.down, "partial": partial,
-             "num_rows": self.num_rows, "inner_size": self.inner, "width": self.width},
-            {"BLOCK_M": self.block_m, **_TILE, "LISTED": listed},
-            self._options(),
-        )  # fmt: skip
-        output = torch.empty_like(prepared)
-        bits = None if self.plan.quantise_inputs else self.plan.bit_widths
-        _finish(partial, self.weights.down_bias, (bits, sharing), output)
+        stream, inner = self._activations()
+        bits, sharing = self.plan.bit_widths, self.plan.quant_block
+        if self.input_bits is not None and self.plan.inner_kept is None:
+            inner = quantise_rows(inner, self.input_bits, sharing)
+        output = self._multiplied(inner)
+        if bits is not None and self.input_bits is None:
+            output = quantise_rows(output, bits, sharing)
         return stream, output
 
-    def _inner(self, prepared: Tensor, lists: tuple[Tensor, Tensor]) -> Tensor:
-        """Activations between the projections [R, I] in the weights' dtype."""
+    def _activations(self) -> tuple[Tensor, Tensor]:
+        """The stream, and what is between the projections, [R, I] in the weights' dtype."""
         from kernels.gated_mlp.triton_kernel import gate_up_rows
 
-        splits = self._splits(self.inner, self.width)
-        # Pruned ones are quantised once they are pruned.
-        bits = self.input_bits if self.plan.inner_kept is None else None
-        fused = splits == 1 and bits is None
-        inner = prepared.new_empty((self.num_rows, self.inner))
-        sizes = splits, self.num_rows, 0 if fused else 2 * self.inner
-        partial = self.residual.hidden.new_empty(sizes)
-        bias, activation = self.weights.gate_up_bias, self.weights.activation
-        launch(
-            gate_up_rows,
-            (self.tiles, -(-self.inner // _COLUMNS), splits),
-            {"prepared": prepared, "channels": lists[0], "counts": lists[1],
-             "weight": self.weights.gate_up, "bias": prepared if bias is None else bias,
-             "output": inner if fused else partial, "num_rows": self.num_rows,
-             "num_channels": self.width, "inner_size": self.inner,
-             "biased": int(bias is not None), "silu": int(activation == "silu")},
-            {"BLOCK_M": self.block_m, **_TILE, "FUSED": fused},
-            self._options(),
-        )  # fmt: skip
-        if not fused:
-            _finish(partial, bias, (bits, self.plan.quant_block), inner, activation)
-        return inner
+        kept, bits = self.plan.channels_kept, self.input_bits
+        grid = self._grid(self.inner, self.width)
+        enters, lines = self._is_alone(self.width), grid[1] * grid[2]
+        given = entering_arguments(self.residual, self.dtype, kept, bits, lines if enters else 0)
+        if enters:
+            lists = _empty_lists(given["normed"], lines)
+        else:
+            how = kept, bits, self.plan.quant_block
+            stream, normed = enter_with_triton(self.residual, self.dtype, *how)
+            given |= {"stream": stream, "normed": normed}
+            lists = _list_used_channels(normed, self.block_m)
+        given |= {
+            "channels": lists[0], "counts": lists[1], "inner_size": self.inner,
+            "silu": int(self.weights.activation == "silu"),
+        }  # fmt: skip
+        weights = self.weights.gate_up, self.weights.gate_up_bias
+        constants = {"ENTERS": enters, "PRUNED": kept is not None}
+        inner = self._product(gate_up_rows, weights, self.inner, grid, given, constants)
+        return given["stream"], inner
 
-    def _pruned(self, inner: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The inner channels that weigh most, then quantised, and their lists."""
+    def _multiplied(self, inner: Tensor) -> Tensor:
+        """The output [R, C] of activations, of which those that weigh least are dropped first."""
+        from kernels.gated_mlp.triton_kernel import down_rows
+
+        kept, grid = self.plan.inner_kept, self._grid(self.width, self.inner)
+        prunes, lines = kept is not None and self._is_alone(self.inner), grid[1] * grid[2]
+        if kept is not None and not prunes:
+            inner = self._pruned(inner, kept)
+        prepared = inner.new_empty((lines if prunes else 0, self.inner))
+        listed = kept is not None and not prunes
+        lists = _list_used_channels(inner, self.block_m) if listed else _empty_lists(inner, lines)
+        bits, unused = self.input_bits, inner.new_empty(1, dtype=torch.int64)
+        given = {
+            "inner": inner,
+            "norms": inner if self.weights.down_norms is None else self.weights.down_norms,
+            "inner_kept": unused if kept is None else kept,
+            "bit_widths": unused if bits is None else bits, "prepared": prepared,
+            "channels": lists[0], "counts": lists[1], "inner_size": self.inner,
+            "width": self.width, "quantising": int(bits is not None),
+        }  # fmt: skip
+        weights = self.weights.down, self.weights.down_bias
+        constants = {"PRUNES": prunes, "LISTED": kept is not None}
+        return self._product(down_rows, weights, self.width, grid, given, constants)
+
+    def _pruned(self, inner: Tensor, kept: Tensor) -> Tensor:
+        """The inner channels that weigh most, then quantised; the others are 0."""
         from kernels.gated_mlp.triton_kernel import keep_heaviest_rows
 
-        block, options = row_block(self.inner)
-        lists = _empty_lists(inner, 1)
-        alone = self.num_rows == 1
+        (block, options), bits = row_block(self.inner), self.input_bits
         launch(
             keep_heaviest_rows,
             (self.num_rows,),
-            {"inner": inner, "norms": self.weights.down_norms, "inner_kept": self.plan.inner_kept,
-             "channels": lists[0], "counts": lists[1], "inner_size": self.inner},
-            {"BLOCK": block, "LISTED": alone},
+            {"inner": inner, "norms": self.weights.down_norms, "inner_kept": kept,
+             "bit_widths": kept if bits is None else bits, "inner_size": self.inner,
+             "quantising": int(bits is not None)},
+            {"BLOCK": block, "QUANT_BLOCK": self.plan.quant_block},
             # Ranking takes registers, of which more threads have fewer.
             {**options, "num_warps": min(16, options["num_warps"])},
         )  # fmt: skip
-        if self.input_bits is not None:
-            inner = quantise_rows(inner, self.input_bits, self.plan.quant_block)
-        return inner, lists if alone else _list_used_channels(inner, self.block_m)
+        return inner
 
-    def _options(self) -> dict[str, int]:
-        return {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3}
+    def _product(
+        self,
+        kernel: Any,
+        weights: tuple[Tensor, Tensor | None],  # and bias
+        columns: int,
+        grid: tuple[int, int, int],
+        given: dict[str, Any],  # the kernel's first arguments
+        constants: dict[str, Any],
+    ) -> Tensor:
+        """Launch ``gate_up_rows`` or ``down_rows``; returns their output [R, columns]."""
+        weight, bias = weights
+        several, rows = grid[2] * (grid[2] > 1), self.num_rows
+        output = weight.new_empty((rows, columns))
+        partial = weight.new_empty((several, rows, weight.shape[1]), dtype=torch.float32)
+        launch(
+            kernel,
+            grid,
+            {**given, "weight": weight, "bias": output if bias is None else bias,
+             "partial": partial, "output": output, "counters": counters(output, grid[0] * grid[1]),
+             "num_rows": rows, "biased": int(bias is not None)},
+            {"BLOCK_M": self.block_m, **_TILE, **constants, "SPLIT": several > 0,
+             "BLOCK": 1024 if weight.shape[0] <= 1024 else MAX_AT_ONCE,
+             "QUANT_BLOCK": self.plan.quant_block},
+            {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3},
+        )  # fmt: skip
+        return output
 
-    def _splits(self, columns: int, channels: int) -> int:
-        programs = self.tiles * -(-columns // _COLUMNS)
-        wanted = min(-(-TARGET_PROGRAMS // programs), channels // CHANNELS_PER_SPLIT, MAX_SPLITS)
-        return max(1, wanted)
+    def _is_alone(self, width: int) -> bool:
+        """Return whether each program of a product can prepare its input, one row, by itself."""
+        return self.num_rows == 1 and width <= MAX_AT_ONCE
+
+    def _grid(self, columns: int, channels: int) -> tuple[int, int, int]:
+        """Tiles of rows, parts of the columns, splits of the channels."""
+        parts = -(-columns // _COLUMNS)
+        wanted = -(-TARGET_PROGRAMS // (self.tiles * parts))
+        splits = max(1, min(wanted, channels // CHANNELS_PER_SPLIT, MAX_SPLITS))
+        return self.tiles, parts, splits

@@ -1,12 +1,12 @@
 """The gated MLP of a decode step on CUDA, reading the weights of kept channels only.
 
-``enter_rows`` of ``kernels/residual`` prunes and quantises the input, ``list_channels`` joins the
-kept channels of up to BLOCK_M rows, ``gate_up_rows`` reads those channels' weights (a channel is a
-contiguous line of an [in, out] matrix) and applies the activation, ``finish_rows`` does
-that where the channels were split over programs or the inner activations are quantised,
-``keep_heaviest_rows`` prunes what is between the projections (``list_channels`` joins the rows'
-again), ``down_rows`` multiplies back and ``finish_rows`` sums, rounds and quantises the output.
-A single row's channels are listed by the kernels that prune it.
+``gate_up_rows`` enters the MLP (``kernels/residual``: adds, normalises, prunes, quantises), reads
+the weights of kept channels (a channel is a contiguous line of an [in, out] matrix) and applies the
+activation; ``down_rows`` prunes what is between and multiplies back. Where channels are split over
+programs, the last program of a tile sums up. A single short row is prepared by every program of a
+product for itself: that takes as long as once, and no launch. Several rows, and long ones, are
+prepared by ``enter_rows`` and ``keep_heaviest_rows``, and ``list_channels`` joins the kept channels
+of up to BLOCK_M rows.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.activation_quantisation.triton_kernel import quantised
 from kernels.gpu.triton_helpers import (
-    choose_largest,
     dot_narrow,
+    ends_last,
     magnitude_order,
     narrowed,
     only_if,
 )
+from kernels.residual.triton_kernel import enter_row, store_kept
 
 
 @triton.jit(do_not_specialize=["num_rows", "rows_at_once"])
@@ -94,149 +94,179 @@ def activated(gate, up, silu):
     return gate / (1.0 + tl.exp(-tl.where(silu != 0, gate, gelu))) * up
 
 
-@triton.jit(do_not_specialize=["num_rows", "biased", "silu"])
+@triton.jit
+def sum_of_parts(partial, at, step, splits, written):
+    """[M, N] fp32 of ``splits`` parts that lie a step apart, in their order."""
+    total = tl.zeros([written.shape[0], written.shape[1]], tl.float32)
+    for split in range(0, splits):
+        where = partial + split * step + at
+        total += tl.load(where, mask=written, other=0.0, cache_modifier=".cg")
+    return total
+
+
+@triton.jit
+def biases(bias, column, inside, biased):
+    return tl.load(bias + column, mask=only_if(biased, inside), other=0.0).to(tl.float32)[None, :]
+
+
+@triton.jit(
+    do_not_specialize=[
+        "epsilon", "adding", "norming", "quantising", "num_rows", "biased", "silu",
+    ]
+)  # fmt: skip
 def gate_up_rows(
-    prepared, channels, counts, weight, bias, output,
-    num_rows, num_channels, inner_size, biased, silu,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    FUSED: tl.constexpr,
+    hidden, update, norm, channels_kept, bit_widths, stream, normed,
+    num_channels, epsilon, adding, norming, quantising, channels, counts, inner_size, silu,
+    weight, bias, partial, output, counters, num_rows, biased,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK: tl.constexpr,
+    ENTERS: tl.constexpr, PRUNED: tl.constexpr, SPLIT: tl.constexpr, QUANT_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gate and up projections of kept channels.
+    """Activated product of kept channels with gate and up.
 
     Args:
-        prepared: [R, C], weight: [C, 2·I] and bias [2·I] of one dtype; gate first.
-        output: FUSED, one split: [R, I] of that dtype, activated; otherwise
-            [splits, R, 2·I] fp32, partial sums without bias.
+        hidden … quantising: as of ``enter_rows``. If ENTERS, for a single row, every program fills
+            a line of its own of normed [programs, C] and channels [programs, C], and multiplies
+            all channels unless PRUNED. Otherwise normed is [R, C], channels [tiles, C] and
+            counts [tiles].
+        weight: [C, 2·I] and bias [2·I] of normed's dtype; gate first.
+        partial: [splits, R, 2·I] fp32, written if SPLIT. output: [R, I] of that dtype, written.
+        counters: [tiles, parts] int32 zeros.
     """
     tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    parts, splits = tl.num_programs(1), tl.num_programs(2)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     column = part * BLOCK_N + tl.arange(0, BLOCK_N)
-    count = tl.load(counts + tile)
-    first, last = split_range(count, split, tl.num_programs(2), BLOCK_K)
-    channels += tile * num_channels
+    if ENTERS:
+        program = part * splits + split
+        normed += program * num_channels
+        channels += program * num_channels
+        count = enter_row(
+            tile, hidden, update, norm, channels_kept, bit_widths, stream, normed, channels,
+            num_channels, epsilon, adding, norming, quantising, (program == 0).to(tl.int32),
+            BLOCK, PRUNED, PRUNED, QUANT_BLOCK,
+        )  # fmt: skip
+        tl.debug_barrier()
+    else:
+        count = tl.load(counts + tile)
+        channels += tile * num_channels
+    first, last = split_range(count, split, splits, BLOCK_K)
     width = 2 * inner_size
     gate = product(
-        prepared, channels, weight, row, column,
-        num_rows, num_channels, width, first, last, BLOCK_K, True,
+        normed, channels, weight, row, column,
+        num_rows, num_channels, width, first, last, BLOCK_K, PRUNED,
     )  # fmt: skip
     up = product(
-        prepared, channels, weight, row, column + inner_size,
-        num_rows, num_channels, width, first, last, BLOCK_K, True,
+        normed, channels, weight, row, column + inner_size,
+        num_rows, num_channels, width, first, last, BLOCK_K, PRUNED,
     )  # fmt: skip
-    written = (row < num_rows)[:, None] & (column < inner_size)[None, :]
-    if FUSED:
-        biases = only_if(biased, column < inner_size)
-        gate += tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)[None, :]
-        up += tl.load(bias + inner_size + column, mask=biases, other=0.0).to(tl.float32)[None, :]
-        numbers = narrowed(activated(gate, up, silu), output.dtype.element_ty)
-        tl.store(output + row[:, None] * inner_size + column[None, :], numbers, mask=written)
-    else:
-        at = output + (split * num_rows + row)[:, None] * width + column[None, :]
-        tl.store(at, gate, mask=written)
-        tl.store(at + inner_size, up, mask=written)
+    inside = column < inner_size
+    written = (row < num_rows)[:, None] & inside[None, :]
+    if SPLIT:
+        step, at = num_rows * width, row[:, None] * width + column[None, :]
+        tl.store(partial + split * step + at, gate, mask=written)
+        tl.store(partial + split * step + at + inner_size, up, mask=written)
+        is_last = ends_last(counters + tile * parts + part, splits)
+        written = only_if(is_last.to(tl.int32), written)
+        gate = sum_of_parts(partial, at, step, splits, written)
+        up = sum_of_parts(partial, at + inner_size, step, splits, written)
+    gate += biases(bias, column, inside, biased)
+    up += biases(bias + inner_size, column, inside, biased)
+    numbers = narrowed(activated(gate, up, silu), output.dtype.element_ty)
+    tl.store(output + row[:, None] * inner_size + column[None, :], numbers, mask=written)
 
 
 @triton.jit
-def weight_order(inner, norms, channel, inside):
-    """|inner · norm| of one row as integers in their order, above 0."""
-    weights = tl.load(inner + channel, mask=inside, other=0.0).to(tl.float32)
-    weights *= tl.load(norms + channel, mask=inside, other=0.0)
-    return magnitude_order(weights, inside)
-
-
-@triton.jit
-def keep_heaviest_rows(
-    inner, norms, inner_kept, channels, counts, inner_size,
-    BLOCK: tl.constexpr, LISTED: tl.constexpr,
+def keep_heaviest(
+    inner, norms, inner_kept, bit_widths, output, channels, inner_size, quantising,
+    BLOCK: tl.constexpr, LISTED: tl.constexpr, QUANT_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """All but the ``inner_kept`` channels of largest |inner · norm| become 0.
+    """One row of ``keep_heaviest_rows``; all but norms are its own. Returns: as ``store_kept``."""
+    channel = tl.arange(0, BLOCK)
+    inside = channel < inner_size
+    numbers = tl.load(inner + channel, mask=inside, other=0.0).to(tl.float32)
+    weights = numbers * tl.load(norms + channel, mask=inside, other=0.0)
+    order, kept = magnitude_order(weights, inside), tl.load(inner_kept).to(tl.int32)
+    bits = tl.load(bit_widths, mask=quantising != 0, other=16)
+    return store_kept(
+        numbers, order, kept, bits, output, channels, inner_size, True, LISTED, QUANT_BLOCK
+    )
 
-    Args:
-        inner: [R, I], changed. norms: [I] fp32. inner_kept: [R] int64.
-        channels: [1, I] int32, counts: [1] int32; written if LISTED, for a single row: the
-            channels that are kept and not 0, ascending.
-    """
+
+@triton.jit(do_not_specialize=["quantising"])
+def keep_heaviest_rows(
+    inner, norms, inner_kept, bit_widths, inner_size, quantising,
+    BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr,
+):  # fmt: skip
+    """All but the ``inner_kept`` [R] int64 channels of largest |inner · norm| become 0, and those
+    are quantised to bit_widths [R] if ``quantising``: inner [R, I], changed; norms [I] fp32."""
     row = tl.program_id(0)
     inner += row.to(tl.int64) * inner_size
-    channel = tl.arange(0, BLOCK)
-    order = weight_order(inner, norms, channel, channel < inner_size)
-    _, threshold, last = choose_largest(order, tl.load(inner_kept + row).to(tl.int32))
-    count = 0
-    # In parts, and from memory again: masks of the whole row would spill registers.
-    for start in range(0, inner_size, 1024):
-        part = start + tl.arange(0, 1024)
-        inside = part < inner_size
-        again = weight_order(inner, norms, part, inside)
-        dropped = (again < threshold) | ((again == threshold) & (part > last))
-        if LISTED:
-            numbers = tl.load(inner + part, mask=inside, other=0.0).to(tl.float32)
-            used = (inside & (numbers != 0.0) & (dropped == 0)).to(tl.int32)
-            tl.store(channels + count + tl.cumsum(used, 0) - 1, part, mask=used > 0)
-            count += tl.sum(used, 0)
-        tl.store(inner + part, tl.zeros([1024], inner.dtype.element_ty), mask=dropped & inside)
-    if LISTED:
-        tl.store(counts, count)
+    keep_heaviest(
+        inner, norms, inner_kept + row, bit_widths + row, inner, inner, inner_size, quantising,
+        BLOCK, False, QUANT_BLOCK,
+    )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["num_rows"])
+@triton.jit(do_not_specialize=["num_rows", "quantising", "biased"])
 def down_rows(
-    inner, channels, counts, weight, partial, num_rows, inner_size, width,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, LISTED: tl.constexpr,
+    inner, norms, inner_kept, bit_widths, prepared, channels, counts, inner_size, width, quantising,
+    weight, bias, partial, output, counters, num_rows, biased,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK: tl.constexpr,
+    PRUNES: tl.constexpr, LISTED: tl.constexpr, SPLIT: tl.constexpr, QUANT_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """inner [R, I] @ weight [I, C] → partial [splits, R, C] fp32, one part a split.
+    """inner [R, I] @ weight [I, C] + bias → output [R, C].
 
     Args:
+        norms, inner_kept: as of ``keep_heaviest_rows``. If PRUNES, for a single row, every program
+            fills a line of its own of prepared and channels, [programs, I], and of what is kept
+            quantises to bit_widths [R] if ``quantising``.
         channels: [tiles, I] int32, counts: [tiles] int32: which rows of the weight each tile
-            reads, if LISTED; else all.
+            reads, if LISTED and not PRUNES; if neither, all.
+        partial: [splits, R, C] fp32, written if SPLIT. counters: [tiles, parts] int32 zeros.
     """
     tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    parts, splits = tl.num_programs(1), tl.num_programs(2)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     column = part * BLOCK_N + tl.arange(0, BLOCK_N)
     count = inner_size
-    if LISTED:
+    if PRUNES:
+        line = (part * splits + split) * inner_size
+        prepared += line
+        channels += line
+        count = keep_heaviest(
+            inner, norms, inner_kept, bit_widths, prepared, channels, inner_size, quantising,
+            BLOCK, True, QUANT_BLOCK,
+        )  # fmt: skip
+        inner = prepared
+        tl.debug_barrier()
+    elif LISTED:
         count = tl.load(counts + tile)
         channels += tile * inner_size
-    first, last = split_range(count, split, tl.num_programs(2), BLOCK_K)
+    first, last = split_range(count, split, splits, BLOCK_K)
     total = product(
         inner, channels, weight, row, column,
         num_rows, inner_size, width, first, last, BLOCK_K, LISTED,
     )  # fmt: skip
-    written = (row < num_rows)[:, None] & (column < width)[None, :]
-    at = partial + (split * num_rows + row)[:, None] * width + column[None, :]
-    tl.store(at, total, mask=written)
-
-
-@triton.jit
-def summed(partial, bias, column, inside, step, splits, biased):
-    """Some columns of one row, of which ``splits`` parts lie a step apart, and their bias; fp32."""
-    total = tl.load(bias + column, mask=only_if(biased, inside), other=0.0).to(tl.float32)
-    for split in range(0, splits):
-        total += tl.load(partial + split * step + column, mask=inside, other=0.0).to(tl.float32)
-    return total
-
-
-@triton.jit(do_not_specialize=["num_rows", "splits", "biased", "quantising", "silu"])
-def finish_rows(
-    partial, bias, bit_widths, output, num_rows, width, splits, biased, quantising, silu,
-    BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr, GATED: tl.constexpr,
-):  # fmt: skip
-    """partial [splits, R, C] → output [R, C]: summed, rounded, quantised if flagged.
-
-    If GATED, partial is [splits, R, 2·C], gate first, and what is summed is activated.
-    """
-    row = tl.program_id(0)
-    column = tl.arange(0, BLOCK)
     inside = column < width
-    read = width
-    if GATED:
-        read = 2 * width
-    partial += row * read
-    numbers = summed(partial, bias, column, inside, num_rows * read, splits, biased)
-    if GATED:
-        up = summed(partial, bias, column + width, inside, num_rows * read, splits, biased)
-        numbers = activated(numbers, up, silu)
-    numbers = narrowed(numbers, output.dtype.element_ty).to(tl.float32)
-    bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
-    numbers = quantised(numbers, bits, QUANT_BLOCK)
-    numbers = narrowed(numbers, output.dtype.element_ty)
-    tl.store(output + row * width + column, numbers, mask=inside)
+    written = (row < num_rows)[:, None] & inside[None, :]
+    at = row[:, None] * width + column[None, :]
+    if SPLIT:
+        tl.store(partial + split * num_rows * width + at, total, mask=written)
+        is_last = ends_last(counters + tile * parts + part, splits)
+        written = only_if(is_last.to(tl.int32), written)
+        total = sum_of_parts(partial, at, num_rows * width, splits, written)
+    total += biases(bias, column, inside, biased)
+    tl.store(output + at, narrowed(total, output.dtype.element_ty), mask=written)
+
+
+@triton.jit(do_not_specialize=["silu"])
+def activate_rows(gate_up, output, inner_size, silu, BLOCK: tl.constexpr):
+    """gate_up [R, 2·I], gate first → activated [R, I]."""
+    row = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = column < inner_size
+    gate_up += row.to(tl.int64) * (2 * inner_size) + column
+    gate = tl.load(gate_up, mask=inside, other=0.0).to(tl.float32)
+    up = tl.load(gate_up + inner_size, mask=inside, other=0.0).to(tl.float32)
+    numbers = narrowed(activated(gate, up, silu), output.dtype.element_ty)
+    tl.store(output + row.to(tl.int64) * inner_size + column, numbers, mask=inside)

@@ -122,13 +122,6 @@ def magnitude_order(numbers, inside):
 
 
 @triton.jit
-def largest_only(numbers, inside, kept):
-    """The ``kept`` numbers of largest magnitude of one row [N] fp32, ties to the lowest; else 0."""
-    chosen, _, _ = choose_largest(magnitude_order(numbers, inside), kept)
-    return tl.where(chosen, numbers, 0.0)
-
-
-@triton.jit
 def round_half_even(numbers):
     """Round to the nearest whole number, |x| < 2^22."""
     return (numbers + TO_EVEN) - TO_EVEN
@@ -148,6 +141,17 @@ def tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M: tl.cons
 def only_if(flag, mask):
     """The mask if the flag (a scalar) is not 0, else all false; the interpreter's way of &."""
     return tl.where(mask, flag, 0) != 0
+
+
+@triton.jit
+def ends_last(counter, programs):
+    """Whether this program is the last of so many to come here: it sees what the others stored,
+    and sets their counter back to 0 for the next launch."""
+    tl.debug_barrier()
+    last = tl.atomic_add(counter, 1) == programs - 1
+    if last:
+        tl.store(counter, 0)
+    return last
 
 
 @triton.jit

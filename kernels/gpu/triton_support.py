@@ -32,6 +32,7 @@ CONTAINED = {
     "keep_largest_channels": ("add_and_norm",),
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
 }
+MOST_COUNTERS = 65_536
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 _log = logging.getLogger(__name__)
@@ -126,6 +127,24 @@ def recorded_launches() -> Iterator[list[Launch]]:
         yield _State.record
     finally:
         _State.record, _State.on_cpu = before, on_cpu
+
+
+def counters(beside: Tensor, count: int) -> Tensor:
+    """At least ``count`` int32 zeros on a tensor's device, for programs that count themselves.
+
+    All launches of a stream share them, as each sets them back to 0.
+    """
+    on_gpu = beside.device.type == "cuda"
+    stream = torch.cuda.current_stream(beside.device).cuda_stream if on_gpu else 0
+    if count > MOST_COUNTERS:
+        raise UnsupportedByKernel(f"tiles must be at most {MOST_COUNTERS}, got {count}")
+    return _stream_counters(beside.device, stream)
+
+
+@cache
+def _stream_counters(device: torch.device, stream: int) -> Tensor:
+    # Made by a step's first run, never in a capture, which follows it.
+    return torch.zeros(MOST_COUNTERS, dtype=torch.int32, device=device)
 
 
 def launch(

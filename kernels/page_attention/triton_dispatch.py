@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kernels.gpu.triton_support import (
     KernelInputError,
+    counters,
     launch,
     next_power_of_2,
 )
@@ -20,11 +21,11 @@ from kernels.page_attention.reference import Attended, AttentionPlan, page_reade
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
-# are worth a program of their own.
+# are worth a program of their own: two turns of its loop.
 TARGET_PROGRAMS = 264
-TOKENS_PER_SPLIT = 256
+TOKENS_PER_SPLIT = 64
 _WEIGHED_AT_ONCE = 64  # tokens a weighing program takes
-_LISTED_AT_ONCE = 256
+_JOINED_AT_ONCE = 8192  # numbers of parts that a program has in its registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,35 +99,26 @@ class _Attention:
         self.readings = query.new_empty((*groups, self.num_pages * noting), dtype=torch.uint8)
 
     def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        from kernels.page_attention import triton_kernel
-
-        new, heads = self.query.new_empty, self.query.shape[:2]
-        unused = self._unused()
-        page_keys = self._weighed() if self.plan.selects or share > 0 else unused
-        outside = new(heads)
-        if share > 0:
-            tensors = {"page_keys": page_keys, "outside": outside}
-            self._rank(triton_kernel.mass_outside_pages, outside, tensors, {"share": share})
-        ranked = (page_keys, unused)
-        if self.plan.selects:
-            ranked = self._chosen(triton_kernel, page_keys)
+        outside, page_keys = self.query.new_empty(self.query.shape[:2]), self._unused()
+        thresholds = page_keys
+        if self.plan.selects or share > 0:
+            page_keys, group_keys, thresholds = self._weighed()
+            if share > 0:
+                self._observe(page_keys, outside, share)
+            page_keys = group_keys
         splits = sum(tiles.splits for tiles in self.tiles)
-        parts = new(*heads, splits, self.head_size)
-        edges = (new(*heads, splits), new(*heads, splits))
+        several = splits * (splits > 1)
+        shape = (*self.query.shape[:2], several)
+        parts = {
+            "parts": self.query.new_empty((*shape, self.head_size)),
+            "tops": self.query.new_empty(shape),
+            "sums": self.query.new_empty(shape),
+            "mixed": torch.empty_like(self.query, dtype=dtype),
+        }
         for number in range(len(self.blocks)):
-            self._attend(triton_kernel, number, ranked, (parts, *edges))
-        if splits == 1:
-            return parts[:, :, 0].to(dtype), outside
-        mixed = torch.empty_like(self.query, dtype=dtype)
-        launch(
-            triton_kernel.merge_splits,
-            (self.num_rows * self.num_heads,),
-            {"parts": parts, "tops": edges[0], "sums": edges[1], "mixed": mixed,
-             "head_size": self.head_size, "splits": splits},
-            {"SPLITS": 8, "HEAD": self._padded_head()},
-            {"num_warps": 4, "num_stages": 2},
-        )  # fmt: skip
-        return mixed, outside
+            chosen = {"page_keys": page_keys, "thresholds": thresholds}
+            self._attend(number, chosen, parts, splits)
+        return parts["mixed"], outside
 
     def _cut(self) -> list[_Tiles]:
         cut: list[_Tiles] = []
@@ -149,13 +141,22 @@ class _Attention:
             page, token = page + pages, token + tokens
         return cut
 
-    def _weighed(self) -> Tensor:
-        """[R, H, P] int32: every page's log mass by 4-bit keys as ordered bits, 0 if not valid."""
-        from kernels.key_codes.triton_kernel import weigh_pages
+    def _weighed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Every page's log mass by 4-bit keys as ordered bits, 0 if not valid, [R, H, P]; keys that
+        KV groups weigh pages by [R, Hkv, P], and from which on they read one [R, Hkv]; int32.
 
+        The last two are undefined unless pages are chosen.
+        """
+        from kernels.page_attention.triton_choice import weigh_pages
+
+        plan, groups = self.plan, (self.num_rows, self.num_kv_heads)
+        assert plan.floors is not None or not plan.selects
         shape = self.num_rows, self.num_heads, self.num_pages
         page_keys = self.query.new_empty(shape, dtype=torch.int32)
-        slots = max(4, next_power_of_2(self.plan.page_size))
+        group_keys = page_keys.new_empty((*groups, self.num_pages))
+        thresholds = page_keys.new_empty(groups)
+        members = self.num_heads // self.num_kv_heads
+        slots = max(4, next_power_of_2(plan.page_size))
         at_once, octet = _WEIGHED_AT_ONCE // slots, 4 * self.head_size
         for block, tiles in zip(self.blocks, self.tiles, strict=True):
             assert block.codes is not None
@@ -166,98 +167,66 @@ class _Attention:
                 {
                     **self._common(block, tiles),
                     "codes": block.codes.view(torch.int32), "scales": block.scales,
-                    "page_keys": page_keys, "row_lines": row // octet, "head_lines": head // octet,
-                    "pages": tiles.pages,
+                    "page_keys": page_keys, "group_keys": group_keys,
+                    "pages_kept": self.tokens_read if plan.pages_kept is None else plan.pages_kept,
+                    "floors": self.query if plan.floors is None else plan.floors,
+                    "tokens_per_page": plan.tokens_per_page, "thresholds": thresholds,
+                    "tokens_read": self.tokens_read, "readings": self.readings,
+                    "counters": counters(self.query, tiles.sources * self.num_kv_heads),
+                    "row_lines": row // octet, "head_lines": head // octet, "pages": tiles.pages,
+                    "choosing": int(plan.selects and tiles is self.tiles[-1]),
+                    "noting": int(self.noting),
                 },
                 {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
-                 "WHOLE": slots == self.plan.page_size and slots % OCTET == 0,
-                 "HALF": self._padded_head() // 2},
+                 "WHOLE": slots == plan.page_size and slots % OCTET == 0,
+                 "HALF": self._padded_head() // 2, "MEMBERS": next_power_of_2(members)},
                 {"num_warps": 4, "num_stages": 1},
             )  # fmt: skip
-        return page_keys
+        return page_keys, group_keys, thresholds
 
-    def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys that KV groups weigh pages by [R, Hkv, P], and from which on they read one
-        [R, Hkv]; both int32."""
-        groups = self.num_rows, self.num_kv_heads
-        group_keys = page_keys.new_empty((*groups, self.num_pages))
-        thresholds = page_keys.new_empty(groups)
-        assert self.plan.floors is not None
-        assert self.plan.pages_kept is not None
-        assert self.plan.tokens_per_page is not None
-        self._rank(
-            kernels.choose_pages,
-            self.tokens_read,
-            {
-                "page_keys": page_keys, "group_keys": group_keys,
-                "pages_kept": self.plan.pages_kept, "floors": self.plan.floors,
-                "tokens_per_page": self.plan.tokens_per_page, "thresholds": thresholds,
-                "tokens_read": self.tokens_read, "readings": self.readings,
-            },
-            {"num_kv_heads": self.num_kv_heads, "members": self.num_heads // self.num_kv_heads,
-             "noting": int(self.noting)},
-        )  # fmt: skip
-        return group_keys, thresholds
+    def _observe(self, page_keys: Tensor, outside: Tensor, share: float) -> None:
+        """Fill ``outside`` [R, H], a program each, which sees all pages."""
+        from kernels.page_attention.triton_choice import mass_outside_pages
 
-    def _rank(
-        self, kernel: Any, outputs: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
-    ) -> None:
-        """Launch a kernel with one program for each of ``outputs`` [R, X], which sees all pages."""
         warps = {512: 4, 4096: 8, MAX_PAGES: 16}
         block = next(size for size in warps if size >= self.num_pages)
         launch(
-            kernel,
-            (outputs.numel(),),
-            {**tensors, **numbers, "num_pages": self.num_pages},
+            mass_outside_pages,
+            (outside.numel(),),
+            {"page_keys": page_keys, "outside": outside, "share": share,
+             "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},
-        )
+        )  # fmt: skip
 
     def _attend(
-        self,
-        kernels: Any,
-        number: int,
-        ranked: tuple[Tensor, Tensor],
-        parts: tuple[Tensor, Tensor, Tensor],
+        self, number: int, chosen: dict[str, Tensor], parts: dict[str, Tensor], all_splits: int
     ) -> None:
+        """Launch ``attend_pages`` on one block."""
+        from kernels.page_attention.triton_kernel import attend_pages
+
         block, tiles = self.blocks[number], self.tiles[number]
-        page_keys, thresholds = ranked
         grid = (tiles.total, self.num_kv_heads, tiles.splits)
         width = -(-tiles.pages // tiles.splits)
-        chosen = {"page_keys": page_keys, "thresholds": thresholds}
-        lists = {"page_list": self._unused(), "page_counts": self._unused()}
-        if self.plan.selects:
-            lists = {
-                "page_list": page_keys.new_empty((*grid, width)),
-                "page_counts": page_keys.new_empty(grid),
-            }
-            launch(
-                kernels.list_pages,
-                grid,
-                {
-                    **chosen, **lists, **_queries(tiles),
-                    "pages": tiles.pages, "first_page": tiles.first_page,
-                    "num_pages": self.num_pages, "list_width": width, "block_m": tiles.block_m,
-                },
-                {"BLOCK_P": _LISTED_AT_ONCE},
-                {"num_warps": 4, "num_stages": 1},
-            )  # fmt: skip
         head = self._padded_head()
         row_stride, head_stride, *_ = block.keys.stride()
-        small = head * tiles.block_m <= 1024
+        numbers = head * tiles.block_m
         launch(
-            kernels.attend_pages,
+            attend_pages,
             grid,
             {
-                **self._common(block, tiles), "keys": block.keys, "values": block.values,
-                **chosen, **lists, "mixed": parts[0], "tops": parts[1], "sums": parts[2],
+                **self._common(block, tiles), "keys": block.keys, "values": block.values, **chosen,
+                "page_list": self._unused().new_empty((*grid, width * self.plan.selects)),
+                **parts, "counters": counters(self.query, tiles.total * self.num_kv_heads),
                 "row_lines": row_stride // self.head_size,
                 "head_lines": head_stride // self.head_size, "list_width": width,
                 "first_split": 0 if number == 0 else self.tiles[0].splits,
-                "all_splits": parts[1].shape[2], "selecting": int(self.plan.selects),
+                "all_splits": all_splits, "selecting": int(self.plan.selects),
+                "joining": int(number == len(self.blocks) - 1),
             },
-            {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head},
-            {"num_warps": 4 if small else 8, "num_stages": 2},
+            {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head,
+             "SPLITS": max(1, _JOINED_AT_ONCE // numbers)},
+            {"num_warps": 4 if numbers <= 1024 else 8, "num_stages": 2},
         )  # fmt: skip
 
     def _common(self, block: KVBlock, tiles: _Tiles) -> dict[str, Any]:

@@ -3,6 +3,8 @@ other."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,6 @@ from kernels.cpu.threads import cpu_kernel, torch_with_numba
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     MAX_WIDTH,
-    KernelInputError,
     UnsupportedByKernel,
     by_kernels,
     check_operands,
@@ -65,47 +66,49 @@ def check_residual(residual: Residual) -> None:
         raise UnsupportedByKernel(f"update must be fp32, bf16 or fp16, got {update.dtype}")
 
 
+def entering_arguments(
+    residual: Residual,
+    dtype: torch.dtype,
+    channels_kept: Tensor | None,
+    bit_widths: Tensor | None,
+    lines: int,
+) -> dict[str, Any]:
+    """The arguments of ``enter_rows`` in order, with memory for what it writes.
+
+    Args:
+        channels_kept: [R] int64; None prunes nothing.
+        bit_widths: [R] int64 of pruned rows; None quantises nothing.
+        lines: normalised rows, [lines, C] of a dtype.
+    Raises: as ``check_residual``.
+    """
+    check_residual(residual)
+    hidden, update, norm, epsilon = residual
+    unused = hidden.new_empty(1, dtype=torch.int64)
+    return {
+        "hidden": hidden, "update": hidden if update is None else update,
+        "norm": hidden if norm is None else norm,
+        "channels_kept": unused if channels_kept is None else channels_kept,
+        "bit_widths": unused if bit_widths is None else bit_widths,
+        "stream": hidden if update is None else torch.empty_like(hidden),
+        "normed": hidden.new_empty((lines, hidden.shape[1]), dtype=dtype),
+        "num_channels": hidden.shape[1], "epsilon": epsilon, "adding": int(update is not None),
+        "norming": int(norm is not None), "quantising": int(bit_widths is not None),
+    }  # fmt: skip
+
+
 def enter_with_triton(
     residual: Residual,
     dtype: torch.dtype,
     channels_kept: Tensor | None = None,
     bit_widths: Tensor | None = None,
-    lists: tuple[Tensor, Tensor] | None = None,
     quant_block: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """``reference.add_and_norm``; also pruned and quantised.
-
-    Args:
-        channels_kept: [R] int64; None prunes nothing.
-        bit_widths: [R] int64 of pruned rows; None quantises nothing.
-        lists: [1, C] int32 and [1] int32, written: the channels of a single row that are not 0,
-            and how many.
-        quant_block: channels that share a scale; 0: all.
-    Raises: as ``check_residual``.
-    """
+    """``reference.add_and_norm``; also pruned and quantised. Raises: as ``check_residual``."""
     from kernels.residual.triton_kernel import enter_rows
 
-    check_residual(residual)
-    hidden, update, norm, epsilon = residual
-    if lists is not None and hidden.shape[0] != 1:
-        raise KernelInputError(f"lists are of a single row, got {hidden.shape[0]}")
-    unused = hidden.new_empty(1, dtype=torch.int64)
-    stream = hidden if update is None else torch.empty_like(hidden)
-    normed = torch.empty_like(hidden, dtype=dtype)
-    block, options = row_block(hidden.shape[1])
-    channels, counts = lists or (unused.view(torch.int32), unused.view(torch.int32))
-    launch(
-        enter_rows,
-        (hidden.shape[0],),
-        {"hidden": hidden, "update": hidden if update is None else update,
-         "norm": hidden if norm is None else norm,
-         "channels_kept": unused if channels_kept is None else channels_kept,
-         "bit_widths": unused if bit_widths is None else bit_widths,
-         "stream": stream, "normed": normed, "channels": channels, "counts": counts,
-         "num_channels": hidden.shape[1], "epsilon": epsilon, "adding": int(update is not None),
-         "norming": int(norm is not None), "quantising": int(bit_widths is not None)},
-        {"BLOCK": block, "PRUNED": channels_kept is not None, "LISTED": lists is not None,
-         "QUANT_BLOCK": quant_block},
-        options,
-    )  # fmt: skip
-    return stream, normed
+    rows = residual.hidden.shape[0]
+    given = entering_arguments(residual, dtype, channels_kept, bit_widths, rows)
+    block, options = row_block(residual.hidden.shape[1])
+    constants = {"BLOCK": block, "PRUNED": channels_kept is not None, "QUANT_BLOCK": quant_block}
+    launch(enter_rows, (rows,), given, constants, options)
+    return given["stream"], given["normed"]

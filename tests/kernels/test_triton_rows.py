@@ -79,6 +79,38 @@ def test_the_mlp_equals_the_reference(dtype, case, monkeypatch, generator):
     close(found, reference.gated_mlp(hidden, weights, plan), ROUNDED[dtype])
 
 
+@pytest.mark.parametrize("quant_block", [0, 32])
+def test_a_long_row_is_prepared_by_kernels_of_its_own(quant_block, monkeypatch, generator):
+    """To the same numbers as where each program of a product does it."""
+    weights = _weights(70, 1100, torch.float32, "silu", biased=False)
+    hidden = torch.randn(1, 70, generator=generator).to(DEVICE)
+    kept, bits, inner = (torch.tensor([number], device=DEVICE) for number in (40, 5, 700))
+    plan = MlpPlan(kept, bits, True, inner, quant_block)
+    short = _mlp(hidden, weights, plan)
+    monkeypatch.setattr(gated_mlp, "MAX_AT_ONCE", 0)
+    close(_mlp(hidden, weights, plan), short, 1e-5)  # in another order
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("split", [False, True])
+def test_a_dense_row_of_a_small_mlp_is_two_kernels(dtype, split, monkeypatch, generator):
+    monkeypatch.setattr(gated_mlp, "TARGET_PROGRAMS", 6 if split else 1)
+    monkeypatch.setattr(gated_mlp, "CHANNELS_PER_SPLIT", 32)
+    weights = _weights(96, 70, dtype, "gelu_tanh", biased=True)
+    hidden, update, norm = torch.randn(3, 1, 96, generator=generator).to(DEVICE)
+    entering = Residual(hidden, update.to(dtype), norm[0], 1e-5)
+    stream, output = fused_gated_mlp(entering, weights, MlpPlan())
+    expected, normed = residual.reference.add_and_norm(entering)
+    assert torch.equal(stream, expected)
+    close(output, reference.gated_mlp(normed, weights, MlpPlan()), ROUNDED[dtype])
+    two_rows = entering._replace(hidden=hidden.expand(2, -1), update=None)
+    assert fused_gated_mlp(two_rows, weights, MlpPlan()) is None
+    for name in ("MAX_AT_ONCE", "MAX_DENSE"):
+        monkeypatch.setattr(gated_mlp, name, 95)
+        assert fused_gated_mlp(entering, weights, MlpPlan()) is None
+        monkeypatch.undo()
+
+
 def test_weights_of_pruned_channels_are_not_read():
     """Their rows hold NaN; a product that touched them would show it."""
     weights = _weights(32, 16, torch.float32, "silu", biased=False)
@@ -122,7 +154,8 @@ def test_what_only_the_reference_takes_is_left_to_it():
     weights = _weights(16, 16, torch.float32, "silu", biased=False)
     entering = Residual(torch.randn(1, 16, device=DEVICE), None, None, 1e-5)
     transposed = MlpWeights(weights.gate_up, weights.down.t().contiguous().t())
-    assert fused_gated_mlp(entering, weights, MlpPlan()) is None  # dense
+    quantised = MlpPlan(bit_widths=torch.tensor([5], device=DEVICE))
+    assert fused_gated_mlp(entering, weights, quantised) is None
     plan = MlpPlan(torch.tensor([3], device=DEVICE))
     assert fused_gated_mlp(entering, transposed, plan) is None
 

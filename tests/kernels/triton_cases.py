@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from kernels.gpu.triton_support import triton_on_cpu
+from kernels.gpu.triton_support import counters, triton_on_cpu
 from kernels.key_codes import OCTET, encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock
 from tests.kernels.quick_interpreter import quick_interpreter
@@ -18,12 +18,13 @@ ROUNDED = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
 @contextlib.contextmanager
 def triton_here():
-    """The interpreter on the CPU, or the real thing where there is a GPU."""
-    if DEVICE != "cpu":
+    """The interpreter on the CPU, or the real thing on a GPU; counters are left at 0."""
+    with contextlib.ExitStack() as stack:
+        if DEVICE == "cpu":
+            stack.enter_context(triton_on_cpu())
+            stack.enter_context(quick_interpreter())
         yield
-        return
-    with triton_on_cpu(), quick_interpreter():
-        yield
+    assert not counters(torch.empty(1, device=DEVICE), 1).any()
 
 
 def close(found, expected, tolerance):

@@ -20,7 +20,7 @@ from sol_core.models.card.comparing import Setting, both, check_no_farther, comp
 
 PAGE = 8
 # Rows, tokens of each of two shared prefixes and of each row: a part of a sequence is a program of
-# its own from 512 tokens on, and from 513 pages on the kernels that rank them are others.
+# its own from 128 tokens on, and from 513 pages on the kernel that ranks them is another.
 _TEXTS = {"ragged rows": (2, 0, 72), "a long text": (1, 0, 4200), "shared prefixes": (4, 528, 24)}
 _SHARE = 0.25  # of the pages, half of which stand out
 _MLP_ROWS = (1, 3, 18)
@@ -126,6 +126,7 @@ def check_mlp(at: Setting) -> None:
     rounding = max(1e-3, torch.finfo(at.dtype).eps)
     for rows in _MLP_ROWS:
         hidden = torch.randn(rows, width, device=at.device)
+        entering = Residual(hidden, None, None, 1e-5)
         kept, bits = at.counts(width // 2, width, rows), at.counts(14, 16, rows)
         inner_kept = up_to[at.counts(0, 1, rows)]
         for plan in (
@@ -133,10 +134,11 @@ def check_mlp(at: Setting) -> None:
             MlpPlan(kept, inner_kept=inner_kept),
             MlpPlan(kept, bits, True, inner_kept, SCALE_BLOCK),
             MlpPlan(kept, bits, True),
+            MlpPlan(),
         ):
-            entered = gated_mlp.fused_gated_mlp(Residual(hidden, None, None, 1e-5), weights, plan)
-            if entered is None:  # too wide for kernels
-                return
+            entered = gated_mlp.fused_gated_mlp(entering, weights, plan)
+            if entered is None:  # too wide for kernels, or dense
+                continue
             made = partial(mlp_reference, hidden)
             references = made(weights, plan), made(exact, plan)
             check_no_farther(f"outputs of {rows} rows", entered[1], *references, rounding)

@@ -57,12 +57,12 @@ def step_mlp(
     dtype: torch.dtype,  # of what dense rows multiply with the weights
 ) -> tuple[Tensor, Tensor]:
     gate_up, down, kept, bits = layer.gate_up, layer.down, plan.channels_kept, plan.bit_widths
-    if kept is not None and pruner.fused:
-        parts = gate_up.weight, down.weight, gate_up.bias, down.bias, activation, layer.down_norms
+    dense = kept is None and bits is None
+    parts = gate_up.weight, down.weight, gate_up.bias, down.bias, activation, layer.down_norms
+    if dense or (kept is not None and pruner.fused):
         fused = fused_gated_mlp(residual, MlpWeights(*parts), plan)
         if fused is not None:
             return fused
-    dense = kept is None and bits is None
     hidden, normed = add_and_norm(residual, dtype if dense else torch.float32)
     if kept is not None:
         normed = pruner.keep_input(normed, kept)

@@ -89,7 +89,7 @@ class LayerOutputs:
             "tokens_read": seen if attended.tokens_read is None else attended.tokens_read,
             "page_readers": attended.readers,
             "page_mass": attended.page_mass,
-            "attention_concentration": attended.outside.mean(-1) if self._scores_pages else None,
+            "attention_concentration": attended.outside if self._scores_pages else None,
         }
         for name, tensor in made.items():
             if tensor is not None:
@@ -101,4 +101,6 @@ class LayerOutputs:
             self._kept["hidden_states"][-1] = hidden
         layers = {name: torch.stack(kept, 1) for name, kept in self._kept.items() if kept}
         read = layers.pop("tokens_read").sum(-1)
+        if self._scores_pages:
+            layers["attention_concentration"] = layers["attention_concentration"].mean(-1)
         return StepOutput(hidden, logits, read, **layers)

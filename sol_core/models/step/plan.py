@@ -25,8 +25,8 @@ from sol_core.models.signals import Observe
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.clock import StepClock
 
-# Own tokens are rounded up to a multiple of this where a step must not depend on their number:
-# as many as one program of the attention kernel is given, so no more than one idles.
+# Own tokens are rounded up to a multiple of this where a step must not depend on their number: at
+# most four programs of the attention kernel idle.
 BUCKET_TOKENS = 256
 
 

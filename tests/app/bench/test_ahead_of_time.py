@@ -15,9 +15,8 @@ from tests.app.bench.test_other_tritons import VERSIONS, environment_with_triton
 ROOT = Path(__file__).parents[3]
 
 KERNELS = {
-    "attend_pages", "choose_pages", "down_rows", "enter_rows",
-    "fake_quantise_rows", "finish_rows", "gate_up_rows", "keep_heaviest_rows",
-    "list_channels", "list_pages", "mass_outside_pages", "merge_splits",
+    "activate_rows", "attend_pages", "down_rows", "enter_rows", "fake_quantise_rows",
+    "gate_up_rows", "keep_heaviest_rows", "list_channels", "mass_outside_pages",
     "rotate_and_write_rows", "weigh_pages",
 }  # fmt: skip
 

@@ -25,11 +25,11 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
     with recorded_launches():
         lm = random_model(TINY, 40, dtype=torch.float16)
     assert lm.weights.layers[0].gate_up.weight.is_contiguous(), "as on a GPU"
-    # Pages are scored, chosen and listed; the MLP is pruned.
+    # Pages are chosen; the MLP is pruned.
     assert counts["compressed"] > counts["dense"]
     deeper = TINY._replace(num_layers=4)
     per_layer = kernels.count_launches(deeper, HALF, 40, how)["dense"] - counts["dense"]
-    assert 8 < per_layer < 13
+    assert per_layer == 7
     # What is there once: embedding, angles, mask, head. Within a graph it costs nothing to start.
     assert counts["dense"] - 3 * per_layer < 40
 
@@ -38,8 +38,8 @@ def test_a_step_of_the_default_model_starts_few_kernels():
     """A small model on a GPU waits for launches where a graph does not start them."""
     how = GRIDS["default"].mechanisms
     counts = kernels.count_launches(MODELS["SmolLM2-135M"], HALF, 2048, how)
-    assert counts["dense"] <= 400
-    assert counts["compressed"] <= 500
+    assert counts["dense"] <= 250
+    assert counts["compressed"] <= 300
 
 
 def test_the_timed_steps_decode_with_graphs_and_without():

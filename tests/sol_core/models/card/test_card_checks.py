@@ -7,6 +7,7 @@ import torch
 
 from kernels.gpu import triton_support
 from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_reference
+from kernels.page_attention import triton_dispatch
 from sol_core.models.card import checks, operations
 from sol_core.models.card.checks import STEPS
 from sol_core.models.card.comparing import Setting, WrongNumbersError
@@ -17,12 +18,13 @@ from tests.sol_core.models.card.mutants import MUTATIONS, RESULTS, spoilt, too_f
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NaN in wrong numbers
 CPU = torch.device("cpu")
 TINY = Widths(64, 96, 3, 1, 32)
+GELU = TINY._replace(activation="gelu_tanh")
 CHECKED = {
     "enter_rows": "add_and_norm",
     "fake_quantise_rows": "fake_quantise",
     "rotate_and_write_rows": "rotate_and_write",
     **dict.fromkeys(
-        ("list_channels", "gate_up_rows", "keep_heaviest_rows", "down_rows", "finish_rows"),
+        ("list_channels", "gate_up_rows", "keep_heaviest_rows", "down_rows", "activate_rows"),
         "gated_mlp",
     ),
 }
@@ -31,6 +33,7 @@ CHECKED = {
 @pytest.fixture(autouse=True)
 def _on_triton(monkeypatch):
     monkeypatch.setattr(operations, "_MLP_ROWS", (1, 3))  # the interpreter takes seconds
+    monkeypatch.setattr(triton_dispatch, "TOKENS_PER_SPLIT", 256)
     with triton_here():
         yield
     use_reference(())
@@ -73,8 +76,12 @@ def test_steps_with_right_kernels_pass(monkeypatch):
 
 def test_steps_with_wrong_ones_do_not(monkeypatch):
     monkeypatch.setattr(checks, "_NUM_STEPS", 1)
-    with spoilt("down_rows", too_few), pytest.raises(WrongNumbersError, match="sparse steps"):
-        _check(STEPS, torch.float32)
+    for kind in ("dense", "sparse"):
+        wrong = spoilt(
+            "down_rows", too_few, lambda _, how, kind=kind: how["LISTED"] == (kind == "sparse")
+        )
+        with wrong, pytest.raises(WrongNumbersError, match=f"{kind} steps"):
+            _check(STEPS, torch.float32)
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS)
@@ -92,16 +99,21 @@ def test_a_wrong_kernel_is_noticed(kernel, mutate):
         ("attend_pages", lambda given, _: given["all_splits"] > 1, TINY),
         ("attend_pages", lambda given, _: given["has_sources"], TINY),
         ("attend_pages", lambda given, _: given["head_size"] == 256, TINY._replace(head_size=256)),
-        ("choose_pages", lambda _, chosen: chosen["BLOCK_P"] == 4096, TINY),
+        ("mass_outside_pages", lambda _, chosen: chosen["BLOCK_P"] == 4096, TINY),
         ("weigh_pages", lambda given, _: given["first_page"], TINY),
         ("gate_up_rows", lambda given, _: given["biased"], TINY._replace(biased=True)),
-        ("finish_rows", lambda given, _: given["biased"], TINY._replace(biased=True)),
+        ("gate_up_rows", lambda _, chosen: chosen["ENTERS"] and chosen["PRUNED"], TINY),
+        ("gate_up_rows", lambda _, chosen: not chosen["PRUNED"], TINY),
+        ("gate_up_rows", lambda given, _: not given["silu"], GELU),
+        ("down_rows", lambda given, _: given["biased"], TINY._replace(biased=True)),
+        ("down_rows", lambda given, chosen: chosen["PRUNES"] and given["quantising"], TINY),
         (
-            "finish_rows",
-            lambda given, chosen: chosen["GATED"] and not given["silu"],
+            "activate_rows",
+            lambda given, _: not given["silu"],
             TINY._replace(activation="gelu_tanh"),
         ),
         ("fake_quantise_rows", lambda _, chosen: chosen["QUANT_BLOCK"], TINY),
+        ("keep_heaviest_rows", lambda given, _: given["quantising"], TINY),
         (
             "keep_heaviest_rows",
             lambda given, _: given["inner_size"] > 1024,
@@ -111,15 +123,15 @@ def test_a_wrong_kernel_is_noticed(kernel, mutate):
 )
 def test_a_kernel_that_is_wrong_in_one_case_is_noticed(kernel, only, widths, mutate):
     """Of many splits, shared prefixes, heads of 256, more than 512 pages, biases, gelu, …"""
-    operation = "gated_mlp" if kernel == "fake_quantise_rows" else CHECKED.get(kernel)
     with spoilt(kernel, mutate, only) as times, pytest.raises(WrongNumbersError):
-        _check(operation or "page_attention", widths=widths)
+        _check(CHECKED.get(kernel, "page_attention"), widths=widths)
     assert times
 
 
 def test_wrong_page_readers_and_quantised_inputs_are_noticed():
-    with spoilt("choose_pages", zeroed, results=["readings"]), pytest.raises(WrongNumbersError):
-        _check("page_attention")
+    for result in ("readings", "tokens_read", "group_keys"):
+        with spoilt("weigh_pages", zeroed, results=[result]), pytest.raises(WrongNumbersError):
+            _check("page_attention")
     quantised = spoilt("enter_rows", too_few, lambda given, _: given["quantising"])
     with quantised, pytest.raises(WrongNumbersError):
         _check("gated_mlp")
