@@ -29,7 +29,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
-from sol_core.accuracy.plans import StaticPlan
+from sol_core.accuracy.passes import StaticPlan
 from sol_core.accuracy.questions import Continuation
 from sol_core.accuracy.scoring import read_contexts, score_after, score_densely
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, Budget, Spend, record_of

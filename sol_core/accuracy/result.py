@@ -15,7 +15,6 @@ import numpy as np
 
 from sol_core.accuracy.passes import TaskPass
 from sol_core.accuracy.questions import Continuation, Question
-from sol_core.accuracy.recall import is_answered, is_recall
 from sol_core.actions import DENSE, Budget
 from sol_core.evaluation.result import SHARE_TOLERANCE, SPEND_TOLERANCE, asked_record, axes_record
 from sol_core.evaluation.rollout import Floats
@@ -25,9 +24,7 @@ from sol_core.reporting.verdict import Interval
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
 _GAINS = ("gain", "nll_gain")
-_PER_QUESTION = ("correct", "answer_nll", "margin", "exact", "holds")  # of ``MethodScores``
-# Compared methods, the better first.
-_PAIRS = (("policy", "static"), ("static", "paper"), ("policy", "paper"))
+_PER_QUESTION = ("correct", "answer_nll", "margin")  # of ``MethodScores``
 
 
 def scores_per_byte(
@@ -62,25 +59,16 @@ class MethodScores:
     correct: Floats  # [questions], 1 where it was right
     answer_nll: Floats  # [questions], of the right answer, nats per token
     margin: Floats  # [questions], nats per byte
-    exact: Floats  # [questions], 1 where the text that it wrote was the answer
-    holds: Floats  # [questions], 1 where the text that it wrote held the answer
     spend: Budget
     bytes_per_token: float
     steps: int  # that spend and bytes are means of
 
     def record(self, seed: int, dense: MethodScores) -> dict[str, Any]:
-        exact, holds = _over_questions(self.exact, seed), _over_questions(self.holds, seed)
         return {
             "accuracy": _over_questions(self.correct, seed),
             "over_dense": _over_questions(self.correct - dense.correct, seed),
             "answer_nll": _mean(self.answer_nll),
             "margin": _over_questions(self.margin, seed),
-            "written": exact
-            and {
-                "exact": exact,
-                "holds": holds,
-                "holds_over_dense": _over_questions(self.holds - dense.holds, seed),
-            },
             "spend": axes_record(self.spend.as_tuple()),
             "net_keep_rate": self.spend.net_keep_rate,
             "bytes_per_token": self.bytes_per_token,
@@ -141,7 +129,7 @@ class ScoredTask:
     def compared(self) -> list[Mapping[str, MethodScores]]:
         """The budgets' methods, where static spent what the policy did."""
         pairs = zip(self.requested, self.methods, strict=True)
-        return [arms for asked, arms in pairs if _matched(asked, arms, self.dense)["static"]]
+        return [arms for asked, arms in pairs if _is_matched(asked, arms, self.dense)]
 
     def resampled(self) -> tuple[Floats, Floats]:
         """[resamples] mean gain over the compared: in accuracy, and in the answers' NLL."""
@@ -163,40 +151,22 @@ def _method_scores(run: TaskPass, row: int) -> MethodScores:
     scores = scores_per_byte(asked, len(questions), run.log_likelihood[:, row])
     right = [n for n, item in enumerate(asked) if item.choice == questions[item.question].answer]
     scored = np.asarray([len(asked[n].tokens) - asked[n].read for n in right])
-    exact, holds = _written(run, row)
     by_greedy = run.setting.task == "lambada"
     return MethodScores(
         run.greedy[right, row] if by_greedy else right_answers(scores, questions),
         -run.log_likelihood[right, row] / scored,
         margins(scores, questions),
-        exact,
-        holds,
         run.mean_spend(row),
         run.mean_bytes(row),
         int(run.lengths.sum()),
     )
 
 
-def _written(run: TaskPass, row: int) -> Floats:
-    """[2, questions], whether the text written after each is its answer, and holds it."""
-    questions = run.setting.questions
-    answered = np.full((2, len(questions)), np.nan)
-    if is_recall(run.setting.task):
-        for item, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
-            if item.choice == 0:
-                written = run.setting.spell([int(token) for token in tokens])
-                answered[:, item.question] = is_answered(written, questions[item.question])
-    return answered
-
-
-def task_scores(policies: TaskPass, baselines: Mapping[str, TaskPass], seed: int) -> ScoredTask:
+def task_scores(policies: TaskPass, statics: TaskPass, seed: int) -> ScoredTask:
     """Scores of every method on one task whose passes have run."""
     setting = policies.setting
     methods = [
-        {
-            "policy": _method_scores(policies, 1 + n),
-            **{name: _method_scores(run, n) for name, run in baselines.items()},
-        }
+        {"policy": _method_scores(policies, 1 + n), "static": _method_scores(statics, n)}
         for n in range(len(setting.budgets))
     ]
     dense, chance = _method_scores(policies, 0), _chance(setting.questions)
@@ -278,45 +248,32 @@ def _budget_records(
 ) -> list[dict[str, Any]]:
     records = []
     for budget, arms in zip(requested, methods, strict=True):
-        matched = _matched(budget, arms, dense)
-        differences = {}
-        for better, worse in _PAIRS:
-            if better in arms and worse in arms:
-                made = _difference(arms[better], arms[worse], seed)
-                is_fair = matched[better] and matched[worse]
-                differences[f"{better}-{worse}"] = made if is_fair else dict.fromkeys(made)
-        gain = differences.pop("policy-static")
+        matched, gain = _is_matched(budget, arms, dense), dict[str, Any]()
+        if matched:
+            gain = _difference(arms["policy"], arms["static"], seed)
         records.append(
             {
                 "requested": asked_record(budget),
                 "methods": {
-                    name: method.record(seed, dense) | {"matched": matched[name]}
+                    name: method.record(seed, dense) | {"matched": matched}
                     for name, method in arms.items()
                 },
-                "gain": gain["accuracy"],
-                "nll_gain": gain["nll"],
-                "margin_gain": gain["margin"],
-                "differences": differences,
+                "gain": gain.get("accuracy"),
+                "nll_gain": gain.get("nll"),
+                "margin_gain": gain.get("margin"),
             }
         )
     return records
 
 
-def _matched(
-    requested: Budget, arms: Mapping[str, MethodScores], dense: MethodScores
-) -> dict[str, bool]:
-    """Compare spends: True for methods that spent what the policy did, per axis or in bytes."""
-    made = {}
-    for name, method in arms.items():
-        # The paper's has static's bytes, which do not count the policy's own.
-        other = arms["static" if name == "paper" else "policy"]
-        if requested.bytes_share is not None or name == "paper":
-            gap = abs(method.bytes_per_token - other.bytes_per_token) / dense.bytes_per_token
-            made[name] = gap <= SHARE_TOLERANCE
-        else:
-            gaps = np.subtract(method.spend.as_tuple(), other.spend.as_tuple())
-            made[name] = bool((np.abs(gaps) <= np.asarray(SPEND_TOLERANCE) + 1e-9).all())
-    return made
+def _is_matched(requested: Budget, arms: Mapping[str, MethodScores], dense: MethodScores) -> bool:
+    """Return whether static spent what the policy did, per axis or in bytes."""
+    policy, static = arms["policy"], arms["static"]
+    if requested.bytes_share is not None:
+        gap = abs(static.bytes_per_token - policy.bytes_per_token) / dense.bytes_per_token
+        return gap <= SHARE_TOLERANCE
+    gaps = np.subtract(static.spend.as_tuple(), policy.spend.as_tuple())
+    return bool((np.abs(gaps) <= np.asarray(SPEND_TOLERANCE) + 1e-9).all())
 
 
 def _difference(better: MethodScores, worse: MethodScores, seed: int) -> dict[str, Any]:

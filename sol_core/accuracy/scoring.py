@@ -5,7 +5,7 @@ As in SOL (arXiv:2605.10875), every token of every choice is predicted by one de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, require_finite
+from sol_core.decoding.loop import DecodeOptions, require_finite
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.evaluation.rollout import Floats, floats, step_levels, step_reading
@@ -116,33 +116,6 @@ def score_after(
         spend += runs[:, None, None] * step_levels(step, group)
         num_bytes += runs[:, None] * step_reading(step, costs, group, exact=exact)
     return BatchScores(likelihood, greedy, spend, num_bytes)
-
-
-@torch.no_grad()
-def write_after(
-    contexts: ReadContexts,
-    numbers: Sequence[int],
-    scheduler: BatchScheduler,
-    *,
-    group: int,
-    steps: int,
-    is_done: Callable[[list[int]], bool],
-) -> Floats:
-    """Rows write ``steps`` tokens greedily; zeros once ``is_done`` says so of every row's."""
-    # A row is a sequence of its own here: rows of one prompt part ways.
-    read = contexts.rows([number for number in numbers for _ in range(group)])
-    options = DecodeOptions(steps, read.grid.mechanisms, batched=True)
-    chosen = np.zeros((len(read.asked), steps), dtype=np.int64)
-
-    def written(step: DecodeStep) -> list[int] | None:
-        if all(map(is_done, chosen[:, : step.index + 1].tolist())):
-            return None
-        return [int(token) for token in chosen[:, step.index]]
-
-    first = [continuation.context[-1] for continuation in read.asked]
-    for step in decode(read.lm, read.windows, first, scheduler, written, options, read.state):
-        chosen[:, step.index] = step.log_probabilities.argmax(-1).cpu().numpy()
-    return chosen.reshape(len(numbers), group, steps).astype(np.float64)
 
 
 @torch.no_grad()

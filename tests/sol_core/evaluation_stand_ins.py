@@ -1,7 +1,6 @@
 """A stand-in for a trained policy, and a naive scorer to check the evaluation against."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import torch
@@ -94,7 +93,6 @@ def run_questions(model, rival, config, questions, should_stop=no_stop, partial=
     with (
         patch.object(tasks, "load_contenders", lambda *_, **__: [rival]),
         patch.object(tasks, "ROOM", -MOST_CONTEXT),  # a tiny model holds the texts of recall
-        patch.object(tasks, "PAPER", SimpleNamespace(page_scorer="")),  # stand-ins may have it
     ):
         events = tasks.run_tasks(
             model, rival.name, Path(), config, data_dir=Path(), should_stop=should_stop,

@@ -41,8 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "harsh), or shares of the full model's bytes, as in 50%%,65%%",
     }
     cli.add_texts(parser, texts)
-    baselines = "static, then paper (static with the paper's mechanisms at the same bytes)"
-    cli.add_value(parser, "baselines LIST", "static", baselines)
     cli.add_value(parser, "limit", 500, "questions of each task")
     cli.add_value(parser, "seed", 0, "decides which questions")
     cli.add_model(parser)
@@ -67,7 +65,6 @@ def _config(args: argparse.Namespace) -> TasksConfig:
         "tasks": parse_names,
         "contexts": parse_contexts,
         "budgets": parse_budgets,
-        "baselines": parse_names,
     }
     texts = {name: text for name in parsers if (text := getattr(args, name)) is not None}
     lists = {name: parsers[name](text) for name, text in texts.items()}
@@ -106,7 +103,7 @@ def _summed(result: dict[str, Any]) -> list[str]:
 def _scored(title: str, scored: dict[str, Any]) -> list[str]:
     rows = []
     for budget in scored["budgets"]:
-        gains = _gains_over_static(budget)
+        gains = {"policy": (budget["gain"], budget["margin_gain"])}
         for at, (name, method) in enumerate(budget["methods"].items()):
             points, margin = gains.get(name, (None, None))
             rows.append(
@@ -126,37 +123,19 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
 
 
 def _recalled(task: dict[str, Any]) -> list[str]:
-    """A line for every method on recall: points over dense, answers written, kinds of question."""
+    """A line for every method on recall: points over dense, kinds of question."""
     kinds = task.get("kinds")
     if not kinds:
         return []
-    head = ("  ", "", "over dense, points", "wrote the answer, %", *(k["kind"] for k in kinds))
+    head = ("  ", "", "over dense, points", *(k["kind"] for k in kinds))
     dense = (f"{100 * kind['dense']:.1f}" for kind in kinds)
-    rows = [("  ", "dense", "", _wrote(task["dense"]), *dense)]
+    rows = [("  ", "dense", "", *dense)]
     for at, budget in enumerate(task["budgets"]):
         for place, (name, method) in enumerate(budget["methods"].items()):
             asked = "  " if place else f"  {budget_label(budget['requested'])}"
             right = (f"{100 * kind['budgets'][at][name]:.1f}" for kind in kinds)
-            rows.append((asked, name, _points(method["over_dense"]), _wrote(method), *right))
+            rows.append((asked, name, _points(method["over_dense"]), *right))
     return table(head, rows, f"<<{'>' * (len(head) - 2)}")
-
-
-def _wrote(method: dict[str, Any]) -> str:
-    return _percent(method["written"]["holds"]) if method["written"] else ""
-
-
-def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:
-    """By method: in accuracy, and in the margin."""
-    gains: dict[str, tuple[Gain, Gain]] = {"policy": (budget["gain"], budget["margin_gain"])}
-    if pair := budget["differences"].get("static-paper"):
-        gains["paper"] = _negative(pair["accuracy"]), _negative(pair["margin"])
-    return gains
-
-
-def _negative(gain: Gain) -> Gain:
-    if gain is None:
-        return None
-    return {"mean": -gain["mean"], "low": -gain["high"], "high": -gain["low"]}
 
 
 def _interval(value: Gain, form: str, scale: float = 1) -> str:

@@ -218,13 +218,12 @@ def test_a_name_in_use_is_refused_before_anything_is_queued(call, services):
 def test_a_measurement_is_queued_and_its_settings_come_back(call, services):
     job_samples.store_policy(services.data_dir.policies, "mine")
     values = {"tasks": ["piqa"], "limit": 20, "budgets": "0.5,0.6,8\n0.3,0.5,7", "seed": 2,
-              "baselines": "static, paper", "contexts": "1000, 600"}  # fmt: skip
+              "contexts": "1000, 600"}  # fmt: skip
     job_id = call("start_job", kind=TASKS_JOB, policies=["mine"], values=values)["job_id"]
     record = services.store.jobs.get(job_id)
     assert (record.kind, record.status, record.title) == (TASKS_JOB, "queued", "mine")
     config = from_json(TasksConfig, record.params["config"])
     assert config == TASKS_FORM.config_of(values)
-    assert config.baselines == ("static", "paper")
     settings = call("job_settings", kind=TASKS_JOB, job_id=job_id)
     assert settings["policies"] == ["mine"]
     assert TASKS_FORM.config_of(settings["values"]) == config
@@ -248,7 +247,7 @@ def test_a_finished_measurement_is_shown(call, services):
     ]
     for name in ("gain", "nll_gain", "margin_gain"):
         assert first["rows"][2][name] == asked["budgets"][2][name]
-    assert set(first["rows"][2]["methods"]) == {"policy", "static", "paper"}
+    assert set(first["rows"][2]["methods"]) == {"policy", "static"}
     assert [one["label"] for one in view["pooled"]] == ["All questions", "ARC easy + PIQA"]
     assert [one["questions"] for one in view["pooled"]] == [1500, 1000]
     assert "another release" in call("job_settings", kind=TASKS_JOB, job_id=job_id)["refused"]
@@ -258,7 +257,7 @@ def test_a_result_of_an_earlier_release_is_shown(call, services):
     result = tasks_result("mine") | {"schema": 1}
     for task in result["tasks"]:
         for budget in task["budgets"]:
-            for name in ("nll_gain", "margin_gain", "differences"):
+            for name in ("nll_gain", "margin_gain"):
                 del budget[name]
             for method in budget["methods"].values():
                 for name in ("margin", "bytes_per_token"):

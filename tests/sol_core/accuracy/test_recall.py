@@ -1,4 +1,4 @@
-"""Recall: its texts, one prefill for all of a text's questions, the answers that are written."""
+"""Recall: its texts, one prefill for all of a text's questions, kinds of questions."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from sol_core.accuracy.config import TasksConfig, parse_contexts
 from sol_core.accuracy.passes import _of_about_one_length
 from sol_core.accuracy.questions import Question, batches, encode_after_texts
 from sol_core.accuracy.runner import run_tasks
-from sol_core.accuracy.scoring import read_contexts, score_after, write_after
+from sol_core.accuracy.scoring import read_contexts, score_after
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.errors import ConfigError
@@ -34,9 +34,9 @@ SOURCE = recall.RecallSource(
 )  # fmt: skip
 TEXTS = ("Ann has a cat; Ben has a dog. ", "Eve sold one red hat, Tom sold a blue one. ")
 QUESTIONS = [
-    Question(("Ann has",) * 2, (" a cat", " a dog"), 0, "", TEXTS[0], "facts", ("cat",)),
-    Question(("And Ben has",) * 2, (" a cat", " a dog"), 1, "", TEXTS[0], "two_steps", ("dog",)),
-    Question(("Tom sold",) * 2, (" a blue one", " a red hat"), 0, "", TEXTS[1], "facts", ("hat",)),
+    Question(("Ann has",) * 2, (" a cat", " a dog"), 0, "", TEXTS[0], "facts"),
+    Question(("And Ben has",) * 2, (" a cat", " a dog"), 1, "", TEXTS[0], "two_steps"),
+    Question(("Tom sold",) * 2, (" a blue one", " a red hat"), 0, "", TEXTS[1], "facts"),
 ]
 
 
@@ -56,9 +56,6 @@ def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed, length):
     assert _words(first[0].text) <= max(length, 220)  # of facts and passages asked about alone
     for question in questions:
         assert len(set(question.choices)) == len(question.choices)
-        (right,) = question.accepted
-        assert question.text.count(right) == 1
-        assert right in question.choices[question.answer]
         if question.kind == "two_steps":  # the answer's two parts are in sentences of their own
             assert question.choices[question.answer].strip() not in question.text
         else:
@@ -81,22 +78,6 @@ def test_facts_of_a_form_differ_in_everything_that_is_asked():
                 assert fact.sentences[0].startswith(fact.stem)
                 asked.add(fact.question)
     assert len(asked) >= 500
-
-
-@pytest.mark.parametrize(
-    ("written", "exact", "holds"),
-    [
-        (" The Old Mill.\nQuestion: more", True, True),
-        (" It is in the old mill, they say", False, True),
-        (" the mill", False, False),
-        (" old millstones", False, False),
-        ("\n an old mill", True, True),
-        (" no\nold mill", False, False),
-    ],
-)
-def test_what_is_written_is_compared_by_its_words(written, exact, holds):
-    question = Question(("",), (" x",), 0, accepted=("the old mill", "a windmill"))
-    assert recall.is_answered(written, question) == (exact, holds)
 
 
 def test_questions_of_a_text_share_its_tokens_and_run_together():
@@ -123,22 +104,12 @@ def test_one_prefill_serves_every_question(monkeypatch):
     assert fed[0] == ones[0].shared
     assert fed[1] <= 2 * len(" And Ben has")
     scores = score_after(contexts, _rows(len(ones)), group=2)
-    written = write_after(
-        contexts, [0, 2], _rows(2), group=2, steps=6, is_done=lambda tokens: len(tokens) == 6
-    )
-    short = write_after(
-        contexts, [0, 2], _rows(2), group=2, steps=6, is_done=lambda tokens: len(tokens) == 2
-    )
-    assert short[..., :2].tolist() == written[..., :2].tolist()
-    assert not short[..., 2:].any()
     for row, action in enumerate(ACTIONS):
         for number, one in enumerate(ones):
             block = (*one.context, *one.tokens)
             plan = [action] * len(one.tokens)
             nll, _ = score_alone(model.lm, block, len(one.context) - 1, plan)
             assert scores.log_likelihood[number, row] == pytest.approx(-sum(nll), abs=2e-4)
-        for at, number in enumerate((0, 2)):
-            assert written[at, row].tolist() == _alone(model.lm, ones[number], action, 6)
 
 
 def test_a_policy_sees_the_last_token_that_was_read():
@@ -166,21 +137,9 @@ def _rows(count):
     return PlannedRows([[action] for _ in range(count) for action in ACTIONS])
 
 
-def _alone(lm, one, action, steps):
-    """One row that writes after a question, nothing shared."""
-    cache = lm.new_cache(1, len(one.context) + steps, page_size=GRID.page_size)
-    lm.prefill(torch.tensor([one.context[:-1]]), cache)
-    written = [one.context[-1]]
-    for _ in range(steps):
-        fed = torch.tensor(written[-1:])
-        logits = lm.decode_step(fed, cache, action, mechanisms=GRID.mechanisms).logits
-        written.append(int(logits[0].argmax()))
-    return written[1:]
-
-
-def test_the_result_says_what_was_written_and_how_far_it_is_from_dense():
+def test_the_result_says_how_far_recall_is_from_dense_by_kind():
     model, budgets = make_language_model(), (Budget(0.5, 0.6, 8.0),)
-    config = TasksConfig(("recall",), 3, budgets, baselines=("static", "paper"))
+    config = TasksConfig(("recall",), 3, budgets)
     *_, last = run_questions(model, contender()[0], config, {"recall_500": QUESTIONS})
     result = json.loads(json.dumps(last.result, allow_nan=False))
     (task,) = result["tasks"]
@@ -189,7 +148,7 @@ def test_the_result_says_what_was_written_and_how_far_it_is_from_dense():
         ("facts", 2), ("two_steps", 1),
     ]  # fmt: skip
     dense, methods = task["dense"], task["budgets"][0]["methods"]
-    assert dense["over_dense"]["mean"] == dense["written"]["holds_over_dense"]["mean"] == 0
+    assert dense["over_dense"]["mean"] == 0
     for name, method in methods.items():
         over = method["accuracy"]["mean"] - dense["accuracy"]["mean"]
         assert method["over_dense"]["mean"] == pytest.approx(over, abs=1e-6), name

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sol_core.accuracy.config import TasksConfig
-from sol_core.accuracy.plans import SharePlan
+from sol_core.accuracy.passes import SharePlan
 from sol_core.accuracy.questions import Question
 from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets.mixes import mix_table
@@ -35,31 +35,28 @@ def constant(budgets, seed):
     return scheduler
 
 
-def _run(model, budgets, *names):
-    config = TasksConfig(("piqa",), 40, budgets, baselines=names)
+def _run(model, budgets):
+    config = TasksConfig(("piqa",), 40, budgets)
     rival = Contender("mine", constant, GRID, 16, "")
     *_, last = run_questions(model, rival, config, {"piqa": QUESTIONS})
     return last.result
 
 
-def test_static_and_paper_read_what_the_policy_read():
+def test_static_reads_what_the_policy_read():
     model = make_language_model()
     texts = [model.encode(question.contexts[0])[:250] for question in QUESTIONS]
     model.lm.page_thresholds = measure_page_floors(model, texts)
-    result = _run(model, (Budget.share(0.7),), "static", "paper")
+    result = _run(model, (Budget.share(0.7),))
     (task,) = result["tasks"]
     (budget,) = task["budgets"]
     assert budget["requested"] == {"share": 0.7, "bits": 16.0}
     methods = budget["methods"]
     read = methods["policy"]["bytes_share"]
     assert methods["static"]["bytes_share"] == pytest.approx(read, abs=0.005)
-    assert methods["paper"]["bytes_share"] == pytest.approx(read, abs=0.02)
     assert task["dense"]["bytes_share"] == 1
-    # Attention is lowered first.
-    assert methods["paper"]["spend"]["keep"] < 0.5
     assert result["summary"]["best"]["requested"] == budget["requested"]
     with pytest.raises(ConfigError, match="at least"):
-        _run(model, (Budget.share(0.05),), "static")
+        _run(model, (Budget.share(0.05),))
 
 
 @given(
