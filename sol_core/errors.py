@@ -53,10 +53,6 @@ class NotFiniteError(SolError, ArithmeticError):
     """A model computed NaN or infinity: damaged weights, or too narrow a format."""
 
 
-class RankLostError(SolError, ConnectionError):
-    """Another process of the same training was killed, failed, or is silent for too long."""
-
-
 class CardMemoryError(SolError, MemoryError):
     """A GPU's memory is full; the next run may fit."""
 

@@ -80,7 +80,6 @@ RELEASE = {
     "test_held_to_avx2.py": "kernels sol_core/models",
     "sol_core/generation/test_warm_up.py": "sol_core/generation/warm_up.py",
     "sol_core/models/test_step_graph.py test_other_families.py": "sol_core/models",
-    "sol_core/training/test_ranks.py app/jobs/test_train_ranks.py": "sol_core/training app/jobs",
     "test_documents.py test_notebook.py test_readme.py": "docs mkdocs.yml README.md",
     "documents/test_extending_forks.py": "docs/extending.md sol_core/training sol_core/models",
     "app/setup test_launch.py test_package.py test_notebook.py test_space.py": SET_UP,

@@ -31,7 +31,6 @@ from sol_core.models.spec import WeightBytes
 from sol_core.progress import Progress
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.grpo import grpo_update, roll_out
-from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import Rollout, TextPrefill, prefill_text
 from sol_core.training.run_state import RunState
 
@@ -84,7 +83,7 @@ def bench_rollout(
             f"{config.block_len - 1} tokens, {model.name} has {model.context_length}"
         )
     with tempfile.TemporaryDirectory() as folder:
-        bench = _Bench(model, options, RunState(model, config, Path(folder), Path(folder), Ranks()))
+        bench = _Bench(model, options, RunState(model, config, Path(folder), Path(folder)))
     on_progress("warming up", 0.0)
     bench.update()
     bench.seconds_of_products()
@@ -203,7 +202,7 @@ class _Bench:
         with clock.of("rollout"):
             batch = roll_out(state.policy, timed, state.config, generator)
         with clock.of("update"):
-            grpo_update(state, [batch])
+            grpo_update(state, batch)
         clock.seconds["rollout"] -= clock.seconds["policy"] + clock.seconds["dense_reference"]
         return {phase: clock.seconds[phase] for phase in PHASES}
 

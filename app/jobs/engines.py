@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError
-from app.host.interrupts import StopFlag, set_by_signals
-from app.host.paths import DataDir
 from app.jobs.runner import JobFunctions, JobTask
 from app.policies.library import PolicyLibrary
-from sol_core.errors import RankLostError, SolError
 from sol_core.fields import from_json
 from sol_core.progress import WorkEvent, WorkFinished, WorkStopped
-from storage import TASKS_JOB, JobRecord
+from storage import TASKS_JOB
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
-    from sol_core.training.ranks import Ranks
 
 Updates = Generator[WorkEvent, None, None]
 _PARTIAL_FOLDER = "partial"
 
 
-def train_job(
-    task: JobTask,
-    ranks: Ranks | None = None,
-    *,
-    allow_untrained: bool = False,
-    labels: Path | None = None,
-) -> Updates:
+def train_job(task: JobTask, *, allow_untrained: bool = False) -> Updates:
     """Train a policy, stored under the job's "name"; one no better than static only if allowed."""
     from sol_core.training.trainer import check_kept
 
     name = _param(task, "name", str)
-    for event in train_events(task, ranks, labels):
+    for event in _train_events(task):
         if isinstance(event, WorkFinished):
             library, summary = PolicyLibrary(task.data_dir), event.result["summary"]
             if not allow_untrained:
@@ -47,15 +36,12 @@ def train_job(
         yield event
 
 
-def train_events(task: JobTask, ranks: Ranks | None = None, labels: Path | None = None) -> Updates:
-    """The training of ``train_job``, as every rank goes through it; labels: as the engine's."""
+def _train_events(task: JobTask) -> Updates:
     from sol_core.training.config import TrainConfig
-    from sol_core.training.ranks import Ranks
 
-    together = ranks or Ranks()
     config = from_json(TrainConfig, _param(task, "config", dict))
-    model = together.each(lambda: _load_model(task, together.device))
-    if together.any(task.should_stop()):
+    model = _load_model(task)
+    if task.should_stop():
         yield WorkStopped()
         return
     from sol_core.evaluation.calibrating import measured_first
@@ -63,17 +49,13 @@ def train_events(task: JobTask, ranks: Ranks | None = None, labels: Path | None 
     from sol_core.training.trainer import train
 
     root, stops = task.data_dir.root, task.should_stop
-    for event in measured_first(model, config.grid, root, stops, keeps=together.is_lead):
+    for event in measured_first(model, config.grid, root, stops):
         yield event
         if isinstance(event, WorkStopped):
             return
     task.say("Reading the text")
-    training = train(
-        model, config, task.folder, data_dir=root, should_stop=stops, ranks=together, labels=labels
-    )
-    if together.is_lead:
-        training = trained_with_gains(training, model, config, data_dir=root, should_stop=stops)
-    yield from training
+    training = train(model, config, task.folder, data_dir=root, should_stop=stops)
+    yield from trained_with_gains(training, model, config, data_dir=root, should_stop=stops)
 
 
 def evaluate_job(task: JobTask) -> Updates:
@@ -117,15 +99,14 @@ def _load_measured(task: JobTask) -> LanguageModel:
     return model
 
 
-def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:
-    """Load the job's model; device "auto" leaves that to the job."""
+def _load_model(task: JobTask) -> LanguageModel:
     from sol_core.generation.warm_up import load_warm
 
     return load_warm(
         _param(task, "model", str),
         data_dir=task.data_dir.root,
         dtype=str(task.job.params.get("dtype", task.dtype)),
-        device=str(task.job.params.get("device", device)) if device == "auto" else device,
+        device=str(task.job.params.get("device", "auto")),
         on_progress=lambda message, fraction: task.say(message),
     )
 
@@ -138,24 +119,3 @@ def _param(task: JobTask, name: str, kind: type) -> Any:
             f"got {params.get(name)!r}: start a new job"
         )
     return params[name]
-
-
-def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "failed", "paused"]:
-    """Train along, dropping the events, until the lead's job ends; returns how."""
-    logging.getLogger().setLevel(logging.ERROR)
-    stop = StopFlag()
-    try:
-        nothing: Any = None  # only the lead reports
-        job: JobRecord = ranks.lead(lambda: nothing)
-        folder = data_dir.jobs / job.id
-        # The lead's console shows what is being done.
-        task = JobTask(job, folder, data_dir, "auto", stop.is_set, lambda message: None)
-        with set_by_signals(stop):
-            for event in train_events(task, ranks):
-                if isinstance(event, WorkFinished):
-                    return "succeeded"
-    except RankLostError:
-        raise
-    except SolError:  # every rank has it, and the lead says it
-        return "failed"
-    return "paused"

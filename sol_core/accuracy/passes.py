@@ -230,7 +230,7 @@ def policy_pass(setting: TaskSetting) -> TaskPass:
     def schedule(questions: list[int], steps: int) -> BatchScheduler:
         count = len(questions)
         rows = list(product(range(count), range(len(budgets))))
-        return assemble([(rows, contender.scheduler(budgets * count, None))], count, group)
+        return assemble([(rows, contender.scheduler(budgets * count))], count, group)
 
     return TaskPass(setting, "policy", contender.grid, group, schedule)
 

@@ -29,7 +29,6 @@ def train(
     *,
     corpus: Any = None,
     allow_untrained: bool = False,
-    labels: str | Path | None = None,
     on_event: Callable[[WorkEvent], None] | None = None,
     data_dir: str | Path | None = None,
     on_progress: Progress | None = None,
@@ -46,8 +45,6 @@ def train(
             configuration's.
         allow_untrained: also return a policy that learnt nothing or is worse than static on its
             held-out text.
-        labels: folder for the labelled steps of the warm start. A later training of the same text,
-            grid and seed takes those that are there and adds what it needs.
         on_event: called with every event of the run: metrics, samples, checkpoints.
         data_dir: folder of cached text; None as for ``load_model``.
         on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
@@ -80,8 +77,7 @@ def train(
     with _stopped_by_ctrl_c(run) as asked:
         try:
             check_own(run)
-            shared = None if labels is None else Path(labels).expanduser()
-            training = engine(model, chosen, run, data_dir=root, labels=shared, should_stop=asked)
+            training = engine(model, chosen, run, data_dir=root, should_stop=asked)
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
         training = trained_with_gains(training, model, chosen, data_dir=root, should_stop=asked)

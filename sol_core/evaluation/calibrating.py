@@ -217,8 +217,6 @@ def measured_first(
     grid: ActionGrid,
     data_dir: Path,
     should_stop: Callable[[], bool],
-    *,
-    keeps: bool = True,
 ) -> Iterator[WorkEvent]:
     """Measure floors and damage where pages are read by need, unless that was done."""
     if not grid.mechanisms.by_need or has_own_damage(model, grid):
@@ -246,6 +244,5 @@ def measured_first(
         if should_stop():
             yield WorkStopped()
             return
-    if keeps:
-        tables = MeasuredTables(lm.page_thresholds, model.damage, lm.head_directions)
-        write_tables(data_dir, model.name, model.fingerprint, tables)
+    tables = MeasuredTables(lm.page_thresholds, model.damage, lm.head_directions)
+    write_tables(data_dir, model.name, model.fingerprint, tables)

@@ -28,7 +28,11 @@ REFERENCE_BUDGETS = tuple(
 class EvaluationConfig(Record):
     """Everything that decides an evaluation besides the model, the policies and the machine."""
 
-    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refresh": False}
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {
+        "refresh": False,
+        "sampled": False,
+        "pollution": False,
+    }
 
     corpus: str = setting(
         "builtin",
@@ -52,8 +56,6 @@ class EvaluationConfig(Record):
         1, "rollouts per text, one after another; they share its dense prefill"
     )
     seed: Seed = setting(0, "decides texts, random schedules, intervals")
-    sampled: bool = setting(False, "also run the policy with sampled actions")
-    pollution: bool = setting(False, "also probe how long compressed keys do harm")
 
     def __post_init__(self) -> None:
         check_corpus(self.corpus)
@@ -67,10 +69,6 @@ class EvaluationConfig(Record):
         if self.paper and not self.by_share:
             raise ConfigError(
                 'baseline paper is matched in bytes: ask for shares of the bytes, as in "50%"'
-            )
-        if self.pollution and self.context <= self.steps:
-            raise ConfigError(
-                f"pollution needs a context longer than the {self.steps} steps, got {self.context}"
             )
 
     @property

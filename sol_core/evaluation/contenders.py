@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sol_core.actions import ActionGrid, Budget
 from sol_core.budgets.building import schedule_for_sequence
 from sol_core.budgets.mixes import mix_table
@@ -32,8 +30,7 @@ from sol_core.policy.files.locate import resolved_grid, shipped_for
 from sol_core.policy.where_it_pays import schedule_by_policy
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
-# A fresh scheduler of one row per budget; greedy, or sampled with a seed.
-MakeScheduler = Callable[[Sequence[Budget], int | None], BatchScheduler]
+MakeScheduler = Callable[[Sequence[Budget]], BatchScheduler]  # fresh, of one row per budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ def _own(
         )
     mixes = mix_table(model, grid) if by_share else None
 
-    def scheduler(budgets: Sequence[Budget], _seed: int | None) -> BatchScheduler:
+    def scheduler(budgets: Sequence[Budget]) -> BatchScheduler:
         rows = [schedule_for_sequence(given, budget, mixes) for budget in budgets]
         return RowSchedules(rows, Observe.CONCENTRATION)
 
@@ -111,16 +108,13 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
     policy.check_model(model.fingerprint)
     info, mixes = policy.info, mix_table(model, grid) if by_share else None
 
-    def scheduler(budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
-        generator = None
-        if seed is not None:
-            generator = torch.Generator(policy.embedding.device).manual_seed(seed)
+    def scheduler(budgets: Sequence[Budget]) -> BatchScheduler:
         if policy.embedding.device.type != "cpu":
-            return schedule_by_policy(policy, budgets, mixes, generator)
+            return schedule_by_policy(policy, budgets, mixes)
         # A row's choice is the same in any company.
         return SplitScheduler(
             [
-                ([row], schedule_by_policy(policy, [budget], mixes, generator))
+                ([row], schedule_by_policy(policy, [budget], mixes))
                 for row, budget in enumerate(budgets)
             ]
         )

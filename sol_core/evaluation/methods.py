@@ -84,7 +84,7 @@ def _at(corners: Corners, point: float, bits: float) -> Budget:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    method: str  # policy, policy:NAME, policy_sampled, static, random, emc, dac or paper
+    method: str  # policy, policy:NAME, static, random, emc, dac or paper
     budget: int  # index of the requested budget
     index: int = 0  # which of the random schedules
 

@@ -82,7 +82,7 @@ class ContenderPass(TablePass):
     def __init__(
         self,
         setting: Setting,
-        sources: Mapping[str, tuple[Contender, bool]],  # by row; the bool: actions are sampled
+        sources: Mapping[str, Contender],  # by row
         budgets: Callable[[], Sequence[Budget]],
     ) -> None:
         self._sources, self._budgets = sources, budgets
@@ -90,12 +90,11 @@ class ContenderPass(TablePass):
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         budgets, parts = self._budgets(), []
-        for method, (contender, sampled) in self._sources.items():
+        for method, contender in self._sources.items():
             mine = [number for number, row in enumerate(rows) if row.method == method]
             if slots := list(product(range(count), mine)):
                 asked = [budgets[rows[number].budget] for _, number in slots]
-                seed = methods.derive_seed(self.setting.config.seed, method, first)
-                parts.append((slots, contender.scheduler(asked, seed if sampled else None)))
+                parts.append((slots, contender.scheduler(asked)))
         return parts
 
 
@@ -106,9 +105,7 @@ class PolicyPass(ContenderPass):
 
     def __init__(self, setting: Setting) -> None:
         config, contender = setting.config, setting.contenders[0]
-        sampled = {"policy_sampled": (contender, True)} if config.sampled else {}
-        policies = {"policy": (contender, False), **sampled}
-        super().__init__(setting, policies, lambda: config.budgets)
+        super().__init__(setting, {"policy": contender}, lambda: config.budgets)
         # Of every scored token: nats, dense; then the policy's at each budget.
         shape = config.num_rollouts, config.steps
         self.token_surprisal, self.token_entropy = np.zeros((2, *shape))
@@ -158,7 +155,7 @@ class OtherMethodsPass(ContenderPass):
     name, title = "rivals", "Running the other methods at its spend"
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
-        others = {f"policy:{other.name}": (other, False) for other in setting.contenders[1:]}
+        others = {f"policy:{other.name}": other for other in setting.contenders[1:]}
         super().__init__(setting, others, policies.matched)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation: the passes at matched spend, the probes, the result.
+"""An evaluation: the passes at matched spend, the result.
 
 Deterministic for a seed on one machine. ``measurement.py`` drives it: batches, stops, partial
 results. Samples are the means so far: ``{"texts", "budgets": [{"requested", "methods": {NAME:
@@ -25,9 +25,8 @@ from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.evaluation.methods import derive_seed
 from sol_core.evaluation.passes import BaselinePass, OtherMethodsPass, PaperPass, PolicyPass
-from sol_core.evaluation.probes import PollutionProbe, difficulty_report
-from sol_core.evaluation.stages import Setting, TextStage
-from sol_core.evaluation.statistics import PairedBootstrap
+from sol_core.evaluation.stages import Setting, TablePass
+from sol_core.evaluation.statistics import PairedBootstrap, difficulty_report
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
@@ -104,11 +103,10 @@ class _Run:
         self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes, grid)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
-        self.pollution = PollutionProbe(setting) if config.pollution else None
         self.paper = PaperPass(setting, self.baselines) if config.paper else None
         self.others = OtherMethodsPass(setting, self.policies) if contenders[1:] else None
-        stages = self.policies, self.others, self.baselines, self.paper, self.pollution
-        self.stages: list[TextStage] = [stage for stage in stages if stage is not None]
+        stages = self.policies, self.others, self.baselines, self.paper
+        self.stages: list[TablePass] = [stage for stage in stages if stage is not None]
         self.work = sum(batch.work for stage in self.stages for batch in stage.batches)
 
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
@@ -147,7 +145,6 @@ class _Run:
         config, names = self.config, [contender.name for contender in self.setting.contenders]
         bootstrap = PairedBootstrap(config.texts, seed=derive_seed(config.seed, "bootstrap"))
         budgets = [self._budget(index, bootstrap) for index in range(len(config.budgets))]
-        probe_seed = derive_seed(config.seed, "probes")
         result = {
             "schema": results.SCHEMA,
             "policies": names,
@@ -180,7 +177,6 @@ class _Run:
             **({"mixes_measured_on": mixes.measured_on} if (mixes := self.setting.mixes) else {}),
             "win_rate": results.overall_win_rates(budgets),
             "difficulty": self._difficulty(),
-            "pollution": self.pollution and self.pollution.report(probe_seed),
             "made_with": provenance(self.model),
         }
         per_text = [

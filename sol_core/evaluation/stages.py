@@ -1,6 +1,6 @@
-"""Stages of an evaluation, the tables that they fill, and what they share.
+"""Passes of an evaluation, the tables that they fill, and what they share.
 
-A stage goes over texts in batches; N counts rollouts: the windows of all texts, text after text.
+A pass goes over texts in batches; N counts rollouts: the windows of all texts, text after text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sol_core.models import FrozenLM
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Objects shared by all stages."""
+    """Objects shared by all passes."""
 
     lm: FrozenLM
     contenders: Sequence[Contender]
@@ -46,52 +46,9 @@ class Setting:
         return Horizon(self.contenders[0].episode_steps, self.config.steps)
 
 
-PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
 MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default model's cache
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
-
-
-class TextStage:
-    """A stage that goes over the first ``num_texts`` texts; subclasses say what it runs."""
-
-    name, title = "", ""
-    texts_at_once: int  # of a batch
-    units_per_text: float  # work, in steps of one row
-
-    def __init__(self, setting: Setting, num_texts: int) -> None:
-        self.setting, self.num_texts = setting, num_texts
-
-    @property
-    def batches(self) -> list[Batch]:
-        batches = []
-        for first in range(0, self.num_texts, self.texts_at_once):
-            count = min(self.texts_at_once, self.num_texts - first)
-            batches.append(Batch(first, count, count * self.units_per_text))
-        return batches
-
-    def message(self, batch: Batch) -> str:
-        return f"{self.title}: text {batch.first + batch.count} of {self.num_texts}"
-
-    def run(self, batch: Batch) -> None:
-        blocks = self.setting.texts[batch.first : batch.first + batch.count]
-        self.run_texts(batch.first, blocks)
-
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        """Blocks: [B, ``config.block_len``] int64."""
-        raise NotImplementedError
-
-    def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        """Return the numbers of some texts, as views into the stage's own arrays."""
-        raise NotImplementedError
-
-    def saved(self, batch: Batch) -> dict[str, Floats]:
-        return self.part(batch.first, batch.count)
-
-    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
-        """Take a batch as run; batches come in order, restored or run."""
-        for name, view in self.part(batch.first, batch.count).items():
-            view[...] = arrays[name]
 
 
 def assemble(parts: Sequence[Part], count: int, group: int) -> SplitScheduler:
@@ -111,14 +68,18 @@ def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
     return [(count * i // pieces, count * (i + 1) // pieces) for i in range(pieces)]
 
 
-class TablePass(TextStage):
-    """Runs rows over the texts; means over the steps of N rollouts, nats per token."""
+class TablePass:
+    """Runs rows over the texts; means over the steps of N rollouts, nats per token.
 
+    Subclasses say what schedules the rows.
+    """
+
+    name, title = "", ""
     observes = False  # whether the rows look at the prefill's signals
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         config = setting.config
-        super().__init__(setting, config.texts)
+        self.setting = setting
         self.rows = list(rows)
         self.columns = {row: column for column, row in enumerate(rows)}
         shape = config.num_rollouts, len(rows)
@@ -139,6 +100,20 @@ class TablePass(TextStage):
         prefilled = config.context + sum((start - 1) % BLOCK + 1 for start in starts[1:])
         self.units_per_text = (len(rows) + len(self._pieces)) * fed + PREFILL_UNITS * prefilled
 
+    @property
+    def batches(self) -> list[Batch]:
+        batches, num_texts = [], self.setting.config.texts
+        for first in range(0, num_texts, self.texts_at_once):
+            count = min(self.texts_at_once, num_texts - first)
+            batches.append(Batch(first, count, count * self.units_per_text))
+        return batches
+
+    def message(self, batch: Batch) -> str:
+        return f"{self.title}: text {batch.first + batch.count} of {self.setting.config.texts}"
+
+    def run(self, batch: Batch) -> None:
+        self.run_texts(batch.first, self.setting.texts[batch.first : batch.first + batch.count])
+
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         setting, config = self.setting, self.setting.config
         windows = [(text, start) for text in blocks.tolist() for start in self._starts]
@@ -156,14 +131,20 @@ class TablePass(TextStage):
                 self._add(first, start, roll_out(setting.lm, prefix, scheduler, options, counted))
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        """Return the numbers of some texts, as views into the pass's own arrays."""
         by_share = self.setting.config.by_share
         counted = ("share", "num_bytes", "dense_bytes") if by_share else ()
         names = ("nll", "kl", "spend", "dense_nll", *counted)
         rollouts = self._rollouts(first_text, count)
         return {name: getattr(self, name)[rollouts] for name in names}
 
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        return self.part(batch.first, batch.count)
+
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
-        super().restore(batch, arrays)
+        """Take a batch as run; batches come in order, restored or run."""
+        for name, view in self.part(batch.first, batch.count).items():
+            view[...] = arrays[name]
         self.done = self._rollouts(batch.first, batch.count).stop
 
     def column(self, method: str, budget: int) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sol_core.actions import Action
-from sol_core.evaluation.probes import difficulty_report
+from sol_core.evaluation.statistics import difficulty_report
 from sol_core.inspection import records
 from sol_core.inspection.records import InspectedRow, InspectedToken, ListedToken
 

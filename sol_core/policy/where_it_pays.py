@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from sol_core.actions import Action, Budget
 from sol_core.budgets.building import ShareSchedule
 from sol_core.decoding.batch_scheduling import (
@@ -29,13 +27,12 @@ def schedule_by_policy(
     policy: Policy,
     budgets: Sequence[Budget],
     mixes: MixTable | None = None,
-    generator: torch.Generator | None = None,
 ) -> PolicyScheduler | WhereItPays:
     """The scheduler of a policy's rows: itself everywhere, or where it pays."""
     by_share = all(budget.bytes_share is not None for budget in budgets)
     if policy.gains is None or mixes is None or not by_share:
-        return PolicyScheduler(policy, budgets, generator=generator, mixes=mixes)
-    return WhereItPays(policy, policy.gains, budgets, mixes, generator)
+        return PolicyScheduler(policy, budgets, mixes=mixes)
+    return WhereItPays(policy, policy.gains, budgets, mixes)
 
 
 class WhereItPays:
@@ -47,12 +44,11 @@ class WhereItPays:
         gains: GainTable,
         budgets: Sequence[Budget],
         mixes: MixTable,
-        generator: torch.Generator | None,
     ) -> None:
         for budget in budgets:
             policy.info.grid.check_budget(budget)
         self._policy, self._gains, self._budgets = policy, gains, list(budgets)
-        self._mixes, self._generator = mixes, generator
+        self._mixes = mixes
         self._rows: list[int] = []  # those of the policy
         self._by_policy: PolicyScheduler | None = None
         self._all: SplitScheduler | None = None
@@ -87,9 +83,7 @@ class WhereItPays:
             (self._rows if pays else aside).append(row)
         if self._rows:
             budgets = [self._budgets[row] for row in self._rows]
-            self._by_policy = PolicyScheduler(
-                policy, budgets, generator=self._generator, mixes=mixes
-            )
+            self._by_policy = PolicyScheduler(policy, budgets, mixes=mixes)
             parts.append((self._rows, self._by_policy))
         static = [ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in aside]
         parts.append((aside, RowSchedules(static)))

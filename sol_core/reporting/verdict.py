@@ -15,7 +15,7 @@ from typing import Any, Literal
 from sol_core.config import POLICY_PREFIX, SCHEDULE_LABELS
 
 METHOD_LABELS = SCHEDULE_LABELS | {
-    "policy_sampled": "Policy, sampled",
+    "policy_sampled": "Policy, sampled",  # in results of earlier releases
     "random_best": "Random, best",
     "paper": "Paper's mechanisms",
 }

@@ -35,7 +35,7 @@ class CalibrationEpisodes(NamedTuple):
 
 def calibrate(state: RunState) -> Iterator[WorkEvent]:
     """Prices per axis, then states for a price on bytes, on fresh texts."""
-    policy, config, ranks = state.policy, state.config, state.ranks
+    policy, config = state.policy, state.config
     if not policy.prices:
         return
     state.metrics = {}
@@ -45,7 +45,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
 
     def unused_tokens(number: int) -> list[int]:
         """A text not yet used by GRPO."""
-        return state.texts.nth("grpo", config.grpo.updates * config.grpo.texts + number)
+        return state.texts.nth("grpo", config.grpo.updates + number)
 
     def damages(number: int) -> list[Tensor]:
         generator = state.generator_of("calibrate", number)
@@ -53,7 +53,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         return _damages_of(policy, _play(state, unused_tokens(number), budgets).shapes)
 
     yield from _play_texts(state, priced, 2, damages, seen)
-    policy.prices = ranks.lead(lambda: _prices_from(policy, seen))
+    policy.prices = _prices_from(policy, seen)
     if (mixes := _mixes_to_play(state)) is not None:
         played: list[CalibrationEpisodes] = []
 
@@ -64,7 +64,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
             return _play(state, unused_tokens(number), budgets)
 
         yield from _play_texts(state, others, 1, at_shares, played)
-        policy.states = ranks.lead(lambda: sample_states(policy, played, config.starts))
+        policy.states = sample_states(policy, played, config.starts)
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.keep_prices()
@@ -75,12 +75,11 @@ def _play_texts(
     state: RunState, texts: range, rows: int, play: Callable[[int], T], played: list[T]
 ) -> Iterator[WorkEvent]:
     """Add to what was played, with ``rows`` budgets a window, until the time is over."""
-    for start in range(0, len(texts), state.ranks.size):
-        numbers = texts[start : start + state.ranks.size]
-        played += state.ranks.split(numbers, play)
-        state.calibrated += len(numbers)
+    for number in texts:
+        played.append(play(number))
+        state.calibrated += 1
         state.unsaved_reports += 1
-        state.decisions += len(numbers) * rows * state.config.windows * state.config.steps
+        state.decisions += rows * state.config.windows * state.config.steps
         yield state.report("calibrating")
         if state.is_past(1.0):
             return
@@ -171,7 +170,7 @@ def _damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
 
 def set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
     """Prices from the damages of several groups of states."""
-    state.set_prices(state.ranks.lead(lambda: _prices_from(state.policy, seen)))
+    state.set_prices(_prices_from(state.policy, seen))
 
 
 def _prices_from(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:

@@ -88,6 +88,7 @@ class GrpoConfig:
     """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4)."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {
+        "texts": 1,
         "discount": 0.85,
         "clip": 0.2,
         "epochs": 2,
@@ -100,10 +101,7 @@ class GrpoConfig:
     updates: Annotated[int, Range(0, MAX_ROUNDS)] = setting(
         60, "policy updates; 0 skips GRPO (warm start alone)"
     )
-    texts: Count = setting(
-        1, "texts per update, their gradients averaged; processes share them out"
-    )
-    windows: Count = setting(4, "starting points in each; one text's prefill serves all")
+    windows: Count = setting(4, "starting points in a text, whose prefill serves all")
     rollouts: Annotated[int, Range(2, 10_000)] = setting(16, "schedules compared on each text (G)")
     reward: Literal["kl", "nll"] = setting(
         "kl", "kl: minus KL to the dense step (low noise); nll: log-likelihood"

@@ -1,4 +1,4 @@
-"""The phase "grpo": sampled schedules of some texts, compared, and gradient steps on them.
+"""The phase "grpo": sampled schedules of a text, compared, and gradient steps on them.
 
 GRPO (SOL, arXiv:2605.10875, section 4): a step's advantage is its discounted return minus the mean
 return of its group, which differs only in schedules, at the same step.
@@ -69,30 +69,21 @@ def grpo(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _update(state: RunState) -> None:
-    """Roll out an update's texts, parted among the ranks; average their gradients."""
-    config, ranks, progress = state.config, state.ranks, state.progress
-    first = progress.updates * config.grpo.texts
-    numbers = range(first, first + config.grpo.texts)
-
-    def batch_of(number: int) -> RolloutBatch:
-        tokens, generator = state.texts.nth("grpo", number), state.generator_of("grpo", number)
-        text = prefill_text(state.model.lm, tokens, config)
-        batch = roll_out(state.policy, text, config, generator)
-        state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
-        return batch
-
-    batches = ranks.each(lambda: {number: batch_of(number) for number in ranks.own(numbers)})
-    state.metrics |= grpo_update(state, list(batches.values()))
+    """Roll out an update's text and learn from it."""
+    config, progress = state.config, state.progress
+    number = progress.updates
+    tokens, generator = state.texts.nth("grpo", number), state.generator_of("grpo", number)
+    text = prefill_text(state.model.lm, tokens, config)
+    batch = roll_out(state.policy, text, config, generator)
+    state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
+    state.metrics |= grpo_update(state, batch)
     rows = min(config.grpo.windows, config.windows) * config.grpo.rollouts
-    state.decisions += len(numbers) * rows * config.steps
+    state.decisions += rows * config.steps
     progress.updates += 1
     if state.policy.prices and progress.updates % CALIBRATE_EVERY == 0:
         # From this update alone: what a resumed run no longer has must not decide.
-        inputs = {number: batch.inputs for number, batch in batches.items()}
-        seen = ranks.split(
-            numbers, lambda n: damages_at(state.policy, inputs[n].rows, inputs[n].tokens)
-        )
-        set_prices(state, seen)
+        inputs = batch.inputs
+        set_prices(state, [damages_at(state.policy, inputs.rows, inputs.tokens)])
 
 
 def roll_out(
@@ -159,7 +150,7 @@ def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") 
     return relative / relative.std(axes, keepdim=True).clamp(min=1e-6)
 
 
-def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, float]:
+def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
     """Make ``EPOCHS`` gradient passes over one update's rollouts; return metrics."""
     config, done = state.config.grpo, state.progress.updates
     # Falling to zero: constant steps recovered 24.6 % after 25 updates, 15.9 % after 50.
@@ -167,22 +158,14 @@ def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, f
     if config.pace == "constant":
         pace = 1.0
     for _ in range(EPOCHS):
-        results: list[GrpoLoss] = []
-        losses = (_loss(state.policy, batch, config, results) for batch in batches)
-        state.optimiser_step(losses, config.learning_rate * pace, MAX_GRADIENT_NORM)
-    rows = [
-        (float(loss.detach()), *parts, batch.reward, *batch.gap)
-        for (loss, *parts), batch in zip(results, batches, strict=True)
-    ]
-    sums = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(UPDATE_METRICS)).sum(0)
-    state.ranks.add(sums)
-    return dict(zip(UPDATE_METRICS, (sums / config.texts).tolist(), strict=True))
+        loss, result = _loss(state.policy, batch, config)
+        state.optimiser_step([loss], config.learning_rate * pace, MAX_GRADIENT_NORM)
+    numbers = float(result.loss.detach()), result.entropy, result.clip_fraction
+    return dict(zip(UPDATE_METRICS, (*numbers, batch.reward, *batch.gap), strict=True))
 
 
-def _loss(
-    policy: Policy, batch: RolloutBatch, config: GrpoConfig, results: list[GrpoLoss]
-) -> Tensor:
-    """One text's part of the update's loss; what it is made of is added to ``results``."""
+def _loss(policy: Policy, batch: RolloutBatch, config: GrpoConfig) -> tuple[Tensor, GrpoLoss]:
+    """The loss to descend, and its part that compares schedules."""
     network, inputs = policy.network, batch.inputs
     damage_loss: Tensor | float = 0.0
     if isinstance(network, DamageNetwork):
@@ -195,8 +178,7 @@ def _loss(
     else:
         logits = policy.per_head(policy.logits(inputs)[0])
     result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
-    results.append(result)
-    return (result.loss + damage_loss) / config.texts
+    return result.loss + damage_loss, result
 
 
 def clipped_loss(

@@ -15,7 +15,7 @@ from sol_core.policy.policy import budget_shares
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.reporting.verdict import block_interval
 from sol_core.training.config import GAPS, TrainConfig
-from sol_core.training.rollouts import prefill_text
+from sol_core.training.rollouts import TextPrefill, prefill_text
 from sol_core.training.run_state import RunState
 
 BETWEEN = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
@@ -36,12 +36,9 @@ def measure(state: RunState) -> Iterator[WorkEvent]:
     """Held-out quality of the policy now, and a sample text."""
     config, texts = state.config, state.held_out_texts
     yield state.report("measuring")
-    if not texts:  # read and prefilled once, untimed, each by the rank that plays it
-        texts += state.ranks.each(lambda: state.texts.held_out(config.measured_texts))
-        own = state.ranks.own(range(len(texts)))
-        state.held_out = state.ranks.each(
-            lambda: {n: prefill_text(state.model.lm, texts[n], config) for n in own}
-        )
+    if not texts:  # read and prefilled once, untimed
+        texts += state.texts.held_out(config.measured_texts)
+        state.held_out = [prefill_text(state.model.lm, text, config) for text in texts]
     with state.measuring():
         metrics, played = _metrics(state)
     state.check_finite(metrics)
@@ -125,9 +122,9 @@ def _play_texts(
 ) -> dict[str, Tensor]:
     """kl, nll [texts, R, T], dense_nll [texts, B, T], spends and entropy of a scheduler a text."""
 
-    def play(number: int) -> dict[str, Tensor]:
+    def play(number: int, text: TextPrefill) -> dict[str, Tensor]:
         scheduler = scheduler_of(number)
-        rollout = state.held_out[number].rollout(_starts(state.config), len(BETWEEN), scheduler)
+        rollout = text.rollout(_starts(state.config), len(BETWEEN), scheduler)
         played = {name: getattr(rollout, name).cpu() for name in ("kl", "nll", "dense_nll")}
         spends = [[action.shares() for action in actions] for actions in rollout.actions]
         played["spends"] = torch.tensor(spends).transpose(0, 1)  # [R, T, axes]
@@ -135,7 +132,7 @@ def _play_texts(
             played["entropy"] = scheduler.entropies()
         return played
 
-    parts = state.ranks.split(range(len(state.held_out_texts)), play)
+    parts = [play(number, text) for number, text in enumerate(state.held_out)]
     return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -35,7 +35,6 @@ from sol_core.training.config import (
     Phase,
     TrainConfig,
 )
-from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import TextPrefill
 
 CHECKPOINT_S = 20.0  # at most so much work is lost when a process dies
@@ -87,9 +86,9 @@ class RunState:
     """Model, policy, optimiser and progress of a run; reports and checkpoints."""
 
     def __init__(
-        self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path, ranks: Ranks
+        self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path
     ) -> None:
-        self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
+        self.model, self.config, self.folder = model, config, folder
         self.texts = TextSource(model, config, data_dir)
         layout = InputLayout.of(model.spec, config.policy)
         torch.manual_seed(config.seed)
@@ -98,8 +97,8 @@ class RunState:
         parameters = network.parameters()
         self.optimiser = torch.optim.AdamW(parameters, weight_decay=0.1, betas=(0.9, 0.98))
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
-        ranks.lead(lambda: folder.mkdir(parents=True, exist_ok=True))
-        checkpoint = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = read_checkpoint(folder, config.to_dict())
         if checkpoint is not None:
             self.progress, tensors = checkpoint
             restore(network, self.optimiser, tensors)
@@ -119,7 +118,7 @@ class RunState:
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
         self.held_out_texts: list[list[int]] = []  # that training never sees
-        self.held_out: dict[int, TextPrefill] = {}  # of them, those that this rank plays
+        self.held_out: list[TextPrefill] = []
         # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins again.
         self.calibrated, self.unsaved_reports = 0, 0
         self._began = time.monotonic()
@@ -141,7 +140,7 @@ class RunState:
             return False
         texts = 1 + PRICED_TEXTS / self.config.measured_texts
         end_s = texts * self._measure_s if share < 1 else 0.0
-        return self.ranks.lead(lambda: self.elapsed_s > (60 * limit - end_s) * share)
+        return self.elapsed_s > (60 * limit - end_s) * share
 
     def seed_of(self, unit: str, number: int) -> int:
         """A seed for one unit of work, from the run's seed and the unit's number."""
@@ -162,7 +161,7 @@ class RunState:
         self.progress.prices, self.progress.states = kept["prices"], kept["states"]
 
     def optimiser_step(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
-        """One step down the sum of all ranks' losses; returns that sum."""
+        """One step down the sum of some losses; returns that sum."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
@@ -171,8 +170,6 @@ class RunState:
             loss.backward()
             total += loss.detach().cpu()
         parameters = list(self.policy.network.parameters())
-        self.ranks.add(total)
-        self.ranks.add_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, max_norm)
         self.check_finite({"the loss": total, "the gradient": norm})
         self.optimiser.step()
@@ -213,18 +210,16 @@ class RunState:
 
     def fraction(self) -> float:
         """Estimated share of the work that is done, in [0, 1]."""
-        config, done, side_by_side = self.config, self.progress, self.ranks.size
+        config, done = self.config, self.progress
         warm, grpo = config.warm_start, config.grpo
         if done.phase == "done":
             return 1.0
         # In decode steps: the prefill of a text costs about two thirds of a step per token;
         # a gradient step on labelled steps about a thirtieth.
-        # Ranks work side by side on texts, and alike on gradient steps.
         per_text, prefill = config.windows * config.steps, 0.7 * config.block_len
-        label_unit = (per_text * SCHEDULES + prefill) / side_by_side
+        label_unit = per_text * SCHEDULES + prefill
         update_unit = grpo.windows * grpo.rollouts * config.steps * 1.2 + prefill
-        update_unit *= math.ceil(grpo.texts / side_by_side)
-        calibration_unit = (per_text + prefill) / side_by_side
+        calibration_unit = per_text + prefill
         texts = warm.texts if done.label_limit is None else done.label_limit
         learning = texts * per_text * SCHEDULES * warm.epochs / 30
         total = texts * label_unit + learning + grpo.updates * update_unit
@@ -237,15 +232,14 @@ class RunState:
         return min(0.999, max(done_share, 0 if limit is None else self.elapsed_s / (60 * limit)))
 
     def is_checkpoint_due(self) -> bool:
-        due_at = self._last_checkpoint + CHECKPOINT_S
-        return self.ranks.lead(lambda: time.monotonic() >= due_at)
+        return time.monotonic() >= self._last_checkpoint + CHECKPOINT_S
 
     def is_measure_due(self, done: int, total: int) -> bool:
-        """Return whether a phase's work is at a mark, or it is time by the lead's clock."""
+        """Return whether a phase's work is at a mark, or it is time."""
         if done % max(1, -(-total // MEASURES_PER_PHASE)) == 0 or done == total:
             return True
         rest = max(MEASURE_EVERY_S, MEASURE_SHARE * self.elapsed_s, MEASURE_REST * self._measure_s)
-        return self.ranks.lead(lambda: time.monotonic() >= self._measured_at + rest)
+        return time.monotonic() >= self._measured_at + rest
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -256,13 +250,11 @@ class RunState:
         self._measure_s = self._measured_at - began
 
     def checkpoint(self) -> WorkCheckpoint:
-        """The lead writes one now; OSError when the disk is full leaves the one before intact."""
+        """Write one now; OSError when the disk is full leaves the one before intact."""
         self.progress.elapsed_s = self.elapsed_s
         kept = replace(self.progress, reports=self.progress.reports - self.unsaved_reports)
-        self.ranks.lead(
-            lambda: write_checkpoint(
-                self.folder, self.config.to_dict(), kept, self.policy.network, self.optimiser
-            )
+        write_checkpoint(
+            self.folder, self.config.to_dict(), kept, self.policy.network, self.optimiser
         )
         self._last_checkpoint = time.monotonic()
         return WorkCheckpoint()

@@ -18,9 +18,8 @@ from sol_core.training.calibrate import calibrate
 from sol_core.training.config import TrainConfig
 from sol_core.training.grpo import grpo
 from sol_core.training.measure import measure
-from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
-from sol_core.training.warm_start import label, share_labels, warm_start
+from sol_core.training.warm_start import label, warm_start
 
 _PHASES = {"labelling": label, "warm start": warm_start, "grpo": grpo, "calibrating": calibrate}
 
@@ -32,14 +31,10 @@ def train(
     *,
     data_dir: Path,  # where corpora are kept
     should_stop: Callable[[], bool] = no_stop,  # asked after every unit of work
-    ranks: Ranks | None = None,  # the processes that share this run
-    labels: Path | None = None,  # folder of labels that other runs have, too
 ) -> Iterator[WorkEvent]:
     """Train a policy for a model; the last event is WorkFinished or WorkStopped."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a new folder, or that of a run to go on with")
-    if labels is not None and labels.exists() and not labels.is_dir():
-        raise ConfigError(f"{labels} is a file: name a new folder, or one that holds labels")
     if config.warm_start.texts and config.policy.network != "factored":
         raise ConfigError(
             f"the {config.policy.network} network has no damage heads to warm-start: set "
@@ -51,19 +46,12 @@ def train(
             f"{model.name} ({model.context_length:,}): use a smaller last_context, fewer windows "
             "or a shorter context"
         )
-    state = RunState(model, config, folder, data_dir, ranks or Ranks())
-    return _events(state, should_stop, labels)
+    return _events(RunState(model, config, folder, data_dir), should_stop)
 
 
-def _events(
-    state: RunState, should_stop: Callable[[], bool], labels: Path | None
-) -> Iterator[WorkEvent]:
+def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEvent]:
     yield state.report("preparing")
-    state.ranks.each(state.texts.open)
-    _check_alike(state)
-    if labels is not None:
-        shared = labels
-        state.ranks.lead(lambda: share_labels(state, shared))
+    state.texts.open()
     state.policy.info = replace(state.policy.info, corpus_fingerprint=state.texts.fingerprint)
     if not state.progress.measured:
         yield from measure(state)
@@ -73,7 +61,7 @@ def _events(
             yield event
             if not (isinstance(event, WorkProgress) and event.message == name):
                 continue  # inside a unit of work, which nobody could go on with
-            if state.ranks.any(should_stop()):
+            if should_stop():
                 yield state.checkpoint()
                 yield WorkStopped()
                 return
@@ -96,7 +84,7 @@ def _finish(state: RunState) -> WorkFinished:
     }
     created = datetime.now(UTC).isoformat(timespec="seconds")
     state.policy.info = replace(state.policy.info, summary=summary, created=created)
-    state.ranks.lead(lambda: save_policy(state.policy, state.folder / "policy"))
+    save_policy(state.policy, state.folder / "policy")
     return WorkFinished({"folder": str(state.folder / "policy"), "summary": summary})
 
 
@@ -115,18 +103,3 @@ def check_kept(summary: dict[str, Any]) -> None:
             f"token, static {static:.4f} at the same spend), so it was not kept: train longer, or "
             "on more text"
         )
-
-
-def _check_alike(state: RunState) -> None:
-    """Raises: ConfigError when the ranks do not have the same model, format and text."""
-
-    own = state.model.fingerprint, state.model.dtype_name, state.texts.fingerprint
-    gathered = state.ranks.split(range(state.ranks.size), lambda rank: own)
-    names = ("model", "number format", "text")
-    for name, *values in zip(names, *gathered, strict=True):
-        others = [rank for rank, value in enumerate(values) if value != values[0]]
-        if others:
-            raise ConfigError(
-                f"process {others[0]} has another {name} ({values[others[0]]}) than process 0 "
-                f"({values[0]}): give all of them the same model, dtype and corpus"
-            )

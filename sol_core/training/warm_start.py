@@ -7,10 +7,8 @@ head predicts the dense step's entropy, which helps (docs/results.md).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid, record_of
+from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import NO_POLICY, PolicyReads, StepObservation
-from sol_core.errors import ConfigError, PolicyError
+from sol_core.errors import PolicyError
 from sol_core.files.staging import read_safetensors, replacing, sealed, write_safetensors
 from sol_core.models import FrozenLM
-from sol_core.models.provenance import provenance
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import (
     DamageNetwork,
@@ -48,8 +45,7 @@ from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
 
 EPISODES_PER_BATCH = 64
-# Ranks take such parts of a batch of labels: each draws its own dropout.
-EPISODES_PER_PART = 16
+EPISODES_PER_PART = 16  # each draws its own dropout
 CALIBRATION_EPISODES = 400
 ENTROPY_WEIGHT = 0.3
 DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad luck
@@ -72,16 +68,15 @@ class LabelledSteps(NamedTuple):
 
 def label(state: RunState) -> Iterator[WorkEvent]:
     """Label texts under random schedules; every text is a file of its own."""
-    ranks, progress = state.ranks, state.progress
-    ranks.lead(lambda: (state.folder / LABELS).mkdir(exist_ok=True))
+    progress = state.progress
+    (state.folder / LABELS).mkdir(exist_ok=True)
     limit = state.config.warm_start.texts
     share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
     while progress.labelled < limit:
         if progress.labelled and state.is_past(share):
             break
-        numbers = range(progress.labelled, min(progress.labelled + ranks.size, limit))
-        _label_texts(state, numbers)
-        progress.labelled = numbers.stop
+        _label(state, progress.labelled)
+        progress.labelled += 1
         yield state.report("labelling")
     progress.label_limit = progress.labelled
 
@@ -90,29 +85,18 @@ def _label_file(state: RunState, number: int) -> Path:
     return state.folder / LABELS / f"{number:05d}.safetensors"
 
 
-def _label_texts(state: RunState, numbers: range) -> None:
-    """Label those texts that have no file, each on one rank; the lead writes all files."""
-    ranks = state.ranks
-    missing = ranks.lead(lambda: [n for n in numbers if not _label_file(state, n).exists()])
-
-    def labels_of(number: int) -> LabelledSteps:
+def _label(state: RunState, number: int) -> None:
+    """Label a text that has no file."""
+    path = _label_file(state, number)
+    if not path.exists():
         tokens, generator = state.texts.nth("label", number), state.generator_of("label", number)
         labels = label_text(state.model.lm, tokens, state.config, generator)
         state.check_finite({"a label": labels.damage, "an input": labels.rows})
-        return labels
-
-    made = ranks.split(missing, labels_of)
-
-    def keep() -> float:
-        for number, labels in zip(missing, made, strict=True):
-            with replacing(_label_file(state, number)) as staged:
-                tensors = {name: value.contiguous() for name, value in labels._asdict().items()}
-                write_safetensors(tensors, staged, sealed(tensors, {"text": str(number)}))
-        kept = [read_labels(_label_file(state, number)).damage for number in numbers]
-        return float(torch.stack(kept).mean())
-
-    state.metrics["loss"] = ranks.lead(keep)
-    state.decisions += sum(labels.damage.numel() for labels in made)
+        tensors = {name: value.contiguous() for name, value in labels._asdict().items()}
+        with replacing(path) as staged:
+            write_safetensors(tensors, staged, sealed(tensors, {"text": str(number)}))
+        state.decisions += labels.damage.numel()
+    state.metrics["loss"] = float(read_labels(path).damage.mean())
 
 
 def label_text(
@@ -146,47 +130,6 @@ def read_labels(path: Path) -> LabelledSteps:
         raise PolicyError(
             f"the labels {path} are missing or damaged ({error}): start the training anew"
         ) from error
-
-
-def share_labels(state: RunState, shared: Path) -> None:
-    """Let a run keep its labels in a folder that other runs have, too.
-
-    Raises: ConfigError for a folder whose labels are others, and for a run that has its own.
-    """
-    config, store = state.config, state.folder / LABELS
-    about = {
-        "model": state.model.fingerprint,
-        "dtype": state.model.dtype_name,
-        "corpus": state.texts.fingerprint,
-        "seed": config.seed,
-        "grid": record_of(config.grid),
-        "starts": config.starts,
-        "steps": config.steps,
-        "schedules": SCHEDULES,
-        "concentration": config.policy.concentration,
-    }
-    shared.mkdir(parents=True, exist_ok=True)
-    path, about = shared / "labels.json", json.loads(json.dumps(about))
-    if not path.exists():
-        made_with = provenance(state.model)
-        with replacing(path) as staged:
-            staged.write_text(json.dumps(about | {"made_with": made_with}, indent=1), "utf-8")
-    try:
-        known = json.loads(path.read_text("utf-8"))
-        other = next((name for name, value in about.items() if known[name] != value), None)
-    except (ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{path} is damaged ({error}): name another folder") from error
-    if other is not None:
-        raise ConfigError(
-            f"{shared} has labels of another {other} ({known[other]}, this run has "
-            f"{about[other]}): name another folder"
-        )
-    if not store.exists():
-        store.symlink_to(shared.resolve(), target_is_directory=True)
-    elif store.resolve() != shared.resolve():
-        raise ConfigError(
-            f"this run has its labels in {store.resolve()}: go on with that folder, or with none"
-        )
 
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -233,9 +176,7 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
     """Descend on the labels, with prices and held-out quality along the way."""
     config, progress = state.config, state.progress
 
-    # The lead has the files and hands them out one by one.
-    files = [_label_file(state, number) for number in range(progress.label_limit or 0)]
-    texts = [state.ranks.lead(partial(read_labels, path)) for path in files]
+    texts = [read_labels(_label_file(state, n)) for n in range(progress.label_limit or 0)]
     labels = LabelledSteps(*(torch.cat(values) for values in zip(*texts, strict=True)))
     episodes = labels.damage.shape[0]
     per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
@@ -267,7 +208,7 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
 
 
 def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
-    """One gradient step on labelled episodes, parted among the ranks; returns the loss."""
+    """One gradient step on labelled episodes; returns the loss."""
     network, embedding = state.policy.damage_network, state.policy.embedding
     parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
 
@@ -279,7 +220,7 @@ def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
         return weight * damage_loss(network, some, embedding)
 
     network.train()
-    losses = (loss_of(number) for number in state.ranks.own(range(len(parts))))
+    losses = (loss_of(number) for number in range(len(parts)))
     loss = state.optimiser_step(losses, rate, 1.0)
     network.eval()
     return loss

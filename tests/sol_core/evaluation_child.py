@@ -11,15 +11,20 @@ import torch
 
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.models.loading import load_language_model
 from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, random_texts
-from tests.sol_core.ranks_child import load
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),
     baselines=("static", "random:3", "emc", "dac"), texts=18, context=20, steps=8, windows=2,
-    seed=3, sampled=True, pollution=True,
+    seed=3,
 )  # fmt: skip
 TEXTS = random_texts(CONFIG.texts, CONFIG.block_len)
+
+
+def load(folder):
+    """The tiny model that was saved there."""
+    return load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
 
 
 def main(folder, saved):

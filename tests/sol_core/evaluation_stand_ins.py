@@ -29,13 +29,13 @@ class TokenPolicy:
         self.calls = []
         self.saw_signals = []
 
-    def scheduler(self, budgets, seed):
-        self.calls.append((len(budgets), seed))
-        return _TokenScheduler(self, budgets, sampled=seed is not None)
+    def scheduler(self, budgets):
+        self.calls.append(len(budgets))
+        return _TokenScheduler(self, budgets)
 
-    def action(self, budget, token, *, sampled=False):
+    def action(self, budget, token):
         """One level up or down from the budget's."""
-        up = (token + self.shift + sampled) % 3 - 1
+        up = (token + self.shift) % 3 - 1
         keeps, ratios, bits = GRID.levels()
         return Action(
             _moved(keeps, budget.keep_fraction, up),
@@ -47,8 +47,8 @@ class TokenPolicy:
 class _TokenScheduler:
     observes = Observe.CONCENTRATION
 
-    def __init__(self, policy, budgets, *, sampled):
-        self._policy, self._budgets, self._sampled = policy, budgets, sampled
+    def __init__(self, policy, budgets):
+        self._policy, self._budgets = policy, budgets
 
     def next_actions(self, observation):
         signals = (
@@ -60,7 +60,7 @@ class _TokenScheduler:
         )
         self._policy.saw_signals.append(all(signal is not None for signal in signals))
         return [
-            self._policy.action(budget, token, sampled=self._sampled)
+            self._policy.action(budget, token)
             for budget, token in zip(self._budgets, observation.tokens.tolist(), strict=True)
         ]
 

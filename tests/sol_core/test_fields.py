@@ -188,7 +188,7 @@ def test_scalars_of_numpy_and_torch_are_numbers(make):
     assert {type(number) for number in numbers} == {float}, "JSON takes them"
     with pytest.raises(ConfigError, match="attention kept must be above 0"):
         Budget(make(1.5))
-    config = EvaluationConfig(texts=np.int64(8), seed=torch.tensor(3), sampled=np.bool_(True))
+    config = EvaluationConfig(texts=np.int64(8), seed=torch.tensor(3))
     assert json.loads(json.dumps(config.to_dict()))["texts"] == 8
     assert GenerationConfig(max_new_tokens=np.int32(5)).max_new_tokens == 5
     with pytest.raises(ConfigError, match="whole number"):

@@ -36,11 +36,7 @@ EXTENT = {
     "windows": "rollouts of a text, one after another, on one prefill (default: 1)",
     "seed": "decides texts and random schedules (default: 0)",
 }
-PROBES = {
-    "sampled": "also sample the policy's actions",
-    "pollution": "also probe how long compressed keys do harm",
-}
-_SETTINGS = ("corpus", *EXTENT, *PROBES)
+_SETTINGS = ("corpus", *EXTENT)
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
 
@@ -69,8 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cli.add_several(parser, "schedule NAME", text, dest="others")
     cli.add_texts(parser, EXTENT, type=int)
-    for name, text in PROBES.items():
-        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
     cli.add_model(parser)
     cli.add_json(parser)
 

@@ -1,13 +1,9 @@
-"""``launch.py train``: train a policy here and now, as a job that the page shows too.
-
-Of several processes rank 0 runs the job and says everything that is said; the others follow.
-"""
+"""``launch.py train``: train a policy here and now, as a job that the page shows too."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +17,7 @@ from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError, system_errors
 from app.host.interrupts import EXIT_INTERRUPTED
 from app.host.paths import DataDir
-from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
+from sol_core.errors import ConfigError, PolicyNotKeptError, SolError
 from sol_core.fields import from_json
 from sol_core.files.places import program_name
 from sol_core.progress import WorkProgress
@@ -30,13 +26,11 @@ from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig, for_
 
 if TYPE_CHECKING:
     from app.jobs.runner import JobFunction, JobOutcome, JobUpdate
-    from sol_core.training.ranks import Ranks
     from storage import JobRecord, JobStore
 
 HELP = "train a policy in the foreground; the page shows it as a job"
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
-EXIT_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config FILE": "a TOML file of settings, as policies recipe writes them; other options "
         "come on top",
         "out DIR": "also put the policy into this new or empty folder",
-        "labels DIR": "keep the warm start's labelled steps here: a later training of the same "
-        "text, grid and seed takes them and adds what it needs",
     }
     minutes = "end after this time with a policy; above the preset's own, with more work"
     cli.add_texts(parser, texts)
@@ -74,35 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    data_dir = cli.open_data_dir(args)  # before torch comes in: it sets the libraries up
-    from sol_core.training.ranks import join_ranks
-
-    with join_ranks() as ranks:
-        if ranks.is_lead:
-            return _lead(args, ranks)
-        args.notice.kept = "the lead says how to go on"
-        from app.jobs.engines import follow_training
-
-        ending = follow_training(data_dir, ranks)
-        return {"succeeded": 0, "failed": EXIT_FAILED, "paused": EXIT_INTERRUPTED}[ending]
-
-
-def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     from app.host.interrupts import StopFlag, set_by_signals
     from app.jobs.engines import ENGINES, train_job
     from app.jobs.runner import Workplace, run_job
 
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):
-        job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
+        job = _job(args, store.jobs)
         args.again = f"{program_name()} train --resume {job.id}"
         if args.data_dir is not None:
             args.again += f" --data-dir {shlex.quote(str(args.data_dir))}"
         args.notice.kept = f"the job and its last checkpoint are kept; go on with: {args.again}"
         engine: JobFunction = ENGINES[job.kind]
-        allowed = {"allow_untrained": args.allow_untrained, "labels": args.labels}
-        if ranks.size > 1 or any(allowed.values()):
-            engine = partial(train_job, ranks=ranks, **allowed)
+        if args.allow_untrained:
+            engine = partial(train_job, allow_untrained=True)
         stop, show = StopFlag(), partial(_show, console, ProgressLine(console))
         place = Workplace(
             store.jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show
@@ -113,7 +90,7 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
         return _report(args, job, outcome, data_dir)
 
 
-def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
+def _job(args: argparse.Namespace, jobs: JobStore) -> JobRecord:
     """A new job, or the one to resume, as this process's. Raises: AppError, ConfigError."""
     from app.host.processes import own_worker_id
     from app.jobs.worker import reap
@@ -129,7 +106,7 @@ def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
                     f"{args.resume}"
                 )
             return jobs.resume(args.resume, worker)
-        params = _params(args, num_ranks)
+        params = _params(args)
         return jobs.create("train", OWNER, str(params["name"]), params, worker=worker)
     except StorageError as error:
         raise AppError(str(error)) from error
@@ -167,8 +144,6 @@ def _report(
 
 def _why_failed(outcome: JobOutcome, again: str) -> SolError:
     reason = outcome.reason
-    if isinstance(reason, RankLostError):
-        return AppError(f"{reason}; go on with: {again}")
     if isinstance(reason, PolicyNotKeptError):
         return AppError(f"{reason}; to keep it all the same: {again} --allow-untrained")
     if isinstance(reason, SolError):
@@ -202,8 +177,8 @@ def check(args: argparse.Namespace) -> None:
             raise InputFileError(f"--out {args.out} is {wrong}: name a new or an empty folder")
 
 
-def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
-    config = _config(args, num_ranks)
+def _params(args: argparse.Namespace) -> dict[str, Any]:
+    config = _config(args)
     model = cli.model_name(args)
     if Path(model).expanduser().is_dir():
         model = str(Path(model).expanduser().absolute())
@@ -213,14 +188,12 @@ def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
     return params | {key: value for key, value in chosen.items() if value != "auto"}
 
 
-def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
-    """The settings asked for; where they say nothing of it, every rank rolls out one text."""
+def _config(args: argparse.Namespace) -> TrainConfig:
     name = args.preset or DEFAULT_PRESET
     alone = args.config is not None and args.preset is None  # the file says everything
     config = TrainConfig() if alone else preset(name)
     if args.minutes is not None:
         config = for_minutes(config, name, args.minutes)
-    config = replace(config, grpo=replace(config.grpo, texts=num_ranks))
     given = {"corpus": args.corpus, "seed": args.seed}
     on_top = {key: value for key, value in given.items() if value is not None}
     record = merged(merged(config.to_dict(), args.fields), on_top)

@@ -104,7 +104,7 @@ TRAIN_FORM = SchemaForm(
 EVALUATE_FORM = SchemaForm(
     EvaluationConfig,
     elsewhere=("corpus",),
-    labels={"windows": "Windows per text", "sampled": "Also sampled", "pollution": "KV pollution"},
+    labels={"windows": "Windows per text"},
 )
 TASKS_FORM = SchemaForm(
     TasksConfig,

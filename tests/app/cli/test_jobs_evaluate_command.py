@@ -90,7 +90,6 @@ def test_evaluate_prints_exactly_the_result(run, evaluated, data_dir, tmp_path):
     assert config.budgets == (Budget(0.5, 0.6, 8.0), Budget(0.3, 0.5, 7.0))
     assert config.baselines == ("static", "random:10")
     assert (config.texts, config.context, config.steps, config.seed) == (128, 256, 16, 3)
-    assert (config.sampled, config.pollution) == (False, False)
     assert config.corpus == str(tmp_path / "text.txt")
     assert json.loads((tmp_path / "results" / "result.json").read_text()) == result
     with (tmp_path / "results" / "result.csv").open(newline="") as file:
@@ -106,14 +105,14 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
 
     mixes = SimpleNamespace(lowest=lowest)
     monkeypatch.setattr("sol_core.budgets.mixes.mix_table", lambda *_: mixes)
-    asked = ["evaluate", "./mine", "--sampled", "--budgets", "50%,65%", "--out", "results"]
+    asked = ["evaluate", "./mine", "--budgets", "50%,65%", "--out", "results"]
     asked += ["--context", "256, 2048"]
     done = run(*asked, "--json")
     assert done.status == 0
     assert "after 256 tokens at least 60 % of the bytes are read; left out there: 50 %" in done.err
     assert [len(one["budgets"]) for one in json.loads(done.out)] == [1, 2]
     for call, context in zip(tuple(evaluated), (256, 2048), strict=True):
-        assert (call["config"].context, call["config"].sampled) == (context, True)
+        assert call["config"].context == context
         assert call["folders"] == {"mine": tmp_path / "mine"}
         assert Budget.share(0.65) in call["config"].budgets
         folder = tmp_path / "results" / f"context-{context}"
@@ -150,7 +149,7 @@ def test_what_cannot_be_measured_is_refused(run, evaluated, arguments, status, n
 
 def test_a_file_says_everything_and_options_come_on_top(run, evaluated, tmp_path):
     first = ["evaluate", "p", "--corpus", "text.txt", "--budgets", "0.5,0.6,8;0.3,0.5,7"]
-    rest = ("--windows", "3", "--pollution", "--schedule", "policy:default", "--out", "a")
+    rest = ("--windows", "3", "--schedule", "policy:default", "--out", "a")
     run(*first, "--baselines", "static,emc", *rest)
     text = (tmp_path / "a" / "evaluation.toml").read_text()
     assert re.search(r"# written by version .*; Python .*, torch \d", text)

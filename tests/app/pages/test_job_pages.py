@@ -315,7 +315,7 @@ def test_levels_are_text_and_whole_bits_stay_whole():
         (TRAIN_FORM, {"grid.keep_fractions": "0.2, many"}, "numbers with commas"),
         (TRAIN_FORM, {"warm_start.texts": 0, "grpo.updates": 0}, "nothing to do"),
         (TRAIN_FORM, {"grpo.surprise": 1}, "the form has an unknown field 'grpo.surprise'"),
-        (EVALUATE_FORM, {"sampled": "yes"}, "sampled must be true or false"),
+        (TRAIN_FORM, {"policy.concentration": "yes"}, "concentration must be true or false"),
         (TASKS_FORM, {"tasks": "piqa"}, "tasks must be a list"),
         (TASKS_FORM, {"budgets": "0.5"}, "a number per axis"),
     ],

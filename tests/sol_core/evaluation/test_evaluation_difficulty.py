@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sol_core.corpus.token_kinds import predicted_kinds, token_kind, token_texts
-from sol_core.evaluation.probes import difficulty_report
+from sol_core.evaluation.statistics import difficulty_report
 from tests.support.tiny_language_model import byte_tokenizer
 
 KINDS = {

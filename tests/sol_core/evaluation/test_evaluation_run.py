@@ -1,19 +1,17 @@
 """A whole evaluation on a tiny model, against a naive loop over texts and schedules."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from app.results.figures import in_roles
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.decoding.schedules import Horizon, RandomSchedule, StaticSchedule
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.methods import derive_seed
-from sol_core.evaluation.probes import probe_actions
 from sol_core.evaluation.runner import evaluate
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample
 from tests.sol_core.evaluation_stand_ins import (
@@ -183,7 +181,6 @@ def test_the_result_is_json_of_schema_2(result):
     assert (result["model"], result["corpus"]) == ("tiny", "random bytes")
     assert (result["texts"], result["context"], result["steps"]) == (7, 26, 8)
     assert result["scored_tokens"] == 56
-    assert result["pollution"] is None
     methods = set(result["budgets"][0]["methods"])
     assert methods == {"policy", "static", "dense", "random_best", "emc", "dac"}
     assert set(result["budgets"][0]["paired"]) == methods - {"policy"}
@@ -191,23 +188,21 @@ def test_the_result_is_json_of_schema_2(result):
 
 def test_further_methods_ride_along_at_the_first_ones_spend(model):
     pairs = [contender("mine"), contender("other", shift=1), contender("static", shift=1)]
-    config = replace(CONFIG, baselines=(), sampled=True)  # static and dense run all the same
+    config = replace(CONFIG, baselines=())  # static and dense run all the same
     *_, last = evaluate_contenders(model, [one for one, _ in pairs], config, TEXTS)
     result = last.result
     assert (result["policy"], result["policies"]) == ("mine", ["mine", "other", "static"])
     record = result["budgets"][0]
     methods = record["methods"]
-    named = {"mine", "policy_sampled", "other", "policy:static", "static", "dense"}
+    named = {"mine", "other", "policy:static", "static", "dense"}
     assert set(methods) == named
     assert set(record["paired"]) == named - {"mine"}
     assert record["paired"]["other"]["nll_verdict"] == "no difference shown", "56 tokens"
     assert record["random"] == {"nll": [], "kl": []}
     places = [(block, CONFIG.context) for block in TEXTS.blocks]
     spent = Budget(*methods["mine"]["spend"].values())
-    # The stand-in's sampled actions are those of the other stand-ins.
-    asked = {"policy_sampled": CONFIG.budgets[0], "other": spent, "policy:static": spent}
-    for name, budget in asked.items():
-        nll, _ = _naive(model, places, _policy_schedules(budget, shift=1))
+    for name in ("other", "policy:static"):
+        nll, _ = _naive(model, places, _policy_schedules(spent, shift=1))
         assert methods[name]["nll"] == pytest.approx(nll.mean(), abs=5e-5)
     assert "other" in result["win_rate"]
     (roles,) = {tuple(budget["methods"]) for budget in in_roles(result)}
@@ -216,7 +211,7 @@ def test_further_methods_ride_along_at_the_first_ones_spend(model):
     assert policy.saw_signals
     assert all(policy.saw_signals)
     # 64 rows a batch, and few enough a text that all 7 run at once.
-    assert policy.calls == [(14, None), (14, derive_seed(3, "policy_sampled", 0))]
+    assert policy.calls == [14]
 
 
 def test_progress_rises_and_shows_means_so_far(model):
@@ -246,61 +241,3 @@ def test_what_cannot_run_is_refused_before_the_first_event(model):
     long = EvaluationConfig(context=250, steps=16)
     with pytest.raises(ContextLengthError, match=r"250 .* and 1 · 16 steps exceed the context"):
         evaluate_contenders(model, [one], long, TEXTS)
-
-
-PROBED_TEXTS = random_texts(5, 40 + 8 + 1)
-PROBED = EvaluationConfig(
-    budgets=(Budget(0.3, 0.6, 7), Budget(0.5, 0.8, 8)), baselines=("static",), texts=5, context=40,
-    steps=8, pollution=True,
-)  # fmt: skip
-PROBED_POLICY = contender("policy", episode_steps=8)[0]
-
-
-@pytest.fixture(scope="module")
-def probed(model):
-    *_, last = evaluate_contenders(model, [PROBED_POLICY], PROBED, PROBED_TEXTS)
-    return last.result
-
-
-def test_impulses_are_one_axis_at_a_time():
-    actions = probe_actions(ActionGrid())
-    levels = {axis: [level for name, level, _ in actions if name == axis] for axis, *_ in actions}
-    assert levels == {
-        "keep": [0.1, 0.2, 0.3, 0.5],
-        "channels": [0.4, 0.45, 0.5, 0.6],
-        "bits": [5.0, 6.0, 7.0, 9.0],
-    }
-    assert actions[1][2] == Action(keep_fraction=0.2)
-    assert actions[-1][2] == Action(bit_width=9)
-    short = probe_actions(ActionGrid((0.5, 1.0), (1.0,), (8, 16)))
-    assert [one[:2] for one in short] == [("keep", 0.5), ("bits", 8.0)]
-
-
-def test_pollution_is_the_tails_change(model, probed):
-    report = probed["pollution"]
-    assert (report["region"], report["tail"], report["texts"]) == (8, 8, 5)
-    for axis, position, action in (
-        ("keep", 0, Action(keep_fraction=0.1)),
-        ("channels", 1, Action(channel_keep_ratio=0.45)),
-        ("bits", 0, Action(bit_width=5)),
-    ):
-        changes, tail_kl, region_kl = [], [], []
-        for block in PROBED_TEXTS.blocks:
-            plan = [action] * 8 + [DENSE] * 8
-            nll, kl = score_alone(model.lm, block, 32, plan)
-            dense, _ = score_alone(model.lm, block, 32, [DENSE] * 16)
-            changes.append(np.subtract(nll, dense)[8:])
-            tail_kl.append(np.mean(kl[8:]))
-            region_kl.append(np.mean(kl[:8]))
-        found = report["axes"][axis][position]
-        assert found["change"] == pytest.approx(math.expm1(np.mean(changes)), abs=3e-5)
-        assert found["low"] <= found["change"] <= found["high"]
-        assert found["kl"] == pytest.approx(np.mean(tail_kl), abs=3e-5)
-        assert found["region_kl"] == pytest.approx(np.mean(region_kl), abs=3e-5)
-        assert found["by_step"] == pytest.approx(np.mean(changes, 0).tolist(), abs=5e-5)
-
-
-def test_a_probe_leaves_the_main_numbers_alone(model, probed):
-    config = replace(PROBED, pollution=False)
-    *_, last = evaluate_contenders(model, [PROBED_POLICY], config, PROBED_TEXTS)
-    assert last.result["budgets"] == probed["budgets"]

@@ -22,7 +22,6 @@ from sol_core.training import run_state
 from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import METRICS, GrpoConfig, TrainConfig, WarmStartConfig, preset
 from sol_core.training.measure import held_out_budgets
-from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import train
 from sol_core.training.warm_start import learning_rate_at, read_labels
@@ -105,7 +104,7 @@ def test_it_is_measured_every_minute_but_not_for_more_than_a_quarter_of_the_time
 ):
     now = [1000.0]
     monkeypatch.setattr(run_state.time, "monotonic", lambda: now[-1])
-    state = RunState(model, config, tmp_path / "run", tmp_path, Ranks())
+    state = RunState(model, config, tmp_path / "run", tmp_path)
     # After an hour every thirtieth of the time.
     for later, took, waits in ((60, 4.0, 60), (0, 30.0, 90), (3600, 4.0, 130)):
         now.append(now[-1] + later)
@@ -122,7 +121,7 @@ def test_the_time_left_goes_by_the_work_and_not_by_what_came_before(
 ):
     now = [1000.0]
     monkeypatch.setattr(run_state.time, "monotonic", lambda: now[-1])
-    state = RunState(model, config, tmp_path / "run", tmp_path, Ranks())
+    state = RunState(model, config, tmp_path / "run", tmp_path)
     now.append(now[-1] + 120)  # the first measurement
     assert state.report("measuring").eta_s is None
     state.progress.labelled = 1
@@ -144,23 +143,6 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(model, config, whole, t
         assert isinstance(stopped[-2], WorkCheckpoint)
     run(model, config, tmp_path / "parts")
     assert whole == weights(tmp_path / "parts")
-
-
-def test_labels_in_a_folder_serve_a_longer_training(model, config, whole, tmp_path):
-    shared = tmp_path / "labels"
-    fewer = dataclasses.replace(config.warm_start, texts=2)
-    run(model, dataclasses.replace(config, warm_start=fewer), tmp_path / "short", labels=shared)
-    written = (shared / "00000.safetensors").stat().st_mtime_ns
-    run(model, config, tmp_path / "long", labels=shared)
-    assert whole == weights(tmp_path / "long")
-    assert (shared / "00000.safetensors").stat().st_mtime_ns == written
-    with pytest.raises(ConfigError, match="labels of another seed"):
-        run(model, dataclasses.replace(config, seed=1), tmp_path / "other", labels=shared)
-    (shared / "labels.json").write_text("{")
-    with pytest.raises(ConfigError, match="damaged"):
-        run(model, config, tmp_path / "long", labels=shared)
-    with pytest.raises(ConfigError, match="is a file"):
-        run(model, config, tmp_path / "long", labels=shared / "labels.json")
 
 
 def stop_in_grpo(model, config, folder):
