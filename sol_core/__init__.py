@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sol_core.api.generating import (
         count_tokens,
         generate,
+        generate_many,
         load_model,
         load_policy,
         predict,
@@ -85,6 +86,7 @@ __all__ = [
     "evaluate",
     "from_transformers",
     "generate",
+    "generate_many",
     "inspect",
     "load_model",
     "load_policy",
@@ -100,7 +102,9 @@ __all__ = [
 
 _NAMES = {
     "actions": "Action ActionGrid Budget MlpPruner PageScorer Spend",
-    "api.generating": "count_tokens generate load_model load_policy predict score stream_generate",
+    "api.generating": (
+        "count_tokens generate generate_many load_model load_policy predict score stream_generate"
+    ),
     "api.measuring": "Inspection evaluate inspect tasks what_if",
     "api.training": "train",
     "budgets.prediction": "Prediction",

@@ -22,7 +22,7 @@ from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.errors import ConfigError
 from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
-from sol_core.evaluation.methods import derive_seed
+from sol_core.evaluation.passes import derive_seed
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance

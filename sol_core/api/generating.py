@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sol_core.actions import DEFAULT_GRID, Budget, grid_named
 from sol_core.api.arguments import check_model, data_folder, found_policy
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sol_core.budgets.prediction import Prediction
     from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.generation.sampling import LogitsProcessor
+    from sol_core.generation.schedules import PolicyFinder
     from sol_core.generation.sequence import Extras
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
@@ -87,7 +88,7 @@ def load_policy(
 
 
 class GenerateOptions(TypedDict, total=False):
-    """Keyword options of ``generate`` and ``stream_generate``.
+    """Keyword options of ``generate``, ``generate_many`` and ``stream_generate``.
 
     Attributes:
         max_new_tokens: at most this many; default: the configuration's.
@@ -108,116 +109,89 @@ class GenerateOptions(TypedDict, total=False):
     record: Collection[str]
 
 
-@overload
 def generate(
     model: LanguageModel,
     prompt: str,
     policy: Policy | Schedule | None = None,
     budget: Budget | None = None,
     **options: Unpack[GenerateOptions],
-) -> Generation: ...
-
-
-@overload
-def generate(
-    model: LanguageModel,
-    prompt: list[str] | tuple[str, ...],
-    policy: Policy | Schedule | None = None,
-    budget: Budget | None = None,
-    **options: Unpack[GenerateOptions],
-) -> list[Generation]: ...
-
-
-def generate(
-    model: LanguageModel,
-    prompt: str | list[str] | tuple[str, ...],
-    policy: Policy | Schedule | None = None,
-    budget: Budget | None = None,
-    **options: Unpack[GenerateOptions],
-) -> Generation | list[Generation]:
+) -> Generation:
     """Generate text, token by token under a schedule (arXiv:2605.10875).
 
     Args:
-        model: as ``load_model`` returns it.
-        prompt: a text, or a list of texts.
-        policy: decides what each token may spend, within a budget; or a schedule of your own.
-        budget: requested mean spend; ``stream_generate`` describes all four in full.
+        model: as ``load_model`` or ``from_transformers`` returns it.
+        prompt: a text.
+        policy: decides what each token may spend; it needs a budget. Or a function of your own from
+            a row's ``StepObservation`` to an ``Action``, called once per step, or a class of them.
+            A parameter ``budget`` gets the budget.
+        budget: requested mean spend. Without a policy every token gets it ("static"); without
+            either, decoding is dense.
         options: see ``GenerateOptions``.
-    Returns: a generation; for a list of prompts a list, in the same order.
     Raises: SolError for a request that cannot run; TypeError for an unknown option.
     """
     from sol_core.generation.schedules import resolved
 
-    asked, _ = _request(policy, budget, **options)
-    used = resolved(asked, partial(found_policy, policy=policy, budget=budget))
-    if isinstance(prompt, str):
-        made = list(stream_generate(model, prompt, policy, budget, **options))
-        return _gathered(made, prompt, model.name, used)
-    stream = stream_generate(model, prompt, policy, budget, **options)
-    events: list[list[Event]] = [[] for _ in prompt]
-    for number, event in stream:
+    config, _, find = _request(policy, budget, **options)
+    events = list(stream_generate(model, prompt, policy, budget, **options))
+    return _gathered(events, prompt, model.name, resolved(config, find))
+
+
+def generate_many(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    policy: Policy | Schedule | None = None,
+    budget: Budget | None = None,
+    **options: Unpack[GenerateOptions],
+) -> list[Generation]:
+    """Generate from several prompts of any lengths, all drawn with the same seed.
+
+    On a CPU one after another, each with the tokens that it gets alone, bit for bit; on a GPU 32 at
+    a time, whose sums differ by 1e-6 of a logit in fp32.
+
+    Args:
+        model, policy, budget, options: as for ``generate``; each prompt has an instance of a class,
+            or a shallow copy of a function of your own.
+        prompts: a list of texts.
+    Returns: a generation for each, in the same order.
+    Raises: SolError naming the prompt that cannot run; TypeError for an unknown option.
+    """
+    check_model(model)
+    check_kind("prompts", prompts, (list, tuple), "a list of texts")
+    for number, text in enumerate(prompts):
+        check_kind(f"prompts[{number}]", text, str, "text")
+    from sol_core.generation import engine
+    from sol_core.generation.schedules import resolved
+
+    config, extras, find = _request(policy, budget, **options)
+    events: list[list[Event]] = [[] for _ in prompts]
+    for number, event in engine.generate_many(model, prompts, config, policies=find, extras=extras):
         events[number].append(event)
-    pairs = zip(events, prompt, strict=True)
+    used = resolved(config, find)
+    pairs = zip(events, prompts, strict=True)
     return [_gathered(of_text, text, model.name, used) for of_text, text in pairs]
 
 
-@overload
 def stream_generate(
     model: LanguageModel,
     prompt: str,
     policy: Policy | Schedule | None = None,
     budget: Budget | None = None,
     **options: Unpack[GenerateOptions],
-) -> Iterator[Event]: ...
-
-
-@overload
-def stream_generate(
-    model: LanguageModel,
-    prompt: list[str] | tuple[str, ...],
-    policy: Policy | Schedule | None = None,
-    budget: Budget | None = None,
-    **options: Unpack[GenerateOptions],
-) -> Iterator[tuple[int, Event]]: ...
-
-
-def stream_generate(
-    model: LanguageModel,
-    prompt: str | list[str] | tuple[str, ...],
-    policy: Policy | Schedule | None = None,
-    budget: Budget | None = None,
-    **options: Unpack[GenerateOptions],
-) -> Iterator[Event] | Iterator[tuple[int, Event]]:
+) -> Iterator[Event]:
     """Generate token by token.
 
-    Args:
-        model: as ``load_model`` or ``from_transformers`` returns it.
-        prompt: a text, or a list of texts of any lengths, one after another on a CPU, where each
-            gets the tokens that it gets alone, bit for bit; on a GPU 32 at a time, whose sums
-            differ by 1e-6 of a logit in fp32. All are drawn with the same seed.
-        policy: decides what each token may spend; it needs a budget. Or a function of your own from
-            a row's ``StepObservation`` to an ``Action``, called once per step, or a class of them;
-            each prompt has an instance, or a shallow copy. A parameter ``budget`` gets the budget.
-        budget: requested mean spend. Without a policy every token gets it ("static"); without
-            either, decoding is dense.
-        options: see ``GenerateOptions``.
+    Args: as for ``generate``.
     Yields: PrefillProgress after each piece of a long prompt, one PrefillEvent, a TokenEvent per
-        token, one FinishEvent. A list of prompts yields
-        pairs of the prompt's index and the event, as they occur.
+        token, one FinishEvent.
     Raises: SolError for a request that cannot run, before any event; TypeError for an unknown
         option.
     """
     check_model(model)
-    check_kind("prompt", prompt, (str, list, tuple), "text, or a list of texts")
+    check_kind("prompt", prompt, str, "text (generate_many takes a list of them)")
     from sol_core.generation import engine
 
-    chosen, extras = _request(policy, budget, **options)
-    find = cache(partial(found_policy, policy=policy, budget=budget))
-    if isinstance(prompt, str):
-        return engine.generate(model, prompt, chosen, policies=find, extras=extras)
-    for place, text in enumerate(prompt):
-        check_kind(f"prompt[{place}]", text, str, "text")
-    return engine.generate_many(model, prompt, chosen, policies=find, extras=extras)
+    config, extras, find = _request(policy, budget, **options)
+    return engine.generate(model, prompt, config, policies=find, extras=extras)
 
 
 @with_nearest
@@ -235,7 +209,7 @@ def score(
     Args:
         model: as ``load_model`` returns it.
         text: at least two tokens; one is enough with a context.
-        policy, budget, config: as for ``stream_generate``.
+        policy, budget, config: as for ``generate``.
         context: text before it, read densely and not scored. Without one the first token is not
             scored, because nothing predicts it.
     Returns: NLL in nats of every scored token, the action of the step that predicted it, its cost.
@@ -291,8 +265,8 @@ def count_tokens(model: LanguageModel, text: str) -> int:
 
 def _request(
     policy: Policy | Schedule | None, budget: Budget | None, **options: Unpack[GenerateOptions]
-) -> tuple[GenerationConfig, Extras]:
-    """Raises: ConfigError, of which an UnknownNameError is a TypeError too."""
+) -> tuple[GenerationConfig, Extras, PolicyFinder]:
+    """The configuration, what it cannot hold, and what finds policies by name."""
     from sol_core.generation.schedules import with_schedule
     from sol_core.generation.sequence import RECORDS, Extras
 
@@ -310,12 +284,13 @@ def _request(
     chosen = with_schedule(options.get("config"), policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
-    return chosen, Extras(tuple(logits_processors), frozenset(record))
+    find = cache(partial(found_policy, policy=policy, budget=budget))
+    return chosen, Extras(tuple(logits_processors), frozenset(record)), find
 
 
 def _gathered(events: list[Any], prompt: str, model: str, config: GenerationConfig) -> Generation:
     """A generation from its PrefillEvent, TokenEvents and FinishEvent."""
     finish = events[-1]
     tokens = tuple(event for event in events if isinstance(event, TokenEvent))
-    prefill = next((event for event in events if isinstance(event, PrefillEvent)), None)
+    prefill = next(event for event in events if isinstance(event, PrefillEvent))
     return Generation(finish.text, tokens, finish, prompt, model, config, prefill)

@@ -12,7 +12,6 @@ import codecs
 import csv
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -35,8 +34,6 @@ from sol_core.files.places import whole_characters
 
 PIECE_BYTES = 1 << 20
 MAX_CONTROL_SHARE = 0.01
-# Western text has below a tenth; Cyrillic, Chinese or Japanese read as Windows-1252, most.
-MAX_ACCENTED_SHARE = 0.3
 _MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -57,7 +54,6 @@ PARQUET_BATCH_ROWS = 500
 FILES_TO_SPLIT_WHOLE = 10
 ROWS_TO_RANK = 100  # below this, a hash threshold could hold out nothing
 MAX_REMEMBERED = 1_000_000  # hashes kept to find duplicates: about 64 MB
-_log = logging.getLogger(__name__)
 
 
 def _inspect(path: Path) -> tuple[str, int]:
@@ -74,11 +70,10 @@ def _inspect(path: Path) -> tuple[str, int]:
             count = sum(map(len, iter(partial(file.read, PIECE_BYTES), "")))
         return encoding or "utf-8", count
     except UnicodeError as error:
-        if encoding is None:
-            return _windows_1252(path)
-        raise CorpusError(
-            f"{path} starts with the mark of {encoding} but is damaged ({error})"
-        ) from error
+        wrong = f"is not UTF-8 ({error}): {_REMEDY}"
+        if encoding is not None:
+            wrong = f"starts with the mark of {encoding} but is damaged ({error})"
+        raise CorpusError(f"{path} {wrong}") from error
 
 
 def _refuse_binary(path: Path, start: bytes) -> None:
@@ -88,37 +83,6 @@ def _refuse_binary(path: Path, start: bytes) -> None:
             f"{path} is not a text file: it contains binary data (if it is UTF-16 without "
             f"a byte-order mark, {_REMEDY})"
         )
-
-
-def _windows_1252(path: Path) -> tuple[str, int]:
-    """``_inspect`` of a file that is no UTF-8, if no valid sequence precedes the first error."""
-    content, position = path.read_bytes(), 0
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        position = error.start
-    if not content[:position].isascii():
-        raise CorpusError(
-            f"{path} is UTF-8 up to byte {position:,} and damaged there: repair that place, "
-            f"or if it is in another encoding, {_REMEDY}"
-        )
-    try:
-        ascii_only = content.decode("cp1252").encode("ascii", "ignore")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is neither UTF-8 nor Windows-1252: {_REMEDY}") from error
-    accented = 1 - len(ascii_only) / len(content)
-    if accented > MAX_ACCENTED_SHARE:
-        raise CorpusError(
-            f"{path} is not UTF-8, and {accented:.0%} of its characters would be "
-            f"accented letters in Windows-1252: {_REMEDY}"
-        )
-    _log.warning(
-        "%s is not UTF-8 (first at byte %d) and was read as Windows-1252; if it looks wrong, %s",
-        path.name,
-        position,
-        _REMEDY,
-    )
-    return "cp1252", len(content)
 
 
 def read_text_file(path: Path) -> Iterator[tuple[str, float, float]]:

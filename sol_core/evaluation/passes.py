@@ -2,13 +2,17 @@
 
 Pass 1 finds what the first method really spends at every budget; the others get exactly that, per
 axis or in bytes. Rollouts compensate for bytes that earlier ones read too much or too little, so
-that the means are equal. Pass 3 is static under the paper's mechanisms at static's bytes.
+that the means are equal. Static and random schedules are planned, and run on through all rollouts;
+EMC and DAC keep steering and statistics, one scheduler per slot of the batch. Pass 3 is static
+under the paper's mechanisms at static's bytes: a point of the path ``attention_first``, attention
+down to a tenth first, then channels.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import product, starmap
 from typing import cast
@@ -16,19 +20,149 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import AXES, Budget
+from sol_core.actions import AXES, PAPER, Action, ActionGrid, Budget
 from sol_core.budgets.building import build_schedule
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import Schedule
-from sol_core.decoding.schedules import SignalSchedule, StaticSchedule
-from sol_core.evaluation import methods
+from sol_core.decoding.batch_scheduling import RowSchedules, Schedule, StepObservation
+from sol_core.decoding.schedules import (
+    FixedSchedule,
+    Horizon,
+    RandomSchedule,
+    SignalSchedule,
+    StaticSchedule,
+)
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.methods import BaselineRows, Part, Row
 from sol_core.evaluation.rollout import Floats, Rollout
-from sol_core.evaluation.stages import Setting, TablePass
+from sol_core.evaluation.stages import Part, Row, Setting, TablePass
 
+Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
+BISECTIONS = 40
+TRIALS = 2  # of the paper's static on one batch
+# The paper's mechanisms cut only the MLP's input: equal bytes take ratios below other grids'.
+PAPER_CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
+
+
+def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) -> Floats:
+    """Shares that the paper's heads, which choose alone, read beyond their actions: [count]."""
+    beyond: Floats = np.zeros(count)
+    for _ in range(TRIALS):
+        read, allowed = trial(beyond)
+        beyond = read - allowed
+    return beyond
+
+
+def paper_grid(grid: ActionGrid) -> ActionGrid:
+    """Another grid's levels of attention and bits, with the paper's mechanisms."""
+    mechanisms = asdict(PAPER) | {"quant_site": grid.quant_site}
+    return replace(grid, channel_keep_ratios=PAPER_CHANNEL_LEVELS, **mechanisms)
+
+
+def attention_first(grid: ActionGrid) -> Corners:
+    """The paper's axes one after the other, none below the grid's lowest level."""
+    keep, ratio = max(0.1, grid.keep_fractions[0]), grid.channel_keep_ratios[0]
+    return (1.0, 1.0), (keep, 1.0), (keep, ratio)
+
+
+def budget_on_path(
+    corners: Corners, bits: float, target: float, reading: Callable[[Budget], float]
+) -> Budget:
+    """The budget on a path that reads as much as wanted; an end of the path where none does."""
+    low, high = 0.0, float(len(corners) - 1)  # target lies between their readings
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if reading(_at(corners, middle, bits)) > target else (low, middle)
+        )
+    return _at(corners, high, bits)
+
+
+def _at(corners: Corners, point: float, bits: float) -> Budget:
+    axes = zip(*corners, strict=True)
+    keep, ratio = (float(np.interp(point, range(len(corners)), levels)) for levels in axes)
+    return Budget(keep, ratio, bits)
+
+
+def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> list[Row]:
+    """Every baseline row of a rollout, dense aside, budget after budget."""
+    counts = {"static": 1, "random": num_random} | dict.fromkeys(signals, 1)
+    return [
+        Row(method, budget, index)
+        for budget in range(num_budgets)
+        for method, count in counts.items()
+        for index in range(count)
+    ]
+
+
+def row_by_row(
+    rows: Sequence[Row], count: int, scheduler: Callable[[Row, int], Schedule]
+) -> list[Part]:
+    """Make a scheduler for each row in each slot of a batch, which takes a rollout."""
+    slots = list(product(range(count), range(len(rows))))
+    return [(slots, RowSchedules([scheduler(rows[number], slot) for slot, number in slots]))]
+
+
+class BaselineRows:
+    """The schedulers behind baseline rows; they live as long as the evaluation."""
+
+    def __init__(
+        self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
+    ) -> None:
+        self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
+        self._planners: dict[Row, RandomSchedule] = {}
+        self._signals: dict[tuple[Row, int], SignalSchedule] = {}  # by row and slot
+
+    def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        """Schedulers for rollouts ``first`` …; call in the order of the texts."""
+        return row_by_row(rows, count, lambda row, slot: self._scheduler(row, first, slot))
+
+    def steering(self) -> Floats:
+        """[schedules, numbers] fp64: where the signal-driven schedules stand."""
+        states = [scheduler.state() for scheduler in self._signals.values()]
+        size = SignalSchedule.state_size()
+        return np.asarray(states, dtype=np.float64).reshape(len(states), size)
+
+    def steer(self, states: Floats) -> None:
+        """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
+        for scheduler, state in zip(self._signals.values(), states.tolist(), strict=True):
+            scheduler.go_on_from(state)
+
+    def _scheduler(self, row: Row, first: int, slot: int) -> Schedule:
+        steps = self._horizon.total_steps
+        if row.method == "static":  # mixes levels by the number of the step
+            first_step = (first + slot) * steps
+            return StaticSchedule(self._spends[row.budget], self._grid, first_step=first_step)
+        if row.method == "random":  # plans every rollout alone
+            if row not in self._planners:
+                self._planners[row] = cast(RandomSchedule, self._build(row))
+            return FixedSchedule([self._planners[row].next(step) for step in range(steps)])
+        if (row, slot) not in self._signals:
+            self._signals[row, slot] = cast(SignalSchedule, self._build(row))
+        return restarted(self._signals[row, slot])
+
+    def _build(self, row: Row) -> Schedule:
+        seed = derive_seed(self._seed, "random", row.budget, row.index)
+        config = ScheduleConfig(cast(ScheduleKind, row.method), self._spends[row.budget], seed)
+        return build_schedule(config, self._grid, horizon=self._horizon)
+
+
+def restarted(scheduler: SignalSchedule) -> Schedule:
+    """Make a schedule that goes on with another rollout at step 0."""
+
+    def act(observation: StepObservation) -> Action:
+        if observation.step == 0:
+            # The hidden state before belongs to another rollout: no drift can be read from it.
+            observation = StepObservation.unseen(0, observation.cached_tokens[0])
+        return scheduler(observation)
+
+    return act
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed of its own for everything random, below 2^63."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 class ShareRows(BaselineRows):
@@ -43,7 +177,7 @@ class ShareRows(BaselineRows):
     def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         """Schedulers as of ``BaselineRows``; all rollouts before the first are in the table."""
         aims = {row: self._aim(row, first, count) for row in rows}
-        return methods.row_by_row(
+        return row_by_row(
             rows, count, lambda row, slot: self._at_share(row, aims[row], first + slot, slot)
         )
 
@@ -62,7 +196,7 @@ class ShareRows(BaselineRows):
         mean = self._mixes.mean(share, context, bits)
         if row.method == "static":
             mean = Budget.share(share, bits)
-        seed = methods.derive_seed(self._seed, "random", row.budget, row.index, rollout)
+        seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
         config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
         made = build_schedule(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
         if not isinstance(made, SignalSchedule):
@@ -71,7 +205,7 @@ class ShareRows(BaselineRows):
         if (row, slot) in self._signals:
             made.go_on_from(self._signals[row, slot].state())
         self._signals[row, slot] = made
-        return methods.restarted(made)
+        return restarted(made)
 
 
 class ContenderPass(TablePass):
@@ -166,7 +300,7 @@ class BaselinePass(TablePass):
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
         config = setting.config
-        rows = methods.baseline_rows(setting.num_budgets, config.num_random, config.signals)
+        rows = baseline_rows(setting.num_budgets, config.num_random, config.signals)
         super().__init__(setting, rows)
         self._policies = policies
 
@@ -202,15 +336,15 @@ class PaperPass(TablePass):
     def __init__(self, setting: Setting, baselines: BaselinePass) -> None:
         """Match the static rows of ``baselines``, which must have run over all texts."""
         rows = [Row("paper", budget) for budget in range(setting.num_budgets)]
-        super().__init__(replace(setting, grid=methods.paper_grid(setting.grid)), rows)
+        super().__init__(replace(setting, grid=paper_grid(setting.grid)), rows)
         self._baselines = baselines
-        self._corners = methods.attention_first(self.setting.grid)
+        self._corners = attention_first(self.setting.grid)
         self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         if self._beyond is None:
             trial = partial(self._tried, first_text, blocks[:1])
-            self._beyond = methods.read_beyond(len(self.rows), trial)
+            self._beyond = read_beyond(len(self.rows), trial)
         super().run_texts(first_text, blocks)
 
     def _tried(self, first_text: int, blocks: Tensor, beyond: Floats) -> tuple[Floats, Floats]:
@@ -241,7 +375,7 @@ class PaperPass(TablePass):
             budget = self._budget(row.budget, config.first_context(first + slot))
             return StaticSchedule(budget, grid, first_step=(first + slot) * config.steps)
 
-        return methods.row_by_row(rows, count, static)
+        return row_by_row(rows, count, static)
 
     def _budget(self, index: int, context: int) -> Budget:
         assert self._beyond is not None
@@ -249,4 +383,4 @@ class PaperPass(TablePass):
         share = float(self._baselines.share[:, column].mean() - self._beyond[index])
         bits = float(self._baselines.spend[:, column, 2].mean())
         reading = partial(self.costs.share, cached_tokens=context)
-        return methods.budget_on_path(self._corners, bits, share, reading)
+        return budget_on_path(self._corners, bits, share, reading)

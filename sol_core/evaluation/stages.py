@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, ActionGrid
 from sol_core.budgets.mixes import MixTable
-from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, SplitScheduler
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import BLOCK
@@ -21,9 +21,17 @@ from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.methods import Part, Row
 from sol_core.evaluation.rollout import Floats, Rollout, read_windows, roll_out
 from sol_core.models import FrozenLM
+
+Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    method: str  # policy, policy:NAME, static, random, emc, dac or paper
+    budget: int  # index of the requested budget
+    index: int = 0  # which of the random schedules
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,16 @@
-"""Finished work of the library: a generation, and a text that was scored.
-
-Notebooks show both as HTML that is safe whatever the text.
-"""
+"""Finished work of the library: a generation, and a text that was scored."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from sol_core.actions import Action, Spend
 from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, StepCost, TokenEvent, event_to_dict
-from sol_core.files.places import whole_characters
 from sol_core.reporting.figures import Line, Panel, framed, html_table, plot
-
-LEAST_SPREAD = 0.05  # of the net keep rate, so that next to no difference looks like none
-FULL_STRENGTH = 0.75  # of the colour, over which text of a light and of a dark page is read
-# A right-to-left text, or a mark that turns the direction, ends with its block.
-_TEXT_STYLE = "unicode-bidi: isolate; white-space: pre-wrap; line-height: 1.8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +28,10 @@ class Generation:
     text: str
     tokens: tuple[TokenEvent, ...]
     finish: FinishEvent
-    prompt: str = ""
-    model: str = ""
-    config: GenerationConfig | None = None
-    prefill: PrefillEvent | None = None
+    prompt: str
+    model: str
+    config: GenerationConfig
+    prefill: PrefillEvent
 
     @property
     def spend(self) -> Spend | None:
@@ -54,9 +44,6 @@ class Generation:
 
     def _repr_html_(self) -> str:
         """HTML for a notebook: the page's own coloured text, card and charts, in a frame."""
-        if self.config is None or self.prefill is None:
-            texts = [token.text for token in self.tokens]
-            return coloured_tokens(texts, [token.action for token in self.tokens])
         events: list[Event] = [self.prefill, *self.tokens, self.finish]
         records = [event_to_dict(event) for event in events]
         return framed("run", self.prompt, self.model, self.config.to_dict(), records)
@@ -142,21 +129,3 @@ class Score:
 def _plot(at: Sequence[int], share: Sequence[float], lost: Sequence[Line]) -> Any:
     read = Panel("token", "share of the bytes", [Line("read", at, share)])
     return plot([read, Panel("token", "nats", lost)])
-
-
-def coloured_tokens(texts: Sequence[str], actions: Sequence[Action]) -> str:
-    """Tokens on a colour that is the stronger the more was spent, within the run's own range."""
-    rates = [action.net_keep_rate for action in actions]
-    low = min(rates, default=1.0)
-    spread = max(max(rates, default=1.0) - low, LEAST_SPREAD)
-    spans = []
-    for text, action, rate in zip(texts, actions, rates, strict=True):
-        style = f"background: rgba(230, 150, 0, {FULL_STRENGTH * (rate - low) / spread:.2f})"
-        shown = escape(whole_characters(text))
-        spans.append(f'<span style="{style}" title="{action.words}">{shown}</span>')
-    legend = f"The stronger the colour, the more was spent on the token: {low:.0%} (none) to "
-    return (
-        f'<div dir="auto" style="{_TEXT_STYLE}">{"".join(spans)}</div>'
-        f"<div><small>{legend}{low + spread:.0%} of dense, the mean of attention, channels and "
-        "bits.</small></div>"
-    )

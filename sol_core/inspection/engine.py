@@ -26,7 +26,7 @@ from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, reading_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.evaluation.methods import budget_on_path
+from sol_core.evaluation.passes import budget_on_path
 from sol_core.events import StepCost
 from sol_core.fields import check_text
 from sol_core.generation import sequence

@@ -233,11 +233,6 @@ class PolicyScheduler:
         fields = zip(*(step.inputs for step in self.steps), strict=True)
         return StepInputs(*(torch.cat(parts, 1) for parts in fields))
 
-    def mean_spends(self) -> Tensor:
-        """Spent so far: [R, axes], shares of dense."""
-        spends: Tensor = self._feedback.targets + self._feedback.excess / max(self._count, 1)
-        return spends
-
     def entropies(self) -> Tensor:
         """Of the kept steps' distributions, mean of rows and heads: [T], nats, on the CPU."""
         logits = torch.stack([step.logits.cpu() / step.temperature for step in self.steps])

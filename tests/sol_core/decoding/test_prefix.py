@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol_core.actions import GRIDS, Budget
-from sol_core.api.generating import generate, score, stream_generate
+from sol_core.api.generating import generate, generate_many, score, stream_generate
 from sol_core.decoding import prefix as prefix_module
 from sol_core.decoding.prefix import _common_tokens, _ends, read_prefix, reading_prefix
 from sol_core.events import PrefillEvent, PrefillProgress, TokenEvent
@@ -164,9 +164,6 @@ def test_progress_counts_what_was_kept_and_ends_before_the_whole(tiny):
 def test_a_list_of_prompts_reuses_what_they_begin_with(tiny, small_pieces):
     text = "A keeper had a dog that ate fish. " * 9
     alone = [generate(tiny.of_owner(str(n)), text + end) for n, end in enumerate(("A", "B"))]
-    reused = []
-    for _, event in stream_generate(tiny, [text + "A", text + "B"]):
-        if isinstance(event, PrefillEvent):
-            reused.append(event.reused_tokens)
-    assert reused[1] > 0
-    assert [g.text for g in generate(tiny, [text + "A", text + "B"])] == [g.text for g in alone]
+    made = generate_many(tiny, [text + "A", text + "B"])
+    assert made[1].prefill.reused_tokens > 0
+    assert [one.text for one in made] == [one.text for one in alone]

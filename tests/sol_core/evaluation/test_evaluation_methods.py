@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.decoding.schedules import Horizon
-from sol_core.evaluation.methods import BaselineRows, Row
+from sol_core.evaluation.passes import BaselineRows, Row
 from sol_core.evaluation.stages import split_evenly
 from sol_core.evaluation.statistics import PairedBootstrap, rank_correlation, win_rate
 

@@ -11,7 +11,7 @@ from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.decoding.schedules import Horizon, RandomSchedule, StaticSchedule
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.methods import derive_seed
+from sol_core.evaluation.passes import derive_seed
 from sol_core.evaluation.runner import evaluate
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample
 from tests.sol_core.evaluation_stand_ins import (

@@ -10,7 +10,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
-from sol_core.evaluation.methods import attention_first, budget_on_path
+from sol_core.evaluation.passes import attention_first, budget_on_path
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import evaluate_contenders, random_texts
 
@@ -29,7 +29,7 @@ ACTIONS = {0.6: (Action(1.0, 0.2), Action(1.0, 0.4)), 0.8: (Action(1.0, 0.6), Ac
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def alternating(budgets, seed):
+def alternating(budgets):
     """Takes turns between two actions of a share, by the number of the step."""
     return _Turns([ACTIONS[budget.bytes_share or 0] for budget in budgets])
 

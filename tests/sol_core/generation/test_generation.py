@@ -122,7 +122,7 @@ def test_a_lone_surrogate_is_refused_wherever_text_is_given(model, tmp_path):
     text, budget = "a \ud83d b", Budget(0.5, 0.7, 8)
     for call in (
         lambda: library.generate(model, text),
-        lambda: library.generate(model, ["whole", text]),
+        lambda: library.generate_many(model, ["whole", text]),
         lambda: library.score(model, text),
         lambda: library.score(model, "whole", context=text),
         lambda: library.inspect(model, text, "static", budget),

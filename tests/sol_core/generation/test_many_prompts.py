@@ -13,8 +13,8 @@ from sol_core import (
     SideRowConfig,
     TokenEvent,
     generate,
+    generate_many,
     load_policy,
-    stream_generate,
 )
 from sol_core.errors import ConfigError
 from sol_core.generation import engine
@@ -40,7 +40,7 @@ def together(monkeypatch):
 def test_a_cpu_gives_each_prompt_bit_for_bit_what_it_gets_alone(model, tmp_path, count, by_policy):
     policy = load_policy(save_tiny_policy(model, tmp_path / "tiny"), model) if by_policy else None
     given, texts = (policy, Budget(0.5, 0.7, 8)), [f"Ship {n} went out" for n in range(count)]
-    made = generate(model, texts, *given, max_new_tokens=16)
+    made = generate_many(model, texts, *given, max_new_tokens=16)
     for text, one in zip(texts, made, strict=True):
         alone = generate(model, text, *given, max_new_tokens=16)
         for token, other in zip(one.tokens, alone.tokens, strict=True):
@@ -68,7 +68,7 @@ def _same(made, model, *given, within=ALIKE, **options):
 @pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])
 def test_every_prompt_gets_the_tokens_that_it_gets_alone(model, kind):
     options = {"config": GenerationConfig(ScheduleConfig(kind, BUDGET)), "max_new_tokens": 20}
-    made = generate(model, PROMPTS, **options, record={"pages"})
+    made = generate_many(model, PROMPTS, **options, record={"pages"})
     _same(made, model, **options, record={"pages"})
     assert len({one.text for one in made}) == len(PROMPTS)
 
@@ -76,7 +76,7 @@ def test_every_prompt_gets_the_tokens_that_it_gets_alone(model, kind):
 @pytest.mark.usefixtures("together")
 def test_a_policy_decides_for_all_of_them(model, tmp_path):
     policy = load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
-    made = generate(model, PROMPTS, policy, BUDGET, max_new_tokens=12)
+    made = generate_many(model, PROMPTS, policy, BUDGET, max_new_tokens=12)
     _same(made, model, policy, BUDGET, max_new_tokens=12, within=ROUNDED)
     first, second = made[0].tokens[3].policy, made[1].tokens[3].policy
     assert None not in (first, second)
@@ -93,7 +93,7 @@ def test_a_function_with_a_state_starts_anew_for_each(model):
             self.keep *= 0.8
             return Action(self.keep)
 
-    for one in generate(model, PROMPTS, Fading(), max_new_tokens=4):
+    for one in generate_many(model, PROMPTS, Fading(), max_new_tokens=4):
         kept = [token.action.keep_fraction for token in one.tokens]
         assert kept == pytest.approx([0.8, 0.64, 0.512, 0.4096])
 
@@ -104,7 +104,7 @@ def test_side_rows_and_draws_are_each_prompts_own(model):
     config = GenerationConfig(
         ScheduleConfig("static", BUDGET), (SHADOW,), sampling, episode_steps=4, max_new_tokens=9
     )
-    made = generate(model, PROMPTS, config=config)
+    made = generate_many(model, PROMPTS, config=config)
     _same(made, model, config=config)
     for prompt, one in zip(PROMPTS, made, strict=True):
         wanted = [t.kl_to_dense for t in generate(model, prompt, config=config).tokens]
@@ -113,30 +113,31 @@ def test_side_rows_and_draws_are_each_prompts_own(model):
 
 @pytest.mark.usefixtures("together")
 def test_one_that_ends_early_leaves_the_others_alone(model):
-    long = generate(model, PROMPTS, max_new_tokens=16)
+    long = generate_many(model, PROMPTS, max_new_tokens=16)
     stop = long[0].text[3:5]
     config = GenerationConfig(ScheduleConfig("dense"), stop_strings=(stop,), max_new_tokens=16)
-    made = generate(model, PROMPTS, config=config)
+    made = generate_many(model, PROMPTS, config=config)
     assert made[0].finish.reason == "stop_string"
     assert len(made[0].tokens) < 16
     assert any(one.finish.reason == "length" for one in made)
     _same(made, model, config=config)
     # One at the end of its context goes as far as it can, the others as far as they were asked.
     full = "x" * (model.context_length - 3)
-    ends = generate(model, [full, "A fox"], max_new_tokens=8)
+    ends = generate_many(model, [full, "A fox"], max_new_tokens=8)
     assert [one.finish.reason for one in ends] == ["context_full", "length"]
     assert [len(one.tokens) for one in ends] == [3, 8]
 
 
 def test_events_come_when_they_are(model, monkeypatch):
     monkeypatch.setitem(engine.PROMPTS_TOGETHER, "cpu", 2)
-    pairs = list(stream_generate(model, PROMPTS, max_new_tokens=2))
+    config = GenerationConfig(max_new_tokens=2)
+    pairs = list(engine.generate_many(model, PROMPTS, config))
     own = [[event for number, event in pairs if number == place] for place in range(len(PROMPTS))]
     kinds = [PrefillEvent, TokenEvent, TokenEvent, FinishEvent]
     assert all([type(event) for event in events] == kinds for events in own)
     assert [number for number, _ in pairs[:8]] == [0, 1, 0, 1, 0, 1, 0, 1], "two at a time"
     assert [number for number, _ in pairs[-4:]] == [3] * 4, "a single token has nothing before it"
-    assert generate(model, []) == []
+    assert generate_many(model, []) == []
 
 
 @pytest.mark.usefixtures("together")
@@ -150,6 +151,6 @@ def test_a_wish_to_stop_ends_all_of_them(model):
 
 def test_what_cannot_be_generated_names_its_prompt(model):
     with pytest.raises(ConfigError, match=r"prompt\[1\]: the prompt is empty"):
-        stream_generate(model, ["fine", " "])
-    with pytest.raises(ConfigError, match=r"prompt\[1\] must be text, got 3"):
-        stream_generate(model, ["fine", 3])
+        generate_many(model, ["fine", " "])
+    with pytest.raises(ConfigError, match=r"prompts\[1\] must be text, got 3"):
+        generate_many(model, ["fine", 3])

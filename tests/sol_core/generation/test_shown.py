@@ -6,7 +6,15 @@ import re
 import pytest
 
 from app.results.shipped import shipped_record
-from sol_core import Budget, EvaluationResult, GenerationConfig, generate, inspect, score
+from sol_core import (
+    Budget,
+    EvaluationResult,
+    GenerationConfig,
+    generate,
+    generate_many,
+    inspect,
+    score,
+)
 from sol_core.config import ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.reporting import figures
@@ -42,7 +50,7 @@ def test_a_generation_is_the_pages_run(model):
     assert [row["token_id"] for row in data["rows"]] == [token.token_id for token in made.tokens]
     assert data["run"]["config"]["grid"]["page_scorer"] == "int4", "the grid that was used"
     assert data["prefill"]["prompt_tokens"] == len(model.encode(PROMPT))
-    both = generate(model, [PROMPT, "x"], None, BUDGET, max_new_tokens=3)
+    both = generate_many(model, [PROMPT, "x"], None, BUDGET, max_new_tokens=3)
     assert [_framed(one)["run"]["prompt"] for one in both] == [PROMPT, "x"]
     hidden = generate(model, "x", record={"hidden"}, max_new_tokens=2)
     assert len(_framed(hidden)["rows"]) == 2, "tensors stay behind"
