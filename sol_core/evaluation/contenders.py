@@ -42,7 +42,6 @@ class Contender:
     grid: ActionGrid  # the action grid it was trained for
     episode_steps: int  # steps after which it restarts
     trained_on: str  # fingerprint of its training corpus; "" when unknown
-    fingerprint: str = ""  # of its files, or its source
     weights_sha256: str = ""  # of a policy, as its folder's config.json has it
     source_sha256: str | None = None  # of a schedule; None where Python has no source of it
 
@@ -94,8 +93,7 @@ def _own(
     has_source = isinstance(given, type) or inspect.isroutine(given)
     made_of: Any = given if has_source else type(given)
     source = _source_sha256(made_of)
-    fingerprint = source or hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
-    return Contender(name, scheduler, grid, EPISODE_STEPS, "", fingerprint, source_sha256=source)
+    return Contender(name, scheduler, grid, EPISODE_STEPS, "", source_sha256=source)
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
@@ -119,23 +117,8 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
             ]
         )
 
-    return Contender(
-        name,
-        scheduler,
-        grid,
-        info.episode_steps,
-        info.corpus_fingerprint,
-        _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
-        weights_sha256(policy.parts),
-    )
-
-
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    checksum = weights_sha256(policy.parts)
+    return Contender(name, scheduler, grid, info.episode_steps, info.corpus_fingerprint, checksum)
 
 
 def _source_sha256(made_of: Any) -> str | None:
@@ -143,12 +126,3 @@ def _source_sha256(made_of: Any) -> str | None:
         return hashlib.sha256(inspect.getsource(made_of).encode()).hexdigest()
     except (OSError, TypeError):
         return None
-
-
-def _content_fingerprint(policy: Policy) -> str:
-    """SHA-256 of what decides a loaded policy's choices."""
-    digest = hashlib.sha256(repr((policy.info, policy.prices)).encode())
-    for name, value in sorted(policy.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

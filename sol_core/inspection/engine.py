@@ -36,8 +36,7 @@ from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, res
 from sol_core.generation.sequence import check_tokens, ms_since
 from sol_core.inspection import records
 from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionEvent
-from sol_core.inspection.report import difficulty
-from sol_core.inspection.verdicts import inspection_verdicts
+from sol_core.inspection.report import difficulty, inspection_verdicts
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on

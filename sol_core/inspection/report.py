@@ -1,10 +1,14 @@
-"""Spend against difficulty, read off an inspection.
+"""Spend against difficulty, and verdicts, read off an inspection.
 
 No level is tried that no row took. So a token counts as over-served only where another row of the
 inspection really spent less on it and came to no harm, and a loss holds what earlier compressed
 steps left in the row's cache as well. The noise floor of compressed steps is measured on the
 default model (``launch.py bench noise``): two computations of one schedule that differ in the last
 bit choose other pages and channels here and there; later layers and steps amplify it.
+
+Verdicts judge each schedule against static, or against the first one; a painted schedule against
+every other one. Where static read more or less than a row, it was scored once more at the row's
+bytes, and that is what the row is compared with.
 """
 
 from __future__ import annotations
@@ -16,7 +20,20 @@ import numpy as np
 from sol_core.actions import Action
 from sol_core.evaluation.statistics import difficulty_report
 from sol_core.inspection import records
-from sol_core.inspection.records import InspectedRow, InspectedToken, ListedToken
+from sol_core.inspection.records import (
+    InspectedRow,
+    InspectedToken,
+    ListedToken,
+    MatchedStatic,
+    RowTotals,
+)
+from sol_core.reporting.verdict import (
+    ENOUGH_TOKENS,
+    Verdict,
+    block_interval,
+    method_name,
+    verdict_of,
+)
 
 HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
 LISTED = 10  # entries of a list at most
@@ -27,6 +44,7 @@ NLL_FLOOR = {5: 1.84, 6: 1.18, 7: 0.71, 16: 0.65}
 # Of tokens whose KL is at most 0.01 in one computation, 95 % stay below 0.03 in another from this
 # many bits on; below that, some reach 0.23, with a scale per 32 channels 0.033.
 FEWEST_BITS = 6
+STATIC, PAINTED = "static", "painted"
 
 
 def noise_floor(action: Action) -> float:
@@ -117,3 +135,34 @@ def _listed(token: InspectedToken, row: int, cheaper: InspectedRow | None = None
 
 def _net(step: InspectedRow) -> float:
     return step.action.net_keep_rate
+
+
+def inspection_verdicts(
+    tokens: Sequence[InspectedToken],
+    totals: Sequence[RowTotals],  # the full model's first
+    matched: Sequence[MatchedStatic],
+) -> tuple[Verdict, ...]:
+    """Judge every row; with too few tokens that is said once."""
+    rows = [row.name for row in totals[1:]]
+    if not rows:
+        return ()
+    first = STATIC if STATIC in rows else rows[0]
+    others = [name for name in rows if name not in (first, PAINTED)]
+    pairs = [(name, first) for name in others]
+    if PAINTED in rows and first != PAINTED:
+        pairs = [*((PAINTED, name) for name in (*others, first)), *pairs]
+    dense = totals[0].cost.bytes_read
+    shares = {row.name: row.cost.bytes_read / dense for row in totals}
+    kl = {name: [token.rows[at].kl for token in tokens] for at, name in enumerate(shares)}
+    again = {one.name: one for one in matched}
+    made = []
+    for name, other in pairs if len(tokens) >= ENOUGH_TOKENS else pairs[:1]:
+        lost, share = kl[other], shares[other]
+        if other == STATIC and name in again:
+            lost, share = list(again[name].kl), again[name].cost.bytes_read / dense
+        enough = len(tokens) >= ENOUGH_TOKENS
+        gains = [base - own for base, own in zip(lost, kl[name], strict=True)]
+        gain = block_interval(gains) if enough else None
+        names, spent = (method_name(name), method_name(other)), [(shares[name], share)]
+        made.append(verdict_of(*names, [gain], len(tokens), spent=spent))
+    return tuple(one for one in made if one is not None)

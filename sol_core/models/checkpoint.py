@@ -14,8 +14,7 @@ from tokenizers import Tokenizer
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.files.places import first_line, known_object
-from sol_core.models.families.readers import SUPPORTED_FAMILIES
-from sol_core.models.families.refusals import complete_config, refuse_family
+from sol_core.models.families.readers import SUPPORTED_FAMILIES, complete_config, refuse_family
 from sol_core.models.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ from sol_core.models.devices import (
     use_device,
     why_no_gpu,
 )
-from sol_core.models.families.refusals import refuse_denied_biases
+from sol_core.models.families.readers import refuse_denied_biases
 from sol_core.models.kept_prefixes import OwnersPrefixes
 from sol_core.models.spec import ModelSpec
 from sol_core.models.weights import arrange_weights, block_kinds, common_bits, read_blocks

@@ -15,8 +15,8 @@ from sol_core.decoding.batch_scheduling import (
     StepObservation,
 )
 from sol_core.models.signals import Observe
-from sol_core.policy.gains import GainTable
 from sol_core.policy.policy import Policy
+from sol_core.policy.prices import GainTable
 from sol_core.policy.scheduler import PolicyScheduler
 
 if TYPE_CHECKING:

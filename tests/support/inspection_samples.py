@@ -7,8 +7,7 @@ from sol_core.actions import DENSE, GRIDS, Budget, Spend
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
 from sol_core.inspection import records
-from sol_core.inspection.report import difficulty
-from sol_core.inspection.verdicts import inspection_verdicts
+from sol_core.inspection.report import difficulty, inspection_verdicts
 from tests.support.fake_engine import action_near, bells
 
 BUDGET = Budget(0.5, 0.7, 10)

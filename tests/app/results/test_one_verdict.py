@@ -18,7 +18,7 @@ from sol_core.actions import Spend
 from sol_core.evaluation.result import EvaluationResult
 from sol_core.events import StepCost
 from sol_core.inspection.records import MatchedStatic, RowTotals
-from sol_core.inspection.verdicts import inspection_verdicts
+from sol_core.inspection.report import inspection_verdicts
 from sol_core.reporting.verdict import Interval, block_interval, verdict_of
 from tests.support.inspection_samples import BUDGET, inspection_events
 from tests.support.job_samples import evaluation_result, finished_job

@@ -12,7 +12,7 @@ import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.models import loading, spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype, why_no_gpu
-from sol_core.models.families.refusals import complete_config
+from sol_core.models.families.readers import complete_config
 from sol_core.models.loading import load_language_model
 from tests.support.tiny_language_model import byte_tokenizer, save_model_folder
 from tests.support.tiny_models import FAMILIES, Family, family_of, make_pair
