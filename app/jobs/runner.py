@@ -103,35 +103,35 @@ def _delete_files(data_dir: DataDir, job_id: str) -> None:
     log_path(data_dir, job_id).unlink(missing_ok=True)
 
 
-def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> JobOutcome:
+def run_job(job: JobRecord, function: JobFunction | None, workplace: Workplace) -> JobOutcome:
     """Run a job that this worker has claimed; its row says how it ended. Raises: StorageError."""
-    log_file = log_path(place.data_dir, job.id)
-    reporter = JobReporter(place.jobs, job, place.worker, str(log_file))
+    log_file = log_path(workplace.data_dir, job.id)
+    reporter = JobReporter(workplace.jobs, job, workplace.worker, str(log_file))
     with _logging_to(log_file):
         logger.info("job %s (%s) begins: %s", job.id, job.kind, job.params)
         reporter.start()
         try:
-            outcome = _work(job, function, place, reporter)
+            outcome = _work(job, function, workplace, reporter)
         finally:
             reporter.stop()
-        outcome = _save_ending(job, outcome, place, reporter)
+        outcome = _save_ending(job, outcome, workplace, reporter)
         logger.info("job %s ends: %s", job.id, outcome.status or "taken by another worker")
     return outcome
 
 
 def _work(
-    job: JobRecord, function: JobFunction | None, place: Workplace, reporter: JobReporter
+    job: JobRecord, function: JobFunction | None, workplace: Workplace, reporter: JobReporter
 ) -> JobOutcome:
-    ends_at = time.monotonic() + place.time_limit_s
+    ends_at = time.monotonic() + workplace.time_limit_s
 
     def is_released() -> bool:
-        return place.stop.is_set() or reporter.control != "run" or reporter.is_lost
+        return workplace.stop.is_set() or reporter.control != "run" or reporter.is_lost
 
     def should_stop() -> bool:
         return is_released() or time.monotonic() > ends_at
 
-    folder, say = place.data_dir.jobs / job.id, partial(_take, place, reporter)
-    task = JobTask(job, folder, place.data_dir, place.dtype, should_stop, say)
+    folder, say = workplace.data_dir.jobs / job.id, partial(_take, workplace, reporter)
+    task = JobTask(job, folder, workplace.data_dir, workplace.dtype, should_stop, say)
     try:
         if function is None:
             raise AppError(f"this release cannot run a job of kind {job.kind!r}")
@@ -139,26 +139,26 @@ def _work(
             raise AppError(job.damage)
         lock = _lock_folder(folder, should_stop)
         if lock is None:
-            return JobOutcome(place.released_as)
+            return JobOutcome(workplace.released_as)
         try:
             with reserved_room(folder), closing(function(task)) as updates:
-                outcome = _follow(updates, task, place, reporter)
+                outcome = _follow(updates, task, workplace, reporter)
             is_cut = outcome.status != "succeeded" and time.monotonic() > ends_at
             if is_cut and not is_released():
                 raise AppError(
-                    f"a job works for {place.time_limit_s / 60:,.4g} minutes at a stretch on this "
-                    "server, and they are over. Its checkpoint is kept: resume it, and it goes on "
-                    "from there when it is its turn"
+                    f"a job works for {workplace.time_limit_s / 60:,.4g} minutes at a stretch on "
+                    "this server, and they are over. Its checkpoint is kept: resume it, and it goes "
+                    "on from there when it is its turn"
                 )
             return outcome
         finally:
             lock.release()
     except Exception as error:  # a bug ends the job, not the worker
         logger.info("job %s failed", job.id, exc_info=True)
-        return _failure(error, folder, place)
+        return _failure(error, folder, workplace)
 
 
-def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
+def _failure(error: Exception, folder: Path, workplace: Workplace) -> JobOutcome:
     """The outcome of an error. A job that lost its card waits for a new worker; once."""
     if isinstance(error, SolError):
         return JobOutcome("failed", error=str(error), reason=error)
@@ -166,12 +166,12 @@ def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
     give_memory_back(error)
     if isinstance(known, CardLostError) and not (folder / CARD_LOST_NAME).exists():
         (folder / CARD_LOST_NAME).touch()
-        return JobOutcome(place.released_as, reason=known)
+        return JobOutcome(workplace.released_as, reason=known)
     if known is not None:
         return JobOutcome("failed", error=str(known), reason=known)
     message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        root = place.data_dir.root
+        root = workplace.data_dir.root
         message = (
             f"The disk is full ({shutil.disk_usage(root).free / 1e6:.0f} MB are left): free at "
             f"least {WANTED_MB} MB in {root} and press Resume. The job goes on from its last "
@@ -181,43 +181,45 @@ def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
 
 
 def _follow(
-    updates: Iterator[WorkEvent], task: JobTask, place: Workplace, reporter: JobReporter
+    updates: Iterator[WorkEvent], task: JobTask, workplace: Workplace, reporter: JobReporter
 ) -> JobOutcome:
     for update in updates:
-        _take(place, reporter, update)
+        _take(workplace, reporter, update)
         if isinstance(update, WorkFinished):
             return JobOutcome("succeeded", result=json_safe(update.result))
         if isinstance(update, WorkStopped):
-            return JobOutcome(place.released_as)
+            return JobOutcome(workplace.released_as)
     if task.should_stop():
-        return JobOutcome(place.released_as)
+        return JobOutcome(workplace.released_as)
     raise AppError("the engine ended without a result")
 
 
-def _take(place: Workplace, reporter: JobReporter, update: JobUpdate) -> None:
+def _take(workplace: Workplace, reporter: JobReporter, update: JobUpdate) -> None:
     if isinstance(update, str):
         reporter.say(update)
     elif isinstance(update, WorkProgress):
         reporter.progress(update.fraction, update.message, update.eta_s, update.row)
     elif isinstance(update, WorkSample):
         reporter.sample(update.record)
-    place.on_update(update)
+    workplace.on_update(update)
 
 
 def _save_ending(
-    job: JobRecord, outcome: JobOutcome, place: Workplace, reporter: JobReporter
+    job: JobRecord, outcome: JobOutcome, workplace: Workplace, reporter: JobReporter
 ) -> JobOutcome:
     """Save every report, then the ending."""
     ends_at: list[float] = []
 
     def gives_up() -> bool:
-        if place.stop.is_set() and not ends_at:
+        if workplace.stop.is_set() and not ends_at:
             ends_at.append(time.monotonic() + FINAL_SAVE_TIMEOUT_S)
         return bool(ends_at) and time.monotonic() > ends_at[0]
 
     def finish() -> JobRecord:
-        status = outcome.status or place.released_as
-        return place.jobs.finish(job.id, place.worker, status, outcome.result, outcome.error)
+        status = outcome.status or workplace.released_as
+        return workplace.jobs.finish(
+            job.id, workplace.worker, status, outcome.result, outcome.error
+        )
 
     patiently(reporter.flush, gives_up)
     if reporter.is_lost:

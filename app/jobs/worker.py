@@ -58,10 +58,10 @@ def run_worker(
         opening = partial(open_database, data_dir, busy_timeout_s=busy_timeout_s)
         store = opened.enter_context(patiently(opening, stop.is_set))
         opened.enter_context(reaping(store.jobs))
-        place = Workplace(
+        workplace = Workplace(
             store.jobs, data_dir, own_worker_id(), stop, dtype, time_limit_s=time_limit_s
         )
-        return _serve_the_line(place, engines, poll_s, lonely_s if is_supervised else math.inf)
+        return _serve_the_line(workplace, engines, poll_s, lonely_s if is_supervised else math.inf)
 
 
 def read_holder(lock_file: Path) -> str | None:
@@ -70,26 +70,28 @@ def read_holder(lock_file: Path) -> str | None:
     return worker if isinstance(worker, str) else None
 
 
-def _serve_the_line(place: Workplace, engines: JobFunctions, poll_s: float, lonely_s: float) -> int:
+def _serve_the_line(
+    workplace: Workplace, engines: JobFunctions, poll_s: float, lonely_s: float
+) -> int:
     """Work until there is a reason to end; returns the exit status."""
     alone_since: float | None = None
-    while not place.stop.is_set():
-        job = _claim(place.jobs, place.worker)
+    while not workplace.stop.is_set():
+        job = _claim(workplace.jobs, workplace.worker)
         if job is not None:
-            outcome = run_job(job, engines.get(job.kind), place)
+            outcome = run_job(job, engines.get(job.kind), workplace)
             give_memory_back()  # the page's model may need it
             if isinstance(outcome.reason, CardLostError):
                 logger.warning("this worker ends: %s", outcome.reason)
                 return EXIT_CARD_LOST
             alone_since = None
             continue
-        page = read_note(place.data_dir.lock_file).get("pid")
+        page = read_note(workplace.data_dir.lock_file).get("pid")
         is_served = isinstance(page, int) and process_exists(page)
         alone_since = None if is_served else alone_since or time.monotonic()
         if alone_since is not None and time.monotonic() - alone_since > lonely_s:
             logger.info("the page is gone and nothing is queued")
             return 0
-        place.stop.wait(poll_s)
+        workplace.stop.wait(poll_s)
     return 0
 
 

@@ -81,8 +81,8 @@ class ExperimentDesk:
                 self._waiting[key] = Holder(owner, here)
                 question = functools.partial(_timed, measure=experiment.measure, text=text)
                 self._thread.submit(self._measure, key, question)
-            place = list(self._waiting).index(key)
-        return {"state": "waiting", "before": place + self._runs.line.before(OWNER)}
+            before = list(self._waiting).index(key)
+        return {"state": "waiting", "before": before + self._runs.line.before(OWNER)}
 
     def close(self) -> None:
         """Forget what waits; the thread ends after its current measurement."""

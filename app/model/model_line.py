@@ -21,7 +21,7 @@ NEWCOMER = 0.5  # turns
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Place:
+class Ticket:
     """A run or a question in line; ``number`` were taken before it, ``address`` may be unknown."""
 
     owner: str
@@ -30,25 +30,25 @@ class Place:
 
 
 class _Turns:
-    """Turns that each of those in line has spent; ``key`` says whose a place is."""
+    """Turns that each of those in line has spent; ``key`` says whose a ticket is."""
 
-    def __init__(self, key: Callable[[Place], Hashable]) -> None:
+    def __init__(self, key: Callable[[Ticket], Hashable]) -> None:
         self._key = key
         self._spent: dict[Hashable, float] = {}
         self._clock = 0.0  # what the last one to be served had spent
 
-    def enter(self, place: Place, waiting: Sequence[Place]) -> None:
-        """Note a place beside those that wait already."""
-        key = self._key(place)
+    def enter(self, ticket: Ticket, waiting: Sequence[Ticket]) -> None:
+        """Note a ticket beside those that wait already."""
+        key = self._key(ticket)
         if key not in map(self._key, waiting):
             self._spent[key] = max(self._spent.get(key, 0.0), self._clock + NEWCOMER)
 
-    def serve(self, place: Place) -> None:
-        key = self._key(place)
+    def serve(self, ticket: Ticket) -> None:
+        key = self._key(ticket)
         self._clock = max(self._clock, self._spent[key])
         self._spent[key] += 1
 
-    def leave(self, line: Sequence[Place]) -> None:
+    def leave(self, line: Sequence[Ticket]) -> None:
         """Forget those who would come back as newcomers."""
         here = set(map(self._key, line))
         newcomer = self._clock + NEWCOMER
@@ -56,15 +56,15 @@ class _Turns:
             k: spent for k, spent in self._spent.items() if k in here or spent > newcomer
         }
 
-    def in_turn(self, waiting: Sequence[Place]) -> list[Place]:
+    def in_turn(self, waiting: Sequence[Ticket]) -> list[Ticket]:
         """Those that wait, as they will be served; those of one key keep their order."""
         rounds: Counter[Hashable] = Counter()
-        costs: dict[Place, tuple[float, int]] = {}
-        for place in waiting:
-            key = self._key(place)
-            costs[place] = (self._spent[key] + rounds[key], place.number)
+        costs: dict[Ticket, tuple[float, int]] = {}
+        for ticket in waiting:
+            key = self._key(ticket)
+            costs[ticket] = (self._spent[key] + rounds[key], ticket.number)
             rounds[key] += 1
-        return sorted(waiting, key=lambda place: costs[place])
+        return sorted(waiting, key=lambda ticket: costs[ticket])
 
 
 class ModelLine:
@@ -79,92 +79,94 @@ class ModelLine:
             limits.queue,
             "Stop one, or try again when one has ended.",
         )
-        self._served: list[Place] = []
-        self._waiting: list[Place] = []  # as they came
-        self._addresses = _Turns(lambda place: place.address)
+        self._served: list[Ticket] = []
+        self._waiting: list[Ticket] = []  # as they came
+        self._addresses = _Turns(lambda ticket: ticket.address)
         self._owners: dict[str | None, _Turns] = {}  # of every address in line
         self._taken = 0
         self._turn = threading.Condition()
 
-    def enter(self, owner: str) -> Place:
-        """A new place in the queue, which must be left again. Raises: AppError beyond a limit."""
+    def enter(self, owner: str) -> Ticket:
+        """A new ticket in the queue, which must be left again. Raises: AppError beyond a limit."""
         here = address()
         with self._turn:
             self._shares.check([*self._served, *self._waiting], owner, here)
-            place = Place(owner, here, self._taken)
+            ticket = Ticket(owner, here, self._taken)
             self._taken += 1
-            for turns in self._turns_of(place):
-                turns.enter(place, self._waiting)
-            self._waiting.append(place)
+            for turns in self._turns_of(ticket):
+                turns.enter(ticket, self._waiting)
+            self._waiting.append(ticket)
             self._serve()
-        return place
+        return ticket
 
-    def leave(self, place: Place) -> None:
+    def leave(self, ticket: Ticket) -> None:
         with self._turn:
-            (self._served if place in self._served else self._waiting).remove(place)
+            (self._served if ticket in self._served else self._waiting).remove(ticket)
             line = [*self._served, *self._waiting]
-            for turns in self._turns_of(place):
+            for turns in self._turns_of(ticket):
                 turns.leave(line)
-            if place.address not in {waiting.address for waiting in line}:
-                del self._owners[place.address]
+            if ticket.address not in {waiting.address for waiting in line}:
+                del self._owners[ticket.address]
             self._serve()
             self._turn.notify_all()
 
     @contextlib.contextmanager
-    def held(self, owner: str) -> Iterator[Place]:
-        """A place for as long as it is needed. Raises: as ``enter``."""
-        place = self.enter(owner)
+    def held(self, owner: str) -> Iterator[Ticket]:
+        """A ticket for as long as it is needed. Raises: as ``enter``."""
+        ticket = self.enter(owner)
         try:
-            yield place
+            yield ticket
         finally:
-            self.leave(place)
+            self.leave(ticket)
 
     def wait(
         self,
-        place: Place,
+        ticket: Ticket,
         should_stop: Callable[[], bool] = lambda: False,
         timeout_s: float | None = None,
     ) -> bool:
-        """Wait for the turn of a place, until ``wake`` finds ``should_stop``; whether it came."""
+        """Wait for the turn of a ticket, until ``wake`` finds ``should_stop``; whether it came."""
         with self._turn:
-            self._turn.wait_for(lambda: place in self._served or should_stop(), timeout_s)
-            return place in self._served
+            self._turn.wait_for(lambda: ticket in self._served or should_stop(), timeout_s)
+            return ticket in self._served
 
     def wake(self) -> None:
         """Have those that wait ask again whether to stop."""
         with self._turn:
             self._turn.notify_all()
 
-    def number(self, place: Place) -> int | None:
-        """Return the number of turns before that of a place; None when it was left."""
+    def number(self, ticket: Ticket) -> int | None:
+        """Return the number of turns before that of a ticket; None when it was left."""
         with self._turn:
             line = self._line()
-            return line.index(place) if place in line else None
+            return line.index(ticket) if ticket in line else None
 
     def before(self, owner: str) -> int:
-        """Count those in line before this owner's first place, else all."""
+        """Count those in line before this owner's first ticket, else all."""
         with self._turn:
-            owners = [place.owner for place in self._line()]
+            owners = [ticket.owner for ticket in self._line()]
         return owners.index(owner) if owner in owners else len(owners)
 
-    def _line(self) -> list[Place]:
+    def _line(self) -> list[Ticket]:
         """Those whose turn it is, then the others as it will be theirs."""
         waiting = []
         for here, owners in self._owners.items():
-            waiting += owners.in_turn([place for place in self._waiting if place.address == here])
+            waiting += owners.in_turn(
+                [ticket for ticket in self._waiting if ticket.address == here]
+            )
         return self._served + self._addresses.in_turn(waiting)
 
-    def _turns_of(self, place: Place) -> tuple[_Turns, _Turns]:
+    def _turns_of(self, ticket: Ticket) -> tuple[_Turns, _Turns]:
         """Among the addresses, and among the visitors of this one."""
         owners = self._owners.setdefault(
-            place.address, _Turns(lambda held: (held.address, held.owner))
+            ticket.address, _Turns(lambda held: (held.address, held.owner))
         )
         return self._addresses, owners
 
     def _serve(self) -> None:
         while self._waiting and len(self._served) < self._concurrent:
-            place = self._line()[len(self._served)]
-            self._waiting.remove(place)
-            self._served.append(place)
-            for turns in self._turns_of(place):
-                turns.serve(place)
+            ticket = self._line()[len(self._served)]
+            self._waiting.remove(ticket)
+            self._served.append(ticket)
+            for turns in self._turns_of(ticket):
+                turns.serve(ticket)

@@ -171,8 +171,8 @@ def _with_painted(
             return Budget.share(min(read / dense, 1.0), mean.bit_width)
         if schedule.kind != "policy":
             return mean
-        place = config.rows.index(schedule.name)
-        network = sum(token["rows"][place]["cost"]["policy_bytes"] for token in run.tokens)
+        index = config.rows.index(schedule.name)
+        network = sum(token["rows"][index]["cost"]["policy_bytes"] for token in run.tokens)
         num_bytes, context = (read - network) / len(actions), cached + len(actions) // 2
         return budget_of_bytes(costs, config.grid_in_use, mean, context, num_bytes)
 

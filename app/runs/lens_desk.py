@@ -32,15 +32,15 @@ def ask_lens(
     runs: GenerationRuns, owner: str, run_id: str, row: int | None, look: Look, *asked: Any
 ) -> dict[str, Any]:
     """Look into a run, in line for the model; ``row`` is of an inspection, None of a generation."""
-    # Reading a long run is work too: the place in line bounds how often it is done. What this
-    # visitor may not see is refused before the place has its turn.
-    with runs.line.held(owner) as place:
+    # Reading a long run is work too: the ticket in line bounds how often it is done. What this
+    # visitor may not see is refused before the ticket has its turn.
+    with runs.line.held(owner) as ticket:
         run = runs.recorded(owner, run_id, "generation" if row is None else "inspection")
         with naming_damage("This run"):
             actions, ids = _actions(run, row), tuple(run.token_ids)
         make = functools.partial(_lens_of, owner, replace(run, tokens=()), ids, actions)
         question = functools.partial(_answer, key=(run_id, row), make=make, look=look, asked=asked)
-        return dict(json_safe(runs.ask(place, question)))
+        return dict(json_safe(runs.ask(ticket, question)))
 
 
 def _actions(run: RecordedRun, row: int | None) -> tuple[Action, ...]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from app.formats import json_safe
-from app.model.model_line import Place
+from app.model.model_line import Ticket
 from app.runs.recorded_run import KindOfRun, RecordedRun, RunConfig, kind_of
 from storage import RunStatus, RunStore
 
@@ -34,7 +34,7 @@ class LiveRun:
     """Written by the run's own thread and, as to what is saved, by the saver's; read by polls."""
 
     run_id: str
-    place: Place  # in line for the model; only its owner sees the run before it has ended
+    ticket: Ticket  # in line for the model; only its owner sees the run before it has ended
     prompt: str
     model: str
     config: RunConfig
@@ -59,7 +59,7 @@ class LiveRun:
 
     @property
     def owner(self) -> str:
-        return self.place.owner
+        return self.ticket.owner
 
     @property
     def kind(self) -> KindOfRun:

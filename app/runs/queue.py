@@ -21,7 +21,7 @@ from app.formats import json_safe
 from app.host.errors import AppError, naming_damage
 from app.host.limits import Limits
 from app.model.compute import Compute, ModelLoader, Question, ShouldStop
-from app.model.model_line import ModelLine, Place
+from app.model.model_line import ModelLine, Ticket
 from app.runs.live_run import EndPhase, LiveRun, RunSaver
 from app.runs.recorded_run import RecordedRun, RunConfig, kind_of
 from app.runs.views import ROWS_PER_POLL, live_view, stored_view
@@ -86,8 +86,8 @@ class GenerationRuns:
             raise ConfigError(kind_of(config).empty)
         self._check_size(prompt, config)
         with self._starting:
-            place, model = self.line.enter(owner), self._loader.status().name
-            run = LiveRun(new_run_id(), place, prompt, model, config, parent)
+            ticket, model = self.line.enter(owner), self._loader.status().name
+            run = LiveRun(new_run_id(), ticket, prompt, model, config, parent)
             self._runs[run.run_id] = run
             self._saver.add(run)
         # The visitor's context goes along: whoever asked is whose GPU quota is used.
@@ -104,7 +104,7 @@ class GenerationRuns:
         run = self._visible(owner, run_id, kind)
         if isinstance(run, LiveRun):
             self._saver.catch_up(run, SAVE_PATIENCE_S)
-            return live_view(run, self.line.number(run.place), cursor)
+            return live_view(run, self.line.number(run.ticket), cursor)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
         with naming_damage("This run"):
             return stored_view(run, events, cursor)
@@ -137,15 +137,15 @@ class GenerationRuns:
         self, owner: str, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
         """Ask the model something short, in line with the runs; returns the answer."""
-        with self.line.held(owner) as place:
-            return self.ask(place, question, patience_s)
+        with self.line.held(owner) as ticket:
+            return self.ask(ticket, question, patience_s)
 
     def ask(
-        self, place: Place, question: Question[AnswerT], patience_s: float | None = None
+        self, ticket: Ticket, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
         """Ask in a place's turn. Raises: AppError without a model, or where it stays busy."""
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
-        is_its_turn = self.line.wait(place, timeout_s=patience_s)
+        is_its_turn = self.line.wait(ticket, timeout_s=patience_s)
         if self._loader.loaded() is None:
             raise AppError("The model is not loaded yet. Try again when it is ready.")
         if not is_its_turn:
@@ -204,12 +204,12 @@ class GenerationRuns:
         except Exception as reason:  # the run's thread ends here: shown
             logger.exception("run %s failed", run.run_id)
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
-        self.line.leave(run.place)
+        self.line.leave(run.ticket)
         run.end(phase, error)
         self._saver.note(run)
 
     def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
-        self.line.wait(run.place, run.stop_requested.is_set)
+        self.line.wait(run.ticket, run.stop_requested.is_set)
         run.phase = "loading"
         model = None
         if not run.stop_requested.is_set():

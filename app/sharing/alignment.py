@@ -25,9 +25,9 @@ class Stretch:
 
 
 def first_divergence(first: Sequence[int], second: Sequence[int]) -> int | None:
-    """The first place at which tokens differ or only one side goes on; None when all agree."""
+    """The first position at which tokens differ or only one side goes on; None when all agree."""
     pairs = enumerate(zip_longest(first, second))
-    return next((place for place, (left, other) in pairs if left != other), None)
+    return next((position for position, (left, other) in pairs if left != other), None)
 
 
 def align(first: Sequence[int], second: Sequence[int]) -> list[Stretch]:
@@ -50,21 +50,21 @@ def align(first: Sequence[int], second: Sequence[int]) -> list[Stretch]:
 def longest_common_subsequence(
     first: Sequence[Hashable], second: Sequence[Hashable]
 ) -> list[tuple[int, int]]:
-    """The places (in ``first``, in ``second``) of a longest common subsequence, in order."""
-    places: dict[Hashable, int] = {}
-    for place, item in enumerate(second):
-        places[item] = places.get(item, 0) | 1 << place
+    """The positions (in ``first``, in ``second``) of a longest common subsequence, in order."""
+    positions: dict[Hashable, int] = {}
+    for position, item in enumerate(second):
+        positions[item] = positions.get(item, 0) | 1 << position
     full = (1 << len(second)) - 1
     begins = []  # the row before every ``_ROWS_AT_ONCE`` items
     row = full
     for start in range(0, len(first), _ROWS_AT_ONCE):
         begins.append(row)
-        *_, row = _rows(row, first[start : start + _ROWS_AT_ONCE], places, full)
+        *_, row = _rows(row, first[start : start + _ROWS_AT_ONCE], positions, full)
     pairs, b = [], len(second) - 1
     for number in reversed(range(len(begins))):
         start = number * _ROWS_AT_ONCE
         items = first[start : start + _ROWS_AT_ONCE]
-        rows = [begins[number], *_rows(begins[number], items, places, full)]
+        rows = [begins[number], *_rows(begins[number], items, positions, full)]
         a = len(items)
         while a > 0 and b >= 0:
             if rows[a] >> b & 1:
@@ -79,13 +79,13 @@ def longest_common_subsequence(
 
 
 def _rows(
-    row: int, items: Iterable[Hashable], places: Mapping[Hashable, int], full: int
+    row: int, items: Iterable[Hashable], positions: Mapping[Hashable, int], full: int
 ) -> Iterator[int]:
     """The table's rows after each item."""
     # Bit b is 0 where the common subsequence with the first b + 1 items of the other side is
     # longer than that with the first b.
     for item in items:
-        matches = row & places.get(item, 0)
+        matches = row & positions.get(item, 0)
         row = (row + matches | row - matches) & full
         yield row
 

@@ -209,11 +209,11 @@ def _check_report(report: DifficultyReport, rows: tuple[str, ...], num_tokens: i
                 f"{' and '.join(CORRELATED_WITH)}"
             )
     lists = [report.least_confident]
-    lists += [places for row in report.rows for places in (row.under_served, row.over_served)]
-    for place in (place for places in lists for place in places):
-        if not 0 <= place.index < num_tokens:
+    lists += [listed for row in report.rows for listed in (row.under_served, row.over_served)]
+    for entry in (entry for listed in lists for entry in listed):
+        if not 0 <= entry.index < num_tokens:
             raise DocumentError(
-                f"{where} names token {place.index}; there are tokens 0 to {num_tokens - 1}"
+                f"{where} names token {entry.index}; there are tokens 0 to {num_tokens - 1}"
             )
 
 

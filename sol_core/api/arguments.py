@@ -73,10 +73,10 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
         "a name, a path, a text, a list of texts and paths or a datasets.Dataset",
     )
     texts: list[str] = []
-    for place, item in enumerate(corpus):
-        check_kind(f"corpus[{place}]", item, (str, Path), "text, or the path of a file")
+    for number, item in enumerate(corpus):
+        check_kind(f"corpus[{number}]", item, (str, Path), "text, or the path of a file")
         if isinstance(item, str):
-            check_text(f"corpus[{place}]", item)
+            check_text(f"corpus[{number}]", item)
         texts += [item] if isinstance(item, str) else _documents(item)
     if not any(text.strip() for text in texts):
         raise ConfigError("corpus is a list without text: give at least one text")

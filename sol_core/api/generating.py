@@ -45,7 +45,7 @@ def load_model(
         name: "smollm2-135m-instruct", a local folder, a GGUF file, or the Hub's "owner/name".
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
-        data_dir: folder of downloads; None means ``SOL_DATA_DIR``, else the platform's place.
+        data_dir: folder of downloads; None means ``SOL_DATA_DIR``, else the platform's own folder.
         on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
     Raises: SolError with the remedy: ModelLoadError, UnsupportedModelError, DownloadError, or
         ConfigError for a dtype or device that is not available.

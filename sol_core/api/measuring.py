@@ -73,8 +73,8 @@ class Inspection:
         )
 
     def _line(self, row: str, name: str, at: list[int]) -> Line:
-        place = self.start.rows.index(row)
-        return Line(row, at, [getattr(token.rows[place], name) for token in self.tokens])
+        index = self.start.rows.index(row)
+        return Line(row, at, [getattr(token.rows[index], name) for token in self.tokens])
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame`` of a row per token and schedule; pandas must be installed."""
@@ -152,8 +152,8 @@ def what_if(
     check_model(model)
     check_kind("text", text, str, "text")
     check_kind("token", token, int, "the number of a token")
-    for place, page in enumerate(without):
-        check_kind(f"without[{place}]", page, int, "the number of a page")
+    for number, page in enumerate(without):
+        check_kind(f"without[{number}]", page, int, "the number of a page")
     if isinstance(schedule, Mapping):
         raise ConfigError("what_if takes one schedule, not several by name")
     chosen, find = _asked(config, {}, {} if schedule is None else schedule, budget)

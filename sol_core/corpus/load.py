@@ -282,7 +282,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
 
 def _explain(error: OSError, source: str, data_dir: Path) -> str:
     """The user's file cannot be read, or the data directory cannot be written."""
-    place = Path(error.filename).absolute() if isinstance(error.filename, str) else data_dir
-    if place.is_relative_to(data_dir.absolute()) or place == data_dir:
-        return f"cannot keep the text of {source}: {explain_os_error(error, place)}"
-    return f"cannot read {place}: {error.strerror or error}"
+    path = Path(error.filename).absolute() if isinstance(error.filename, str) else data_dir
+    if path.is_relative_to(data_dir.absolute()) or path == data_dir:
+        return f"cannot keep the text of {source}: {explain_os_error(error, path)}"
+    return f"cannot read {path}: {error.strerror or error}"

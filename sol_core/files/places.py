@@ -1,4 +1,4 @@
-"""Default places, a reader for files that a user names, texts that UTF-8 can hold; no package."""
+"""Default paths, a reader for files that a user names, texts that UTF-8 can hold; no package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHIPPED_POLICIES = {
 
 
 def default_data_dir() -> Path:
-    """``SOL_DATA_DIR``, else the platform's own place for an application's data."""
+    """``SOL_DATA_DIR``, else the platform's own folder for an application's data."""
     chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
     if not chosen:
         import platformdirs

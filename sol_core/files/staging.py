@@ -35,7 +35,7 @@ def make_once(
     make: Callable[[Path], Path],  # of a private folder: what takes the target's place
     on_wait: Callable[[], None] = lambda: None,  # called if another process is making it
 ) -> None:
-    """Put a file or folder in its place unless it is there; of several processes, one does."""
+    """Make a file or folder unless it is there; of several processes, one does."""
     target.parent.mkdir(parents=True, exist_ok=True)
     import filelock  # not before the command line has found its packages
 

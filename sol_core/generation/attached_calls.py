@@ -2,7 +2,7 @@
 
 Keys and values stay in this decoder. A cache of transformers names the text that a call continues
 and stays empty; therefore ``generate`` sends a whole text when it begins, also with the cache of
-an earlier turn. Everything that would mean other tokens or places than these is refused.
+an earlier turn. Everything that would mean other tokens or positions than these is refused.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ class Call:
             if name not in _TAKEN and value is not None:
                 raise ConfigError(f"an attached model takes tokens, no {name}: leave it out")
         cache = next((others[name] for name in _CACHE_NAMES if others.get(name) is not None), None)
-        places = [others[name] for name in _POSITIONS if others.get(name) is not None]
+        tensors = [others[name] for name in _POSITIONS if others.get(name) is not None]
         uses_cache = others.get("use_cache")
         if uses_cache is None:
             uses_cache = bool(getattr(model.config, "use_cache", True))
         tokens = _one_sequence(ids)
-        positions = [[int(place) for place in given.flatten()] for given in places]
+        positions = [[int(position) for position in given.flatten()] for given in tensors]
         if any(given != positions[0] for given in positions):
             raise ConfigError("position_ids and cache_position differ: leave both out")
         return cls(
@@ -102,7 +102,7 @@ class Call:
         from_start = self.mask_length == count or self.positions == list(range(count))
         return from_start and self.ids[: len(seen)] == seen and count > len(seen)
 
-    def check_place(self, past: int) -> None:
+    def check_position(self, past: int) -> None:
         """Raises: ConfigError unless its tokens come next after ``past`` others."""
         count = len(self.ids)
         if self.mask_length not in (None, past + count):
@@ -144,7 +144,7 @@ class Texts:
     def continued(self, call: Call) -> Text | None:
         """The text that a call goes on with by one token; None where it begins one."""
         if call.cache is None:
-            call.check_place(0)
+            call.check_position(0)
             if call.uses_cache or call.is_whole:
                 return None
             return next((text for text in self.uncached if text.seen == call.ids[:-1]), None)
@@ -155,7 +155,7 @@ class Texts:
             )
         if text is not None and call.begins_again(text.seen):
             text = None
-        call.check_place(0 if text is None else len(text.seen))
+        call.check_position(0 if text is None else len(text.seen))
         return text
 
     def keep(self, call: Call, text: Text) -> Any:

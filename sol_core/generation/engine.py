@@ -97,7 +97,7 @@ def generate_many(
 
     On a CPU each gets the tokens that it gets alone, bit for bit. In a GPU's batch products are
     summed in another order (1e-6 of a logit in fp32), so tokens that are nearly as probable, pages
-    and rounded activations may change places. There a prompt that has ended is fed on, unseen,
+    and rounded activations may swap. There a prompt that has ended is fed on, unseen,
     until its batch has; one of a single token and one that fills the context are decoded alone.
 
     Args: as for ``generate``; every prompt is drawn for with the same seed.
@@ -219,10 +219,10 @@ class _Batch:
 
     def _consumed(self, step: DecodeStep, began: float) -> Iterator[tuple[int, Event]]:
         chosen, rows_each = self.schedules.distributions(), 1 + len(self.config.side_rows)
-        for place, sequence in enumerate(self.sequences):
+        for index, sequence in enumerate(self.sequences):
             if sequence.ended is None:
-                rows = step.rows(place * rows_each, rows_each)
-                policy = None if chosen is None else chosen[place]
+                rows = step.rows(index * rows_each, rows_each)
+                policy = None if chosen is None else chosen[index]
                 yield sequence.number, sequence.consume(rows, began, policy)
 
     def _stop(self) -> None:

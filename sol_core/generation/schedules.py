@@ -103,22 +103,24 @@ class GenerationSchedules:
         horizon = Horizon(self._config.episode_steps, total_steps)
         parts: list[tuple[list[int], BatchScheduler]] = []
         for number, row in enumerate(self._rows):
-            places = [number + len(self._rows) * at for at in range(sequences)]
+            batch_rows = [number + len(self._rows) * at for at in range(sequences)]
             policy = self._policies[row.policy] if row.policy else None
             if isinstance(policy, Policy):
                 budgets = [row.budget] * sequences
                 self._policy_rows[number] = schedule_by_policy(policy, budgets, self._mixes)
-                parts.append((places, self._policy_rows[number]))
+                parts.append((batch_rows, self._policy_rows[number]))
             elif policy is not None:
                 asked = None if isinstance(policy, WithoutBudget) else row.budget
                 given = policy.schedule if isinstance(policy, WithoutBudget) else policy
-                for place in places:
+                for batch_row in batch_rows:
                     own = schedule_for_sequence(given, asked, self._mixes, copies=self._copies)
-                    parts.append(([place], RowSchedules([own], Observe.CONCENTRATION)))
+                    parts.append(([batch_row], RowSchedules([own], Observe.CONCENTRATION)))
             else:
                 grid, mixes = self._config.grid_in_use, self._mixes
-                single = [build_schedule(row, grid, horizon=horizon, mixes=mixes) for _ in places]
-                parts.append((places, RowSchedules(single)))
+                single = [
+                    build_schedule(row, grid, horizon=horizon, mixes=mixes) for _ in batch_rows
+                ]
+                parts.append((batch_rows, RowSchedules(single)))
         return parts[0][1] if len(parts) == 1 else SplitScheduler(parts)
 
     def distributions(self, row: int = 0) -> list[Distribution | None] | None:

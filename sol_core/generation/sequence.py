@@ -289,9 +289,9 @@ class GeneratedSequence:
         """KL(dense ‖ row) of every row, nats; None without a dense row."""
         if DENSE_ROW not in self._side_names:
             return [None] * log_probabilities.shape[0]
-        place = 1 + self._side_names.index(DENSE_ROW)
-        divergences, _ = kl_to_dense(log_probabilities[place : place + 1], log_probabilities[None])
-        divergences[0, place] = 0
+        row = 1 + self._side_names.index(DENSE_ROW)
+        divergences, _ = kl_to_dense(log_probabilities[row : row + 1], log_probabilities[None])
+        divergences[0, row] = 0
         return divergences[0].tolist()
 
 

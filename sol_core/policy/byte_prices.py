@@ -78,7 +78,7 @@ class SampleStates:
             [np.ones_like(spends[:, :1]), before[:, 1:] / np.arange(1, steps)[:, None]], 1
         )
         features = np.stack(
-            [history_features(place, means[:, place], contexts) for place in range(steps)], 1
+            [history_features(step, means[:, step], contexts) for step in range(steps)], 1
         )
         flat, said = features.reshape(-1, NUM_FEATURES), shapes.reshape(-1, len(BYTE_AXES) * 2)
         history = np.round(_fit(flat, said), 6)
@@ -101,8 +101,8 @@ class SampleStates:
         kept, at = [], []
         for group in (group for group in groups if len(group)):
             states = beyond[group].reshape(-1, len(BYTE_AXES), 2)
-            places = np.linspace(0, len(states) - 1, min(len(states), STATES_PER_CONTEXT))
-            kept.append(np.round(states[places.astype(int)], 4).tolist())
+            chosen = np.linspace(0, len(states) - 1, min(len(states), STATES_PER_CONTEXT))
+            kept.append(np.round(states[chosen.astype(int)], 4).tolist())
             at.append(round(float(np.exp(np.log(contexts[group]).mean())), 1))
         record = {
             "history": history.reshape(NUM_FEATURES, len(BYTE_AXES), 2).tolist(),
@@ -126,9 +126,9 @@ def _fit(features: Floats, wanted: Floats) -> Floats:
     return np.asarray(np.linalg.solve(system, features.T @ wanted), dtype=np.float64)
 
 
-def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
+def history_features(step: int, means: Floats, contexts: Floats) -> Floats:
     """An episode so far: [R, features]; contexts: [R], tokens before the episode."""
-    first = 1 / (place + 1)
+    first = 1 / (step + 1)
     # Of a few rows, in plain numbers: six operations of arrays took five times as long.
     return np.array(
         [
@@ -157,8 +157,8 @@ class BytePrices:
         self._trust, self._sharpness = np.asarray(states.trust), sharpness
         levels = [np.asarray(getattr(grid, f"{field}s"), np.float64) for field in BYTE_AXES]
         num_levels = max(map(len, levels))
-        self._places = np.zeros((len(levels), num_levels))
-        for row, values in zip(self._places, levels, strict=True):
+        self._scaled_levels = np.zeros((len(levels), num_levels))
+        for row, values in zip(self._scaled_levels, levels, strict=True):
             row[: len(values)] = (values - values[0]) / (values[-1] - values[0]) - 0.5
         self._known: dict[int, _Terms] = {}
 
@@ -182,7 +182,7 @@ class BytePrices:
             features,
             self._history,
             self._trust,
-            self._places,
+            self._scaled_levels,
             np.asarray([terms.log_means for terms in known]),
             np.asarray([terms.bytes_read for terms in known]),
             np.asarray(prices),
@@ -197,19 +197,19 @@ class BytePrices:
 
     def _make(self, context: int) -> _Terms:
         states, floor = self._states.near(context), self._mixes.floor(context)
-        means, read = np.zeros_like(self._places), np.full_like(self._places, np.inf)
-        factors = np.exp(states[..., :1] + states[..., 1:] * self._places).mean(0)
+        means, read = np.zeros_like(self._scaled_levels), np.full_like(self._scaled_levels, np.inf)
+        factors = np.exp(states[..., :1] + states[..., 1:] * self._scaled_levels).mean(0)
         for axis, (damages, beyond) in enumerate(self._mixes.per_axis(context)):
             count = len(damages)
-            dropped = 0.5 - self._places[axis, :count]
+            dropped = 0.5 - self._scaled_levels[axis, :count]
             damage = np.maximum(np.asarray(damages) - floor, 0) + NEXT_TO_NOTHING * dropped**2
             means[axis, :count] = np.log(np.maximum(damage, _NO_DAMAGE) / factors[axis, :count])
             read[axis, :count] = beyond
         log_prices = np.linspace(*LOG_PRICE_RANGE, NUM_BYTE_PRICES)[::-1]
-        foreseen = damages_beyond(states, means, self._places)
+        foreseen = damages_beyond(states, means, self._scaled_levels)
         costs = foreseen / np.exp(log_prices)[:, None, None, None] + read
         taken = costs.argmin(-1)  # [prices, states, axes]
         shares = 1 + sum(read[axis][taken[..., axis]].mean(1) for axis in range(len(read)))
-        dropped = np.any(self._places[range(len(read)), taken] < 0.5, -1)
+        dropped = np.any(self._scaled_levels[range(len(read)), taken] < 0.5, -1)
         shares = shares - self._mixes.previewed(context) * np.mean(dropped, 1)
         return _Terms(means, read, shares, log_prices)

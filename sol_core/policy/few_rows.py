@@ -128,6 +128,6 @@ def _heads(network: DamageNetwork) -> DamageHeads:
     return DamageHeads(
         tuple((as_array(head.weight), as_array(head.bias)) for head in network.linears),
         tuple(as_array(base) for base in network.base),
-        tuple(as_array(place) for place in network.places),
+        tuple(as_array(scaled) for scaled in network.scaled_levels),
         as_array(network.log_sharpness),
     )

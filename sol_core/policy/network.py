@@ -174,8 +174,8 @@ class PaperEncoder(CausalEncoder):
         hidden, fed = F.layer_norm(states[..., 0, :], size), F.layer_norm(embedding.float(), size)
         inputs = torch.cat((hidden, fed, rest[..., -self.num_numbers :]), -1)
         first = 0 if cache is None else cache.shape[3]
-        place = torch.arange(first, first + rows.shape[1], device=rows.device)
-        return self.mix(self.project(self._drop(inputs)) + self.positions(place), cache)
+        steps = torch.arange(first, first + rows.shape[1], device=rows.device)
+        return self.mix(self.project(self._drop(inputs)) + self.positions(steps), cache)
 
 
 class DamageNetwork(nn.Module):
@@ -191,12 +191,12 @@ class DamageNetwork(nn.Module):
         self.linears = tuple(nn.Linear(config.width, 2) for _ in AXES)
         self.heads = nn.ModuleList(self.linears)
         bases = []
-        self._places = tuple(f"place_{number}" for number, _ in enumerate(AXES))
-        for place, axis, values in zip(self._places, AXES, level_values(grid), strict=True):
+        names = self._scaled_names = tuple(f"place_{number}" for number, _ in enumerate(AXES))
+        for name, axis, values in zip(names, AXES, level_values(grid), strict=True):
             span = float(values[-1] - values[0]) or 1.0
             rise = (values - values[0]) / span
             start, folds = axis.start
-            self.register_buffer(place, rise - 0.5)
+            self.register_buffer(name, rise - 0.5)
             bases.append(nn.Parameter(math.log(start) - folds * rise))
         self.base = nn.ParameterList(bases)
         self._bases = tuple(bases)  # the same ones; walking a ParameterList takes 30 µs
@@ -210,7 +210,7 @@ class DamageNetwork(nn.Module):
             [end - size + min(level, size - 1) for level in range(max(sizes))]
             for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)
         ]
-        # The place of each level in all axes' bases, then places; a short axis repeats its last.
+        # Each level's index in all axes' bases, then scaled levels; a short axis repeats its last.
         index = torch.tensor(rows).flatten()
         self.register_buffer("padded", torch.cat((index, index + sum(sizes))), persistent=False)
 
@@ -224,9 +224,9 @@ class DamageNetwork(nn.Module):
         return damages, self.entropy_head(encoded)[..., 0], cache
 
     @property
-    def places(self) -> list[Tensor]:
-        """Of each axis, its levels scaled to ±½."""
-        return [getattr(self, name) for name in self._places]
+    def scaled_levels(self) -> list[Tensor]:
+        """Levels of each axis, scaled to ±½."""
+        return [getattr(self, name) for name in self._scaled_names]
 
     def shapes(self, encoded: Tensor) -> Tensor:
         """Encoded steps [..., width] → sensitivity and slope [..., axes, 2]."""
@@ -238,9 +238,9 @@ class DamageNetwork(nn.Module):
         """Sensitivity and slope [..., axes, 2] → log damage [..., axes, levels of the longest]."""
         sensitivity, slope = shapes[..., None].unbind(-2)
         # Collected anew each time: a copy kept aside would miss what training changes.
-        curves = torch.cat([*self._bases, *self.places])
-        base, place = curves.index_select(0, self.padded).view(2, len(self._bases), -1).unbind()
-        return torch.addcmul(base + sensitivity, slope, place)
+        curves = torch.cat([*self._bases, *self.scaled_levels])
+        base, scaled = curves.index_select(0, self.padded).view(2, len(self._bases), -1).unbind()
+        return torch.addcmul(base + sensitivity, slope, scaled)
 
     def total_damage(self, log_damages: list[Tensor], levels: Tensor) -> Tensor:
         """Predicted KL of chosen levels: levels [N, T, axes] int64 → [N, T], nats."""

@@ -174,8 +174,8 @@ class Policy(
         """Level of each axis [..., axes] that the heads' choices [..., num_heads] int64 mean."""
         if self.num_heads == len(self.levels):
             return choices
-        places = torch.unravel_index(choices[..., 0], [len(levels) for levels in self.levels])
-        return torch.stack(places, -1)
+        levels = torch.unravel_index(choices[..., 0], [len(levels) for levels in self.levels])
+        return torch.stack(levels, -1)
 
     def spends(self, levels: Tensor) -> Tensor:
         """Spends [..., axes] fp32, shares of dense, of levels [..., axes] int64."""

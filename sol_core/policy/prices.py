@@ -82,7 +82,7 @@ class PriceRule:
         self._ends = (self._low[:, 0].cpu().numpy(), self._high[:, 0].cpu().numpy())
         self._starts = APART * np.arange(len(tables))
         # The axes' tables behind one another, by falling spend; beyond its ends each is flat.
-        self._places = np.concatenate(
+        self._positions = np.concatenate(
             [
                 start + np.array([-1.5, *(-spend for spend in table.spends), 1.0])
                 for start, table in zip(self._starts, tables, strict=True)
@@ -94,15 +94,15 @@ class PriceRule:
 
     def price(self, aims: Tensor) -> Tensor:
         """Prices, nats per unit of spend, at which the mean spend meets each aim [..., axes]."""
-        places = self._starts - aims.detach().cpu().numpy()
-        log_prices = np.interp(places, self._places, self._log_prices)
+        positions = self._starts - aims.detach().cpu().numpy()
+        log_prices = np.interp(positions, self._positions, self._log_prices)
         return torch.from_numpy(np.exp(log_prices).astype(np.float32)).to(aims.device)
 
     def arrays(self) -> tuple[Any, ...]:
         """Everything it knows as numpy, in the order of ``kernels.policy_step``'s Prices."""
         tensors = (self._levels, self._cost_at_low, self._cost_at_high)
         costs = [tensor.cpu().numpy() for tensor in tensors]
-        return (*costs, *self._ends, self._starts, self._places, self._log_prices)
+        return (*costs, *self._ends, self._starts, self._positions, self._log_prices)
 
     def logits(self, damages: Tensor, aims: Tensor, sharpness: Tensor) -> Tensor:
         """Unnormalised log probabilities; the greatest is the choice at the aims' prices."""
@@ -149,7 +149,7 @@ class GainTable:
 
 
 def _around(knots: Sequence[float], at: float) -> set[int]:
-    """The knots next to a place: two of them, or the one that it is at or beyond."""
+    """The knots next to a value: two of them, or the one that it is at or beyond."""
     right = bisect_left(knots, at - 1e-9)
     if right == len(knots):
         return {right - 1}

@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     methods, kept = {policy: source, **others}, root / job_options.PARTIAL_FOLDER
     begun = []  # all are checked before the first runs
     for measured in configs:
-        place = kept / f"evaluate-{measured.context}"
-        begun.append(evaluate(model, methods, measured, data_dir=root, grid=grid, partial=place))
+        folder = kept / f"evaluate-{measured.context}"
+        begun.append(evaluate(model, methods, measured, data_dir=root, grid=grid, partial=folder))
     made = [job_options.shown_result(args, events) for events in begun]
     results = [finished.result for finished in made]
     if args.out is not None:

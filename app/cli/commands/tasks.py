@@ -131,8 +131,8 @@ def _recalled(task: dict[str, Any]) -> list[str]:
     dense = (f"{100 * kind['dense']:.1f}" for kind in kinds)
     rows = [("  ", "dense", "", *dense)]
     for at, budget in enumerate(task["budgets"]):
-        for place, (name, method) in enumerate(budget["methods"].items()):
-            asked = "  " if place else f"  {budget_label(budget['requested'])}"
+        for row, (name, method) in enumerate(budget["methods"].items()):
+            asked = "  " if row else f"  {budget_label(budget['requested'])}"
             right = (f"{100 * kind['budgets'][at][name]:.1f}" for kind in kinds)
             rows.append((asked, name, _points(method["over_dense"]), *right))
     return table(head, rows, f"<<{'>' * (len(head) - 2)}")

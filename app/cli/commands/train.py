@@ -81,11 +81,11 @@ def run(args: argparse.Namespace) -> int:
         if args.allow_untrained:
             engine = partial(train_job, allow_untrained=True)
         stop, show = StopFlag(), partial(_show, console, ProgressLine(console))
-        place = Workplace(
+        workplace = Workplace(
             store.jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show
         )
         with set_by_signals(stop):
-            outcome = run_job(job, engine, place)
+            outcome = run_job(job, engine, workplace)
         console.clear()
         return _report(args, job, outcome, data_dir)
 

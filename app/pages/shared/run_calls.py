@@ -152,14 +152,14 @@ def run_row(record: RunRecord) -> dict[str, Any]:
 
 def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
     """The runs' alignment, and each side's "nll" per token under the dense model or "problem"."""
-    # Reading and aligning long runs is work too: the place in line bounds how often it is done.
-    with services.runs.line.held(owner) as place:
+    # Reading and aligning long runs is work too: the ticket in line bounds how often it is done.
+    with services.runs.line.held(owner) as ticket:
         first, second = (services.runs.recorded(owner, run_id) for run_id in run_ids)
         same = first.asked == second.asked
         with naming_damage("One of these runs"):
             answer = align_tokens(first.token_ids, second.token_ids, same_prompt=same)
             sides = [(replace(run, tokens=()), run.token_ids) for run in (first, second)]
-        answer["sides"] = services.runs.ask(place, functools.partial(_dense_nll, sides=sides))
+        answer["sides"] = services.runs.ask(ticket, functools.partial(_dense_nll, sides=sides))
     with naming_damage("One of these runs"):
         both, nll = (first, second), [side["nll"] for side in answer["sides"]]
         answer["verdict"] = pair_verdict(

@@ -69,37 +69,37 @@ def move_wheel(source: Path, target: Path) -> None:
     written: set[str] = set()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for member in sorted(old.infolist(), key=lambda entry: entry.filename.endswith("/RECORD")):
-            place = member.filename
-            if place.startswith(_LEFT_OUT) or member.is_dir():
+            name = member.filename
+            if name.startswith(_LEFT_OUT) or member.is_dir():
                 continue
-            if place.partition("/")[0] in MOVED:
-                member.filename = f"{NAMESPACE}/{place}"
+            if name.partition("/")[0] in MOVED:
+                member.filename = f"{NAMESPACE}/{name}"
             if member.filename in written:
-                raise ImportFormError(f"{place} would be {member.filename}, which is there already")
+                raise ImportFormError(f"{name} would be {member.filename}, which is there already")
             written.add(member.filename)
-            if place.endswith(".dist-info/RECORD"):
-                rows.writerow((place, "", ""))
+            if name.endswith(".dist-info/RECORD"):
+                rows.writerow((name, "", ""))
                 content = record.getvalue().encode()
             else:
-                content = _moved_content(place, old.read(place))
+                content = _moved_content(name, old.read(name))
                 digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
                 rows.writerow((member.filename, f"sha256={digest.decode()}", len(content)))
             new.writestr(member, content, zipfile.ZIP_DEFLATED)
 
 
-def with_moved_imports(source: bytes, place: str) -> bytes:
+def with_moved_imports(source: bytes, name: str) -> bytes:
     """A source with moved imports; ``import kernels.x`` without ``as`` is refused."""
-    # From the end, so that what is still to do keeps its place.
-    for at, text in sorted(_insertions(source, place), reverse=True):
+    # From the end, so that what is still to do keeps its position.
+    for at, text in sorted(_insertions(source, name), reverse=True):
         source = source[:at] + text + source[at:]
     return source
 
 
-def _insertions(source: bytes, place: str) -> Iterator[tuple[int, bytes]]:
+def _insertions(source: bytes, name: str) -> Iterator[tuple[int, bytes]]:
     """Positions in the source, and the text to insert at each."""
     starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
     prefix = f"{NAMESPACE}.".encode()
-    for node in ast.walk(ast.parse(source, place)):
+    for node in ast.walk(ast.parse(source, name)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and _is_moved(node.module or ""):
             match = _FROM.match(source, starts[node.lineno - 1] + node.col_offset)
             assert match is not None
@@ -108,7 +108,7 @@ def _insertions(source: bytes, place: str) -> Iterator[tuple[int, bytes]]:
             for alias in filter(lambda alias: _is_moved(alias.name), node.names):
                 if alias.asname is None and "." in alias.name:
                     raise ImportFormError(
-                        f"{place}:{alias.lineno}: `import {alias.name}` binds a name that no wheel "
+                        f"{name}:{alias.lineno}: `import {alias.name}` binds a name that no wheel "
                         f"has: write `import {alias.name} as …` or `from … import …`"
                     )
                 start = starts[alias.lineno - 1] + alias.col_offset
@@ -121,12 +121,12 @@ def _is_moved(module: str) -> bool:
     return module.partition(".")[0] in MOVED
 
 
-def _moved_content(place: str, content: bytes) -> bytes:
+def _moved_content(name: str, content: bytes) -> bytes:
     """A file's content in the wheel; moving what was moved already changes nothing."""
-    if place.endswith(".py"):
-        return with_moved_imports(content, place)
-    if place.endswith(".dist-info/entry_points.txt"):
+    if name.endswith(".py"):
+        return with_moved_imports(content, name)
+    if name.endswith(".dist-info/entry_points.txt"):
         return _ENTRY_POINT.sub(rf"\1{NAMESPACE}.", content.decode()).encode()
-    if place.endswith(".dist-info/top_level.txt"):
+    if name.endswith(".dist-info/top_level.txt"):
         return f"{NAMESPACE}\n".encode()
     return content

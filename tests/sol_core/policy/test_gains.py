@@ -60,7 +60,7 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     policy, mixes = with_states(model)
     budgets = [Budget.share(share) for share in SHARES]
     policy.gains = GainTable((64.0, 7000.0), (0.5,), ((0.1,), (-0.1,)))
-    both = WhereItPays(policy, policy.gains, budgets, mixes, None)
+    both = WhereItPays(policy, policy.gains, budgets, mixes)
     taken = actions(both, model, (64, 7000))
     assert both.reads() == [policy.reads, NO_POLICY]
     first, second = both.distribution()
