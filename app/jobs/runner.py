@@ -147,8 +147,8 @@ def _work(
             if is_cut and not is_released():
                 raise AppError(
                     f"a job works for {workplace.time_limit_s / 60:,.4g} minutes at a stretch on "
-                    "this server, and they are over. Its checkpoint is kept: resume it, and it goes "
-                    "on from there when it is its turn"
+                    "this server, and they are over. Its checkpoint is kept: resume it, and it "
+                    "goes on from there when it is its turn"
                 )
             return outcome
         finally:

@@ -9,8 +9,7 @@ from kernels.cpu.threads import Tuning, default_tuning
 from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE
 from sol_core.errors import ConfigError
-from sol_core.models import FrozenLM, tuning
-from sol_core.models.step import times as step_timing
+from sol_core.models import FrozenLM, step_timing, tuning
 from tests.support.tiny_language_model import make_language_model, make_long_model
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
