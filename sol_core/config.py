@@ -126,7 +126,7 @@ class SamplingConfig:
 @configuration
 @dataclass(frozen=True, slots=True)
 class GenerationConfig(Record):
-    """Everything that decides a generation besides the model and the prompt.
+    """Settings that decide a generation besides the model and the prompt.
 
     Attributes:
         schedule: picks the action of every decode step; dense unless it is chosen.

@@ -105,7 +105,7 @@ class PageReads:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One of the most probable next tokens (of the model's own distribution, temperature 1)."""
+    """A token that the model's own distribution, temperature 1, has among the most probable."""
 
     token_id: int
     text: str
@@ -169,7 +169,7 @@ class PrefillEvent:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One generated token and what its decode step spent.
+    """A generated token and what its decode step spent.
 
     Attributes:
         index: 0-based number of the token within the generation.

@@ -8,5 +8,5 @@ SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "1000"
 
 
 def share_cores() -> None:
-    """Works before torch and Numba are imported; what the user has set stays."""
+    """Set them before torch and Numba are imported; what the user has set stays."""
     os.environ.setdefault(SPIN_VARIABLE, SPIN_COUNT)

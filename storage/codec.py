@@ -91,12 +91,12 @@ def decode_json(data: bytes) -> dict[str, Any]:
 
 
 def text_or_none(name: str, value: str | None) -> bytes | None:
-    """As ``encode_text``; None stays None."""
+    """Encode with ``encode_text``; None stays None."""
     return None if value is None else encode_text(name, value)
 
 
 def json_or_none(name: str, value: dict[str, Any] | None) -> bytes | None:
-    """As ``encode_json``; None stays None."""
+    """Encode with ``encode_json``; None stays None."""
     return None if value is None else encode_json(name, value)
 
 

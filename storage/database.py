@@ -38,14 +38,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One read transaction: all its queries see the same moment. Raises: StorageError."""
+        """Open a read transaction: all its queries see the same moment. Raises: StorageError."""
         self._check_process()
         with self._translating(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One write transaction: committed at the block's end, rolled back by an exception."""
+        """Open a write transaction: committed at the block's end, rolled back by an exception."""
         self._check_process()
         # A thread may wait for the database's timeout while it holds the lock: allow for that.
         if not self._write_lock.acquire(timeout=2 * self._busy_timeout_s):

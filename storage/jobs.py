@@ -179,7 +179,7 @@ class JobStore:
         statuses: Sequence[JobStatus] | None = None,
         limit: int = 50,
     ) -> Sequence[JobRecord]:
-        """At most ``limit`` jobs of these, newest first."""
+        """List at most ``limit`` jobs of these, newest first."""
         columns = jobs_table.c
         conditions = []
         if kind is not None:

@@ -30,7 +30,7 @@ TITLE_LENGTH = 80  # characters, the ellipsis included
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One saved run. Times are aware, UTC."""
+    """A saved run. Times are aware, UTC."""
 
     id: str  # url-safe, random
     owner: str
@@ -65,7 +65,7 @@ class StoredSize(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One job. Times are aware, UTC."""
+    """A job. Times are aware, UTC."""
 
     id: str  # hex digits, random; also names the job's folder and log file
     kind: JobKind

@@ -203,7 +203,7 @@ def _attend_and_write(dtype: torch.dtype) -> None:
 
 
 def _attend(dtype: torch.dtype, head_size: int, rows: int, pages: int, page_size: int = 8) -> None:
-    """One step of rows with 4 heads over one sequence."""
+    """Run one step of rows with 4 heads over one sequence."""
     tokens = page_size * pages
     keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
     octets = (1, 1, -(-tokens // 8))

@@ -1,4 +1,4 @@
-"""One contestant of ``bench decode`` in its own process; measures the requests on stdin."""
+"""Contestant of ``bench decode`` in its own process; measures the requests on stdin."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class _Ours:
         return self.new_tokens / (time.perf_counter() - start), chosen
 
     def _scheduler(self, budget: tuple[float, float]) -> BatchScheduler:
-        """By a share of the bytes, the first number, where the grid is the default one."""
+        """Make it by a share of the bytes, the first number, where the grid is the default one."""
         assert self.policy is not None
         if self.grid != grid_named(DEFAULT_GRID):
             return PolicyScheduler(self.policy, [Budget(*budget, _POLICY_BITS)])

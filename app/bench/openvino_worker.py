@@ -31,7 +31,7 @@ def _clock() -> Any:
             return openvino_genai.StreamingStatus.RUNNING
 
         def end(self) -> None:
-            """Nothing is held back."""
+            """Do nothing: nothing is held back."""
 
     return Clock()
 

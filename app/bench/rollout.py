@@ -182,7 +182,7 @@ class _TimedText(TextPrefill):
 
 
 class _Bench:
-    """One update of the trainer and the products of one decode step, again and again."""
+    """An update of the trainer and the products of one decode step, again and again."""
 
     def __init__(self, model: LanguageModel, options: RolloutOptions, state: RunState) -> None:
         self._lm: FrozenLM = model.lm
@@ -207,7 +207,7 @@ class _Bench:
         return {phase: clock.seconds[phase] for phase in PHASES}
 
     def seconds_of_products(self) -> float:
-        """One decode step's products with the weights, and nothing else."""
+        """Time one decode step's products with the weights, and nothing else."""
         linears = list(self._lm.batch_weights.matrices())
         for size in {linear.weight.shape[0] for linear in linears} - self._inputs.keys():
             rows = torch.randn(self._options.rows, size, device=self._lm.device)

@@ -116,7 +116,7 @@ def _complete() -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line for a usage error, instead of the whole usage."""
+    """Parser that writes one line for a usage error, instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"error: {' '.join(message.split())}\n")

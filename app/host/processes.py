@@ -56,7 +56,7 @@ def process_exists(pid: int) -> bool:
 
 
 def _start_of(pid: int) -> int | None:
-    """In clock ticks since boot, or milliseconds since 1970 from psutil; None of a dead process."""
+    """Clock ticks since boot at a process's start, or psutil's ms since 1970; None if dead."""
     if not _IS_LINUX:
         return _start_by_psutil(pid)
     try:

@@ -43,7 +43,7 @@ WANTED_MB = 500  # what the labels and checkpoints of a standard training take, 
 
 @dataclass(frozen=True, slots=True)
 class JobTask:
-    """One start of a job."""
+    """A start of a job."""
 
     job: JobRecord
     folder: Path  # the job's own; what an earlier start left in it is there again
@@ -252,7 +252,7 @@ def _lock_folder(folder: Path, should_stop: Callable[[], bool]) -> FileLock | No
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged meanwhile goes to the job's file too, if it can be made."""
+    """Write what is logged meanwhile to the job's file too, if it can be made."""
     handler: logging.Handler = logging.NullHandler()
     try:
         handler = logging.FileHandler(path, encoding="utf-8")

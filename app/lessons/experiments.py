@@ -158,7 +158,7 @@ def missing(model: Any, name: str) -> dict[str, Any]:
 
 
 def channels(model: Any, name: str) -> dict[str, Any]:
-    """One step under every share of the MLP's channels: KL, five tokens, and what is read."""
+    """Run one step under every share of the MLP's channels: KL, five tokens, and what is read."""
     from sol_core.decoding.cost import CostModel
     from sol_core.lens.single_steps import next_choices
 

@@ -16,7 +16,7 @@ MAX_LIMIT = 200
 
 
 def list_runs(services: Services, request: Request) -> dict[str, Any]:
-    """One page of runs, newest first; ``next`` is ``before`` of the following page, if any."""
+    """List one page of runs, newest first; ``next`` is ``before`` of the following page, if any."""
     owner, before = owner_of(request), request.get("before")
     if before is not None and not isinstance(before, str):
         raise RequestError("before must be a run's id or null. Reload the page.")

@@ -35,7 +35,7 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
 
 
 def policy_details(services: Services, request: Request) -> dict[str, Any]:
-    """Everything that is shown of one policy; of jobs and runs on a shared server one's own."""
+    """Collect all that is shown of one policy; of jobs and runs on a shared server one's own."""
     policy, uses = _policy(services, request)
     evaluations = headlines_of(uses.evaluations, policy)
     return policy_row(policy) | {

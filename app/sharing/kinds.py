@@ -160,7 +160,7 @@ def pair_verdict(
     pairs = list(zip(configs, events, strict=True))
     losses, measure = [_drift(*pair) for pair in pairs], "kl"
     if not all(losses):
-        known = [[one for one in values or () if one is not None] for values in nll]
+        known = [[value for value in values or () if value is not None] for values in nll]
         losses, measure = known, "likelihood"
     samples, shares = min(map(len, losses)), [_bytes_share(side) for side in events]
     gain = block_interval(losses[1], losses[0]) if samples >= ENOUGH_TOKENS else None
@@ -201,15 +201,15 @@ def _recorded_dense_nll(
 
 
 def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
-    one, _, other = pair.partition(SEPARATOR)
-    if not (one and other):
+    left, _, right = pair.partition(SEPARATOR)
+    if not (left and right):
         raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {pair!r}")
-    runs = [ended_run(store, run_id, GENERATION.kind) for run_id in (one, other)]
+    runs = [ended_run(store, run_id, GENERATION.kind) for run_id in (left, right)]
     scored: list[list[float | None] | None] = [None, None]
     if score is not None:
         # With another model, or a busy one, what the runs measured themselves remains.
         with suppress(SolError):
-            scored = score((one, other))
+            scored = score((left, right))
     sides = []
     for (record, events), nll in zip(runs, scored, strict=True):
         known = json_safe(nll or _recorded_dense_nll(record.config, events))

@@ -27,7 +27,7 @@ DEFAULT_BUDGETS = (
 @configuration
 @dataclass(frozen=True, slots=True)
 class TasksConfig(Record):
-    """Everything that decides the tasks' numbers besides the model, the policy and the machine."""
+    """Settings that decide the tasks' numbers besides the model, the policy and the machine."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"baselines": ["static"]}
 
@@ -54,7 +54,7 @@ class TasksConfig(Record):
 
     @property
     def by_share(self) -> bool:
-        """True where budgets are shares of the dense bytes."""
+        """Return whether budgets are shares of the dense bytes."""
         return self.budgets[0].bytes_share is not None
 
 

@@ -62,7 +62,7 @@ class TaskSetting:
 
 
 class StaticPlan:
-    """One run of the mixing, of which every question takes a stretch."""
+    """Static actions of one run of the mixing; every question takes a stretch."""
 
     def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
         longest = [max(steps) for steps in lengths]

@@ -95,7 +95,7 @@ def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """One choice of one question; question, choice: their numbers."""
+    """A choice of a question; question, choice: their numbers."""
 
     question: int
     choice: int

@@ -54,7 +54,7 @@ def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) ->
 
 @dataclass(frozen=True, slots=True)
 class MethodScores:
-    """One method at one budget, question by question; NaN where there is no such number."""
+    """Scores of a method at a budget, question by question; NaN where there is no such number."""
 
     correct: Floats  # [questions], 1 where it was right
     answer_nll: Floats  # [questions], of the right answer, nats per token

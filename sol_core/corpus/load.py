@@ -150,7 +150,7 @@ SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 @contextmanager
 def _reaching_hub(source: str) -> Iterator[None]:
-    """One clear error for network trouble, a wrong name or a gated data set, and no log lines."""
+    """Raise one clear error for network trouble, a wrong name or a gated data set; log nothing."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
     levels = [log.level for log in loggers]
     for log in loggers:
@@ -171,7 +171,7 @@ def _reaching_hub(source: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """One side of a corpus: iterate over it for its documents, as often as needed."""
+    """A side of a corpus: iterate over it for its documents, as often as needed."""
 
     name: str  # short name for people
     source: str  # what ``load_corpus`` was given

@@ -54,7 +54,7 @@ def token_kind(
     text: str,  # leading space included; "" for a special token
     before: str = "",  # the text of the tokens before it, as much as is known
 ) -> str:
-    """One of ``KINDS`` but "code"; a name is capitalised in the middle of a sentence."""
+    """Return one of ``KINDS`` but "code"; a name is capitalised in the middle of a sentence."""
     word = text.strip()
     if not word or "\ufffd" in word:
         return "other"
@@ -74,7 +74,7 @@ def token_kind(
 
 
 def _in_code(texts: Sequence[str]) -> list[bool]:
-    """True for each token in a line of code; of a token with several lines the first counts."""
+    """Find the tokens in a line of code; of a token with several lines the first counts."""
     is_code = []
     fenced = False
     for line in "".join(texts).splitlines(keepends=True):

@@ -26,7 +26,7 @@ REFERENCE_BUDGETS = tuple(
 @configuration
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig(Record):
-    """Everything that decides an evaluation besides the model, the policies and the machine."""
+    """Settings that decide an evaluation besides the model, the policies and the machine."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {
         "refresh": False,
@@ -73,7 +73,7 @@ class EvaluationConfig(Record):
 
     @property
     def by_share(self) -> bool:
-        """True if budgets are shares of the dense bytes."""
+        """Return whether budgets are shares of the dense bytes."""
         return self.budgets[0].bytes_share is not None
 
     @property
@@ -102,7 +102,7 @@ class EvaluationConfig(Record):
 
     @property
     def paper(self) -> bool:
-        """True if the paper's mechanisms run at the same bytes."""
+        """Return whether the paper's mechanisms run at the same bytes."""
         return "paper" in self.baselines
 
 

@@ -35,7 +35,7 @@ MakeScheduler = Callable[[Sequence[Budget]], BatchScheduler]  # fresh, of one ro
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One policy, or a schedule instead of one."""
+    """A policy that is compared, or a schedule instead of one."""
 
     name: str
     scheduler: MakeScheduler

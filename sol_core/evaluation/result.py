@@ -37,7 +37,7 @@ MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be 
 
 
 class MethodScores(NamedTuple):
-    """One method at one budget, text by text."""
+    """Losses of one method at one budget, text by text."""
 
     nll: Floats  # [texts] nats per token
     kl: Floats  # [texts] nats per token

@@ -60,7 +60,7 @@ PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's 
 
 
 def assemble(parts: Sequence[Part], count: int, group: int) -> SplitScheduler:
-    """One scheduler of all rows; row 0 of each rollout is dense."""
+    """Make one scheduler of all rows; row 0 of each rollout is dense."""
     dense: Part = [(rollout, -1) for rollout in range(count)], PlannedRows([[DENSE]] * count)
     return SplitScheduler(
         [

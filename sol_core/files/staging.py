@@ -126,7 +126,7 @@ def check_free_space(folder: Path, num_bytes: int) -> None:
 
 
 def explain_os_error(error: OSError, folder: Path) -> str:
-    """One sentence for the user: what the disk refused, where, and what to do."""
+    """Say in one sentence for the user what the disk refused, where, and what to do."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {folder} is full ({reason}): free some space or use another --data-dir"

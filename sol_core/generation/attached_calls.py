@@ -66,7 +66,7 @@ class Call:
 
     @property
     def is_whole(self) -> bool:
-        """True where logits of more than the last token are asked for."""
+        """Return whether logits of more than the last token are asked for."""
         return not (isinstance(self.kept, int) and self.kept == 1)
 
     @classmethod

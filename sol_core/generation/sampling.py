@@ -1,4 +1,4 @@
-"""From a step's logits to the next token, and from tokens to visible text.
+"""Draw the next token from a step's logits, and make visible text of tokens.
 
 A character may span several tokens (an emoji is four bytes, often three tokens), and
 some tokenizers join words depending on what came before. So text is decoded with its

@@ -256,7 +256,7 @@ def check_policy(policy: object) -> None:
 
 
 def _network_cost(policy: Policy) -> StepCost:
-    """Of a step of a policy's network: each weight is read and used once."""
+    """Cost of a step of a policy's network: each weight is read and used once."""
     weights = list(policy.network.parameters())
     number = sum(value.numel() for value in weights)
     bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)

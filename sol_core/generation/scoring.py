@@ -54,7 +54,7 @@ from sol_core.policy.scheduler import PolicyScheduler
 
 @dataclass(frozen=True, slots=True)
 class ScoreCase:
-    """One text and the schedules to score it under; see the module's text."""
+    """A text and the schedules to score it under; see the module's text."""
 
     input_ids: tuple[int, ...]
     context_len: int

@@ -30,7 +30,7 @@ INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning o
 @configuration
 @dataclass(frozen=True, slots=True)
 class InspectionConfig(Record):
-    """Everything that decides an inspection besides the model and the text.
+    """Settings that decide an inspection besides the model and the text.
 
     Attributes:
         schedules: one to three, other than dense; a dense row always rides along, first.
@@ -130,7 +130,7 @@ class InspectedRow:
 
 @dataclass(frozen=True, slots=True)
 class InspectedToken:
-    """One token of the text under every schedule."""
+    """A token of the text under every schedule."""
 
     index: int  # 0-based number among the scored tokens
     token_id: int  # id in the tokenizer's vocabulary

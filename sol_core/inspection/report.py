@@ -48,7 +48,7 @@ STATIC, PAINTED = "static", "painted"
 
 
 def noise_floor(action: Action) -> float:
-    """How far a token's NLL may lie from another computation of the same step, nats; 0 if dense."""
+    """Bound how a token's NLL differs in another computation of its step, nats; 0 if dense."""
     if action.is_dense:
         return 0.0
     return NLL_FLOOR[max((bits for bits in NLL_FLOOR if bits <= action.bit_width), default=5)]
@@ -154,7 +154,7 @@ def inspection_verdicts(
     dense = totals[0].cost.bytes_read
     shares = {row.name: row.cost.bytes_read / dense for row in totals}
     kl = {name: [token.rows[at].kl for token in tokens] for at, name in enumerate(shares)}
-    again = {one.name: one for one in matched}
+    again = {row.name: row for row in matched}
     made = []
     for name, other in pairs if len(tokens) >= ENOUGH_TOKENS else pairs[:1]:
         lost, share = kl[other], shares[other]
@@ -165,4 +165,4 @@ def inspection_verdicts(
         gain = block_interval(gains) if enough else None
         names, spent = (method_name(name), method_name(other)), [(shares[name], share)]
         made.append(verdict_of(*names, [gain], len(tokens), spent=spent))
-    return tuple(one for one in made if one is not None)
+    return tuple(row for row in made if row is not None)

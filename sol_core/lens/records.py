@@ -97,7 +97,7 @@ class PageEffects(Record):
 
 @dataclass(frozen=True, slots=True)
 class LensView(Record):
-    """One token under every level of every axis, the other axes as they were taken."""
+    """A token under every level of every axis, the other axes as they were taken."""
 
     index: int  # 0-based number of the token within the generation
     taken: LensRow  # the step as it was

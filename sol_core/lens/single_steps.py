@@ -87,7 +87,7 @@ def most_massive_output(
 
 @dataclass(frozen=True, slots=True)
 class StepLoss:
-    """One step under one action, its past dense."""
+    """Loss of one step under one action, its past dense."""
 
     nll: float  # of the text's next token, nats
     kl: float  # KL(dense ‖ this) of the step, nats

@@ -312,7 +312,7 @@ class KVCache:
         return view
 
     def copy_row(self, row: int) -> KVCache:
-        """One row as a cache of its own, which can be branched; no memory is shared with it."""
+        """Copy a row to a cache of its own, which can be branched; no memory is shared with it."""
         own, length = self.own_lengths[row], self.lengths[row]
         copy = self._empty(1, length)
         copy.own_lengths = [length]

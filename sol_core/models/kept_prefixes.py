@@ -21,7 +21,7 @@ LEAST_FREE = 1_000_000_000  # bytes of the machine's memory; with less, nothing 
 
 @dataclass(eq=False, slots=True)
 class KeptPrefix:
-    """One text as it was read."""
+    """A text as it was read."""
 
     owner: str
     tokens: tuple[int, ...]
@@ -84,7 +84,7 @@ class KeptPrefixes:
 
 @dataclass(frozen=True, slots=True)
 class OwnersPrefixes:
-    """What one owner has of the kept texts."""
+    """Kept texts as one owner has them."""
 
     kept: KeptPrefixes = field(default_factory=KeptPrefixes)
     owner: str = ""

@@ -81,15 +81,15 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
 def _fitted(known: Sequence[tuple[float, ...]], taken: Sequence[float]) -> tuple[float, ...]:
     """Least squares of terms that take no negative time."""
     terms, wanted = np.array(known), np.array(taken)
-    found = np.zeros(terms.shape[1])
-    use = np.ones(len(found), bool)
+    fitted = np.zeros(terms.shape[1])
+    use = np.ones(len(fitted), bool)
     while use.any():
-        found[:] = 0
-        found[use] = np.linalg.lstsq(terms[:, use], wanted, rcond=None)[0]
-        if (found >= 0).all():
+        fitted[:] = 0
+        fitted[use] = np.linalg.lstsq(terms[:, use], wanted, rcond=None)[0]
+        if (fitted >= 0).all():
             break
-        use &= found >= 0
-    return tuple(round(float(value), 4) for value in found)
+        use &= fitted >= 0
+    return tuple(round(float(value), 4) for value in fitted)
 
 
 def _written(lm: FrozenLM) -> torch.Tensor:

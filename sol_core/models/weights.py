@@ -100,7 +100,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One transformer layer; norms are [C] fp32, offset included; of heads [D], or [H·D] of all."""
+    """Weights of a layer; norms are [C] fp32, offset included; of heads [D], or [H·D] of all."""
 
     attention_norm: Tensor | None
     query_key_value: Linear  # [C, (H + 2·Hkv)·D]

@@ -1,4 +1,4 @@
-"""One price on bytes over attention and MLP: how a policy spends a share of the dense bytes.
+"""Price on bytes over attention and MLP alike: how a policy spends a share of the dense bytes.
 
 The schedule of least damage takes, at every step and on both axes, the level of least ``damage +
 price · bytes`` (Lagrange). What a level costs on average is measured (``sol_core/budgets``); the

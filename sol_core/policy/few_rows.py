@@ -43,7 +43,7 @@ class FewRowPolicy:
 
     @staticmethod
     def make(policy: Policy, num_rows: int) -> FewRowPolicy | None:
-        """For a policy and a number of rows that the kernel takes, where it can run; else None."""
+        """Make it for a policy and a number of rows; None where the kernel cannot run them."""
         network, embedding = policy.network, policy.embedding
         fits = embedding.device.type == "cpu" and embedding.dtype in DTYPES
         if num_rows > FEW_ROWS or not fits or not isinstance(network, DamageNetwork):

@@ -121,7 +121,7 @@ class CausalEncoder(nn.Module):
 
 
 class StateEncoder(CausalEncoder):
-    """Everything that is observed, encoded; positions are not learned, the causal mask orders."""
+    """Encoder of all that is observed; positions are not learned, the causal mask orders."""
 
     rest_mean: Tensor
     rest_scale: Tensor

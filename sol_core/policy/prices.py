@@ -99,7 +99,7 @@ class PriceRule:
         return torch.from_numpy(np.exp(log_prices).astype(np.float32)).to(aims.device)
 
     def arrays(self) -> tuple[Any, ...]:
-        """Everything it knows as numpy, in the order of ``kernels.policy_step``'s Prices."""
+        """Return all it knows as numpy, in the order of ``kernels.policy_step``'s Prices."""
         tensors = (self._levels, self._cost_at_low, self._cost_at_high)
         costs = [tensor.cpu().numpy() for tensor in tensors]
         return (*costs, *self._ends, self._starts, self._positions, self._log_prices)

@@ -55,7 +55,7 @@ class ByteBudgets:
     def make(
         policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None
     ) -> ByteBudgets | None:
-        """For budgets that are all shares, where the policy has what it takes; else None."""
+        """Make it for budgets that are all shares; None where the policy lacks what it takes."""
         shares = [b.bytes_share for b in budgets if b.bytes_share is not None]
         if mixes is None or policy.states is None or len(shares) < len(budgets):
             return None
@@ -202,7 +202,7 @@ class PolicyScheduler:
         return self._reads
 
     def _logits(self, inputs: StepInputs, terms: ByteTerms) -> Tensor:
-        """Of one step: [R, num_heads, levels]."""
+        """Logits of one step: [R, num_heads, levels]."""
         policy = self.policy
         if self._bytes is None:
             logits, self._cache = policy.logits(inputs, self._cache)
@@ -234,7 +234,7 @@ class PolicyScheduler:
         return StepInputs(*(torch.cat(parts, 1) for parts in fields))
 
     def entropies(self) -> Tensor:
-        """Of the kept steps' distributions, mean of rows and heads: [T], nats, on the CPU."""
+        """Entropies of the kept steps, mean of rows and heads: [T], nats, on the CPU."""
         logits = torch.stack([step.logits.cpu() / step.temperature for step in self.steps])
         heads = [head.log_softmax(-1) for head in self.policy.per_head(logits)]
         return mean_entropy(heads).mean(-1)

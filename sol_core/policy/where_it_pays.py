@@ -67,7 +67,7 @@ class WhereItPays:
         return self._all.reads()
 
     def distribution(self) -> list[list[list[float]] | None]:
-        """As of ``PolicyScheduler``; None for a row whose network is not run."""
+        """Return ``PolicyScheduler``'s; None for a row whose network is not run."""
         made: list[list[list[float]] | None] = [None] * len(self._budgets)
         if self._by_policy is not None:
             for row, axes in zip(self._rows, self._by_policy.distribution(), strict=True):

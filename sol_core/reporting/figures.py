@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes."""
+    """A pair of axes."""
 
     x_title: str
     y_title: str

@@ -41,7 +41,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a comparison came to; ``str`` is the whole sentence.
+    """Outcome of a comparison; ``str`` is the whole sentence.
 
     Attributes:
         kind: good or bad for the method that is judged; open: no difference is shown.
@@ -59,7 +59,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is compared; a gain above 0 favours the method that is judged."""
+    """Quantity that is compared; a gain above 0 favours the method that is judged."""
 
     better: str  # "is …" than another one
     worse: str
@@ -71,7 +71,7 @@ class Measure:
     scale: float = 1.0
 
     def kind(self, gain: Interval | None, samples: int) -> Kind:
-        """What a gain comes to by itself; None where there is none."""
+        """Judge a gain by itself; None where there is none."""
         if gain is None or samples < self.enough or gain.low <= 0 <= gain.high:
             return "open"
         return "good" if gain.low > 0 else "bad"
@@ -258,7 +258,7 @@ def gain_of(mean: Any, low: Any, high: Any) -> Interval | None:
 
 
 def block_interval(own: Sequence[float], other: Sequence[float] | None = None) -> Interval:
-    """How much less ``own`` lost than ``other``, with a 95 % interval over blocks of tokens.
+    """Measure how much less ``own`` lost than ``other``, with a 95 % interval over blocks.
 
     Args:
         own: losses of neighbouring tokens; where ``other`` is None, gains of as many.
@@ -321,12 +321,12 @@ def _of_several(
     count, form = len(gains), _form(gains, of)
     mean = sum(gain.mean for gain in gains) / count
     low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
-    found = (
+    average = (
         f"{form(mean)} {of.unit} {of.side(mean)} on average "
         f"(95 % intervals from {_from_to(low, high, form, of)}){at}."
     )
     if not better and not worse:
-        words = f" at {count} budgets: {_within(name)} against {other}, {found}"
+        words = f" at {count} budgets: {_within(name)} against {other}, {average}"
         return Verdict("open", "No difference shown", words)
     kind: Kind = "open" if better and worse else "good" if better else "bad"
     parts = [(better, of.better), (worse, of.worse)]
@@ -335,7 +335,7 @@ def _of_several(
     head = f"{_sentence(name)} is {first[1]} than {other} at {where} budgets"
     head += "".join(f", {word} at {times}" for times, word in second)
     head += f", no difference shown at {same}" if same else ""
-    return Verdict(kind, head, f": {found}")
+    return Verdict(kind, head, f": {average}")
 
 
 def _at(spent: Sequence[Spent]) -> str:

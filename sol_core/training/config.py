@@ -128,7 +128,7 @@ class GrpoConfig:
 @configuration
 @dataclass(frozen=True, slots=True)
 class TrainConfig(Record):
-    """Everything that decides a trained policy besides the model and the machine.
+    """Settings that decide a trained policy besides the model and the machine.
 
     The method is the paper's (arXiv:2605.10875): GRPO on rollouts, here after a warm start.
 

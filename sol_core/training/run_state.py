@@ -161,7 +161,7 @@ class RunState:
         self.progress.prices, self.progress.states = kept["prices"], kept["states"]
 
     def optimiser_step(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
-        """One step down the sum of some losses; returns that sum."""
+        """Take one step down the sum of some losses; returns that sum."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)

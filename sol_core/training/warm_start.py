@@ -208,7 +208,7 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
 
 
 def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
-    """One gradient step on labelled episodes; returns the loss."""
+    """Take one gradient step on labelled episodes; returns the loss."""
     network, embedding = state.policy.damage_network, state.policy.embedding
     parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
 

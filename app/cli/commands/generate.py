@@ -117,7 +117,7 @@ def _say_prediction(model: LanguageModel, args: argparse.Namespace, console: Con
 
 
 def _finder(args: argparse.Namespace) -> Callable[[str], Any]:
-    """As ``cli.schedule_finder``; an own schedule that is given no budget keeps its own."""
+    """Find with ``cli.schedule_finder``; an own schedule that is given no budget keeps its own."""
     resolve = cli.schedule_finder(args)
 
     def find(name: str) -> Any:

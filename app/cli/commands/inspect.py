@@ -131,14 +131,15 @@ def _totals(end: records.InspectionEnd) -> list[str]:
     """Every schedule; static also at the bytes of the rows that were compared with it there."""
     if not end.rows:
         return []
-    dense, again = end.rows[0], {one.name: one for one in end.matched}
+    dense, again = end.rows[0], {row.name: row for row in end.matched}
     cells = []
     for row in end.rows:
         axes = (f"{value:.3f}" for value in row.spend.as_tuple())
         cells.append((*_line(row.name, row.nll, row.kl, row.cost, dense.cost), *axes))
-        if (one := again.get(row.name)) is not None:
-            name, kl = "  static at its bytes", fmean(one.kl)
-            cells.append((*_line(name, fmean(one.nll), kl, one.cost, dense.cost), "", "", ""))
+        if (matched := again.get(row.name)) is not None:
+            losses = fmean(matched.nll), fmean(matched.kl)
+            line = _line("  static at its bytes", *losses, matched.cost, dense.cost)
+            cells.append((*line, "", "", ""))
     return table(("", "compute", "KL", "NLL", "perplexity", *SHORT_AXES), cells, "<>>>>>>>")
 
 

@@ -67,7 +67,7 @@ _Answer = tuple[dict[str, Any], str]
 
 
 class _Desk:
-    """One action each; an answer is its JSON and its words."""
+    """Actions of the command, a method each; an answer is its JSON and its words."""
 
     def __init__(self, args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
         self._args, self._data_dir, self._store = args, data_dir, store

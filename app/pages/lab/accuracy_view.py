@@ -80,7 +80,7 @@ def _kinds(budget: dict[str, Any], questions: int) -> dict[str, str]:
 
 
 def _point(method: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
-    read, whole = (one.get("bytes_per_token") for one in (method, dense))
+    read, whole = (scores.get("bytes_per_token") for scores in (method, dense))
     return {
         "net": method["net_keep_rate"],
         "share": read / whole if read and whole else None,

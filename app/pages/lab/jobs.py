@@ -115,7 +115,7 @@ TASKS_FORM = SchemaForm(
 
 @dataclass(frozen=True, slots=True)
 class LabJob:
-    """One kind of job as the Lab asks for it."""
+    """A kind of job as the Lab asks for it."""
 
     kind: JobKind
     name: str

@@ -182,7 +182,7 @@ def job_row(record: JobRecord) -> dict[str, Any]:
 
 
 def job_view(record: JobRecord) -> dict[str, Any]:
-    """Everything of one job besides metrics and result; a ``live`` one changes without the user."""
+    """Collect all of a job besides metrics and result; a ``live`` one changes without the user."""
     return job_row(record) | {
         "live": record.status in _LIVE,
         "message": _STOPPING.get(record.control, record.message),

@@ -68,7 +68,7 @@ class RunCalls:
         return {}
 
     def look_at_token(self, services: Services, request: Request) -> dict[str, Any]:
-        """One token under every level of every axis, and what it did to the next ones."""
+        """Look at one token under every level of every axis, and what it did to the next ones."""
         return self._ask_lens(services, request, levels_of)
 
     def leave_out_pages(self, services: Services, request: Request) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
     with naming_damage("One of these runs"):
         both, nll = (first, second), [side["nll"] for side in answer["sides"]]
         answer["verdict"] = pair_verdict(
-            [one.config for one in both], [one.tokens for one in both], nll
+            [run.config for run in both], [run.tokens for run in both], nll
         )
     return answer
 
@@ -188,7 +188,7 @@ def _dense_nll(
 
 
 def export_file(services: Services, request: Request) -> dict[str, Any]:
-    """One thing as a file: "kind", "id" and "form" in; name, media type and text out."""
+    """Write one thing as a file: "kind", "id" and "form" in; name, media type and text out."""
     kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
     owner = owner_of(request)
     for run_id in thing_id.split(SEPARATOR):

@@ -1,1 +1,1 @@
-"""One compressed decode step: its plan, its parts, its CUDA graph, its clock."""
+"""A compressed decode step: its plan, its parts, its CUDA graph, its clock."""

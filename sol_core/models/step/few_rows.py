@@ -1,4 +1,4 @@
-"""One decode step of some rows on the CPU: one compiled call that skips what is dropped."""
+"""Decode step of some rows on the CPU: one compiled call that skips what is dropped."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class FewRowStep:
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
     ) -> StepOutput:
-        """One step; the cache is written but not advanced."""
+        """Run one step; the cache is written but not advanced."""
         spec, num_rows = self._spec, hidden.shape[0]
         rows, mlp, memory = self._plan(cache, request)
         middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
