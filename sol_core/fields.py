@@ -151,7 +151,7 @@ def from_json(
         allowed = ", ".join(sorted(hints))
         raise ConfigError(f"{name} has an unknown field {_short(unknown[0])}; allowed: {allowed}")
     for part, hint in derived.items():
-        _checked(hint, value.get(part), _place(where, part), rules)
+        _checked(hint, value.get(part), _path_to(where, part), rules)
     made = {}
     is_whole = rules.partial is not None and kind not in rules.partial  # defaults must be there too
     for item in dataclasses.fields(kind):  # type: ignore[arg-type]  # is one
@@ -159,7 +159,7 @@ def from_json(
             hint = hints[item.name]
             if item.name in rules.nullable:
                 hint = _nullable(hint)
-            made[item.name] = _checked(hint, value[item.name], _place(where, item.name), rules)
+            made[item.name] = _checked(hint, value[item.name], _path_to(where, item.name), rules)
         elif is_whole or item.default is item.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{name} lacks the field {item.name!r}")
     try:
@@ -175,8 +175,8 @@ def _without_former_fields(kind: type, record: dict[str, Any], where: str) -> di
         value = record.get(name, known)
         if value != known and not (isinstance(known, type) and isinstance(value, known)):
             raise ConfigError(
-                f"{_place(where, name)} is a setting of earlier releases, of which this one knows "
-                f"{getattr(known, '__name__', repr(known))} alone, got {_short(value)}"
+                f"{_path_to(where, name)} is a setting of earlier releases, of which this one "
+                f"knows {getattr(known, '__name__', repr(known))} alone, got {_short(value)}"
             )
     return {name: value for name, value in record.items() if name not in former}
 
@@ -185,7 +185,7 @@ def check_fields(record: Any, where: str = "") -> None:
     """Check a record in ``__post_init__``; a list becomes a tuple, a dict its dataclass."""
     for name, hint in _hints(cast(Any, type(record))).items():
         value = getattr(record, name)
-        checked = _checked(hint, value, _place(where, name), None)
+        checked = _checked(hint, value, _path_to(where, name), None)
         if checked is not value:
             object.__setattr__(record, name, checked)
 
@@ -257,7 +257,7 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
         if not isinstance(value, dict) or len(value) > MAX_ITEMS:
             raise _wrong(where, value, f"an object of at most {MAX_ITEMS:,} values")
         pairs = value.items()
-        return {key: _checked(inner[1], item, _place(where, key), rules) for key, item in pairs}
+        return {key: _checked(inner[1], item, _path_to(where, key), rules) for key, item in pairs}
     if origin is Literal:
         return _word(inner, value, where)
     return _plain(hint, value, where)
@@ -328,7 +328,7 @@ def _nullable(hint: Any) -> Any:
     return typing.Union[inner] if origin in (types.UnionType, typing.Union) else hint  # noqa: UP007
 
 
-def _place(where: str, name: Any) -> str:
+def _path_to(where: str, name: Any) -> str:
     shown = name if isinstance(name, str) and name.isidentifier() else _short(name)
     return f"{where}.{shown}" if where else str(shown)
 

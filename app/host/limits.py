@@ -113,7 +113,7 @@ class Holder(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class Quota:
     """The most of ``what`` that one visitor, one address and all may hold; ``UNLIMITED`` is 0."""
 
     what: str
@@ -125,8 +125,8 @@ class Shares:
     def check(self, held: Iterable[Any], owner: str, address: str | None) -> None:
         """Raises: AppError when this visitor may not have one more; held ones are as ``Holder``."""
         all_held = list(held)
-        near = [share for share in all_held if address is not None and share.address == address]
-        mine = [share for share in all_held if share.owner == owner]
+        near = [holder for holder in all_held if address is not None and holder.address == address]
+        mine = [holder for holder in all_held if holder.owner == owner]
         for whose, counted, most in (
             ("You already have", mine, self.of_visitor),
             ("Your network already has", near, self.of_address),

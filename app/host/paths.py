@@ -16,7 +16,7 @@ from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
 MIN_FREE_BYTES = 100 * 1024**2
 
 
-class _Place(str):
+class _DataPath(str):
     """A path below the data directory."""
 
     __slots__ = ()
@@ -27,20 +27,20 @@ class _Place(str):
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
-    """The data directory and the places in it; creating nothing until ``prepare``."""
+    """The data directory and the paths in it; creating nothing until ``prepare``."""
 
     root: Path
 
-    models = _Place("models")
-    database = _Place("sol.sqlite3")
-    id_file = _Place("data-dir-id")  # has this directory's id, unique on a database server
-    policies = _Place("policies")
-    logs = _Place("logs")
-    corpora = _Place("corpora")
-    jobs = _Place("jobs")  # a folder for each background job: checkpoints and what it is making
-    uploads = _Place("uploads")  # running ones, other than of corpora; made when it is needed
-    lock_file = _Place("serve.lock")
-    worker_lock_file = _Place("worker.lock")
+    models = _DataPath("models")
+    database = _DataPath("sol.sqlite3")
+    id_file = _DataPath("data-dir-id")  # has this directory's id, unique on a database server
+    policies = _DataPath("policies")
+    logs = _DataPath("logs")
+    corpora = _DataPath("corpora")
+    jobs = _DataPath("jobs")  # a folder for each background job: checkpoints and what it is making
+    uploads = _DataPath("uploads")  # running ones, other than of corpora; made when it is needed
+    lock_file = _DataPath("serve.lock")
+    worker_lock_file = _DataPath("worker.lock")
 
     @classmethod
     def resolve(cls, argument: str | None) -> DataDir:

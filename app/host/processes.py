@@ -1,7 +1,7 @@
 """Processes that share a data directory: who works on a job, and who serves the page.
 
 Process ids are used again, mean nothing on another machine or in another container, and start over
-after a reboot: a worker id also holds the process's start and its place. A note beside a lock file
+after a reboot: a worker id also holds the process's start and machine. A note beside a lock file
 has the holder's id and, once the page is up, its address; filelock before 4.0 empties the lock file
 when it looks whether it is free.
 """
@@ -35,9 +35,9 @@ def own_worker_id() -> str:
 
 
 def process_id_of(worker: str) -> int | None:
-    """The process id in a worker id; None when it is none of this program's, or of this place."""
+    """The process id in a worker id; None if it is none of this program's or this machine's."""
     match = _WORKER_ID.fullmatch(worker)
-    return int(match[1]) if match and match[3] == _place() else None
+    return int(match[1]) if match and match[3] == _machine() else None
 
 
 def is_worker_alive(worker: str) -> bool | None:
@@ -47,7 +47,7 @@ def is_worker_alive(worker: str) -> bool | None:
 
 
 def _worker_id(pid: int) -> str:
-    return f"{pid}-{_start_of(pid)}-{_place()}"
+    return f"{pid}-{_start_of(pid)}-{_machine()}"
 
 
 def process_exists(pid: int) -> bool:
@@ -84,7 +84,7 @@ def _start_by_psutil(pid: int) -> int | None:
 
 
 @cache
-def _place() -> str:
+def _machine() -> str:
     """Digest of what gives process ids their meaning: machine, boot, container."""
     parts = [socket.gethostname()]
     with suppress(OSError):

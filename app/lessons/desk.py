@@ -21,7 +21,7 @@ from typing import Any
 
 from app.formats import iso, json_safe
 from app.host.errors import AppError
-from app.host.limits import Holder, Shares
+from app.host.limits import Holder, Quota
 from app.host.visitor import address
 from app.model.compute import ModelLoader, Question, Workbench
 from app.runs.queue import GenerationRuns
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 OWNER = "lessons"  # in the model's line; no visitor's id looks like this
 # A school may share an address, and visitors can make up as many ids as they like.
-SHARES = Shares("experiments waiting", of_visitor=6, of_address=32, of_all=64)
+QUOTA = Quota("experiments waiting", of_visitor=6, of_address=32, of_all=64)
 FAILURE_S = 3.0  # for so long everybody who asks again is told the reason
 PATIENCE_S = 90.0  # with the generations before it
 
@@ -77,7 +77,7 @@ class ExperimentDesk:
                 raise AppError(str(outcome))
             if key not in self._waiting:
                 here = address()
-                SHARES.check(self._waiting.values(), owner, here)
+                QUOTA.check(self._waiting.values(), owner, here)
                 self._waiting[key] = Holder(owner, here)
                 question = functools.partial(_timed, measure=experiment.measure, text=text)
                 self._thread.submit(self._measure, key, question)

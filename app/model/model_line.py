@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.host.limits import Limits, Shares
+from app.host.limits import Limits, Quota
 from app.host.visitor import address
 
 NEWCOMER = 0.5  # turns
@@ -72,7 +72,7 @@ class ModelLine:
 
     def __init__(self, limits: Limits) -> None:
         self._concurrent = limits.concurrent
-        self._shares = Shares(
+        self._quota = Quota(
             "runs running or waiting",
             limits.runs_per_visitor,
             limits.runs_per_address,
@@ -90,7 +90,7 @@ class ModelLine:
         """A new ticket in the queue, which must be left again. Raises: AppError beyond a limit."""
         here = address()
         with self._turn:
-            self._shares.check([*self._served, *self._waiting], owner, here)
+            self._quota.check([*self._served, *self._waiting], owner, here)
             ticket = Ticket(owner, here, self._taken)
             self._taken += 1
             for turns in self._turns_of(ticket):

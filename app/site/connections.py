@@ -20,7 +20,7 @@ from typing import Any
 
 from app.host import memory
 from app.host.hosting import is_space
-from app.pages.shared.uploads import UPLOADS_PLACE
+from app.pages.shared.uploads import UPLOADS_PATH
 from app.site.answer_turns import AnswerTurns
 
 # Seconds from a request's first byte, or a connection's start, to the end of each part.
@@ -165,7 +165,7 @@ class BoundedConnection(asyncio.Protocol):
         if cycle is None or cycle.response_complete:
             part = "head"
         else:
-            is_upload = cycle.scope["path"].endswith(UPLOADS_PLACE)
+            is_upload = cycle.scope["path"].endswith(UPLOADS_PATH)
             part = ("upload" if is_upload else "body") if cycle.more_body else "answer"
         if (part, cycle) == self._part:
             return

@@ -34,7 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.host.hosting import is_space
 from app.host.visitor import address_of
-from app.pages.shared.uploads import DROPPED_BYTES, UPLOADS_PLACE
+from app.pages.shared.uploads import DROPPED_BYTES, UPLOADS_PATH
 from app.site.answer_turns import AnswerTurns
 from app.site.call_bodies import CallBodies, RequestRefusedError
 from app.web.assets import MODULES_PLACE, plotly_path
@@ -183,7 +183,7 @@ def _allowed_routes() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
         (_LOOK, re.escape(f"/gradio_api/file={plotly_path().as_posix()}")),
         (("GET",), "/gradio_api/startup-events"),  # Gradio's own launch asks for it
         (_ASK, "/gradio_api/component_server/?"),  # calls of the page, see ``calls.py``
-        (_ASK, f"/{UPLOADS_PLACE}"),
+        (_ASK, f"/{UPLOADS_PATH}"),
     )
     return tuple((methods, re.compile(path, re.ASCII)) for methods, path in routes)
 
@@ -201,7 +201,7 @@ def _is_from_here(scope: Scope, headers: dict[str, str]) -> bool:
 
 
 def _is_upload(scope: Scope) -> bool:
-    return _path(scope) == f"/{UPLOADS_PLACE}"
+    return _path(scope) == f"/{UPLOADS_PATH}"
 
 
 def _path(scope: Scope) -> str:

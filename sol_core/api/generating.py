@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.generation.sampling import LogitsProcessor
     from sol_core.generation.schedules import PolicyFinder
-    from sol_core.generation.sequence import Extras
+    from sol_core.generation.sequence import RunOptions
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
 
@@ -162,9 +162,11 @@ def generate_many(
     from sol_core.generation import engine
     from sol_core.generation.schedules import resolved
 
-    config, extras, find = _request(policy, budget, **options)
+    config, run_options, find = _request(policy, budget, **options)
     events: list[list[Event]] = [[] for _ in prompts]
-    for number, event in engine.generate_many(model, prompts, config, policies=find, extras=extras):
+    for number, event in engine.generate_many(
+        model, prompts, config, policies=find, options=run_options
+    ):
         events[number].append(event)
     used = resolved(config, find)
     pairs = zip(events, prompts, strict=True)
@@ -190,8 +192,8 @@ def stream_generate(
     check_kind("prompt", prompt, str, "text (generate_many takes a list of them)")
     from sol_core.generation import engine
 
-    config, extras, find = _request(policy, budget, **options)
-    return engine.generate(model, prompt, config, policies=find, extras=extras)
+    config, run_options, find = _request(policy, budget, **options)
+    return engine.generate(model, prompt, config, policies=find, options=run_options)
 
 
 @with_nearest
@@ -265,10 +267,10 @@ def count_tokens(model: LanguageModel, text: str) -> int:
 
 def _request(
     policy: Policy | Schedule | None, budget: Budget | None, **options: Unpack[GenerateOptions]
-) -> tuple[GenerationConfig, Extras, PolicyFinder]:
+) -> tuple[GenerationConfig, RunOptions, PolicyFinder]:
     """The configuration, what it cannot hold, and what finds policies by name."""
     from sol_core.generation.schedules import with_schedule
-    from sol_core.generation.sequence import RECORDS, Extras
+    from sol_core.generation.sequence import RECORDS, RunOptions
 
     check_names(options, GenerateOptions.__annotations__, "a generation has no option")
     logits_processors = options.get("logits_processors", ())
@@ -285,7 +287,7 @@ def _request(
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
     find = cache(partial(found_policy, policy=policy, budget=budget))
-    return chosen, Extras(tuple(logits_processors), frozenset(record)), find
+    return chosen, RunOptions(tuple(logits_processors), frozenset(record)), find
 
 
 def _gathered(events: list[Any], prompt: str, model: str, config: GenerationConfig) -> Generation:

@@ -42,6 +42,7 @@ class Contender:
     grid: ActionGrid  # the action grid it was trained for
     episode_steps: int  # steps after which it restarts
     trained_on: str  # fingerprint of its training corpus; "" when unknown
+    fingerprint: str = ""  # of its files or its weights, or its source
     weights_sha256: str = ""  # of a policy, as its folder's config.json has it
     source_sha256: str | None = None  # of a schedule; None where Python has no source of it
 
@@ -93,7 +94,8 @@ def _own(
     has_source = isinstance(given, type) or inspect.isroutine(given)
     made_of: Any = given if has_source else type(given)
     source = _source_sha256(made_of)
-    return Contender(name, scheduler, grid, EPISODE_STEPS, "", source_sha256=source)
+    fingerprint = source or hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
+    return Contender(name, scheduler, grid, EPISODE_STEPS, "", fingerprint, source_sha256=source)
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
@@ -118,7 +120,23 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         )
 
     checksum = weights_sha256(policy.parts)
-    return Contender(name, scheduler, grid, info.episode_steps, info.corpus_fingerprint, checksum)
+    return Contender(
+        name,
+        scheduler,
+        grid,
+        info.episode_steps,
+        info.corpus_fingerprint,
+        _fingerprint(given) if isinstance(given, Path) else checksum,
+        checksum,
+    )
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _source_sha256(made_of: Any) -> str | None:

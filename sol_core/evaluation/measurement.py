@@ -139,10 +139,7 @@ def measurement_key(
         "schema": SCHEMA,
         "config": config,
         "model": name + program,
-        "policies": [
-            [contender.name, contender.weights_sha256 or contender.source_sha256]
-            for contender in contenders
-        ],
+        "policies": [[contender.name, contender.fingerprint] for contender in contenders],
         "texts": [list(text) for text in texts],
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -20,7 +20,7 @@ from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event, PrefillProgress
 from sol_core.fields import check_text
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
-from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
+from sol_core.generation.sequence import GeneratedSequence, RunOptions, ms_since
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import no_stop
@@ -62,7 +62,7 @@ def generate(
     policies: PolicyFinder = Path,
     *,
     tokens: Sequence[int] | None = None,
-    extras: Extras | None = None,
+    options: RunOptions | None = None,
 ) -> Iterator[Event]:
     """Generate from a prompt.
 
@@ -70,16 +70,16 @@ def generate(
         should_stop: asked before every step and every prefill chunk.
         policies: finds a policy, or its folder, by its name; by default the name is a folder.
         tokens: the prompt's, where the caller has encoded it; at least one.
-        extras: what no stored configuration can hold.
+        options: what no stored configuration can hold.
     Yields: PrefillProgress while a long prompt is read, one PrefillEvent, a TokenEvent per token,
         one FinishEvent.
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
     ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
-    extras, config = extras or Extras(), resolved(config, policies)
+    options, config = options or RunOptions(), resolved(config, policies)
     schedules = GenerationSchedules(model, config, policies, on_host=True)
-    sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, extras)
-    batch = _Batch(model, config, [sequence], schedules, should_stop, extras)
+    sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, options)
+    batch = _Batch(model, config, [sequence], schedules, should_stop, options)
     return (event for _, event in batch.run())
 
 
@@ -91,7 +91,7 @@ def generate_many(
     policies: PolicyFinder = Path,
     *,
     tokens: Sequence[Sequence[int]] | None = None,
-    extras: Extras | None = None,
+    options: RunOptions | None = None,
 ) -> Iterator[tuple[int, Event]]:
     """Generate from prompts of different lengths, up to ``PROMPTS_TOGETHER`` in one batch.
 
@@ -104,7 +104,7 @@ def generate_many(
     Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
     Raises: SolError naming the prompt that cannot be run, before any event.
     """
-    extras, config = extras or Extras(), resolved(config, policies)
+    options, config = options or RunOptions(), resolved(config, policies)
     schedules = GenerationSchedules(model, config, policies, copies=True, on_host=True)
     sequences = []
     for number, prompt in enumerate(prompts):
@@ -113,9 +113,9 @@ def generate_many(
             ids = list(given or encode_prompt(model, prompt, chat=config.chat))
         except SolError as error:
             raise type(error)(f"prompt[{number}]: {error}") from error
-        sequences.append(GeneratedSequence(model, config, schedules, number, prompt, ids, extras))
+        sequences.append(GeneratedSequence(model, config, schedules, number, prompt, ids, options))
     batches = (
-        _Batch(model, config, some, schedules, should_stop, extras)
+        _Batch(model, config, some, schedules, should_stop, options)
         for some in _batches(sequences, PROMPTS_TOGETHER[model.lm.device.type])
     )
     return (pair for batch in batches for pair in batch.run())
@@ -155,7 +155,7 @@ class _Batch:
     sequences: Sequence[GeneratedSequence]
     schedules: GenerationSchedules
     should_stop: Callable[[], bool]
-    extras: Extras
+    options: RunOptions
 
     def run(self) -> Iterator[tuple[int, Event]]:
         began, size = time.perf_counter(), self.config.grid_in_use.page_size
@@ -202,7 +202,7 @@ class _Batch:
             rows_per_sequence=rows_each,
             timed=True,
             on_host=True,
-            record=self.extras.record | ({"pages"} if self.config.page_reads else frozenset()),
+            record=self.options.record | ({"pages"} if self.config.page_reads else frozenset()),
             left_out=[left_out, *[()] * (rows_each - 1)] * len(caches) if left_out else None,
             in_place=in_place,
         )

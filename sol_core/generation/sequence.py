@@ -109,7 +109,7 @@ def _packed(levels: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class RunOptions:
     """Wishes of a caller that no stored configuration can hold.
 
     Attributes:
@@ -145,7 +145,7 @@ class GeneratedSequence:
         number: int,
         prompt: str,
         tokens: list[int],
-        extras: Extras,
+        options: RunOptions,
     ) -> None:
         check_tokens(model, config.given, "given")
         count = (len(tokens) - 1) // config.grid_in_use.page_size
@@ -159,9 +159,9 @@ class GeneratedSequence:
         self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
         self.ended: FinishReason | None = None
         self._model, self._config, self._schedules = model, config, schedules
-        self._prompt, self._extras = prompt, extras
+        self._prompt, self._options = prompt, options
         self._side_names = [row.name for row in config.side_rows]
-        self._sampler = TokenSampler(config.sampling, tokens, extras.logits_processors)
+        self._sampler = TokenSampler(config.sampling, tokens, options.logits_processors)
         self._stream = TextStream(model.text_codec, tokens)
         self._specials = set(model.text_codec.all_special_ids)
         self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
@@ -180,7 +180,7 @@ class GeneratedSequence:
         count = len(self.tokens)
         cost = self._schedules.costs.prefill(count - 1 - reused, reused)
         texts: tuple[str, ...] = ()
-        if self._config.page_reads or "pages" in self._extras.record:
+        if self._config.page_reads or "pages" in self._options.record:
             size = self._config.grid_in_use.page_size
             texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
         return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts, reused)
@@ -201,7 +201,7 @@ class GeneratedSequence:
         self._spend += event.action.as_tuple()
         self._cost += event.cost
         self._dense_cost += event.dense_cost
-        return self._recorded(event, step) if self._extras.tensors else event
+        return self._recorded(event, step) if self._options.tensors else event
 
     def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
         values = {field.name: getattr(event, field.name) for field in fields(event)}
@@ -245,7 +245,7 @@ class GeneratedSequence:
         policy: Distribution | None,
     ) -> TokenEvent:
         divergences = self._kl_to_dense(step.log_probabilities)
-        step_ms = ms_since(step.started)
+        step_ms, exact = ms_since(step.started), "pages" in self._options.record
         return TokenEvent(
             index=step.index,
             token_id=token,
@@ -263,9 +263,7 @@ class GeneratedSequence:
             cached_tokens=step.cached_tokens[0],
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
-            page_reads=row_page_reads(
-                self._model, step, 0, self._config.grid_in_use, exact="pages" in self._extras.record
-            ),
+            page_reads=row_page_reads(self._model, step, 0, self._config.grid_in_use, exact=exact),
         )
 
     def _side_events(

@@ -14,7 +14,7 @@ from sol_core.evaluation.rollout import read_windows, roll_out
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import generate
 from sol_core.generation.scoring import ScoreCase, score_case, score_policy
-from sol_core.generation.sequence import RECORDS, Extras
+from sol_core.generation.sequence import RECORDS, RunOptions
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectedToken, InspectionConfig
 from sol_core.lens.engine import Lens
@@ -60,8 +60,8 @@ def by_generating(model, tokens, context, action, grid, **more):
         ignore_end_of_text=True,
         side_rows=side if more.get("company") else (),
     )
-    extras = Extras(record=frozenset(more.get("record", ())))
-    events = generate(model, "x", config, tokens=tokens[: context + 1], extras=extras)
+    options = RunOptions(record=frozenset(more.get("record", ())))
+    events = generate(model, "x", config, tokens=tokens[: context + 1], options=options)
     return [event.surprisal for event in events if isinstance(event, TokenEvent)]
 
 

@@ -25,7 +25,7 @@ from sol_core.files.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sol_core.generation.schedules import PolicyFinder
-    from sol_core.generation.sequence import Extras
+    from sol_core.generation.sequence import RunOptions
     from sol_core.models.loading import LanguageModel
 
 HELP = "generate text under a compute schedule"
@@ -55,12 +55,12 @@ def run(args: argparse.Namespace) -> int:
     args.config = _config(args, cli.grid_from(args, [args.asked], find))
     model, load_ms = cli.load_model(args, console, [args.asked.budget])
     from sol_core.generation.engine import generate
-    from sol_core.generation.sequence import Extras
+    from sol_core.generation.sequence import RunOptions
 
     # Two tokens that nobody sees: kernels are read before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
-    extras = Extras(record=frozenset({"pages"} if args.page_reads else ()))
+    options = RunOptions(record=frozenset({"pages"} if args.page_reads else ()))
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()
@@ -73,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     runs = []
     if args.prompts is None:
         _say_prediction(model, args, console)
-        events = generate(model, args.prompt, args.config, policies=find, extras=extras)
+        events = generate(model, args.prompt, args.config, policies=find, options=options)
         runs.append((args.prompt, _shown(_watched(events, console), args, paints)))
     else:
-        runs += zip(args.prompts, _together(model, args, find, extras, console), strict=True)
+        runs += zip(args.prompts, _together(model, args, find, options, console), strict=True)
     of_run = args.config, model.name, model.dtype_name, load_ms
     outcomes = [Outcome(prompt, *of_run, *_sorted(events)) for prompt, events in runs]
     if args.json:
@@ -168,14 +168,14 @@ def _together(
     model: LanguageModel,
     args: argparse.Namespace,
     find: PolicyFinder,
-    extras: Extras,
+    options: RunOptions,
     console: Console,
 ) -> list[list[Event]]:
     from sol_core.generation.engine import generate_many
 
     events: list[list[Event]] = [[] for _ in args.prompts]
     ended = 0
-    many = generate_many(model, args.prompts, args.config, policies=find, extras=extras)
+    many = generate_many(model, args.prompts, args.config, policies=find, options=options)
     for number, event in many:
         if isinstance(event, PrefillProgress):
             console.status(f"Reading prompt {number + 1} of {len(events)}: {event.words}")

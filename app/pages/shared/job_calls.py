@@ -10,7 +10,7 @@ from typing import Any
 from app.formats import finite, iso, json_safe, verdict_record
 from app.host.errors import AppError, naming_damage
 from app.host.hosting import is_zero_gpu
-from app.host.limits import Shares
+from app.host.limits import Quota
 from app.host.visitor import address
 from app.jobs import runner
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
@@ -41,7 +41,7 @@ _ADVICE = {
 }
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
-JOBS = Shares(
+JOBS = Quota(
     "jobs queued, running or paused",
     of_visitor=20,
     of_address=40,

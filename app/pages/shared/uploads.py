@@ -22,15 +22,15 @@ from starlette.routing import Route
 
 from app.host import memory
 from app.host.errors import AppError
-from app.host.limits import Holder, Shares
+from app.host.limits import Holder, Quota
 from app.host.visitor import address_of
 from app.web.calls import RequestError, owner_of
 from app.web.services import Services
 from sol_core.errors import SolError
 from storage import StorageError
 
-UPLOADS_PLACE = "gradio_api/sol-upload"  # under Gradio's own prefix, which proxies pass on
-SHARES = Shares("uploads going on", of_visitor=4, of_address=16, of_all=32)
+UPLOADS_PATH = "gradio_api/sol-upload"  # under Gradio's own prefix, which proxies pass on
+QUOTA = Quota("uploads going on", of_visitor=4, of_address=16, of_all=32)
 # Read and dropped of a file that is refused: a client that is still sending hears no answer.
 DROPPED_BYTES = 64 * 1024**2
 TAKEN_AT_ONCE = 2  # files that are read: memory is many times their size
@@ -67,7 +67,7 @@ def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> Route:
             size = _size_of(request, kind, kind.limit(services))
             kind.check(services, owner, name, size)
             holder = Holder(owner, address_of(request))
-            with _place(going, holder), _part(services.data_dir.uploads, size) as part:
+            with _counted(going, holder), _part(services.data_dir.uploads, size) as part:
                 await _store(request, part, size)
                 async with taking:
                     answer = await run_in_threadpool(_taken, kind, services, owner, name, part)
@@ -81,7 +81,7 @@ def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> Route:
         await _drop(request)
         return JSONResponse({"refused": refused})
 
-    return Route(f"/{UPLOADS_PLACE}", upload, methods=["POST"])
+    return Route(f"/{UPLOADS_PATH}", upload, methods=["POST"])
 
 
 def _taken(
@@ -117,8 +117,8 @@ def _size_of(request: Request, kind: UploadKind, most: int) -> int:
 
 
 @contextmanager
-def _place(going: list[Holder], holder: Holder) -> Iterator[None]:
-    SHARES.check(going, *holder)
+def _counted(going: list[Holder], holder: Holder) -> Iterator[None]:
+    QUOTA.check(going, *holder)
     going.append(holder)
     try:
         yield

@@ -40,12 +40,12 @@ def engine(monkeypatch):
         on_progress("reading the model", 0.5)
         return model
 
-    def generate(model, prompt, config, policies, extras=None):
+    def generate(model, prompt, config, policies, options=None):
         return fake(model, prompt, config, lambda: False)
 
     monkeypatch.setattr("sol_core.generation.warm_up.load_warm", load)
 
-    def generate_many(model, prompts, config, policies, extras):
+    def generate_many(model, prompts, config, policies, options):
         for number, prompt in reversed(list(enumerate(prompts))):
             for event in fake(model, prompt, config, lambda: False):
                 yield number, event

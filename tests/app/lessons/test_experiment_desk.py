@@ -6,7 +6,7 @@ import pytest
 
 from app.host.errors import AppError
 from app.lessons import desk as experiment_desk
-from app.lessons.desk import SHARES, Experiment, ExperimentDesk
+from app.lessons.desk import QUOTA, Experiment, ExperimentDesk
 from app.model.compute import ModelLoader
 from app.runs.queue import GenerationRuns
 from sol_core.actions import GRIDS
@@ -148,13 +148,13 @@ def test_before_the_model_is_there_the_answer_says_so(measures, runs):
 
 
 def test_one_visitor_does_not_take_the_whole_line(desk, measures):
-    for number in range(SHARES.of_visitor):
+    for number in range(QUOTA.of_visitor):
         desk.ask(ANNA, "slow", {"text": TEXTS[number]})
     with pytest.raises(AppError, match="You already have 6 experiments waiting"):
         desk.ask(ANNA, "slow", {"text": "text 99"})
     for pupil in range(30):
         asked = desk.ask(f"pupil {pupil}", "slow", {"text": TEXTS[100 + pupil]})
-        assert asked["before"] == SHARES.of_visitor + pupil
+        assert asked["before"] == QUOTA.of_visitor + pupil
     measures.go.set()
     done(desk, "slow", {"text": "text 129"})
     assert measures.calls == [*TEXTS[:6], *TEXTS[100:]]

@@ -14,7 +14,7 @@ from app.host.errors import AppError
 from app.host.limits import Holder
 from app.pages.shared import uploads
 from app.pages.shared.corpus_choice import MAX_UPLOAD_BYTES, CorpusFiles, safe_name
-from app.pages.shared.uploads import SHARES
+from app.pages.shared.uploads import QUOTA
 from app.site.ui import UPLOADS
 from tests.app.page_calls import ANNA, BEN, sender
 
@@ -91,18 +91,20 @@ def test_a_full_disk_is_said(services, send, monkeypatch):
 def test_few_uploads_go_on_at_once():
     going = []
     with ExitStack() as held:
-        for _ in range(SHARES.of_visitor):
-            held.enter_context(uploads._place(going, Holder(ANNA, "192.0.2.1")))
+        for _ in range(QUOTA.of_visitor):
+            held.enter_context(uploads._counted(going, Holder(ANNA, "192.0.2.1")))
         with pytest.raises(AppError, match="You already have 4 uploads going on"):
-            held.enter_context(uploads._place(going, Holder(ANNA, "192.0.2.9")))
-        for number in range(SHARES.of_address - SHARES.of_visitor):
-            held.enter_context(uploads._place(going, Holder(f"{number}", "192.0.2.1")))
+            held.enter_context(uploads._counted(going, Holder(ANNA, "192.0.2.9")))
+        for number in range(QUOTA.of_address - QUOTA.of_visitor):
+            held.enter_context(uploads._counted(going, Holder(f"{number}", "192.0.2.1")))
         with pytest.raises(AppError, match="Your network already has 16 uploads"):
-            held.enter_context(uploads._place(going, Holder(BEN, "192.0.2.1")))
-        for number in range(SHARES.of_all - SHARES.of_address):
-            held.enter_context(uploads._place(going, Holder(f"b{number}", f"198.51.100.{number}")))
+            held.enter_context(uploads._counted(going, Holder(BEN, "192.0.2.1")))
+        for number in range(QUOTA.of_all - QUOTA.of_address):
+            held.enter_context(
+                uploads._counted(going, Holder(f"b{number}", f"198.51.100.{number}"))
+            )
         with pytest.raises(AppError, match="This server already has 32 uploads"):
-            held.enter_context(uploads._place(going, Holder(BEN, "203.0.113.7")))
+            held.enter_context(uploads._counted(going, Holder(BEN, "203.0.113.7")))
     assert going == []
 
 
