@@ -17,7 +17,7 @@ from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleSta
 from sol_core.policy.prices import PriceTable
 from sol_core.progress import WorkEvent
 from sol_core.training.config import PRICED_TEXTS
-from sol_core.training.measure import measure
+from sol_core.training.held_out import measure
 from sol_core.training.rollouts import draw_budgets, prefill_text
 from sol_core.training.run_state import RunState
 

@@ -21,7 +21,7 @@ from sol_core.policy.scheduler import mean_entropy
 from sol_core.progress import WorkEvent
 from sol_core.training.calibrate import damages_at, set_prices
 from sol_core.training.config import GAPS, GRPO_SHARE, GrpoConfig, TrainConfig
-from sol_core.training.measure import measure
+from sol_core.training.held_out import measure
 from sol_core.training.rollouts import TextPrefill, draw_budgets, prefill_text
 from sol_core.training.run_state import RunState
 from sol_core.training.warm_start import gamma_loss

@@ -17,7 +17,7 @@ from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.calibrate import calibrate
 from sol_core.training.config import TrainConfig
 from sol_core.training.grpo import grpo
-from sol_core.training.measure import measure
+from sol_core.training.held_out import measure
 from sol_core.training.run_state import RunState
 from sol_core.training.warm_start import label, warm_start
 

@@ -40,7 +40,7 @@ from sol_core.training.config import (
     TrainConfig,
     WarmStartConfig,
 )
-from sol_core.training.measure import measure
+from sol_core.training.held_out import measure
 from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
 

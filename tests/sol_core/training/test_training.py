@@ -21,7 +21,7 @@ from sol_core.progress import WorkCheckpoint, WorkFinished, WorkProgress, WorkSa
 from sol_core.training import run_state
 from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import METRICS, GrpoConfig, TrainConfig, WarmStartConfig, preset
-from sol_core.training.measure import held_out_budgets
+from sol_core.training.held_out import held_out_budgets
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import train
 from sol_core.training.warm_start import learning_rate_at, read_labels
