@@ -55,7 +55,7 @@ def bench_noise(
     made: dict[str, Any] = {"model": model.name, "tokens": once.shape[-1]}
     for name, other in (("bits", nudged_once), ("batched", batched)):
         rows = zip(("none", *bits), once.unbind(1), other.unbind(1), strict=True)
-        made[name] = {str(width): _spread(*losses, harmless_kl) for width, *losses in rows}
+        made[name] = {str(width): _spread(a, b, harmless_kl) for width, a, b in rows}
     return made_on(model) | made
 
 
