@@ -34,6 +34,17 @@ def cost_total(cost: dict[str, Any], unit: str) -> float:
     return total
 
 
+def step_bytes(event: dict[str, Any]) -> tuple[float, float]:
+    """Bytes that a recorded token's step read, and those that it reads densely."""
+    return event["cost"]["bytes_read"], event["dense_cost"]["bytes_read"]
+
+
+def bytes_share(steps: Sequence[tuple[float, float]]) -> float | None:
+    """Bytes read as a share of the dense ones, of ``step_bytes``; None without any."""
+    whole = sum(dense for _, dense in steps)
+    return sum(read for read, _ in steps) / whole if whole else None
+
+
 def rounded(value: Any) -> Any:
     """The same nested value with its fractions as ``finite`` has them."""
     return _with_fractions(value, finite)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from app.formats import cost_total, finite, verdict_record
+from app.formats import bytes_share, cost_total, finite, step_bytes, verdict_record
 from app.runs.recorded_run import RecordedRun
 from sol_core.reporting.verdict import answer_verdict
 
@@ -22,14 +22,13 @@ def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
         pairs = [(_bytes(token, -1), _bytes(token, 0)) for token in run.tokens]
         verdict = next(iter((summary or {}).get("verdicts", ())), None)
     else:
-        costs = ((token["cost"], token["dense_cost"]) for token in run.tokens)
-        pairs = [(cost["bytes_read"], whole["bytes_read"]) for cost, whole in costs]
+        pairs = [step_bytes(token) for token in run.tokens]
         is_full = run.config.get("schedule", {}).get("kind") == "dense"
         verdict = None if is_full else _answer_verdict(run.tokens)
-    whole = sum(dense for _, dense in pairs)
+    share = bytes_share(pairs)
     return {
         "strip": _strip([read / dense for read, dense in pairs if dense]),
-        "share": finite(sum(read for read, _ in pairs) / whole) if whole else None,
+        "share": None if share is None else finite(share),
         "verdict": verdict,
     }
 

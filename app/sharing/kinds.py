@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats import json_safe, verdict_record
+from app.formats import bytes_share, json_safe, step_bytes, verdict_record
 from app.host.errors import DocumentError, naming_damage
 from app.host.json_size import has_more
 from app.runs.views import whole_view
@@ -162,7 +162,8 @@ def pair_verdict(
     if not all(losses):
         known = [[value for value in values or () if value is not None] for values in nll]
         losses, measure = known, "likelihood"
-    samples, shares = min(map(len, losses)), [_bytes_share(side) for side in events]
+    shares = [bytes_share([step_bytes(event) for event in side]) for side in events]
+    samples = min(map(len, losses))
     gain = block_interval(losses[1], losses[0]) if samples >= ENOUGH_TOKENS else None
     return verdict_record(verdict_of("B", "A", [gain], samples, measure, [(shares[1], shares[0])]))
 
@@ -173,13 +174,6 @@ def _drift(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> list[flo
         return [0.0] * len(events)
     values = [event.get("kl_to_dense") for event in events]
     return [value for value in values if value is not None] if None not in values else []
-
-
-def _bytes_share(events: Sequence[dict[str, Any]]) -> float | None:
-    read, whole = (
-        sum(event[cost]["bytes_read"] for event in events) for cost in ("cost", "dense_cost")
-    )
-    return read / whole if whole else None
 
 
 def _recorded_dense_nll(
@@ -227,4 +221,4 @@ def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
         ),
     }
     view = {"views": views, "compared": compared}
-    return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))
+    return html_page(views[0]["run"]["title"], view, "shared_comparison", ("compare",))

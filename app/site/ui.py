@@ -18,7 +18,7 @@ from app.web.calls import mount_script
 from app.web.services import Services
 
 TITLE = "SOL Explorer"
-SENTENCE = "See and steer where a language model spends its compute, token by token."
+SENTENCE = "See and steer a model's compute, token by token."
 
 _HEADER = f"""
 <header class="sol-header">

@@ -34,8 +34,8 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re
 _TOP_LEVEL = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 _CSS = Path(__file__).with_name("css")
 _STYLE_SHEETS = (
-    *("base", "controls", "stage", "runs/costs", "runs/machine", "tokens"),
-    *("runs/reading", "lens", "compare", "inspect", "history", "jobs", "train", "evaluate"),
+    *("base", "controls", "stage", "runs/machine", "tokens"),
+    *("runs/reading", "lens", "compare", "inspect", "history", "jobs", "train", "tables"),
     *("policies", "learn/lessons"),
 )
 _AXIS_FIELDS = (

@@ -23,10 +23,10 @@ from sol_core.files.places import whole_characters
 
 PROGRAM = f"sol-explorer {__version__}"  # that writes a document or a page
 TITLE_LENGTH = 80
-_STYLES = ("base", "stage", "controls", "tokens")
+_STYLES = ("base", "stage", "controls", "tokens", "tables")
 STYLES_OF = {  # of each kind of run, besides those that every page has
-    "run": ("runs/costs", "runs/machine", "runs/reading"),
-    "inspection": ("runs/costs", "inspect", "runs/reading"),
+    "run": ("runs/machine", "runs/reading"),
+    "inspection": ("inspect", "runs/reading"),
 }
 _POLICY = (
     "default-src 'none'; script-src 'sha256-{}'; style-src 'unsafe-inline'; "

@@ -148,7 +148,8 @@ def build_theme() -> gr.themes.Base:
 
 def colour_css() -> str:
     """CSS custom properties ``--sol-…`` for both themes, and one rule for each tint."""
-    rules = [f":root {{ {_variables(LIGHT)} }}", f".dark {{ {_variables(DARK)} }}"]
+    rules = [f":root, .sol-light {{ {_variables(LIGHT)} }}"]
+    rules.append(f".dark, .sol-dark {{ {_variables(DARK)} }}")
     return "\n".join(rules + _axis_rules() + _tint_rules())
 
 
@@ -156,8 +157,10 @@ def follow_system_css() -> str:
     """As ``colour_css``, for a document outside Gradio: the theme and fonts are the system's."""
     fonts = f"--font: {_font_list(_SANS, 'sans-serif')}; --font-mono: {_font_list(_MONO)};"
     rules = [
-        f":root {{ color-scheme: light dark; {fonts} {_variables(LIGHT)} }}",
+        f":root {{ color-scheme: light dark; {fonts} }}",
+        f":root, .sol-light {{ {_variables(LIGHT)} }}",
         f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}",
+        f".sol-dark {{ {_variables(DARK)} }}",
     ]
     return "\n".join(rules + _axis_rules() + _tint_rules())
 

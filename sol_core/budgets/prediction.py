@@ -52,8 +52,8 @@ class Prediction:
         if self.speed is None:
             return ""
         if abs(self.speed - 1) < 0.05:
-            return "as fast as the full model on this machine (estimate)"
-        return f"{self.speed:.1f} times the full model's speed on this machine (estimate)"
+            return "the full model's speed"
+        return f"{self.speed:.1f} times the full model's speed"
 
 
 def predict_step(

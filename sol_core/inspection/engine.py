@@ -31,7 +31,7 @@ from sol_core.events import StepCost
 from sol_core.fields import check_text
 from sol_core.generation import sequence
 from sol_core.generation.engine import encode_prompt
-from sol_core.generation.sampling import TextStream
+from sol_core.generation.sampling import TextStream, page_texts
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import check_tokens, ms_since
 from sol_core.inspection import records
@@ -150,6 +150,7 @@ class _Inspection:
             scored_tokens=steps,
             elapsed_ms=ms_since(began),
             reused_tokens=read.reused,
+            page_texts=self._page_texts(),
         )
         options = DecodeOptions(
             max_steps=steps,
@@ -184,6 +185,12 @@ class _Inspection:
             verdicts=inspection_verdicts(self.made, totals, matched),
             made_on=made_on(model),
         )
+
+    def _page_texts(self) -> tuple[str, ...]:
+        if not self.config.read_pages:
+            return ()
+        prefix, size = self.tokens[: self.prefix], self.config.grid_in_use.page_size
+        return tuple(page_texts(self.model.text_codec, prefix, size))
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
         step, token = scored.step, int(scored.targets)

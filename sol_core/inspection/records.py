@@ -104,6 +104,7 @@ class InspectionStart:
     scored_tokens: int  # fewer than the rest of the text where it was cut
     elapsed_ms: float  # of the dense pass
     reused_tokens: int = later(0)  # of the prefix, kept from an earlier text
+    page_texts: tuple[str, ...] = later(())  # of the prefix by pages; none unless pages are read
 
     @property
     def tokens_left_out(self) -> int:

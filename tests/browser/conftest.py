@@ -114,8 +114,8 @@ class Visitor:
         return self.tokens.all_text_contents()
 
     def show_numbers(self):
-        """Unfold the panel of numbers and times."""
-        self.page.get_by_text("Numbers and times", exact=True).click()
+        """Unfold the panel of numbers and charts."""
+        self.page.get_by_text("Numbers and charts", exact=True).click()
         expect(self.page.locator(".sol-tiles").first).to_be_visible()
 
     def chart(self, number, within=""):

@@ -64,10 +64,11 @@ window.Element.prototype.matches = function isSo(selector) {
   return selector === ":dir(rtl)" ? /[\u0590-\u08ff]/.test(this.textContent) : matches.call(this, selector);
 };
 
-/** A canvas keeps the last image that was put on it. */
+/** A canvas keeps the last image that was put on it, and what was written. */
 window.HTMLCanvasElement.prototype.getContext = function context() {
   const known = { createImageData: (width, height) => ({ width, height, data: new Uint8ClampedArray(4 * width * height) }),
-    putImageData: (image) => { this.image = image; }, measureText: () => ({ width: 0 }) };
+    putImageData: (image) => { this.image = image; }, measureText: () => ({ width: 0 }),
+    clearRect: () => { this.written = []; }, fillText: (text) => this.written.push(text) };
   return new Proxy(known, { get: (_, name) => known[name] ?? (() => {}) });
 };
 

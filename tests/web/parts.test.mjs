@@ -37,7 +37,8 @@ told("what if: the choice of every level, the levels by keyboard, the tokens tha
 
 told("the machine shows a step in words and lights the pages that it read", async (say) => {
   const { run } = records();
-  const machine = new Machine({ rows: () => run.rows, mark: (index) => machine.mark(index) });
+  const machine = new Machine({ rows: () => run.rows, mark: (index) => machine.mark(index),
+    textOf: (page) => ["The keeper ", "lights\nthe ", "lamp"][page] });
   shown(machine.element);
   for (const [name, colour] of [["track", "#101010"], ["attention", "#f0f0f0"], ["panel", "#202020"]]) {
     machine.field.element.style.setProperty(`--sol-${name}`, colour);
@@ -54,8 +55,8 @@ told("the machine shows a step in words and lights the pages that it read", asyn
   say(textOf(machine.caption), machine.figure.getAttribute("aria-label"));
   say(textsOf(machine.element, ".sol-machine-choice .sol-value"), textOf(machine.outcome.element));
   const { image } = machine.field.element;
-  const pageAt = (page) => image.data[4 * ((page * 10 + 4) * image.width + 3)];
-  say([0, 1, 2].map(pageAt));
+  const pageAt = (page) => image.data[4 * ((page * 12 + 4) * image.width + 3)];
+  say([0, 1, 2].map(pageAt), machine.field.element.written);
   const [back, on] = machine.buttons.children;
   on.click();
   say(machine.at);

@@ -83,7 +83,8 @@ told("a chart's lines can be hidden; what is selected or pointed at in it is so 
   stage.charts.choose("dense");
   const { run: old } = records();
   old.run.config.schedule.budget = { bytes_share: 0.8, bit_width: 16 };
-  old.rows.forEach((row) => Object.assign(row, { side: [], kl_to_dense: null, parts_ms: null }));
+  old.rows.forEach((row) => Object.assign(row,
+    { side: [], kl_to_dense: null, parts_ms: null, action: old.rows[0].action })); // the static mix
   const plain = await stageOf(old);
   say(textOf(plain.status.sentence), textsOf(plain.status.numbers, ".sol-spend-value"));
   say(textOf(plain.status.parts.element), textOf(plain.charts.quality.empty));
@@ -127,7 +128,7 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
     run_without: { run_id: "without" },
     poll_run: { live: false, more: false, status: "finished", cursor: 2, rows: run.rows.slice(0, 2), run: run.run },
   };
-  const effects = new PageEffects({ at: () => 2, rows: () => run.rows, texts: () => run.pages, textOf: (page) => run.pages[page], changed: () => {},
+  const effects = new PageEffects({ at: () => 2, rows: () => run.rows, textOf: (page) => run.pages[page], changed: () => {},
     compare: (id) => asked.push(id), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
   shown(effects.element);
   say(effects.none.hidden, effects.compare.hidden, effects.answer.hidden);
@@ -148,6 +149,11 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
   effects.which.click();
   await settled();
   say(textOf(effects.said));
+  asked.length = 0;
+  const inspected = new PageEffects({ ...effects.on, compare: undefined });
+  inspected.toggle(1); // nothing was generated: no other answer
+  await settled();
+  say(asked, textOf(inspected.said), inspected.answer.hidden);
   effects.on.ask = async () => { throw Object.assign(new Error("Busy."), { refused: true }); };
   effects.toggle(1);
   await settled();

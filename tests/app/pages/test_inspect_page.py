@@ -83,7 +83,9 @@ def test_an_inspection_is_kept_like_a_run(call, services):
     assert "".join(row["text"] for row in stored["rows"]) == TEXT[1:]
     assert [len(row["rows"]) for row in stored["rows"]] == [3] * (len(TEXT) - 1)
     record = services.store.runs.get(run_id)
-    assert (stored["prefill"], stored["summary"]) == (record.prefill, record.summary)
+    prefill = stored["prefill"] | {"page_texts": stored["pages"]}
+    assert (prefill, stored["summary"]) == (record.prefill, record.summary)
+    assert stored["pages"] == ["T"]
     assert (len(stored["prefill"]["prefix"]), stored["prefill"]["prefix_text"]) == (1, "T")
     assert stored["summary"]["reason"] == "finished"
     assert [row["name"] for row in stored["summary"]["report"]["rows"]] == ["static", "random"]
@@ -102,6 +104,7 @@ def test_a_saved_run_is_inspected_token_by_token(call, services):
     ids = [[row["token_id"] for row in one["rows"]] for one in (view, generated)]
     assert ids[0] == ids[1]
     assert len(view["prefill"]["prefix"]) == generated["prefill"]["prompt_tokens"]
+    assert view["pages"] == generated["pages"]
     assert view["run"]["prompt"] == "Hi"
     # Neither page shows the other's runs.
     assert "run of the Inspect tab" in call("explore_poll", run_id=run_id, cursor=0)["refused"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
+from app.web.theme import DARK, LIGHT
 from sol_core.actions import Budget
 from tests.support.fake_engine import FakeEngine
 
@@ -52,7 +53,10 @@ def test_strips_point_at_lines_and_a_click_strikes_one_out(ended):
     expect(struck).to_have_count(0)
 
 
-@pytest.mark.parametrize(("form", "begins"), [("PNG", b"\x89PNG"), ("SVG", b"<svg")])
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [("PNG, light", b"\x89PNG"), ("SVG, light", b"<svg"), ("SVG, dark", b"<svg")],
+)
 def test_a_picture_has_question_answer_verdict_and_strips(ended, tmp_path, form, begins):
     page = ended.page
     page.get_by_role("button", name="Save picture").click()
@@ -62,6 +66,8 @@ def test_a_picture_has_question_answer_verdict_and_strips(ended, tmp_path, form,
     download.value.save_as(path)
     drawn = path.read_bytes()
     assert drawn.startswith(begins)
-    if form == "SVG":
+    if form.startswith("SVG"):
+        panel = {"light": LIGHT, "dark": DARK}[form.removeprefix("SVG, ")]["panel"]
+        assert f'fill="{panel}"'.encode() in drawn  # whatever the page's own theme is
         for words in (b"Who asks?", b"sea", b"The full model disagrees", b"Looked at", b"compute"):
             assert words in drawn

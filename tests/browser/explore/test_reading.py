@@ -42,5 +42,5 @@ def test_a_frame_draws_one_part_of_a_step_and_a_folded_prompt_only_what_it_read(
     assert visitor.page.evaluate(MOST_PARTS) == 1
     shown = visitor.page.locator(".sol-stage > .sol-reading .sol-page")
     assert 0 < shown.count() == shown.and_(visitor.page.locator("[data-read]")).count() < 12
-    visitor.page.get_by_role("button", name="Show the whole prompt").click()
+    visitor.page.get_by_role("button", name="Whole prompt").click()
     assert shown.all_text_contents() == pages

@@ -37,9 +37,6 @@ def test_back_and_forward_walk_through_runs_and_tabs(serve, visit):
         visitor.page.go_back()  # a tab is a step of its own
         expect(lead).to_contain_text(words)
         expect(visitor.prompt).to_have_value(words)  # a run brings its own prompt and settings
-    visitor.prompt.fill("Another one")
-    visitor.page.get_by_role("button", name="Use its settings").click()
-    expect(visitor.prompt).to_have_value("First prompt")
 
 
 def test_a_copied_link_opens_the_run_for_someone_else(serve, visit):

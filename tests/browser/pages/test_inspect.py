@@ -44,6 +44,21 @@ def inspected(server, visit):
     return page
 
 
+def test_the_strips_show_what_a_token_needed_and_a_click_takes_a_line_away(server, visit):
+    page = inspected(server, visit)
+    room = page.locator(".sol-inspect")
+    said, strips = room.locator(".sol-page-said"), room.locator(".sol-strips svg")
+    expect(said).to_contain_text(re.compile("needed|No single line"), timeout=20000)
+    expect(room.locator(".sol-strip-needed")).to_have_attribute("d", re.compile("^M"))
+    box = strips.bounding_box()
+    strips.click(position={"x": 0.3 * box["width"], "y": 20})
+    expect(said).to_contain_text("without this line")
+    struck = room.locator(".sol-token.is-left-out")
+    expect(struck).to_have_count(8)  # a page
+    room.get_by_role("button", name="Put back").click()
+    expect(struck).to_have_count(0)
+
+
 def test_a_text_is_scored_and_every_list_leads_to_its_token(server, visit):
     page = inspected(server, visit)
     room = page.locator(".sol-inspect")

@@ -168,8 +168,7 @@ export class PairStage extends TokenStage {
     if (parted === null) return `Both sides wrote the same ${count(ends[0], "token")}.`;
     const same = stretches.filter(([is]) => is).reduce((sum, [, a, b]) => sum + b - a, 0);
     if (parted === 0 && !same) return "The answers differ from the first word.";
-    return `First difference at token ${parted + 1}. `
-      + `${count(same, "token")} of ${Math.max(...ends)} agree, counting later runs of three or more.`;
+    return `First difference at token ${parted + 1}. ${count(same, "token")} of ${Math.max(...ends)} agree.`;
   }
 
   drawTable(problems) {

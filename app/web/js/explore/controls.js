@@ -39,7 +39,7 @@ export class Controls extends RunForm {
       share: this.dial.field,
       chat: toggleField({ label: "Chat" }),
       schedule: scheduleField(on.policies),
-      shadow: toggleField({ label: "Check every token against the full model" }),
+      shadow: toggleField({ label: "Check against the full model" }),
       static_row: toggleField({ label: "Compare with static" }),
       ...this.budget, ...this.advanced,
     };
@@ -62,10 +62,10 @@ export class Controls extends RunForm {
         this.prompt.set(example.prompt);
         chat.set(example.chat);
         this.changed();
-      }), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element,
-      folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced),
-        chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
-          { class: "sol-chip is-wide" }))));
+      }), chat.element, schedule.element, this.budgetSet, shadow.element,
+      folded("Advanced", h("div", { class: "sol-advanced-grid" }, staticRow.element,
+        elementsOf(this.advanced), chip("Back to the defaults",
+          () => this.set(this.prompt.get(), this.page.defaults), { class: "sol-chip is-wide" }))));
   }
 
   set(prompt, settings) {

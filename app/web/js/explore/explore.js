@@ -8,7 +8,7 @@ import { listen, takeOver } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
-import { copyChip, noticeLine } from "../shared/page_parts.js";
+import { noticeLine } from "../shared/page_parts.js";
 import { pictureMenu } from "../shared/runs/picture.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
@@ -47,7 +47,7 @@ class ExplorePage extends RunPage {
         compare: (id) => openInTab("compare", `${this.follower.id},${id}`),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
-    { hint: "Choose a token to ask what if.", whatIf: this.lens });
+    { hint: "Choose a token: what if?", whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),
@@ -61,7 +61,7 @@ class ExplorePage extends RunPage {
       { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
     this.tools = this.makeTools("run", pictureMenu(this.stage),
       chip("Compare with …", () => openInTab("compare", this.follower.id)),
-      ...this.ofFork, copyChip("Copy text", () => this.stage.rows().map((row) => row.text).join("")));
+      ...this.ofFork);
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });

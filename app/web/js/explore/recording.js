@@ -5,7 +5,7 @@ import { button, h, isCalm, messageOf, opensHere, setText, show, uniqueId } from
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { flowOf, mlpShares, pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
+import { cellNames, flowOf, mlpShares, pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
 import { WHOLE_STEP } from "../shared/machine/sheet.js";
 import { Zoom } from "../shared/machine/field.js";
 import { colourScale } from "../shared/tokens/legend.js";
@@ -41,13 +41,14 @@ class RecordedMachine extends Zoom {
     super({ ...WHOLE_STEP, isWhole: false, sides: undefined });
   }
 
-  /** @param {RecordedAnswer} answer @param {number} at */
-  show({ tokens, steps }, at) {
+  /** @param {RecordedAnswer} answer @param {number} at @param {(page: number) => string} textOf */
+  show({ tokens, steps }, at, textOf) {
     const [bits, input, inner, attention, mlp, head, policy] = steps[at];
     const reads = readsOf({ page_reads: readsOfStep(steps[at]) });
     const [place, words] = [`The step to token ${at + 1}`,
       `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`];
-    this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits },
+    this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits,
+      names: reads && cellNames(reads, textOf) },
       place, `“${spokenText(tokens[at])}”${words}.`,
       [`${place} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`]);
   }
@@ -190,7 +191,7 @@ export class RecordingView {
   }
 
   point(which, at) {
-    this.machine.show(this.textAt(this.at).answers[which], at);
+    this.machine.show(this.textAt(this.at).answers[which], at, (page) => this.reading.textOf(page));
     this.reading.pointOut(this.recording.questions[which].fact);
     this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
   }

@@ -107,7 +107,7 @@ class HistoryPage {
         hasTokens && tool("Inspect", () => handOverTo("inspect", "run-for-inspect", run.id)),
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),
         !isDamaged && copy,
-        isWhole && exportMenu(this.api, part, () => run.id, this.fail, `Export: ${run.title}`),
+        isWhole && exportMenu(this.api, part, () => run.id, this.fail, { spoken: `Export: ${run.title}` }),
         run.can_delete && tool("Delete", () => this.ask(run))] });
     if (run.tokens > 0 && isWhole) whenSeen(row, () => this.lookAt(run, glance));
     return row;

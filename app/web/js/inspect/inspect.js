@@ -7,7 +7,8 @@ import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/tokens/card.js";
-import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
+import { PageEffects } from "../shared/tokens/page_effects.js";
+import { LENS_HINT } from "../shared/tokens/token_stage.js";
 import { InspectForm } from "./inspect_form.js";
 import { keepToPaint, PaintPanel } from "./painting.js";
 import { INSPECT_STATES, InspectionStage } from "./inspect_stage.js";
@@ -26,7 +27,9 @@ class InspectPage extends RunPage {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
       row: (value) => setAddress({ [this.names.row]: value }),
-    }, { hint: `${TOKEN_HINT} Click one (or Enter) to ask what if.` });
+      effects: (reading) => new PageEffects({ ...reading, ask: (name, request) =>
+        api(name, { run_id: this.follower.id, row: this.stage.readAt, ...request }) }),
+    }, { hint: LENS_HINT });
     this.lens = this.makeLens();
     this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
       changed: (isOpen) => root.classList.toggle("is-painting", isOpen) });
@@ -82,6 +85,7 @@ class InspectPage extends RunPage {
 
   finish() {
     this.stage.toTop();
+    if (this.wasLive) this.stage.reading.effects?.rankSoon();
     const { run } = this.follower;
     if (this.isPainted) scrollTo(this.stage.verdict.element, "center");
     this.isPainted = false;

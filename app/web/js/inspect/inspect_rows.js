@@ -29,20 +29,21 @@ export function totalCost(cost) {
 export const bytesOf = (tokens, at) =>
   tokens.reduce((sum, { rows }) => sum + totalCost(rows[at].cost).bytes_read, 0);
 
-// The pages that a row's step read, as a run's token has them; null where no row tells.
-function readsOfRow({ rows, cached_tokens: cached }, { pages_read: byPage = "" }) {
-  const [pages] = rows.map((row) => row.pages_read?.length).filter(Boolean);
-  return pages && cached ? { pages, cells: 0, levels: "", share: byPage ? NaN : 1, by_page: byPage } : null;
-}
+// The pages that a row's step read, as a run's token has them; a step that read all of them lists none.
+const readsOfRow = ({ cached_tokens: cached }, { pages_read: byPage }, size) => size > 0
+  ? { pages: byPage?.length || Math.ceil(cached / size), cells: 0, levels: "", share: byPage ? NaN : 1,
+    by_page: byPage ?? "" } : null;
 
+// pageSize: tokens of a page, 0 where the inspection did not record which were read.
 /** @returns {Token} */
-export function rowOf(token, at) {
+export function rowOf(token, at, pageSize = 0) {
   const { rows, ...shared } = token;
   const { action, nll, kl, entropy, cost, policy } = rows[at];
   const even = rows.find((row) => row.name === STATIC);
   return {
     ...shared, action, entropy, policy, surprisal: nll, kl_to_dense: kl,
-    page_reads: readsOfRow(token, rows[at]), cost: totalCost(cost), dense_cost: totalCost(rows[0].cost),
+    page_reads: readsOfRow(token, rows[at], pageSize),
+    cost: totalCost(cost), dense_cost: totalCost(rows[0].cost),
     dense_surprisal: rows[0].nll, below_static: !even || even === rows[at] ? null : difference(even.nll, nll),
     side: rows.filter((row) => row !== rows[at])
       .map((row) => ({ name: rowName(row.name), surprisal: row.nll })),

@@ -7,6 +7,7 @@ import { folded, pillsField } from "../shared/forms/form_parts.js";
 import { dataTable, leadOf, tableRow } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card.js";
+import { leastCertain } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { VerdictLine } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
@@ -85,7 +86,12 @@ export class InspectionStage extends ChartedStage {
 
   // Also of a row that is not on show.
   rows(at = this.at) {
-    return this.viewOf(at)?.rows ?? this.tokens.map((token) => rowOf(token, at));
+    return this.viewOf(at)?.rows ?? this.tokens.map((token) => this.row(token, at));
+  }
+
+  row(token, at) {
+    const { grid, read_pages: isRecorded } = this.run.config;
+    return rowOf(token, at, isRecorded ? grid.page_size : 0);
   }
 
   enter(index, token, at) {
@@ -105,6 +111,7 @@ export class InspectionStage extends ChartedStage {
   readRow(at) {
     if (at === this.readAt) return;
     this.reading.shadeTokens(null);
+    this.reading.effects?.clear();
     this.readAt = at;
     this.reading.recount();
   }
@@ -124,7 +131,6 @@ export class InspectionStage extends ChartedStage {
     this.names = [];
     this.lead = [];
     this.columns = [];
-    this.picked = [null, 0];
     this.isLive = this.isOver = false;
     this.run = this.report = this.scored = null;
     show(this.choice, false);
@@ -167,7 +173,7 @@ export class InspectionStage extends ChartedStage {
     this.columns = [];
     this.panes.classList.toggle("is-many", shown.length > 1);
     this.panes.replaceChildren(...shown.map((at) => this.pane(at, shown.length > 1)));
-    this.columns.forEach(({ at, view }) => view.append(this.tokens.map((token) => rowOf(token, at))));
+    this.columns.forEach(({ at, view }) => view.append(this.tokens.map((token) => this.row(token, at))));
     if (!this.isLive) this.toTop();
     if (this.selected) this.select(this.selected);
     this.pick(...this.picked);
@@ -178,6 +184,7 @@ export class InspectionStage extends ChartedStage {
     if (this.tokens.length) this.charts.append(this.rows());
     if (this.scored) this.charts.data.limit = this.scored;
     if (this.isOver) this.charts.finish();
+    if (this.isOver) this.rest();
     this.difficulty.draw(this.report, this.names, this.at);
   }
 
@@ -200,9 +207,9 @@ export class InspectionStage extends ChartedStage {
 
   append(tokens) {
     this.tokens.push(...tokens);
-    this.columns.forEach(({ at, view }) => view.append(tokens.map((token) => rowOf(token, at))));
+    this.columns.forEach(({ at, view }) => view.append(tokens.map((token) => this.row(token, at))));
     this.reading.follow();
-    this.charts.append(tokens.map((token) => rowOf(token, this.at)));
+    this.charts.append(tokens.map((token) => this.row(token, this.at)));
   }
 
   // Takes a poll but for its rows. model: the loader's state, where there is one.
@@ -212,7 +219,7 @@ export class InspectionStage extends ChartedStage {
       this.scored = this.charts.data.limit = prefill.scored_tokens;
       this.lead = inspectionLead(prefill, run);
       this.columns.forEach(({ view: { lead } }) => this.showLead(lead));
-      this.reading.begin(run.config.grid.page_size, [], prefill.prefix.length);
+      this.reading.begin(run.config.grid.page_size, view.pages ?? [], prefill.prefix.length);
       this.reading.follow();
     }
     const done = this.tokens.length;
@@ -228,6 +235,8 @@ export class InspectionStage extends ChartedStage {
     this.charts.finish();
     this.report = view.summary?.report ?? null;
     this.difficulty.draw(this.report, this.names, this.at);
+    this.resting = leastCertain(this.rows());
+    if (this.card.element.hidden) this.rest();
     if (!view.summary) return;
     const cut = view.summary.reason === "time_limit"
       ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";

@@ -47,8 +47,7 @@ const PAINT = {
 
 function glossaryList() {
   const entries = Object.values(TERMS).sort((one, other) => one.name.localeCompare(other.name, "en"));
-  const intro = "Wherever one of these words is underlined with dots, hover or focus it to see what it "
-    + "means.";
+  const intro = "Wherever one of these words is underlined with dots, choose it to see what it means.";
   return pathPage("Glossary", [intro], h("dl", { class: "sol-words" }, entries.map(({ name, text }) =>
     h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)))));
 }

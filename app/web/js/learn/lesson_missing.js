@@ -5,6 +5,7 @@ import { count, fixed, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { endsOf } from "../shared/tokens/card.js";
 import { dataTable } from "../shared/page_parts.js";
+import { Strips } from "../shared/tokens/strips.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { learnPart, pickedText } from "./pictures.js";
 
@@ -14,40 +15,17 @@ const rankTable = (pages) => dataTable("Pages by effect", ["Page left out", "KL,
   pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) =>
     [h("bdi", {}, name), nats(kl), percent(attention, 1)]));
 
-// A bar for every page, the tallest as high as the picture; the chosen one stands out.
-class PageBars {
-  constructor(title, axis, choose) {
-    this.choose = choose;
-    this.bars = h("div", { class: "sol-levels", "aria-hidden": "true" });
-    this.element = h("div", { class: "sol-learn-page-bars", "data-axis": axis },
-      h("h4", {}, title), this.bars);
-  }
-
-  draw(values) {
-    const most = Math.max(...values, 1e-9);
-    this.bars.replaceChildren(...values.map((value, page) =>
-      h("i", { "--v": value / most, onclick: () => this.choose(page) })));
-  }
-
-  mark(page) {
-    Array.from(this.bars.children, (bar, at) => bar.classList.toggle("is-chosen", at === page));
-  }
-}
-
 class MissingPicture {
   prompt = h("p", { class: "sol-learn-passage" });
   place = h("div", {});
   page = h("p", { class: "sol-learn-passage", dir: "auto" });
   said = h("p", { class: "sol-learn-state", role: "status" });
-  choose = (page) => this.slider?.set(page);
-  attention = new PageBars("Where the step looked: attention, by page", "attention", this.choose);
-  effect = new PageBars("What it needed: KL without the page", "channels", this.choose);
+  strips = new Strips({ point: () => {}, leave: () => {}, choose: (page) => this.slider?.set(page) });
   ranks = h("div", { class: "sol-page-ranks" });
   note = h("p", {});
   element = h("div", { class: "sol-learn-parts" }, this.prompt,
-    h("section", { class: "sol-learn-part" }, this.attention.element,
-      h("div", {}, this.effect.element, endsOf("the story's beginning", "the question")),
-      this.place, this.page, this.said),
+    learnPart("Where the step looked, and what it needed: KL without the page", this.strips.element,
+      endsOf("the story's beginning", "the question"), this.place, this.page, this.said),
     learnPart("The five pages that mattered most", this.ranks, this.note));
 
   draw(result) {
@@ -55,8 +33,7 @@ class MissingPicture {
     const { rows, question, stem, said, correlation } = result;
     this.prompt.replaceChildren(
       h("span", { class: "sol-muted" }, `… ${question} ${stem}`), pickedText(said));
-    this.attention.draw(rows.map((row) => row.attention));
-    this.effect.draw(rows.map((row) => row.kl));
+    this.strips.draw(rows.map((row) => row.attention), rows.map((row) => row.kl));
     const order = rows.map((_, page) => page).sort((one, other) => rows[other].kl - rows[one].kl);
     this.slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
       text: (page) => `${page + 1} of ${rows.length}`, show: (page) => this.show(page) });
@@ -71,8 +48,7 @@ class MissingPicture {
   show(page) {
     const { rows, said, probability: whole } = this.result;
     const { text, said: other, changed, probability: left, kl } = rows[page];
-    this.attention.mark(page);
-    this.effect.mark(page);
+    this.strips.mark([page]);
     setText(this.page, quoted(text));
     const saysText = changed ? `the model would say ${quoted(other)}` : "the model would still say it";
     setText(this.said, `Without this page ${quoted(said)} goes from ${probability(whole)} to `

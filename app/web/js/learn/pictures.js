@@ -4,7 +4,7 @@ import { h, SITE } from "../shared/dom.js";
 import { count, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
-import { FLOW, pagesText, readsOf } from "../shared/machine/reads.js";
+import { cellNames, FLOW, pagesText, readersOf, readsOf } from "../shared/machine/reads.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
@@ -84,16 +84,13 @@ export class PagesZoom extends Zoom {
   show(record, place) {
     const reads = readsOf({ page_reads: record });
     if (!reads) return;
-    const { layers, cells, levels, pages } = reads;
-    const width = Math.ceil(pages / cells) * this.pageSize; // tokens of a cell
-    const names = Array.from({ length: cells }, (_, cell) =>
-      this.tokens.slice(cell * width, Math.min((cell + 1) * width, place)).join("").trim());
-    // levels: layer after layer
-    const readers = names.map((_, cell) =>
-      levels.filter((level, at) => level > 0 && at % cells === cell).length);
+    const { layers } = reads;
+    const names = cellNames(reads, (page) =>
+      this.tokens.slice(page * this.pageSize, Math.min((page + 1) * this.pageSize, place)).join(""));
+    const readers = readersOf(reads);
     const never = readers.filter((number) => number === 0).length;
     const ofLayers = count(layers, "layer");
-    this.draw({ reads, names, numbers: readers.map((number) => `${number} of ${layers}`) },
+    this.draw({ reads, names },
       `The step to “${spokenText(this.tokens[place]).trim()}”: ${pagesText(reads)}`
         + (never ? `, ${never} in none.` : "."),
       names.map((name, cell) => `“${name}”: read in ${readers[cell]} of ${ofLayers}.`).join(" "));

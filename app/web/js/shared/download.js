@@ -21,8 +21,7 @@ const EXPORT_FORMS = { run: [WEB_PAGE, JSON_FILE, ["csv", "CSV", "a row per toke
 const MENU_GAP = 4; // px
 
 // A small menu under a chip, which Escape, a choice and a click elsewhere close.
-/** @param {string} label @param {{ name: string, hint: string, act: () => void }[]} entries
- *  @param {string} [spoken] */
+/** @param {string} label @param {MenuEntry[]} entries @param {string} [spoken] */
 export function menu(label, entries, spoken) {
   const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), popover: "auto",
     ontoggle: (event) => event.newState === "open" && place() },
@@ -42,14 +41,18 @@ export function menu(label, entries, spoken) {
   return [opener, list];
 }
 
+/** @typedef {{ name: string, hint: string, act: () => void }} MenuEntry */
+
 // kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
-export function exportMenu(api, kind, id, fail, spoken) {
+/** @param {{ spoken?: string, more?: MenuEntry[] }} [words] entries before the forms */
+export function exportMenu(api, kind, id, fail, words = {}) {
+  const { spoken, more = [] } = words;
   const save = (form) => attempt(async () => {
     const file = await api("export_file", { kind, id: id(), form });
     saveFile(file.name, new Blob([file.text], { type: file.type }));
   }, fail);
   const [[first, hint], ...others] = EXPORT_FORMS[kind];
   if (!others.length) return chip("Export", () => save(first), { title: hint });
-  return menu("Export", EXPORT_FORMS[kind].map(([form, name, words]) =>
-    ({ name, hint: words, act: () => save(form) })), spoken);
+  return menu("Export", [...more, ...EXPORT_FORMS[kind].map(([form, name, about]) =>
+    ({ name, hint: about, act: () => save(form) }))], spoken);
 }

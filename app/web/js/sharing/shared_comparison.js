@@ -2,7 +2,8 @@
 
 import { PairStage, sideName, SIDES } from "../compare/pair_stage.js";
 import { h, pageElement } from "../shared/dom.js";
-import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
+import { SHARED_HINT } from "../shared/tokens/token_stage.js";
+import { sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 
 function showComparison(root, { views, compared }) {
   const stage = new PairStage(root, SHARED_HINT);

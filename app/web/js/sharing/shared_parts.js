@@ -3,9 +3,6 @@
 import { h, pageElement } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
-import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
-
-export const SHARED_HINT = `${TOKEN_HINT} Shift and an arrow selects; Escape clears.`;
 
 export async function sharedView() {
   const packed = blobOf(pageElement("#sol-data").textContent, "application/gzip");

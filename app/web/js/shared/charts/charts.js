@@ -14,7 +14,7 @@ const VIEW = "qualityView";
 export class Charts extends LiveCharts {
   // on: as of an SvgChart; missing: said where KL was not measured; scored: whose text surprisal scores.
   constructor(on, { scored = "All rows score the text that this run wrote, which favours its own row.",
-    missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]]." }) {
+    missing = "Turn on “Check against the full model” to measure [[kl|KL]]." }) {
     const [spend, quality] = [spendChart, QUALITY_VIEWS[0]].map((spec) => new SvgChart(spec, on));
     super([spend, quality], "sol-charts");
     this.live = [spend, quality];
@@ -84,6 +84,8 @@ export class ChartedStage extends TokenStage {
   }
 
   clear() {
+    this.picked = [null, 0];
+    this.resting = null;
     this.card.hide();
     this.reading.clear();
     this.charts.clear(null);

@@ -143,9 +143,8 @@ function trainCharts() {
     metricChart({
       title: "Reward and loss",
       y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
-      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Each phase has a loss of its "
-        + "own, which says nothing beside another's: the labels' mean [[kl|KL]], the [[warm start]]'s, "
-        + "[[grpo|GRPO]]'s.",
+      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Do not compare losses between "
+        + "phases: the labels' mean [[kl|KL]], the [[warm start]]'s, [[grpo|GRPO]]'s.",
       lines: [
         lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),
         lossLine("warm start", "Loss, warm start", "Warm start's loss %{y:.4f}", "channels"),

@@ -93,6 +93,8 @@ export class BudgetDial {
       part.classList.toggle("is-here", part.textContent === zone);
       part.classList.toggle("is-narrow", widths[at] < 0.22 * (1 - lowest));
     });
+    // Without a speed the zones say it to who sees them.
+    this.promise.classList.toggle("sol-offscreen", !speed);
     setText(this.promise, `Expected: ${zone}${speed && `, ${speed}`}.`);
   }
 
@@ -111,8 +113,8 @@ export class BudgetDial {
     if (promised) this.showPromise(promised);
     const measured = estimate.measured_on
       ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : "";
-    setText(this.note, value
-      ? `Reads ${value} % of the bytes. Lowest possible here: ${percent(estimate.lowest ?? 0)}.${measured}`
+    const lowest = value > 100 * (estimate.lowest ?? 0) + 1 ? "" : "Lowest possible here.";
+    setText(this.note, value ? [lowest, measured].join("")
       : `These three settings read ${percent(estimate.share)} of the bytes.`);
   }
 }

@@ -7,7 +7,7 @@ import { choiceField, numberField, pillsField, sliderField } from "./form_parts.
 
 export const POLICY_PREFIX = "policy:";
 const MEANINGS = {
-  policy: "A trained [[policy]] looks at the model's state and decides each step.",
+  policy: "A trained [[policy]] decides, step by step.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
   static: "[[static|Every token]] gets the same.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
@@ -16,7 +16,7 @@ const MEANINGS = {
 };
 
 export function scheduleField(askNames) {
-  const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules, meanings: MEANINGS });
+  const pills = pillsField({ legend: "Schedule", choices: SITE.schedules, meanings: MEANINGS });
   const select = selectOf([], { "aria-label": "Policy" });
   pills.element.append(select);
   let names = [];

@@ -3,7 +3,7 @@
 
 import { h } from "../dom.js";
 import { percent } from "../format.js";
-import { FLOW, pagesRead } from "./reads.js";
+import { FLOW, pagesRead, readersOf } from "./reads.js";
 import { BESIDE, Sheet } from "./sheet.js";
 
 const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
@@ -15,19 +15,19 @@ const KEYS = [[1, "read"], [0.55, "in part"], [0, "skipped"]];
 const KEY_SIZE = 8;
 const KEY_WIDTH = 58;
 const HEAD_MIDDLE = 6; // of the line above the pages: px
-const LEAST_NAMED = 12; // px: lower pages have no names of their own
+const NAME_TALL = 12; // px of a page's name
 
 /**
- * What there are lanes for. names, numbers: of each cell of pages, if they fit; layers: where no pages tell.
+ * What there are lanes for. names: of each cell of pages; layers: where no pages tell.
  * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: number[], flow?: number[], bits?: number,
- *   names?: string[], numbers?: string[], layers?: number }} Step
+ *   names?: string[] | null, layers?: number }} Step
  */
 
 /** @param {Sheet} sheet @param {Step} step */
-function drawLanes(sheet, { reads, shares = [], flow, bits, names, numbers }) {
+function drawLanes(sheet, { reads, shares = [], flow, bits, names }) {
   const { lanes, isWhole } = sheet.layout;
   if (lanes.pages && !reads) drawUnknown(sheet);
-  else if (lanes.pages) drawPageNames(sheet, reads, names, numbers);
+  else if (lanes.pages) drawPageNames(sheet, reads, names ?? []);
   if (lanes.flow) drawFlow(sheet, flow);
   if (lanes.input) drawChannels(sheet, "input", "MLP input", shares[0]);
   if (lanes.inner) drawChannels(sheet, "inner", "inner", shares[1]);
@@ -53,18 +53,21 @@ function drawUnknown(sheet) {
   drawName(sheet, "pages", "", middleOf(sheet, "pages"));
 }
 
-function drawPageNames(sheet, reads, names, numbers) {
-  const { lanes: { pages: [top, height] }, pageHeight = 0 } = sheet.layout;
-  const tall = Math.min(pageHeight * reads.cells, height);
-  const each = tall / reads.cells;
-  if (names && each >= LEAST_NAMED) {
-    names.forEach((name, at) => drawName(sheet, sheet.fitting(name), numbers[at], top + (at + 0.5) * each));
-    drawName(sheet, "", "layers", HEAD_MIDDLE);
-  } else {
-    drawName(sheet, "oldest", `${pagesRead(reads)} of ${reads.pages}`, top + 5);
-    if (tall > 40) drawName(sheet, "pages", "", top + tall / 2);
-    if (tall > 20) drawName(sheet, "newest", "", top + tall - 5);
-  }
+// The cells that most layers read, and of others as many as have room for a name beside them.
+function cellsToName(readers, each) {
+  const order = readers.map((_, cell) => cell).sort((one, other) => readers[other] - readers[one]);
+  return order.reduce((/** @type {number[]} */ named, cell) => (
+    named.some((other) => Math.abs(other - cell) * each < NAME_TALL) ? named : [...named, cell]), []);
+}
+
+function drawPageNames(sheet, reads, names) {
+  const { lanes: { pages: [top, height] }, pageHeight = 0, isWhole } = sheet.layout;
+  const each = Math.min(pageHeight, height / reads.cells);
+  const readers = readersOf(reads);
+  drawName(sheet, isWhole ? "pages" : "", isWhole ? `${pagesRead(reads)} of ${reads.pages}` : "layers",
+    HEAD_MIDDLE);
+  cellsToName(readers, each).forEach((cell) => drawName(sheet, sheet.fitting(names[cell] ?? ""),
+    `${readers[cell]} of ${reads.layers}`, top + (cell + 0.5) * each));
   const y = HEAD_MIDDLE * sheet.scale;
   sheet.write("Layer 1", sheet.left, y);
   sheet.write(`${reads.layers}`, sheet.right - sheet.gap, y, "right");

@@ -7,7 +7,7 @@ import { memory } from "../memory.js";
 import { gridLevels, isOfPolicy, LEAST_TOP, levelBars, levelText, nearest } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
-import { bytesText, captionNodes, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
+import { bytesText, cellNames, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
 
 const PLAY_MS = 125;
 const SETTLED_MS = 300; // without another token: then the words for screen readers follow
@@ -78,7 +78,7 @@ class Outcome {
 }
 
 export class Machine {
-  // on: {rows() → tokens on show, mark(index)}
+  // on: {rows() → tokens on show, mark(index), textOf(page) of the cache}
   constructor(on) {
     this.on = on;
     this.field = new Field();
@@ -165,10 +165,11 @@ export class Machine {
     if (!this.run || !token || this.isFolded) return;
     const reads = readsOf(token);
     const shares = mlpShares(this.run.config.grid, token.action.channel_keep_ratio);
-    this.field.show({ reads, shares, flow: flowOf(token), bits: token.action.bit_width });
+    this.field.show({ reads, shares, flow: flowOf(token), bits: token.action.bit_width,
+      names: reads && cellNames(reads, this.on.textOf) });
     this.choices.show(token);
     this.outcome.show(token);
-    this.caption.replaceChildren(...captionNodes(token, reads));
+    this.caption.replaceChildren(`Token ${token.index + 1} “`, h("bdi", {}, tokenNodes(token.text)), "”");
     clearTimeout(this.settling);
     this.settling = setTimeout(
       () => this.say(spokenStep(token, reads, shares, this.choices.title.textContent)), SETTLED_MS);

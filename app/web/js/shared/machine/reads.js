@@ -1,8 +1,7 @@
 // The reads of a step, from its token's record: pages layer by layer, channels, bytes by part.
 
 import { bitsText, count, isNumber, percent, quantity } from "../format.js";
-import { h } from "../dom.js";
-import { spokenText, tokenNodes } from "../tokens/token_text.js";
+import { spokenText } from "../tokens/token_text.js";
 
 const MOST_CELLS = 64; // of a layer, as sol_core/generation/sequence.py packs them
 const MOST_CHARACTERS = 1100; // of a record: Python writes 1,024 at most
@@ -82,8 +81,21 @@ const bitWords = (row) => `${bitsText(row.action.bit_width)} bits`;
 export const bytesText = ({ cost, dense_cost: dense }) =>
   [quantity(cost.bytes_read, "B"), `of ${quantity(dense.bytes_read, "B")} read`];
 
-export const captionNodes = (row, reads) => [`Token ${row.index + 1} “`, h("bdi", {}, tokenNodes(row.text)),
-  `”: ${pagesText(reads)}, ${percent(mlpShare(row))} of the MLP, ${bitWords(row)}`];
+// The words of each cell's pages. textOf(page): of a page of the cache.
+/** @param {Reads} reads @param {(page: number) => string} textOf */
+export function cellNames({ cells, pages }, textOf) {
+  const each = Math.ceil(pages / cells);
+  return Array.from({ length: cells }, (_, cell) => Array.from({ length: each }, (__, at) =>
+    textOf(cell * each + at)).join("").replaceAll(/\s+/g, " ").trim());
+}
+
+// Of each cell of pages, how many layers read it.
+/** @param {Reads} reads */
+export function readersOf({ cells, levels }) {
+  const readers = Array(cells).fill(0);
+  levels.forEach((level, at) => { readers[at % cells] += Number(level > 0); });
+  return readers;
+}
 
 export function spokenStep(row, reads, [input, inner], title) {
   const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;

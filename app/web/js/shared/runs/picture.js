@@ -1,6 +1,6 @@
 // A run as a picture to post: question, answer, verdict, and what one word of it looked at and needed.
 
-import { svg } from "../dom.js";
+import { h, svg } from "../dom.js";
 import { menu, saveFile } from "../download.js";
 import { barsPath } from "../tokens/strips.js";
 
@@ -22,8 +22,16 @@ class PictureSheet {
   y = EDGE;
   /** @type {Element[]} */
   parts = [];
-  style = getComputedStyle(document.body);
-  colour = (name) => this.style.getPropertyValue(`--sol-${name}`).trim();
+
+  /** @param {string} theme "light" or "dark", whatever the page's is */
+  constructor(theme) {
+    const place = h("i", { class: `sol-${theme}`, hidden: true });
+    document.body.append(place);
+    const style = getComputedStyle(place);
+    this.colours = Object.fromEntries(["panel", "text", "muted", "attention", "channels"].map((name) =>
+      [name, style.getPropertyValue(`--sol-${name}`).trim()]));
+    place.remove();
+  }
 
   add(tag, attributes, ...children) {
     this.parts.push(svg(tag, attributes, ...children));
@@ -60,10 +68,10 @@ class PictureSheet {
     rows.forEach(({ text }, at) => {
       const wide = widthOf(text, size);
       if (x > EDGE && x + wide > EDGE + LINE_WIDTH) [x, this.y] = [EDGE, this.y + size * 1.7];
-      const { backgroundColor, color } = getComputedStyle(elements[at]);
-      this.add("rect",
-        { x, y: this.y - size, width: wide, height: size * 1.4, rx: 4, fill: backgroundColor });
-      this.text(text, x, size, color);
+      const style = getComputedStyle(elements[at]);
+      const [tint, ink] = ["--tint", "--ink"].map((name) => style.getPropertyValue(name).trim());
+      this.add("rect", { x, y: this.y - size, width: wide, height: size * 1.4, rx: 4, fill: tint });
+      this.text(text, x, size, ink || this.colours.text);
       x += wide + 2;
       if (text.includes("\n")) [x, this.y] = [EDGE, this.y + size * 1.7];
     });
@@ -74,9 +82,9 @@ class PictureSheet {
     const base = isDown ? this.y : this.y + BARS_TALL;
     this.add("path", { d: barsPath(values, { x: EDGE + 110, base, width: LINE_WIDTH - 110, tall: BARS_TALL,
       isDown }),
-      fill: this.colour(colour) });
+      fill: this.colours[colour] });
     this.y += BARS_TALL / 2;
-    this.text(name, EDGE, 17, this.colour("muted"));
+    this.text(name, EDGE, 17, this.colours.muted);
     this.y += BARS_TALL / 2 + 2;
   }
 
@@ -84,14 +92,14 @@ class PictureSheet {
     const height = Math.ceil(this.y + EDGE * 0.6);
     return svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: PICTURE_WIDTH, height,
       viewBox: `0 0 ${PICTURE_WIDTH} ${height}` },
-    svg("rect", { width: PICTURE_WIDTH, height, fill: this.colour("panel") }), ...this.parts);
+    svg("rect", { width: PICTURE_WIDTH, height, fill: this.colours.panel }), ...this.parts);
   }
 }
 
-/** @param {import("./run_stage.js").RunStage} stage */
-function pictureOf({ question, view, status, reading, machine }) {
-  const sheet = new PictureSheet();
-  const [text, muted] = [sheet.colour("text"), sheet.colour("muted")];
+/** @param {import("./run_stage.js").RunStage} stage @param {string} theme */
+function pictureOf({ question, view, status, reading, machine }, theme) {
+  const sheet = new PictureSheet(theme);
+  const { text, muted } = sheet.colours;
   sheet.paragraph(question.textContent ?? "", 19, muted);
   sheet.tokens(view.elements, view.rows);
   sheet.paragraph(status.verdict.firstElementChild?.textContent ?? "", 21, text, 600);
@@ -121,8 +129,8 @@ async function pngOf(drawing) {
 }
 
 /** @param {import("./run_stage.js").RunStage} stage */
-export const pictureMenu = (stage) => menu("Save picture", [
-  { name: "PNG", hint: "to post, in the colours of this page",
-    act: async () => saveFile("sol-run.png", await pngOf(pictureOf(stage))) },
-  { name: "SVG", hint: "for print and papers",
-    act: () => saveFile("sol-run.svg", new Blob([xmlOf(pictureOf(stage))], { type: "image/svg+xml" })) }]);
+export const pictureMenu = (stage) => menu("Save picture", ["light", "dark"].flatMap((theme) => [
+  { name: `PNG, ${theme}`, hint: "to post",
+    act: async () => saveFile("sol-run.png", await pngOf(pictureOf(stage, theme))) },
+  { name: `SVG, ${theme}`, hint: "for print and papers", act: () =>
+    saveFile("sol-run.svg", new Blob([xmlOf(pictureOf(stage, theme))], { type: "image/svg+xml" })) }]));

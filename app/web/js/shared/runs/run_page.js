@@ -2,11 +2,11 @@
 
 import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
 import { NOTHING_LOST, reasonOf } from "../api.js";
-import { chip, h, show, wait } from "../dom.js";
+import { copyText, h, show, wait } from "../dom.js";
 import { exportMenu } from "../download.js";
 import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
-import { copyChip, flash } from "../page_parts.js";
+import { copyChip } from "../page_parts.js";
 import { RunFollower } from "../follower.js";
 import { gridLevels } from "../tokens/card.js";
 
@@ -36,7 +36,6 @@ export class RunPage {
   begin(run) {
     this.stage.begin(run);
     this.tools.classList.remove("is-idle");
-    this.reuse.disabled = run.settings === null;
     // A run that was not asked for here brings its own text and settings.
     if (run.settings && run.id !== this.liveId) this.reuseSettings();
   }
@@ -57,10 +56,6 @@ export class RunPage {
     this.follower = new RunFollower(api, { begin: (run) => this.begin(run), rows: (rows) => this.append(rows),
       view: (view, run) => this.view(view, run), lost: () => this.lost(),
       gone: (error) => this.gone(error) });
-    this.reuse = chip("Use its settings", () => {
-      this.reuseSettings();
-      flash(this.reuse, "In the form");
-    });
   }
 
   makeLens(more = {}) {
@@ -73,8 +68,10 @@ export class RunPage {
     const link = () => linkTo({ [this.part]: this.follower.id,
       ...Object.fromEntries(Object.values(this.names).map((name) => [name, askedFor(name)])),
       [this.names.colour]: this.stage.legend.axis.key });
-    return h("div", { class: "sol-tools" }, copyChip("Copy link", link), more, this.reuse,
-      exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad")));
+    return h("div", { class: "sol-tools" }, copyChip("Copy link", link), more,
+      exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad"),
+        { more: [{ name: "Copy text", hint: "without the prompt",
+          act: () => copyText(this.stage.rows().map((row) => row.text).join("")) }] }));
   }
 
   // Opens what the address names, else what is going on; from then on follows the address.
@@ -152,7 +149,7 @@ export class RunPage {
   }
 
   view(view, run) {
-    this.wasLive ||= view.live;
+    this.wasLive ||= view.live || run.id === this.liveId; // a short one may be over by the first answer
     if (view.live) this.liveId = run.id;
     else if (run.id === this.liveId) this.liveId = null;
     this.form.setBusy(view.live);

@@ -2,38 +2,31 @@
 
 import { ChartedStage } from "../charts/charts.js";
 import { h, scrollTo, setText } from "../dom.js";
-import { isNumber, mean, scheduleOf, spendOf } from "../format.js";
+import { mean, scheduleOf, spendOf } from "../format.js";
 import { Machine } from "../machine/machine.js";
 import { questionOf } from "../page_parts.js";
 import { cardParts, gridLevels, TokenCard } from "../tokens/card.js";
+import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, LEAST_COST, shareOfBytes } from "../tokens/tokens.js";
 
 const MIXES = 2; // that the static schedule takes turns between, also where a policy leaves the steps to it
 const LEAST_RANGE = 0.1; // of the compute that the colours stretch over: less is one colour
 
-// Words that say something: numbers and words of four letters and more; of other scripts all.
-const isContent = ({ text }) => /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(text)
-  && !/^<.*>$/.test(text.trim());
-
-// The word that the model was least sure of, which has most to ask; null where there is none.
-export function leastCertain(rows, given = 0) {
-  const words = rows.slice(given).filter((row) => isContent(row) && isNumber(row.entropy));
-  return words.reduce((most, row) => (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
-}
+// A policy left these steps to the static mix: it was not run, and the steps take turns between two mixes.
+const isLeftToStatic = (run, rows) => scheduleOf(run).kind === "policy" && rows.length > 0
+  && rows.every((row) => row.cost.policy_bytes === 0) && new Set(rows.map(spendOf)).size <= MIXES;
 
 export class RunStage extends ChartedStage {
-  /** The token on show while none is pointed at: of a run that goes on, the newest. @type {number | null} */
-  resting = null;
-
   // options: as a ChartedStage's, and whatIf: a LensPanel, which opens under the answer.
   /** @param {import("./status.js").Status} status */
   constructor(root, status, on, options) {
-    super(root, [...colourAxes(), klAxis("KL to the full model")], on, options);
+    super(root, [...colourAxes(), klAxis("KL")], on, options);
     this.status = status;
     this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
     this.question = h("p", { class: "sol-question-asked sol-muted", dir: "auto" });
     this.whatIf = options.whatIf;
-    this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
+    this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index),
+      textOf: (page) => this.reading.textOf(page) });
   }
 
   makeCard(root) {
@@ -45,10 +38,6 @@ export class RunStage extends ChartedStage {
     super.mark(index, bringIntoView);
     this.reading.mark(index);
     this.machine.mark(index);
-  }
-
-  rest() {
-    this.mark(this.picked[0] ?? this.resting);
   }
 
   // The lens is asked about a token: it opens under the answer, and the card makes way.
@@ -69,14 +58,13 @@ export class RunStage extends ChartedStage {
     this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Answer" }, over, this.question,
       h("div", { class: "sol-token-place is-answer" }, this.view.element), this.status.verdict,
       this.whatIf?.element, this.legend.element, this.buildFoot(tools));
+    this.status.numbers.append(this.charts.element);
     return h("div", { class: "sol-stage" }, this.status.element, this.panel, this.reading.element,
-      this.machine.element, this.status.numbers, this.charts.element);
+      this.machine.element, this.status.numbers);
   }
 
   clear() {
     super.clear();
-    this.picked = [null, 0];
-    this.resting = null;
     this.view.clear();
     setText(this.question, "");
     this.status.clear();
@@ -110,7 +98,8 @@ export class RunStage extends ChartedStage {
       this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out);
       this.reading.follow();
     }
-    this.status.showRun(this.view.rows, view, run, model);
+    const { rows } = this.view;
+    this.status.showRun(rows, view, run, model, Boolean(view.summary) && isLeftToStatic(run, rows));
   }
 
   // Colours stretch over what a run spent, once that is known; what spends evenly has one colour.
@@ -118,8 +107,7 @@ export class RunStage extends ChartedStage {
     const { rows } = this.view;
     const [cost] = this.axes;
     const { kind, share } = scheduleOf(run);
-    const isEven = kind === "static" || (kind === "policy" && rows.length > 0
-      && new Set(rows.map(spendOf)).size <= MIXES && rows.every((row) => row.cost.policy_bytes === 0));
+    const isEven = kind === "static" || isLeftToStatic(run, rows);
     const shares = rows.map(shareOfBytes);
     const even = mean(shares) ?? share ?? 1;
     let [low, high] = [LEAST_COST, 1];

@@ -6,7 +6,7 @@ import {
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
-import { tile } from "../page_parts.js";
+import { dataTable, tableRow, tile } from "../page_parts.js";
 import { choiceKept } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
@@ -22,34 +22,23 @@ export const PARTS = [
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
 
+// Measured time by part, its share of the step's, and what the part saves of its bytes.
 class PartTimes {
-  total = h("span", {}, MISSING);
-  rows = h("span", { class: "sol-muted" });
-  bar = h("div", { class: "sol-part-bar", "aria-hidden": "true" });
-  times = h("dl", { class: "sol-part-times" });
-  element = h("section", { class: "sol-parts", "aria-label": "Measured time by part" },
-    h("p", { class: "sol-parts-head" },
-      h("span", {}, h("b", {}, "Measured"), " per token: ", this.total, this.rows),
-      h("span", {}, h("b", {}, "Computed"), ": bytes saved against the full model")),
-    this.bar, this.times);
+  said = h("p", { class: "sol-hint" });
+  table = dataTable("Measured time by part",
+    ["Part", "Measured per token", "Of the step", "Computed: bytes"], []);
+  element = h("div", {}, this.table, this.said);
 
   // others: rows beside the run's own in each step.
   update(rows, summary = null, others = 0) {
     const times = PARTS.map(({ key }) => mean(rows.map((row) => row.parts_ms?.[key])));
     const whole = times.reduce((sum, ms) => sum + ms, 0);
     const isKnown = isNumber(whole);
-    const isMissing = rows.length > 0 && !isKnown;
-    setText(this.total, isMissing ? "not recorded when this run was saved" : milliseconds(whole));
-    setText(this.rows, isKnown && others ? `, with ${count(others, "more row")} in each step` : "");
-    this.bar.classList.toggle("is-empty", !isKnown);
-    this.bar.replaceChildren(...PARTS.map(({ key }, at) =>
-      h("i", { "data-part": key, "--v": isKnown ? times[at] / whole : 0 })));
-    this.times.replaceChildren(...PARTS.map((part, at) =>
-      h("div", { class: "sol-part-time", "data-part": part.key, title: part.title },
-        h("dt", {}, part.name), h("dd", {}, milliseconds(times[at])),
-        h("dd", { class: "sol-part-share" }, isKnown ? percent(times[at] / whole) : ""),
-        h("dd", { class: "sol-part-note" }, h("span", { class: "sol-part-computed" }, "computed: "),
-          h("span", {}, isKnown ? savedText(part, summary) : MISSING)))));
+    setText(this.said, rows.length && !isKnown ? "Times were not recorded when this run was saved."
+      : isKnown && others ? `With ${count(others, "more row")} in each step.` : "");
+    this.table.querySelector("tbody")?.replaceChildren(...PARTS.map((part, at) => tableRow([
+      h("span", { title: part.title }, part.name), milliseconds(times[at]), percent(times[at] / whole),
+      isKnown ? savedText(part, summary) : MISSING])));
   }
 }
 
@@ -74,7 +63,6 @@ export const partsLine = (row) => PARTS.map(({ key, name }) =>
 
 const REASONS = {
   length: "reached the token limit",
-  end_of_text: "the model ended its text",
   stop_string: "met a stop string",
   context_full: "the model's context is full",
   stopped: "stopped by you",
@@ -114,7 +102,7 @@ export class Status extends StatusLine {
       h("p", { class: "sol-sentence" }, this.outcome, this.sentence), this.spent);
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" }, this.head);
     this.numbers = h("details", { class: "sol-panel sol-numbers", ...keptOpen("numbers") },
-      h("summary", {}, "Numbers and times"),
+      h("summary", {}, "Numbers and charts"),
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
         h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget]]")),
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
@@ -133,7 +121,8 @@ export class Status extends StatusLine {
     this.say(null);
   }
 
-  showRun(rows, view, run, model) {
+  // isLeft: its policy left the steps to the static mix.
+  showRun(rows, view, run, model, isLeft) {
     this.update(view, model, runWords(view, run), rows.length / run.config.max_new_tokens);
     if (rows.length === 0) return;
     const tally = tallyOf(rows);
@@ -153,34 +142,31 @@ export class Status extends StatusLine {
       setText(this.spend[at], `${digits} / ${Number.isNaN(asked[at]) ? MISSING : axis.show(asked[at])}`);
     });
     this.parts.update(rows, view.summary, run.config.side_rows?.length);
-    setText(this.machine, machineWords(view.summary?.made_on));
+    setText(this.machine, [promptWords(view.prefill), machineWords(view.summary?.made_on)].join(" "));
     const { kind, words } = outcomeOf(tally, scheduleOf(run).kind === "dense");
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, words + asideWords(run, view.summary));
-    this.spent.replaceChildren(...spentWords(tally, values.speed, share));
+    setText(this.sentence, words + (isLeft ? LEFT : ""));
+    this.spent.replaceChildren(...spentWords(tally, values.speed));
+    this.spent.title = [share && `Budget: ${percent(share)}.`,
+      tally.compared && "The speed includes the check."].filter(Boolean).join(" ");
     show(this.verdict, true);
   }
 }
 
-function runWords({ prefill, summary }, run) {
-  const kept = prefill?.reused_tokens;
-  const read = prefill && `${count(prefill.prompt_tokens, "prompt token")} `
-    + (kept ? `(${kept.toLocaleString("en")} kept from before) ` : "")
-    + `read in ${duration(prefill.elapsed_ms)}`;
-  // A run that was stopped while it read has the same record as one that was stopped right after.
-  const isRead = summary?.num_tokens !== 0;
-  return [scheduleName(run), isRead && read, REASONS[summary?.reason]].filter(Boolean).join(" · ");
+const runWords = ({ summary }, run) =>
+  [scheduleName(run), REASONS[summary?.reason]].filter(Boolean).join(" · ");
+
+function promptWords(prefill) {
+  if (!prefill) return "";
+  const { prompt_tokens: tokens, reused_tokens: kept, elapsed_ms: ms } = prefill;
+  return `${count(tokens, "prompt token")} ${kept ? `(${kept.toLocaleString("en")} kept from before) ` : ""}`
+    + `read in ${duration(ms)}.`;
 }
 
-// What a policy that was not run did; nothing of all other runs.
-function asideWords(run, summary) {
-  const { kind, share } = scheduleOf(run);
-  if (kind !== "policy" || !share || summary?.cost?.policy_bytes !== 0) return "";
-  return " The policy left these steps to the static mix: after as long a text and at this budget it was "
-    + "measured to gain nothing.";
-}
+const LEFT = " The policy left these steps to the static mix: after as long a text and at this budget it was "
+  + "measured to gain nothing.";
 
 // What became of the answer, and what that rests on, also while a run goes on: answer_verdict of
 // sol_core/reporting/verdict.py.
@@ -194,10 +180,9 @@ export function outcomeOf({ compared, others, kl }, isDense) {
     words: ` The full model disagrees with ${others} of ${whole} (dotted).` };
 }
 
-// What the run spent and how fast it was. speed: tokens per second, as a text; share: asked for, if any.
-function spentWords({ bytes, compared, kl, klStatic }, speed, share) {
-  const parts = [`${percent(bytes)} compute${share ? ` (budget ${percent(share)})` : ""} · `
-    + `${speed} tokens/s${compared ? ", the check included" : ""}`];
+// What the run spent and how fast it was. speed: tokens per second, as a text.
+function spentWords({ bytes, kl, klStatic }, speed) {
+  const parts = [`${percent(bytes)} compute · ${speed} tokens/s`];
   if (isNumber(kl)) parts.push(" · ", ...glossed("[[kl|KL]] "), `${nats(kl)} nats`);
   if (isNumber(klStatic)) parts.push(`, static ${nats(klStatic)}`);
   return parts;

@@ -17,11 +17,10 @@ export function colourScale(axis) {
 }
 
 function laneLegend() {
-  return h("div", { class: "sol-lane-legend" },
+  return h("div", { class: "sol-lane-legend", title: "Full width: as much as the full model" },
     h("span", { class: "sol-muted" }, "Lanes"),
     AXES.map((axis) => h("span", { class: "sol-lane-key", "data-axis": axis.key },
-      h("i", { "aria-hidden": "true" }), axis.name)),
-    h("span", { class: "sol-muted" }, "full width = full model"));
+      h("i", { "aria-hidden": "true" }), axis.name)));
 }
 
 // onAxis(axis, isChosen): what the colour shows; isChosen: somebody chose it just now.

@@ -16,10 +16,11 @@ export class PageEffects {
   found = null;
   say = (text) => setText(this.said, text);
 
-  // on: {ask(name, request) → answer of a run's call, compare(id): with the run on show, at() → number of the
-  // token on show, rows(), texts() of the prompt's pages, textOf(page), also of the answer's, changed()}
+  // on: {ask(name, request) → answer of a run's call, at() → number of the token on show, rows(),
+  // textOf(page), changed()}, and where the text is an answer compare(id): with the run on show
   constructor(on) {
     this.on = on;
+    this.isOfPrompt = Boolean(on.compare); // of an inspected text any line may be left out
     this.none = chip("Put back", () => this.choose([]));
     this.which = chip("", () => (this.which.ariaBusy ? this.stop() : this.rank()));
     this.compare = chip("Compare", () => this.on.compare(this.other.id), { hidden: true });
@@ -67,7 +68,9 @@ export class PageEffects {
     return attempt(async () => {
       const index = this.on.at();
       const effect = await newest(this, this.on.ask("leave_out_pages", { index, pages }));
-      this.say(this.sentence(index, effect));
+      const without = pages.length === 1 ? "this line" : `these ${count(pages.length, "line")}`;
+      this.say(`${quoted(this.on.rows()[index].text)} without ${without}: ${this.change(index, effect)}`);
+      if (!this.isOfPrompt) return;
       const { run_id: id } = await newest(this, this.on.ask("run_without", { pages }));
       this.answer.replaceChildren(h("b", {}, "Without it the answer is "));
       show(this.answer, true);
@@ -79,20 +82,17 @@ export class PageEffects {
     this.answer.append(rows.map((row) => row.text).join(""));
   }
 
-  sentence(index, effect) {
-    const { pages, choice, nll, nll_change: change } = effect;
-    const token = this.on.rows()[index];
-    const word = quoted(token.text);
-    const without = pages.length === 1 ? "this line" : `these ${count(pages.length, "line")}`;
-    const moved = `from ${probability(Math.exp(change - nll))} to ${probability(Math.exp(-nll))}`;
-    const first = choice.token_id === token.token_id ? "and stays first"
-      : `and ${quoted(choice.text)} would come first (${probability(choice.probability)})`;
-    return `Without ${without} ${word} goes ${moved}, ${first}.`;
+  // What becomes of the token where its step has less to read.
+  change(index, { choice, nll, nll_change: change }) {
+    const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
+      : `${quoted(choice.text)} comes first (${probability(choice.probability)})`;
+    return `${probability(Math.exp(change - nll))} becomes ${probability(Math.exp(-nll))}, and ${first}.`;
   }
 
   // Where a text is short enough, without being asked.
   rankSoon() {
-    if (this.on.texts().length <= AT_ONCE && this.on.rows()[this.on.at()]?.page_reads) this.rank();
+    const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
+    if (pages <= AT_ONCE) this.rank();
   }
 
   async rank() {
@@ -123,10 +123,11 @@ export class PageEffects {
     const word = quoted(this.on.rows()[index].text);
     const verdict = !best || best.kl < NOTHING
       ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
-      : `${word} needed ${quotedStart(this.on.textOf(best.pages[0]))}. ${this.sentence(index, best)} `
-        + `KL ${nats(best.kl)} nats.`;
+      : `${word} needed ${quotedStart(this.on.textOf(best.pages[0]))}: without it `
+        + this.change(index, best);
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
-    this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s.${rank}`;
+    this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s. `
+      + `KL without it: ${nats(best?.kl)} nats.${rank}`;
     this.say(verdict);
     this.on.changed();
   }

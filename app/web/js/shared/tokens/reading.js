@@ -10,6 +10,7 @@ import { Strips } from "./strips.js";
 import { quoted, quotedStart, spokenText } from "./token_text.js";
 
 const STRENGTHS = 4;
+const SHORT_PAGES = 12; // of a prompt whose lit pages fill one line
 const ALWAYS_LIT = 3; // pages
 const NEWEST_PAGES = 2; // pages that hold the last 9 to 16 tokens
 const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
@@ -60,7 +61,7 @@ export class Reading {
   constructor(on) {
     this.on = on;
     /** @type {import("./page_effects.js").PageEffects | undefined} */
-    this.effects = on.effects?.({ rows: on.rows, at: () => this.at, texts: () => this.texts,
+    this.effects = on.effects?.({ rows: on.rows, at: () => this.at,
       textOf: (page) => this.textOf(page), changed: () => this.draw() });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
@@ -75,8 +76,9 @@ export class Reading {
       "aria-label": "Prompt, by pages of eight tokens", "aria-orientation": "horizontal",
       "aria-multiselectable": Boolean(this.effects) && "true" });
     this.folder = chip("", () => this.fold(!this.isFolded), { "aria-controls": id });
-    this.strips = new Strips({ point: (page) => this.pages[page] && page !== this.page && this.point(page),
-      leave: () => this.point(null), choose: (page) => this.pages[page] && this.effects?.toggle(page) });
+    this.strips = new Strips({ point: (page) => page !== this.page && this.point(page),
+      leave: () => this.point(null),
+      choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
     this.listen();
     return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
       h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.strips.element,
@@ -122,6 +124,7 @@ export class Reading {
   /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut] */
   begin(size, texts, numPrompt, leftOut = []) {
     Object.assign(this, { isBegun: true, size, texts, numPrompt, leftOut });
+    this.text.classList.toggle("is-short", texts.length <= SHORT_PAGES);
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
       const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option",
@@ -131,7 +134,7 @@ export class Reading {
       return span;
     });
     this.text.replaceChildren();
-    show(this.text, texts.length > 0);
+    show(this.text, texts.length > 1); // of an inspected text just its beginning
     this.makeStop(0);
     this.fold(true);
   }
@@ -146,8 +149,8 @@ export class Reading {
     this.isFolded = isFolded;
     this.text.classList.toggle("is-folded", isFolded);
     this.folder.setAttribute("aria-expanded", String(!isFolded));
-    setText(this.folder, isFolded ? "Show the whole prompt" : "Only what was read");
-    show(this.folder, this.pages.length > 0);
+    setText(this.folder, isFolded ? "Whole prompt" : "Only what was read");
+    show(this.folder, this.pages.length > 1);
     this.place();
   }
 
@@ -190,6 +193,7 @@ export class Reading {
     this.usual = [[], []];
     this.numSummed = 0;
     this.follow();
+    if (this.at !== null) this.show(this.at);
   }
 
   sum(rows) {
@@ -253,9 +257,14 @@ export class Reading {
     const pageOf = (token) => Math.floor((this.numPrompt + token) / this.size);
     this.shadeTokens(this.isHeld
       ? (token) => (token < (this.at ?? 0) ? shades[pageOf(token)] ?? 0 : 0) : null);
+    if (this.effects?.isOfPrompt === false) {
+      const { chosen } = this.effects;
+      this.on.elements().forEach((element, token) =>
+        element.classList.toggle("is-left-out", chosen.has(pageOf(token))));
+    }
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
-    setText(this.caption, this.sentence(row, lights));
+    setText(this.caption, need ? "" : this.sentence(row, lights)); // else it is said below
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
     this.settling = setTimeout(
@@ -297,7 +306,7 @@ export class Reading {
     this.page = page;
     if (page === null) return this.draw();
     this.markStrips();
-    this.pages[page].classList.add("is-pointed");
+    this.pages[page]?.classList.add("is-pointed");
     if (this.isFolded) this.place();
     const rows = this.on.rows();
     const readers = rows.map((row) => sharesOf(row)?.(page) ?? 0);

@@ -1,11 +1,26 @@
 // The stage: tokens in one column or in several side by side, tied to their card and colours.
 
+import { isNumber } from "../format.js";
 import { cardParts, TokenCard } from "./card.js";
 import { Legend } from "./legend.js";
 import { TokenView } from "./tokens.js";
 
-export const TOKEN_HINT = matchMedia("(hover: none)").matches ? "Tap a token."
+const isTouch = matchMedia("(hover: none)").matches;
+export const TOKEN_HINT = isTouch ? "Tap a token."
   : "Hover a token, or focus the text and use the arrow keys.";
+export const LENS_HINT = isTouch ? "Tap a token, once more to ask what if."
+  : `${TOKEN_HINT} Click one (or Enter) to ask what if.`;
+export const SHARED_HINT = isTouch ? TOKEN_HINT : `${TOKEN_HINT} Shift and an arrow selects; Escape clears.`;
+
+// Words that say something: numbers and words of four letters and more; of other scripts all.
+const isContent = ({ text }) => /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(text)
+  && !/^<.*>$/.test(text.trim());
+
+// The word that the model was least sure of, which has most to ask; null where there is none.
+export function leastCertain(rows, given = 0) {
+  const words = rows.slice(given).filter((row) => isContent(row) && isNumber(row.entropy));
+  return words.reduce((most, row) => (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
+}
 
 export class TokenStage {
   /** The columns on show, each with the number of its text. @type {{ at: number, view: TokenView }[]} */
@@ -16,6 +31,8 @@ export class TokenStage {
   levels = null;
   /** The token that the lens looks at, and the number of its text. @type {[number | null, number]} */
   picked = [null, 0];
+  /** The token on show while none is pointed at; of a run that goes on, the newest. @type {number | null} */
+  resting = null;
   isLive = false;
 
   // on: pick(index, at) where a lens is, colour(key) where it is kept; colourKey: as the browser keeps it
@@ -65,10 +82,10 @@ export class TokenStage {
     this.card.hideSoon();
   }
 
-  // Nothing is pointed at: the token that the lens looks at is marked, or none.
+  // Nothing is pointed at: the token that the lens looks at is marked, or the one that has most to ask.
   rest() {
     const [index, at] = this.picked;
-    this.mark(index, false, at);
+    this.mark(index ?? this.resting, false, at);
   }
 
   // A token of a text and its partners in the others; null: none.

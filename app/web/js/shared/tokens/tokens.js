@@ -1,7 +1,7 @@
 // The token view: one element per token, its values in custom properties, which the style sheet draws.
 
 import { fill, h, SITE } from "../dom.js";
-import { AXES, fixed, isNumber, nats, percentTight, spendOf } from "../format.js";
+import { AXES, fixed, isNumber, nats, percent, spendOf } from "../format.js";
 import { spokenText, tokenNodes } from "./token_text.js";
 
 export const LEAST_COST = 0.5; // share of the full model's bytes: below it the colour stays as it is there
@@ -15,7 +15,7 @@ export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense
 export const shareOfBytes = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
 
 export const colourAxes = () => [
-  { key: "cost", name: "Compute", of: shareOfBytes, low: LEAST_COST, high: 1, show: percentTight,
+  { key: "cost", name: "Compute", of: shareOfBytes, low: LEAST_COST, high: 1, show: percent,
     isOpenBelow: true },
   ...AXES,
   { ...klAxis("Surprisal"), key: "surprisal", of: (row) => row.surprisal, high: SURPRISAL_TOP },
