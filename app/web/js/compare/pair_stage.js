@@ -35,7 +35,7 @@ const PAIR_LINES = [
     of: (side) => mean(side.rows.map((row) => row.surprisal)), text: nats, less: true },
   { name: "NLL under the full model", how: () => "of the finished text, in one pass; nats per token",
     of: (side) => mean(side.nll), text: nats, less: true },
-  { name: "KL to the full model", how: () => "mean over the steps, by the shadow row; nats", less: true,
+  { name: "KL to the full model", how: () => "mean over the steps, nats", less: true,
     of: (side) => (isDense(side) ? 0 : mean(side.rows.map((row) => row.kl_to_dense))), text: nats },
 ];
 
@@ -44,7 +44,7 @@ const rowsOf = (side) => 1 + (side.rows[0]?.side.length ?? 0);
 
 function rowsText(sides) {
   const [one, other] = sides.map(rowsOf);
-  if (one === other) return one === 1 ? "no shadow rows" : `each step carried ${one} rows`;
+  if (one === other) return one === 1 ? "nothing ran beside" : `each step carried ${one} rows`;
   return `not comparable: A's steps carried ${count(one, "row")}, B's ${other}`;
 }
 

@@ -186,8 +186,9 @@ export class RecordingView {
     this.reading.follow();
     const broken = sames.indexOf(false);
     this.said.replaceChildren(...this.sentence(text, sames));
-    const wrong = text.answers[broken];
-    this.point(Math.max(broken, 0), wrong ? Math.min(wrong.same, wrong.tokens.length - 1) : 0);
+    const { same = 0, tokens = [] } = text.answers[broken] ?? {};
+    const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
+    this.point(Math.max(broken, 0), broken < 0 ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
   }
 
   point(which, at) {

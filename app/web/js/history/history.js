@@ -96,13 +96,13 @@ class HistoryPage {
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     const glance = h("div", { class: "sol-history-glance" });
     const row = listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
-      facts: [
+      link: { title: `Run ${run.id}` }, facts: [
         glance,
         h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
         [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
         run.fork && forkPart(run.fork),
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
-        h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id)],
+        h("span", {}, modelName(run.model))],
       tools: [
         hasTokens && tool("Inspect", () => handOverTo("inspect", "run-for-inspect", run.id)),
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),

@@ -143,7 +143,7 @@ function trainCharts() {
     metricChart({
       title: "Reward and loss",
       y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
-      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Do not compare losses between "
+      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Do not compare losses of "
         + "phases: the labels' mean [[kl|KL]], the [[warm start]]'s, [[grpo|GRPO]]'s.",
       lines: [
         lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),

@@ -12,6 +12,8 @@ const AT_ONCE = 400; // pages that are left out in turn without being asked
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
   chosen = new Set();
+  /** Number of the token that the words are about. @type {number | null} */
+  index = null;
   /** Effects of all pages on a token. @type {{ index: number, kl: number[], attention: number[] } | null} */
   found = null;
   say = (text) => setText(this.said, text);
@@ -66,7 +68,7 @@ export class PageEffects {
     this.stop();
     this.say("Decoding without it…");
     return attempt(async () => {
-      const index = this.on.at();
+      const index = this.index = this.on.at();
       const effect = await newest(this, this.on.ask("leave_out_pages", { index, pages }));
       const without = pages.length === 1 ? "this line" : `these ${count(pages.length, "line")}`;
       this.say(`${quoted(this.on.rows()[index].text)} without ${without}: ${this.change(index, effect)}`);
@@ -96,7 +98,7 @@ export class PageEffects {
   }
 
   async rank() {
-    const index = this.on.at();
+    const index = this.index = this.on.at();
     const started = performance.now();
     this.which.ariaBusy = "true";
     setText(this.which, "Cancel");

@@ -248,6 +248,7 @@ export class Reading {
     const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
     this.drawStrips(row, need);
     if (this.effects) show(this.effects.which, !need);
+    this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
     this.pages.forEach((span, page) => {
       setShade(span, shades[page] ?? 0);
       const isChosen = String(this.effects?.chosen.has(page) ?? false);

@@ -53,6 +53,7 @@ export class Strips {
     this.needed.setAttribute("d",
       needed ? barsPath(needed, { ...place, base: STRIPS_TALL + STRIPS_GAP, isDown: true }) : "");
     show(this.element, looked.length > 1);
+    show(this.names[1], Boolean(needed));
     this.element.classList.toggle("is-half", !needed);
   }
 
