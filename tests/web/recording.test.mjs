@@ -5,6 +5,14 @@ import { RecordingView } from "../../app/web/js/explore/recording.js";
 
 const recordingOf = (dtype) => read(`../../app/results/measured/recording-${dtype}.json`);
 
+told("of a broken answer a word is looked at, not the space before it", async (say) => {
+  const view = new RecordingView(recordingOf("bfloat16"));
+  shown(view.element);
+  view.choose(view.recording.texts.length - 1);
+  await settled();
+  say(textOf(view.said), textOf(view.reading.caption));
+});
+
 told("a recording that is exchanged while it runs live runs again, with its own stops", async (say) => {
   const { run: { rows, run } } = records();
   const asked = [];

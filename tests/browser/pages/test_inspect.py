@@ -48,7 +48,11 @@ def test_the_strips_show_what_a_token_needed_and_a_click_takes_a_line_away(serve
     page = inspected(server, visit)
     room = page.locator(".sol-inspect")
     said, strips = room.locator(".sol-page-said"), room.locator(".sol-strips svg")
-    expect(said).to_contain_text(re.compile("needed|No single line"), timeout=20000)
+    expect(said).to_contain_text(re.compile("needed|No single line"), timeout=WARM_UP_MS)
+    tokens(page).first.hover()
+    expect(said).to_be_hidden()  # it is about another token
+    page.mouse.move(2, 2)
+    expect(said).to_be_visible()
     expect(room.locator(".sol-strip-needed")).to_have_attribute("d", re.compile("^M"))
     box = strips.bounding_box()
     strips.click(position={"x": 0.3 * box["width"], "y": 20})
@@ -57,6 +61,9 @@ def test_the_strips_show_what_a_token_needed_and_a_click_takes_a_line_away(serve
     expect(struck).to_have_count(8)  # a page
     room.get_by_role("button", name="Put back").click()
     expect(struck).to_have_count(0)
+    page.set_viewport_size({"width": 390, "height": 844})
+    table = room.get_by_role("group", name="Schedules compared").bounding_box()
+    assert table["x"] + table["width"] <= 390  # it scrolls in its place
 
 
 def test_a_text_is_scored_and_every_list_leads_to_its_token(server, visit):

@@ -58,6 +58,8 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     tokens = alone.locator(".sol-lines .sol-token")
     expect(tokens).to_have_count(30)
     expect(tokens.first).to_have_text(HOSTILE[0])
+    last, verdict = tokens.last.bounding_box(), alone.get_by_label("Verdict").bounding_box()
+    assert verdict["y"] - last["y"] - last["height"] < 60  # right below the answer
     expect(alone.locator(".sol-plot svg")).to_have_count(2)
     tokens.first.focus()
     alone.keyboard.press("ArrowRight")

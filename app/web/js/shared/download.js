@@ -44,7 +44,7 @@ export function menu(label, entries, spoken) {
 /** @typedef {{ name: string, hint: string, act: () => void }} MenuEntry */
 
 // kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
-/** @param {{ spoken?: string, more?: MenuEntry[] }} [words] entries before the forms */
+/** @param {{ spoken?: string, more?: MenuEntry[] }} [words] entries after the forms */
 export function exportMenu(api, kind, id, fail, words = {}) {
   const { spoken, more = [] } = words;
   const save = (form) => attempt(async () => {
@@ -53,6 +53,6 @@ export function exportMenu(api, kind, id, fail, words = {}) {
   }, fail);
   const [[first, hint], ...others] = EXPORT_FORMS[kind];
   if (!others.length) return chip("Export", () => save(first), { title: hint });
-  return menu("Export", [...more, ...EXPORT_FORMS[kind].map(([form, name, about]) =>
-    ({ name, hint: about, act: () => save(form) }))], spoken);
+  return menu("Export", [...EXPORT_FORMS[kind].map(([form, name, about]) =>
+    ({ name, hint: about, act: () => save(form) })), ...more], spoken);
 }
