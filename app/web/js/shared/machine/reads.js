@@ -81,12 +81,14 @@ const bitWords = (row) => `${bitsText(row.action.bit_width)} bits`;
 export const bytesText = ({ cost, dense_cost: dense }) =>
   [quantity(cost.bytes_read, "B"), `of ${quantity(dense.bytes_read, "B")} read`];
 
+const MOST_NAME = 80; // characters: more than fit beside a drawing
+
 // The words of each cell's pages. textOf(page): of a page of the cache.
 /** @param {Reads} reads @param {(page: number) => string} textOf */
 export function cellNames({ cells, pages }, textOf) {
   const each = Math.ceil(pages / cells);
   return Array.from({ length: cells }, (_, cell) => Array.from({ length: each }, (__, at) =>
-    textOf(cell * each + at)).join("").replaceAll(/\s+/g, " ").trim());
+    textOf(cell * each + at)).join("").slice(0, MOST_NAME).replaceAll(/\s+/g, " ").trim());
 }
 
 // Of each cell of pages, how many layers read it.
