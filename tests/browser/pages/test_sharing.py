@@ -66,6 +66,7 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     expect(alone.locator(".sol-card")).to_contain_text("token 2")
     alone.keyboard.press("Escape")  # it may lie over the colours' pills
     alone.get_by_role("radio", name="Surprisal").check(force=True)
+    alone.get_by_text("Numbers and charts", exact=True).click()
     alone.get_by_label("Quality: measure").select_option("Surprisal")
     expect(alone.get_by_text("All rows score the text that this run wrote")).to_be_visible()
     ended(alone, problems)
