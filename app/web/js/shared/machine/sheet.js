@@ -127,9 +127,10 @@ export class Sheet {
     this.brush.fillText(text, x, y);
   }
 
-  // As much of a name as there is room for on the left of the lanes.
+  // As much of a name as there is room for on the left of the lanes, and right of the choices' lines.
   fitting(name) {
-    const room = this.left - 10 * this.scale;
+    const lines = this.layout.isWhole && this.isWide ? BESIDE.choices : 0;
+    const room = this.left - (10 + lines) * this.scale;
     const letters = Array.from(name);
     if (this.brush.measureText(name).width <= room) return name;
     while (letters.length && this.brush.measureText(`${letters.join("")}…`).width > room) letters.pop();
