@@ -26,6 +26,8 @@ def test_several_results_in_one_page(scheme, chromium, tmp_path):
         frame = page.frame_locator("iframe").nth(number)
         tokens = frame.locator(".sol-lines .sol-token")
         expect(tokens).to_have_count(count)
+        if (charts := frame.get_by_text("Numbers and charts", exact=True)).count():
+            charts.click()
         expect(frame.locator(".sol-plot svg").first).to_be_visible()
         expect(frame.locator(".sol-header")).to_be_hidden()
         tokens.nth(1).hover()
