@@ -160,7 +160,9 @@ def from_json(
             if item.name in rules.nullable:
                 hint = _nullable(hint)
             made[item.name] = _checked(hint, value[item.name], _path_to(where, item.name), rules)
-        elif is_whole or item.default is item.default_factory is dataclasses.MISSING:
+        elif (is_whole and "later" not in item.metadata) or (
+            item.default is item.default_factory is dataclasses.MISSING
+        ):
             raise ConfigError(f"{name} lacks the field {item.name!r}")
     try:
         return kind(**made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from app.formats import cost_total, csv_text, plain_cell
@@ -74,7 +74,7 @@ def csv_of_generation(events: list[dict[str, Any]]) -> str:
 
 
 def _run_row(event: dict[str, Any]) -> dict[str, Any]:
-    row = asdict(Action(**event["action"])) | {
+    row = _axes(event) | {
         name: event[name] for name in _RUN_COLUMNS if name in event and name not in AXIS_FIELDS
     }
     row |= _texts(event)
@@ -84,6 +84,11 @@ def _run_row(event: dict[str, Any]) -> dict[str, Any]:
     for side in event["side"]:
         row |= {_side_column(side["name"], name): side[name] for name in _OF_SIDE}
     return row
+
+
+def _axes(row: dict[str, Any]) -> dict[str, float]:
+    """The action's values; means where they are by layer."""
+    return dict(zip(AXIS_FIELDS, Action(**row["action"]).as_tuple(), strict=True))
 
 
 def _texts(event: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +113,7 @@ def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for row in token["rows"]:
         yield (
             shared
-            | asdict(Action(**row["action"]))
+            | _axes(row)
             | {name: row[name] for name in ("nll", "kl", "entropy")}
             | {
                 "schedule": plain_cell(row["name"]),

@@ -44,8 +44,7 @@ class ModelTable(NamedTuple):
     gelu: bool
     epsilon: Any
     blocks: int
-    windows: Any  # [L] int64, which of the step's windows is the layer's
-    ropes: Any  # likewise of its ropes
+    ropes: Any  # [L] int64, which of the step's ropes is the layer's
     middle: Any  # [2] int64, layers after which the residual stream is kept
     widths: Any  # [2] int64, of queries, keys and values together, and I; the most of any layer
 
@@ -144,15 +143,16 @@ def _run_member(iteration, marks, arguments):
             size = turned.shape[2]
             own = _block(cache.addresses[layer, 0], cache.sizes[0], rows, size, cache.number)
             shared = _block(cache.addresses[layer, 1], cache.sizes[1], rows, size, cache.number)
-            window = model.windows[layer]
-            seen = StepRows(rows.first_seen[window], rows.pages_kept[window], *rows[2:])
+            limits = rows.first_seen[layer], rows.pages_kept[layer], rows.floors[layer]
+            seen = StepRows(*limits, *rows[3:])
             pages = concentration[:, layer], readers[:, layer], read[:, layer]
             noted = pages, queries[:, layer], streams_of[:, layer]
             blocks = own, shared
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:
             weights = _mlp_weights(model.locations[layer], model, hidden)
-            mlp_rows(hidden, weights, kept_channels, rounding, scratch, team)
+            kept_of_layer = kept_channels[0][layer], kept_channels[1][layer]
+            mlp_rows(hidden, weights, kept_of_layer, rounding, scratch, team)
             for slot in range(2):
                 if first and model.middle[slot] == layer:
                     copy_rows(hidden, kept[:, slot])
@@ -175,8 +175,8 @@ def run_parts(parts, streams, model, cache, rows, mlp, preview, angles, observed
             and logits [R, V], overwritten.
         model: ModelTable.
         cache: CacheTable.
-        rows: StepRows, but ``first_seen`` and ``pages_kept`` are [windows, R].
-        mlp: ``kept_channels`` and ``rounding`` of ``mlp_rows``.
+        rows: StepRows, but ``first_seen``, ``pages_kept`` and ``floors`` are [L, R].
+        mlp: ``kept_channels`` and ``rounding`` of ``mlp_rows``; the former are [L, R] each.
         preview: of the head, see ``head_rows``.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
         observed: concentration [R, L] float32, readers [R, L, Hkv, P] uint8 and tokens read [R, L]

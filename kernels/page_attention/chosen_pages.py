@@ -36,10 +36,10 @@ class StepRows(NamedTuple):
     first_seen: Any  # first token, counted through both blocks, that attention sees
     # That each KV head reads, all or one at least; those whose need reaches the floor, if not all.
     pages_kept: Any
+    floors: Any  # [R] float32, see ``AttentionPlan``
     sources: Any  # sequence of the shared block that the row continues
     shared_tokens: Any  # how many of its tokens, whole pages; 0 without a shared block
     own_tokens: Any  # in the row's own memory, before this step's
-    floors: Any  # [R] float32, see ``AttentionPlan``
     page_size: int  # tokens per page
     num_kv_heads: int  # Hkv
     scale: Any  # float32 factor on query·key

@@ -16,10 +16,8 @@ from sol_core.actions.action import (
     Action,
     Axis,
     Budget,
-    Record,
     Spend,
     ceil_fraction,
-    record_of,
 )
 from sol_core.actions.budget_text import parse_budget, parse_share_budget
 from sol_core.actions.grid import (
@@ -34,6 +32,7 @@ from sol_core.actions.grid import (
     grid_named,
     grid_record,
 )
+from sol_core.actions.records import Record, record_of
 
 __all__ = [
     "AXES",

@@ -7,17 +7,16 @@ forms, the page's lanes and the policies' starts follow from the table.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kernels.mlp_pruners import MlpPruner
-from kernels.page_scorers import PageScorer
 from sol_core.errors import ConfigError
-from sol_core.fields import configuration, is_unset, later, plain_scalar
+from sol_core.fields import configuration, later, plain_scalar
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
+ONLY_ACTIONS = "only an Action has one per layer, of attention and of the MLP"
 
 
 class Draws(NamedTuple):
@@ -52,6 +51,7 @@ class Axis:
     start: tuple[float, float]
     measured: tuple[float, float, float]  # the values that training asks for on held-out texts
     part_of: str = ""  # of what a value is a share
+    by_layer: str = ""  # field of an action's values by layer; "" where all layers have one
     unit: str = "%"  # of a value as people read it; shares are read as percents
     dense: float = 1.0  # value that leaves nothing out
     lowest: float = 0.0  # of what an action may have; 0 is itself excluded
@@ -80,6 +80,8 @@ class Axis:
 
     def check(self, value: Any, *, whole: bool = False) -> None:
         """Raise ConfigError for a value that the axis cannot take; ``whole`` for an action's."""
+        if isinstance(value, (list, tuple)):
+            raise ConfigError(f"{self.term} must be one number, got {len(value)}: {ONLY_ACTIONS}")
         # NaN fails the comparisons.
         fits = isinstance(value, (int, float)) and self.lowest <= value <= self.dense
         if not fits or not value:
@@ -106,6 +108,7 @@ AXES = (
         start=(0.7, 5.0),
         measured=(0.5, 0.4, 0.3),
         part_of="cached tokens",
+        by_layer="keep_by_layer",
     ),
     Axis(
         field="channel_keep_ratio",
@@ -122,6 +125,7 @@ AXES = (
         start=(0.8, 6.0),
         measured=(0.6, 0.7, 0.5),
         part_of="MLP channels",
+        by_layer="channels_by_layer",
     ),
     Axis(
         field="bit_width",
@@ -147,37 +151,6 @@ AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
 
 
-def record_of(record: Any) -> dict[str, Any]:
-    """A dataclass as JSON: ``asdict`` without the fields that ``fields.later`` made and none set.
-
-    So files and hashes stay what they were before there were these fields.
-    """
-    pairs = [(part, getattr(record, part.name)) for part in fields(record)]
-    return {part.name: _plain(value) for part, value in pairs if not is_unset(part, value)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (PageScorer, MlpPruner)):
-        return value.name
-    if is_dataclass(value):
-        return record_of(value)
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(item) for item in value)
-    return value
-
-
-class Record:
-    """A dataclass that is JSON too."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``fields.from_json`` reads it back."""
-        return record_of(self)
-
-
 def ceil_fraction(fraction: float, count: int) -> int:
     """``ceil(fraction · count)``, at least 1, immune to binary rounding.
 
@@ -193,6 +166,8 @@ class _AxisValues:
     keep_fraction: float
     channel_keep_ratio: float
     bit_width: float
+    keep_by_layer: tuple[float, ...] = ()
+    channels_by_layer: tuple[float, ...] = ()
 
     def _check(self, *, whole: bool) -> None:
         """Hold every axis to its values, and scalars of numpy and torch as Python's numbers."""
@@ -218,8 +193,11 @@ class _AxisValues:
     @property
     def words(self) -> str:
         """For people: "50 % attention · 70 % MLP · 8 bits"."""
-        pairs = zip(AXES, self.as_tuple(), strict=True)
-        return " · ".join(axis.text(value) for axis, value in pairs)
+        return " · ".join(
+            axis.text(value)
+            + (" by layer" if axis.by_layer and getattr(self, axis.by_layer) else "")
+            for axis, value in zip(AXES, self.as_tuple(), strict=True)
+        )
 
     @property
     def net_keep_rate(self) -> float:
@@ -235,31 +213,91 @@ class _AxisValues:
 class Action(_AxisValues):
     """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
 
+    Attention and MLP take a number, or a list of one per layer of the model. Of a list, the number
+    is its mean, which colours, spends and charts show.
+
     Raises: ConfigError for a value that is not allowed.
     Attributes:
         keep_fraction: share of cached tokens attention may read, in (0, 1].
         channel_keep_ratio: share of MLP input channels kept, in (0, 1].
         bit_width: bits of the MLP activations, 2 to 16; 16 leaves them untouched.
+        keep_by_layer, channels_by_layer: the first two per layer; empty: the same in all of them.
     """
 
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
     bit_width: int = MAX_BITS
+    keep_by_layer: tuple[float, ...] = later(())
+    channels_by_layer: tuple[float, ...] = later(())
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            keep_fraction: float | Sequence[float] = 1.0,
+            channel_keep_ratio: float | Sequence[float] = 1.0,
+            bit_width: int = MAX_BITS,
+            keep_by_layer: Sequence[float] = (),
+            channels_by_layer: Sequence[float] = (),
+        ) -> None: ...
 
     def __post_init__(self) -> None:
+        for axis in AXES:
+            if axis.by_layer:
+                self._take_layers(axis)
         self._check(whole=True)
 
+    def _take_layers(self, axis: Axis) -> None:
+        """Keep an axis' values by layer, and their mean as its number."""
+        given, known = getattr(self, axis.field), getattr(self, axis.by_layer)
+        is_list = isinstance(given, (list, tuple)) or len(getattr(given, "shape", ())) == 1
+        if not is_list and not known:
+            return
+        values = tuple(map(plain_scalar, given if is_list else known))
+        for value in values:
+            axis.check(value)
+        if not values:
+            raise ConfigError(f"{axis.term} needs one number, or one per layer, got an empty list")
+        mean = min(max(math.fsum(values) / len(values), min(values)), max(values))
+        if not is_list and given != mean:
+            raise ConfigError(
+                f"{axis.field} must be {mean!r}, the mean of {axis.by_layer}, got {given!r}: "
+                f"give {axis.by_layer}=() for one number in all layers"
+            )
+        object.__setattr__(self, axis.field, mean)
+        object.__setattr__(self, axis.by_layer, values)
+
     @classmethod
-    def of(cls, values: Iterable[float]) -> Action:
+    def of(cls, values: Iterable[float | Sequence[float]]) -> Action:
         """The action of three values.
 
         Args:
             values: one per axis, in the order of ``AXES``; whole numbers may be floats.
         Raises: ConfigError for a value that is not allowed.
         """
-        keep_fraction, channel_keep_ratio, bits = values
-        bit_width = int(bits) if float(bits).is_integer() else bits
-        return cls(keep_fraction, channel_keep_ratio, bit_width)  # type: ignore[arg-type]  # is checked
+        keep_fraction, channel_keep_ratio, bits = map(plain_scalar, values)
+        bit_width = int(bits) if isinstance(bits, float) and bits.is_integer() else bits
+        return cls(keep_fraction, channel_keep_ratio, bit_width)
+
+    def values(self) -> tuple[float | tuple[float, ...], ...]:
+        """The values as ``of`` takes them: a tuple where they are by layer."""
+        keep = self.keep_by_layer or self.keep_fraction
+        return keep, self.channels_by_layer or self.channel_keep_ratio, self.bit_width
+
+    def with_level(self, axis: Axis, level: float) -> Action:
+        """The action with another number on an axis, for all layers."""
+        changes: dict[str, Any] = {axis.field: level}
+        return replace(self, **changes | ({axis.by_layer: ()} if axis.by_layer else {}))
+
+    def check_layers(self, num_layers: int) -> None:
+        """Raises: ConfigError for values by layer of a model with other layers."""
+        for axis in AXES:
+            given = len(getattr(self, axis.by_layer)) if axis.by_layer else 0
+            if given not in (0, num_layers):
+                raise ConfigError(
+                    f"{axis.term} must be one number, or {num_layers}, one per layer of the model, "
+                    f"got {given}"
+                )
 
 
 DENSE = Action()

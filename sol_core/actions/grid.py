@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer, page_scorer
 from kernels.quantisation_levels import SCALE_BLOCK
-from sol_core.actions.action import AXES, Action, Budget, Record, record_of
+from sol_core.actions.action import AXES, ONLY_ACTIONS, Action, Budget
+from sol_core.actions.records import Record, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import OneOf, Range, check_fields, configuration, later
 
@@ -141,6 +142,9 @@ class ActionGrid(Mechanisms, Record):
     page_size: Annotated[int, Range(1, 256)] = 8
 
     def __post_init__(self) -> None:
+        lists = [levels for levels in self.levels() if isinstance(levels, (list, tuple))]
+        if any(isinstance(level, (list, tuple)) for levels in lists for level in levels):
+            raise ConfigError(f"levels of a grid are numbers: {ONLY_ACTIONS}")
         check_fields(self)
         if not self.mlp_split:
             object.__setattr__(self, "mlp_split", self.pruner.split)

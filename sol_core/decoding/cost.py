@@ -13,8 +13,9 @@ Side rows are not counted.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kernels.head_preview import PREVIEW_BITS, RESCORED
 from kernels.page_scorers import PagesToScore
@@ -41,7 +42,7 @@ class CostModel:
     page_size: int = 8  # tokens per page
     mechanisms: Mechanisms = PAPER  # ways in which a step finds what it may skip, and skips it
     _windows: tuple[tuple[int | None, int], ...] = field(init=False, repr=False, compare=False)
-    _of_weights: dict[tuple[float, float, bool], StepCost] = field(
+    _of_weights: dict[tuple[Any, ...], StepCost] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -73,10 +74,12 @@ class CostModel:
             head_rows: outputs of a previewed head that were read exactly; None counts the mean.
             observed: the step also scored the pages for a policy, as it does when it is dense.
         """
+        if isinstance(action, Action):
+            action.check_layers(self.spec.num_layers)
         flops, num_bytes = 0.0, 0.0
-        for window, layers in self._windows:
+        for (window, keep), layers in self._kinds_of_layers(action):
             visible = min(cached_tokens, window or cached_tokens)
-            layer = self._attention(action, visible, observed=observed, exact=tokens_read)
+            layer = self._attention(keep, visible, observed=observed, exact=tokens_read)
             flops, num_bytes = flops + layers * layer[0], num_bytes + layers * layer[1]
         if tokens_read is not None:
             flops += 4.0 * self.spec.query_width * tokens_read / self.spec.num_kv_heads
@@ -146,19 +149,27 @@ class CostModel:
         work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)
         return self.mechanisms.scorer.cost(work)
 
+    def _kinds_of_layers(
+        self, action: Action | Budget
+    ) -> Iterable[tuple[tuple[int | None, float], int]]:
+        """Attention windows with the share of attention kept, and how many layers have these."""
+        if action.keep_by_layer:
+            return Counter(zip(self.spec.windows, action.keep_by_layer, strict=True)).items()
+        return (((window, action.keep_fraction), layers) for window, layers in self._windows)
+
     def _attention(
-        self, action: Action | Budget, visible: int, *, observed: bool, exact: float | None
+        self, keep: float, visible: int, *, observed: bool, exact: float | None
     ) -> tuple[float, float]:
         """FLOPs and bytes of one layer's page scores, and of its keys and values unless it is
         known exactly which were read."""
         spec, pages = self.spec, -(-visible // self.page_size)
-        kept = pages_kept(action.keep_fraction, visible, self.page_size)
+        kept = pages_kept(keep, visible, self.page_size)
         flops = read = 0.0
         if exact is None:
             tokens = min(visible, kept * self.page_size)
             flops = 4.0 * spec.query_width * tokens
             read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
-        chooses = action.keep_fraction < 1 if self.mechanisms.by_need else kept < pages
+        chooses = keep < 1 if self.mechanisms.by_need else kept < pages
         if not chooses and not observed:
             return flops, read
         scoring_flops, scoring_read = self.page_scores(visible)
@@ -166,7 +177,8 @@ class CostModel:
 
     def _weights_of(self, action: Action | Budget) -> StepCost:
         """A step's cost without the bytes of cache and head; kept, because few actions differ."""
-        key = action.channel_keep_ratio, action.bit_width, action.is_dense
+        ratios = action.channels_by_layer or action.channel_keep_ratio
+        key = ratios, action.bit_width, action.is_dense
         if key not in self._of_weights:
             self._of_weights[key] = self._read_weights(action)
         return self._of_weights[key]
@@ -174,9 +186,11 @@ class CostModel:
     def _read_weights(self, action: Action | Budget) -> StepCost:
         spec, weights = self.spec, self.weights
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
-        entering, inner = mlp_channels(action, spec, self.mechanisms)
-        gate_up = spec.num_layers * 2 * spec.intermediate_size * entering
-        down = spec.num_layers * spec.hidden_size * inner
+        ratios = action.channels_by_layer or (action.channel_keep_ratio,) * spec.num_layers
+        known = {ratio: mlp_channels(ratio, spec, self.mechanisms) for ratio in set(ratios)}
+        pairs = [known[ratio] for ratio in ratios]
+        entering, inner = (sum(side) for side in zip(*pairs, strict=True))  # of all layers
+        gate_up, down = 2 * spec.intermediate_size * entering, spec.hidden_size * inner
         head, projected = spec.hidden_size * spec.vocab_size, spec.num_layers * projections
         saved = self.head_saving(action)
         bits = action.bit_width
@@ -189,8 +203,8 @@ class CostModel:
             mlp_flops=2.0 * (gate_up + down),
             head_flops=2.0 * head,
             attention_bytes=weights.attention.nbytes,
-            mlp_bytes=weights.gate_up.read(entering / spec.hidden_size)
-            + weights.down.read(inner / spec.intermediate_size),
+            mlp_bytes=weights.gate_up.read(entering / (spec.num_layers * spec.hidden_size))
+            + weights.down.read(inner / (spec.num_layers * spec.intermediate_size)),
             bit_operations=float(
                 MAX_BITS * outside + bits * weights.gate_up.bits * (gate_up + down)
             ),

@@ -2,7 +2,8 @@
 
 The format is that of the authors' golden file: a case has ``input_ids``,
 ``context_len``, ``page_size`` and ``schedules`` (one list of
-``[keep_fraction, channel_keep_ratio, bit_width]`` per schedule). Step t feeds
+``[keep_fraction, channel_keep_ratio, bit_width]`` per schedule; the first two may be lists of
+a number per layer). Step t feeds
 ``input_ids[context_len + t]`` after a dense prefill of ``input_ids[:context_len]`` and
 scores ``input_ids[context_len + t + 1]``; all schedules of a case run as rows of one
 batch that shares the prefix.
@@ -202,10 +203,12 @@ def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
 
 
 def _parse_action(entry: Any, where: str) -> Action:
-    numbers = isinstance(entry, list) and len(entry) == len(AXES)
-    if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
+    values = entry if isinstance(entry, list) else []
+    parts = [part for value in values for part in (value if isinstance(value, list) else [value])]
+    numbers = all(type(part) in (int, float) for part in parts)
+    if not numbers or len(values) != len(AXES):
         raise ConfigError(f"{where}: an action is [{', '.join(AXIS_FIELDS)}], got {entry!r}")
     try:
-        return Action.of([float(value) for value in entry])
+        return Action.of(values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

@@ -8,7 +8,6 @@ the actions taken there: how far their keys and values carry the damage (SOL, ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +53,7 @@ class Lens:
         """Every level of every axis, what came of the lowest ones, the step without some pages."""
         taken, grid = self._taken(index), self._run.grid
         axes = [
-            [replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
+            [taken.with_level(axis, level) for level in levels]
             for axis, levels in zip(AXES, grid.levels(), strict=True)
         ]
         actions = [taken, *(action for levels in axes for action in levels)]

@@ -235,12 +235,14 @@ class FrozenLM:
                 f"decode_step of {cache.num_rows} rows needs tokens [{cache.num_rows}] and as "
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
+        for one in actions:
+            one.check_layers(self.spec.num_layers)
         self._check_context(max(cache.lengths) + 1)
         mechanisms.check_decodes()
         floors = preview = None
         if mechanisms.by_need:
             floors = self.page_thresholds or shipped_floors()
-        if mechanisms.head == "preview" and any(action != DENSE for action in actions):
+        if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
         asked = actions, mechanisms, observe, clock, floors, form, left_out, record, batched
@@ -349,10 +351,11 @@ class FrozenLM:
             attended = self._attend(index, layer, normed, cache, plan, turned, masses=masses)
             update = layer.attention_output(attended.mixed.flatten(1))
             update = normed_update(update, layer.attention_output_norm, spec)
-            kept.add(attended, plan.tokens_seen[spec.windows[index]])
+            kept.add(attended, plan.tokens_seen[index])
             lap("attention")
             residual = self._residual(hidden, update, layer.mlp_norm)
-            hidden, update = step_mlp(layer, residual, plan.mlp, pruner, spec.activation, dtype)
+            mlp = plan.mlp[index]
+            hidden, update = step_mlp(layer, residual, mlp, pruner, spec.activation, dtype)
             update = normed_update(update, layer.mlp_output_norm, spec)
             lap("mlp")
         residual = self._residual(hidden, update, self.weights.final_norm)
@@ -396,7 +399,7 @@ class FrozenLM:
         masses: bool,
     ) -> Attended:
         heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
-        attention, shape = plan.attention[self.spec.windows[index]], plan.shape
+        attention, shape = plan.attention[index], plan.shape
         new, store = NewTokens(heads, *angles, scale), cache.layers[index]
         buffers, taken = (store.keys, store.values), store.codes if shape.extend else None
         query = rotate_and_write(new, buffers, plan.slots, taken)

@@ -21,6 +21,7 @@ from sol_core import (
     evaluate,
     generate,
     preset,
+    score,
     train,
 )
 from sol_core.actions import PAGE_SCORERS
@@ -133,6 +134,16 @@ def test_a_schedule_decides_a_run_from_python():
     careful = importlib.import_module("my_schedules").Careful()
     made = generate(make_language_model(), "Once upon a time", careful, max_new_tokens=12)
     assert {token.action for token in made.tokens} == {Action(), Action(0.3, 0.5, 8)}
+
+
+def test_a_schedule_by_layer_is_run_and_scored():
+    model, text = make_language_model(), "Once upon a time there was a fox."
+    schedule = importlib.import_module("by_layer").rising(model.spec.num_layers)
+    made = generate(model, text, schedule, max_new_tokens=4)
+    (action,) = {token.action for token in made.tokens}
+    assert action.keep_fraction == 0.5
+    assert action.channels_by_layer == pytest.approx((0.4, 0.8))
+    assert set(score(model, text, schedule).actions) == {action}
 
 
 def test_a_logits_processor_decides_a_draw():

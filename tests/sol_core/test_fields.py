@@ -139,7 +139,8 @@ def test_what_can_be_served():
 
 
 def test_actions_budgets_and_grids_have_every_axis_in_order():
-    for kind, more in ((Action, ()), (Budget, ("bytes_share",))):
+    layers = tuple(axis.by_layer for axis in AXES if axis.by_layer)
+    for kind, more in ((Action, layers), (Budget, ("bytes_share",))):
         assert tuple(item.name for item in fields(kind)) == (*AXIS_FIELDS, *more)
     assert {axis.levels_field for axis in AXES} <= {item.name for item in fields(ActionGrid)}
     assert DENSE.as_tuple() == Budget().as_tuple() == tuple(axis.dense for axis in AXES)

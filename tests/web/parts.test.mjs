@@ -73,3 +73,23 @@ told("the machine shows a step in words and lights the pages that it read", asyn
   await settled();
   say(textOf(machine.outcome.element).split(" probable")[0]);
 });
+
+told("a step whose layers differ is drawn layer by layer", async (say) => {
+  const { run } = records();
+  const machine = new Machine({ rows: () => run.rows, mark: (index) => machine.mark(index) });
+  shown(machine.element);
+  machine.begin(run.run);
+  const { sheet } = machine.field;
+  sheet.width = 3 * 100 + 300;
+  const fills = [];
+  sheet.fill = (colour, x, y, width, height) => fills.push({ colour, width, height });
+  const [keep_by_layer, channels_by_layer] = [[0.25, 0.5, 1], [0.4, 0.7, 1]];
+  const lists = { keep_fraction: 7 / 12, keep_by_layer, channel_keep_ratio: 0.7, channels_by_layer };
+  run.rows[1] = { ...run.rows[1], page_reads: null, action: { ...run.rows[1].action, ...lists } };
+  machine.mark(1);
+  await settled();
+  const of = (wanted) => fills.filter(({ colour }) => colour === wanted);
+  say(sheet.layers, of("attention").slice(0, 3).map(({ height }) => height));
+  say(of("channels").slice(1).map(({ width }) => Math.round(width)));
+  say(machine.figure.getAttribute("aria-label"));
+});

@@ -28,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CASES.json",
         type=Path,
         help='a list of cases, or an object with "cases": each with input_ids, context_len, '
-        f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
-        'result has the same frame, with {"nll": [[...]]} for each case, in order',
+        f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}], the first two a number or "
+        "a list of one per layer; the result has the same frame, with "
+        '{"nll": [[...]]} for each case, in order',
     )
     cli.add_mechanisms(parser)
     parser.add_argument(
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             for case, (actions, _) in zip(parsed, results, strict=True)
         ]
         scores = [
-            {"nll": [nll], "actions": [[list(action.as_tuple()) for action in actions]]}
+            {"nll": [nll], "actions": [[action.values() for action in actions]]}
             for actions, nll in results
         ]
     else:

@@ -23,8 +23,10 @@ interface Refusal extends Error {
   refused?: boolean;
 }
 
-/** By the axes' fields: sol_core/actions/action.py. */
-type Action = Record<string, number>;
+type AxisField = "keep_fraction" | "channel_keep_ratio" | "bit_width";
+
+/** By the axes' fields: sol_core/actions/action.py. Lists: a number per layer, of which theirs is the mean. */
+type Action = Record<AxisField, number> & { keep_by_layer?: number[]; channels_by_layer?: number[] };
 
 /** The fields of StepCost (sol_core/events.py) that pages read. */
 type Cost = Record<"flops" | "bytes_read" | "attention_bytes" | "mlp_bytes" | "head_bytes" | "policy_bytes", number>;
@@ -121,7 +123,8 @@ interface Axis {
 /** One number of an action: a row of sol_core/actions/action.py, by its names there; levels: its field in a grid; min,
  *  max, step: of its sliders, in the numbers that people read. */
 interface DeclaredAxis extends
-  Record<"field" | "levels" | "short" | "key" | "name" | "title" | "noun" | "term" | "label" | "hint" | "unit", string>,
+  Record<"field", AxisField>,
+  Record<"levels" | "short" | "key" | "name" | "title" | "noun" | "term" | "label" | "hint" | "unit", string>,
   Record<"scale" | "dense" | "min" | "max" | "step", number> {}
 
 interface SpendAxis extends DeclaredAxis, Axis {

@@ -24,13 +24,17 @@ from kernels.linear import FEW_ROWS
 from kernels.page_attention import mass_of_pages, mass_outside_of_row
 from kernels.page_scorers import PageScorer
 from kernels.quantised_weights import BYTES_4, BYTES_8, HEADER, pack_blocks
-from sol_core.actions import DENSE
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.spec import MatrixBytes, WeightBytes
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import StepRequest, mlp_channels, page_limits, pages_left_out
+from sol_core.models.step.plan import (
+    StepRequest,
+    channel_limits,
+    page_limits,
+    pages_left_out,
+)
 
 if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable
@@ -69,6 +73,7 @@ class FewRowStep:
         self._arrays = [_layer_arrays(layer, some) for layer, some in pairs]
         self.weight_bytes = _weight_bytes(self._arrays, self._head)
         self._windows = list(dict.fromkeys(spec.windows))
+        self._lines = [_lines_of_layers(spec.windows, by_layer=some) for some in (False, True)]
         ropes = list(dict.fromkeys(spec.ropes))
         self._angles = RotaryTable(ropes, spec.head_size)
         self._scale = np.float32(spec.attention_scale)
@@ -187,7 +192,7 @@ class FewRowStep:
         if self._preview[0] is not request.preview:
             _, *parts = request.preview
             self._preview = request.preview, [as_array(part) for part in parts]
-        previewed = np.array([action != DENSE for action in request.actions])
+        previewed = np.array([not action.is_dense for action in request.actions])
         return *self._preview[1], previewed, np.zeros(len(previewed), np.int64)
 
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
@@ -206,14 +211,13 @@ class FewRowStep:
             gelu=spec.activation == "gelu_tanh",
             epsilon=np.float32(spec.norm_eps),
             blocks=self._blocks,
-            windows=int64([self._windows.index(window) for window in spec.windows]),
             ropes=int64(ropes),
             middle=int64(spec.middle_layers),
             widths=int64([spec.query_width + 2 * spec.kv_width, spec.intermediate_size]),
         )
 
     def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, Any, CacheTable]:
-        """Return the rows' limits per window of the model, their MLP, the cache's addresses."""
+        """Return the rows' limits and their MLP's, per layer, and the cache's addresses."""
         from kernels.decode_layer.step import CacheTable
         from kernels.page_attention.chosen_pages import StepRows
 
@@ -223,21 +227,21 @@ class FewRowStep:
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
         ]
-        budgets, floors = page_limits(cache, request, self._windows)
-        pairs = [mlp_channels(action, self._spec, how) for action in actions]
-        channels, inner = ([pair[side] for pair in pairs] for side in range(2))
+        windows = self._spec.windows if request.is_by_layer else self._windows
+        budgets, floors = page_limits(cache, request, windows)
+        channels, inner = channel_limits(self._spec, request)
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.
-        alone = [cache.row_sources, shared, own, channels, inner, [a.bit_width for a in actions]]
-        numbers = np.array(alone + first_seen + budgets, np.int64)
-        middle = len(alone) + len(first_seen)
+        alone = [cache.row_sources, shared, own, [action.bit_width for action in actions]]
+        numbers = np.array(alone + first_seen + budgets + channels + inner, np.int64)
+        of_layers = numbers[self._lines[request.is_by_layer]]
         rows = StepRows(
             sources=numbers[0],
             shared_tokens=numbers[1],
             own_tokens=numbers[2],
-            first_seen=numbers[len(alone) : middle],
-            pages_kept=numbers[middle:],
-            floors=floors,
+            first_seen=of_layers[0],
+            pages_kept=of_layers[1],
+            floors=floors.repeat(self._spec.num_layers // len(floors), 0),
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
@@ -245,10 +249,25 @@ class FewRowStep:
             best_share=BEST_PAGES if request.observe.scores_pages and _chooses(how) else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )
-        rounding = numbers[5], how.quant_site == "mlp_input", how.quant_block
-        mlp = (numbers[3], numbers[4]), rounding
+        rounding = numbers[3], how.quant_site == "mlp_input", how.quant_block
+        mlp = (of_layers[2], of_layers[3]), rounding
         addresses, sizes = cache.addresses()
         return rows, mlp, CacheTable(addresses, _ONE[cache.dtype], sizes)
+
+
+_ALONE = 4  # lines of ``FewRowStep._plan`` before those of windows and layers
+
+
+def _lines_of_layers(windows: Sequence[int | None], *, by_layer: bool) -> Any:
+    """[4, L] int64: where ``_plan`` has each layer's first token, pages, input, inner channels."""
+    known, layers = list(dict.fromkeys(windows)), np.arange(len(windows))
+    of_windows = np.array([known.index(window) for window in windows])
+    if by_layer:
+        lines = ((of_windows, len(known)), *[(layers, len(layers))] * 3)
+    else:
+        lines = (*[(of_windows, len(known))] * 2, *[(0 * layers, 1)] * 2)
+    firsts = np.cumsum((_ALONE, *(count for _, count in lines)))
+    return np.stack([first + line for (line, _), first in zip(lines, firsts, strict=False)])
 
 
 def _chooses(how: Mechanisms) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from kernels.gated_mlp import MlpPlan
 from kernels.head_preview import HeadPreview
 from kernels.page_attention import AttentionPlan
-from sol_core.actions import MAX_BITS, Action, Budget, Mechanisms, ceil_fraction
+from sol_core.actions import MAX_BITS, Action, Mechanisms, ceil_fraction
 from sol_core.calibration.tables import PageThresholds
 from sol_core.errors import ShapeError
 from sol_core.models.cache import KVCache
@@ -44,12 +44,16 @@ class StepRequest:
     record: Collection[str]
     batched: bool
     is_layered: bool = field(init=False)  # no graph: made layer by layer, each on its own
+    is_by_layer: bool = field(init=False)  # some row's layers differ in what they may read
     is_sparse: bool = field(init=False)  # some row drops pages
     scores_pages: bool = field(init=False)
     reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
 
     def __post_init__(self) -> None:
         self.is_layered = self.left_out is not None or any(kind != "pages" for kind in self.record)
+        self.is_by_layer = any(
+            action.keep_by_layer or action.channels_by_layer for action in self.actions
+        )
         self.is_sparse = any(action.keep_fraction < 1 for action in self.actions)
         self.scores_pages = self.is_sparse or self.observe.scores_pages
         self.reads_codes = self.scores_pages and self.mechanisms.scorer.reads_codes
@@ -73,6 +77,7 @@ class StepShape:
     sparse: bool  # sparse, pruned, quantised: whether some row drops pages, channels, bits
     pruned: bool
     quantised: bool
+    by_layer: bool  # whether every layer has numbers of its own
     observe: Observe  # what else the step returns
     records_pages: bool  # the step also returns which pages it read
     mechanisms: Mechanisms  # how what is dropped is skipped
@@ -84,9 +89,9 @@ class StepPlan:
     shape: StepShape
     positions: Tensor  # [R] int64, position of the new token
     slots: Tensor  # [R] int64, where it goes in the row's own memory
-    attention: dict[int | None, AttentionPlan]  # plan per attention window that occurs in the model
-    tokens_seen: dict[int | None, Tensor]  # likewise [R, 1] int64, summed over KV heads
-    mlp: MlpPlan
+    attention: Sequence[AttentionPlan]  # of each layer
+    tokens_seen: Sequence[Tensor]  # likewise [R, 1] int64, summed over KV heads
+    mlp: Sequence[MlpPlan]  # likewise
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
@@ -97,23 +102,41 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
 def page_limits(
     cache: KVCache, request: StepRequest, windows: Sequence[int | None]
 ) -> tuple[list[list[int]], np.ndarray[Any, np.dtype[np.float32]]]:
-    """Pages that each row keeps, per attention window, and the need from which on it reads one.
+    """Pages that each row keeps, and the need from which on it reads one.
 
     The new token is counted as cached.
+
+    Args:
+        windows: attention windows of the model, or of every layer where the request is by layer.
+    Returns: a line of R numbers per window; the needs [1, R], or [L, R] by layer.
     """
     lengths = [length + 1 for length in cache.lengths]
     budgets = [[max(lengths)] * len(lengths) for _ in windows]
-    floors = np.zeros(len(lengths), np.float32)
+    floors = np.zeros((len(windows) if request.is_by_layer else 1, len(lengths)), np.float32)
     for row, (action, length) in enumerate(zip(request.actions, lengths, strict=True)):
         if action.keep_fraction >= 1:
             continue
+        kept = action.keep_by_layer or (action.keep_fraction,) * len(windows)
         if request.thresholds is not None:
-            floors[row] = request.thresholds.floor(action.keep_fraction, length)
-        for budget, window in zip(budgets, windows, strict=True):
-            seen = min(length, window or length)
-            kept = pages_kept(action.keep_fraction, seen, cache.page_size)
-            budget[row] = 1 if request.mechanisms.by_need else kept
+            needs = {keep: request.thresholds.floor(keep, length) for keep in set(kept)}
+            floors[:, row] = [needs[keep] for keep in kept[: len(floors)]]
+        for budget, window, keep in zip(budgets, windows, kept, strict=True):
+            if keep < 1:
+                pages = pages_kept(keep, min(length, window or length), cache.page_size)
+                budget[row] = 1 if request.mechanisms.by_need else pages
     return budgets, floors
+
+
+def channel_limits(spec: ModelSpec, request: StepRequest) -> tuple[list[list[int]], ...]:
+    """Input and inner channels that each row keeps: a line of R numbers, or of each layer one."""
+    lines = spec.num_layers if request.is_by_layer else 1
+    sides: tuple[list[list[int]], ...] = [], []
+    for action in request.actions:
+        ratios = action.channels_by_layer or (action.channel_keep_ratio,) * lines
+        known = {ratio: mlp_channels(ratio, spec, request.mechanisms) for ratio in set(ratios)}
+        for side, rows in enumerate(sides):
+            rows.append([known[ratio][side] for ratio in ratios])
+    return tuple([list(line) for line in zip(*rows, strict=True)] for rows in sides)
 
 
 def step_shape(
@@ -139,8 +162,13 @@ def step_shape(
             uneven or (window is not None and window < longest) for window in _windows(spec)
         ),
         sparse=request.is_sparse,
-        pruned=any(mlp_channels(action, spec, how) != every_channel for action in actions),
+        pruned=any(
+            mlp_channels(ratio, spec, how) != every_channel
+            for action in actions
+            for ratio in set(action.channels_by_layer or (action.channel_keep_ratio,))
+        ),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
+        by_layer=request.is_by_layer,
         observe=request.observe,
         records_pages="pages" in request.record,
         mechanisms=how,
@@ -150,20 +178,15 @@ def step_shape(
 
 def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[list[int]]:
     """Return N lines of R numbers, in which steps of one shape differ; see ``plan_step``."""
-    pairs = [mlp_channels(action, spec, request.mechanisms) for action in request.actions]
-    budgets, floors = page_limits(cache, request, _windows(spec))
-    lines = [
-        cache.own_lengths,
-        cache.lengths,
-        [entering for entering, _ in pairs],
-        [inner for _, inner in pairs],
-        [action.bit_width for action in request.actions],
-        *budgets,
-    ]
+    entering, inner = channel_limits(spec, request)
+    windows = spec.windows if request.is_by_layer else _windows(spec)
+    budgets, floors = page_limits(cache, request, windows)
+    bits = [action.bit_width for action in request.actions]
+    lines = [cache.own_lengths, cache.lengths, bits, *entering, *inner, *budgets]
     if request.mechanisms.by_need:
-        lines.append(floors.view(np.int32).tolist())
+        lines += floors.view(np.int32).tolist()
     # Every line starts at 16 bytes then: Triton compiles no other variant of the kernels.
-    return [line + [0] * (len(line) % 2) for line in lines]
+    return [line + [0] * (-len(line) % 4) for line in lines]
 
 
 def pages_left_out(
@@ -207,31 +230,48 @@ def plan_step(
     left_out: Tensor | None = None,  # [R, S] bool, tokens that rows may not see
 ) -> StepPlan:
     """The plan of a step, on the numbers' device and without a look at the host."""
-    slots, positions, channels, inner, bits, *budgets = numbers[:, : shape.num_rows].unbind()
-    floors = None
-    if shape.mechanisms.by_need:
-        floors = budgets.pop().int().view(torch.float32)
-    windows = zip(_windows(spec), shape.masked, budgets, strict=True)
-    attention = {
-        window: _plan_attention(shape, masked, slots, positions, window, (budget, floors), left_out)
-        for window, masked, budget in windows
+    windows, num_layers = _windows(spec), spec.num_layers
+    slots, positions, bits, *lines = numbers[:, : shape.num_rows].unbind()
+    count = num_layers if shape.by_layer else 1
+    channels, inner, budgets = lines[:count], lines[count : 2 * count], lines[2 * count :]
+    plans = {
+        window: _plan_attention(shape, masked, slots, positions, window, left_out)
+        for window, masked in zip(windows, shape.masked, strict=True)
     }
+    seen = {
+        window: spec.num_kv_heads * _tokens_seen(plan, positions, window, left_out)
+        for window, plan in plans.items()
+    }
+    attention = [plans[window] for window in spec.windows]
+    if shape.sparse:
+        floors: Sequence[Tensor | None] = [None] * count
+        if shape.mechanisms.by_need:
+            floors = numbers[-count:].int().view(torch.float32)[:, : shape.num_rows].unbind()
+        attention = [
+            replace(
+                plans[window],
+                pages_kept=budgets[layer if shape.by_layer else windows.index(window)],
+                floors=floors[layer % count],
+            )
+            for layer, window in enumerate(spec.windows)
+        ]
+    mlp = [
+        MlpPlan(
+            entering if shape.pruned else None,
+            bits if shape.quantised else None,
+            shape.mechanisms.quant_site == "mlp_input",
+            kept if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
+            shape.mechanisms.quant_block,
+        )
+        for entering, kept in zip(channels, inner, strict=True)
+    ]
     return StepPlan(
         shape=shape,
         positions=positions,
         slots=slots,
         attention=attention,
-        tokens_seen={
-            window: spec.num_kv_heads * _tokens_seen(plan, positions, window, left_out)
-            for window, plan in attention.items()
-        },
-        mlp=MlpPlan(
-            channels if shape.pruned else None,
-            bits if shape.quantised else None,
-            shape.mechanisms.quant_site == "mlp_input",
-            inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
-            shape.mechanisms.quant_block,
-        ),
+        tokens_seen=[seen[window] for window in spec.windows],
+        mlp=mlp if shape.by_layer else mlp * num_layers,
     )
 
 
@@ -240,10 +280,9 @@ def _windows(spec: ModelSpec) -> list[int | None]:
     return sorted(set(spec.windows), key=lambda window: (window is None, window))
 
 
-def mlp_channels(
-    action: Action | Budget, spec: ModelSpec, mechanisms: Mechanisms
-) -> tuple[int, int]:
-    entering, inner = mechanisms.mlp_shares(action.channel_keep_ratio)
+def mlp_channels(ratio: float, spec: ModelSpec, mechanisms: Mechanisms) -> tuple[int, int]:
+    """Input and inner channels of one layer that an action's ratio keeps."""
+    entering, inner = mechanisms.mlp_shares(ratio)
     return (ceil_fraction(entering, spec.hidden_size), ceil_fraction(inner, spec.intermediate_size))
 
 
@@ -253,9 +292,9 @@ def _plan_attention(
     slots: Tensor,
     positions: Tensor,
     window: int | None,
-    budget: tuple[Tensor, Tensor | None],
     left_out: Tensor | None,
 ) -> AttentionPlan:
+    """The plan of a window's layers without the pages that they keep."""
     spans, scored = None, shape.sparse or shape.observe.scores_pages
     if slots.device.type == "cpu" and left_out is None:
         first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
@@ -275,11 +314,10 @@ def _plan_attention(
         shape.page_size,
         valid if masked else None,
         tokens > 0,
-        budget[0] if shape.sparse else None,
+        None,
         tokens,
         *how,
-        budget[1] if shape.sparse else None,
-        spans,
+        spans=spans,
     )
 
 

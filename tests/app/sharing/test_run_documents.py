@@ -44,7 +44,12 @@ CONFIG = GenerationConfig(
 
 
 def save_run(
-    store, prompt="Why </script> is the sky blue?", tokens=HOSTILE, config=CONFIG, parent=None
+    store,
+    prompt="Why </script> is the sky blue?",
+    tokens=HOSTILE,
+    config=CONFIG,
+    parent=None,
+    action=None,
 ):
     """A run of the stand-in engine, saved as the page saves it."""
     record = store.runs.create(
@@ -52,6 +57,7 @@ def save_run(
         parent=parent,
     )  # fmt: skip
     first, *middle, last = FakeEngine(tokens=tokens)(None, prompt, config, lambda: False)
+    middle = [dataclasses.replace(event, action=action or event.action) for event in middle]
     store.runs.set_prefill(record.id, json_safe(event_to_dict(first)))
     store.runs.append_events(record.id, [json_safe(event_to_dict(event)) for event in middle])
     store.runs.finish(record.id, "finished", json_safe(event_to_dict(last)))
@@ -243,6 +249,15 @@ def test_a_document_damaged_anywhere_is_refused_or_opens(store, kind, data):
         return
     for form in ("html", "csv", "json"):
         assert export(store, kind, new_id, form).text
+
+
+def test_actions_by_layer_come_back_and_csv_has_their_means(store):
+    run_id = save_run(store, action=Action([0.25, 0.75], 0.5, 8))
+    ((_, copied),) = import_documents(store, "b" * 32, as_json(store, run_id))
+    assert contents(store, copied) == contents(store, run_id)
+    assert store.runs.events(copied)[0]["action"]["keep_by_layer"] == [0.25, 0.75]
+    rows = csv.DictReader(io.StringIO(export(store, "run", copied, "csv").text, newline=""))
+    assert {row["keep_fraction"] for row in rows} == {"0.5"}
 
 
 def test_csv_has_a_row_per_token(store):

@@ -19,6 +19,7 @@ CONFIG = LlamaConfig(
     tie_word_embeddings=True,
 )  # fmt: skip
 MIXES = (DENSE, Action(0.3, 0.6, 16), Action(0.1, 1.0, 16), Action(1.0, 0.45, 16))
+MIXES += (Action((0.1, 1.0), (0.9, 0.35)), Action(0.4, (1.0, 0.5)), Action((1.0, 0.3), 0.7))
 
 
 @pytest.fixture(scope="module")

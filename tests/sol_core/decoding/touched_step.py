@@ -11,12 +11,19 @@ from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channel
 from kernels.key_codes import encode_keys, estimated_scores, page_log_mass
 from kernels.page_scorers import page_bounds
 from kernels.quantised_weights import GgufBlocks
-from sol_core.actions import ActionGrid, ceil_fraction
+from sol_core.actions import Action, ActionGrid, ceil_fraction
 from sol_core.calibration.tables import shipped_floors
 from sol_core.models import FrozenLM
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 
 BLOCK, HEADER = 32, 4  # channels that share a scale and a minimum; bytes of those two
+
+
+def _of_layer(action, index):
+    """The action of one layer."""
+    lists = [values if isinstance(values, tuple) else None for values in action.values()]
+    pairs = zip(lists, action.as_tuple(), strict=True)
+    return Action.of([value if some is None else some[index] for some, value in pairs])
 
 
 @dataclass
@@ -40,8 +47,9 @@ class TouchedStep:
         self.angles = rotary_angles(frequencies, position, rope.amplitude)
         hidden = lm.weights.embedding[token].float()
         for index in range(spec.num_layers):
-            hidden = hidden + self._attention(index, hidden, action)
-            hidden = hidden + self._mlp(index, hidden, action)
+            own = _of_layer(action, index)
+            hidden = hidden + self._attention(index, hidden, own)
+            hidden = hidden + self._mlp(index, hidden, own)
         return self._product("model.embed_tokens.weight", self._normed(hidden, "final"), None)
 
     def _normed(self, hidden, which, index=0):

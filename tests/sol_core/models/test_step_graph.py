@@ -25,6 +25,7 @@ from tests.support.tiny_models import laid_out_for_cuda, make_tiny_lm, moved
 ALL = Observe.CONCENTRATION
 FULL = Action(0.3, 0.5, 6)
 MIXED = [FULL, DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
+BY_LAYER = [Action((0.3, 0.9), (1.0, 0.5), 6), DENSE, FULL, Action((1.0, 0.2), 0.7)]
 PROMPT = 13
 DEFAULT = GRIDS["default"].mechanisms
 AT_INPUT = Mechanisms(quant_site="mlp_input")
@@ -159,6 +160,24 @@ def test_triton_kernels_in_a_graph(family, layers, how, monkeypatch, caplog):
     _check_close(expected, references)
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="there, every test runs Triton's kernels")
+def test_triton_kernels_by_layer_in_a_graph(monkeypatch, caplog):
+    """A list per layer in some rows; the next step's lists are others, its graph is the same."""
+    monkeypatch.setattr(step_plan, "BUCKET_TOKENS", 16)
+    monkeypatch.setattr(step_graph, "STEPS_BEFORE_CAPTURE", 1)
+    calls = [Call(actions, DEFAULT, observe=ALL) for actions in (BY_LAYER, BY_LAYER[::-1])]
+    lm, graphs = _model("gemma3", num_attention_heads=4), _new_graphs()
+    graphed, alone = _twins(lm, graphs)
+    references = _run(lm, _ragged_rows(lm), calls)
+    with triton_here(), caplog.at_level(logging.WARNING):
+        found = _run(graphed, _ragged_rows(graphed), calls)
+        expected = _run(alone, _ragged_rows(alone), calls)
+    assert not caplog.records
+    assert [_shape(key).by_layer for key in graphs._graphs] == [True]
+    _check_same(found, expected)
+    _check_close(expected, references)
+
+
 @pytest.mark.parametrize("new_cache", [_one_row, _windows_of_one_text])
 def test_dense_and_compressed_steps_take_turns(new_cache):
     """Bounds (or 4-bit keys) do not exist, are extended, go stale (a step with the other) and
@@ -204,8 +223,8 @@ def test_a_cache_changes_between_steps_of_one_graph(how):
 
 ACTIONS = st.builds(
     Action,
-    st.sampled_from([0.1, 0.4, 0.75, 1.0]),
-    st.sampled_from([0.25, 0.6, 1.0]),
+    st.sampled_from([0.1, 0.4, 0.75, 1.0, (0.2, 0.9), (1.0, 0.3)]),
+    st.sampled_from([0.25, 0.6, 1.0, (0.8, 0.4)]),
     st.sampled_from([2, 7, 16]),
 )
 

@@ -128,7 +128,8 @@ export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[
   low: axis.min / axis.scale, high: axis.max / axis.scale }));
 
 /** An action from its values in the order of the axes. @param {number[]} values @returns {Action} */
-export const actionOf = (values) => Object.fromEntries(AXES.map((axis, at) => [axis.field, values[at]]));
+export const actionOf = ([keep_fraction, channel_keep_ratio, bit_width]) =>
+  ({ keep_fraction, channel_keep_ratio, bit_width });
 
 // A form's numbers of a spend, by axis: "50 % attention · 70 % MLP · 8 bits".
 export const spendText = (numbers) => AXES.map(({ noun, unit }, at) =>

@@ -3,7 +3,7 @@
 
 import { h } from "../dom.js";
 import { percent } from "../format.js";
-import { FLOW, pagesRead, readersOf } from "./reads.js";
+import { FLOW, meanShare, pagesRead, readersOf } from "./reads.js";
 import { BESIDE, Sheet } from "./sheet.js";
 
 const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
@@ -18,15 +18,17 @@ const HEAD_MIDDLE = 6; // of the line above the pages: px
 const NAME_TALL = 12; // px of a page's name
 
 /**
- * What there are lanes for. names: of each cell of pages; layers: where no pages tell.
- * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: number[], flow?: number[], bits?: number,
- *   names?: string[] | null, layers?: number }} Step
+ * What there are lanes for. names: of each cell of pages; layers: where no pages tell. shares: of the MLP's
+ * channels; keeps: of attention, where it is by layer.
+ * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: (number | number[])[], keeps?: number[],
+ *   flow?: number[], bits?: number, names?: string[] | null, layers?: number }} Step
  */
 
 /** @param {Sheet} sheet @param {Step} step */
-function drawLanes(sheet, { reads, shares = [], flow, bits, names }) {
+function drawLanes(sheet, { reads, shares = [], keeps, flow, bits, names }) {
   const { lanes, isWhole } = sheet.layout;
-  if (lanes.pages && !reads) drawUnknown(sheet);
+  if (lanes.pages && !reads && keeps) drawAllowed(sheet, keeps);
+  else if (lanes.pages && !reads) drawUnknown(sheet);
   else if (lanes.pages) drawPageNames(sheet, reads, names ?? []);
   if (lanes.flow) drawFlow(sheet, flow);
   if (lanes.input) drawChannels(sheet, "input", "MLP input", shares[0]);
@@ -51,6 +53,17 @@ function drawUnknown(sheet) {
   sheet.fill("sunken", sheet.left, top, sheet.right - sheet.left, height);
   sheet.write("not recorded", (sheet.left + sheet.right) / 2, top + height / 2, "center");
   drawName(sheet, "pages", "", middleOf(sheet, "pages"));
+}
+
+// What each layer may read, from the bottom up, where nobody recorded what it read.
+function drawAllowed(sheet, keeps) {
+  const [top, height] = sheet.lane("pages");
+  drawColumns(sheet, (layer, x, width) => {
+    const tall = Math.round((keeps[layer] ?? 0) * height);
+    sheet.fill("track", x, top, width, height);
+    sheet.fill("attention", x, top + height - tall, width, tall);
+  });
+  drawName(sheet, "attention", percent(meanShare(keeps)), middleOf(sheet, "pages"));
 }
 
 // The cells that most layers read, and of others as many as have room for a name beside them.
@@ -97,13 +110,20 @@ function drawFlow(sheet, flow) {
 
 function drawChannels(sheet, lane, name, share) {
   const [top, height] = sheet.lane(lane);
+  drawColumns(sheet, (layer, x, width) => {
+    const kept = Array.isArray(share) ? share[layer] ?? 0 : share;
+    sheet.fill("track", x, top, width, height);
+    sheet.fill("channels", x, top, kept * width, height);
+  });
+  drawName(sheet, name, percent(meanShare(share)), middleOf(sheet, lane));
+}
+
+// draw: of a layer, its left edge and its width.
+function drawColumns(sheet, draw) {
   for (let layer = 0; layer < sheet.layers; layer += 1) {
     const x = sheet.edge(layer);
-    const width = sheet.edge(layer + 1) - x - sheet.gap;
-    sheet.fill("track", x, top, width, height);
-    sheet.fill("channels", x, top, share * width, height);
+    draw(layer, x, sheet.edge(layer + 1) - x - sheet.gap);
   }
-  drawName(sheet, name, percent(share), middleOf(sheet, lane));
 }
 
 function drawBits(sheet, bits) {

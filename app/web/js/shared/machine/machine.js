@@ -7,7 +7,7 @@ import { memory } from "../memory.js";
 import { gridLevels, isOfPolicy, LEAST_TOP, levelBars, levelText, nearest } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
-import { bytesText, cellNames, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
+import { bytesText, cellNames, channelShares, flowOf, readsOf, spokenStep } from "./reads.js";
 
 const PLAY_MS = 125;
 const SETTLED_MS = 300; // without another token: then the words for screen readers follow
@@ -164,9 +164,10 @@ export class Machine {
     const token = this.on.rows()[this.at];
     if (!this.run || !token || this.isFolded) return;
     const reads = readsOf(token);
-    const shares = mlpShares(this.run.config.grid, token.action.channel_keep_ratio);
-    this.field.show({ reads, shares, flow: flowOf(token), bits: token.action.bit_width,
-      names: reads && cellNames(reads, this.on.textOf) });
+    const shares = channelShares(this.run.config.grid, token.action);
+    const { bit_width: bits, keep_by_layer: keeps, channels_by_layer: ratios } = token.action;
+    this.field.show({ reads, shares, keeps, flow: flowOf(token), bits,
+      names: reads && cellNames(reads, this.on.textOf), layers: reads?.layers ?? (keeps ?? ratios)?.length });
     this.choices.show(token);
     this.outcome.show(token);
     this.caption.replaceChildren(`Token ${token.index + 1} “`, h("bdi", {}, tokenNodes(token.text)), "”");

@@ -1,6 +1,6 @@
 // The reads of a step, from its token's record: pages layer by layer, channels, bytes by part.
 
-import { bitsText, count, isNumber, percent, quantity } from "../format.js";
+import { bitsText, count, isNumber, mean, percent, quantity } from "../format.js";
 import { spokenText } from "../tokens/token_text.js";
 
 const MOST_CELLS = 64; // of a layer, as sol_core/generation/sequence.py packs them
@@ -60,6 +60,16 @@ export function mlpShares(grid, ratio) {
   return [input, 3 * ratio - 2 * input];
 }
 
+// The same, as lists of a share per layer where an action has its ratios by layer.
+/** @param {Action} action @returns {[number | number[], number | number[]]} */
+export function channelShares(grid, action) {
+  const pairs = action.channels_by_layer?.map((ratio) => mlpShares(grid, ratio));
+  if (!pairs) return mlpShares(grid, action.channel_keep_ratio);
+  return [pairs.map(([input]) => input), pairs.map(([, inner]) => inner)];
+}
+
+export const meanShare = (share) => (Array.isArray(share) ? mean(share) : share);
+
 export const FLOW = ["attention", "mlp", "head", "policy"];
 
 // Bytes of each part of the step as shares of what the whole step reads densely, in the order of FLOW.
@@ -102,6 +112,7 @@ export function readersOf({ cells, levels }) {
 export function spokenStep(row, reads, [input, inner], title) {
   const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
   return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `
-    + `MLP: ${percent(mlpShare(row))} of its bytes, ${percent(input)} of the input channels, `
-    + `${percent(inner)} of the inner ones. ${bitWords(row)} of 16. ${bytesText(row).join(" ")}.`;
+    + `MLP: ${percent(mlpShare(row))} of its bytes, ${percent(meanShare(input))} of the input channels, `
+    + `${percent(meanShare(inner))} of the inner ones${Array.isArray(input) ? ", by layer" : ""}. `
+    + `${bitWords(row)} of 16. ${bytesText(row).join(" ")}.`;
 }
