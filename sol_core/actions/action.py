@@ -166,7 +166,7 @@ class _AxisValues:
     keep_fraction: float
     channel_keep_ratio: float
     bit_width: float
-    keep_by_layer: tuple[float, ...] = ()
+    keep_by_layer: tuple[float, ...] = ()  # here and below: an action's alone has any
     channels_by_layer: tuple[float, ...] = ()
 
     def _check(self, *, whole: bool) -> None:

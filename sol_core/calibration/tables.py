@@ -55,16 +55,22 @@ class PageThresholds:
 
     def floor(self, level: float, context: int) -> float:
         """The floor, interpolated in the context's logarithm; the nearest one beyond the table."""
+        return self.floors((level,), context)[0]
+
+    def floors(self, levels: Sequence[float], context: int) -> list[float]:
+        """``floor`` of several levels."""
         first, later, share = _between(self.contexts, context)
         if later > first:
             share = math.log(context / self.contexts[first])
             share /= math.log(self.contexts[later] / self.contexts[first])
-        low, high, part = _between(self.levels, level)
-        at_low, at_high = (
-            (1 - share) * self.log_floors[first][level] + share * self.log_floors[later][level]
-            for level in (low, high)
-        )
-        return math.exp((1 - part) * at_low + part * at_high)
+        short, long = self.log_floors[first], self.log_floors[later]
+        found = []
+        for level in levels:
+            low, high, part = _between(self.levels, level)
+            at_low = (1 - share) * short[low] + share * long[low]
+            at_high = (1 - share) * short[high] + share * long[high]
+            found.append(math.exp((1 - part) * at_low + part * at_high))
+        return found
 
 
 @cache

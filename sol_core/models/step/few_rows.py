@@ -234,7 +234,7 @@ class FewRowStep:
         # One array: making one takes longer than reading all of it.
         alone = [cache.row_sources, shared, own, [action.bit_width for action in actions]]
         numbers = np.array(alone + first_seen + budgets + channels + inner, np.int64)
-        of_layers = numbers[self._lines[request.is_by_layer]]
+        of_layers = numbers.take(self._lines[request.is_by_layer], 0)
         rows = StepRows(
             sources=numbers[0],
             shared_tokens=numbers[1],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -110,33 +111,43 @@ def page_limits(
         windows: attention windows of the model, or of every layer where the request is by layer.
     Returns: a line of R numbers per window; the needs [1, R], or [L, R] by layer.
     """
-    lengths = [length + 1 for length in cache.lengths]
+    lengths, by_need = [length + 1 for length in cache.lengths], request.mechanisms.by_need
     budgets = [[max(lengths)] * len(lengths) for _ in windows]
     floors = np.zeros((len(windows) if request.is_by_layer else 1, len(lengths)), np.float32)
     for row, (action, length) in enumerate(zip(request.actions, lengths, strict=True)):
         if action.keep_fraction >= 1:
             continue
-        kept = action.keep_by_layer or (action.keep_fraction,) * len(windows)
+        kept = action.keep_by_layer or (action.keep_fraction,)
         if request.thresholds is not None:
-            needs = {keep: request.thresholds.floor(keep, length) for keep in set(kept)}
-            floors[:, row] = [needs[keep] for keep in kept[: len(floors)]]
+            floors[:, row] = request.thresholds.floors(kept, length)
+        if not action.keep_by_layer:
+            kept *= len(windows)
         for budget, window, keep in zip(budgets, windows, kept, strict=True):
-            if keep < 1:
-                pages = pages_kept(keep, min(length, window or length), cache.page_size)
-                budget[row] = 1 if request.mechanisms.by_need else pages
+            if keep >= 1:
+                continue
+            seen = min(length, window or length)
+            budget[row] = 1 if by_need else pages_kept(keep, seen, cache.page_size)
     return budgets, floors
 
 
-def channel_limits(spec: ModelSpec, request: StepRequest) -> tuple[list[list[int]], ...]:
+def channel_limits(
+    spec: ModelSpec, request: StepRequest
+) -> tuple[list[list[int]], list[list[int]]]:
     """Input and inner channels that each row keeps: a line of R numbers, or of each layer one."""
-    lines = spec.num_layers if request.is_by_layer else 1
-    sides: tuple[list[list[int]], ...] = [], []
-    for action in request.actions:
-        ratios = action.channels_by_layer or (action.channel_keep_ratio,) * lines
-        known = {ratio: mlp_channels(ratio, spec, request.mechanisms) for ratio in set(ratios)}
-        for side, rows in enumerate(sides):
-            rows.append([known[ratio][side] for ratio in ratios])
-    return tuple([list(line) for line in zip(*rows, strict=True)] for rows in sides)
+    how, sizes = request.mechanisms, (spec.hidden_size, spec.intermediate_size)
+    if not request.is_by_layer:
+        pairs = [mlp_channels(action.channel_keep_ratio, spec, how) for action in request.actions]
+        return [[entering for entering, _ in pairs]], [[inner for _, inner in pairs]]
+    rows = [
+        _channels_of(action.channels_by_layer, sizes, how)
+        if action.channels_by_layer
+        else [mlp_channels(action.channel_keep_ratio, spec, how)] * spec.num_layers
+        for action in request.actions
+    ]
+    entering, inner = (
+        [[pair[side] for pair in layer] for layer in zip(*rows, strict=True)] for side in range(2)
+    )
+    return entering, inner
 
 
 def step_shape(
@@ -284,6 +295,15 @@ def mlp_channels(ratio: float, spec: ModelSpec, mechanisms: Mechanisms) -> tuple
     """Input and inner channels of one layer that an action's ratio keeps."""
     entering, inner = mechanisms.mlp_shares(ratio)
     return (ceil_fraction(entering, spec.hidden_size), ceil_fraction(inner, spec.intermediate_size))
+
+
+@lru_cache(maxsize=256)  # of 30 layers 0.15 ms, and a schedule has few lists
+def _channels_of(
+    ratios: tuple[float, ...], sizes: tuple[int, int], mechanisms: Mechanisms
+) -> list[tuple[int, int]]:
+    """``mlp_channels`` of every layer's ratio, of a model with these sizes."""
+    shares = [mechanisms.mlp_shares(ratio) for ratio in ratios]
+    return [(ceil_fraction(one, sizes[0]), ceil_fraction(two, sizes[1])) for one, two in shares]
 
 
 def _plan_attention(
