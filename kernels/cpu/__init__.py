@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 
-def on_cpu(*tensors: Tensor) -> bool:
-    """Return whether these lie on a CPU, in a number format that the many-row kernels know."""
-    known = torch.float32, torch.bfloat16
-    return all(tensor.device.type == "cpu" and tensor.dtype in known for tensor in tensors)
+def takes_bf16(tensor: Tensor) -> bool:
+    """Return whether a tensor is a bf16 one on a CPU, for the kernels of a prefill.
+
+    They round once where torch rounds several times. An fp32 prefill stays torch's: the numbers of
+    the paper's authors depend on its last bits.
+    """
+    return tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16
 
 
 def as_array(tensor: Tensor) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation import quantise_rows
-from kernels.cpu import as_array, on_cpu
+from kernels.cpu import as_array, takes_bf16
 from kernels.cpu.threads import cpu_kernel, torch_with_numba
 from kernels.gated_mlp import reference
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
@@ -66,11 +66,11 @@ def fused_gated_mlp(
 
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
     """``reference.activated``; a decode step's rows in one kernel on CUDA, a prefill's
-    [R, T, 2·I] on a CPU."""
+    [R, T, 2·I] bf16 on a CPU."""
     made = None
     if gate_up.dim() == 2:
         made = by_kernels("gated_mlp", gate_up, activate_with_triton, gate_up, activation)
-    elif on_cpu(gate_up):
+    elif takes_bf16(gate_up):
         made = _activate_on_cpu(gate_up, activation)
     return reference.activated(gate_up, activation) if made is None else made
 

@@ -10,8 +10,7 @@ from kernels.cpu.numba_rows import activate_row
 
 @team_kernel
 def activate_rows(gate_up, inner, gelu):
-    """``activated`` of [R, 2·I], float32 or bfloat16 as uint16 bit patterns, into [R, I] of the
-    same type, rounded once."""
+    """``activated`` of [R, 2·I] into [R, I], bfloat16 as uint16 bit patterns, rounded once."""
     width = inner.shape[1]
     for row in numba.prange(inner.shape[0]):
         activate_row(gate_up[row, :width], gate_up[row, width:], gelu, inner[row])

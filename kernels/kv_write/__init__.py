@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu import as_array, on_cpu
+from kernels.cpu import as_array, takes_bf16
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
@@ -30,8 +30,8 @@ _NO_CODES = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint16)
 
 
 def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) -> Tensor:
-    """``reference.rotate`` of the first heads of each token; on a CPU a prefill and many rows go
-    to Numba.
+    """``reference.rotate`` of the first heads of each token; on a CPU a bf16 prefill's and those of
+    many rows go to Numba.
 
     Args:
         heads: [R, N, D] or [R, T, N, D] of any float dtype.
@@ -39,8 +39,10 @@ def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) 
         cosine, sine: [R, D] or [T, D] fp32.
     Returns: [..., count, D] fp32.
     """
-    many = heads.dim() == 4 or heads.shape[0] >= MANY_ROWS
-    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if many and on_cpu(heads) else None
+    on_cpu = heads.device.type == "cpu" and heads.dtype in (torch.float32, torch.bfloat16)
+    is_step = heads.dim() == 3 and heads.shape[0] >= MANY_ROWS
+    fits = on_cpu and (is_step or (heads.dim() == 4 and takes_bf16(heads)))
+    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if fits else None
     if kernel is None:
         return reference.rotate(heads[..., :count, :].float(), cosine[:, None], sine[:, None])
     tokens = heads.contiguous().flatten(0, -3)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.cpu import as_array, on_cpu
+from kernels.cpu import as_array
 from kernels.cpu.threads import cpu_kernel, torch_with_numba
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
@@ -29,23 +29,24 @@ __all__ = ["Residual", "add_and_norm"]
 
 def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """``reference.add_and_norm``; a decode step's rows in one kernel on CUDA, a prefill's
-    [R, T, C] on a CPU. A prefill never needs Triton."""
+    [R, T, C] for bf16 products on a CPU. A prefill never needs Triton."""
     rows, made = residual.hidden, None
     if rows.dim() == 2:
         made = by_kernels("add_and_norm", rows, enter_with_triton, residual, dtype)
-    elif on_cpu(rows):
-        made = _enter_on_cpu(residual, dtype)
+    elif rows.device.type == "cpu" and dtype == torch.bfloat16:
+        made = _enter_on_cpu(residual)
     return reference.add_and_norm(residual, dtype, rms_norm) if made is None else made
 
 
-def _enter_on_cpu(residual: Residual, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
-    """``add_and_norm`` by the CPU kernel; None of what it does not know."""
+def _enter_on_cpu(residual: Residual) -> tuple[Tensor, Tensor] | None:
+    """``add_and_norm`` to bf16 by the CPU kernel; None of what it does not know."""
     hidden, update, norm, epsilon = residual
-    normed, width = torch.empty(hidden.shape, dtype=dtype), hidden.shape[-1]
-    fits = norm is not None and on_cpu(normed) and (update is None or on_cpu(update))
+    known = (torch.float32, torch.bfloat16)
+    fits = norm is not None and (update is None or update.dtype in known)
     kernel = cpu_kernel(f"{__name__}.cpu", "enter_rows") if fits else None
     if kernel is None or norm is None:
         return None
+    normed, width = torch.empty(hidden.shape, dtype=torch.bfloat16), hidden.shape[-1]
     stream = hidden if update is None else torch.empty_like(hidden)
     parts = hidden, hidden[:0] if update is None else update, stream, normed
     rows = [as_array(part.contiguous().view(-1, width)) for part in parts]

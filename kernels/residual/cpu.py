@@ -18,7 +18,7 @@ def enter_rows(hidden, update, stream, normed, norm, epsilon):
         hidden: [R, C] float32.
         update: [R, C] float32, or bfloat16 as uint16 bit patterns; [0, C] for nothing.
         stream: [R, C] float32, overwritten; ``hidden`` itself where nothing is added.
-        normed: [R, C] of a type as ``update``'s, overwritten.
+        normed: [R, C] bfloat16 bit patterns, overwritten.
         norm: [C] float32.
         epsilon: float.
     """

@@ -44,7 +44,7 @@ class Prediction:
     def words(self) -> str:
         """Return zone, damage and speed in words."""
         text = f"{self.zone} (KL {self.damage:.2g} nats a token)"
-        return f"{text}, {self.speed_words}" if self.speed_words else text
+        return f"{text}, {self.speed_words} here (estimate)" if self.speed_words else text
 
     @property
     def speed_words(self) -> str:

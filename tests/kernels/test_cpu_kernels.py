@@ -211,9 +211,9 @@ def test_a_block_that_is_not_finite_stays_visible_and_spoils_no_other(odd):
     assert torch.equal(found[0, 64:], quantisation.fake_quantise(values[:1, 64:], bits[:1])[0])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 577), (2, 3, 4, 64)])
-def test_norm_equals_the_reference(shape):
-    hidden, weight = torch.randn(shape) * 30, torch.randn(shape[-1])
+@pytest.mark.parametrize(("rows", "channels"), [(1, 1), (5, 577)])
+def test_norm_equals_the_reference(rows, channels):
+    hidden, weight = torch.randn(rows, channels) * 30, torch.randn(channels)
     hidden[0] = 0.0
     found = rms_norm.rms_norm(hidden, weight, 1e-5)
     expected = rms_norm.reference.rms_norm(hidden, weight, 1e-5)

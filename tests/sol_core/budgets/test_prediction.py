@@ -75,5 +75,5 @@ def test_what_cannot_be_reached_is_refused():
 def test_words_say_how_fast_it_is_and_that_this_is_an_estimate():
     fast = predicted(Budget(0.1, 0.5), 7000)
     assert fast.speed > 1.05
-    assert f"{fast.speed:.1f} times the full model's speed on this machine (estimate)" in fast.words
-    assert "as fast as the full model" in predicted(Budget(), 7000).words
+    assert f"{fast.speed:.1f} times the full model's speed here (estimate)" in fast.words
+    assert "the full model's speed here" in predicted(Budget(), 7000).words
