@@ -42,7 +42,7 @@ _MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROLS = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27})
-_REMEDY = "convert it with: iconv -f ENCODING -t UTF-8"
+_REMEDY = "save it as UTF-8, in an editor or with: iconv -f ENCODING -t UTF-8"
 DOCUMENT_CHARACTERS = 2_000
 MAX_DOCUMENT_CHARACTERS = 8_000  # a longer paragraph is cut at a line end or a space
 READ_CHARACTERS = 1 << 16

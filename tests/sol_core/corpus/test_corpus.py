@@ -206,7 +206,9 @@ def test_encodings(suffix, encoding, tmp_path):
     corpus = load_corpus(str(tmp_path / f"t.{suffix}"), data_dir=tmp_path)
     assert list(corpus) == [sentence]
     (tmp_path / f"t.{suffix}").write_bytes(text.encode("cp1252"))
-    with pytest.raises(CorpusError, match=r"is not UTF-8 .*: convert it with: iconv"):
+    with pytest.raises(
+        CorpusError, match=r"is not UTF-8 .*: save it as UTF-8, in an editor or with: iconv"
+    ):
         load_corpus(str(tmp_path / f"t.{suffix}"), data_dir=tmp_path)
 
 
