@@ -7,7 +7,7 @@ from tests.kernels.test_compile_target import run_held
 PYTEST = ("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider")
 # Triton's kernels are not for CPUs; other tests of threads start processes of their own.
 LEFT_OUT = ("triton_attention", "triton_rows", "compile_target")
-MODEL = "models/test_few_rows models/test_previewed_head comparing/test_scoring lens/test_lens"
+MODEL = "models/test_few_rows models/test_previewed_head generation/test_scoring lens/test_lens"
 
 
 @pytest.mark.timeout(1800)
