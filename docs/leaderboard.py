@@ -62,15 +62,15 @@ def budgets_of(model, grid, axis):
         read = costs.decode_step(Action(**{axis: level}), context).bytes_read
         return read / costs.dense_bytes(context)
 
-    lowest, found = grid.levels()[0 if axis == "keep_fraction" else 1][0], []
+    lowest, budgets = grid.levels()[0 if axis == "keep_fraction" else 1][0], []
     for wanted in SHARES:
         low, high = lowest, 0.999
         for _ in range(40):
             middle = (low + high) / 2
             low, high = (middle, high) if share(middle) < wanted else (low, middle)
         if abs(share(high) - wanted) < 0.005:
-            found.append(Budget(**{axis: high}))
-    return tuple(found)
+            budgets.append(Budget(**{axis: high}))
+    return tuple(budgets)
 
 
 def measure(text, name):

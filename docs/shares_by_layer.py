@@ -33,14 +33,14 @@ def fixed(share: Any) -> Any:
 
 def kl_of(model: Any, text: str, shares: Sequence[Any], tokens: int, **settings: Any) -> np.ndarray:
     """KL to the full model under each share, three at a time: [shares, tokens], nats."""
-    found = []
+    kl = []
     for first in range(0, len(shares), 3):
         some = shares[first : first + 3]
         methods = {str(at): fixed(share) for at, share in enumerate(some)}
         limits = {"prefix_tokens": CONTEXT, "max_tokens": CONTEXT + tokens}
         seen = inspect(model, text, methods, **limits, **settings)
-        found += [[token.rows[1 + at].kl for token in seen.tokens] for at in range(len(some))]
-    return np.array(found)
+        kl += [[token.rows[1 + at].kl for token in seen.tokens] for at in range(len(some))]
+    return np.array(kl)
 
 
 def damage_of_layers(model: Any, text: str) -> np.ndarray:

@@ -139,7 +139,7 @@ class PolicyLibrary:
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}, or the path of a folder")
 
     def resolve_name(self, name: str) -> Path:
-        """As ``resolve``, for what comes from a browser: names only, no path of the server's."""
+        """``resolve`` for what comes from a browser: names only, no path of the server's."""
         if name == DEFAULT_POLICY:
             return self.resolve(name)
         if folder := locate.find_stored(self.folder, name):
@@ -247,7 +247,7 @@ class PolicyLibrary:
     def pull(
         self, repository: str, wanted: str, model: ModelInUse | None, *, endpoint: str | None = None
     ) -> str:
-        """As ``take_in``, from the Hub's repository "owner/name". Raises: DownloadError also."""
+        """``take_in`` from the Hub's repository "owner/name". Raises: DownloadError also."""
         with self._staging() as fetched:
             locate.pull_policy(repository, fetched, endpoint=endpoint)
             return self._checked_in(archive.copy_policy, fetched, repository, wanted, model)

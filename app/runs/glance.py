@@ -25,10 +25,9 @@ def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
         pairs = [step_bytes(token) for token in run.tokens]
         is_full = run.config.get("schedule", {}).get("kind") == "dense"
         verdict = None if is_full else _answer_verdict(run.tokens)
-    share = bytes_share(pairs)
     return {
         "strip": _strip([read / dense for read, dense in pairs if dense]),
-        "share": None if share is None else finite(share),
+        "share": finite(bytes_share(pairs)),
         "verdict": verdict,
     }
 

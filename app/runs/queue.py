@@ -143,7 +143,7 @@ class GenerationRuns:
     def ask(
         self, ticket: Ticket, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
-        """Ask in a place's turn. Raises: AppError without a model, or where it stays busy."""
+        """Ask in a ticket's turn. Raises: AppError without a model, or where it stays busy."""
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
         is_its_turn = self.line.wait(ticket, timeout_s=patience_s)
         if self._loader.loaded() is None:

@@ -47,7 +47,7 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
 
 
 def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any]:
-    """As ``stored_view``, with every row at once, for files that nobody polls."""
+    """``stored_view`` with every row at once, for files that nobody polls."""
     rows = [_with(event, KINDS[record.kind].token) for event in events]
     return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
 

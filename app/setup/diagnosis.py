@@ -137,7 +137,7 @@ def _tuning(data_dir: DataDir) -> str | list[str]:
 
 
 def _kept_texts(missing: list[str]) -> str:
-    """How much memory a page keeps for texts that were read."""
+    """Memory that a page keeps for texts that were read."""
     try:
         limit = Limits.from_environment().prefix_mb
     except SolError as error:

@@ -154,7 +154,7 @@ def colour_css() -> str:
 
 
 def follow_system_css() -> str:
-    """As ``colour_css``, for a document outside Gradio: the theme and fonts are the system's."""
+    """``colour_css`` for a document outside Gradio: the theme and fonts are the system's."""
     fonts = f"--font: {_font_list(_SANS, 'sans-serif')}; --font-mono: {_font_list(_MONO)};"
     rules = [
         f":root {{ color-scheme: light dark; {fonts} }}",

@@ -22,7 +22,7 @@ _TORCH_WITH_TILES = 1024  # tokens up to which torch, which uses a matrix unit t
 def causal_attention(
     query: Tensor, block: KVBlock, *, scale: float, window: int | None, cap: float | None = None
 ) -> Tensor:
-    """As ``reference.causal_attention``; many tokens go to Numba on a CPU where that is faster.
+    """``reference.causal_attention``; many tokens go to Numba on a CPU where that is faster.
 
     In bfloat16 those are CPUs that multiply pairs, in half of torch's time; in float32 those with
     AVX-512 and no matrix unit, where torch takes 1.4 to 2.4 times as long.

@@ -130,7 +130,7 @@ def recorded_launches() -> Iterator[list[Launch]]:
 
 
 def counters(beside: Tensor, count: int) -> Tensor:
-    """At least ``count`` int32 zeros on a tensor's device, for programs that count themselves.
+    """Return at least ``count`` int32 zeros on a tensor's device: programs count themselves there.
 
     All launches of a stream share them, as each sets them back to 0.
     """
@@ -189,9 +189,9 @@ def start(
 def by_kernels(
     operation: str, tensor: Tensor, run: Callable[P, ResultT], *given: P.args, **how: P.kwargs
 ) -> ResultT | None:
-    """What an operation's kernels make; None where torch must compute it.
+    """Run an operation's kernels; returns None where torch must compute it.
 
-    The latter is where the tensor is not on a card, the operation is replaced, only torch takes the
+    That is where the tensor is not on a card, the operation is replaced, only torch takes the
     arguments (``run`` raises UnsupportedByKernel), and where a kernel does not start, which
     replaces the operation from then on. The log says so once.
 

@@ -39,9 +39,9 @@ def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) 
         cosine, sine: [R, D] or [T, D] fp32.
     Returns: [..., count, D] fp32.
     """
-    on_cpu = heads.device.type == "cpu" and heads.dtype in (torch.float32, torch.bfloat16)
     is_step = heads.dim() == 3 and heads.shape[0] >= MANY_ROWS
-    fits = on_cpu and (is_step or (heads.dim() == 4 and takes_bf16(heads)))
+    in_fp32 = heads.device.type == "cpu" and heads.dtype == torch.float32
+    fits = (is_step and in_fp32) or ((is_step or heads.dim() == 4) and takes_bf16(heads))
     kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if fits else None
     if kernel is None:
         return reference.rotate(heads[..., :count, :].float(), cosine[:, None], sine[:, None])

@@ -192,7 +192,7 @@ class _AxisValues:
 
     @property
     def words(self) -> str:
-        """For people: "50 % attention · 70 % MLP · 8 bits"."""
+        """Text for people: "50 % attention · 70 % MLP · 8 bits"."""
         return " · ".join(
             axis.text(value)
             + (" by layer" if axis.by_layer and getattr(self, axis.by_layer) else "")
@@ -346,7 +346,7 @@ class Budget(_AxisValues):
 
     @property
     def words(self) -> str:
-        """For people: "60 % of the bytes", or a value per axis."""
+        """Text for people: "60 % of the bytes", or a value per axis."""
         if self.bytes_share is None:
             return super(Budget, self).words
         bits = "" if self.bit_width == MAX_BITS else f", {self.bit_width:g} bits"
@@ -391,7 +391,7 @@ class Spend(Budget):
 
     @property
     def words(self) -> str:
-        """For people: a value per axis, and the share of the bytes."""
+        """Text for people: a value per axis, and the share of the bytes."""
         axes = super(Budget, self).words
         share = self.bytes_share
         return axes if share is None else f"{axes} · {100 * share:.4g} % of the bytes"

@@ -88,7 +88,7 @@ class DamageTable:
         return DamageTable(self.contexts, fractions, ratios, attention, mlp, self.tokens)
 
     def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Of attention and channels, interpolated in log context, flat beyond it, never rising."""
+        """Damage of both, interpolated in log context, flat beyond it and never rising."""
         place = log2(max(context, 1))
         knots = [log2(known) for known in self.contexts]
         upper = next((i for i, knot in enumerate(knots) if knot >= place), len(knots) - 1)
@@ -197,7 +197,7 @@ class MixTable:
         return self._hulls[key]
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
-        """Of both axes, each level's damage and bytes beyond a dense step's, as shares; no head."""
+        """Each level of both axes's damage and bytes beyond a dense step's, as shares; no head."""
         dense = self.costs.dense_bytes(context)
         attention = [Action(keep_fraction=level) for level in self.levels[0]]
         channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]

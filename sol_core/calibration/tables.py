@@ -64,13 +64,13 @@ class PageThresholds:
             share = math.log(context / self.contexts[first])
             share /= math.log(self.contexts[later] / self.contexts[first])
         short, long = self.log_floors[first], self.log_floors[later]
-        found = []
+        floors = []
         for level in levels:
             low, high, part = _between(self.levels, level)
             at_low = (1 - share) * short[low] + share * long[low]
             at_high = (1 - share) * short[high] + share * long[high]
-            found.append(math.exp((1 - part) * at_low + part * at_high))
-        return found
+            floors.append(math.exp((1 - part) * at_low + part * at_high))
+        return floors
 
 
 @cache

@@ -187,7 +187,8 @@ class CostModel:
         spec, weights = self.spec, self.weights
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
         ratios = action.channels_by_layer or (action.channel_keep_ratio,) * spec.num_layers
-        known = {ratio: mlp_channels(ratio, spec, self.mechanisms) for ratio in set(ratios)}
+        sizes = spec.hidden_size, spec.intermediate_size
+        known = {ratio: mlp_channels(ratio, sizes, self.mechanisms) for ratio in set(ratios)}
         pairs = [known[ratio] for ratio in ratios]
         entering, inner = (sum(side) for side in zip(*pairs, strict=True))  # of all layers
         gate_up, down = 2 * spec.intermediate_size * entering, spec.hidden_size * inner

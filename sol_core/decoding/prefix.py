@@ -134,8 +134,8 @@ def reading_prefix(
     """
     if lm.device.type != "cpu":  # it has read a text sooner than copied it
         prefixes = None
-    found = prefixes and prefixes.kept.longest(prefixes.owner, tokens, _common_tokens)
-    kept, reused = found or (None, 0)
+    longest = prefixes and prefixes.kept.longest(prefixes.owner, tokens, _common_tokens)
+    kept, reused = longest or (None, 0)
     states = dict[Hashable, PrefixState]()  # of this text, by what observes it
     if kept is not None and reused == len(tokens) and kept.cache.page_size == page_size:
         states = kept.states

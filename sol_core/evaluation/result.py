@@ -110,8 +110,8 @@ class EvaluationResult(dict[str, Any]):
                     ends = row["kl_low"], row["kl_high"]
                     points.setdefault(name, []).append((row["bytes_share"], row["kl"], *ends))
         lines = [
-            Line(name, *map(list, zip(*sorted(found), strict=True)))
-            for name, found in points.items()
+            Line(name, *map(list, zip(*sorted(of_method), strict=True)))
+            for name, of_method in points.items()
         ]
         return plot([Panel("share of the full model's bytes", "KL to dense, nats", lines)])
 

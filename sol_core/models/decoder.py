@@ -235,8 +235,8 @@ class FrozenLM:
                 f"decode_step of {cache.num_rows} rows needs tokens [{cache.num_rows}] and as "
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
-        for one in actions:
-            one.check_layers(self.spec.num_layers)
+        for taken in actions:
+            taken.check_layers(self.spec.num_layers)
         self._check_context(max(cache.lengths) + 1)
         mechanisms.check_decodes()
         floors = preview = None

@@ -24,7 +24,7 @@ class WrongNumbersError(ArithmeticError):
 
 
 class Setting(NamedTuple):
-    """What is checked: a card, a number format and the loaded model's widths."""
+    """Subject of a check: a card, a number format and the loaded model's widths."""
 
     device: torch.device
     dtype: torch.dtype

@@ -135,8 +135,8 @@ def kept_reports(device: torch.device, dtype: torch.dtype, data_dir: Path) -> li
     if missing is not None:
         return [CardReport(card, missing=missing)]
     paths = sorted((data_dir / FOLDER).glob(f"{_digest(device, dtype)}-*.json"))
-    found = map(_kept, paths)
-    return [CardReport(card, verdicts) for verdicts in found if len(verdicts) == len(CHECKS)]
+    kept = map(_kept, paths)
+    return [CardReport(card, verdicts) for verdicts in kept if len(verdicts) == len(CHECKS)]
 
 
 def run_checks(card: str, run_child: RunChild, known: Verdicts | None = None) -> CardReport:

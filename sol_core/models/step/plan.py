@@ -136,12 +136,12 @@ def channel_limits(
     """Input and inner channels that each row keeps: a line of R numbers, or of each layer one."""
     how, sizes = request.mechanisms, (spec.hidden_size, spec.intermediate_size)
     if not request.is_by_layer:
-        pairs = [mlp_channels(action.channel_keep_ratio, spec, how) for action in request.actions]
+        pairs = [mlp_channels(action.channel_keep_ratio, sizes, how) for action in request.actions]
         return [[entering for entering, _ in pairs]], [[inner for _, inner in pairs]]
     rows = [
         _channels_of(action.channels_by_layer, sizes, how)
         if action.channels_by_layer
-        else [mlp_channels(action.channel_keep_ratio, spec, how)] * spec.num_layers
+        else [mlp_channels(action.channel_keep_ratio, sizes, how)] * spec.num_layers
         for action in request.actions
     ]
     entering, inner = (
@@ -174,7 +174,7 @@ def step_shape(
         ),
         sparse=request.is_sparse,
         pruned=any(
-            mlp_channels(ratio, spec, how) != every_channel
+            mlp_channels(ratio, every_channel, how) != every_channel
             for action in actions
             for ratio in set(action.channels_by_layer or (action.channel_keep_ratio,))
         ),
@@ -291,19 +291,22 @@ def _windows(spec: ModelSpec) -> list[int | None]:
     return sorted(set(spec.windows), key=lambda window: (window is None, window))
 
 
-def mlp_channels(ratio: float, spec: ModelSpec, mechanisms: Mechanisms) -> tuple[int, int]:
+def mlp_channels(
+    ratio: float,
+    sizes: tuple[int, int],  # of a layer's input and of what is between
+    mechanisms: Mechanisms,
+) -> tuple[int, int]:
     """Input and inner channels of one layer that an action's ratio keeps."""
     entering, inner = mechanisms.mlp_shares(ratio)
-    return (ceil_fraction(entering, spec.hidden_size), ceil_fraction(inner, spec.intermediate_size))
+    return ceil_fraction(entering, sizes[0]), ceil_fraction(inner, sizes[1])
 
 
 @lru_cache(maxsize=256)  # of 30 layers 0.15 ms, and a schedule has few lists
 def _channels_of(
     ratios: tuple[float, ...], sizes: tuple[int, int], mechanisms: Mechanisms
 ) -> list[tuple[int, int]]:
-    """``mlp_channels`` of every layer's ratio, of a model with these sizes."""
-    shares = [mechanisms.mlp_shares(ratio) for ratio in ratios]
-    return [(ceil_fraction(one, sizes[0]), ceil_fraction(two, sizes[1])) for one, two in shares]
+    """``mlp_channels`` of every layer's ratio."""
+    return [mlp_channels(ratio, sizes, mechanisms) for ratio in ratios]
 
 
 def _plan_attention(
