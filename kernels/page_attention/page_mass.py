@@ -13,10 +13,10 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive, outside_best
 from kernels.cpu.team import meet
-from kernels.cpu.vector_softmax import LEAST, largest, weigh
+from kernels.cpu.vector_softmax import LEAST, largest, weigh, weigh_octets
 from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import round_rows
-from kernels.key_codes.octets import best_products, score_octets, sum_octets
+from kernels.key_codes.octets import best_products, score_octets
 from kernels.page_attention.group_attention import (
     largest_part,
     pages_of_part,
@@ -59,12 +59,12 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
     """
     count, first = tokens
     top = largest(scores, head, begin, begin + count)
-    total = weigh(scores, head, begin, begin + count, top)
-    page, begun = 0, 0
+    page, begun, total = 0, 0, np.float32(0.0)
     if page_size == OCTET and first == OCTET:
         page = count // OCTET
-        sum_octets(scores, head, begin, page, masses)
+        total = weigh_octets(scores, (head, begin), page, top, masses)
         begun = page * OCTET
+    total += weigh(scores, head, begin + begun, begin + count, top)
     while page < masses.shape[0]:
         stop = min(count, first + page * page_size)
         mass = np.float32(0.0)
