@@ -80,9 +80,8 @@ def _list_octets(pages, tokens, starts, page_size, listed):
     """List the visible tokens of pages, up to eight in a row.
 
     Args:
-        pages: [n] int32, counted from the first page that the row sees; that page; which of them
-            are meant [begin, end); and whether they are pages themselves instead of places in
-            the list, which then may be anything.
+        pages: [n] int32, counted from the first page that the row sees; that page; the range
+            [begin, end) of them; and whether that is a range of pages instead, of no list.
         tokens: [begin, end) that are visible, and how many the shared block holds, whole pages.
         starts: offsets of token 0 among keys and values of the shared block and of the own one,
             and from one token to the next.
@@ -154,11 +153,9 @@ def _attend(query, keys, values, listed, lengths, room, out):
 
 @helper
 def _pages_and_parts(rows, row, chosen):
-    """How many pages a row's KV head reads, whether they are all that it sees, and into how many
-    parts they are cut.
+    """Count the pages that a row's KV head reads, from its list ``chosen``, see ``attend_parts``.
 
-    Args:
-        chosen: [≥ 1] int32, a KV head's of ``attend_parts``.
+    Returns: int64, whether they are all that the row sees, and into how many parts they are cut.
     """
     first, last = seen_pages(rows, row)
     if chooses_pages(rows, row, last - first):
