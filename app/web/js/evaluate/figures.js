@@ -287,28 +287,7 @@ function correlationFigure(data) {
   });
 }
 
-function pollutionFigure(data) {
-  const measured = AXES.filter((axis) => data.axes[axis.short]?.length);
-  return resultFigure({
-    data, title: "KV pollution", keys: AXIS_KEYS,
-    aid: "[[perplexity|Perplexity]] of full steps right after a compressed region, against a run of full "
-      + "steps only. 0: compression leaves no trace.",
-    layout: () => ({ xaxis: pointAxis("level of the region (bits of 16)"),
-      yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
-        zerolinecolor: themeColour("edge") } }),
-    traces: () => measured.map((axis) => {
-      const rows = data.axes[axis.short];
-      return { meta: axis.short, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
-        y: rows.map((row) => 100 * row.change), line: { color: themeColour(axis.key), width: 1.5 },
-        error_y: intervals(rows.map((row) => [row.change, row.low, row.high].map((one) => 100 * one)),
-          axis.key),
-        hovertemplate: `${axis.name} at %{x:.0f} %: %{y:+.2f} %<extra></extra>` };
-    }),
-  });
-}
-
 export const FIGURES = {
   pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure],
   variability: [variabilityFigure], difficulty: [difficultyFigure, correlationFigure],
-  pollution: [pollutionFigure],
 };

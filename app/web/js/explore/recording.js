@@ -1,7 +1,9 @@
 // A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
 import { linkTo } from "../shared/address.js";
-import { button, h, isCalm, messageOf, opensHere, setText, show, uniqueId } from "../shared/dom.js";
+import {
+  button, h, isCalm, messageOf, opensHere, setChildren, setText, show, uniqueId,
+} from "../shared/dom.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
@@ -185,7 +187,7 @@ export class RecordingView {
     this.reading.begin(size, pages, questions[0].tokens);
     this.reading.follow();
     const broken = sames.indexOf(false);
-    this.said.replaceChildren(...this.sentence(text, sames));
+    setChildren(this.said, this.sentence(text, sames));
     const { same = 0, tokens = [] } = text.answers[broken] ?? {};
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
     this.point(Math.max(broken, 0), broken < 0 ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);

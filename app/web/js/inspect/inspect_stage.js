@@ -146,7 +146,9 @@ export class InspectionStage extends ChartedStage {
     this.levels = gridLevels(run);
     this.names = rowNames(run);
     this.totals.draw(this.names, []);
-    setText(this.speed, TABLE_NOTE);
+    this.note = TABLE_NOTE + (this.names.includes(PAINTED)
+      ? " The other schedules are scored again, at the painted one's bytes." : "");
+    setText(this.speed, this.note);
     show(this.speed, true);
     this.legend.allow("difference", this.names.includes(STATIC), "Needs static among the schedules");
     const rows = this.names.map((name, at) => [String(at), rowName(name)]);
@@ -240,9 +242,7 @@ export class InspectionStage extends ChartedStage {
     if (!view.summary) return;
     const cut = view.summary.reason === "time_limit"
       ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";
-    const again = this.names.includes(PAINTED)
-      ? " The other schedules were scored again, at the painted one's bytes." : "";
-    setText(this.speed, `${cut}${TABLE_NOTE}${again} Measured: ${fixed(view.summary.tokens_per_s, 1)} `
+    setText(this.speed, `${cut}${this.note} Measured: ${fixed(view.summary.tokens_per_s, 1)} `
       + `tokens/s, ${count(this.names.length, "row")} in each step. ${machineWords(view.summary.made_on)}`);
   }
 }

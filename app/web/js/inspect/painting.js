@@ -1,7 +1,7 @@
 // Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard.
 
 import { newest } from "../shared/api.js";
-import { button, chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
+import { button, chip, errorLine, h, setChildren, setText, show, showText } from "../shared/dom.js";
 import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
@@ -247,7 +247,7 @@ export class PaintPanel {
   say() {
     const actions = this.painting?.actions ?? [];
     const means = AXES.map((_, axis) => mean(actions.map((action) => action[axis])));
-    this.spent.replaceChildren("Painted: ", h("b", {}, `${percent(this.compute, 1)} compute`),
+    setChildren(this.spent, "Painted: ", h("b", {}, `${percent(this.compute, 1)} compute`),
       ` of the full model's · ${meanText(means)}`);
     this.bar.style.setProperty("--v", String(this.compute ?? 0));
   }

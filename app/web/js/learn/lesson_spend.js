@@ -1,6 +1,6 @@
 // Step 8 of the path: why spend unevenly. The same channels in total, spent in different ways.
 
-import { h, setText } from "../shared/dom.js";
+import { h, setChildren, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { dataTable } from "../shared/page_parts.js";
@@ -21,15 +21,14 @@ class SpendPicture {
     const choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: paint,
       choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.note = h("span", { class: "sol-hint" });
-    this.element.replaceChildren(...[
+    setChildren(this.element,
       dataTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
         order.map(({ name, channels, kl }) => [SPENDERS[name], percent(mean(channels), 1),
           `${nats(mean(kl))} nats`, percent(mean(kl) / mean(byName.even.kl))])),
       h("p", { class: "sol-hint" }, spendNote(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       choice.element, view.element,
-      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
-    ].filter(Boolean));
+      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note));
     paint();
   }
 

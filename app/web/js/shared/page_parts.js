@@ -1,4 +1,4 @@
-import { chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
+import { asIs, chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
@@ -84,11 +84,11 @@ export const leadParts = (run) => leadOf(run.config.chat ? "You asked" : "Prompt
 
 // The text before the tokens; of a long one only its beginning is shown at first.
 export function leadOf(name, text) {
-  const part = h("p", { class: "sol-lead-text", dir: "auto" }, text);
+  const part = h("p", { class: "sol-lead-text", dir: "auto" }, asIs(text));
   const head = h("span", { class: "sol-lead-name" }, name);
   if (text.length < LONG_LEAD) return [head, part];
   return [head, h("details", { class: "sol-lead-more" },
-    h("summary", { dir: "auto" }, `${text.slice(0, LONG_LEAD).trimEnd()}…`), part)];
+    h("summary", { dir: "auto" }, asIs(`${text.slice(0, LONG_LEAD).trimEnd()}…`)), part)];
 }
 
 export function selectionText(rows, [from, to]) {

@@ -5,7 +5,9 @@ import { JobPage } from "../lab/job_page.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { chip, h, setText, show, smallButton } from "../shared/dom.js";
-import { actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "../shared/format.js";
+import {
+  actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats, roughly,
+} from "../shared/format.js";
 import { elementsOf } from "../shared/forms/form_parts.js";
 import { leadOf, tile } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
@@ -85,6 +87,14 @@ class SamplePanel extends TokenStage {
   }
 }
 
+// What training gives, and how long it takes.
+function bareWords(presets) {
+  const times = presets.map(({ label, minutes }) => `${roughly(60 * minutes)} (${label})`);
+  const list = new Intl.ListFormat("en", { type: "disjunction" }).format(times);
+  return "A policy learns which steps can do with less, so that its answers stay closer to the full model's "
+    + `for the same bytes. Training one takes about ${list} on two CPU cores; you may close this page.`;
+}
+
 // The end of a long context: what the first decode step continues.
 const tail = (text, length = 300) => (text.length > length ? `… ${text.slice(-length)}` : text);
 
@@ -111,11 +121,7 @@ export class TrainPage extends JobPage {
     this.charts = new TrainCharts();
     this.sample = new SamplePanel(root);
     this.empty = h("section", { class: "sol-panel sol-explains" },
-      h("h2", {}, "Train a policy of your own"), h("ol", {}, [
-        ["Press Start training.", "A worker process does the work; you may close this page."],
-        ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
-        ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
-      ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
+      h("h2", {}, "Train a policy of your own"), h("p", {}, bareWords(page.presets)));
     this.lay([this.verdict.element, this.tileList, this.made], this.empty, this.charts.element,
       this.sample.element);
   }

@@ -1,7 +1,7 @@
 // "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache.
 
 import { attempt, newest } from "../api.js";
-import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
+import { chip, errorLine, h, setChildren, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillsField } from "../forms/form_parts.js";
@@ -113,7 +113,7 @@ export class LensPanel {
   draw(view, rows) {
     this.view = view;
     const row = rows[view.index];
-    this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
+    setChildren(this.choiceNote, choiceNote(view, row));
     const fork = this.on.fork && ((token) => this.on.fork(view.index, token));
     this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) =>
       choiceTable(axis, levels, view.axes[at], view.taken, row.token_id, fork)));

@@ -1,6 +1,6 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
-import { h, setText, show, SITE } from "../dom.js";
+import { h, setChildren, setText, show, SITE } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, scheduleName, scheduleOf,
 } from "../format.js";
@@ -148,7 +148,7 @@ export class Status extends StatusLine {
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
     setText(this.sentence, words + (isLeft ? LEFT : ""));
-    this.spent.replaceChildren(...spentWords(tally, values.speed));
+    setChildren(this.spent, spentWords(tally, values.speed));
     this.spent.title = [share && `Budget: ${percent(share)}.`,
       tally.compared && "The speed includes the check."].filter(Boolean).join(" ");
     show(this.verdict, true);

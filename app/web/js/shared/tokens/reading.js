@@ -2,7 +2,7 @@
 // read more than other steps did; point at a page, and the tokens do that read it. So a fact's page is among
 // the first five for 11 of 12 right answers, for 6 by what was read alone: nearly every step reads some.
 
-import { chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
+import { asIs, chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
@@ -129,7 +129,7 @@ export class Reading {
       const isOut = leftOut.includes(page);
       const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option",
         "aria-selected": "false", tabindex: "-1",
-        "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(text)}` }, text);
+        "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(text)}` }, asIs(text));
       span.solIndex = page;
       return span;
     });
