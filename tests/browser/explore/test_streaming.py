@@ -153,7 +153,7 @@ def test_two_visitors_do_not_see_each_others_unfinished_runs(serve, visit):
     ben.tab("Explore")
     ben.generate("Ben's", max_new_tokens=10)
     ben.expect_state("Waiting")
-    expect(ben.page.locator(".sol-status")).to_contain_text("2nd in the queue")
+    expect(ben.page.locator(".sol-status")).to_contain_text("1 before you")
     engine.resume.set()
     for visitor in (anna, ben):
         visitor.expect_state("Finished")

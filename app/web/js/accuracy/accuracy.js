@@ -73,12 +73,11 @@ function accuracyTable(tasks) {
       ...methods.map(([, style]) => style.name), "Compute", "MB a token"]),
     tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
   { title: "Every task and budget", label: "Every task and budget", name: "Table",
-    note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, 95 % paired bootstrap over "
-      + "questions. Margin gain: the same for the log-likelihood of the right answer minus the best wrong "
-      + "one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats "
-      + "per token. Compute: of the policy, and below it of static. MB a token: what a step reads, computed; "
-      + "the policy above, the others below in their order. Short answers take few steps, so [[spend]] and "
-      + "[[budget]] may differ.") });
+    note: glossed("Gain: [[policy]] minus [[static]], 95 % paired bootstrap over questions. Margin: "
+      + "log-likelihood of the right answer minus the best wrong one, nats per byte. NLL gain: static's "
+      + "[[NLL]] of the right answer minus the policy's, nats per token. Compute and MB a token, computed: "
+      + "the policy's above the others'. Short answers take few steps, so [[spend]] and [[budget]] may "
+      + "differ.") });
 }
 
 export class AccuracyPage extends ResultPage {

@@ -25,8 +25,6 @@ function advancedFields(mostTokens) {
 }
 
 export class Controls extends RunForm {
-  // on: {generate(prompt, settings), stop(), policies() → names,
-  // estimate(settings, prompt) → the mix that meets their budget}
   constructor(page, on) {
     super();
     this.page = page;

@@ -55,8 +55,7 @@ export class Difficulty {
       dataTable(title, ["Spend", "[[surprisal|Surprisal]]", "[[entropy|Entropy]]"],
         AXES.map(({ short, name }) => [name,
           ...["surprisal", "entropy"].map((of) => signed(row.correlation[short][of], 2))])),
-      h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the full model's "
-        + "surprisal and entropy: 1 is always together, 0 not at all."));
+      h("p", { class: "sol-hint" }, "Rank correlation: 1 is always together, 0 not at all."));
   }
 
   list(title, meaning, entries, first, second, none) {

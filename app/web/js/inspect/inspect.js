@@ -122,8 +122,7 @@ function emptyInspection() {
     h("ol", {},
       h("li", {}, "Paste a text, choose a file, or take a saved run. Nothing is generated."),
       h("li", {}, "Every token is scored under each schedule at once, at the same budget."),
-      h("li", {}, "See what each one spent where, what that cost against the full model, and which tokens "
-        + "it served too well or too badly.")));
+      h("li", {}, "See what each one spent where, and what that cost against the full model.")));
 }
 
 export const mount = (root, server, page) => new InspectPage(root, makeApi(server), page).start();

@@ -25,7 +25,6 @@ export function totalCost(cost) {
   return { flops: sum("flops"), bytes_read: sum("bytes") };
 }
 
-// What all steps of a row read.
 export const bytesOf = (tokens, at) =>
   tokens.reduce((sum, { rows }) => sum + totalCost(rows[at].cost).bytes_read, 0);
 
@@ -34,8 +33,7 @@ const readsOfRow = ({ cached_tokens: cached }, { pages_read: byPage }, size) => 
   ? { pages: byPage?.length || Math.ceil(cached / size), cells: 0, levels: "", share: byPage ? NaN : 1,
     by_page: byPage ?? "" } : null;
 
-// pageSize: tokens of a page, 0 where the inspection did not record which were read.
-/** @returns {Token} */
+/** pageSize: tokens of a page, 0 where the inspection did not record which were read. @returns {Token} */
 export function rowOf(token, at, pageSize = 0) {
   const { rows, ...shared } = token;
   const { action, nll, kl, entropy, cost, policy } = rows[at];

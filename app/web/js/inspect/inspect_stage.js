@@ -84,7 +84,6 @@ export class InspectionStage extends ChartedStage {
       below, this.charts.element, this.difficulty.element);
   }
 
-  // Also of a row that is not on show.
   rows(at = this.at) {
     return this.viewOf(at)?.rows ?? this.tokens.map((token) => this.row(token, at));
   }

@@ -25,8 +25,7 @@ function anyField({ label, help: hint, kind, choices, min, max }) {
 // Policies to choose; of several, the first that is ticked is the one that the figures are about.
 function policyField(most) {
   const field = checksField({ label: most > 1 ? "Policies" : "Policy", choices: {}, isOne: most === 1,
-    isRanked: true, hint: (most > 1
-      ? "The figures show the first that you choose; the others appear as further lines. " : "")
+    isRanked: true, hint: (most > 1 ? "The figures show the first that you choose. " : "")
       + "The [[dense|full model]] and [[static]] always run, static at the policy's own [[spend]]." });
   const offer = (policies) => {
     const names = policies.map((policy) => policy.name);
@@ -44,7 +43,6 @@ const policyNote = ({ shipped, model, created }) => (shipped ? "shipped"
 export class LabForm extends Form {
   /** What Python says of this kind of job. @type {any} */
   page;
-  /** The line that says why no job may be started. */
   refused = h("p", { class: "sol-message is-warn", hidden: true });
 
   constructor(api, on, page, go) {

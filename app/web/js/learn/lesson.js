@@ -111,7 +111,6 @@ export class Lesson {
     show(this.after, true);
   }
 
-  // What was revealed before is measured again.
   enter() {
     if (this.choice !== undefined && !this.result) this.measure();
   }

@@ -57,7 +57,6 @@ class MissingPicture {
 }
 
 const numChanged = ({ rows }) => rows.filter((row) => row.changed).length;
-// Of the page whose absence changes most.
 const worst = ({ rows }) => rows.reduce((most, row) => (row.kl > most.kl ? row : most));
 const mostLooked = ({ rows }) => Math.max(...rows.map((row) => row.attention));
 
@@ -86,7 +85,6 @@ export const LESSON_MISSING = {
       + "must go somewhere when nothing is wanted; without it little changes. The page of the answer gets a "
       + "few per cent, and everything hangs on it.",
     "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay "
-      + "right in Explore down to half of the bytes: the few pages that are still read are chosen by what "
-      + "the step asks for. Below that, the page of the answer is the one that goes missing.",
+      + "right in Explore for a while; below that, the page of the answer is the one that goes missing.",
   ],
 };

@@ -107,8 +107,7 @@ export const LESSON_PAGES = {
   how: "Each step is compressed alone: the steps before it are in full.",
   remember: [
     "Most steps lose little: few pages hold what they need. A few lose a lot, and they are hard to guess: a "
-      + "name that must be fetched from far back, but also a plain word when the page that decided it was "
-      + "left out. No page is safe, not even the newest.",
+      + "name from far back, but also a plain word when the page that decided it was left out.",
     "Move the slider: with more pages the losses melt away, at some steps sooner than at others. One setting "
       + "for all steps is either wasteful or harmful.",
   ],

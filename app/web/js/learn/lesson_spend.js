@@ -84,12 +84,10 @@ export const LESSON_SPEND = {
   how: "Losses are KL of each step compressed alone; the policy decided while watching its own compressed "
     + "steps.",
   remember: [
-    "Loss is unevenly spread: a few steps lose most of it. Even spending is a good schedule when you know "
-      + "nothing, because loss grows faster the more one step is cut. It leaves a lot to whoever knows where "
-      + "the need is.",
+    "Loss is unevenly spread: a few steps lose most of it. Even spending is good when you know nothing, "
+      + "because loss grows faster the more one step is cut.",
     "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] "
-      + "per channel; the budget sets the price. What comes out is the step's [[action]]. It cannot foresee "
-      + "everything. Try the other texts: 24 steps are few, and on some of them it does no better than even "
-      + "spending. Evaluate measures it over thousands.",
+      + "per channel; the budget sets the price. What comes out is the step's [[action]]. On 24 steps it may "
+      + "do no better than even spending; Evaluate measures it over thousands.",
   ],
 };

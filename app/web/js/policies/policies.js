@@ -90,7 +90,6 @@ export class PoliciesPage {
     });
   }
 
-  // The library is another: here, and wherever else policies are chosen.
   async changed(name) {
     setAddress({ policy: name });
     say(this.message, null);

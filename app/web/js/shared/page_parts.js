@@ -2,17 +2,13 @@ import { asIs, chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
-export function flash(button, text) {
-  button.dataset.label ||= button.textContent;
-  setText(button, text);
-  clearTimeout(button.solTimer);
-  button.solTimer = setTimeout(() => setText(button, button.dataset.label), 1600);
-}
+const COPIED_MS = 1600;
 
 export function copyChip(label, text, attributes = {}) {
   const made = chip(label, async () => {
     await copyText(text());
-    flash(made, "Copied");
+    setText(made, "Copied");
+    setTimeout(() => setText(made, label), COPIED_MS);
   }, attributes);
   return made;
 }
@@ -30,7 +26,6 @@ export const tiles = (list) => list.map(([name, value, note]) => {
   return made.element;
 });
 
-// A table that may be wider than its place.
 export const tablePlace = (label, table) =>
   h("div", { class: "sol-table-place", tabindex: "0", role: "group", "aria-label": label }, table);
 
@@ -79,8 +74,6 @@ export function questionOf({ prompt }) {
   const [begin] = [/\n\s*\n/, /[.?!]\s/, /\s/].map((gap) => end.search(gap) + 1).filter(Boolean);
   return `… ${end.slice(begin).trimStart()}`;
 }
-
-export const leadParts = (run) => leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt);
 
 // The text before the tokens; of a long one only its beginning is shown at first.
 export function leadOf(name, text) {

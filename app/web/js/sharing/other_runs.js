@@ -19,8 +19,7 @@ function viewOf(document, part) {
     run: { kind: part, prompt: text, settings: null, parent: null, ...run } };
 }
 
-// Shows the page's own run, and others that are opened. makeStage(): a stage for each; partsOf(stage): parts
-// for its build.
+// Shows the page's own run, and others that are opened. partsOf(stage): parts for its build.
 export async function showRuns(root, part, makeStage, words, partsOf = (stage) => ({})) {
   const said = h("p", { class: "sol-hint", role: "status" });
   const picker = h("input", { type: "file", hidden: true, accept: ".json,application/json",

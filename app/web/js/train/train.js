@@ -87,7 +87,6 @@ class SamplePanel extends TokenStage {
   }
 }
 
-// What training gives, and how long it takes.
 function bareWords(presets) {
   const times = presets.map(({ label, minutes }) => `${roughly(60 * minutes)} (${label})`);
   const list = new Intl.ListFormat("en", { type: "disjunction" }).format(times);
@@ -106,7 +105,6 @@ const TILES = {
   phase: ["Phase", "of this run"],
 };
 
-// Jobs with a page of their own: their part of the address, and of events.
 const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 
 export class TrainPage extends JobPage {

@@ -1,5 +1,4 @@
-// Reports of a training as arrays over the minutes of work, and their charts. Any number may be
-// missing from a report: each line has its own x.
+// Reports of a training over the minutes of work. A report may lack any number: each line has its own x.
 
 import { show } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
@@ -37,8 +36,7 @@ class TrainSeries {
   }
 }
 
-// A report's numbers by their lines. A loss belongs to its phase: what one minimises has nothing to do with
-// what another does. NLL is drawn as what is lost to dense, so that nothing is its axis' beginning.
+// A report's numbers by their lines: losses by phase, which do not compare; NLL as what is lost to dense.
 /** @param {{ phase?: string, metrics?: Record<string, number> }} row @returns {[string, number][]} */
 function metricsOf({ phase, metrics = {} }) {
   const { loss, nll, nll_static: nllStatic, nll_dense: dense } = metrics;
@@ -97,8 +95,7 @@ function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
   return { title: smallTitle(title), zerolinecolor: themeColour("edge"), ...range, ...more };
 }
 
-// Names of phases stand above the chart, in two rows by turns: a short phase's name then reaches over the
-// next one's begin. Towards the chart's end they stand before their line.
+// Names of phases stand above the chart, in two rows by turns, so that those of short phases fit.
 function phaseMarks(data) {
   const late = 0.6 * endOfAxis(data);
   return data.phases.slice(1).map(({ name, from }, at) => ({

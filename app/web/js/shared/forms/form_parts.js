@@ -34,8 +34,7 @@ export function toggleField({ label, hint }) {
   return { element, input, get: () => input.checked, set: (value) => { input.checked = value; } };
 }
 
-// A number box's limits in the form's words, said under it once a wrong number is entered. problem(): these
-// words while there is none in the box, or one out of range; else null.
+// A number box's limits in words, said under it once a wrong number is entered. problem(): words or null.
 function limitsOf(box, { label, unit = "", min, max }) {
   const range = min === undefined ? "a number"
     : max === undefined ? `${min} or more` : `${min} to ${max.toLocaleString("en")}`;
@@ -185,8 +184,7 @@ export function checksField({ label, hint, choices, isOne, isRanked }) {
     } };
 }
 
-// Radio buttons drawn as pills, whose chosen one's meaning is written below. value: chosen at first;
-// changed(value): another was chosen; isSmall: in a line with their legend.
+// Radio buttons drawn as pills, the chosen one's meaning below; isSmall: in a line with their legend.
 /** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>,
  *   value?: string, changed?: (value: any) => void, isSmall?: boolean}} words
  * @returns {Field & { inputs: Record<string, any> }} */
@@ -226,8 +224,7 @@ export function filePicker(label, accept, take, spoken = label) {
   return h("span", { class: "sol-file-picker" }, button, input);
 }
 
-// A picker of a text file for a form; one may also be dropped on `box`. use(text) takes what is in it, and
-// the form says why nothing was taken.
+// A picker of a text file for a form; one may also be dropped on `box`. use(text) takes what is in it.
 export function textFilePicker(form, box, maxCharacters, use) {
   const take = async (file) => {
     form.fail(null);

@@ -1,5 +1,4 @@
-// Parts of what if: per axis the tokens that its levels would put here, in a table and as lines over the
-// levels, which the arrow keys walk as the pointer does; and the tokens that followed.
+// Parts of what if: the tokens that each level would put here, as a table and as lines; those that followed.
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
@@ -39,8 +38,7 @@ const tokenParts = (text) => [
   h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
-// axis: with the levels of the grid; rows: one per level; own: id of the token in the text; fork(token id):
-// goes on from another one, null where that cannot be.
+// rows: one per level; own: id of the token in the text; fork(token id): goes on from another one, or null.
 export function choiceTable(axis, levels, rows, taken, own, fork) {
   const ranges = choiceRanges(rows, taken);
   const takenAt = nearest(levels, taken.action[axis.field]);

@@ -1,5 +1,4 @@
-// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it: the
-// bytes read, channels, bits; where they come from, the policy's choices.
+// The drawing of one step: every layer's KV cache as a strip of pages; below it bytes, channels and bits.
 
 import { h } from "../dom.js";
 import { percent } from "../format.js";

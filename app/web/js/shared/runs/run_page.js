@@ -116,8 +116,7 @@ export class RunPage {
     this.api("stop_run", { run_id: this.liveId }).catch(() => { this.form.stopButton.disabled = false; });
   }
 
-  // history: "push" when somebody asked for it here, which brings the tab to the front, "replace"
-  // when it was found; else the address names it already.
+  // history: "push" where somebody asked for it, "replace" where it was found; else the address names it.
   open(id, history) {
     if (history === "push") {
       const isNew = id !== askedFor(this.part);
@@ -226,7 +225,6 @@ export class RunPage {
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }
 
-  // call: "home", or what answers alike.
   async home(call = "home") {
     try {
       const home = await this.api(call, {});

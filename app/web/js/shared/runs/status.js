@@ -69,7 +69,6 @@ const REASONS = {
   time_limit: "the GPU time for one run is used up: the text ends here",
 };
 
-// A run in numbers, of its rows.
 export function tallyOf(rows) {
   const sum = (of) => rows.reduce((total, row) => total + of(row), 0);
   const share = (unit) => sum((row) => row.cost[unit]) / sum((row) => row.dense_cost[unit]);
@@ -123,7 +122,8 @@ export class Status extends StatusLine {
 
   // isLeft: its policy left the steps to the static mix.
   showRun(rows, view, run, model, isLeft) {
-    this.update(view, model, runWords(view, run), rows.length / run.config.max_new_tokens);
+    const words = [scheduleName(run), REASONS[view.summary?.reason]].filter(Boolean).join(" · ");
+    this.update(view, model, words, rows.length / run.config.max_new_tokens);
     if (rows.length === 0) return;
     const tally = tallyOf(rows);
     const pace = tally.ms / rows.length;
@@ -143,20 +143,17 @@ export class Status extends StatusLine {
     });
     this.parts.update(rows, view.summary, run.config.side_rows?.length);
     setText(this.machine, [promptWords(view.prefill), machineWords(view.summary?.made_on)].join(" "));
-    const { kind, words } = outcomeOf(tally, scheduleOf(run).kind === "dense");
+    const { kind, basis } = outcomeOf(tally, scheduleOf(run).kind === "dense");
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, words + (isLeft ? LEFT : ""));
+    setText(this.sentence, basis + (isLeft ? LEFT : ""));
     setChildren(this.spent, spentWords(tally, values.speed));
     this.spent.title = [share && `Budget: ${percent(share)}.`,
       tally.compared && "The speed includes the check."].filter(Boolean).join(" ");
     show(this.verdict, true);
   }
 }
-
-const runWords = ({ summary }, run) =>
-  [scheduleName(run), REASONS[summary?.reason]].filter(Boolean).join(" · ");
 
 function promptWords(prefill) {
   if (!prefill) return "";
@@ -165,19 +162,17 @@ function promptWords(prefill) {
     + `read in ${duration(ms)}.`;
 }
 
-const LEFT = " The policy left these steps to the static mix: after as long a text and at this budget it was "
-  + "measured to gain nothing.";
+const LEFT = " The policy left these steps to the static mix: here it was measured to gain nothing.";
 
-// What became of the answer, and what that rests on, also while a run goes on: answer_verdict of
-// sol_core/reporting/verdict.py.
+// answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.
 export function outcomeOf({ compared, others, kl }, isDense) {
-  if (isDense) return { kind: "", words: "This is the full model: every step reads everything." };
-  if (!compared) return { kind: "", words: "Not checked against the full model." };
+  if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
+  if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: "Same", words: ` The full model agrees with all ${whole}.` };
+  if (!others) return { kind: "Same", basis: ` The full model agrees with all ${whole}.` };
   const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
   return { kind: isBroken ? "Broken" : "Small changes",
-    words: ` The full model disagrees with ${others} of ${whole} (dotted).` };
+    basis: ` The full model disagrees with ${others} of ${whole} (dotted).` };
 }
 
 // What the run spent and how fast it was. speed: tokens per second, as a text.
