@@ -98,12 +98,8 @@ const pointAxis = (title) => ({ title: smallTitle(title), ticksuffix: " %" });
 const methodStyle = (name, at) => METHOD_STYLE[name]
   ?? { colour: OTHER_COLOURS[at % OTHER_COLOURS.length], symbol: "diamond", size: 8, dash: "dot" };
 
-function measurePills() {
-  const field = pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl" });
-  field.element.classList.add("is-head");
-  return field;
-}
-
+const measurePills = () =>
+  pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl", kind: "is-head" });
 const headSelect = (label, options) => selectOf(options, { class: "sol-input is-head", "aria-label": label });
 
 const COSTS = {

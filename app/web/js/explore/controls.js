@@ -41,7 +41,8 @@ export class Controls extends RunForm {
       static_row: toggleField({ label: "Compare with static" }),
       ...this.budget, ...this.advanced,
     };
-    this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
+    this.prompt = promptField(this, { label: "Prompt", rows: 5,
+      placeholder: "Ask something, or begin a text for the model to continue." });
     this.element = this.build();
     this.restore();
   }

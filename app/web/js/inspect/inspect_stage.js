@@ -4,7 +4,7 @@ import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, mean, nats, percent } from "../shared/format.js";
 import { folded, pillsField } from "../shared/forms/form_parts.js";
-import { dataTable, leadOf, tableRow } from "../shared/page_parts.js";
+import { dataTable, fillTable, leadOf } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { leastCertain } from "../shared/tokens/token_stage.js";
@@ -25,21 +25,20 @@ class Totals {
   // matched: static once more, at the bytes of the row that it names.
   draw(names, tokens, matched = []) {
     const dense = bytesOf(tokens, 0);
-    const line = (name, bytes, kl, nll) => tableRow([name, percent(bytes / dense, 1), nats(kl), nats(nll),
-      fixed(Math.exp(nll), 2)]);
+    const line = (name, bytes, kl, nll) =>
+      [name, percent(bytes / dense, 1), nats(kl), nats(nll), fixed(Math.exp(nll), 2)];
     const meanOf = (at, of) => mean(tokens.map(({ rows }) => of(rows[at])));
-    const fillIn = (table, rows) => table.querySelector("tbody")?.replaceChildren(...rows);
-    fillIn(this.compared, names.flatMap((name, at) => {
+    fillTable(this.compared, names.flatMap((name, at) => {
       const again = matched.find((one) => one.name === name);
       const own = line(rowName(name), bytesOf(tokens, at), at ? meanOf(at, (row) => row.kl) : NaN,
         meanOf(at, (row) => row.nll));
       return again ? [own, line(`${rowName(STATIC)}, at these bytes`, totalCost(again.cost).bytes_read,
         mean(again.kl), mean(again.nll))] : [own];
     }));
-    fillIn(this.axes, names.map((name, at) => tableRow([rowName(name), ...AXES.map((axis) => {
+    fillTable(this.axes, names.map((name, at) => [rowName(name), ...AXES.map((axis) => {
       const spent = meanOf(at, axis.of);
       return axis.unit === "bit" ? fixed(spent, 2) : percent(spent, 1);
-    })])));
+    })]));
     show(this.element, names.length > 0);
   }
 }

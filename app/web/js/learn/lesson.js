@@ -42,9 +42,8 @@ export class Lesson {
       lost: () => setText(this.state, "The server does not answer; trying again."),
     });
     this.first = Object.keys(spec.texts)[0]; // the question is about it
-    const changed = () => this.measure();
-    this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, changed });
-    this.text.element.classList.add("sol-learn-texts");
+    this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, kind: "sol-learn-texts",
+      changed: () => this.measure() });
     this.after = this.buildAfter();
     Object.assign(this, pathPage(`${number}. ${spec.title}`, spec.intro, this.buildQuestion(), this.after));
   }

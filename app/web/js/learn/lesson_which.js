@@ -22,8 +22,8 @@ class WaysPicture {
     this.ways = ways;
     this.zooms = zooms;
     const choices = Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)]));
-    this.choice = pillsField({ legend: words.legend, choices, value: "0", changed: () => this.show() });
-    this.choice.element.classList.add("sol-learn-texts");
+    this.choice = pillsField({ legend: words.legend, choices, value: "0", kind: "sol-learn-texts",
+      changed: () => this.show() });
     this.views = WAYS.map((way) => new PassageView(tokens.slice(first), 0,
       `The passage's end, coloured by what each step loses: ${words[way]}`));
     this.top = Math.max(...WAYS.flatMap((way) => ways[way][0].kl)) / 2;

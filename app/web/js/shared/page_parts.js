@@ -1,5 +1,5 @@
 import { asIs, chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
-import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
+import { AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
 const COPIED_MS = 1600;
@@ -20,6 +20,17 @@ export function tile(name, note) {
     h("dd", {}, small)) };
 }
 
+/** What training measured on text it never saw, as tiles. @param {Record<string, number>} measured */
+export function heldOutTiles(measured) {
+  const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: full } = measured;
+  const than = (value, more = "") => (isNumber(value) ? `static ${nats(value)}${more}` : "nats per token");
+  return [
+    ["[[kl|KL]], [[held out]]", nats(kl), than(klStatic)],
+    ["[[nll|NLL]], held out", nats(nll), than(nllStatic, isNumber(full) ? `, full model ${nats(full)}` : "")],
+    ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
+  ];
+}
+
 export const tiles = (list) => list.map(([name, value, note]) => {
   const made = tile(name, note);
   setText(made.value, value);
@@ -32,6 +43,8 @@ export const tablePlace = (label, table) =>
 /** A row's heading and its cells. @param {any[]} row */
 export const tableRow = ([head, ...cells]) =>
   h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", {}, cell)));
+
+export const fillTable = (place, rows) => place.querySelector("tbody").replaceChildren(...rows.map(tableRow));
 
 // columns: as the glossary marks them; rows: as tableRow takes them.
 export const dataTable = (label, columns, rows) => tablePlace(label, h("table", { class: "sol-table" },

@@ -5,11 +5,8 @@ import { JobPage } from "../lab/job_page.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { chip, h, setText, show, smallButton } from "../shared/dom.js";
-import {
-  actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats, roughly,
-} from "../shared/format.js";
-import { elementsOf } from "../shared/forms/form_parts.js";
-import { leadOf, tile } from "../shared/page_parts.js";
+import { actionOf, AXES, fixed, isNumber, mean, MISSING, nats, roughly } from "../shared/format.js";
+import { heldOutTiles, leadOf, tiles } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { klAxis } from "../shared/tokens/tokens.js";
@@ -97,14 +94,6 @@ function bareWords(presets) {
 // The end of a long context: what the first decode step continues.
 const tail = (text, length = 300) => (text.length > length ? `… ${text.slice(-length)}` : text);
 
-const TILES = {
-  kl: ["[[kl|KL]], [[held out]]", "nats per token"],
-  nll: ["[[nll|NLL]], held out", "nats per token"],
-  gap: ["Largest gap", "points off the budget"],
-  speed: ["Decisions/s", "measured"],
-  phase: ["Phase", "of this run"],
-};
-
 const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 
 export class TrainPage extends JobPage {
@@ -113,9 +102,8 @@ export class TrainPage extends JobPage {
       wrong: "This job is not a training. Choose it in the list.", go: "Start training", message: phaseName,
       list: { heading: "Jobs", kind: null,
         empty: "Nothing yet. Choose a preset and press Start training." } });
-    this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
     this.made = h("div", { class: "sol-made", hidden: true });
-    this.tileList = h("dl", { class: "sol-tiles is-job" }, elementsOf(this.tiles));
+    this.tileList = h("dl", { class: "sol-tiles is-job" });
     this.charts = new TrainCharts();
     this.sample = new SamplePanel(root);
     this.empty = h("section", { class: "sol-panel sol-explains" },
@@ -143,7 +131,6 @@ export class TrainPage extends JobPage {
     this.sample.clear();
     this.reveal(false);
     show(this.made, false);
-    Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
   }
 
   view({ job, metrics, samples }) {
@@ -151,7 +138,7 @@ export class TrainPage extends JobPage {
     if (metrics.length) this.reveal(true);
     this.charts.append(metrics, !job.live && job.status !== "paused");
     if (samples) this.sample.take(samples);
-    this.showNumbers();
+    if (metrics.length) this.showNumbers();
     this.showMade(job);
   }
 
@@ -162,13 +149,9 @@ export class TrainPage extends JobPage {
 
   showNumbers() {
     const { last, phase } = this.charts.data;
-    const texts = { kl: nats(last.kl), nll: nats(last.nll), gap: fixed(largestGap(last), 2),
-      speed: fixed(last.decisions_per_s, 0), phase: phase ? phaseName(phase) : MISSING };
-    for (const [name, text] of Object.entries(texts)) setText(this.tiles[name].value, text);
-    for (const name of ["kl", "nll"]) {
-      const even = last[`${name}_static`];
-      setText(this.tiles[name].note, isNumber(even) ? `static ${nats(even)}` : "nats per token");
-    }
+    this.tileList.replaceChildren(...tiles([...heldOutTiles(last),
+      ["Decisions/s", fixed(last.decisions_per_s, 0), "measured"],
+      ["Phase", phase ? phaseName(phase) : MISSING, "of this run"]]));
   }
 
   showMade(job) {

@@ -64,17 +64,13 @@ export function budgetFields() {
     [short, sliderField({ label, unit, axis: key, min, max, step, hint })]));
 }
 
-export function mechanismsField() {
-  const field = pillsField({ legend: "Mechanisms", choices: { policy: "The policy's own", ...MECHANISMS },
-    meanings: {
-      policy: "As the [[policy]] was trained; without one, the default [[mechanisms]].",
-      default: "[[page|Pages]] by [[key copies|4-bit keys]], as each [[kv group|KV group]] needs them; the "
-        + "[[mlp|MLP]] skips on both sides. Loses less than the paper's for the same bytes.",
-      paper: "As published: [[page|pages]] by [[page bounds|bounds]]; the [[mlp|MLP]] skips at its input.",
-    } });
-  field.element.classList.add("is-wide");
-  return field;
-}
+export const mechanismsField = () => pillsField({ legend: "Mechanisms", kind: "is-wide",
+  choices: { policy: "The policy's own", ...MECHANISMS }, meanings: {
+    policy: "As the [[policy]] was trained; without one, the default [[mechanisms]].",
+    default: "[[page|Pages]] by [[key copies|4-bit keys]], as each [[kv group|KV group]] needs them; the "
+      + "[[mlp|MLP]] skips on both sides. Loses less than the paper's for the same bytes.",
+    paper: "As published: [[page|pages]] by [[page bounds|bounds]]; the [[mlp|MLP]] skips at its input.",
+  } });
 
 export function stepFields(seedHint) {
   return {

@@ -164,7 +164,7 @@ export class LevelPlot {
       onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
-    this.choices(taken), LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
+    LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
       at: this.taken, range: scale[key], full: of(dense) })), shares && this.bars(top));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
@@ -172,12 +172,6 @@ export class LevelPlot {
       levelEnds(axis, levels),
       this.readout);
     this.show(this.taken);
-  }
-
-  choices(taken) {
-    return h("div", { class: "sol-lens-strip", "data-lane": "choice", "aria-hidden": "true" },
-      choiceRanges(this.rows, taken).map(({ from, to, choice: { text }, isOther }) => h("span",
-        { class: isOther && "is-other", "--n": to - from + 1, title: text }, tokenNodes(text))));
   }
 
   // top: the most probable level of all axes fills the height.

@@ -11,9 +11,7 @@ import { RunFollower } from "../follower.js";
 import { gridLevels } from "../tokens/card.js";
 
 export class RunPage {
-  /** @type {any} */
   form;
-  /** @type {any} */
   stage;
   /** @type {import("./status_line.js").StatusLine} */
   status;

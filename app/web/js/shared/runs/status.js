@@ -6,7 +6,7 @@ import {
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
-import { dataTable, tableRow, tile } from "../page_parts.js";
+import { dataTable, fillTable, tile } from "../page_parts.js";
 import { choiceKept } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
@@ -36,9 +36,8 @@ class PartTimes {
     const isKnown = isNumber(whole);
     setText(this.said, rows.length && !isKnown ? "Times were not recorded when this run was saved."
       : isKnown && others ? `With ${count(others, "more row")} in each step.` : "");
-    this.table.querySelector("tbody")?.replaceChildren(...PARTS.map((part, at) => tableRow([
-      h("span", { title: part.title }, part.name), milliseconds(times[at]), percent(times[at] / whole),
-      isKnown ? savedText(part, summary) : MISSING])));
+    fillTable(this.table, PARTS.map((part, at) => [h("span", { title: part.title }, part.name),
+      milliseconds(times[at]), percent(times[at] / whole), isKnown ? savedText(part, summary) : MISSING]));
   }
 }
 

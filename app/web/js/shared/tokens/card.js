@@ -71,8 +71,7 @@ const CARD_MARGIN = 8;
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 export class TokenCard {
-  /** @type {(() => void) | undefined} */
-  onHide;
+  onHide = () => {};
 
   constructor(root, parts) {
     this.parts = parts;
@@ -124,7 +123,7 @@ export class TokenCard {
     clearTimeout(this.timer);
     this.release();
     this.element.hidden = true;
-    this.onHide?.();
+    this.onHide();
   }
 
   release() {

@@ -18,7 +18,7 @@ export class PageEffects {
   found = null;
   say = (text) => setText(this.said, text);
 
-  // on: {ask(name, request), at() → number of the token, rows(), textOf(page), changed(), compare(id) or none}
+  // on: {ask(name, request), at() → number of the token, rows(), textOf(page), changed(), compare(id)?}
   constructor(on) {
     this.on = on;
     this.isOfPrompt = Boolean(on.compare); // of an inspected text any line may be left out
