@@ -1,12 +1,12 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
-import { gainCell } from "../evaluate/figures.js";
+import { gainCell, spentOf } from "../evaluate/figures.js";
 import { TASKS_JOB } from "../lab/job_list.js";
 import { ResultPage } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
 import { h, headRow } from "../shared/dom.js";
 import {
-  AXES, count, fixed, isNumber, MISSING, modelName, percent, roughly, signed, spentText,
+  AXES, count, fixed, isNumber, MISSING, modelName, percent, roughly, signed,
 } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
@@ -48,8 +48,8 @@ function taskFigure(task) {
 
 const accuracyText = (point) => [percent(point?.mean, 1),
   h("small", {}, point && `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}`)];
-const taskSpend = (point) => (isNumber(point?.share) ? percent(point.share, 1)
-  : point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
+const taskSpend = (point) =>
+  (point ? spentOf(AXES.map((axis) => point.spend[axis.short]), point.share) : MISSING);
 const bounded = (one) => [one?.mean, one?.low, one?.high];
 const megabytes = (point) =>
   (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);

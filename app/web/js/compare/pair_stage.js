@@ -204,7 +204,6 @@ export class PairStage extends TokenStage {
     return from === to ? index : this.partners?.[from].get(index) ?? null;
   }
 
-  // Each text has a selection of its own.
   select(range, at) {
     this.sides[at].view.select(range);
   }

@@ -21,7 +21,7 @@ export const gainCell = ([gain, low, high], kind, text) => h("td",
 
 const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
   : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
-const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
+export const spentOf = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
 
 export class ResultTable {
   measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "kl",
@@ -58,8 +58,8 @@ export class ResultTable {
         percent(one.recovered, 1)];
       return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
         gainCell(one.gain, one.kind, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
-        h("td", {}, spent(row.spend, row.shares?.[0]),
-          h("small", {}, spent(row.other_spend, row.shares?.[1]))));
+        h("td", {}, spentOf(row.spend, row.shares?.[0]),
+          h("small", {}, spentOf(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" },
@@ -164,8 +164,7 @@ function violinFigure(data) {
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return resultFigure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well "
-      + "lies below all of them. Under each: attention, MLP, bits.",
+    aid: "Each shape: random schedules of one mean spend. A policy that adapts well lies below all of them.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },

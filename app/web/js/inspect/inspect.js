@@ -99,7 +99,6 @@ class InspectPage extends RunPage {
     if (askedFor(this.part) === this.follower.run?.id) this.showRow();
   }
 
-  // The row that the address names, or as an inspection opens.
   showRow() {
     const asked = askedFor(this.names.row) ?? String(this.stage.names.length - 1);
     if (this.stage.has(asked) && asked !== this.stage.value) this.stage.showRow(asked);

@@ -1,7 +1,7 @@
 // From inspected tokens to the rows that the token view, the card and the charts know.
 
 import { SITE } from "../shared/dom.js";
-import { AXES, difference, modelName } from "../shared/format.js";
+import { AXES, difference, scheduleLabel } from "../shared/format.js";
 import { PARTS } from "../shared/runs/status.js";
 
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
@@ -10,8 +10,8 @@ export const PAINTED = "painted";
 
 // Names of an inspection's rows: "static" → "Static", "policy:NAME" → "Policy NAME".
 export function rowName(name) {
-  if (name.startsWith("policy:")) return `Policy ${modelName(name.slice("policy:".length))}`;
-  return name === PAINTED ? "Painted" : SITE.schedules[name] ?? name;
+  const [kind, ...policy] = name.split(":");
+  return scheduleLabel(kind, policy.join(":"));
 }
 
 export const rowNames = (run) => ["dense", ...run.config.schedules.map((one) =>

@@ -203,7 +203,6 @@ export class ResultPage extends JobPage {
     this.open(SHIPPED);
   }
 
-  // The results so far; null where there are none, and in the end.
   showPartial(partial) {}
 
   rest() {
@@ -228,7 +227,6 @@ export class ResultPage extends JobPage {
     if (isOver && this.shown !== job.id) this.showResult(job.id);
   }
 
-  // parts: of a sentence; what is missing is left out.
   tellAbout(parts) {
     setText(this.about, parts.filter(Boolean).join(" · "));
     show(this.about, true);

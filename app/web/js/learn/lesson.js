@@ -14,8 +14,7 @@ const LONGEST_ASK_MS = 1000;
 
 function waitingText({ state, before, model }) {
   if (state === "loading") {
-    return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself; `
-      + "the text does not need it.";
+    return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself.`;
   }
   return before > 0 ? `${before} before you. Your turn comes by itself.` : "Measuring…";
 }

@@ -81,9 +81,8 @@ export const LESSON_MISSING = {
     + `${percent(mostLooked(result))}.`,
   how: "Pages are hidden from all layers of the one step; positions stay.",
   remember: [
-    "Attention and need are different things. Nearly every step looks at the first page, because attention "
-      + "must go somewhere when nothing is wanted; without it little changes. The page of the answer gets a "
-      + "few per cent, and everything hangs on it.",
+    "Attention and need are different things. Nearly every step looks at the first page, and without it "
+      + "little changes. The page of the answer gets a few per cent, and everything hangs on it.",
     "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay "
       + "right in Explore for a while; below that, the page of the answer is the one that goes missing.",
   ],

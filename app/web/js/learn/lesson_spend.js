@@ -47,8 +47,7 @@ class SpendPicture {
 function spendNote({ spend, budget, policy }) {
   const asked = `Asked for: ${percent(budget)}. `;
   if (policy) return `${asked}Levels are steps of 5 %, so 24 steps may come out just below it.`;
-  return `${asked}The policy cannot foresee the steps and really spent ${percent(spend, 1)}. All compare at `
-    + "the same total, so everybody has that, not the half.";
+  return `${asked}The policy cannot foresee the steps and spent ${percent(spend, 1)}; so do the others here.`;
 }
 
 const savedShare = ({ spenders }, name) => {
@@ -62,9 +61,8 @@ export const LESSON_SPEND = {
   intro: [
     "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on "
       + "average over 24 steps. The simplest [[schedule]] is [[static]]: half at every step.",
-    "Now suppose somebody knew beforehand what every step loses at every level. With the same total they "
-      + "would buy channels where they save most and take them where they are not missed. Nobody can know "
-      + "this; it shows how much there is to win.",
+    "Now suppose somebody knew beforehand what every step loses at every level, and spent the same total "
+      + "where it saves most. Nobody can know this; it shows how much there is to win.",
   ],
   question: "How much of the even spender's loss would that person save, at the same total?",
   options: ["Less than a fifth", "Between a fifth and a half", "More than half"],
@@ -81,8 +79,7 @@ export const LESSON_SPEND = {
     return `${hindsight} A trained [[policy]], which must decide before each step, `
       + `${policy >= 0 ? `saves ${share}` : `loses ${share} more`} on these 24 steps.`;
   },
-  how: "Losses are KL of each step compressed alone; the policy decided while watching its own compressed "
-    + "steps.",
+  how: "Losses are KL of each step compressed alone; the policy watched its own compressed steps.",
   remember: [
     "Loss is unevenly spread: a few steps lose most of it. Even spending is good when you know nothing, "
       + "because loss grows faster the more one step is cut.",

@@ -108,12 +108,10 @@ export const LESSON_WHICH = {
       + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.shares[0])} of the MLP's bytes, `
       + `${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
   },
-  how: "Each step is compressed alone. Bytes are computed, as if heads that share keys chose the same pages; "
-    + "by bounds each head chooses its own, and a real step reads more.",
+  how: "Each step is compressed alone. Bytes are computed; by bounds a real step reads more.",
   remember: [
     "What is lost depends on which parts are skipped as much as on how many. Judge a way of skipping at "
       + "equal bytes.",
-    "Explore and Inspect offer both ways under Advanced, as [[mechanisms]]; Compare sets one against the "
-      + "other. Published numbers need the paper's.",
+    "Explore and Inspect offer both, as [[mechanisms]] under Advanced. Published numbers need the paper's.",
   ],
 };

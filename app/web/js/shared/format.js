@@ -91,11 +91,12 @@ export function scheduleOf(run) {
   return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked, share };
 }
 
-export function scheduleName(run) {
-  const { kind, policy } = scheduleOf(run);
-  const name = SITE.schedules[kind] ?? kind;
+export function scheduleLabel(kind, policy) {
+  const name = kind === "painted" ? "Painted" : SITE.schedules[kind] ?? kind;
   return policy ? `${name} ${modelName(policy)}` : name;
 }
+
+export const scheduleName = (run) => scheduleLabel(scheduleOf(run).kind, scheduleOf(run).policy);
 
 export const MECHANISMS = { default: "Default: 4-bit keys", paper: "Paper: page bounds" };
 

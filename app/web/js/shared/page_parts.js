@@ -59,7 +59,6 @@ export function tablePanel(table, { title, label, name, head, note }) {
     tablePlace(name, table), h("p", { class: "sol-chart-note" }, note));
 }
 
-// A row of a list: a link that opens its thing here, facts below it, tools beside it.
 /** @param {{ title: string, href?: string, open?: () => void, facts: unknown[], tools?: unknown[],
  *   link?: object, kind?: string }} row without an address of what cannot be opened */
 export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
@@ -67,12 +66,6 @@ export function listRow({ title, href, open, facts, tools, link = {}, kind = "" 
     h("a", { class: "sol-history-title", href, dir: "auto", onclick: open && opensHere(open), ...link },
       title),
     h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-tools" }, tools));
-}
-
-export function noticeLine(text) {
-  const line = h("p", { class: "sol-message is-warn", role: "status" }, text,
-    chip("Dismiss", () => line.remove()));
-  return line;
 }
 
 const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
@@ -88,7 +81,6 @@ export function questionOf({ prompt }) {
   return `… ${end.slice(begin).trimStart()}`;
 }
 
-// The text before the tokens; of a long one only its beginning is shown at first.
 export function leadOf(name, text) {
   const part = h("p", { class: "sol-lead-text", dir: "auto" }, asIs(text));
   const head = h("span", { class: "sol-lead-name" }, name);

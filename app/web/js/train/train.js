@@ -4,7 +4,7 @@ import { TASKS_JOB } from "../lab/job_list.js";
 import { JobPage } from "../lab/job_page.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
-import { chip, h, setText, show, smallButton } from "../shared/dom.js";
+import { chip, h, setChildren, setText, show, smallButton } from "../shared/dom.js";
 import { actionOf, AXES, fixed, isNumber, mean, MISSING, nats, roughly } from "../shared/format.js";
 import { heldOutTiles, leadOf, tiles } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
@@ -161,9 +161,9 @@ export class TrainPage extends JobPage {
     if (job.status !== "succeeded" || this.made.dataset.job === job.id) return;
     this.made.dataset.job = job.id;
     const use = (label, order, tab) => smallButton(label, () => handOverTo(tab, order, name));
-    this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title), " is stored."),
-    ...(name ? [use("Use it in Explore", "use-policy", "explore"),
-      use("Evaluate it", "evaluate-policy", "evaluate")] : []));
+    setChildren(this.made, h("span", {}, "The policy ", h("strong", {}, name ?? job.title), " is stored."),
+      name && [use("Use it in Explore", "use-policy", "explore"),
+        use("Evaluate it", "evaluate-policy", "evaluate")]);
   }
 
   async clone(job) {

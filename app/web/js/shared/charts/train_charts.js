@@ -117,7 +117,6 @@ function metricLine(data, { id, words, colour, dash, scale, isSecond = false, is
     hovertemplate: `${words}<extra></extra>` };
 }
 
-// Of a measure on unseen text, beside static allocation.
 const heldOutChart = (id, title, aid) => metricChart({
   title, aid, y: { title: "nats per token", sign: 1 },
   lines: [
@@ -132,16 +131,14 @@ const lossLine = (phase, name, words, colour) =>
 function trainCharts() {
   return [
     heldOutChart("kl", "Held-out KL to the full model",
-      "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than "
-      + "[[static]] does for the same [[spend]]. Early points come from a trial policy."),
+      "Unseen text, greedy: below the dashed line the policy loses less than [[static]] for the same "
+      + "[[spend]]. Early points come from a trial policy."),
     heldOutChart("nll_lost", "Held-out NLL above the full model",
-      "How much more unseen text surprises the model ([[nll|NLL]]) than it does the [[dense|full model]], "
-      + "which is 0. What static loses here can be [[recovered]]."),
+      "How much more unseen text surprises the model ([[nll|NLL]]) than the [[dense|full model]] (0)."),
     metricChart({
       title: "Reward and loss",
       y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
-      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Do not compare losses of "
-        + "phases: the labels' mean [[kl|KL]], the [[warm start]]'s, [[grpo|GRPO]]'s.",
+      aid: "[[reward|Reward]] of the [[rollout|rollouts]] should rise. Do not compare losses between phases.",
       lines: [
         lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),
         lossLine("warm start", "Loss, warm start", "Warm start's loss %{y:.4f}", "channels"),
@@ -151,8 +148,7 @@ function trainCharts() {
     }),
     metricChart({
       title: "Budget gap", y: { title: "points", zeroline: true, sign: 0, least: 3 },
-      aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points "
-        + "it is on budget.",
+      aid: "Mean spend minus [[budget]], in points. Inside the band of ±2 points it is on budget.",
       shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
         fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
       lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.short}`, name: axis.name, colour: axis.key,
@@ -160,8 +156,7 @@ function trainCharts() {
     }),
     metricChart({
       title: "Exploration", y: { title: "nats", sign: 1 }, y2: { title: "clipped, %", sign: 1 },
-      aid: "[[entropy|Entropy]]: how undecided the policy is, per axis. Clipped: actions whose change was "
-        + "cut; steadily above 30 % means too large steps.",
+      aid: "[[entropy|Entropy]]: how undecided the policy is. Clipped above 30 %: its steps are too large.",
       lines: [
         { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal",
           isSecond: true, scale: 100 },

@@ -174,7 +174,6 @@ export class LevelPlot {
     this.show(this.taken);
   }
 
-  // top: the most probable level of all axes fills the height.
   bars(top) {
     return h("div", { class: "sol-lens-lane is-bars", "data-lane": "policy" },
       h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),

@@ -117,7 +117,6 @@ function drawChannels(sheet, lane, name, share) {
   drawName(sheet, name, percent(meanShare(share)), middleOf(sheet, lane));
 }
 
-// draw: of a layer, its left edge and its width.
 function drawColumns(sheet, draw) {
   for (let layer = 0; layer < sheet.layers; layer += 1) {
     const x = sheet.edge(layer);

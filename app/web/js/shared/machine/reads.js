@@ -90,7 +90,6 @@ export const bytesText = ({ cost, dense_cost: dense }) =>
 
 const MOST_NAME = 80; // characters: more than fit beside a drawing
 
-// The words of each cell's pages. textOf(page): of a page of the cache.
 /** @param {Reads} reads @param {(page: number) => string} textOf */
 export function cellNames({ cells, pages }, textOf) {
   const each = Math.ceil(pages / cells);

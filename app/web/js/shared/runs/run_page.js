@@ -61,7 +61,6 @@ export class RunPage {
       show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
   }
 
-  // kind: for the export; more: chips besides the usual ones.
   makeTools(kind, ...more) {
     const link = () => linkTo({ [this.part]: this.follower.id,
       ...Object.fromEntries(Object.values(this.names).map((name) => [name, askedFor(name)])),
@@ -193,7 +192,6 @@ export class RunPage {
     if (asked && asked !== this.stage.legend.axis.key) this.stage.legend.set(asked);
   }
 
-  // Looks at the token that the address names, or at none.
   showPlace() {
     this.wantsPlace = false;
     const [number, at = 0] = (askedFor(this.names.token) ?? "").split(".").map(Number);

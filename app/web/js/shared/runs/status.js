@@ -22,7 +22,6 @@ export const PARTS = [
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
 
-// Measured time by part, its share of the step's, and what the part saves of its bytes.
 class PartTimes {
   said = h("p", { class: "sol-hint" });
   table = dataTable("Measured time by part",
@@ -175,9 +174,6 @@ export function outcomeOf({ compared, others, kl }, isDense) {
 }
 
 // What the run spent and how fast it was. speed: tokens per second, as a text.
-function spentWords({ bytes, kl, klStatic }, speed) {
-  const parts = [`${percent(bytes)} compute · ${speed} tokens/s`];
-  if (isNumber(kl)) parts.push(" · ", ...glossed("[[kl|KL]] "), `${nats(kl)} nats`);
-  if (isNumber(klStatic)) parts.push(`, static ${nats(klStatic)}`);
-  return parts;
-}
+const spentWords = ({ bytes, kl, klStatic }, speed) => [`${percent(bytes)} compute · ${speed} tokens/s`,
+  isNumber(kl) && [" · ", glossed("[[kl|KL]] "), `${nats(kl)} nats`],
+  isNumber(klStatic) && `, static ${nats(klStatic)}`];

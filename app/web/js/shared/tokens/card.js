@@ -109,13 +109,12 @@ export class TokenCard {
     this.place();
   }
 
-  hideSoon(then) {
+  hideSoon() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       const focused = document.activeElement;
       if (this.token && (focused === this.token || this.element.contains(focused))) return;
       this.hide();
-      then?.();
     }, LEAVE_DELAY_MS);
   }
 

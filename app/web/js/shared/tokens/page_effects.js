@@ -83,7 +83,6 @@ export class PageEffects {
     this.answer.append(rows.map((row) => row.text).join(""));
   }
 
-  // What becomes of the token where its step has less to read.
   change(index, { choice, nll, nll_change: change }) {
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
       : `${quoted(choice.text)} comes first (${probability(choice.probability)})`;
