@@ -11,7 +11,7 @@ from tests.browser.conftest import comes_to
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = "Small changes. The full model disagrees with 6 of 40 tokens (dotted)."
-SPENT = re.compile(r"^\d+ % compute · [\d.]+ tokens/s · KL 0\.0\d\d nats$")
+SPENT = re.compile(r"^\d+\s% compute · [\d.]+\stokens/s · KL 0\.0\d\d\snats$")
 pytestmark = pytest.mark.browser
 HOSTILE = [
     "${7*7}",

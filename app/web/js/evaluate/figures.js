@@ -30,7 +30,7 @@ export class ResultTable {
   table = h("table", { class: "sol-table" });
   element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
     head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
-    note: glossed("Gain: [[baseline]] minus policy, above 0 it is better; 95 % bootstrap [[interval]]. "
+    note: glossed("Gain: [[baseline]] minus policy, above 0 the policy is better; 95 % [[interval]]. "
       + "Recovered: share of static's loss that the policy avoids. Spent: policy above baseline.") });
 
   take(view, onChoice) {

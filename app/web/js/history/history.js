@@ -124,7 +124,7 @@ class HistoryPage {
         h("div", { class: "sol-strip", "aria-hidden": "true" },
           strip.map((read) => h("i", { [BIN]: binOf(axis, read) }))),
         h("span", {}, verdict && [h("b", {}, verdict.head), verdict.rest, " "],
-          isNumber(share) && `${percent(share)} compute`));
+          h("span", { class: "sol-muted" }, isNumber(share) && `${percent(share)} compute`)));
     }, () => {});
   }
 
