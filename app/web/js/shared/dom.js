@@ -15,8 +15,9 @@ export function pageElement(selector) {
 
 const UNIT = /(\d) (?=(?:%|nats?|bits?|points?|ms|s|min|h|tokens\/s|[kMGT]?(?:B|FLOPs?))(?![\p{L}\p{N}]))/gu;
 
-// A number and its unit stay on one line. Somebody else's text goes into the page as a node, unchanged.
+// A number and its unit stay on one line. Code, and somebody else's text as a node, go in unchanged.
 export const unbroken = (text) => String(text).replace(UNIT, "$1\u00a0");
+const wordsIn = (node, text) => (/^(code|pre)$/i.test(node.nodeName) ? String(text) : unbroken(text));
 export const asIs = (text) => document.createTextNode(text);
 
 const isMissing = (value) => value === null || value === undefined || value === false;
@@ -29,7 +30,7 @@ export function fill(node, attributes, children) {
     else node.setAttribute(name, value === true ? "" : value);
   }
   const known = children.flat(Infinity).filter((child) => !isMissing(child));
-  node.append(...known.map((child) => (typeof child === "object" ? child : unbroken(child))));
+  node.append(...known.map((child) => (typeof child === "object" ? child : wordsIn(node, child))));
   return node;
 }
 
@@ -62,7 +63,7 @@ export const selectOf = (options, attributes = {}) =>
   h("select", { class: "sol-input", ...attributes }, optionsOf(options));
 
 export function setText(node, text) {
-  const words = unbroken(text);
+  const words = wordsIn(node, text);
   if (node.textContent !== words) node.textContent = words;
 }
 
