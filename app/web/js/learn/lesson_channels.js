@@ -90,7 +90,6 @@ export const LESSON_CHANNELS = {
     "[[kl|KL]] says how far a step's probabilities have moved from the [[dense|full model's]]. It sees all "
       + "tokens, not only the first guess, and it does not depend on which token is taken.",
     "Try the other beginnings: where the model knows, it can do without many channels; where several words "
-      + "are about equally likely, a few channels decide between them. So one level for all steps is the "
-      + "wrong question.",
+      + "are about equally likely, a few channels decide. One level for all steps is the wrong question.",
   ],
 };

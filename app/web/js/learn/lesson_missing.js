@@ -70,8 +70,7 @@ export const LESSON_MISSING = {
       + "stands “What is the doctor's horse called? The doctor's horse is called”. The step that writes "
       + "the next token is decoded once in full, then once without each page.",
   ],
-  question: "The step is decoded 161 times, each time without one page of eight tokens. How often does the "
-    + "model say something else?",
+  question: "The step is decoded 161 times, each without one page. How often does the answer change?",
   options: ["Never: eight tokens are too few to matter", "Once", "Twice or more often"],
   picture: () => new MissingPicture(),
   answer: (result) => Math.min(numChanged(result), 2),

@@ -93,8 +93,7 @@ export const LESSON_PAGES = {
     "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman "
       + "calls across the water, and she answers that her name is Mira Okafor.",
   ],
-  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end of "
-    + "the passage?",
+  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end?",
   options: ["“Port”, the name from the beginning", "“asked”", "“light”"],
   picture: () => new PagesPicture(),
   answer: (result) => {

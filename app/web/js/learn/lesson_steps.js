@@ -61,8 +61,7 @@ export const LESSON_STEPS = {
       + "unexpected a token was is its [[surprisal]]: 0 [[nats]] if the model was certain, more the less it "
       + "expected it.",
   ],
-  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data "
-    + "from memory?",
+  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data?",
   options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
   picture: () => new StepsPicture(),
   answer: ({ rows }) => {

@@ -110,8 +110,7 @@ export const LESSON_WHICH = {
   },
   how: "Each step is compressed alone. Bytes are computed; by bounds a real step reads more.",
   remember: [
-    "What is lost depends on which parts are skipped as much as on how many. Judge a way of skipping at "
-      + "equal bytes.",
+    "What is lost depends on which parts are skipped as much as on how many. Compare at equal bytes.",
     "Explore and Inspect offer both, as [[mechanisms]] under Advanced. Published numbers need the paper's.",
   ],
 };
