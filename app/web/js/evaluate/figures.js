@@ -31,7 +31,7 @@ export class ResultTable {
   element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
     head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
     note: glossed("Gain: [[baseline]] minus policy, above 0 the policy is better; 95 % [[interval]]. "
-      + "Recovered: share of static's loss that the policy avoids. Spent: policy above baseline.") });
+      + "[[recovered|Recovered]]: of static's loss. Spent: the policy above the baseline.") });
 
   take(view, onChoice) {
     this.view = view;
