@@ -138,8 +138,8 @@ function trainCharts() {
     metricChart({
       title: "Reward and loss",
       y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
-      aid: "[[reward|Reward]] of the [[rollout|rollouts]] should rise. Do not compare losses of [[warm start]] and "
-        + "[[grpo|GRPO]]: each phase has its own.",
+      aid: "[[reward|Reward]] of the [[rollout|rollouts]] should rise. Do not compare losses of phases: the "
+        + "[[warm start]]'s with [[grpo|GRPO]]'s.",
       lines: [
         lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),
         lossLine("warm start", "Loss, warm start", "Warm start's loss %{y:.4f}", "channels"),
