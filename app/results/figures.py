@@ -103,7 +103,6 @@ def figures_of(result: Result) -> dict[str, Any]:
         "adherence": _adherence(budgets),
         "variability": _variability(budgets),
         "difficulty": _difficulty(result.get("difficulty")),
-        "pollution": _pollution(result.get("pollution")),
     }
     return {name: rounded(data) for name, data in made.items() if data}
 
@@ -279,17 +278,3 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
         "kinds": sorted(kinds, key=lambda kind: -(kind["share"] or 0)),
         "correlation": {axis: correlation[axis] for axis in SHORT_AXES if axis in correlation},
     }
-
-
-def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Per axis the change of the tail's perplexity and its interval, levels as shares."""
-    effects = (probe or {}).get("axes") or {}
-    axes = {
-        axis.short: [
-            {"level": dense_share(axis, effect["level"])}
-            | {name: effect.get(name) for name in ("change", "low", "high")}
-            for effect in effects.get(axis.short, ())
-        ]
-        for axis in AXES
-    }
-    return {"axes": axes} if any(axes.values()) else None

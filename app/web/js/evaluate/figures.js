@@ -21,7 +21,7 @@ export const gainCell = ([gain, low, high], kind, text) => h("td",
 
 const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
   : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
-const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
+export const spentOf = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
 
 export class ResultTable {
   measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "kl",
@@ -30,9 +30,8 @@ export class ResultTable {
   table = h("table", { class: "sol-table" });
   element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
     head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
-    note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-      + "[[interval]] over texts. Recovered: the share of static's loss that the policy avoids. "
-      + "Spent: by the policy, and below it by the baseline, in the budget's order.") });
+    note: glossed("Gain: [[baseline]] minus policy, above 0 the policy is better; 95 % [[interval]]. "
+      + "[[recovered|Recovered]]: of static's loss. Spent: the policy above the baseline.") });
 
   take(view, onChoice) {
     this.view = view;
@@ -59,8 +58,8 @@ export class ResultTable {
         percent(one.recovered, 1)];
       return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
         gainCell(one.gain, one.kind, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
-        h("td", {}, spent(row.spend, row.shares?.[0]),
-          h("small", {}, spent(row.other_spend, row.shares?.[1]))));
+        h("td", {}, spentOf(row.spend, row.shares?.[0]),
+          h("small", {}, spentOf(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" },
@@ -99,15 +98,10 @@ const pointAxis = (title) => ({ title: smallTitle(title), ticksuffix: " %" });
 const methodStyle = (name, at) => METHOD_STYLE[name]
   ?? { colour: OTHER_COLOURS[at % OTHER_COLOURS.length], symbol: "diamond", size: 8, dash: "dot" };
 
-function measurePills() {
-  const field = pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl" });
-  field.element.classList.add("is-head");
-  return field;
-}
-
+const measurePills = () =>
+  pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl", kind: "is-head" });
 const headSelect = (label, options) => selectOf(options, { class: "sol-input is-head", "aria-label": label });
 
-// Costs of a step, by unit: in a list, on the axis, and at a point.
 const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
   flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],
@@ -130,9 +124,8 @@ function paretoFigure(data) {
     .filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
   return resultFigure({
     data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
-    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same "
-      + "method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of the loss "
-      + "against the full model.",
+    aid: "Each mark is a budget; lines are [[pareto front|Pareto fronts]]. Lower and further left is better. "
+      + "Bars: 95 % [[interval|intervals]] of the loss against the full model.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label, ...styles[place] })),
     layout: () => ({ uirevision: `${measure.get()} ${cost.value}`, margin: { l: 52, r: 14, b: 38 },
       xaxis: { title: smallTitle(COSTS[cost.value][1]),
@@ -171,8 +164,7 @@ function violinFigure(data) {
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return resultFigure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well "
-      + "lies below all of them. Under each: attention, MLP, bits.",
+    aid: "Each shape: random schedules of one mean spend. A policy that adapts well lies below all of them.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
@@ -204,8 +196,7 @@ function adherenceFigure(data) {
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
   return resultFigure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
-    aid: "On the line the [[budget]] is met exactly ([[adherence]]). Bars: the mean deviation of a single "
-      + "text.",
+    aid: "On the line the [[budget]] is met ([[adherence]]). Bars: the mean deviation of a single text.",
     layout: () => ({ xaxis: { ...pointAxis("requested"), range: [low, high] },
       yaxis: { ...pointAxis("spent"), range: [low, high] },
       shapes: [rule({ x0: low, y0: low, x1: high, y1: high }, "edge", "dot")] }),
@@ -226,8 +217,7 @@ function variabilityFigure(data) {
   budget.value = Math.floor(data.budgets.length / 2);
   return resultFigure({
     data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
-    aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. "
-      + "Dotted: the budget.",
+    aid: "Line: the policy's mean over an [[episode]]. Shade: one standard deviation. Dotted: the budget.",
     layout: () => ({ hovermode: "x unified",
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
@@ -252,20 +242,23 @@ function variabilityFigure(data) {
   });
 }
 
+/** Groups of bars over `labels`, one of each key. @param {any} spec */
+const barFigure = ({ layout, keys, labels, valueOf, textOf, ...spec }) => resultFigure({ ...spec, keys,
+  layout: () => ({ barmode: "group", ...layout() }),
+  traces: () => keys.map((key) => ({ type: "bar", meta: key.id, x: labels, y: valueOf(key),
+    marker: { color: themeColour(key.colour) }, hovertemplate: `${textOf(key.name)}<extra></extra>` })) });
+
 function difficultyFigure(data) {
   const labels = data.kinds.map((kind) => `${plainText(kind.label)}<br>${percent(kind.share)}`);
   const isNarrow = innerWidth < 520;
-  return resultFigure({
-    data, title: "Spend by kind of token", keys: AXIS_KEYS,
+  return barFigure({
+    data, title: "Spend by kind of token", keys: AXIS_KEYS, labels,
     aid: "Compute of the step that predicts such a token; below each kind, its share of all tokens.",
-    layout: () => ({ barmode: "group", bargap: 0.3, margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
+    layout: () => ({ bargap: 0.3, margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
       xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
         tickfont: { size: 10.5, color: themeColour("muted") } },
       yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
-    traces: () => AXES.map((axis) => ({
-      type: "bar", meta: axis.short, x: labels, y: data.kinds.map((kind) => 100 * kind[axis.short]),
-      marker: { color: themeColour(axis.key) }, hovertemplate: `${axis.name} %{y:.1f} %<extra></extra>`,
-    })),
+    valueOf: ({ id }) => data.kinds.map((kind) => 100 * kind[id]), textOf: (name) => `${name} %{y:.1f} %`,
   });
 }
 
@@ -273,42 +266,17 @@ function correlationFigure(data) {
   const keys = [{ id: "surprisal", name: "with surprisal", colour: "accent" },
     { id: "entropy", name: "with entropy", colour: "surprisal" }];
   const axes = AXES.filter((axis) => data.correlation[axis.short]);
-  return resultFigure({
-    data, title: "Spend and difficulty", keys,
-    aid: "Rank correlation of a step's compute with how hard its token is for the full model. Above 0, hard "
-      + "tokens get more.",
-    layout: () => ({ barmode: "group", bargap: 0.35, xaxis: { showgrid: false },
+  return barFigure({
+    data, title: "Spend and difficulty", keys, labels: axes.map((axis) => axis.name),
+    aid: "Rank correlation of compute with how hard a token is; above 0 hard ones get more.",
+    layout: () => ({ bargap: 0.35, xaxis: { showgrid: false },
       yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
-    traces: () => keys.map(({ id, name, colour }) => ({
-      type: "bar", meta: id, x: axes.map((axis) => axis.name),
-      y: axes.map((axis) => data.correlation[axis.short][id]),
-      marker: { color: themeColour(colour) }, hovertemplate: `%{x} ${name} %{y:.3f}<extra></extra>`,
-    })),
-  });
-}
-
-function pollutionFigure(data) {
-  const measured = AXES.filter((axis) => data.axes[axis.short]?.length);
-  return resultFigure({
-    data, title: "KV pollution", keys: AXIS_KEYS,
-    aid: "[[perplexity|Perplexity]] of full steps right after a compressed region, against a run of full "
-      + "steps only. 0: compression leaves no trace.",
-    layout: () => ({ xaxis: pointAxis("level of the region (bits of 16)"),
-      yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
-        zerolinecolor: themeColour("edge") } }),
-    traces: () => measured.map((axis) => {
-      const rows = data.axes[axis.short];
-      return { meta: axis.short, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
-        y: rows.map((row) => 100 * row.change), line: { color: themeColour(axis.key), width: 1.5 },
-        error_y: intervals(rows.map((row) => [row.change, row.low, row.high].map((one) => 100 * one)),
-          axis.key),
-        hovertemplate: `${axis.name} at %{x:.0f} %: %{y:+.2f} %<extra></extra>` };
-    }),
+    valueOf: ({ id }) => axes.map((axis) => data.correlation[axis.short][id]),
+    textOf: (name) => `%{x} ${name} %{y:.3f}`,
   });
 }
 
 export const FIGURES = {
   pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure],
   variability: [variabilityFigure], difficulty: [difficultyFigure, correlationFigure],
-  pollution: [pollutionFigure],
 };
