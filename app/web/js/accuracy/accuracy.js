@@ -63,19 +63,18 @@ function accuracyTable(tasks) {
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("th", { scope: "row" }, one.label),
     gainCell(bounded(one.gain), one.kinds.gain, points),
-    ...["margin_gain", "nll_gain"].map((name) => gainCell(bounded(one[name]), one.kinds[name], nats)),
+    gainCell(bounded(one.nll_gain), one.kinds.nll_gain, nats),
     ...methods.map(([id]) => h("td", {}, accuracyText(one.methods[id]))),
     h("td", {}, taskSpend(one.methods.policy), h("small", {}, taskSpend(one.methods.static))),
     h("td", {}, megabytes(one.methods.policy),
       h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
   return tablePanel(h("table", { class: "sol-table sol-task-table" },
-    headRow(["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",
+    headRow(["Task", "Asked", "Gain, points", "NLL gain",
       ...methods.map(([, style]) => style.name), "Compute", "MB a token"]),
     tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
   { title: "Every task and budget", label: "Every task and budget", name: "Table",
     note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, 95 % paired bootstrap over "
-      + "questions. Margin gain: the same for the log-likelihood of the right answer minus the best wrong "
-      + "one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats "
+      + "questions. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats "
       + "per token. Compute: of the policy, and below it of static. MB a token: what a step reads, computed; "
       + "the policy above, the others below in their order. Short answers take few steps, so [[spend]] and "
       + "[[budget]] may differ.") });
