@@ -4,7 +4,7 @@
 import { drawn, exported, mounting, records, serverOf, settled, shown, stageOf } from "./page.mjs";
 import { AccuracyPage } from "../../app/web/js/accuracy/accuracy.js";
 import { EvaluatePage } from "../../app/web/js/evaluate/evaluate.js";
-import { FIGURES, partialTable } from "../../app/web/js/evaluate/figures.js";
+import { partialTable } from "../../app/web/js/evaluate/figures.js";
 import { Controls } from "../../app/web/js/explore/controls.js";
 import { mount as mountHistory } from "../../app/web/js/history/history.js";
 import { InspectForm } from "../../app/web/js/inspect/inspect_form.js";
@@ -79,13 +79,12 @@ const DRAWINGS = {
   lens,
   evaluation: async ({ evaluation }) => lab(mounting(EvaluatePage), "evaluate", { job_result: { view: evaluation } }),
   evaluation_nll: async ({ evaluation }) => {
-    Object.assign(evaluation.rows.static[0], { asked_share: 0.655, shares: [0.64, 0.65], win_rate: null });
+    Object.assign(evaluation.rows.static[0], { asked_share: 0.655, shares: [0.64, 0.65] });
     Object.assign(evaluation.rows.static[0].nll, { gain: [null, null, null], policy: null });
     const root = await lab(mounting(EvaluatePage), "evaluate", { job_result: { view: { ...evaluation, figures: {} } } });
     await settled();
     root.querySelector(".sol-table-tools input[value=nll]").click();
-    root.append(partialTable({ texts: 1, budgets: [{}, { requested: { share: 0.6 }, methods: { policy: { nll: 3 }, random_best: {} } }] }),
-      ...FIGURES.pollution.map((make) => make({ axes: { keep: [{ level: 0.5, change: 0.02, low: 0.01, high: 0.05 }] } })).map((figure) => (figure.redraw(), figure.element)));
+    root.append(partialTable({ texts: 1, budgets: [{}, { requested: { share: 0.6 }, methods: { policy: { nll: 3 }, random_best: {} } }] }));
     return root;
   },
   accuracy: async ({ accuracy }) => lab(mounting(AccuracyPage), "benchmark", { job_result: { view: accuracy } }),

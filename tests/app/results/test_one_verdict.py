@@ -65,7 +65,7 @@ def evaluation(gain, tokens=TOKENS, share=SHARE, static_share=SHARE):
     ends = {"gain": gain.mean, "low": gain.low, "high": gain.high}
     budget["paired"] = {
         "static": {f"{loss}_{end}": value for loss in ("nll", "kl") for end, value in ends.items()}
-        | {"win_rate": 0.5, "nll_verdict": "better", "kl_verdict": "better"}
+        | {"nll_verdict": "better", "kl_verdict": "better"}
     }
     return result
 

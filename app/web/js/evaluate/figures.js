@@ -55,7 +55,7 @@ export class ResultTable {
     this.onChoice(baseline, measure);
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
-      const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4), percent(row.win_rate),
+      const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4),
         percent(one.recovered, 1)];
       return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
         gainCell(one.gain, one.kind, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
@@ -65,7 +65,7 @@ export class ResultTable {
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" },
         `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
-      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Texts won", "Recovered",
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Recovered",
         "Spent"]),
       h("tbody", {}, rows));
   }
@@ -220,95 +220,4 @@ function adherenceFigure(data) {
   });
 }
 
-function variabilityFigure(data) {
-  const axes = AXES.filter(({ short }) => data.budgets.every((one) => one[short])); // other releases: fewer
-  const budget = headSelect("Budget", data.budgets.map((one, at) => [at, one.label]));
-  budget.value = Math.floor(data.budgets.length / 2);
-  return resultFigure({
-    data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
-    aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. "
-      + "Dotted: the budget.",
-    layout: () => ({ hovermode: "x unified",
-      xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
-      yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
-      // A budget that is a share of the bytes asks for nothing on an axis.
-      shapes: axes.map((axis) => [data.budgets[budget.value][axis.short].asked, axis.key])
-        .filter(([asked]) => isNumber(asked)).map(([asked, colour]) => across(100 * asked, colour, "dot")) }),
-    traces: () => axes.flatMap((axis) => {
-      const { mean, sd } = data.budgets[budget.value][axis.short];
-      const x = mean.map((_, at) => at + 1);
-      const inPercent = (share) => Math.min(Math.max(100 * share, 0), 100);
-      const edge = (sign) => mean.map((value, at) => inPercent(value + sign * (sd[at] ?? 0)));
-      return [
-        { meta: axis.short, x: [...x, ...x.toReversed()], y: [...edge(1), ...edge(-1).reverse()],
-          fill: "toself", fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines",
-          hoverinfo: "skip" },
-        { meta: axis.short, x, y: mean.map((value) => 100 * value), mode: "lines+markers",
-          customdata: sd.map((value) => 100 * value), marker: { size: 4 },
-          line: { color: themeColour(axis.key), width: 2.2 },
-          hovertemplate: `${axis.name} %{y:.1f} ± %{customdata:.1f} %<extra></extra>` },
-      ];
-    }),
-  });
-}
-
-function difficultyFigure(data) {
-  const labels = data.kinds.map((kind) => `${plainText(kind.label)}<br>${percent(kind.share)}`);
-  const isNarrow = innerWidth < 520;
-  return resultFigure({
-    data, title: "Spend by kind of token", keys: AXIS_KEYS,
-    aid: "Compute of the step that predicts such a token; below each kind, its share of all tokens.",
-    layout: () => ({ barmode: "group", bargap: 0.3, margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
-      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
-        tickfont: { size: 10.5, color: themeColour("muted") } },
-      yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
-    traces: () => AXES.map((axis) => ({
-      type: "bar", meta: axis.short, x: labels, y: data.kinds.map((kind) => 100 * kind[axis.short]),
-      marker: { color: themeColour(axis.key) }, hovertemplate: `${axis.name} %{y:.1f} %<extra></extra>`,
-    })),
-  });
-}
-
-function correlationFigure(data) {
-  const keys = [{ id: "surprisal", name: "with surprisal", colour: "accent" },
-    { id: "entropy", name: "with entropy", colour: "surprisal" }];
-  const axes = AXES.filter((axis) => data.correlation[axis.short]);
-  return resultFigure({
-    data, title: "Spend and difficulty", keys,
-    aid: "Rank correlation of a step's compute with how hard its token is for the full model. Above 0, hard "
-      + "tokens get more.",
-    layout: () => ({ barmode: "group", bargap: 0.35, xaxis: { showgrid: false },
-      yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
-    traces: () => keys.map(({ id, name, colour }) => ({
-      type: "bar", meta: id, x: axes.map((axis) => axis.name),
-      y: axes.map((axis) => data.correlation[axis.short][id]),
-      marker: { color: themeColour(colour) }, hovertemplate: `%{x} ${name} %{y:.3f}<extra></extra>`,
-    })),
-  });
-}
-
-function pollutionFigure(data) {
-  const measured = AXES.filter((axis) => data.axes[axis.short]?.length);
-  return resultFigure({
-    data, title: "KV pollution", keys: AXIS_KEYS,
-    aid: "[[perplexity|Perplexity]] of full steps right after a compressed region, against a run of full "
-      + "steps only. 0: compression leaves no trace.",
-    layout: () => ({ xaxis: pointAxis("level of the region (bits of 16)"),
-      yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
-        zerolinecolor: themeColour("edge") } }),
-    traces: () => measured.map((axis) => {
-      const rows = data.axes[axis.short];
-      return { meta: axis.short, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
-        y: rows.map((row) => 100 * row.change), line: { color: themeColour(axis.key), width: 1.5 },
-        error_y: intervals(rows.map((row) => [row.change, row.low, row.high].map((one) => 100 * one)),
-          axis.key),
-        hovertemplate: `${axis.name} at %{x:.0f} %: %{y:+.2f} %<extra></extra>` };
-    }),
-  });
-}
-
-export const FIGURES = {
-  pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure],
-  variability: [variabilityFigure], difficulty: [difficultyFigure, correlationFigure],
-  pollution: [pollutionFigure],
-};
+export const FIGURES = { pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure] };
