@@ -1,7 +1,7 @@
 // Verdicts: the sentences that comparisons begin with, in every room, and what they rest on.
 
 import assert from "node:assert/strict";
-import { cellsOf, exported, HOSTILE, mounting, named, records, serverOf, settled, shown, textOf, textsOf, told, type } from "./page.mjs";
+import { cellsOf, exported, HOSTILE, mounting, named, records, serverOf, settled, shown, textOf, textsOf, told } from "./page.mjs";
 import { AccuracyPage } from "../../app/web/js/accuracy/accuracy.js";
 import { EvaluatePage } from "../../app/web/js/evaluate/evaluate.js";
 import { FIGURES, gainCell } from "../../app/web/js/evaluate/figures.js";

@@ -1,7 +1,7 @@
 // The figures of a result. Python shapes the data; here it gets colours, axes and words.
 
 import {
-  across, intervals, plainText, resultFigure, rule, smallTitle, themeColour,
+  intervals, plainText, resultFigure, rule, smallTitle, themeColour,
 } from "../shared/charts/plotly_chart.js";
 import { h, headRow, selectOf } from "../shared/dom.js";
 import {
