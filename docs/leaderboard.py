@@ -1,13 +1,15 @@
 """Methods at equal bytes: measure an entry, and make docs/leaderboard.md of the folder's files.
 
-    .venv/bin/python -m docs.leaderboard measure TEXT NAME    # NAME: sol, quest, teal
+    .venv/bin/python -m docs.leaderboard measure TEXT NAME    # NAME: sol, paper, quest, teal
     .venv/bin/python -m docs.leaderboard page
 
-An entry of one's own is a schedule with its grid, as ``ENTRIES`` has them.
+An entry of one's own is a schedule with its grid and its path of actions, as ``ENTRIES`` has them.
 """
 
 import argparse
 from pathlib import Path
+
+import numpy as np
 
 from sol_core import Action, ActionGrid, Budget, EvaluationResult, MlpPruner, evaluate, load_model
 from sol_core.decoding.cost import CostModel
@@ -47,29 +49,33 @@ class Constant:
 
 
 LEVELS = tuple(step / 50 for step in range(1, 51))  # low enough for every share
-# By name: the grid, and the axis that the method saves on.
+# By name: the grid, and (attention, MLP) from dense down, the corners of the method's path.
 ENTRIES = {
-    "quest": (ActionGrid(), "keep_fraction"),
-    "teal": (ActionGrid(mlp_pruning=TEAL, channel_keep_ratios=LEVELS), "channel_keep_ratio"),
+    "paper": (ActionGrid(channel_keep_ratios=LEVELS), ((1, 1), (0.1, 1), (0.1, LEVELS[0]))),
+    "quest": (ActionGrid(), ((1, 1), (0.1, 1))),
+    "teal": (ActionGrid(mlp_pruning=TEAL, channel_keep_ratios=LEVELS), ((1, 1), (1, LEVELS[0]))),
 }
 
 
-def budgets_of(model, grid, axis):
-    """The budgets of one axis that read the shares; those that it cannot reach are left out."""
+def budgets_of(model, grid, corners):
+    """The budgets of a path that read the shares; those that it cannot reach are left out."""
     costs, context = CostModel.of(model.lm, grid), EXTENT["context"] + EXTENT["steps"] * 2
 
-    def share(level):
-        read = costs.decode_step(Action(**{axis: level}), context).bytes_read
-        return read / costs.dense_bytes(context)
+    def at(point):
+        axes = zip(*corners, strict=True)
+        return Budget(*(float(np.interp(point, range(len(corners)), axis)) for axis in axes))
 
-    lowest, budgets = grid.levels()[0 if axis == "keep_fraction" else 1][0], []
+    def share(point):
+        return costs.decode_step(at(point), context).bytes_read / costs.dense_bytes(context)
+
+    budgets = []
     for wanted in SHARES:
-        low, high = lowest, 0.999
+        low, high = 0.0, len(corners) - 1.0
         for _ in range(40):
             middle = (low + high) / 2
-            low, high = (middle, high) if share(middle) < wanted else (low, middle)
+            low, high = (middle, high) if share(middle) > wanted else (low, middle)
         if abs(share(high) - wanted) < 0.005:
-            budgets.append(Budget(**{axis: high}))
+            budgets.append(at(high))
     return tuple(budgets)
 
 
@@ -79,11 +85,11 @@ def measure(text, name):
     if name == "sol":
         methods = {"policy": locate_policy("default", default_data_dir())}
         budgets = tuple(map(Budget.share, SHARES))
-        baselines = ("static", "emc", "dac", "paper")
+        baselines = ("static", "emc", "dac")
         made = evaluate(model, methods, budgets=budgets, baselines=baselines, **options)
     else:
-        grid, axis = ENTRIES[name]
-        budgets = budgets_of(model, grid, axis)
+        grid, corners = ENTRIES[name]
+        budgets = budgets_of(model, grid, corners)
         options |= {"budgets": budgets, "baselines": ("static",)}
         made = evaluate(model, {name: Constant}, grid=grid, **options)
     # Without this machine's folder, which ``python -m`` puts into the arguments.

@@ -101,8 +101,6 @@ def figures_of(result: Result) -> dict[str, Any]:
         "pareto": _pareto(budgets),
         "violin": _violin(budgets),
         "adherence": _adherence(budgets),
-        "variability": _variability(budgets),
-        "difficulty": _difficulty(result.get("difficulty")),
     }
     return {name: rounded(data) for name, data in made.items() if data}
 
@@ -142,7 +140,6 @@ def _row(record: dict[str, Any], baseline: str, samples: int) -> dict[str, Any]:
         "budget": [record["requested"].get(axis) for axis in SHORT_AXES],
         "asked_share": record["requested"].get("share"),
         "shares": [part.get("bytes_share") for part in (policy, other)],
-        "win_rate": paired.get("win_rate"),
         "spend": [policy.get("spend", {}).get(axis) for axis in SHORT_AXES],
         "other_spend": [other.get("spend", {}).get(axis) for axis in SHORT_AXES],
     }
@@ -233,48 +230,3 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
             label = budget_label(record["requested"])
             axes[axis.short].append([*shares, episode.get(axis.short), label])
     return axes if axes["keep"] else None
-
-
-def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Per budget the policy's mean and deviation at every step, as shares."""
-    rows = []
-    for record in budgets:
-        steps = record.get("by_step") or {}
-        if not all(steps.get(axis.short) for axis in AXES):
-            continue
-        asked = record["requested"]
-        row: dict[str, Any] = {"label": budget_label(asked)}
-        for axis in AXES:
-            name, goal = axis.short, asked.get(axis.short)
-            scale = 1 / axis.dense if max(steps[name]) > 1 else 1.0
-            row[name] = {
-                "mean": [value * scale for value in steps[name]],
-                "sd": [value * scale for value in steps.get(f"{name}_sd") or []],
-                "asked": None if goal is None else dense_share(axis, goal),
-            }
-        rows.append(row)
-    return {"budgets": rows} if rows else None
-
-
-def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Spend by kind of token, the most frequent kind first, and correlations per axis."""
-    if not difficulty or not difficulty.get("kinds"):
-        return None
-    kinds = [
-        {
-            "label": str(name),
-            "share": kind.get("share"),
-            "kl": kind.get("kl"),
-            **{
-                axis.short: dense_share(axis, kind[axis.short])
-                for axis in AXES
-                if isinstance(kind.get(axis.short), (int, float))
-            },
-        }
-        for name, kind in difficulty["kinds"].items()
-    ]
-    correlation = difficulty.get("correlation", {})
-    return {
-        "kinds": sorted(kinds, key=lambda kind: -(kind["share"] or 0)),
-        "correlation": {axis: correlation[axis] for axis in SHORT_AXES if axis in correlation},
-    }

@@ -11,7 +11,7 @@ from sol_core.actions import SHORT_AXES
 
 _PAIRED = (
     *(f"{loss}_{part}" for loss in ("nll", "kl") for part in ("gain", "low", "high")),
-    *("win_rate", "nll_verdict", "kl_verdict"),
+    *("nll_verdict", "kl_verdict"),
 )
 _READ = ("bytes_share", "bytes_per_token", "dense_bytes_per_token")
 _COLUMNS = (

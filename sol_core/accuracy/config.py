@@ -7,13 +7,11 @@ from typing import Annotated, Any, ClassVar
 
 from sol_core.actions import SHORT_AXES, Budget, Record
 from sol_core.errors import ConfigError
-from sol_core.evaluation.config import check_budgets, parse_names
+from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, check_names, configuration, setting
 
-QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
-TASK_NAMES = (*QUESTION_TASKS, "recall")
+TASK_NAMES = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
 MAX_BUDGETS = 16
-MAX_CONTEXTS, LEAST_CONTEXT, MOST_CONTEXT = 8, 500, 1_000_000  # of recall
 
 # Net keep rates of 0.85, 0.75, 0.65 and a harsh 0.47.
 DEFAULT_BUDGETS = (
@@ -29,17 +27,14 @@ DEFAULT_BUDGETS = (
 class TasksConfig(Record):
     """Settings that decide the tasks' numbers besides the model, the policy and the machine."""
 
-    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"baselines": ["static"]}
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"baselines": ["static"], "contexts": list}
 
-    tasks: tuple[str, ...] = setting(QUESTION_TASKS, "downstream tasks, by name")
+    tasks: tuple[str, ...] = setting(TASK_NAMES, "downstream tasks, by name")
     limit: Annotated[int, Range(2, 1_000_000)] = setting(500, "questions of each task, at most")
     budgets: tuple[Budget, ...] = setting(
         DEFAULT_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
     seed: Seed = setting(0, "decides which questions, and intervals")
-    contexts: tuple[Annotated[int, Range(LEAST_CONTEXT, MOST_CONTEXT)], ...] = setting(
-        (1000, 2000, 4000, 7500), "lengths of recall's texts, tokens; as many questions for each"
-    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -47,21 +42,8 @@ class TasksConfig(Record):
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise ConfigError(f"tasks must be some of {', '.join(TASK_NAMES)}, each once")
         check_budgets(self.budgets, MAX_BUDGETS)
-        if not 1 <= len(set(self.contexts)) == len(self.contexts) <= MAX_CONTEXTS:
-            raise ConfigError(
-                f"contexts must be 1 to {MAX_CONTEXTS} different lengths, got {self.contexts}"
-            )
 
     @property
     def by_share(self) -> bool:
         """Return whether budgets are shares of the dense bytes."""
         return self.budgets[0].bytes_share is not None
-
-
-def parse_contexts(text: str) -> tuple[int, ...]:
-    """Read ``"1000,4000"``."""
-    try:
-        return tuple(map(int, parse_names(text)))
-    except ValueError:
-        wanted = "lengths in tokens, as in 1000,4000"
-        raise ConfigError(f"contexts are {wanted}; got {text!r}") from None

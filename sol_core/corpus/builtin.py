@@ -32,14 +32,6 @@ class TextSource(NamedTuple):
     article_field: str | None = None  # the field naming the article that several passages come from
 
 
-class PassageQuestion(NamedTuple):
-    """A question of SQuAD with its passage."""
-
-    passage: str
-    question: str
-    answers: tuple[str, ...]  # all right, the first the usual one
-
-
 def _clean(text: str) -> str:
     """BoolQ writes quotation marks as ``these''."""
     return text.replace("``", '"').replace("''", '"').strip()
@@ -121,22 +113,6 @@ def _paper_text(paper: Row) -> str:
     parts = [paper["title"], paper["abstract"]]
     parts += ["\n\n".join([name or "", *paragraphs]) for name, paragraphs in sections]
     return "\n\n".join(part.strip() for part in parts)
-
-
-def builtin_passages(archive: zipfile.ZipFile, name: str) -> list[str]:
-    """Every different passage of one of ``BUILTIN_SOURCES``, by its name."""
-    (source,) = (source for source in BUILTIN_SOURCES if source.name == name)
-    return [passage.text for passage in _texts(archive, source)]
-
-
-def squad_questions(archive: zipfile.ZipFile) -> list[PassageQuestion]:
-    questions = []
-    with reading(archive.filename, _SQUAD.member):
-        for row in _documents(archive, _SQUAD.member):
-            question = row["query"].rsplit(_SQUAD_QUESTION, 1)[1].removesuffix("\nAnswer:").strip()
-            answers = tuple(dict.fromkeys(answer.strip() for answer in row["answers_text"]))
-            questions.append(PassageQuestion(_squad_passage(row), question, answers))
-    return questions
 
 
 def _texts(archive: zipfile.ZipFile, source: TextSource) -> Iterator[Passage]:

@@ -8,7 +8,6 @@ and cannot say which line of JSON is wrong.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import hashlib
 import json
@@ -34,13 +33,7 @@ from sol_core.files.places import whole_characters
 
 PIECE_BYTES = 1 << 20
 MAX_CONTROL_SHARE = 0.01
-_MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+ENCODING = "utf-8-sig"  # UTF-8, with its mark or without
 _CONTROLS = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27})
 _REMEDY = "save it as UTF-8, in an editor or with: iconv -f ENCODING -t UTF-8"
 DOCUMENT_CHARACTERS = 2_000
@@ -56,41 +49,32 @@ ROWS_TO_RANK = 100  # below this, a hash threshold could hold out nothing
 MAX_REMEMBERED = 1_000_000  # hashes kept to find duplicates: about 64 MB
 
 
-def _inspect(path: Path) -> tuple[str, int]:
-    """The codec that decodes the whole file, and its characters, line ends as they are."""
+def _count_characters(path: Path) -> int:
+    """The characters of a whole file, line ends as they are.
+
+    Raises: CorpusError for a file that is empty, no text, or not UTF-8.
+    """
     with path.open("rb") as file:
         start = file.read(PIECE_BYTES)
     if not start:
         raise CorpusError(f"{path} is empty")
-    encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
-    if encoding is None:
-        _refuse_binary(path, start)
-    try:
-        with path.open(encoding=encoding or "utf-8", newline="") as file:
-            count = sum(map(len, iter(partial(file.read, PIECE_BYTES), "")))
-        return encoding or "utf-8", count
-    except UnicodeError as error:
-        wrong = f"is not UTF-8 ({error}): {_REMEDY}"
-        if encoding is not None:
-            wrong = f"starts with the mark of {encoding} but is damaged ({error})"
-        raise CorpusError(f"{path} {wrong}") from error
-
-
-def _refuse_binary(path: Path, start: bytes) -> None:
     controls = len(start) - len(start.translate(None, _CONTROLS))
     if b"\0" in start or controls > MAX_CONTROL_SHARE * len(start):
         raise CorpusError(
-            f"{path} is not a text file: it contains binary data (if it is UTF-16 without "
-            f"a byte-order mark, {_REMEDY})"
+            f"{path} is not a text file: it contains binary data (if it is UTF-16, {_REMEDY})"
         )
+    try:
+        with path.open(encoding=ENCODING, newline="") as file:
+            return sum(map(len, iter(partial(file.read, PIECE_BYTES), "")))
+    except UnicodeError as error:
+        raise CorpusError(f"{path} is not UTF-8 ({error}): {_REMEDY}") from error
 
 
 def read_text_file(path: Path) -> Iterator[tuple[str, float, float]]:
     """Yield the documents in order, each with the stretch of the file it covers (0 to 1)."""
-    encoding, count = _inspect(path)
-    total, done = max(count, 1), 0
+    total, done = max(_count_characters(path), 1), 0
     # newline="" keeps the characters as counted; \r\n becomes \n in each document.
-    with path.open(encoding=encoding, newline="") as file:
+    with path.open(encoding=ENCODING, newline="") as file:
         pending, offset, at_end = "", 0, False
         while not at_end:
             piece = file.read(READ_CHARACTERS)
@@ -139,8 +123,9 @@ def choose_column(available: Sequence[str], wanted: str | None, where: object) -
 
 def _read_json_lines(path: Path) -> Iterator[str]:
     """Yield one text a line, "" for null; blank lines are skipped."""
+    _count_characters(path)
     number, column = 0, None
-    with path.open(encoding=_inspect(path)[0], newline="\n") as file:
+    with path.open(encoding=ENCODING, newline="\n") as file:
         while line := file.readline(MAX_LINE_CHARACTERS):
             number += 1
             where = f"{path}, line {number}"
@@ -166,8 +151,9 @@ def _read_json_lines(path: Path) -> Iterator[str]:
 
 def _read_csv(path: Path) -> Iterator[str]:
     """Yield one text a row of a comma-separated file with a header line."""
+    _count_characters(path)
     csv.field_size_limit(MAX_LINE_CHARACTERS)
-    with path.open(encoding=_inspect(path)[0], newline="") as file:
+    with path.open(encoding=ENCODING, newline="") as file:
         rows = csv.reader(file, strict=True)
         try:
             header = next(rows, [])

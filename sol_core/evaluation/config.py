@@ -10,8 +10,8 @@ from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, configuration, setting
 
-PLAIN_BASELINES = ("static", "dense", "emc", "dac", "paper")
-BASELINES_HELP = "static, dense, emc, dac, paper, or random:N with N schedules, as in random:10"
+PLAIN_BASELINES = ("static", "dense", "emc", "dac")
+BASELINES_HELP = "static, dense, emc, dac, or random:N with N schedules, as in random:10"
 MAX_RANDOM = 1000
 MAX_BUDGETS = 64
 
@@ -43,7 +43,7 @@ class EvaluationConfig(Record):
     )
     baselines: tuple[str, ...] = setting(
         ("static", "random:10"),
-        "static and dense always run; also random:N, emc, dac and, of shares, paper",
+        "static and dense always run; also random:N, emc, dac",
     )
     texts: Annotated[int, Range(2, 1_000_000)] = setting(
         128, "texts; texts × windows × steps tokens are scored"
@@ -66,10 +66,6 @@ class EvaluationConfig(Record):
             )
         check_budgets(self.budgets, MAX_BUDGETS)
         _check_baselines(self.baselines)
-        if self.paper and not self.by_share:
-            raise ConfigError(
-                'baseline paper is matched in bytes: ask for shares of the bytes, as in "50%"'
-            )
 
     @property
     def by_share(self) -> bool:
@@ -86,6 +82,11 @@ class EvaluationConfig(Record):
         """Rollouts of every schedule: the windows of all texts."""
         return self.texts * self.windows
 
+    @property
+    def scored_tokens(self) -> int:
+        """Tokens that every schedule is scored on."""
+        return self.num_rollouts * self.steps
+
     def first_context(self, rollout: int) -> int:
         """Tokens that the first step of a rollout attends over; counted over texts and windows."""
         return self.context + rollout % self.windows * self.steps + 1
@@ -99,11 +100,6 @@ class EvaluationConfig(Record):
     def signals(self) -> tuple[str, ...]:
         """The requested signal-driven baselines: emc, dac."""
         return tuple(name for name in ("emc", "dac") if name in self.baselines)
-
-    @property
-    def paper(self) -> bool:
-        """Return whether the paper's mechanisms run at the same bytes."""
-        return "paper" in self.baselines
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:

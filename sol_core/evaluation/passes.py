@@ -3,24 +3,20 @@
 Pass 1 finds what the first method really spends at every budget; the others get exactly that, per
 axis or in bytes. Rollouts compensate for bytes that earlier ones read too much or too little, so
 that the means are equal. Static and random schedules are planned, and run on through all rollouts;
-EMC and DAC keep steering and statistics, one scheduler per slot of the batch. Pass 3 is static
-under the paper's mechanisms at static's bytes: a point of the path ``attention_first``, attention
-down to a tenth first, then channels.
+EMC and DAC keep steering and statistics, one scheduler per slot of the batch.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product, starmap
 from typing import cast
 
 import numpy as np
-from torch import Tensor
 
-from sol_core.actions import AXES, PAPER, Action, ActionGrid, Budget
+from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.budgets.building import build_schedule
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import RowSchedules, Schedule, StepObservation
@@ -33,55 +29,10 @@ from sol_core.decoding.schedules import (
 )
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.rollout import Floats, Rollout
+from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import Part, Row, Setting, TablePass
 
-Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
-BISECTIONS = 40
-TRIALS = 2  # of the paper's static on one batch
-# The paper's mechanisms cut only the MLP's input: equal bytes take ratios below other grids'.
-PAPER_CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
-
-
-def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) -> Floats:
-    """Shares that the paper's heads, which choose alone, read beyond their actions: [count]."""
-    beyond: Floats = np.zeros(count)
-    for _ in range(TRIALS):
-        read, allowed = trial(beyond)
-        beyond = read - allowed
-    return beyond
-
-
-def paper_grid(grid: ActionGrid) -> ActionGrid:
-    """Another grid's levels of attention and bits, with the paper's mechanisms."""
-    mechanisms = asdict(PAPER) | {"quant_site": grid.quant_site}
-    return replace(grid, channel_keep_ratios=PAPER_CHANNEL_LEVELS, **mechanisms)
-
-
-def attention_first(grid: ActionGrid) -> Corners:
-    """The paper's axes one after the other, none below the grid's lowest level."""
-    keep, ratio = max(0.1, grid.keep_fractions[0]), grid.channel_keep_ratios[0]
-    return (1.0, 1.0), (keep, 1.0), (keep, ratio)
-
-
-def budget_on_path(
-    corners: Corners, bits: float, target: float, reading: Callable[[Budget], float]
-) -> Budget:
-    """The budget on a path that reads as much as wanted; an end of the path where none does."""
-    low, high = 0.0, float(len(corners) - 1)  # target lies between their readings
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if reading(_at(corners, middle, bits)) > target else (low, middle)
-        )
-    return _at(corners, high, bits)
-
-
-def _at(corners: Corners, point: float, bits: float) -> Budget:
-    axes = zip(*corners, strict=True)
-    keep, ratio = (float(np.interp(point, range(len(corners)), levels)) for levels in axes)
-    return Budget(keep, ratio, bits)
 
 
 def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> list[Row]:
@@ -240,35 +191,6 @@ class PolicyPass(ContenderPass):
     def __init__(self, setting: Setting) -> None:
         config, contender = setting.config, setting.contenders[0]
         super().__init__(setting, {"policy": contender}, lambda: config.budgets)
-        # Of every scored token: nats, dense; then the policy's at each budget.
-        shape = config.num_rollouts, config.steps
-        self.token_surprisal, self.token_entropy = np.zeros((2, *shape))
-        self.token_spend = np.zeros((setting.num_budgets, *shape, len(AXES)))
-        # KL in nats; share of the dense step's bytes, 0 where not counted.
-        self.token_kl, self.token_share = np.zeros((2, setting.num_budgets, *shape))
-
-    def _add(self, first: int, first_column: int, rollout: Rollout) -> None:
-        super()._add(first, first_column, rollout)
-        count, group = rollout.nll.shape[:2]
-        rollouts = slice(first, first + count)
-        self.token_surprisal[rollouts] = rollout.nll[:, 0]
-        self.token_entropy[rollouts] = rollout.dense_entropy
-        # Columns 0 to ``num_budgets`` − 1 are the policy's.
-        for column in range(first_column, min(first_column + group - 1, len(self.token_spend))):
-            row = 1 + column - first_column
-            self.token_spend[column, rollouts] = rollout.spend[:, row]
-            self.token_kl[column, rollouts] = rollout.kl[:, row]
-            if (read := rollout.num_bytes) is not None:
-                self.token_share[column, rollouts] = read[:, row] / read[:, 0]
-
-    def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        rollouts = self._rollouts(first_text, count)
-        by_budget = ["token_spend", "token_kl", *["token_share"] * self.setting.config.by_share]
-        return (
-            super().part(first_text, count)
-            | {name: getattr(self, name)[rollouts] for name in ("token_surprisal", "token_entropy")}
-            | {name: getattr(self, name)[:, rollouts] for name in by_budget}
-        )
 
     def matched(self) -> list[Budget]:
         """Budgets asked of all others: mean shares of the bytes, or mean spends per axis."""
@@ -326,61 +248,3 @@ class BaselinePass(TablePass):
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         return self._rows.parts(rows, first, count)
-
-
-class PaperPass(TablePass):
-    """The paper's mechanisms, a row for each budget."""
-
-    name, title = "paper", "Running the paper's mechanisms at the same bytes"
-
-    def __init__(self, setting: Setting, baselines: BaselinePass) -> None:
-        """Match the static rows of ``baselines``, which must have run over all texts."""
-        rows = [Row("paper", budget) for budget in range(setting.num_budgets)]
-        super().__init__(replace(setting, grid=paper_grid(setting.grid)), rows)
-        self._baselines = baselines
-        self._corners = attention_first(self.setting.grid)
-        self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow
-
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        if self._beyond is None:
-            trial = partial(self._tried, first_text, blocks[:1])
-            self._beyond = read_beyond(len(self.rows), trial)
-        super().run_texts(first_text, blocks)
-
-    def _tried(self, first_text: int, blocks: Tensor, beyond: Floats) -> tuple[Floats, Floats]:
-        """Shares that one text's rollouts read, and that their actions allowed: [budgets] each."""
-        self._beyond = beyond
-        super().run_texts(first_text, blocks)
-        tried, config = self._rollouts(first_text, 1), self.setting.config
-        read: Floats = self.share[tried].mean(0)
-        contexts = [config.first_context(n) for n in range(tried.start, tried.stop)]
-        allowed = [
-            [self.costs.share(self._budget(row.budget, at), at) for at in contexts]
-            for row in self.rows
-        ]
-        return read, np.mean(allowed, 1)
-
-    def saved(self, batch: Batch) -> dict[str, Floats]:
-        assert self._beyond is not None
-        return super().saved(batch) | {"beyond": self._beyond}
-
-    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
-        super().restore(batch, arrays)
-        self._beyond = arrays["beyond"]
-
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        config, grid = self.setting.config, self.setting.grid
-
-        def static(row: Row, slot: int) -> StaticSchedule:
-            budget = self._budget(row.budget, config.first_context(first + slot))
-            return StaticSchedule(budget, grid, first_step=(first + slot) * config.steps)
-
-        return row_by_row(rows, count, static)
-
-    def _budget(self, index: int, context: int) -> Budget:
-        assert self._beyond is not None
-        column = self._baselines.column("static", index)
-        share = float(self._baselines.share[:, column].mean() - self._beyond[index])
-        bits = float(self._baselines.spend[:, column, 2].mean())
-        reading = partial(self.costs.share, cached_tokens=context)
-        return budget_on_path(self._corners, bits, share, reading)

@@ -23,13 +23,13 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.passes import PolicyPass
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.stages import TablePass
-from sol_core.evaluation.statistics import PairedBootstrap, win_rate
+from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.reporting.figures import Line, Panel, html_table, plot
 from sol_core.reporting.verdict import MEASURES, Verdict, budgets_verdict, method_name
 
 ValueT = TypeVar("ValueT")
 TextLoss = dict[str, Any]
-SCHEMA = 2
+SCHEMA = 3
 SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
 _WORDS = {"good": "better", "bad": "worse", "open": "no difference shown"}  # in a record
@@ -190,7 +190,7 @@ def budget_record(
     # Dense is the reference, and spends everything.
     compared = {name for name, made in methods.items() if made["matched"]} | {"dense"}
     pairs = {
-        name: _paired_record(method, policy, bootstrap, policies.token_surprisal.size)
+        name: _paired_record(method, policy, bootstrap, policies.setting.config.scored_tokens)
         for name, method in scores.items()
         if name != "policy"
     }
@@ -210,7 +210,6 @@ def budget_record(
             "kl": baselines.kl[:, columns].mean(0).tolist(),
         },
         "adherence": _adherence(policies, index, requested),
-        "by_step": _by_step(policies, index, requested),
     }
 
 
@@ -249,25 +248,6 @@ def own_names(
         role if own.get(role) in taken else own.get(role, role): value
         for role, value in part.items()
     }
-
-
-def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """``{BASELINE: {"budgets", "texts"}}``: share of budgets won in NLL, mean share of texts.
-
-    Of the budgets at which its spend matched; a baseline that never did is left out.
-    """
-    rates = {}
-    for name in budgets[0]["paired"]:
-        records = [budget["paired"][name] for budget in budgets]
-        records = [record for record in records if record["nll_gain"] is not None]
-        if not records:
-            continue
-        gains = np.asarray([record["nll_gain"] for record in records])
-        rates[name] = {
-            "budgets": win_rate(gains, np.zeros(len(gains))),
-            "texts": float(np.mean([record["win_rate"] for record in records])),
-        }
-    return rates
 
 
 def _at(table: TablePass, column: int) -> MethodScores:
@@ -315,11 +295,7 @@ def _paired_record(
         ends = {"gain": gain.mean, "low": gain.low, "high": gain.high}
         gains |= {f"{measure}_{name}": value for name, value in ends.items()}
         verdicts[f"{measure}_verdict"] = _WORDS[MEASURES[measure].kind(gain, scored_tokens)]
-    rates = {
-        "win_rate": win_rate(baseline.nll, policy.nll),
-        "kl_win_rate": win_rate(baseline.kl, policy.kl),
-    }
-    return gains | verdicts | rates
+    return gains | verdicts
 
 
 def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
@@ -330,25 +306,15 @@ def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
 
 def _adherence(policies: PolicyPass, index: int, requested: Budget) -> dict[str, dict[str, float]]:
     """The policy's distance from its budget: the mean, and the mean size over rollouts."""
-    names, spend = SHORT_AXES, policies.token_spend[index].mean(1)
-    gaps = (spend - np.asarray(requested.as_tuple())) / [axis.dense for axis in AXES]
+    names, column = SHORT_AXES, policies.column("policy", index)
+    gaps = (policies.spend[:, column] - np.asarray(requested.as_tuple())) / [
+        axis.dense for axis in AXES
+    ]
     if requested.bytes_share is not None:
-        names, gaps = ("share",), policies.token_share[index].mean(1)[:, None]
+        names, gaps = ("share",), policies.share[:, column, None]
         gaps = gaps - requested.bytes_share
     kinds = {"gap": gaps.mean(0), "episode": np.abs(gaps).mean(0)}
     return {kind: dict(zip(names, means.tolist(), strict=True)) for kind, means in kinds.items()}
-
-
-def _by_step(policies: PolicyPass, index: int, requested: Budget) -> dict[str, list[float]]:
-    """The policy's mean and deviation over rollouts at every step."""
-    columns = dict(zip(SHORT_AXES, np.moveaxis(policies.token_spend[index], -1, 0), strict=True))
-    if requested.bytes_share is not None:
-        columns["share"] = policies.token_share[index]
-    record: dict[str, list[float]] = {}
-    for name, values in columns.items():
-        record[name] = values.mean(axis=0).tolist()
-        record[f"{name}_sd"] = values.std(axis=0).tolist()
-    return record
 
 
 def asked_record(budget: Budget) -> dict[str, float]:

@@ -43,7 +43,6 @@ class Rollout:
     nll: Floats  # [B, G, T] nats
     kl: Floats  # [B, G, T] nats, KL(dense ‖ row); 0 for row 0
     spend: Floats  # [B, G, T, axes]
-    dense_entropy: Floats  # [B, T] nats
     num_bytes: Floats | None  # [B, G, T] computed bytes read; None unless counted
 
 
@@ -73,18 +72,17 @@ def roll_out(
 ) -> Rollout:
     """Run all rows of the windows and score them; the first row of each must be dense."""
     group = options.rows_per_sequence
-    nll, kl, entropy, spend, num_bytes = [], [], [], [], []
+    nll, kl, spend, num_bytes = [], [], [], []
     for scored in teacher_forced(lm, prefix.cache, prefix.path, scheduler, options, prefix.state):
         step = scored.step
         nll.append(scored.nll)
         kl.append(scored.kl)
-        entropy.append(step.entropy[::group])
         spend.append(step_levels(step, group))
         if costs is not None:
             num_bytes.append(step_reading(step, costs, group))
     counted = np.stack(num_bytes, -1) if num_bytes else None
-    nlls, kls, entropies = (floats(torch.stack(values, -1)) for values in (nll, kl, entropy))
-    return Rollout(nlls, kls, np.stack(spend, 2), entropies, counted)
+    nlls, kls = (floats(torch.stack(values, -1)) for values in (nll, kl))
+    return Rollout(nlls, kls, np.stack(spend, 2), counted)
 
 
 def step_levels(step: DecodeStep, group: int) -> Floats:

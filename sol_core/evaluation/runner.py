@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import AXES, DENSE, SHORT_AXES, ActionGrid, Budget, grid_record
+from sol_core.actions import DENSE, SHORT_AXES, ActionGrid, Budget, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
-from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError
@@ -26,12 +25,11 @@ from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.evaluation.passes import (
     BaselinePass,
     OtherMethodsPass,
-    PaperPass,
     PolicyPass,
     derive_seed,
 )
 from sol_core.evaluation.stages import Setting, TablePass
-from sol_core.evaluation.statistics import PairedBootstrap, difficulty_report
+from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
@@ -108,9 +106,8 @@ class _Run:
         self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes, grid)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
-        self.paper = PaperPass(setting, self.baselines) if config.paper else None
         self.others = OtherMethodsPass(setting, self.policies) if contenders[1:] else None
-        stages = self.policies, self.others, self.baselines, self.paper
+        stages = self.policies, self.others, self.baselines
         self.stages: list[TablePass] = [stage for stage in stages if stage is not None]
         self.work = sum(batch.work for stage in self.stages for batch in stage.batches)
 
@@ -164,7 +161,7 @@ class _Run:
             "context": config.context,
             "steps": config.steps,
             "windows": config.windows,
-            "scored_tokens": config.num_rollouts * config.steps,
+            "scored_tokens": config.scored_tokens,
             "seed": config.seed,
             "baselines": list(config.baselines),
             "weights_sha256": {
@@ -180,8 +177,6 @@ class _Run:
             "elapsed_s": elapsed_s,
             "budgets": budgets,
             **({"mixes_measured_on": mixes.measured_on} if (mixes := self.setting.mixes) else {}),
-            "win_rate": results.overall_win_rates(budgets),
-            "difficulty": self._difficulty(),
             "made_with": provenance(self.model),
         }
         per_text = [
@@ -216,21 +211,6 @@ class _Run:
     def _scores(self, index: int, compared: int) -> dict[str, results.MethodScores]:
         """Scores of the policies and of passes that finished ``compared`` texts, at least one."""
         enough = max(compared, 1) * self.config.windows
-        passes = (self.others, self.baselines, self.paper)
+        passes = (self.others, self.baselines)
         done = [stage for stage in passes if stage is not None and stage.done >= enough]
         return results.method_scores(index, self.policies, done)
-
-    def _difficulty(self) -> dict[str, Any]:
-        policies, num_budgets = self.policies, self.setting.num_budgets
-        kinds = [
-            kind
-            for block in self.texts.blocks[: self.config.texts]
-            for kind in predicted_kinds(self.model.tokenizer, block[self.config.context :])
-        ]
-        return difficulty_report(
-            surprisal=policies.token_surprisal.reshape(-1),
-            entropy=policies.token_entropy.reshape(-1),
-            kinds=kinds,
-            spend=policies.token_spend.reshape(num_budgets, -1, len(AXES)),
-            kl=policies.token_kl.reshape(num_budgets, -1),
-        )

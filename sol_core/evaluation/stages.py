@@ -29,7 +29,7 @@ Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    method: str  # policy, policy:NAME, static, random, emc, dac or paper
+    method: str  # policy, policy:NAME, static, random, emc or dac
     budget: int  # index of the requested budget
     index: int = 0  # which of the random schedules
 

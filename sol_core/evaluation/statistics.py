@@ -1,4 +1,4 @@
-"""Paired comparison of methods over texts: bootstrap intervals, win rates, spend by difficulty.
+"""Paired comparison of methods over texts: bootstrap intervals; rank correlation.
 
 All methods score the same texts, so differences are taken text by text; the resamples
 are the same for every comparison, which makes them antisymmetric: method A over B is
@@ -7,14 +7,9 @@ exactly the negative of B over A, interval included.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from sol_core.actions import SHORT_AXES
-from sol_core.corpus.token_kinds import KINDS
 from sol_core.reporting.verdict import Interval
 
 Values = NDArray[np.float64]
@@ -50,12 +45,6 @@ def mean_interval(mean: float, resampled: Values) -> Interval:
     return Interval(mean, min(float(low), mean), max(float(high), mean))
 
 
-def win_rate(baseline: Values, method: Values) -> float:
-    """Share of entries on which the method's loss is below the baseline's; a tie is half."""
-    difference = baseline - method
-    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
-
-
 def rank_correlation(left: Values, right: Values) -> float:
     """Spearman's, as surprisal is far from normal; 0 where one side never varies."""
     first, second = (ranks - ranks.mean() for ranks in map(_ranks, (left, right)))
@@ -69,41 +58,3 @@ def _ranks(values: Values) -> Values:
     ends = np.cumsum(counts)
     means = ends - (counts + 1) / 2
     return np.asarray(means[inverse.reshape(-1)], dtype=np.float64)
-
-
-def difficulty_report(
-    *,
-    surprisal: Values,  # surprisal, entropy: [M] nats, of the dense model; M = N texts × T steps
-    entropy: Values,
-    kinds: Sequence[str],  # [M], one of ``KINDS`` each
-    spend: Values,  # spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's
-    kl: Values,
-) -> dict[str, dict[str, Any]]:
-    """``{"correlation": {AXIS: {"surprisal", "entropy"}}, "kinds": {KIND: {...}}}``.
-
-    Spearman's correlations within each budget, averaged, so that a budget's level plays no part;
-    means over tokens and budgets of each kind that occurs.
-    """
-    measures = {"surprisal": surprisal, "entropy": entropy}
-    correlation = {
-        axis: {
-            name: float(
-                np.mean([rank_correlation(per_token[:, index], values) for per_token in spend])
-            )
-            for name, values in measures.items()
-        }
-        for index, axis in enumerate(SHORT_AXES)
-    }
-    labels = np.asarray(kinds)
-    by_kind = {}
-    for kind in KINDS:
-        chosen = labels == kind
-        if not chosen.any():
-            continue
-        means = spend[:, chosen].mean(axis=(0, 1))
-        by_kind[kind] = {
-            "share": float(chosen.mean()),
-            **{axis: float(mean) for axis, mean in zip(SHORT_AXES, means, strict=True)},
-            "kl": float(kl[:, chosen].mean()),
-        }
-    return {"correlation": correlation, "kinds": by_kind}

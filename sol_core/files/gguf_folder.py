@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import last_line, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
+from sol_core.files.places import known_object
 from sol_core.files.staging import STAMPS_NAME, check_free_space, known_sha256, make_once, storing
 from sol_core.progress import Progress, megabytes, part_of
 
@@ -114,28 +115,37 @@ def gguf_kinds(path: Path) -> dict[str, str]:
     return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}
 
 
+def converted_folder(path: Path, data_dir: Path) -> Path | None:
+    """The folder of a file that was read before, made or not; None for any other file."""
+    stamps, path = data_dir / "cache" / STAMPS_NAME, path.expanduser().absolute()
+    if str(path) not in known_object(stamps) or not path.is_file():
+        return None
+    return data_dir / "models" / "gguf" / known_sha256(path, stamps)[:16]
+
+
 def ensure_gguf_model(
     path: Path, data_dir: Path, on_progress: Progress, *, whole: bool = False
 ) -> Path:
     """Return the folder of a GGUF file's model, converting it the first time."""
-    header = _checked(path)
-    path = header.path
+    path = _existing(path)
+    before = converted_folder(path, data_dir)
+    header = _checked(path) if before is None or not before.exists() else None
     stamps = data_dir / "cache" / STAMPS_NAME
     models = data_dir / "models" / "gguf"
     with storing(f"{path.name} converted", models, ModelLoadError):
         on_progress(f"Reading {path.name}", 0.0)
-        # At most what the folder takes: weights of four bytes, and the blocks once more.
-        tensors = header.tensors.values()
-        sizes = (4 * math.prod(tensor.shape) + tensor.num_bytes for tensor in tensors)
-        made_from = path.stem, path.name, known_sha256(path, stamps)
-        source = GgufSource(*made_from, sum(sizes) + TOKENIZER_BYTES)
-        folder = models / source.sha256[:16]
+        sha256 = known_sha256(path, stamps)
+        folder = models / sha256[:16]
 
         def is_there() -> bool:
             return is_complete(folder, lambda made: verify_model(made, None if whole else stamps))
 
         def make(staging: Path) -> Path:
             rest = part_of(on_progress, CHECKSUM_SHARE, 1)
+            # At most what the folder takes: weights of four bytes, and the blocks once more.
+            tensors = (header or _checked(path)).tensors.values()
+            sizes = (4 * math.prod(tensor.shape) + tensor.num_bytes for tensor in tensors)
+            source = GgufSource(path.stem, path.name, sha256, sum(sizes) + TOKENIZER_BYTES)
             return make_gguf_folder(path, source, staging, rest)
 
         if not is_there():
@@ -171,11 +181,15 @@ def make_gguf_folder(gguf: Path, source: GgufSource, staging: Path, on_progress:
     return made
 
 
-def _checked(path: Path) -> GgufHeader:
+def _existing(path: Path) -> Path:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ModelLoadError(f"no model {str(path)!r}: there is no such file. Check the path")
-    header = read_gguf_header(path)
+    return path
+
+
+def _checked(path: Path) -> GgufHeader:
+    header = read_gguf_header(_existing(path))
     check_gguf(header)
     return header
 

@@ -1,26 +1,25 @@
 """A GGUF file's header: its model's configuration and where its tensors are.
 
-``gguf.GGUFReader`` reads the vocabulary too and takes 37 times as long. To add a family, list its
-architecture in ``FAMILIES``. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+``gguf`` reads the vocabulary too and takes seconds, so a file that was converted is not read again
+(``gguf_folder.converted_folder``). To add a family, list its architecture in ``FAMILIES``.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 
+if TYPE_CHECKING:
+    from gguf import GGUFReader, ReaderField
+
 MAGIC, VERSIONS = b"GGUF", (2, 3)
-_NUMBERS = {**dict(enumerate("BbHhIif?")), 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
-_COPY = "copy it again from where it came"
 # transformers' families by GGUF's architecture.
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
 ROPE_FACTORS = "rope_freqs.weight"
@@ -80,106 +79,53 @@ class GgufHeader:
 
 def read_gguf_header(path: Path) -> GgufHeader:
     """Read a file's header, and see that the file is as long as it says."""
+    from gguf import GGUFReader
+
     try:
         with path.open("rb") as file:
-            start = file.read(len(MAGIC))
-            if start != MAGIC:
-                raise ModelLoadError(
-                    f"{path} is not a GGUF file: it begins with {start!r}, not {MAGIC!r}. Give a "
-                    ".gguf file, a folder with config.json and safetensors, or a Hub id"
-                )
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _header(path, _Cursor(content))
+            start = file.read(8)
+        if not start.startswith(MAGIC):
+            raise ModelLoadError(
+                f"{path} is not a GGUF file: it begins with {start[:4]!r}, not {MAGIC!r}. Give a "
+                ".gguf file, a folder with config.json and safetensors, or a Hub id"
+            )
+        (version,) = struct.unpack("<I", start[4:])
+        if version not in VERSIONS:
+            raise UnsupportedModelError(
+                f"{path} is of GGUF's version {version}, or of a big-endian machine; read are "
+                f"versions {VERSIONS[0]} and {VERSIONS[1]}: convert the model anew with llama.cpp"
+            )
+        return _header(path, GGUFReader(path))
     except OSError as error:
         raise ModelLoadError(f"{path} cannot be read: {error.strerror}") from error
-    except (struct.error, KeyError, ValueError, TypeError) as error:
+    except (struct.error, LookupError, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, UnsupportedModelError):
             raise
         raise ModelLoadError(
-            f"{path} is damaged or truncated ({type(error).__name__} in its header): {_COPY}"
+            f"{path} is damaged or truncated, or holds blocks that the package gguf does not know "
+            f"({error}): copy it again from where it came, or update gguf"
         ) from error
 
 
-class _Cursor:
-    def __init__(self, content: mmap.mmap) -> None:
-        self.content = content
-        self.offset = len(MAGIC)
-
-    def numbers(self, code: str, count: int = 1) -> tuple[Any, ...]:
-        form = f"<{count}{code}"
-        values = struct.unpack_from(form, self.content, self.offset)
-        self.offset += struct.calcsize(form)
-        return values
-
-    def text(self) -> str:
-        return self._skip_text().decode()
-
-    def value(self, kind: int) -> Any:
-        if kind == _STRING:
-            return self.text()
-        if kind != _ARRAY:
-            return self.numbers(_NUMBERS[kind])[0]
-        (inner,), (count,) = self.numbers("I"), self.numbers("Q")
-        if inner != _STRING:
-            return list(self.numbers(_NUMBERS[inner], count))
-        for _ in range(count):
-            self._skip_text()
-        return count
-
-    def _skip_text(self) -> bytes:
-        (length,) = self.numbers("Q")
-        begin, self.offset = self.offset, self.offset + length
-        if self.offset > len(self.content):
-            raise ValueError("a text is longer than the file")
-        return self.content[begin : self.offset]
-
-
-def _header(path: Path, cursor: _Cursor) -> GgufHeader:
-    (version,) = cursor.numbers("I")
-    if version not in VERSIONS:
-        raise UnsupportedModelError(
-            f"{path} is of GGUF's version {version}, or of a big-endian machine; read are versions "
-            f"{' and '.join(map(str, VERSIONS))}: convert the model anew with llama.cpp"
+def _header(path: Path, reader: GGUFReader) -> GgufHeader:
+    metadata = {
+        name: len(field.data) if _holds_texts(field) else field.contents()
+        for name, field in reader.fields.items()
+    }
+    tensors = {
+        tensor.name: GgufTensor(
+            tensor.tensor_type.name,
+            tuple(reversed(tensor.shape.tolist())),
+            tensor.data_offset,
+            tensor.n_bytes,
         )
-    num_tensors, num_values = cursor.numbers("Q", 2)
-    metadata = {}
-    for _ in range(num_values):
-        name = cursor.text()
-        metadata[name] = cursor.value(*cursor.numbers("I"))
-    named = [_tensor(path, cursor) for _ in range(num_tensors)]
-    step = metadata.get("general.alignment", 32)
-    if type(step) is not int or step < 1:
-        raise ValueError(f"general.alignment is {step!r}")
-    begin = -(-cursor.offset // step) * step
-    tensors = {name: tensor._replace(offset=tensor.offset + begin) for name, tensor in named}
-    end = max((tensor.offset + tensor.num_bytes for tensor in tensors.values()), default=begin)
-    if end > len(cursor.content):
-        raise ModelLoadError(
-            f"{path} is truncated: it has {len(cursor.content)} bytes, its weights end at {end}: "
-            f"{_COPY}"
-        )
+        for tensor in reader.tensors
+    }
     return GgufHeader(path, metadata, tensors)
 
 
-def _tensor(path: Path, cursor: _Cursor) -> tuple[str, GgufTensor]:
-    """Read a tensor's name and kind; its offset counts from where the weights begin."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    name = cursor.text()
-    (axes,) = cursor.numbers("I")
-    shape = cursor.numbers("Q", axes)[::-1]
-    (number,), (offset,) = cursor.numbers("I"), cursor.numbers("Q")
-    try:
-        kind = GGMLQuantizationType(number)
-    except ValueError as error:
-        raise UnsupportedModelError(
-            f"{path} has {name} in blocks of kind {number}, which are not known here: update the "
-            "package gguf, or take a file of Q8_0, Q4_0 or F16"
-        ) from error
-    size, num_bytes = GGML_QUANT_SIZES[kind]
-    if not shape or shape[-1] % size:
-        raise ValueError(f"{name} has no whole blocks")
-    return name, GgufTensor(kind.name, shape, offset, math.prod(shape) // size * num_bytes)
+def _holds_texts(field: ReaderField) -> bool:
+    return [kind.name for kind in field.types] == ["ARRAY", "STRING"]
 
 
 def check_gguf(header: GgufHeader) -> None:

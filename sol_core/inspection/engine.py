@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sol_core.actions import ActionGrid, Budget, Spend
@@ -26,7 +27,6 @@ from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, reading_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.evaluation.passes import budget_on_path
 from sol_core.events import StepCost
 from sol_core.fields import check_text
 from sol_core.generation import sequence
@@ -44,6 +44,7 @@ from sol_core.progress import no_stop
 from sol_core.reporting.verdict import ENOUGH_TOKENS
 
 MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
+BISECTIONS = 40
 
 
 def inspect_text(
@@ -100,9 +101,20 @@ def budget_of_bytes(
     keeps, ratios, _ = grid.levels()
     middle = near.keep_fraction, near.channel_keep_ratio
     corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
-    return budget_on_path(
-        corners, near.bit_width, num_bytes, lambda at: costs.decode_step(at, context).bytes_read
-    )
+
+    def at(point: float) -> Budget:
+        keep, ratio = (
+            float(np.interp(point, range(len(corners)), levels))
+            for levels in zip(*corners, strict=True)
+        )
+        return Budget(keep, ratio, near.bit_width)
+
+    low, high = 0.0, float(len(corners) - 1)  # the wanted reading lies between theirs
+    for _ in range(BISECTIONS):
+        point = (low + high) / 2
+        reads_more = costs.decode_step(at(point), context).bytes_read > num_bytes
+        low, high = (point, high) if reads_more else (low, point)
+    return at(high)
 
 
 class _Inspection:

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sol_core.actions import Action
-from sol_core.evaluation.statistics import difficulty_report
+from sol_core.actions import SHORT_AXES, Action
+from sol_core.corpus.token_kinds import KINDS
+from sol_core.evaluation.statistics import Values, rank_correlation
 from sol_core.inspection import records
 from sol_core.inspection.records import (
     InspectedRow,
@@ -66,15 +67,12 @@ def difficulty(tokens: Sequence[InspectedToken]) -> records.DifficultyReport:
 def _row_report(row: int, tokens: Sequence[InspectedToken]) -> records.RowReport:
     dense = [token.rows[0] for token in tokens]
     steps = [token.rows[row] for token in tokens]
-    kinds = np.array([token.kind for token in tokens])
     loss = np.array([step.nll - full.nll for step, full in zip(steps, dense, strict=True)])
-    report = difficulty_report(
-        surprisal=np.array([full.nll for full in dense]),
-        entropy=np.array([full.entropy for full in dense]),
-        kinds=kinds.tolist(),
-        spend=np.array([[step.action.as_tuple() for step in steps]], dtype=np.float64),
-        kl=np.array([[step.kl for step in steps]]),
-    )
+    measures = {
+        "surprisal": np.array([full.nll for full in dense]),
+        "entropy": np.array([full.entropy for full in dense]),
+    }
+    spend = np.array([step.action.as_tuple() for step in steps], dtype=np.float64)
     # Steps that got less than everything and lost more than noise, the largest loss first.
     worst = [
         tokens[at]
@@ -83,16 +81,30 @@ def _row_report(row: int, tokens: Sequence[InspectedToken]) -> records.RowReport
     ]
     return records.RowReport(
         name=steps[0].name,
-        correlation=report["correlation"],
-        kinds=tuple(
-            records.KindSpend(
-                kind, int((kinds == kind).sum()), **means, loss=float(loss[kinds == kind].mean())
-            )
-            for kind, means in report["kinds"].items()
-        ),
+        correlation={
+            axis: {name: rank_correlation(levels, values) for name, values in measures.items()}
+            for axis, levels in zip(SHORT_AXES, spend.T, strict=True)
+        },
+        kinds=_spend_by_kind(tokens, spend, np.array([step.kl for step in steps]), loss),
         under_served=tuple(_listed(token, row) for token in worst[:LISTED]),
         over_served=_over_served(row, tokens),
     )
+
+
+def _spend_by_kind(
+    tokens: Sequence[InspectedToken],
+    spend: Values,  # [N, axes]
+    kl: Values,  # kl, loss: [N] nats
+    loss: Values,
+) -> tuple[records.KindSpend, ...]:
+    """Means over the tokens of each kind that occurs."""
+    of_tokens, made = np.array([token.kind for token in tokens]), []
+    for kind in KINDS:
+        chosen = of_tokens == kind
+        if chosen.any():
+            means = map(float, (*spend[chosen].mean(0), kl[chosen].mean(), loss[chosen].mean()))
+            made.append(records.KindSpend(kind, int(chosen.sum()), float(chosen.mean()), *means))
+    return tuple(made)
 
 
 def _over_served(row: int, tokens: Sequence[InspectedToken]) -> tuple[ListedToken, ...]:

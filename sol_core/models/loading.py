@@ -24,7 +24,12 @@ from sol_core.files.assets import (
     ensure_default_model,
     make_default_model_whole,
 )
-from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
+from sol_core.files.gguf_folder import (
+    converted_folder,
+    ensure_gguf_model,
+    gguf_kinds,
+    is_gguf_name,
+)
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir, first_line
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.card.self_test import checked_card
@@ -198,7 +203,8 @@ def load_language_model(
 def layer_bits(name: str, data_dir: Path) -> int | None:
     """Bits of the quantised weights that a model's layers will have; None without."""
     if _is_gguf(name):
-        return common_bits(gguf_kinds(Path(name)))
+        made = converted_folder(Path(name), data_dir)
+        return common_bits(block_kinds(made) if made and made.exists() else gguf_kinds(Path(name)))
     if name != DEFAULT_MODEL:
         return common_bits(block_kinds(Path(name).expanduser()))
     folder = data_dir / "models" / name

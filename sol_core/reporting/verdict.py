@@ -208,27 +208,21 @@ def training_verdict(policy: str, held_out: Mapping[str, Any]) -> Verdict | None
 
 
 def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
-    """Judge a policy over all questions and budgets of a result of the tasks."""
-    gain, tasks = result["summary"]["mean_gain"], result["tasks"]
-    if not isinstance(gain, Mapping):  # nothing was compared, or a result of schema 1
+    """Judge a policy at every budget of a result of the tasks, over all their questions."""
+    tasks = result["tasks"]
+    scored = (result.get("pooled") or tasks)[0]
+    if len(scored.get("tasks", "1")) != len(tasks):  # several, and not pooled: schema 1
         return None
-
-    def share(method: str) -> float | None:
-        """Mean over tasks and budgets of the dense bytes that it read."""
-        shares = [
-            read / whole
-            for task in tasks
-            for budget in task["budgets"]
-            if (read := budget["methods"][method].get("bytes_per_token")) is not None
-            and (whole := task["dense"].get("bytes_per_token"))
-        ]
-        return sum(shares) / len(shares) if shares else None
-
-    gains = [gain_of(*(gain.get(part) for part in ("mean", "low", "high")))]
-    samples = sum(task["questions"] for task in tasks)
-    spent = [(share("policy"), share("static"))]
+    whole = scored["dense"].get("bytes_per_token")
+    gains, spent = [], list[Spent]()
+    for budget in scored["budgets"]:
+        gain = budget["gain"] or {}
+        gains.append(gain_of(*(gain.get(part) for part in ("mean", "low", "high"))))
+        read = [budget["methods"][name].get("bytes_per_token") for name in ("policy", "static")]
+        own, other = (one / whole if one and whole else None for one in read)
+        spent.append((own, other))
     name = method_name(POLICY_PREFIX + str(result["policy"]))
-    return verdict_of(name, "static", gains, samples, "accuracy", spent)
+    return verdict_of(name, "static", gains, scored["questions"], "accuracy", spent)
 
 
 def answer_verdict(compared: int, others: int, kl: float | None) -> Verdict | None:

@@ -7,7 +7,6 @@ import torch
 
 import sol_core.accuracy.runner as tasks
 import sol_core.evaluation.runner as evaluation
-from sol_core.accuracy.config import MOST_CONTEXT
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import NO_POLICY
 from sol_core.decoding.prefix import read_prefix
@@ -90,10 +89,7 @@ def evaluate_contenders(model, contenders, config, texts, should_stop=no_stop, p
 
 def run_questions(model, rival, config, questions, should_stop=no_stop, partial=None):
     """``run_tasks`` with stand-ins for policy and questions; its first report is left out."""
-    with (
-        patch.object(tasks, "load_contenders", lambda *_, **__: [rival]),
-        patch.object(tasks, "ROOM", -MOST_CONTEXT),  # a tiny model holds the texts of recall
-    ):
+    with patch.object(tasks, "load_contenders", lambda *_, **__: [rival]):
         events = tasks.run_tasks(
             model, rival.name, Path(), config, data_dir=Path(), should_stop=should_stop,
             partial=partial,

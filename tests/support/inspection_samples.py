@@ -19,7 +19,7 @@ INSPECTION_CONFIG = records.InspectionConfig(
     ),
     grid=GRIDS["default"],
 )
-KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", "other")
+KINDS = ("word start", "continuation", "number", "punctuation", "name", "other")
 _LEVELS = INSPECTION_CONFIG.grid.levels()
 
 

@@ -1,6 +1,5 @@
 """Jobs as a worker would write them, without a worker: reports, samples, an evaluation's result."""
 
-import itertools
 import json
 import math
 from types import SimpleNamespace
@@ -9,7 +8,6 @@ from sol_core.actions import ActionGrid, Budget
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig
 from sol_core.training.config import PRESETS
 
-KINDS = ("word start", "continuation", "punctuation", "name", "number")
 TEXT = "The keeper of the light house had not spoken to any one for forty days ."
 RANDOM_SCHEDULES = 12
 OWNER = "c" * 32
@@ -60,27 +58,11 @@ def train_sample(step, words=None):
 def evaluation_result(policies=("default",), texts=128):
     """A result of schema 1 in which the policy wins everywhere but at the easiest budget."""
     budgets = [_budget(budget, policies) for budget in REFERENCE_BUDGETS]
-    correlation = {
-        axis: {"surprisal": 0.31 - 0.1 * at, "entropy": 0.38 - 0.16 * at}
-        for at, axis in enumerate(("keep", "channels", "bits"))
-    }
-    kinds = {
-        kind: {
-            "share": (0.46, 0.3, 0.12, 0.08, 0.04)[at],
-            "keep": 0.55 - 0.06 * at,
-            "channels": 0.66 - 0.04 * at,
-            "bits": 10.5 - 0.8 * at,
-            "kl": 0.12,
-        }
-        for at, kind in enumerate(KINDS)
-    }
     return {
         "schema": 1, "policies": list(policies), "policy": policies[0],
         "model": "smollm2-135m-instruct", "fingerprint": "0" * 16, "corpus": "builtin",
         "texts": texts, "context": 256, "steps": 16, "scored_tokens": texts * 16, "seed": 0,
         "elapsed_s": 512.0, "budgets": budgets,
-        "win_rate": {"static": {"budgets": 8 / 9, "texts": 0.63}},
-        "difficulty": {"correlation": correlation, "kinds": kinds}, "pollution": None,
     }  # fmt: skip
 
 
@@ -107,7 +89,6 @@ def _budget(budget, policies):
             "gap": {"keep": 0.004, "channels": -0.003, "bits": 0.002},
             "episode": {"keep": 0.012, "channels": 0.009, "bits": 0.006},
         },
-        "by_step": _by_step(spend),
     }
 
 
@@ -122,17 +103,8 @@ def _paired(methods, name):
     kl_gain = methods[name]["kl"] - methods["policy"]["kl"]
     return {
         "gain": gain, "low": gain - 0.02, "high": gain + 0.02, "kl_gain": kl_gain,
-        "kl_low": kl_gain - 0.008, "kl_high": kl_gain + 0.008, "win_rate": 0.5 + gain,
+        "kl_low": kl_gain - 0.008, "kl_high": kl_gain + 0.008,
     }  # fmt: skip
-
-
-def _by_step(spend, steps=16):
-    found = {}
-    for (axis, mean), sign in zip(spend.items(), itertools.cycle((1, -1)), strict=False):
-        width = 0.15 * mean
-        found[axis] = [mean + sign * width * math.cos(step / 3) for step in range(steps)]
-        found[f"{axis}_sd"] = [0.6 * width] * steps
-    return found
 
 
 def finished_job(store, kind, params, result, title="mine", owner=OWNER):

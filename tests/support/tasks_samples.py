@@ -6,11 +6,10 @@ _TASKS = (("arc_easy", 0.25, 0.55), ("piqa", 0.5, 0.68), ("mmlu", 0.25, 0.27))
 
 
 def tasks_result(policy="default"):
-    """A result of schema 3 in which the policy is ahead by more the harsher the budget is."""
+    """A result of schema 4 in which the policy is ahead by more the harsher the budget is."""
     tasks = [_task(name, chance, dense) for name, chance, dense in _TASKS]
-    gains = [budget["gain"]["mean"] for task in tasks for budget in task["budgets"]]
     return {
-        "schema": 3,
+        "schema": 4,
         "policy": policy,
         "grid": "default",
         "model": "fake-model",
@@ -19,19 +18,6 @@ def tasks_result(policy="default"):
         "seed": 0,
         "elapsed_s": 1800.0,
         "tasks": tasks,
-        "summary": {
-            "mean_gain": {"mean": sum(gains) / len(gains), "low": 0.004, "high": 0.025},
-            "mean_nll_gain": {"mean": 0.061, "low": 0.052, "high": 0.07},
-            "pairs": len(gains),
-            "better": sum(gain > 0 for gain in gains),
-            "above": 3,
-            "below": 0,
-            "best": {
-                "task": "arc_easy",
-                "requested": tasks[0]["budgets"][-1]["requested"],
-                "gain": tasks[0]["budgets"][-1]["gain"],
-            },
-        },
         "pooled": [
             _scored(0.5, 1500) | {"tasks": [name for name, *_ in _TASKS]},
             _scored(0.6, 1000, 0.4) | {"tasks": ["arc_easy", "piqa"]},
@@ -62,8 +48,8 @@ def _scored(dense, questions, chance=0.3):
 
 
 def _gains(gain):
-    """In accuracy, in the answers' NLL and in the margin."""
-    widths = (("", 1, 0.02), ("nll_", 4, 0.03), ("margin_", 0.5, 0.004))
+    """In accuracy and in the answers' NLL."""
+    widths = (("", 1, 0.02), ("nll_", 4, 0.03))
     return {
         name: {"mean": gain * by, "low": gain * by - width, "high": gain * by + width}
         for name, by, width in widths
@@ -74,11 +60,6 @@ def _method(accuracy, spend):
     return {
         "accuracy": {"mean": accuracy, "low": accuracy - 0.04, "high": accuracy + 0.04},
         "answer_nll": 3.0 - accuracy,
-        "margin": {
-            "mean": accuracy / 10,
-            "low": accuracy / 10 - 0.01,
-            "high": accuracy / 10 + 0.01,
-        },
         "bytes_per_token": 1e8 * (1 + spend[0] + spend[1]),
         "spend": _axes(spend),
         "net_keep_rate": (spend[0] + spend[1] + spend[2] / 16) / 3,

@@ -79,7 +79,7 @@ const DRAWINGS = {
   lens,
   evaluation: async ({ evaluation }) => lab(mounting(EvaluatePage), "evaluate", { job_result: { view: evaluation } }),
   evaluation_nll: async ({ evaluation }) => {
-    Object.assign(evaluation.rows.static[0], { asked_share: 0.655, shares: [0.64, 0.65], win_rate: null });
+    Object.assign(evaluation.rows.static[0], { asked_share: 0.655, shares: [0.64, 0.65] });
     Object.assign(evaluation.rows.static[0].nll, { gain: [null, null, null], policy: null });
     const root = await lab(mounting(EvaluatePage), "evaluate", { job_result: { view: { ...evaluation, figures: {} } } });
     await settled();

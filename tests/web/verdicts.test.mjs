@@ -1,7 +1,7 @@
 // Verdicts: the sentences that comparisons begin with, in every room, and what they rest on.
 
 import assert from "node:assert/strict";
-import { cellsOf, exported, HOSTILE, mounting, named, records, serverOf, settled, shown, textOf, textsOf, told, type } from "./page.mjs";
+import { cellsOf, exported, HOSTILE, mounting, named, records, serverOf, settled, shown, textOf, textsOf, told } from "./page.mjs";
 import { AccuracyPage } from "../../app/web/js/accuracy/accuracy.js";
 import { EvaluatePage } from "../../app/web/js/evaluate/evaluate.js";
 import { FIGURES, gainCell } from "../../app/web/js/evaluate/figures.js";
@@ -22,9 +22,6 @@ told("the verdict of an evaluation follows the baseline; nothing is said where a
   say(textOf(root.querySelector(".sol-finding")));
   root.querySelector("input[value=random_best]").click();
   say(textOf(root.querySelector(".sol-finding")), textsOf(root, ".sol-results th")[3]);
-  type(root.querySelector("select[aria-label=Budget]"), "1");
-  await settled();
-  say([...root.querySelectorAll(".sol-plot")][3].layout.shapes.map((shape) => shape.y0));
   evaluation.verdicts.static.kl = null;
   say((await opened(mounting(EvaluatePage), "evaluate", evaluation)).querySelector(".sol-finding"));
   say(textOf(await opened(mounting(EvaluatePage), "evaluate", { ...evaluation, baselines: [], figures: {} })));

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "shares of the full model's bytes, as in 50%%,65%%",
         "baselines LIST": "of static, random:N, "
         + ", ".join(f"{name} ({rule})" for name, rule in cli.RULES.items())
-        + " and, of shares, paper (default: static,random:10)",
+        + " (default: static,random:10)",
         "context LIST": "dense tokens before the first step (default: 256); of several, as in "
         "256,2048, each is an evaluation of its own",
     }

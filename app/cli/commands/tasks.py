@@ -17,7 +17,7 @@ from app.cli.job_options import (
 )
 from app.cli.terminal import table
 from app.results.figures import budget_label
-from sol_core.accuracy.config import TasksConfig, parse_contexts
+from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import SHORT_AXES
 from sol_core.evaluation.config import parse_budgets, parse_names
 from sol_core.reporting.verdict import tasks_verdict
@@ -25,18 +25,15 @@ from sol_core.reporting.verdict import tasks_verdict
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 Gain = dict[str, float] | None
 _SCORED = (
-    *("  asked", "method", "spent", "MB a token", "accuracy", "margin"),
-    *("over static, points", "over static, margin"),
+    *("  asked", "method", "spent", "MB a token", "accuracy"),
+    *("over static, points", "over static, NLL"),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     texts = {
-        "tasks LIST": "of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), "
-        "and recall: facts hidden in long texts",
-        "contexts LIST": "lengths of recall's texts in tokens, each with --limit questions "
-        "(default: 1000,2000,4000,7500)",
+        "tasks LIST": "of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these)",
         "budgets LIST": f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to '
         "harsh), or shares of the full model's bytes, as in 50%%,65%%",
     }
@@ -63,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> TasksConfig:
     parsers: dict[str, Callable[[str], Any]] = {
         "tasks": parse_names,
-        "contexts": parse_contexts,
         "budgets": parse_budgets,
     }
     texts = {name: text for name in parsers if (text := getattr(args, name)) is not None}
@@ -75,37 +71,29 @@ def tasks_table(result: dict[str, Any]) -> str:
     """Every method on every task at every budget, spend beside it."""
     lines = [
         f"{result['policy']} ({result['grid']} grid) on {result['model']}, accuracy in %, "
-        "margins in nats per byte (95 % interval)"
+        "NLL of the right answers in nats per token (95 % interval)"
     ]
     for task in result["tasks"]:
         chance = f"chance {100 * task['chance']:.1f}"
         title = f"{task['task']}: {task['questions']} questions, {chance}"
-        lines += ["", *_scored(title, task), *_recalled(task)]
+        lines += ["", *_scored(title, task)]
     for pooled in result["pooled"]:
         title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
         lines += ["", *_scored(title, pooled)]
-    return "".join(f"{line}\n" for line in (*lines, "", *_summed(result)))
+    return "".join(f"{line}\n" for line in (*lines, "", *_judged(result)))
 
 
-def _summed(result: dict[str, Any]) -> list[str]:
-    summary, verdict = result["summary"], tasks_verdict(result)
-    nll, best = summary["mean_nll_gain"], summary["best"]
-    if verdict is None or best is None:
-        return ["Nothing is compared: static never spent what the policy did."]
-    return [
-        str(verdict),
-        f"best gain {_points(best['gain'])} points ({best['task']}, "
-        f"{budget_label(best['requested'])}), chosen among {summary['pairs']}",
-        *([f"mean gain in the right answers' NLL {_nats(nll)} nats per token"] if nll else []),
-    ]
+def _judged(result: dict[str, Any]) -> list[str]:
+    verdict = tasks_verdict(result)
+    return [str(verdict or "Nothing is compared: static never spent what the policy did.")]
 
 
 def _scored(title: str, scored: dict[str, Any]) -> list[str]:
     rows = []
     for budget in scored["budgets"]:
-        gains = {"policy": (budget["gain"], budget["margin_gain"])}
+        gains = {"policy": (budget["gain"], budget["nll_gain"])}
         for at, (name, method) in enumerate(budget["methods"].items()):
-            points, margin = gains.get(name, (None, None))
+            points, nll = gains.get(name, (None, None))
             rows.append(
                 (
                     "  " if at else f"  {budget_label(budget['requested'])}",
@@ -113,29 +101,12 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
                     _spent(budget, method),
                     f"{method['bytes_per_token'] / 1e6:.1f}",
                     _percent(method["accuracy"]),
-                    "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}",
                     _points(points),
-                    _nats(margin),
+                    _nats(nll),
                 )
             )
     dense = _percent(scored["dense"]["accuracy"])
-    return [f"{title}, dense {dense}", *table(_SCORED, rows, "<<>>>>><")]
-
-
-def _recalled(task: dict[str, Any]) -> list[str]:
-    """A line for every method on recall: points over dense, kinds of question."""
-    kinds = task.get("kinds")
-    if not kinds:
-        return []
-    head = ("  ", "", "over dense, points", *(k["kind"] for k in kinds))
-    dense = (f"{100 * kind['dense']:.1f}" for kind in kinds)
-    rows = [("  ", "dense", "", *dense)]
-    for at, budget in enumerate(task["budgets"]):
-        for row, (name, method) in enumerate(budget["methods"].items()):
-            asked = "  " if row else f"  {budget_label(budget['requested'])}"
-            right = (f"{100 * kind['budgets'][at][name]:.1f}" for kind in kinds)
-            rows.append((asked, name, _points(method["over_dense"]), *right))
-    return table(head, rows, f"<<{'>' * (len(head) - 2)}")
+    return [f"{title}, dense {dense}", *table(_SCORED, rows, "<<>>>><")]
 
 
 def _interval(value: Gain, form: str, scale: float = 1) -> str:

@@ -16,7 +16,6 @@ TASKS = {
     "winogrande": ("WinoGrande", "whom a pronoun means"),
     "lambada": ("LAMBADA", "the last word of a passage"),
     "mmlu": ("MMLU", "exam questions, answered in full"),
-    "recall": ("Recall", "facts hidden in texts of 1,000 to 7,500 tokens"),
 }
 
 
@@ -34,7 +33,6 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
             | {"name": "pooled", "label": _labels(group["tasks"], result), "chance": None}
             for group in result.get("pooled", ())
         ],
-        "summary": _summary(result["summary"]),
         "verdict": verdict_record(tasks_verdict(result)),
     }
 
@@ -60,7 +58,6 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
                 "label": label,
                 "gain": budget["gain"],
                 "nll_gain": budget.get("nll_gain"),  # none in schema 1
-                "margin_gain": budget.get("margin_gain"),  # from schema 3 on
                 "kinds": _kinds(budget, scored["questions"]),
                 "methods": methods,
             }
@@ -72,7 +69,7 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
 def _kinds(budget: dict[str, Any], questions: int) -> dict[str, str]:
     """Kind of verdict of each gain of a budget by itself."""
     kinds: dict[str, str] = {}
-    for name in ("gain", "nll_gain", "margin_gain"):
+    for name in ("gain", "nll_gain"):
         gain = budget.get(name) or {}
         interval = gain_of(*(gain.get(part) for part in ("mean", "low", "high")))
         kinds[name] = MEASURES["accuracy"].kind(interval, questions)
@@ -90,18 +87,5 @@ def _point(method: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summary(summary: dict[str, Any]) -> dict[str, Any]:
-    best, mean = summary["best"], summary["mean_gain"]
-    return summary | {
-        "mean_gain": mean if isinstance(mean, dict) else {"mean": mean},  # a number in schema 1
-        "best": best
-        and best["gain"] | {"task": _label(best["task"]), "label": budget_label(best["requested"])},
-    }
-
-
 def _label(name: str) -> str:
-    """Recall is a task for each length of its texts."""
-    task, _, length = name.partition("_")
-    if task == "recall" and length.isdigit():
-        return f"{TASKS[task][0]}, {int(length):,} tokens"
     return TASKS[name][0] if name in TASKS else name

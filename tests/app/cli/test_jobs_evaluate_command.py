@@ -137,7 +137,6 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
         (["tasks", "nobody"], 1, "nobody"),
         (["tasks", "p", "--tasks", "poetry"], 2, "it has arc_easy, hellaswag"),
         (["tasks", "p", "--budgets", "0.01,0.6,8"], 2, "attention kept = 0.01"),
-        (["tasks", "p", "--contexts", "long"], 2, "lengths in tokens, as in 1000,4000"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(run, evaluated, arguments, status, named):
@@ -183,8 +182,6 @@ def test_tasks_print_exactly_the_result(run, evaluated, data_dir):
     assert json.loads(done.out) == RESULT | {"elapsed_s": None}
     (call,) = evaluated
     assert call["config"] == TasksConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
-    run("tasks", "p", "--tasks", "recall", "--contexts", "1000,600", "--json")
-    assert evaluated.pop()["config"] == TasksConfig(("recall",), contexts=(1000, 600))
     assert call["folder"] == data_dir.policies / "p"
     assert call["partial"].is_relative_to(data_dir.root)
 
@@ -193,8 +190,7 @@ def test_tasks_for_people(run, evaluated):
     done = run("tasks", "p")
     assert "piqa: 500 questions, chance 50.0, dense 68.0 (64.0 to 72.0)" in done.out
     assert "arc_easy, piqa: 1000 questions together" in done.out
-    assert "+1.2 (-0.8 to +3.2)  +0.006 (+0.002 to +0.010)" in done.out
-    assert "NLL +0.061 (+0.052 to +0.070) nats per token" in done.out
+    assert "+1.2 (-0.8 to +3.2)  +0.048 (+0.018 to +0.078)" in done.out
     assert "running the policy" in done.err
 
 

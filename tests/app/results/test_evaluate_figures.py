@@ -85,23 +85,18 @@ def test_a_result_by_share_says_what_was_asked_and_read(result):
 
 def test_every_figure_is_made(result):
     figures = figures_of(result)
-    assert list(figures) == ["pareto", "violin", "adherence", "variability", "difficulty"]
+    assert list(figures) == ["pareto", "violin", "adherence"]
     policy = figures["pareto"]["methods"][0]
     assert policy["name"] == "policy"
     assert len(policy["front"]["net"]["nll"]) < 9
     assert len(figures["violin"]["budgets"][0]["kl"]["random"]) == RANDOM_SCHEDULES
     assert figures["adherence"]["bits"][0][:2] == [0.375, 0.375]
-    steps = figures["variability"]["budgets"][0]["bits"]
-    assert steps["asked"] == 0.375
-    assert steps["mean"][0] == pytest.approx(1.15 * 0.375)
-    assert figures["difficulty"]["kinds"][0]["bits"] == pytest.approx(10.5 / 16, rel=1e-4)
 
 
 def test_a_result_without_parts_still_has_a_view(result):
     assert result_view({})["figures"] == {}
-    del result["difficulty"]
     for one in result["budgets"]:
-        del one["paired"], one["random"], one["by_step"], one["adherence"]
+        del one["paired"], one["random"], one["adherence"]
         one["methods"]["policy"]["nll"] = math.nan
     view = result_view(result)
     assert set(view["figures"]) == {"pareto", "adherence"}

@@ -103,12 +103,11 @@ def test_all_equals_a_naive_loop(model, texts, context, windows, random):
         lost = (scores["dense"] - scores["policy"]).reshape(2, texts, -1).mean(2)
         assert paired["nll_gain"] == pytest.approx(lost[0].mean(), abs=5e-5)
         assert paired["kl_gain"] == pytest.approx(lost[1].mean(), abs=5e-5)
-        assert paired["win_rate"] == (lost[0] > 0).mean()
         assert paired["nll_low"] <= paired["nll_gain"] <= paired["nll_high"]
         assert paired["kl_low"] < paired["kl_gain"] < paired["kl_high"] < 0
 
 
-def test_what_is_recovered_and_how_often_it_wins(result):
+def test_what_is_recovered(result):
     for record in result["budgets"]:
         for measure in ("nll", "kl"):
             static, mine, reference = (
@@ -119,11 +118,6 @@ def test_what_is_recovered_and_how_often_it_wins(result):
             share = pytest.approx((static - mine) / lost) if lost > 0 else None
             assert record["recovered"][measure] == share
     assert result["budgets"][0]["recovered"]["kl"] is not None
-    pairs = [one["paired"]["static"] for one in result["budgets"]]
-    assert result["win_rate"]["static"] == {
-        "budgets": sum(pair["nll_gain"] > 0 for pair in pairs) / 2,
-        "texts": pytest.approx(sum(pair["win_rate"] for pair in pairs) / 2),
-    }
 
 
 def test_every_method_spends_what_the_policy_spends(result):
@@ -148,7 +142,7 @@ def test_every_method_spends_what_the_policy_spends(result):
                     assert low < method[measure] < high
 
 
-def test_adherence_and_steps_are_of_the_policy(result):
+def test_adherence_is_of_the_policy(result):
     for index, record in enumerate(result["budgets"]):
         spend = _spend(_policy_schedules(CONFIG.budgets[index]))
         requested = np.asarray(CONFIG.budgets[index].as_tuple())
@@ -156,28 +150,11 @@ def test_adherence_and_steps_are_of_the_policy(result):
         gaps = (spend.mean(1) - requested) / np.asarray((1, 1, 16))
         for key, expected in (("gap", gaps.mean(0)), ("episode", np.abs(gaps).mean(0))):
             assert list(record["adherence"][key].values()) == pytest.approx(expected.tolist())
-        for number, axis in enumerate(("keep", "channels", "bits")):
-            found = record["by_step"][axis], record["by_step"][f"{axis}_sd"]
-            assert found[0] == pytest.approx(spend[..., number].mean(0).tolist())
-            assert found[1] == pytest.approx(spend[..., number].std(0).tolist())
 
 
-def test_difficulty_covers_every_token(result):
-    kinds = result["difficulty"]["kinds"]
-    assert sum(kind["share"] for kind in kinds.values()) == pytest.approx(1)
-    for axis in ("keep", "channels", "bits"):
-        means = [one["methods"]["policy"]["spend"][axis] for one in result["budgets"]]
-        weighted = sum(kind["share"] * kind[axis] for kind in kinds.values())
-        assert weighted == pytest.approx(np.mean(means))
-    kl = np.mean([one["methods"]["policy"]["kl"] for one in result["budgets"]])
-    assert sum(kind["share"] * kind["kl"] for kind in kinds.values()) == pytest.approx(kl, rel=1e-6)
-    for values in result["difficulty"]["correlation"].values():
-        assert all(-1 <= value <= 1 for value in values.values())
-
-
-def test_the_result_is_json_of_schema_2(result):
+def test_the_result_is_json_of_schema_3(result):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["schema"] == 2
+    assert result["schema"] == 3
     assert (result["model"], result["corpus"]) == ("tiny", "random bytes")
     assert (result["texts"], result["context"], result["steps"]) == (7, 26, 8)
     assert result["scored_tokens"] == 56
@@ -204,7 +181,6 @@ def test_further_methods_ride_along_at_the_first_ones_spend(model):
     for name in ("other", "policy:static"):
         nll, _ = _naive(model, places, _policy_schedules(spent, shift=1))
         assert methods[name]["nll"] == pytest.approx(nll.mean(), abs=5e-5)
-    assert "other" in result["win_rate"]
     (roles,) = {tuple(budget["methods"]) for budget in in_roles(result)}
     assert set(roles) == {"policy", *named} - {"mine", "other"} | {"policy:other"}
     policy = pairs[0][1]

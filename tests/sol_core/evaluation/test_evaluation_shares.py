@@ -10,7 +10,6 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
-from sol_core.evaluation.passes import attention_first, budget_on_path
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import evaluate_contenders, random_texts
 
@@ -18,7 +17,7 @@ GRID = GRIDS["default"]
 SHARES = (0.6, 0.8)
 CONFIG = EvaluationConfig(
     budgets=tuple(map(Budget.share, SHARES)),
-    baselines=("static", "random:2", "emc", "dac", "paper"), texts=24, context=90, steps=8,
+    baselines=("static", "random:2", "emc", "dac"), texts=24, context=90, steps=8,
     windows=2, seed=3,
 )  # fmt: skip
 TEXTS = random_texts(24, CONFIG.block_len)
@@ -63,7 +62,7 @@ def test_baselines_read_what_the_policy_read(result, index):
     budget = result["budgets"][index]
     assert budget["requested"] == {"share": SHARES[index], "bits": 16.0}
     methods = budget["methods"]
-    names = {"mine", "dense", "static", "random_best", "emc", "dac", "paper"}
+    names = {"mine", "dense", "static", "random_best", "emc", "dac"}
     assert set(methods) == names
     read = methods["mine"]["bytes_share"]
     for name, method in methods.items():
@@ -74,7 +73,6 @@ def test_baselines_read_what_the_policy_read(result, index):
         assert share == pytest.approx(method["bytes_share"], rel=1e-3)
     assert methods["dense"]["bytes_share"] == 1
     assert budget["adherence"]["gap"]["share"] == pytest.approx(read - SHARES[index], abs=1e-9)
-    assert len(budget["by_step"]["share"]) == CONFIG.steps
     assert set(budget["paired"]) == set(methods) - {"mine"}
 
 
@@ -96,31 +94,12 @@ def test_own_bytes_and_page_scores_count(model, result):
 
 def test_a_stopped_evaluation_goes_on(model, result, tmp_path):
     _evaluate(model, partial=tmp_path)
-    for stage in ("baselines", "paper"):
-        finished = sorted(tmp_path.glob(f"{stage}-*"))
-        for path in finished[len(finished) // 2 :]:
-            path.unlink()
+    finished = sorted(tmp_path.glob("baselines-*"))
+    for path in finished[len(finished) // 2 :]:
+        path.unlink()
     assert _evaluate(model, partial=tmp_path) == result
 
 
 def test_what_cannot_be_reached_is_refused_before_any_text(model):
     with pytest.raises(ConfigError, match=r"at least \d+ % of the full model's bytes"):
         _evaluate(model, replace(CONFIG, budgets=(Budget.share(0.05),)))
-    with pytest.raises(ConfigError, match="paper is matched in bytes"):
-        replace(CONFIG, budgets=(Budget(0.5, 0.5, 8),))
-
-
-def test_a_budget_on_path_a_path_reads_what_was_asked(model):
-    corners = attention_first(GRID)
-    costs = CostModel.of(model.lm, GRID)
-    dense = costs.decode_step(DENSE, 200).bytes_read
-
-    def reading(budget):
-        return costs.decode_step(budget, 200).bytes_read / dense
-
-    lowest = reading(Budget(*corners[-1]))
-    for share in (0.45, 0.6, 0.9, 1.0):
-        budget = budget_on_path(corners, 16.0, share, reading)
-        assert reading(budget) <= max(share, lowest) + 1e-9
-        assert reading(budget) == pytest.approx(max(share, lowest), abs=0.03)
-        assert budget.keep_fraction == 0.1 or budget.channel_keep_ratio == 1

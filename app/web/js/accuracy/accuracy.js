@@ -63,21 +63,20 @@ function accuracyTable(tasks) {
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("th", { scope: "row" }, one.label),
     gainCell(bounded(one.gain), one.kinds.gain, points),
-    ...["margin_gain", "nll_gain"].map((name) => gainCell(bounded(one[name]), one.kinds[name], nats)),
+    gainCell(bounded(one.nll_gain), one.kinds.nll_gain, nats),
     ...methods.map(([id]) => h("td", {}, accuracyText(one.methods[id]))),
     h("td", {}, taskSpend(one.methods.policy), h("small", {}, taskSpend(one.methods.static))),
     h("td", {}, megabytes(one.methods.policy),
       h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
   return tablePanel(h("table", { class: "sol-table sol-task-table" },
-    headRow(["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",
+    headRow(["Task", "Asked", "Gain, points", "NLL gain",
       ...methods.map(([, style]) => style.name), "Compute", "MB a token"]),
     tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
   { title: "Every task and budget", label: "Every task and budget", name: "Table",
-    note: glossed("Gain: [[policy]] minus [[static]], 95 % paired bootstrap over questions. Margin: "
-      + "log-likelihood of the right answer minus the best wrong one, nats per byte. NLL gain: static's "
-      + "[[NLL]] of the right answer minus the policy's, nats per token. Compute and MB a token, computed: "
-      + "the policy's above the others'. Short answers take few steps, so [[spend]] and [[budget]] may "
-      + "differ.") });
+    note: glossed("Gain: [[policy]] minus [[static]], 95 % paired bootstrap over questions. NLL gain: "
+      + "static's [[NLL]] of the right answer minus the policy's, nats per token. Compute and MB a token, "
+      + "computed: the policy's above the others'. Short answers take few steps, so [[spend]] and "
+      + "[[budget]] may differ.") });
 }
 
 export class AccuracyPage extends ResultPage {

@@ -1,7 +1,7 @@
 // The figures of a result. Python shapes the data; here it gets colours, axes and words.
 
 import {
-  across, intervals, plainText, resultFigure, rule, smallTitle, themeColour,
+  intervals, plainText, resultFigure, rule, smallTitle, themeColour,
 } from "../shared/charts/plotly_chart.js";
 import { h, headRow, selectOf } from "../shared/dom.js";
 import {
@@ -54,7 +54,7 @@ export class ResultTable {
     this.onChoice(baseline, measure);
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
-      const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4), percent(row.win_rate),
+      const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4),
         percent(one.recovered, 1)];
       return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
         gainCell(one.gain, one.kind, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
@@ -64,7 +64,7 @@ export class ResultTable {
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" },
         `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
-      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Texts won", "Recovered",
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Recovered",
         "Spent"]),
       h("tbody", {}, rows));
   }
@@ -211,72 +211,4 @@ function adherenceFigure(data) {
   });
 }
 
-function variabilityFigure(data) {
-  const axes = AXES.filter(({ short }) => data.budgets.every((one) => one[short])); // other releases: fewer
-  const budget = headSelect("Budget", data.budgets.map((one, at) => [at, one.label]));
-  budget.value = Math.floor(data.budgets.length / 2);
-  return resultFigure({
-    data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
-    aid: "Line: the policy's mean over an [[episode]]. Shade: one standard deviation. Dotted: the budget.",
-    layout: () => ({ hovermode: "x unified",
-      xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
-      yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
-      // A budget that is a share of the bytes asks for nothing on an axis.
-      shapes: axes.map((axis) => [data.budgets[budget.value][axis.short].asked, axis.key])
-        .filter(([asked]) => isNumber(asked)).map(([asked, colour]) => across(100 * asked, colour, "dot")) }),
-    traces: () => axes.flatMap((axis) => {
-      const { mean, sd } = data.budgets[budget.value][axis.short];
-      const x = mean.map((_, at) => at + 1);
-      const inPercent = (share) => Math.min(Math.max(100 * share, 0), 100);
-      const edge = (sign) => mean.map((value, at) => inPercent(value + sign * (sd[at] ?? 0)));
-      return [
-        { meta: axis.short, x: [...x, ...x.toReversed()], y: [...edge(1), ...edge(-1).reverse()],
-          fill: "toself", fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines",
-          hoverinfo: "skip" },
-        { meta: axis.short, x, y: mean.map((value) => 100 * value), mode: "lines+markers",
-          customdata: sd.map((value) => 100 * value), marker: { size: 4 },
-          line: { color: themeColour(axis.key), width: 2.2 },
-          hovertemplate: `${axis.name} %{y:.1f} ± %{customdata:.1f} %<extra></extra>` },
-      ];
-    }),
-  });
-}
-
-/** Groups of bars over `labels`, one of each key. @param {any} spec */
-const barFigure = ({ layout, keys, labels, valueOf, textOf, ...spec }) => resultFigure({ ...spec, keys,
-  layout: () => ({ barmode: "group", ...layout() }),
-  traces: () => keys.map((key) => ({ type: "bar", meta: key.id, x: labels, y: valueOf(key),
-    marker: { color: themeColour(key.colour) }, hovertemplate: `${textOf(key.name)}<extra></extra>` })) });
-
-function difficultyFigure(data) {
-  const labels = data.kinds.map((kind) => `${plainText(kind.label)}<br>${percent(kind.share)}`);
-  const isNarrow = innerWidth < 520;
-  return barFigure({
-    data, title: "Spend by kind of token", keys: AXIS_KEYS, labels,
-    aid: "Compute of the step that predicts such a token; below each kind, its share of all tokens.",
-    layout: () => ({ bargap: 0.3, margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
-      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
-        tickfont: { size: 10.5, color: themeColour("muted") } },
-      yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
-    valueOf: ({ id }) => data.kinds.map((kind) => 100 * kind[id]), textOf: (name) => `${name} %{y:.1f} %`,
-  });
-}
-
-function correlationFigure(data) {
-  const keys = [{ id: "surprisal", name: "with surprisal", colour: "accent" },
-    { id: "entropy", name: "with entropy", colour: "surprisal" }];
-  const axes = AXES.filter((axis) => data.correlation[axis.short]);
-  return barFigure({
-    data, title: "Spend and difficulty", keys, labels: axes.map((axis) => axis.name),
-    aid: "Rank correlation of compute with how hard a token is; above 0 hard ones get more.",
-    layout: () => ({ bargap: 0.35, xaxis: { showgrid: false },
-      yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
-    valueOf: ({ id }) => axes.map((axis) => data.correlation[axis.short][id]),
-    textOf: (name) => `%{x} ${name} %{y:.3f}`,
-  });
-}
-
-export const FIGURES = {
-  pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure],
-  variability: [variabilityFigure], difficulty: [difficultyFigure, correlationFigure],
-};
+export const FIGURES = { pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure] };
