@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
 from sol_core.errors import DownloadError, PolicyError
-from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
+from sol_core.files.paths import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
 from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, PolicyInfo, read_policy_info
 
