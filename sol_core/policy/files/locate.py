@@ -28,6 +28,7 @@ DEFAULT_POLICY = "default"  # the one that ships with the program
 NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_OPTIONS = ("force_download", "token", "cache_dir", "local_files_only", "revision")
 _LISTED = 12  # names in a message
 _FILES: dict[str, Any] = {"allow_patterns": list(MAX_BYTES)}
 
