@@ -69,7 +69,7 @@ def verdict_record(verdict: Verdict | None) -> dict[str, str] | None:
 
 
 def budget_text(config: dict[str, Any]) -> str:
-    """A run's budget, as "50 % attention · 70 % MLP · 10 bits", or "60 % compute · 16 bits"."""
+    """A run's budget in whole per cents: "50 % attention · 70 % MLP · 10 bits", "60 % compute"."""
     schedules = config.get("schedules", [config.get("schedule", {})])
     schedule: dict[str, Any] = schedules[0] if schedules else {"kind": "dense"}
     pages = ", ".join(str(page + 1) for page in config.get("left_out", ()))
@@ -79,8 +79,9 @@ def budget_text(config: dict[str, Any]) -> str:
         return " · ".join(["100 % compute", *without])
     share = budget.get("bytes_share")
     axes = [axis for axis in AXES if axis.field in budget and (share is None or axis.unit == "bit")]
-    words = [] if share is None else [f"{100 * share:.4g} % compute"]
-    return " · ".join([*words, *(axis.text(budget[axis.field]) for axis in axes), *without])
+    words = [] if share is None else [f"{100 * share:.0f} % compute"]
+    asked = (axis.text(round(budget[axis.field], 2)) for axis in axes)
+    return " · ".join([*words, *asked, *without])
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:

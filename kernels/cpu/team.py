@@ -188,6 +188,21 @@ def _fingerprint(kind: Any) -> int:
     return zlib.crc32(str(kind).encode())
 
 
+def _borrowed(target: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """The same arrays without their owners: members that count references to one array wait for
+    each other's counts. ``team_call`` keeps the arrays until all have returned."""
+    if isinstance(kind, types.Array):
+        array = cgutils.create_struct_proxy(kind)(target, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        for index, part in enumerate(kind):
+            item = _borrowed(target, builder, part, builder.extract_value(value, index))
+            value = builder.insert_value(value, item, index)
+    return value
+
+
 @intrinsic
 def _call_of(context, native, arguments):
     """Numbers by which a loop on all threads, which takes no tuples, calls a ``native_function``.
@@ -212,7 +227,8 @@ def _call_of(context, native, arguments):
         iteration, marks, at, function = caller.args
         convention, signature = target.call_conv, (types.int64, types.int64, kind)
         pointer = convention.get_function_type(types.none, signature).as_pointer()
-        values = [iteration, marks, inside.load(inside.inttoptr(at, held.type))]
+        loaded = inside.load(inside.inttoptr(at, held.type))
+        values = [iteration, marks, _borrowed(target, inside, kind, loaded)]
         function = inside.inttoptr(function, pointer)
         status, _ = convention.call_function(inside, function, types.none, signature, values)
         inside.ret(status.is_ok)

@@ -34,8 +34,10 @@ from kernels.cpu.vector_code import (
     shuffle,
     splat,
     store,
+    sum_each,
     vector,
 )
+from kernels.cpu.vector_octets import ROWS
 
 SCORES_AT_ONCE = 32
 LEAST = np.float32(-3e38)  # stands for no score at all
@@ -85,6 +87,52 @@ def weigh_scores(context, scores, tops, totals, fades):
     return types.void(scores, tops, totals, fades), generate
 
 
+@intrinsic
+def weigh_octets(context, scores, at, count, top, masses):
+    """masses[k] = Σ_t e^(scores[row, first + 8 k + t] − top), t below 8; returns their sum.
+
+    Args:
+        scores: [V, ≥ first + 8 · count] float32; NaN becomes a mass that is NaN.
+        at: int64 row and first.
+        count: int64.
+        top: float32, no score is above it.
+        masses: [≥ count] float32, overwritten.
+    """
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row, first = cgutils.unpack_tuple(builder, args[1])
+        start = builder.gep(Matrix.argument(target, builder, sig, args, 0).row(row), [first])
+        out, _ = line_of(target, builder, sig.args[4], args[4])
+        total = cgutils.alloca_once_value(builder, FLOAT(0.0))
+
+        def weights(octet: Any, lanes: int) -> Any:
+            some = load(builder, start, builder.mul(octet, INDEX(ROWS)), lanes)
+            below = builder.fsub(some, splat(builder, args[3], lanes))
+            return _exp_nonpositive(builder, below, lanes)
+
+        def add(sums: Any) -> None:
+            builder.store(builder.fadd(builder.load(total), sum_of(builder, sums)), total)
+
+        whole = builder.and_(args[2], INDEX(-ROWS))
+        with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(ROWS)) as (begin, _):
+            octets = []
+            for k in range(0, ROWS, 2):
+                both = weights(builder.add(begin, INDEX(k)), _LANES)
+                for lane in (0, ROWS):
+                    octets.append(shuffle(builder, both, both, list(range(lane, lane + ROWS))))
+            sums = sum_each(builder, octets)
+            store(builder, sums, out, begin, ROWS)
+            add(sums)
+        with cgutils.for_range_slice(builder, whole, args[2], INDEX(1)) as (octet, _):
+            numbers = weights(octet, ROWS)
+            builder.store(sum_of(builder, numbers), builder.gep(out, [octet]))
+            add(numbers)
+        return builder.load(total)
+
+    pair = types.UniTuple(types.int64, 2)
+    return types.float32(scores, pair, types.int64, types.float32, masses), generate
+
+
 def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
     """Largest number of several vectors, at least ``least``; with NaN among them, any of them."""
 
@@ -104,8 +152,8 @@ def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
 
 
 def sum_of(builder: Any, numbers: Any) -> Any:
-    """Sum of sixteen numbers, in any order."""
-    name = f"llvm.vector.reduce.fadd.v{_LANES}f32"
+    """Sum of a vector's numbers, in any order."""
+    name = f"llvm.vector.reduce.fadd.v{numbers.type.count}f32"
     return llvm_call(builder, name, FLOAT, [FLOAT(-0.0), numbers], ("reassoc",))
 
 

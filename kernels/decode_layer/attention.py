@@ -38,42 +38,51 @@ class AttentionWeights(NamedTuple):
 
 
 @helper
-def _finish_heads(heads, weights, angles, num_kv_heads, scale):
-    """Bias, norms, rotation and scale of [R, H + 2·Hkv, D], in place."""
-    num_rows, num_heads, size = heads.shape
-    first_key, first_value = num_heads - 2 * num_kv_heads, num_heads - num_kv_heads
-    bias = weights.query_key_value_bias
-    for row in range(num_rows):
-        for head in range(num_heads):
-            line = heads[row, head]
-            if bias.shape[0] > 0:
-                for d in range(size):
-                    line[d] += bias[head * size + d]
-            if head < first_value:
-                is_query = head < first_key
-                if weights.query_norm.shape[0] > 0:
-                    norm = weights.query_norm if is_query else weights.key_norm
-                    norm_row(line, norm, weights.epsilon, line)
-                factor = scale if is_query else np.float32(1.0)
-                rotate_row(line, angles[0, row], angles[1, row], factor, line)
+def _finish_head(line, first, weights, norm, angles, factor):
+    """Bias, norm, rotation and a factor of a query or key [D], in place.
+
+    Args:
+        first: channel of the biases that is the head's first.
+        norm: [D] float32, empty for none.
+        angles: [2, D].
+    """
+    _add_bias(line, first, weights)
+    if norm.shape[0] > 0:
+        norm_row(line, norm, weights.epsilon, line)
+    rotate_row(line, angles[0], angles[1], factor, line)
 
 
 @helper
-def _write(keys_values, own, own_tokens, extend):
-    """Store each row's new key and value [R, 2·Hkv, D], and take the key among the 4-bit keys."""
-    num_rows, both, size = keys_values.shape
-    num_kv_heads = both // 2
-    for row in range(num_rows):
-        slot = own_tokens[row]
-        for head in range(num_kv_heads):
-            pair = row * num_kv_heads + head
-            line = pair * own.capacity + slot
-            for d in range(size):
-                own.keys[line, d] = narrow(keys_values[row, head, d], own.keys)
-                own.values[line, d] = narrow(keys_values[row, num_kv_heads + head, d], own.values)
-            if extend:
-                octet = pair * own.octet_capacity + slot // OCTET
-                encode_key(own.keys, line, own.codes, own.scales, octet, slot % OCTET)
+def _add_bias(line, first, weights):
+    for d in range(min(line.shape[0], weights.query_key_value_bias.shape[0])):
+        line[d] += weights.query_key_value_bias[first + d]
+
+
+@helper
+def _finish_heads(heads, weights, angles, own, rows, team):
+    """Finish the queries, keys and values [R, H + 2·Hkv, D] of some KV heads, in place, and store
+    their keys and values; the members meet when all are done."""
+    num_rows, num_heads, size = heads.shape
+    first_key, first_value = num_heads - 2 * rows.num_kv_heads, num_heads - rows.num_kv_heads
+    per_group = first_key // rows.num_kv_heads
+    for pair in range(team.member, num_rows * rows.num_kv_heads, team.members):
+        row, group = pair // rows.num_kv_heads, pair % rows.num_kv_heads
+        turned, norm = angles[:, row], weights.query_norm
+        for head in range(group * per_group, (group + 1) * per_group):
+            _finish_head(heads[row, head], head * size, weights, norm, turned, rows.scale)
+        head, factor = first_key + group, np.float32(1.0)
+        key, value = heads[row, head], heads[row, first_value + group]
+        _finish_head(key, head * size, weights, weights.key_norm, turned, factor)
+        _add_bias(value, (first_value + group) * size, weights)
+        slot = rows.own_tokens[row]
+        line = pair * own.capacity + slot
+        for d in range(size):
+            own.keys[line, d] = narrow(key[d], own.keys)
+            own.values[line, d] = narrow(value[d], own.values)
+        if rows.extend:
+            octet = pair * own.octet_capacity + slot // OCTET
+            encode_key(own.keys, line, own.codes, own.scales, octet, slot % OCTET)
+    meet(team)
 
 
 @helper
@@ -93,7 +102,6 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     """
     own = blocks[0]
     num_rows, size = hidden.shape[0], own.keys.shape[1]
-    num_kv_heads = rows.num_kv_heads
     normed = np.empty_like(hidden)
     if team.member == 0 and observed[2].shape[1] > 0:
         copy_rows(hidden, observed[2])
@@ -103,13 +111,10 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     width = matrix.shape[0] if weights.out_major else outputs_of(matrix)
     projected = shaped(scratch.heads, (num_rows, width))
     product(normed, matrix, weights.out_major, projected, team)
-    heads = projected.copy().reshape(num_rows, width // size, size)
-    _finish_heads(heads, weights, angles, num_kv_heads, rows.scale)
-    num_heads = heads.shape[1] - 2 * num_kv_heads
-    if team.member == 0:
-        _write(heads[:, num_heads:], own, rows.own_tokens, rows.extend)
-    meet(team)
-    query = np.ascontiguousarray(heads[:, :num_heads])
+    heads = projected.reshape(num_rows, width // size, size)
+    _finish_heads(heads, weights, angles, own, rows, team)
+    num_heads = heads.shape[1] - 2 * rows.num_kv_heads
+    query = heads[:, :num_heads].copy()
     if team.member == 0 and observed[1].shape[2] > 0:
         observed[1][:] = query
     partial = attend_pages(query, blocks, rows, observed[0], scratch, team)

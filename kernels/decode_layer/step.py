@@ -128,7 +128,7 @@ def _run_member(iteration, marks, arguments):
     sizes = _sizes(given, model, rows, angles)
     first = team.member == 0
     memory = np.empty(floats_of(sizes) if first else 0, np.float32)
-    scratch = scratch_at(from_first(team, memory.ctypes.data), sizes, given, readers)
+    scratch = scratch_at(from_first(team, memory.ctypes.data), sizes, given)
     hidden = given.copy()  # nobody writes to the given one before all have met
     before = ticks_now() if ticks.shape[0] > 0 else 0
     for part in range(parts[0], parts[1]):

@@ -219,34 +219,3 @@ def _multiplied(builder: Any, some: list[Any], total: Any, variant: str) -> Any:
             picks = list(range(lane, 4 * tokens, 4))
             total = builder.add(total, shuffle(builder, products, products, picks))
     return total
-
-
-@intrinsic
-def sum_octets(context, scores, row, first, count, out):
-    """out[k] = Σ_t scores[row, first + 8 k + t], t below 8, for k below ``count``.
-
-    Args:
-        scores: [V, ≥ first + 8 · count] float32, contiguous.
-        row, first, count: int64.
-        out: [≥ count] float32, contiguous, overwritten.
-    """
-    number = types.int64
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        array, sums = (target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 4))
-        width = cgutils.unpack_tuple(builder, array.shape)[1]
-        start = builder.gep(array.data, [builder.add(builder.mul(args[1], width), args[2])])
-        with cgutils.for_range(builder, args[3]) as eight:
-            part = load(builder, start, builder.mul(eight.index, INDEX(8)), 8)
-            for half in (4, 2):
-                low, high = (
-                    shuffle(builder, part, part, list(range(begin, begin + half)))
-                    for begin in (0, half)
-                )
-                part = builder.fadd(low, high)
-            both = [builder.extract_element(part, ir.IntType(32)(k)) for k in (0, 1)]
-            total = builder.fadd(*both)
-            builder.store(total, builder.gep(sums.data, [eight.index]))
-        return target.get_dummy_value()
-
-    return types.void(scores, number, number, number, out), generate

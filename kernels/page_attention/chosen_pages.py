@@ -12,9 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cpu.compiling import helper
-from kernels.cpu.team import meet
-from kernels.page_attention.group_attention import attend_parts, parts_for, seen_pages
-from kernels.page_attention.page_mass import find_pages
+from kernels.page_attention.group_attention import (
+    attend_parts,
+    chooses_pages,
+    parts_for,
+    parts_of_step,
+    seen_pages,
+)
+from kernels.page_attention.page_mass import find_pages, list_chosen
 from kernels.page_attention.scratch import shaped
 
 
@@ -62,46 +67,32 @@ def _note_readers(chosen, rows, readers):
     """Key-value heads that read each page."""
     for row in range(chosen.shape[0]):
         first, last = seen_pages(rows, row)
-        every = rows.pages_kept[row] >= last - first and rows.left_out.shape[1] == 0
+        some = chooses_pages(rows, row, last - first)
         for head in range(rows.num_kv_heads):
-            for page in range(last - first):
-                readers[row, head, first + page] = np.uint8(1) if every else chosen[row, head, page]
-
-
-@helper
-def _leave_out(chosen, rows):
-    """Take the pages that are left out from the chosen ones, or from all of a row."""
-    for row in range(chosen.shape[0]):
-        first, last = seen_pages(rows, row)
-        for head in range(rows.num_kv_heads):
-            for page in range(last - first):
-                if rows.left_out[row, first + page] != 0:
-                    chosen[row, head, page] = 0
-                elif rows.pages_kept[row] >= last - first:
-                    chosen[row, head, page] = 1
+            pages = chosen[row, head]
+            for at in range(np.int64(pages[0]) if some else last - first):
+                page = np.int64(pages[1 + at]) if some else at
+                readers[row, head, first + page] = np.uint8(1)
 
 
 @helper
 def _choose(query, blocks, rows, scratch, team):
-    """Pages that each KV head reads [R, Hkv, P] uint8, for rows that do not keep all or leave some
-    out, and the most of them that a row sees."""
+    """List the pages that each KV head reads [R, Hkv, 1 + P] int32, see ``attend_parts``."""
     num_rows, num_heads, _ = query.shape
     most, sparse = 0, rows.best_share > 0
     for row in range(num_rows):
         first, last = seen_pages(rows, row)
         most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
-    chosen = shaped(scratch.chosen, (num_rows, rows.num_kv_heads, most))
+    chosen = shaped(scratch.chosen, (num_rows, rows.num_kv_heads, 1 + most))
+    outside = shaped(scratch.outside, (num_rows, num_heads))
+    by_part = parts_for(most, rows.page_size), num_rows, num_heads
+    tops, totals = shaped(scratch.page_tops, by_part), shaped(scratch.page_totals, by_part)
+    masses = shaped(scratch.masses, (num_rows if sparse else 0, num_heads, most))
     if sparse:
-        outside = shaped(scratch.outside, (num_rows, num_heads))
-        by_part = parts_for(most, rows.page_size), num_rows, num_heads
-        tops, totals = shaped(scratch.page_tops, by_part), shaped(scratch.page_totals, by_part)
-        weighed = tops, totals, shaped(scratch.masses, (num_rows, num_heads, most))
-        find_pages(query, blocks, rows, weighed, chosen, outside, team)
-    if rows.left_out.shape[1] > 0:
-        if team.member == 0:
-            _leave_out(chosen, rows)
-        meet(team)
-    return chosen, most
+        find_pages(query, blocks, rows, (tops, totals, masses), chosen, outside, team)
+    elif rows.left_out.shape[1] > 0:
+        list_chosen(rows, (tops, totals, masses), chosen, outside, team)
+    return chosen
 
 
 @helper
@@ -122,7 +113,7 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
     """
     concentration, readers, tokens = observed
     num_rows, num_heads, size = query.shape
-    chosen, most = _choose(query, blocks, rows, scratch, team)
+    chosen = _choose(query, blocks, rows, scratch, team)
     if team.member == 0:
         if rows.best_share > 0:
             outside = shaped(scratch.outside, (num_rows, num_heads))
@@ -130,7 +121,7 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
                 concentration[row] = outside[row].sum() / np.float32(num_heads)
         if readers.shape[2] > 0:
             _note_readers(chosen, rows, readers)
-    slots = parts_for(most, rows.page_size)
+    slots = parts_of_step(rows, chosen)
     partial = (
         shaped(scratch.tops, (slots, num_rows, num_heads)),
         shaped(scratch.totals, (slots, num_rows, num_heads)),

@@ -28,7 +28,7 @@ def _attend_member(iteration, marks, arguments):
     pages = most_pages(rows.shared_tokens, rows.own_tokens, rows.page_size)
     sizes = Sizes(num_rows, heads, size, pages, rows.page_size, 0, 0, 0)
     memory = np.empty(floats_of(sizes) if team.member == 0 else 0, np.float32)
-    scratch = scratch_at(from_first(team, memory.ctypes.data), sizes, query, readers)
+    scratch = scratch_at(from_first(team, memory.ctypes.data), sizes, query)
     observed = np.empty(num_rows, np.float32), readers, read
     partial = attend_pages(query, blocks, rows, observed, scratch, team)
     begin = num_rows * team.member // team.members

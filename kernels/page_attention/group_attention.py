@@ -19,6 +19,7 @@ from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
 _PART_TOKENS = 512
+_CHOSEN_TOKENS = 128  # of chosen pages, which are fewer: else there were no more parts than members
 _MOST_PARTS = 16  # merging them takes one thread's time
 # Keys and values of so many octets stay in the first cache, those of float32 too.
 _OCTETS = SCORES_AT_ONCE // ROWS
@@ -32,20 +33,36 @@ def seen_pages(rows, row):
 
 
 @helper
-def pages_of_part(seen, part, parts, shared_pages):
-    """One of so many parts of the pages [first, last): begin, middle and end; those before the
-    middle lie in the shared block, the others in the row's own."""
-    first, last = seen
-    begin = first + (last - first) * part // parts
-    end = first + (last - first) * (part + 1) // parts
-    return begin, min(max(shared_pages, begin), end), end
+def chooses_pages(rows, row, num_pages):
+    """Whether a row of StepRows reads listed pages instead of all that it sees."""
+    chooses = rows.pages_kept[row] < num_pages
+    for page in range(rows.left_out.shape[1]):
+        chooses |= rows.left_out[row, page] != 0
+    return chooses
+
+
+@helper
+def part_of(count, part, parts):
+    """The range [begin, end) of ``count`` pages that is one of so many parts."""
+    return count * part // parts, count * (part + 1) // parts
+
+
+@helper
+def _cut(num_pages, page_size, tokens):
+    wanted = (num_pages * page_size + tokens - 1) // tokens
+    return max(1, min(wanted, _MOST_PARTS))
 
 
 @helper
 def parts_for(num_pages, page_size):
-    """Into how many parts a row's pages are cut."""
-    wanted = (num_pages * page_size + _PART_TOKENS - 1) // _PART_TOKENS
-    return max(1, min(wanted, _MOST_PARTS))
+    """Into how many parts the pages that a row sees are cut."""
+    return _cut(num_pages, page_size, _PART_TOKENS)
+
+
+@helper
+def most_parts(num_pages, page_size):
+    """The most parts that attention to at most so many pages is cut into."""
+    return _cut(num_pages, page_size, _CHOSEN_TOKENS)
 
 
 @helper
@@ -59,33 +76,35 @@ def largest_part(num_pages, page_size):
 
 
 @helper
-def _list_octets(wanted, pages, tokens, start, page_size, listed, length):
-    """Append the visible tokens of the pages that a group chose, up to eight in a row.
+def _list_octets(pages, tokens, starts, page_size, listed):
+    """List the visible tokens of pages, up to eight in a row.
 
     Args:
-        wanted: [P] uint8, 1 for a chosen page, from page ``pages[2]`` on; [0] for all.
-        pages: [begin, end) to look at, and the first page seen.
-        tokens: [begin, end) that are visible.
-        start: offsets of token 0 among keys and values, and from one token to the next.
-        listed: [3, n] int64, changed; as ``dot_octets`` takes it.
-        length: octets on it.
-    Returns: the octets on it now.
+        pages: [n] int32, counted from the first page that the row sees; that page; the range
+            [begin, end) of them; and whether that is a range of pages instead, of no list.
+        tokens: [begin, end) that are visible, and how many the shared block holds, whole pages.
+        starts: offsets of token 0 among keys and values of the shared block and of the own one,
+            and from one token to the next.
+        listed: [3, ≥ octets] int64, overwritten; as ``dot_octets`` takes it.
+    Returns: the octets on it.
     """
     counts, keys, values = listed[0], listed[1], listed[2]
-    every, per_page = wanted.shape[0] == 0, (page_size + ROWS - 1) // ROWS
-    first_key, first_value, size = start
-    for page in range(np.uint64(max(pages[1] - pages[0], 0))):
-        page_start = (pages[0] + np.int64(page)) * page_size
-        is_wanted = every or wanted[np.uint64(pages[0] - pages[2]) + page] != 0
+    chosen, first, (begin, end), every = pages
+    shared, own, size = starts
+    per_page, length = (page_size + ROWS - 1) // ROWS, 0
+    for at in range(np.uint64(begin), np.uint64(end)):
+        page_start = (first + (np.int64(at) if every else np.int64(chosen[at]))) * page_size
+        is_shared = page_start < tokens[2]
+        first_key = shared[0] if is_shared else own[0]
+        first_value = shared[1] if is_shared else own[1]
         page_end = min(page_start + page_size, tokens[1])
         for octet in range(per_page):
             token = max(page_start + ROWS * octet, tokens[0])
             count = min(page_start + ROWS * (octet + 1), page_end) - token
-            at = np.uint64(length)
-            counts[at] = count
-            keys[at], values[at] = first_key + size * token, first_value + size * token
-            # Written whether or not it is wanted: a branch mispredicts at every third page.
-            length += is_wanted & (count > 0)
+            to = np.uint64(length)
+            counts[to] = count
+            keys[to], values[to] = first_key + size * token, first_value + size * token
+            length += count > 0
     return length
 
 
@@ -133,8 +152,21 @@ def _attend(query, keys, values, listed, lengths, room, out):
 
 
 @helper
+def _pages_and_parts(rows, row, chosen):
+    """Count the pages that a row's KV head reads, from its list ``chosen``, see ``attend_parts``.
+
+    Returns: int64, whether they are all that the row sees, and into how many parts they are cut.
+    """
+    first, last = seen_pages(rows, row)
+    if chooses_pages(rows, row, last - first):
+        count = np.int64(chosen[0])
+        return count, False, _cut(count, rows.page_size, _CHOSEN_TOKENS)
+    return last - first, True, parts_for(last - first, rows.page_size)
+
+
+@helper
 def _list_part(job, blocks, rows, chosen, num_parts, apart, listed):
-    """``_list_octets`` of a part, its shared tokens before its own.
+    """``_list_octets`` of a part.
 
     Args:
         job: number of the part among all rows' and key-value heads'.
@@ -147,21 +179,18 @@ def _list_part(job, blocks, rows, chosen, num_parts, apart, listed):
     pair, part = job // num_parts, job % num_parts
     # Rows that read the same keys come one after another: those stay in the core's cache.
     row, group = pair % chosen.shape[0], pair // chosen.shape[0]
-    shared_tokens, page_size, size = rows.shared_tokens[row], rows.page_size, own.keys.shape[1]
-    first, last = seen_pages(rows, row)
-    parts = parts_for(last - first, page_size)
+    count, every, parts = _pages_and_parts(rows, row, chosen[row, group])
     if part >= parts:  # another row has more
         return row, group, part, 0
-    begin, middle, end = pages_of_part((first, last), part, parts, shared_tokens // page_size)
-    some = rows.left_out.shape[1] > 0 or rows.pages_kept[row] < last - first
-    wanted = chosen[row, group, : last - first if some else 0]
-    tokens = rows.first_seen[row], shared_tokens + rows.own_tokens[row] + 1
+    shared_tokens, size = rows.shared_tokens[row], own.keys.shape[1]
     line = size * ((rows.sources[row] * rows.num_kv_heads + group) * shared.capacity)
-    start = (apart[0] + line, apart[1] + line, size)
-    length = _list_octets(wanted, (begin, middle, first), tokens, start, page_size, listed, 0)
+    start = (apart[0] + line, apart[1] + line)
     line = size * ((row * rows.num_kv_heads + group) * own.capacity - shared_tokens)
-    pages, start = (middle, end, first), (line, line, size)
-    return row, group, part, _list_octets(wanted, pages, tokens, start, page_size, listed, length)
+    tokens = rows.first_seen[row], shared_tokens + rows.own_tokens[row] + 1, shared_tokens
+    first, _ = seen_pages(rows, row)
+    pages = chosen[row, group, 1:], first, part_of(count, part, parts), every
+    starts = start, (line, line), size
+    return row, group, part, _list_octets(pages, tokens, starts, rows.page_size, listed)
 
 
 @helper
@@ -175,12 +204,11 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
     """``_attend`` of every row, key-value head and part; the members meet when it is done.
 
     A part's tokens are read in order, whichever block holds them: results do not depend on where
-    a shared prefix ends. A member takes every n-th part: late tokens are chosen more often than
-    early ones.
+    a shared prefix ends.
 
     Args:
-        chosen: [R, Hkv, P] uint8, see ``find_pages``; for rows that do not keep all pages, or of
-            all rows if any leaves some out.
+        chosen: [R, Hkv, 1 + P] int32, of rows that ``chooses_pages``: how many pages the KV head
+            reads, then these, ascending, counted from the first one that the row sees.
         partial: tops and totals [N, R, H], sums [N, R, H, D] and tokens read [N, R, Hkv], all
             float32, the team's, overwritten, but for tops and sums where the total is 0.
     """
@@ -190,7 +218,8 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
     per_group = query.shape[1] // rows.num_kv_heads
     jobs = query.shape[0] * rows.num_kv_heads * num_parts
     # Room for the largest part; a new array for each one took as long as 100 tokens.
-    most = largest_part(chosen.shape[2], page_size) * ((page_size + ROWS - 1) // ROWS) + 1
+    pages = largest_part(chosen.shape[2] - 1, page_size)
+    most = pages * ((page_size + ROWS - 1) // ROWS) + 1
     listed = np.empty((2, 3, most), np.int64)
     scores = np.empty((per_group, SCORES_AT_ONCE), np.float32)
     room = (scores, np.empty(per_group, np.float32), np.empty(most, np.int64))
@@ -217,6 +246,16 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
             _attend(query[row, low:high], own.keys, own.values, lists, lengths, room, out)
         side = 1 - side
     meet(team)
+
+
+@helper
+def parts_of_step(rows, chosen):
+    """The most parts that any row's KV head is cut into; ``chosen`` as of ``attend_parts``."""
+    most = 1
+    for row in range(chosen.shape[0]):
+        for group in range(chosen.shape[1]):
+            most = max(most, _pages_and_parts(rows, row, chosen[row, group])[2])
+    return most
 
 
 @helper

@@ -13,13 +13,14 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive, outside_best
 from kernels.cpu.team import meet
-from kernels.cpu.vector_softmax import LEAST, largest, weigh
+from kernels.cpu.vector_softmax import LEAST, largest, weigh, weigh_octets
 from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import round_rows
-from kernels.key_codes.octets import best_products, score_octets, sum_octets
+from kernels.key_codes.octets import best_products, score_octets
 from kernels.page_attention.group_attention import (
+    chooses_pages,
     largest_part,
-    pages_of_part,
+    part_of,
     parts_for,
     seen_pages,
 )
@@ -59,12 +60,12 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
     """
     count, first = tokens
     top = largest(scores, head, begin, begin + count)
-    total = weigh(scores, head, begin, begin + count, top)
-    page, begun = 0, 0
+    page, begun, total = 0, 0, np.float32(0.0)
     if page_size == OCTET and first == OCTET:
         page = count // OCTET
-        sum_octets(scores, head, begin, page, masses)
+        total = weigh_octets(scores, (head, begin), page, top, masses)
         begun = page * OCTET
+    total += weigh(scores, head, begin + begun, begin + count, top)
     while page < masses.shape[0]:
         stop = min(count, first + page * page_size)
         mass = np.float32(0.0)
@@ -146,23 +147,24 @@ def _weigh_parts(blocks, rows, queries, weighed, team):
             continue
         low, line = group * per_group, row * num_heads + group * per_group
         mine = (queries[0][line : line + per_group], queries[1][line : line + per_group])
-        begin, _, end = pages_of_part((first, last), part, parts, 0)
-        tokens = _score_pages((row, group), (begin, end), blocks, rows, mine, scores)
+        begin, end = part_of(last - first, part, parts)
+        pages = first + begin, first + end
+        tokens = _score_pages((row, group), pages, blocks, rows, mine, scores)
         if rows.left_out.shape[1] > 0:
-            _hide_pages(scores, rows.left_out[row], (begin, end), tokens, page_size)
+            _hide_pages(scores, rows.left_out[row], pages, tokens, page_size)
         for head in range(per_group):
-            own_masses = masses[row, low + head, begin - first : end - first]
+            own_masses = masses[row, low + head, begin:end]
             top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, own_masses)
             tops[part, row, low + head], totals[part, row, low + head] = top, total
 
 
 @helper
-def _add_shares(weighed, row, head, pages, parts, shares):
+def _add_shares(weighed, row, head, parts, shares):
     """shares[p] += page p's share of one head's attention, which its masses become.
 
     Args:
         weighed: as ``_weigh_parts`` leaves it; changed.
-        pages: [first, last) seen; parts: how many they are cut into.
+        parts: into how many the row's pages are cut.
         shares: [P] float32.
     """
     tops, totals, masses = weighed
@@ -173,64 +175,93 @@ def _add_shares(weighed, row, head, pages, parts, shares):
         tops[part, row, head] = exp_nonpositive(tops[part, row, head] - top)
         total += tops[part, row, head] * totals[part, row, head]
     for part in range(parts):
-        begin, _, end = pages_of_part(pages, part, parts, 0)
+        begin, end = part_of(shares.shape[0], part, parts)
         scale = tops[part, row, head] / total
-        for page in range(np.uint64(begin - pages[0]), np.uint64(end - pages[0])):
+        for page in range(np.uint64(begin), np.uint64(end)):
             share = masses[row, head, page] * scale
             masses[row, head, page] = share
             shares[page] += share
 
 
 @helper
-def choose_needed(shares, count, heads, floor, chosen):
-    """The pages that a group's heads need; see ``select_needed``.
+def least_needed(shares, count, heads, floor):
+    """What the shares of pages that a group's heads need reach at least; see ``select_needed``.
 
     Args:
-        shares: [P] float32, summed over the heads; changed.
+        shares: [P] float32, summed over the heads, none below 0.
         count: pages that may be read.
-        chosen: [P] uint8, overwritten: 1 for a page that is chosen, else 0.
+    Returns: float32, of the sum over the heads' divided by their number.
     """
-    part, most = np.float32(1.0) / np.float32(heads), np.float32(0.0)
-    for page in range(shares.shape[0]):
-        shares[page] *= part
-        most = max(most, shares[page])
-    least = min(most, np.float32(np.float32(floor) / np.float32(count)))
-    for page in range(shares.shape[0]):
-        chosen[page] = shares[page] >= least
+    most = np.int32(0)
+    # As integers: LLVM makes no vectors of the maximum of floats that Numba writes.
+    for page in range(np.uint64(shares.shape[0])):
+        most = max(most, np.float32(shares[page]).view(np.int32))
+    part = np.float32(1.0) / np.float32(heads)
+    largest_share = np.int32(most).view(np.float32) * part
+    return min(largest_share, np.float32(np.float32(floor) / np.float32(count)))
 
 
 @helper
-def _choose_groups(rows, weighed, chosen, outside, team):
-    """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages``."""
+def _list_pages(shares, part, least, left_out, chosen):
+    """List the pages whose shares, times ``part``, reach ``least``, but for those left out.
+
+    Args:
+        shares: [P] float32.
+        left_out: [P] or [0] uint8.
+        chosen: [≥ 1 + P] int32, overwritten, see ``attend_parts``.
+    """
+    count, some = np.int64(0), left_out.shape[0] > 0
+    for page in range(np.uint64(shares.shape[0])):
+        # Written whether or not it is wanted: a branch mispredicts at every third page.
+        chosen[np.uint64(1 + count)] = page
+        wanted = shares[page] * part >= least
+        count += wanted & (left_out[page] == 0) if some else wanted
+    chosen[0] = count
+
+
+@helper
+def list_chosen(rows, weighed, chosen, outside, team):
+    """List the pages that one member's rows and KV heads read; the members meet when all are.
+
+    Args:
+        weighed: as of ``find_pages``, [0, …] if no row chooses by mass.
+        chosen, outside: as of ``find_pages``.
+    """
     masses = weighed[2]
-    num_rows, num_heads, _ = masses.shape
-    per_group = num_heads // rows.num_kv_heads
-    for job in range(team.member, num_rows * rows.num_kv_heads, team.members):
-        row, group = job // rows.num_kv_heads, job % rows.num_kv_heads
+    num_rows, per_group = chosen.shape[0], outside.shape[1] // rows.num_kv_heads
+    jobs, heads = num_rows * rows.num_kv_heads, per_group if masses.shape[0] > 0 else 0
+    for job in range(jobs * team.member // team.members, jobs * (team.member + 1) // team.members):
+        # In the order in which parts were weighed: most of them are in this core's cache.
+        row, group = job % num_rows, job // num_rows
         low, pages = group * per_group, seen_pages(rows, row)
         count = pages[1] - pages[0]
-        parts = parts_for(count, rows.page_size)
+        if not chooses_pages(rows, row, count) and rows.best_share == 0:
+            continue
+        parts, part = parts_for(count, rows.page_size), np.float32(1.0) / np.float32(per_group)
         shares, valid = np.zeros(count, np.float32), _count_kept(rows.left_out[row], pages)
-        for head in range(low, low + per_group):
-            _add_shares(weighed, row, head, pages, parts, shares)
+        for head in range(low, low + heads):
+            _add_shares(weighed, row, head, parts, shares)
             if rows.best_share > 0:
                 outside[row, head] = outside_best(masses[row, head, :count], valid, rows.best_share)
+        least = np.float32(0.0)
         if rows.pages_kept[row] < count:
-            floor, pages_of = rows.floors[row], chosen[row, group, :count]
-            choose_needed(shares, valid, per_group, floor, pages_of)
+            least = least_needed(shares, valid, per_group, rows.floors[row])
+        left_out = rows.left_out[row, pages[0] : pages[1]]
+        _list_pages(shares, part, least, left_out, chosen[row, group])
+    meet(team)
 
 
 @helper
 def find_pages(query, blocks, rows, weighed, chosen, outside, team):
-    """Score every row's tokens from 4-bit keys, and choose pages for each KV group; the members
-    meet when it is done.
+    """Score every row's tokens from 4-bit keys, and list pages for each KV head; the members meet
+    when it is done.
 
     Args:
         query: [R, H, D] float32.
         weighed: parts' largest scores and sums of masses [N, R, H] and pages' masses [R, H, P],
             float32, the team's; scratch.
-        chosen: [R, Hkv, P] uint8, the team's, overwritten for rows that do not keep all pages:
-            whether the KV head reads the page.
+        chosen: [R, Hkv, 1 + P] int32, the team's, overwritten for rows that ``chooses_pages``; see
+            ``attend_parts``.
         outside: [R, H] float32, the team's, overwritten with the mass outside the best pages if
             ``rows.best_share`` is above 0.
     """
@@ -241,5 +272,4 @@ def find_pages(query, blocks, rows, weighed, chosen, outside, team):
     round_rows(query.reshape(rounded.shape), rounded, units)
     _weigh_parts(blocks, rows, (rounded, units), weighed, team)
     meet(team)
-    _choose_groups(rows, weighed, chosen, outside, team)
-    meet(team)
+    list_chosen(rows, weighed, chosen, outside, team)

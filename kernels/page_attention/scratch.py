@@ -12,9 +12,10 @@ import numpy as np
 
 from kernels.cpu.addresses import line_at
 from kernels.cpu.compiling import helper
-from kernels.page_attention.group_attention import parts_for
+from kernels.page_attention.group_attention import most_parts, parts_for
 
 _LINE = 16  # float32 in a cache line of 64 bytes
+_PAGES = np.empty(0, np.int32)  # for its type
 
 
 class Sizes(NamedTuple):
@@ -31,7 +32,8 @@ class Sizes(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Parts of the memory, flat, float32 but for the last; N are the parts of a row's pages."""
+    """Parts of the memory, flat, float32 but for the last; N are the parts of a row's pages, M the
+    most parts of those that it reads."""
 
     heads: Any  # [R, width], queries, keys and values as the product leaves them
     update: Any  # [R, C], what half a layer adds to the residual stream
@@ -41,11 +43,11 @@ class Scratch(NamedTuple):
     outside: Any  # [R, H], mass outside the best pages
     page_tops: Any  # [N, R, H], largest scores of the parts in which pages are weighed
     page_totals: Any  # and their sums of masses
-    tops: Any  # [N, R, H]; this and the next three: see ``attend_parts``
-    totals: Any  # [N, R, H]
-    sums: Any  # [N, R, H, D]
-    read: Any  # [N, R, Hkv]
-    chosen: Any  # [R, Hkv, P] uint8, whether a KV head reads a page
+    tops: Any  # [M, R, H]; this and the next four: see ``attend_parts``
+    totals: Any  # [M, R, H]
+    sums: Any  # [M, R, H, D]
+    read: Any  # [M, R, Hkv]
+    chosen: Any  # [R, Hkv, 1 + P] int32
 
 
 @helper
@@ -53,12 +55,13 @@ def _counts(sizes):
     """Numbers of each part, in order."""
     heads, inner = sizes.rows * sizes.heads, sizes.rows * sizes.inner
     halves = sizes.rows * sizes.width, sizes.rows * sizes.channels, 2 * inner, inner
-    pages, parts = heads * sizes.pages, heads * parts_for(sizes.pages, sizes.page_size)
+    weighed = heads * parts_for(sizes.pages, sizes.page_size)
+    read = heads * most_parts(sizes.pages, sizes.page_size)
     return (
         *halves,
-        *(pages, heads, parts, parts),
-        *(parts, parts, parts * sizes.head_size, parts),
-        pages,
+        *(heads * sizes.pages, heads, weighed, weighed),
+        *(read, read, read * sizes.head_size, read),
+        heads * (1 + sizes.pages),
     )
 
 
@@ -86,8 +89,8 @@ def shaped(part, shape):
 
 
 @helper
-def scratch_at(address, sizes, single, byte):
-    """The parts of the memory at an address; ``single`` and ``byte`` are arrays of their types."""
+def scratch_at(address, sizes, single):
+    """The parts of the memory at an address; ``single`` is an array of float32."""
     counts = _counts(sizes)
     begins = np.empty(len(counts), np.int64)
     begin = address
@@ -107,5 +110,5 @@ def scratch_at(address, sizes, single, byte):
         line_at(begins[9], counts[9], single),
         line_at(begins[10], counts[10], single),
         line_at(begins[11], counts[11], single),
-        line_at(begins[12], counts[12], byte),
+        line_at(begins[12], counts[12], _PAGES),
     )

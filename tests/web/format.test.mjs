@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { HOSTILE, read, records, textsOf } from "./page.mjs";
-import { h, selectOf } from "../../app/web/js/shared/dom.js";
+import { asIs, h, selectOf, setText } from "../../app/web/js/shared/dom.js";
 import * as format from "../../app/web/js/shared/format.js";
 import { glossed } from "../../app/web/js/shared/glossary.js";
 import { outcomeOf } from "../../app/web/js/shared/runs/status.js";
@@ -81,4 +81,14 @@ test("reads and the MLP's split are as Python has them", () => {
   assert.equal(sharesOf({ page_reads: { pages: 3, share: 1, by_page: "" } })(2), 1);
   assert.equal(sharesOf({ page_reads: { pages: 3, share: 0.5 } }), null);
   assert.deepEqual(bytesText({ cost: { bytes_read: 5e5 }, dense_cost: { bytes_read: 2e6 } }), ["500 kB", "of 2.00 MB read"]);
+});
+
+test("a number and its unit stay on one line; code and other people's texts stay as they are", () => {
+  const line = h("p", {}, "60 % in 5 min, 3 pages, ", h("code", {}, "--limit 5 min"), asIs(" 5 %"));
+  assert.equal(line.textContent, "60\u00a0% in 5\u00a0min, 3 pages, --limit 5 min 5 %");
+  setText(line, "0.063 nats at 8 bits");
+  assert.equal(line.textContent, "0.063\u00a0nats at 8\u00a0bits");
+  const code = h("pre");
+  setText(code, "5 s");
+  assert.equal(code.textContent, "5 s");
 });

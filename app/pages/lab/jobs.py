@@ -135,6 +135,7 @@ class LabJob:
                     "values": self.form.values_of(config),
                     "label": label,
                     "meaning": words,
+                    "minutes": NOMINAL_MINUTES.get(key),
                 }
                 for key, (label, words) in PRESET_WORDS.items()
                 if (config := presets.get(key)) is not None

@@ -44,8 +44,7 @@ function tieTheme(button) {
   });
 }
 
-// The room of the address comes to the front, now and whenever somebody goes back or forward; whoever
-// changes the room makes a step. The Lab comes back with the view that it showed last.
+// The room of the address is in front. The Lab comes back with the view that it showed last.
 function tieTabs(rooms, bring) {
   let [view] = LAB_VIEWS;
   const show = () => {

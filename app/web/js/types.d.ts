@@ -137,6 +137,59 @@ interface GridAxis {
   levels: number[];
 }
 
+/** From handlers.estimate_budget; the optional fields for bytes alone. */
+interface Estimate {
+  context: number;
+  share: number;
+  mix: Record<string, number>;
+  lowest?: number;
+  usual?: number;
+  measured_on?: string;
+  zone?: string;
+  /** The shares from which on few things change, and none. */
+  zones?: number[];
+  /** In words, "" where it is not known. */
+  speed?: string;
+}
+
+/** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. */
+type RecordedStep = any[];
+
+interface RecordedAnswer {
+  same: number;
+  tokens: string[];
+  costs: number[];
+  steps: RecordedStep[];
+}
+
+interface RecordedText {
+  asked: number;
+  spend: number[];
+  share: number;
+  answers: RecordedAnswer[];
+}
+
+interface RecordedQuestion {
+  question: string;
+  stem: string;
+  tokens: number;
+  fact: number;
+}
+
+/** Questions about one story, answered under smaller and smaller budgets: app/results. */
+interface Recording {
+  model: string;
+  dtype: string;
+  machine: string;
+  max_new_tokens: number;
+  stop_strings: string[];
+  story: string;
+  page_size: number;
+  pages: string[];
+  questions: RecordedQuestion[];
+  texts: RecordedText[];
+}
+
 /** Words and limits of a form's field. */
 interface FieldWords {
   rows?: number;
@@ -176,5 +229,4 @@ interface Element {
   solGap?: HTMLElement;
   solShade?: number;
   solAttribute?: string;
-  solTimer?: ReturnType<typeof setTimeout>;
 }

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.formats import budget_text
 from app.runs.glance import MOST_BARS, glance
 from app.runs.recorded_run import RecordedRun
 from sol_core.reporting.verdict import answer_verdict
@@ -56,3 +57,11 @@ def test_a_broken_run_is_not_announced_as_a_good_one(others, kl, head):
     assert verdict.head == head
     assert verdict.kind == {"Same": "good", "Small changes": "open", "Broken": "bad"}[head]
     assert answer_verdict(0, 0, None) is None
+
+
+def test_a_budget_is_told_in_whole_per_cents():
+    budget = {"keep_fraction": 0.5132, "channel_keep_ratio": 0.6, "bit_width": 8.25}
+    config = {"schedule": {"kind": "static", "budget": budget}}
+    assert budget_text(config) == "51 % attention · 60 % MLP · 8.25 bits"
+    budget["bytes_share"] = 0.7153
+    assert budget_text(config) == "72 % compute · 8.25 bits"

@@ -11,7 +11,7 @@ from tests.browser.conftest import comes_to
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = "Small changes. The full model disagrees with 6 of 40 tokens (dotted)."
-SPENT = re.compile(r"^\d+ % compute · [\d.]+ tokens/s · KL 0\.0\d\d nats$")
+SPENT = re.compile(r"^\d+\s% compute · [\d.]+\stokens/s · KL 0\.0\d\d\snats$")
 pytestmark = pytest.mark.browser
 HOSTILE = [
     "${7*7}",
@@ -153,7 +153,7 @@ def test_two_visitors_do_not_see_each_others_unfinished_runs(serve, visit):
     ben.tab("Explore")
     ben.generate("Ben's", max_new_tokens=10)
     ben.expect_state("Waiting")
-    expect(ben.page.locator(".sol-status")).to_contain_text("2nd in the queue")
+    expect(ben.page.locator(".sol-status")).to_contain_text("1 before you")
     engine.resume.set()
     for visitor in (anna, ben):
         visitor.expect_state("Finished")

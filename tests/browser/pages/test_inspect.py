@@ -110,7 +110,7 @@ def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(server, visi
     painted = painter.get_by_role("option")
     spending = painter.locator(".sol-paint-spent")
     expect(painted).to_have_count(len(TEXT) - 1)
-    expect(spending).to_contain_text(re.compile(r"[\d.]+ % compute"))
+    expect(spending).to_contain_text(re.compile(r"[\d.]+\s% compute"))
     before = spending.inner_text()
 
     def says(at, words, of=painted):

@@ -18,8 +18,8 @@ PROMPT = "The keeper of the light wrote a long letter to the harbour master abou
 SPARSE = Action(0.5, 1.0, 16)
 
 
-def prefilled(model, page_size=4):
-    tokens = encode_prompt(model, PROMPT, chat=False)
+def prefilled(model, page_size=4, prompt=PROMPT):
+    tokens = encode_prompt(model, prompt, chat=False)
     cache = model.lm.new_cache(1, len(tokens) + 4, page_size=page_size)
     model.lm.prefill(torch.tensor([tokens[:-1]]), cache)
     return cache, tokens
@@ -55,15 +55,23 @@ def test_its_keys_and_values_reach_nothing(model):
     assert torch.equal(got.logits, want.logits)
 
 
-def test_rows_of_a_shared_prefix_leave_out_pages_of_their_own(model):
-    cache, tokens = prefilled(model)
-    fed = torch.tensor([tokens[-1]])
+@pytest.mark.parametrize("action", [DENSE, SPARSE], ids=["dense", "sparse"])
+def test_rows_of_a_shared_prefix_leave_out_pages_of_their_own(model, action):
+    """A row that leaves none out has the numbers that it has alone, in several parts too."""
+    cache, tokens = prefilled(model, 8, 2 * PROMPT)
+    fed, step = torch.tensor([tokens[-1]]), {"mechanisms": GRIDS["default"].mechanisms}
     each = [[], [0], [2, 4]]
     rows = model.lm.decode_step(
-        fed.repeat(3), cache.branch(3, 4), SPARSE, left_out=each, observe=Observe.CONCENTRATION
+        fed.repeat(3),
+        cache.branch(3, 4),
+        action,
+        left_out=each,
+        observe=Observe.CONCENTRATION,
+        **step,
     )
     for row, pages in enumerate(each):
-        alone = model.lm.decode_step(fed, cache.branch(1, 4), SPARSE, left_out=[pages])
+        left_out = [pages] if pages else None
+        alone = model.lm.decode_step(fed, cache.branch(1, 4), action, left_out=left_out, **step)
         assert torch.equal(rows.logits[row], alone.logits[0])
 
 

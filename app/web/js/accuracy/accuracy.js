@@ -1,12 +1,12 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
-import { gainCell } from "../evaluate/figures.js";
+import { gainCell, spentOf } from "../evaluate/figures.js";
 import { TASKS_JOB } from "../lab/job_list.js";
 import { ResultPage } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
 import { h, headRow } from "../shared/dom.js";
 import {
-  AXES, count, fixed, isNumber, MISSING, modelName, percent, roughly, signed, spentText,
+  AXES, count, fixed, isNumber, MISSING, modelName, percent, roughly, signed,
 } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
@@ -48,8 +48,8 @@ function taskFigure(task) {
 
 const accuracyText = (point) => [percent(point?.mean, 1),
   h("small", {}, point && `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}`)];
-const taskSpend = (point) => (isNumber(point?.share) ? percent(point.share, 1)
-  : point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
+const taskSpend = (point) =>
+  (point ? spentOf(AXES.map((axis) => point.spend[axis.short]), point.share) : MISSING);
 const bounded = (one) => [one?.mean, one?.low, one?.high];
 const megabytes = (point) =>
   (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);
@@ -73,10 +73,9 @@ function accuracyTable(tasks) {
       ...methods.map(([, style]) => style.name), "Compute", "MB a token"]),
     tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
   { title: "Every task and budget", label: "Every task and budget", name: "Table",
-    note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, 95 % paired bootstrap over "
-      + "questions. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats "
-      + "per token. Compute: of the policy, and below it of static. MB a token: what a step reads, computed; "
-      + "the policy above, the others below in their order. Short answers take few steps, so [[spend]] and "
+    note: glossed("Gain: [[policy]] minus [[static]], 95 % paired bootstrap over questions. NLL gain: "
+      + "static's [[NLL]] of the right answer minus the policy's, nats per token. Compute and MB a token, "
+      + "computed: the policy's above the others'. Short answers take few steps, so [[spend]] and "
       + "[[budget]] may differ.") });
 }
 

@@ -18,7 +18,6 @@ import { PairStage, sideName, SIDES } from "./pair_stage.js";
 const OTHERS = { schedule: "Another schedule", run: "A saved run" };
 
 class BesideForm extends RunForm {
-  // on: {generate(changes), saved(runId), close(), stop(), policies() → names, runs() → saved runs}
   // usual: the schedule that runs begin with here
   constructor(on, usual) {
     super();
@@ -32,8 +31,7 @@ class BesideForm extends RunForm {
     this.fields = {
       schedule: scheduleField(on.policies),
       share: numberField({ label: "Compute", min: 1, max: 100,
-        hint: "Percent of the full model's bytes. It starts at what A spent, so that only the schedule "
-          + "differs." }),
+        hint: "Percent of the full model's bytes; at first what A spent." }),
       grid: mechanismsField(),
     };
     const { schedule, share, grid } = this.fields;

@@ -5,7 +5,7 @@ import {
   AXES, count, duration, formNumbers, isNumber, leftOutText, mean, mechanismsOf, MISSING, nats, percent,
   scheduleName, scheduleOf, signed, spendText,
 } from "../shared/format.js";
-import { leadParts, tablePanel } from "../shared/page_parts.js";
+import { leadOf, tablePanel } from "../shared/page_parts.js";
 import { tallyOf } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/tokens/card.js";
@@ -16,8 +16,7 @@ import { VerdictLine } from "../shared/verdict.js";
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
 
-// Each line of the table says what it is and how it was got: measured while the run went on, computed from
-// what it spent, or scored now by the full model. less: whether less is better; null where neither is.
+// how: measured, computed or scored now by the full model; less: whether less is better, null: neither.
 /** @type {{name: string, how: (sides: any[]) => string, of: (side: any) => number | null,
  *   text: (value: number) => string, less: boolean | null, axis?: Axis, isTime?: boolean}[]} */
 const PAIR_LINES = [
@@ -70,9 +69,8 @@ function pairRow(line, sides) {
     h("td", { class: "sol-gain", "data-verdict": verdict }, text));
 }
 
-const TABLE_WORDS = "Two runs of one seed, measured one after the other on this machine; a difference in "
-  + "text can outweigh one in quality. The NLL says how likely the full model finds a text, not how good it "
-  + "is: repetition is likely too.";
+const TABLE_WORDS = "Two runs of one seed, measured one after the other on this machine. NLL says how likely "
+  + "the full model finds a text, not how good it is.";
 
 export class PairStage extends TokenStage {
   // hint: what the foot says before both are compared; tail(at): what a side's head ends with.
@@ -138,7 +136,8 @@ export class PairStage extends TokenStage {
     const isReduced = kind !== "dense";
     const parts = [scheduleName(run), isReduced && spend, isReduced && mechanismsOf(run), leftOutText(run)];
     setText(side.detail, parts.filter(Boolean).join(" · "));
-    if (at === 0) this.lead.replaceChildren(...leadParts(run));
+    if (at > 0) return;
+    this.lead.replaceChildren(...leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt));
   }
 
   append(at, rows) {
@@ -205,7 +204,6 @@ export class PairStage extends TokenStage {
     return from === to ? index : this.partners?.[from].get(index) ?? null;
   }
 
-  // Each text has a selection of its own.
   select(range, at) {
     this.sides[at].view.select(range);
   }

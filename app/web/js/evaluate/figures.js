@@ -21,7 +21,7 @@ export const gainCell = ([gain, low, high], kind, text) => h("td",
 
 const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
   : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
-const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
+export const spentOf = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
 
 export class ResultTable {
   measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "kl",
@@ -30,9 +30,8 @@ export class ResultTable {
   table = h("table", { class: "sol-table" });
   element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
     head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
-    note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-      + "[[interval]] over texts. Recovered: the share of static's loss that the policy avoids. "
-      + "Spent: by the policy, and below it by the baseline, in the budget's order.") });
+    note: glossed("Gain: [[baseline]] minus policy, above 0 the policy is better; 95 % [[interval]]. "
+      + "[[recovered|Recovered]]: of static's loss. Spent: the policy above the baseline.") });
 
   take(view, onChoice) {
     this.view = view;
@@ -59,8 +58,8 @@ export class ResultTable {
         percent(one.recovered, 1)];
       return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
         gainCell(one.gain, one.kind, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
-        h("td", {}, spent(row.spend, row.shares?.[0]),
-          h("small", {}, spent(row.other_spend, row.shares?.[1]))));
+        h("td", {}, spentOf(row.spend, row.shares?.[0]),
+          h("small", {}, spentOf(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" },
@@ -99,15 +98,10 @@ const pointAxis = (title) => ({ title: smallTitle(title), ticksuffix: " %" });
 const methodStyle = (name, at) => METHOD_STYLE[name]
   ?? { colour: OTHER_COLOURS[at % OTHER_COLOURS.length], symbol: "diamond", size: 8, dash: "dot" };
 
-function measurePills() {
-  const field = pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl" });
-  field.element.classList.add("is-head");
-  return field;
-}
-
+const measurePills = () =>
+  pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl", kind: "is-head" });
 const headSelect = (label, options) => selectOf(options, { class: "sol-input is-head", "aria-label": label });
 
-// Costs of a step, by unit: in a list, on the axis, and at a point.
 const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
   flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],
@@ -130,9 +124,8 @@ function paretoFigure(data) {
     .filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
   return resultFigure({
     data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
-    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same "
-      + "method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of the loss "
-      + "against the full model.",
+    aid: "Each mark is a budget; lines are [[pareto front|Pareto fronts]]. Lower and further left is better. "
+      + "Bars: 95 % [[interval|intervals]] of the loss against the full model.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label, ...styles[place] })),
     layout: () => ({ uirevision: `${measure.get()} ${cost.value}`, margin: { l: 52, r: 14, b: 38 },
       xaxis: { title: smallTitle(COSTS[cost.value][1]),
@@ -171,8 +164,7 @@ function violinFigure(data) {
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return resultFigure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well "
-      + "lies below all of them. Under each: attention, MLP, bits.",
+    aid: "Each shape: random schedules of one mean spend. A policy that adapts well lies below all of them.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
@@ -204,8 +196,7 @@ function adherenceFigure(data) {
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
   return resultFigure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
-    aid: "On the line the [[budget]] is met exactly ([[adherence]]). Bars: the mean deviation of a single "
-      + "text.",
+    aid: "On the line the [[budget]] is met ([[adherence]]). Bars: the mean deviation of a single text.",
     layout: () => ({ xaxis: { ...pointAxis("requested"), range: [low, high] },
       yaxis: { ...pointAxis("spent"), range: [low, high] },
       shapes: [rule({ x0: low, y0: low, x1: high, y1: high }, "edge", "dot")] }),

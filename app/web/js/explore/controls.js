@@ -25,8 +25,6 @@ function advancedFields(mostTokens) {
 }
 
 export class Controls extends RunForm {
-  // on: {generate(prompt, settings), stop(), policies() → names,
-  // estimate(settings, prompt) → the mix that meets their budget}
   constructor(page, on) {
     super();
     this.page = page;
@@ -43,7 +41,8 @@ export class Controls extends RunForm {
       static_row: toggleField({ label: "Compare with static" }),
       ...this.budget, ...this.advanced,
     };
-    this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
+    this.prompt = promptField(this, { label: "Prompt", rows: 5,
+      placeholder: "Ask something, or begin a text for the model to continue." });
     this.element = this.build();
     this.restore();
   }

@@ -8,7 +8,6 @@ import { listen, takeOver } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
-import { noticeLine } from "../shared/page_parts.js";
 import { pictureMenu } from "../shared/runs/picture.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
@@ -29,6 +28,12 @@ function runOf(api, prompt, settings) {
       }, lost: () => {}, gone: reject });
     api("start_run", { prompt, settings }).then(({ run_id: id }) => follower.follow(id), reject);
   });
+}
+
+function noticeLine(text) {
+  const line = h("p", { class: "sol-message is-warn", role: "status" }, text,
+    chip("Dismiss", () => line.remove()));
+  return line;
 }
 
 class ExplorePage extends RunPage {

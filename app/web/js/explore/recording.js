@@ -1,7 +1,9 @@
 // A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
 import { linkTo } from "../shared/address.js";
-import { button, h, isCalm, messageOf, opensHere, setText, show, uniqueId } from "../shared/dom.js";
+import {
+  button, h, isCalm, messageOf, opensHere, setChildren, setText, show, uniqueId,
+} from "../shared/dom.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
@@ -15,16 +17,7 @@ import { quoted, spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
 const TOKEN_MS = 60; // from one token to the next while it plays
 
-/** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. @typedef {any[]} RecordedStep */
-/** @typedef {{ same: number, tokens: string[], costs: number[], steps: RecordedStep[] }} RecordedAnswer */
-/** @typedef {{ asked: number, spend: number[], share: number, answers: RecordedAnswer[] }} RecordedText */
-/** @typedef {{ question: string, stem: string, tokens: number, fact: number }} RecordedQuestion */
-/** @typedef {{ model: string, dtype: string, machine: string, max_new_tokens: number, stop_strings: string[],
- *   story: string, page_size: number, pages: string[], questions: RecordedQuestion[],
- *   texts: RecordedText[] }} Recording */
-
-// A token that was generated here, in the form of a recorded one.
-/** @returns {RecordedStep} */
+/** A token that was generated here, in the form of a recorded one. @returns {RecordedStep} */
 const stepOf = (row, grid) => [row.action.bit_width, ...mlpShares(grid, row.action.channel_keep_ratio),
   ...flowOf(row), ...["pages", "cells", "share", "levels", "by_page"].map((name) => row.page_reads?.[name])];
 
@@ -35,7 +28,6 @@ function readsOfStep(step) {
   return { pages, cells, share, levels, by_page: byPage };
 }
 
-// The machine, without the policy's part: one recorded step.
 class RecordedMachine extends Zoom {
   constructor() {
     super({ ...WHOLE_STEP, isWhole: false, sides: undefined });
@@ -62,8 +54,7 @@ export class RecordingView {
   live = new Map();
   isLive = false;
 
-  // on: where there is a live model; answer(prompt, settings) → grid and rows of a run; own: somebody has a
-  // prompt of their own.
+  // on: where there is a live model; own: somebody has a prompt of their own.
   /** @param {Recording} recording
    *  @param {{ answer(prompt: string, settings: object): Promise<{ grid: any, rows: Token[] }>, own(): void,
    *   learn(): void }} [on] */
@@ -88,8 +79,7 @@ export class RecordingView {
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
 
-  // The same questions, as a model of another format answered them.
-  /** @param {Recording} recording */
+  /** The same questions, as a model of another format answered them. @param {Recording} recording */
   exchange(recording) {
     this.stop();
     this.recording = recording;
@@ -185,7 +175,7 @@ export class RecordingView {
     this.reading.begin(size, pages, questions[0].tokens);
     this.reading.follow();
     const broken = sames.indexOf(false);
-    this.said.replaceChildren(...this.sentence(text, sames));
+    setChildren(this.said, this.sentence(text, sames));
     const { same = 0, tokens = [] } = text.answers[broken] ?? {};
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
     this.point(Math.max(broken, 0), broken < 0 ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);

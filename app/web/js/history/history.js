@@ -119,13 +119,12 @@ class HistoryPage {
     place.dataset.run = run.id;
     return attempt(async () => {
       const { strip, share, verdict } = await this.api("run_glance", { run_id: run.id });
-      const [axis] = colourAxes();
-      const costs = strip.map((read) => ({ cost: { bytes_read: read }, dense_cost: { bytes_read: 1 } }));
+      const axis = { ...colourAxes()[0], of: (read) => read };
       place.append(
         h("div", { class: "sol-strip", "aria-hidden": "true" },
-          costs.map((row) => h("i", { [BIN]: binOf(axis, row) }))),
+          strip.map((read) => h("i", { [BIN]: binOf(axis, read) }))),
         h("span", {}, verdict && [h("b", {}, verdict.head), verdict.rest, " "],
-          isNumber(share) && `${percent(share)} compute`));
+          h("span", { class: "sol-muted" }, isNumber(share) && `${percent(share)} compute`)));
     }, () => {});
   }
 

@@ -1,6 +1,6 @@
 // The difficulty report: spend by kind of token, what it goes along with, tokens that stand out.
 
-import { h, setText, show } from "../shared/dom.js";
+import { h, setChildren, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, signed } from "../shared/format.js";
 import { dataTable } from "../shared/page_parts.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
@@ -23,7 +23,7 @@ export class Difficulty {
     const row = report.rows[at - 1];
     setText(this.head, row ? `Under ${rowName(names[at])}, measured. Earlier savings add to later losses.`
       : "The full model spends the same everywhere. Choose another schedule above.");
-    this.place.replaceChildren(...[
+    setChildren(this.place,
       row && this.kinds(row), row && this.correlation(row),
       this.list("Least confident", "The full model gave these tokens the least probability.",
         report.least_confident, (one) => `surprisal ${fixed(one.nll, 1)} nats`,
@@ -34,8 +34,7 @@ export class Difficulty {
       row && this.list("Over-served", "Another schedule spent less here and stayed with the full model.",
         row.over_served, (one) => `${percent(one.spend)} against ${percent(one.cheaper_spend)}`,
         (one) => `${rowName(one.cheaper)}, KL ${nats(one.cheaper_kl)}`,
-        "No token was over-served."),
-    ].filter(Boolean));
+        "No token was over-served."));
   }
 
   kinds(row) {
@@ -56,8 +55,7 @@ export class Difficulty {
       dataTable(title, ["Spend", "[[surprisal|Surprisal]]", "[[entropy|Entropy]]"],
         AXES.map(({ short, name }) => [name,
           ...["surprisal", "entropy"].map((of) => signed(row.correlation[short][of], 2))])),
-      h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the full model's "
-        + "surprisal and entropy: 1 is always together, 0 not at all."));
+      h("p", { class: "sol-hint" }, "Rank correlation: 1 is always together, 0 not at all."));
   }
 
   list(title, meaning, entries, first, second, none) {

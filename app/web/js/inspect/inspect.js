@@ -99,7 +99,6 @@ class InspectPage extends RunPage {
     if (askedFor(this.part) === this.follower.run?.id) this.showRow();
   }
 
-  // The row that the address names, or as an inspection opens.
   showRow() {
     const asked = askedFor(this.names.row) ?? String(this.stage.names.length - 1);
     if (this.stage.has(asked) && asked !== this.stage.value) this.stage.showRow(asked);
@@ -122,8 +121,7 @@ function emptyInspection() {
     h("ol", {},
       h("li", {}, "Paste a text, choose a file, or take a saved run. Nothing is generated."),
       h("li", {}, "Every token is scored under each schedule at once, at the same budget."),
-      h("li", {}, "See what each one spent where, what that cost against the full model, and which tokens "
-        + "it served too well or too badly.")));
+      h("li", {}, "See what each one spent where, and what that cost against the full model.")));
 }
 
 export const mount = (root, server, page) => new InspectPage(root, makeApi(server), page).start();

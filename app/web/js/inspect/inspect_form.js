@@ -6,7 +6,8 @@ import { count } from "../shared/format.js";
 import { BudgetDial } from "../shared/forms/budget_dial.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
-  elementsOf, exampleChips, fieldset, folded, labelled, numberField, pillsField, runOptions, textFilePicker,
+  elementsOf, exampleChips, fieldset, folded, labelled, numberField, pillsField, promptField, runOptions,
+  textFilePicker,
 } from "../shared/forms/form_parts.js";
 import { budgetFields, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
@@ -40,11 +41,12 @@ export class InspectForm extends RunForm {
   }
 
   build() {
-    this.text = h("textarea", { class: "sol-input sol-prompt", rows: 9, spellcheck: "false",
+    const field = promptField(this, { label: "Text", rows: 9, spellcheck: "false",
       placeholder: "Paste any text: prose, code, a table. Or drop a file here." });
+    this.text = field.input;
     this.counted = h("span", { class: "sol-hint" });
     const picker = textFilePicker(this, this.text, this.page.maxCharacters, (text) => this.useText(text));
-    this.textPart = h("div", { class: "sol-inspect-source" }, labelled("Text", null, this.text),
+    this.textPart = h("div", { class: "sol-inspect-source" }, field.element,
       h("div", { class: "sol-text-file" }, picker, this.counted),
       exampleChips(this.page.examples, ({ prompt }) => this.useText(prompt)));
     this.run = selectOf([]);

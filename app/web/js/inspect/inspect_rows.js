@@ -1,7 +1,7 @@
 // From inspected tokens to the rows that the token view, the card and the charts know.
 
 import { SITE } from "../shared/dom.js";
-import { AXES, difference, modelName } from "../shared/format.js";
+import { AXES, difference, scheduleLabel } from "../shared/format.js";
 import { PARTS } from "../shared/runs/status.js";
 
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
@@ -10,8 +10,8 @@ export const PAINTED = "painted";
 
 // Names of an inspection's rows: "static" → "Static", "policy:NAME" → "Policy NAME".
 export function rowName(name) {
-  if (name.startsWith("policy:")) return `Policy ${modelName(name.slice("policy:".length))}`;
-  return name === PAINTED ? "Painted" : SITE.schedules[name] ?? name;
+  const [kind, ...policy] = name.split(":");
+  return scheduleLabel(kind, policy.join(":"));
 }
 
 export const rowNames = (run) => ["dense", ...run.config.schedules.map((one) =>
@@ -25,7 +25,6 @@ export function totalCost(cost) {
   return { flops: sum("flops"), bytes_read: sum("bytes") };
 }
 
-// What all steps of a row read.
 export const bytesOf = (tokens, at) =>
   tokens.reduce((sum, { rows }) => sum + totalCost(rows[at].cost).bytes_read, 0);
 
@@ -34,8 +33,7 @@ const readsOfRow = ({ cached_tokens: cached }, { pages_read: byPage }, size) => 
   ? { pages: byPage?.length || Math.ceil(cached / size), cells: 0, levels: "", share: byPage ? NaN : 1,
     by_page: byPage ?? "" } : null;
 
-// pageSize: tokens of a page, 0 where the inspection did not record which were read.
-/** @returns {Token} */
+/** pageSize: tokens of a page, 0 where the inspection did not record which were read. @returns {Token} */
 export function rowOf(token, at, pageSize = 0) {
   const { rows, ...shared } = token;
   const { action, nll, kl, entropy, cost, policy } = rows[at];

@@ -4,7 +4,7 @@ import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, mean, nats, percent } from "../shared/format.js";
 import { folded, pillsField } from "../shared/forms/form_parts.js";
-import { dataTable, leadOf, tableRow } from "../shared/page_parts.js";
+import { dataTable, fillTable, leadOf } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { leastCertain } from "../shared/tokens/token_stage.js";
@@ -25,21 +25,20 @@ class Totals {
   // matched: static once more, at the bytes of the row that it names.
   draw(names, tokens, matched = []) {
     const dense = bytesOf(tokens, 0);
-    const line = (name, bytes, kl, nll) => tableRow([name, percent(bytes / dense, 1), nats(kl), nats(nll),
-      fixed(Math.exp(nll), 2)]);
+    const line = (name, bytes, kl, nll) =>
+      [name, percent(bytes / dense, 1), nats(kl), nats(nll), fixed(Math.exp(nll), 2)];
     const meanOf = (at, of) => mean(tokens.map(({ rows }) => of(rows[at])));
-    const fillIn = (table, rows) => table.querySelector("tbody")?.replaceChildren(...rows);
-    fillIn(this.compared, names.flatMap((name, at) => {
+    fillTable(this.compared, names.flatMap((name, at) => {
       const again = matched.find((one) => one.name === name);
       const own = line(rowName(name), bytesOf(tokens, at), at ? meanOf(at, (row) => row.kl) : NaN,
         meanOf(at, (row) => row.nll));
       return again ? [own, line(`${rowName(STATIC)}, at these bytes`, totalCost(again.cost).bytes_read,
         mean(again.kl), mean(again.nll))] : [own];
     }));
-    fillIn(this.axes, names.map((name, at) => tableRow([rowName(name), ...AXES.map((axis) => {
+    fillTable(this.axes, names.map((name, at) => [rowName(name), ...AXES.map((axis) => {
       const spent = meanOf(at, axis.of);
       return axis.unit === "bit" ? fixed(spent, 2) : percent(spent, 1);
-    })])));
+    })]));
     show(this.element, names.length > 0);
   }
 }
@@ -84,7 +83,6 @@ export class InspectionStage extends ChartedStage {
       below, this.charts.element, this.difficulty.element);
   }
 
-  // Also of a row that is not on show.
   rows(at = this.at) {
     return this.viewOf(at)?.rows ?? this.tokens.map((token) => this.row(token, at));
   }
@@ -146,7 +144,9 @@ export class InspectionStage extends ChartedStage {
     this.levels = gridLevels(run);
     this.names = rowNames(run);
     this.totals.draw(this.names, []);
-    setText(this.speed, TABLE_NOTE);
+    this.note = TABLE_NOTE + (this.names.includes(PAINTED)
+      ? " The other schedules are scored again, at the painted one's bytes." : "");
+    setText(this.speed, this.note);
     show(this.speed, true);
     this.legend.allow("difference", this.names.includes(STATIC), "Needs static among the schedules");
     const rows = this.names.map((name, at) => [String(at), rowName(name)]);
@@ -240,9 +240,7 @@ export class InspectionStage extends ChartedStage {
     if (!view.summary) return;
     const cut = view.summary.reason === "time_limit"
       ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";
-    const again = this.names.includes(PAINTED)
-      ? " The other schedules were scored again, at the painted one's bytes." : "";
-    setText(this.speed, `${cut}${TABLE_NOTE}${again} Measured: ${fixed(view.summary.tokens_per_s, 1)} `
+    setText(this.speed, `${cut}${this.note} Measured: ${fixed(view.summary.tokens_per_s, 1)} `
       + `tokens/s, ${count(this.names.length, "row")} in each step. ${machineWords(view.summary.made_on)}`);
   }
 }

@@ -1,7 +1,7 @@
 // Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard.
 
 import { newest } from "../shared/api.js";
-import { button, chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
+import { button, chip, errorLine, h, setChildren, setText, show, showText } from "../shared/dom.js";
 import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
@@ -74,7 +74,6 @@ class Painting {
 const meanText = (values) => spendText(AXES.map(({ scale, unit }, at) =>
   +(scale * values[at]).toFixed(unit === "bit" ? 1 : 0)));
 
-// The painter opens once this inspection is done.
 export const keepToPaint = (id) => remember("painting", { id, isOpen: true });
 
 export class PaintPanel {
@@ -129,7 +128,6 @@ export class PaintPanel {
       this.error);
   }
 
-  // Whether this inspection's painting was open before a reload.
   static isKept(run) {
     const { id, isOpen } = recall("painting");
     return id === run.id && isOpen === true;
@@ -151,8 +149,9 @@ export class PaintPanel {
     this.starts.replaceChildren(...starts.slice(1), chip("Least", () => this.load(tokens.map(() => least))));
     this.view.clear();
     this.view.append(tokens.map((_, at) => this.row(at)));
-    setText(this.others, names.map((name, at) => at > 0 && `${rowName(name)} ${percent(this.shareOf(at), 1)}`)
-      .filter(Boolean).join(" · "));
+    const [full, ...read] = names.map((_, at) => bytesOf(tokens, at));
+    setText(this.others, read.map((bytes, at) =>
+      `${rowName(names[at + 1])} ${percent(bytes / full, 1)}`).join(" · "));
     setText(this.spot, "");
     showText(this.error, null);
     this.chooseAxis(0);
@@ -177,11 +176,6 @@ export class PaintPanel {
 
   actionsOf(at) {
     return this.tokens.map(({ rows }) => AXES.map((axis) => axis.of(rows[at])));
-  }
-
-  // Of a row that was scored: its share of the full model's bytes.
-  shareOf(at) {
-    return bytesOf(this.tokens, at) / bytesOf(this.tokens, 0);
   }
 
   row(at) {
@@ -247,7 +241,7 @@ export class PaintPanel {
   say() {
     const actions = this.painting?.actions ?? [];
     const means = AXES.map((_, axis) => mean(actions.map((action) => action[axis])));
-    this.spent.replaceChildren("Painted: ", h("b", {}, `${percent(this.compute, 1)} compute`),
+    setChildren(this.spent, "Painted: ", h("b", {}, `${percent(this.compute, 1)} compute`),
       ` of the full model's · ${meanText(means)}`);
     this.bar.style.setProperty("--v", String(this.compute ?? 0));
   }

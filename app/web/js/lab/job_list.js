@@ -98,8 +98,8 @@ export class JobList {
   }
 
   ask(job) {
-    askToDelete(this.element, "Delete this job for good?", `“${job.title}”: its charts, samples and `
-      + "checkpoint go. A policy that it finished stays.", async () => {
+    const text = `“${job.title}”: its charts, samples and checkpoint go. A policy that it finished stays.`;
+    askToDelete(this.element, "Delete this job for good?", text, async () => {
       await this.api("delete_job", { job_id: job.id });
       emit("job-deleted", job.id);
       this.load();

@@ -23,8 +23,7 @@ const ASKED_FROM_MS = 60_000;
 export class JobPage {
   verdict = new VerdictLine();
 
-  // what: kind of the jobs; part: the job's name in address and events; noun: for sentences; wrong: words for
-  // another kind's job; go: the button; list: as a JobList's options; message(text): of a running job.
+  // what: {kind, part: name in the address, noun, wrong: words for another kind's job, go, list, message}
   constructor(root, api, page, what) {
     this.root = root;
     this.api = api;
@@ -114,7 +113,6 @@ export class JobPage {
     scrollTo(this.panel.element, "nearest");
   }
 
-  // Nothing is on show.
   rest() {
     this.cursor = -1;
     this.sampleStep = null;
@@ -169,8 +167,7 @@ export class JobPage {
   }
 }
 
-// A page whose jobs end with a result that is drawn. Before the first one here it shows what ships with the
-// program; what.shipped says when and where that was made.
+// A page whose jobs end with a drawn result. Before the first one it shows what ships with the program.
 export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
   figures = h("div", { class: "sol-figures" });
@@ -206,7 +203,6 @@ export class ResultPage extends JobPage {
     this.open(SHIPPED);
   }
 
-  // The results so far; null where there are none, and in the end.
   showPartial(partial) {}
 
   rest() {
@@ -231,7 +227,6 @@ export class ResultPage extends JobPage {
     if (isOver && this.shown !== job.id) this.showResult(job.id);
   }
 
-  // parts: of a sentence; what is missing is left out.
   tellAbout(parts) {
     setText(this.about, parts.filter(Boolean).join(" · "));
     show(this.about, true);

@@ -10,8 +10,7 @@ import {
 import { recall, remember } from "../shared/memory.js";
 import { CorpusPicker } from "./corpus_picker.js";
 
-const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: "
-  + "65 % compute";
+const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or 65 % compute";
 
 const FIELDS = { toggle: toggleField, choice: choiceField, checks: checksField, levels: linesField,
   words: linesField, text: linesField };
@@ -25,8 +24,7 @@ function anyField({ label, help: hint, kind, choices, min, max }) {
 // Policies to choose; of several, the first that is ticked is the one that the figures are about.
 function policyField(most) {
   const field = checksField({ label: most > 1 ? "Policies" : "Policy", choices: {}, isOne: most === 1,
-    isRanked: true, hint: (most > 1
-      ? "The figures show the first that you choose; the others appear as further lines. " : "")
+    isRanked: true, hint: (most > 1 ? "The figures show the first that you choose. " : "")
       + "The [[dense|full model]] and [[static]] always run, static at the policy's own [[spend]]." });
   const offer = (policies) => {
     const names = policies.map((policy) => policy.name);
@@ -44,7 +42,6 @@ const policyNote = ({ shipped, model, created }) => (shipped ? "shipped"
 export class LabForm extends Form {
   /** What Python says of this kind of job. @type {any} */
   page;
-  /** The line that says why no job may be started. */
   refused = h("p", { class: "sol-message is-warn", hidden: true });
 
   constructor(api, on, page, go) {

@@ -26,8 +26,7 @@ const DIAL = {
   key: "dial", title: "The dial", action: "Open the dial", open: () => showTab("explore"),
   text: [
     "A language model spends the same compute on every [[token]], whether the next word is plain or hard. "
-      + "This path of about 20 minutes shows what it could leave out, and ends with a schedule that you "
-      + "paint yourself.",
+      + "This path shows what it could leave out, and ends with a schedule that you paint yourself.",
     "Begin with the recording in Explore. Drag its dial to the left: the answer stays the full model's for a "
       + "while, then one word breaks. Come back and see why.",
   ],
@@ -40,8 +39,7 @@ const PAINT = {
     "You have seen where compute is needed. Now spend it: Inspect scores a short text under [[static]] and "
       + "under the [[policy]], then lets you paint. Start from the static schedule, take from tokens that "
       + "need little, and give to those that lost most.",
-    "Press “Score it”. The policy and static are scored again at the compute that you painted, and the "
-      + "first sentence says whether you were better, worse, or whether no difference was shown.",
+    "Press “Score it”. The first sentence then says whether you beat the others at the same bytes.",
   ],
 };
 

@@ -14,8 +14,7 @@ const LONGEST_ASK_MS = 1000;
 
 function waitingText({ state, before, model }) {
   if (state === "loading") {
-    return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself; `
-      + "the text does not need it.";
+    return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself.`;
   }
   return before > 0 ? `${before} before you. Your turn comes by itself.` : "Measuring…";
 }
@@ -42,9 +41,8 @@ export class Lesson {
       lost: () => setText(this.state, "The server does not answer; trying again."),
     });
     this.first = Object.keys(spec.texts)[0]; // the question is about it
-    const changed = () => this.measure();
-    this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, changed });
-    this.text.element.classList.add("sol-learn-texts");
+    this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, kind: "sol-learn-texts",
+      changed: () => this.measure() });
     this.after = this.buildAfter();
     Object.assign(this, pathPage(`${number}. ${spec.title}`, spec.intro, this.buildQuestion(), this.after));
   }
@@ -111,7 +109,6 @@ export class Lesson {
     show(this.after, true);
   }
 
-  // What was revealed before is measured again.
   enter() {
     if (this.choice !== undefined && !this.result) this.measure();
   }

@@ -79,8 +79,7 @@ export const LESSON_BITS = {
     "So the largest number decides how far apart the values are. In language models a few activations are "
       + "far larger than the rest: [[massive activation|massive activations]].",
   ],
-  question: "The output of one MLP is written with 5 bits. How many of its numbers will be rounded to "
-    + "exactly 0?",
+  question: "The output of one MLP is written with 5 bits. How many of its numbers will be rounded to 0?",
   options: ["Fewer than one in twenty", "Up to half of them", "More than half"],
   picture: () => new BitsPicture(),
   answer: ({ zeros, magnitudes }) => {
@@ -93,8 +92,7 @@ export const LESSON_BITS = {
       + `${nats(kl[0])} nats at ${levels[0]} bits and ${nats(kl[3])} at ${levels[3]}.`,
   how: "The output shown is the most uneven one of the last steps, over all layers.",
   remember: [
-    "One massive activation sets the spacing for all. With few bits most of its neighbours vanish; with 8 or "
-      + "more almost nothing is lost.",
+    "One massive activation sets the spacing for all. With few bits most others vanish, with 8 almost none.",
     "Where one rounds matters as well: the [[quantisation site]]. Published numbers round the MLP's output; "
       + "hardware that multiplies whole numbers needs the inputs rounded.",
   ],

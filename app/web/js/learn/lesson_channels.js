@@ -54,10 +54,8 @@ function endingOf({ rows, levels }) {
   const turns = rows.slice(1).filter((row, at) => row.kl > rows[at].kl).length;
   return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at `
     + `${percent(levels[near])} it is ${nats(rows[near].kl)}. The first guess is another token at ${changed} `
-    + `of ${levels.length} levels. The line ends where the levels end: what fewer channels would do is not `
-    + "measured."
-    + (turns ? " It is one step, so the line is not smooth: at "
-      + `${count(turns, "level")} more channels did worse.` : "");
+    + `of ${levels.length} levels.`
+    + (turns ? ` The line is not smooth: at ${count(turns, "level")} more channels did worse.` : "");
 }
 
 export const LESSON_CHANNELS = {
@@ -92,8 +90,6 @@ export const LESSON_CHANNELS = {
     "[[kl|KL]] says how far a step's probabilities have moved from the [[dense|full model's]]. It sees all "
       + "tokens, not only the first guess, and it does not depend on which token is taken.",
     "Try the other beginnings: where the model knows, it can do without many channels; where several words "
-      + "are about equally likely, a few channels decide between them. Near 100 % leaving some out costs "
-      + "next to nothing; how much 40 % costs depends on the step, often less than one might think. That is "
-      + "why one level for all steps is the wrong question.",
+      + "are about equally likely, a few channels decide. One level for all steps is the wrong question.",
   ],
 };

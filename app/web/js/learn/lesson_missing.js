@@ -57,7 +57,6 @@ class MissingPicture {
 }
 
 const numChanged = ({ rows }) => rows.filter((row) => row.changed).length;
-// Of the page whose absence changes most.
 const worst = ({ rows }) => rows.reduce((most, row) => (row.kl > most.kl ? row : most));
 const mostLooked = ({ rows }) => Math.max(...rows.map((row) => row.attention));
 
@@ -71,8 +70,7 @@ export const LESSON_MISSING = {
       + "stands “What is the doctor's horse called? The doctor's horse is called”. The step that writes "
       + "the next token is decoded once in full, then once without each page.",
   ],
-  question: "The step is decoded 161 times, each time without one page of eight tokens. How often does the "
-    + "model say something else?",
+  question: "The step is decoded 161 times, each without one page. How often does the answer change?",
   options: ["Never: eight tokens are too few to matter", "Once", "Twice or more often"],
   picture: () => new MissingPicture(),
   answer: (result) => Math.min(numChanged(result), 2),
@@ -82,11 +80,9 @@ export const LESSON_MISSING = {
     + `${percent(mostLooked(result))}.`,
   how: "Pages are hidden from all layers of the one step; positions stay.",
   remember: [
-    "Attention and need are different things. Nearly every step looks at the first page, because attention "
-      + "must go somewhere when nothing is wanted; without it little changes. The page of the answer gets a "
-      + "few per cent, and everything hangs on it.",
+    "Attention and need are different things. Nearly every step looks at the first page, and without it "
+      + "little changes. The page of the answer gets a few per cent, and everything hangs on it.",
     "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay "
-      + "right in Explore down to half of the bytes: the few pages that are still read are chosen by what "
-      + "the step asks for. Below that, the page of the answer is the one that goes missing.",
+      + "right in Explore for a while; below that, the page of the answer is the one that goes missing.",
   ],
 };

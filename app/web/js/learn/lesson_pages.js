@@ -14,8 +14,7 @@ class PagesPicture {
   worst = h("div", { class: "sol-learn-bars" });
   element = h("div", { class: "sol-learn-parts" }, this.place,
     learnPart("The machine: which pages one step read",
-      h("p", { class: "sol-hint" }, "Columns are layers, lines are pages with their words, oldest first. "
-        + "The heads of a KV group choose together. Choose a step, or a word above."),
+      h("p", { class: "sol-hint" }, "Columns are layers, lines are pages. Choose a step, or a word above."),
       this.step, this.zoom.element),
     learnPart("Who loses most", this.worst));
 
@@ -94,8 +93,7 @@ export const LESSON_PAGES = {
     "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman "
       + "calls across the water, and she answers that her name is Mira Okafor.",
   ],
-  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end of "
-    + "the passage?",
+  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end?",
   options: ["“Port”, the name from the beginning", "“asked”", "“light”"],
   picture: () => new PagesPicture(),
   answer: (result) => {
@@ -107,8 +105,7 @@ export const LESSON_PAGES = {
   how: "Each step is compressed alone: the steps before it are in full.",
   remember: [
     "Most steps lose little: few pages hold what they need. A few lose a lot, and they are hard to guess: a "
-      + "name that must be fetched from far back, but also a plain word when the page that decided it was "
-      + "left out. No page is safe, not even the newest.",
+      + "name from far back, but also a plain word when the page that decided it was left out.",
     "Move the slider: with more pages the losses melt away, at some steps sooner than at others. One setting "
       + "for all steps is either wasteful or harmful.",
   ],

@@ -1,6 +1,6 @@
 // Step 8 of the path: why spend unevenly. The same channels in total, spent in different ways.
 
-import { h, setText } from "../shared/dom.js";
+import { h, setChildren, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { dataTable } from "../shared/page_parts.js";
@@ -21,15 +21,14 @@ class SpendPicture {
     const choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: paint,
       choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.note = h("span", { class: "sol-hint" });
-    this.element.replaceChildren(...[
+    setChildren(this.element,
       dataTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
         order.map(({ name, channels, kl }) => [SPENDERS[name], percent(mean(channels), 1),
           `${nats(mean(kl))} nats`, percent(mean(kl) / mean(byName.even.kl))])),
       h("p", { class: "sol-hint" }, spendNote(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       choice.element, view.element,
-      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
-    ].filter(Boolean));
+      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note));
     paint();
   }
 
@@ -48,8 +47,7 @@ class SpendPicture {
 function spendNote({ spend, budget, policy }) {
   const asked = `Asked for: ${percent(budget)}. `;
   if (policy) return `${asked}Levels are steps of 5 %, so 24 steps may come out just below it.`;
-  return `${asked}The policy cannot foresee the steps and really spent ${percent(spend, 1)}. All compare at `
-    + "the same total, so everybody has that, not the half.";
+  return `${asked}The policy cannot foresee the steps and spent ${percent(spend, 1)}; so do the others here.`;
 }
 
 const savedShare = ({ spenders }, name) => {
@@ -63,9 +61,8 @@ export const LESSON_SPEND = {
   intro: [
     "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on "
       + "average over 24 steps. The simplest [[schedule]] is [[static]]: half at every step.",
-    "Now suppose somebody knew beforehand what every step loses at every level. With the same total they "
-      + "would buy channels where they save most and take them where they are not missed. Nobody can know "
-      + "this; it shows how much there is to win.",
+    "Now suppose somebody knew beforehand what every step loses at every level, and spent the same total "
+      + "where it saves most. Nobody can know this; it shows how much there is to win.",
   ],
   question: "How much of the even spender's loss would that person save, at the same total?",
   options: ["Less than a fifth", "Between a fifth and a half", "More than half"],
@@ -82,15 +79,12 @@ export const LESSON_SPEND = {
     return `${hindsight} A trained [[policy]], which must decide before each step, `
       + `${policy >= 0 ? `saves ${share}` : `loses ${share} more`} on these 24 steps.`;
   },
-  how: "Losses are KL of each step compressed alone; the policy decided while watching its own compressed "
-    + "steps.",
+  how: "Losses are KL of each step compressed alone; the policy watched its own compressed steps.",
   remember: [
-    "Loss is unevenly spread: a few steps lose most of it. Even spending is a good schedule when you know "
-      + "nothing, because loss grows faster the more one step is cut. It leaves a lot to whoever knows where "
-      + "the need is.",
+    "Loss is unevenly spread: a few steps lose most of it. Even spending is good when you know nothing, "
+      + "because loss grows faster the more one step is cut.",
     "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] "
-      + "per channel; the budget sets the price. What comes out is the step's [[action]]. It cannot foresee "
-      + "everything. Try the other texts: 24 steps are few, and on some of them it does no better than even "
-      + "spending. Evaluate measures it over thousands.",
+      + "per channel; the budget sets the price. What comes out is the step's [[action]]. On 24 steps it may "
+      + "do no better than even spending; Evaluate measures it over thousands.",
   ],
 };

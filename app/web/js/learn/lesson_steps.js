@@ -44,12 +44,10 @@ function timesOf({ parts: { dense, least }, least: levels }) {
       ["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"],
       [...Object.entries(TIMED_PARTS).map(([part, name]) => row(name, (one) => one[part])),
         row("Whole step", total)]),
-    h("p", { class: "sol-hint" }, "Medians of twelve steps. Where bytes promise more than time keeps, there "
-      + "are three reasons. What is read in full stays: the head, and after so few tokens nearly all that "
-      + `attention reads, its weights; ${fixedShare} of the full model's bytes are still read. Saving is `
-      + "work: finding the largest channels and the best pages, and rounding to few bits, which reads no "
-      + "byte less. And a step that waits less for memory waits for arithmetic: a slow or busy processor "
-      + "hardly notices that it reads less.")];
+    h("p", { class: "sol-hint" }, "Medians of twelve steps. Time falls less than bytes for three reasons. "
+      + `The head and attention's weights are read in full: ${fixedShare} of the full model's bytes. `
+      + "Finding channels and pages is work, and so is rounding. And a step that waits less for memory "
+      + "waits for arithmetic.")];
 }
 
 export const LESSON_STEPS = {
@@ -63,12 +61,10 @@ export const LESSON_STEPS = {
       + "unexpected a token was is its [[surprisal]]: 0 [[nats]] if the model was certain, more the less it "
       + "expected it.",
   ],
-  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data "
-    + "from memory?",
+  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data?",
   options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
   picture: () => new StepsPicture(),
   answer: ({ rows }) => {
-    // By surprisal, the hardest first.
     const read = rows.toSorted((one, other) => other.surprisal - one.surprisal)
       .map((row) => row.cost.bytes_read);
     if (Math.max(...read) / Math.min(...read) < 1.01) return 2;

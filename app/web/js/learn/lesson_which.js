@@ -22,8 +22,8 @@ class WaysPicture {
     this.ways = ways;
     this.zooms = zooms;
     const choices = Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)]));
-    this.choice = pillsField({ legend: words.legend, choices, value: "0", changed: () => this.show() });
-    this.choice.element.classList.add("sol-learn-texts");
+    this.choice = pillsField({ legend: words.legend, choices, value: "0", kind: "sol-learn-texts",
+      changed: () => this.show() });
     this.views = WAYS.map((way) => new PassageView(tokens.slice(first), 0,
       `The passage's end, coloured by what each step loses: ${words[way]}`));
     this.top = Math.max(...WAYS.flatMap((way) => ways[way][0].kl)) / 2;
@@ -108,12 +108,9 @@ export const LESSON_WHICH = {
       + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.shares[0])} of the MLP's bytes, `
       + `${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
   },
-  how: "Each step is compressed alone. Bytes are computed, as if heads that share keys chose the same pages; "
-    + "by bounds each head chooses its own, and a real step reads more.",
+  how: "Each step is compressed alone. Bytes are computed; by bounds a real step reads more.",
   remember: [
-    "What is lost depends on which parts are skipped as much as on how many. Judge a way of skipping at "
-      + "equal bytes.",
-    "Explore and Inspect offer both ways under Advanced, as [[mechanisms]]; Compare sets one against the "
-      + "other. Published numbers need the paper's.",
+    "What is lost depends on which parts are skipped as much as on how many. Compare at equal bytes.",
+    "Explore and Inspect offer both, as [[mechanisms]] under Advanced. Published numbers need the paper's.",
   ],
 };

@@ -20,8 +20,7 @@ export const barRow = (name, share, value) => h("div", { class: "sol-learn-bar" 
 
 export const pickedText = (text) => h("b", { class: "sol-learn-word", dir: "auto" }, tokenNodes(text));
 
-// A passage, token by token; those from `first` on can be coloured by a value. With a page size,
-// marks show where the pages of the cache begin.
+// A passage whose tokens from `first` on can be coloured; with a page size, marks show where pages begin.
 export class PassageView {
   constructor(texts, first, label, pageSize = Infinity) {
     this.first = first;

@@ -38,7 +38,8 @@ function takeBlock(lines) {
   const heading = /^(#{1,6})\s+(.*)$/.exec(first);
   if (heading) return [h(heading[1].length === 1 ? "h3" : "h4", {}, inline(heading[2]))];
   if (first.startsWith("```")) {
-    const code = takeWhile(lines, (line) => !line.startsWith("```"), true);
+    const code = takeWhile(lines, (line) => !line.startsWith("```"));
+    lines.shift();
     return [h("pre", { class: "sol-card-code", tabindex: "0", dir: "ltr" }, code.join("\n"))];
   }
   if (/^[-*]\s/.test(first)) {
@@ -53,12 +54,9 @@ function takeBlock(lines) {
   return [h("p", {}, inline([first, ...takeWhile(lines, (line) => !startsBlock(line))].join(" ")))];
 }
 
-function takeWhile(lines, isPart, withEnd = false) {
+function takeWhile(lines, isPart) {
   const found = lines.findIndex((line) => !isPart(line));
-  const end = found < 0 ? lines.length : found;
-  const taken = lines.splice(0, end);
-  if (withEnd) lines.shift();
-  return taken;
+  return lines.splice(0, found < 0 ? lines.length : found);
 }
 
 function inline(text) {

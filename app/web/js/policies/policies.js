@@ -5,12 +5,10 @@ import { attempt, sendFile } from "../shared/api.js";
 import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { emit, listen } from "../shared/events.js";
-import {
-  count, fixed, isNumber, largestGap, modelName, nats, quantity, whenText,
-} from "../shared/format.js";
+import { count, isNumber, modelName, quantity, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
-import { listRow, tiles } from "../shared/page_parts.js";
+import { heldOutTiles, listRow, tiles } from "../shared/page_parts.js";
 import { VerdictLine } from "../shared/verdict.js";
 import { cardNodes } from "./model_card.js";
 
@@ -90,7 +88,6 @@ export class PoliciesPage {
     });
   }
 
-  // The library is another: here, and wherever else policies are chosen.
   async changed(name) {
     setAddress({ policy: name });
     say(this.message, null);
@@ -149,7 +146,8 @@ function policyHead(policy, isFixed, on) {
       policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
       h("div", { class: "sol-tools" }, handOver("Use in Explore", "explore", "use-policy"),
         handOver("Evaluate", "evaluate", "evaluate-policy"), ...own, act("Export", "download"))),
-    verdict.element, h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
+    verdict.element, h("dl", { class: "sol-tiles is-job" }, tiles([...heldOutTiles(policy.measured),
+      ["Parameters", quantity(policy.parameters, "").trim(), `${policy.network} network`]])),
     h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
       policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),
         onclick: opensHere(() => openInTab("train", policy.training_job)) }, "Its training")));
@@ -166,18 +164,6 @@ function policyEvaluations(evaluations) {
     h("header", {}, h("h2", {}, "Evaluations")),
     rows.length ? h("ol", { class: "sol-history-list" }, rows) : h("p", { class: "sol-history-empty" },
       "Not evaluated here yet. Evaluate compares it with static at the same spend."));
-}
-
-function policyTiles({ measured, parameters, network }) {
-  const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: nllDense } = measured;
-  const than = (value) => (isNumber(value) ? `static ${nats(value)}` : "nats per token");
-  return [
-    ["KL, held out", nats(kl), than(klStatic)],
-    ["NLL, held out", nats(nll),
-      than(nllStatic) + (isNumber(nllDense) ? `, full model ${nats(nllDense)}` : "")],
-    ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
-    ["Parameters", quantity(parameters, "").trim(), `${network} network`],
-  ];
 }
 
 function policyFacts(policy) {

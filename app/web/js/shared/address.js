@@ -1,6 +1,5 @@
-// The address says what is on show: the tab in front and what is open in it (a run with its token and
-// colours, a job, a policy). Each tab has names of its own, which wait here while another one is in front.
-// The Lab's views are tabs too. Parameters that are not in this table (the theme, a Space's) stay.
+// The address names the tab in front and what is open in it. Names of other tabs wait here meanwhile; the
+// Lab's views are tabs too. Parameters that are not in this table (the theme, a Space's) stay.
 
 import { emit, handOver, listen } from "./events.js";
 
@@ -59,7 +58,6 @@ function keepInFront(url, tab) {
 export const askedFor = (name) =>
   new URL(window.location.href).searchParams.get(name) ?? known.get(name) ?? null;
 
-// The tab of an address: the one it names, else that of the first thing that it opens.
 export function tabOf(url = new URL(window.location.href)) {
   const opened = Object.keys(TAB_OF).find((name) => url.searchParams.has(name));
   return url.searchParams.get("tab") ?? TAB_OF[opened] ?? "explore";
@@ -75,8 +73,7 @@ function put(url, parts) {
   return url;
 }
 
-// Changes parts of the address (null takes one away): in place, or as a step that Back undoes. The
-// tab stays in front unless another is named, and stands in the address only where it must.
+// Changes parts of the address, null takes one away. The tab stands in it only where it must.
 export function setAddress(wanted, isStep = false) {
   const url = new URL(window.location.href);
   const { tab = tabOf(url), ...parts } = wanted;
@@ -95,11 +92,9 @@ function changeAddress(url, isStep) {
   window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
 }
 
-// Back or forward.
 addEventListener("popstate", () => take(new URL(window.location.href)));
 
-// Names in the address what a tab shows unasked, such as its newest job, once the tab is in front:
-// a link then opens the same. parts(): as setAddress takes them. Returns a function that names it now.
+// Names in the address what a tab shows unasked, such as its newest job, so that a link opens the same.
 export function nameInFront(tab, parts) {
   const name = () => tabOf() === tab && setAddress(parts());
   listen("tab-shown", name);
@@ -123,14 +118,12 @@ export function showTab(name) {
   emit("show-tab", name);
 }
 
-// A value that a tab takes, which is brought to the front.
 export function handOverTo(tab, name, value) {
   handOver(name, value);
   showTab(tab);
 }
 
-// Opens a thing in its tab, which may not be there yet: tabs are made when they are first shown.
-// places: of a run, where to look in it.
+// Opens a thing in its tab, which is made when it is first shown. places: where to look in a run.
 export function openInTab(part, id, places = {}) {
   setAddress({ ...(id !== askedFor(part) && noPlace(part)), [part]: id, ...places, tab: TAB_OF[part] }, true);
   emit(`open-${part}`, id);

@@ -8,7 +8,6 @@ export const NOTHING_LOST = "The server does not answer. Nothing you typed is lo
 // The message of a failed call: Python's own words where it refused.
 export const reasonOf = (error, otherwise = NO_ANSWER) => (isRefusal(error) ? error.message : otherwise);
 
-// Does work that calls Python; where it fails, fail(words) says why.
 export async function attempt(work, fail, otherwise = NO_ANSWER) {
   try {
     await work();
@@ -62,8 +61,7 @@ export function makeApi(server) {
   };
 }
 
-// What forms offer to choose from.
-/** @param {Api} api */
+/** What forms offer to choose from. @param {Api} api */
 export const choicesOf = (api) => ({
   policies: async () => (await api("list_policies", {})).policies,
   runs: async () => (await api("saved_runs", {})).runs,

@@ -13,6 +13,13 @@ export function pageElement(selector) {
   return found;
 }
 
+const UNIT = /(\d) (?=(?:%|nats?|bits?|points?|ms|s|min|h|tokens\/s|[kMGT]?(?:B|FLOPs?))(?![\p{L}\p{N}]))/gu;
+
+// A number and its unit stay on one line. Code, and somebody else's text as a node, go in unchanged.
+export const unbroken = (text) => String(text).replace(UNIT, "$1\u00a0");
+const wordsIn = (node, text) => (/^(code|pre)$/i.test(node.nodeName) ? String(text) : unbroken(text));
+export const asIs = (text) => document.createTextNode(text);
+
 const isMissing = (value) => value === null || value === undefined || value === false;
 
 export function fill(node, attributes, children) {
@@ -22,8 +29,14 @@ export function fill(node, attributes, children) {
     else if (name.startsWith("--")) node.style.setProperty(name, value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => !isMissing(child)));
+  const known = children.flat(Infinity).filter((child) => !isMissing(child));
+  node.append(...known.map((child) => (typeof child === "object" ? child : wordsIn(node, child))));
   return node;
+}
+
+export function setChildren(node, ...children) {
+  node.replaceChildren();
+  fill(node, null, children);
 }
 
 // Buttons that send no form. attributes: besides or in place of the usual ones.
@@ -50,7 +63,8 @@ export const selectOf = (options, attributes = {}) =>
   h("select", { class: "sol-input", ...attributes }, optionsOf(options));
 
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const words = wordsIn(node, text);
+  if (node.textContent !== words) node.textContent = words;
 }
 
 export const show = (node, visible) => { node.hidden = !visible; };

@@ -30,7 +30,6 @@ export function menu(label, entries, spoken) {
     act();
   } }, name, h("small", {}, hint))));
   const opener = chip(label, null, { popovertarget: list.id, "aria-label": spoken });
-  // Below the chip, or above it where there is no room.
   const place = () => {
     const { top, bottom, right } = opener.getBoundingClientRect();
     const below = bottom + MENU_GAP;

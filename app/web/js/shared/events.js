@@ -13,7 +13,6 @@ export function handOver(name, value) {
   emit(name);
 }
 
-// Takes what waits now, and whatever is handed over later.
 export function takeOver(name, take) {
   const look = () => {
     if (!waiting.has(name)) return;

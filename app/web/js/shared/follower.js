@@ -8,8 +8,7 @@ export class Follower {
   turn = 0;
   id = null;
 
-  // on: {ask(id) → what came, take(answer, ms): after so many ms; how long to rest before the next poll,
-  // null ends it; lost(error), gone(error): Python refused to answer}
+  // on: {ask(id), take(answer, its ms) → ms until the next poll or null, lost(error), gone(error): refused}
   constructor(on) {
     this.on = on;
   }

@@ -69,10 +69,6 @@ export function roughly(seconds) {
 export const count = (value, word) => `${value.toLocaleString("en")} ${word}${value === 1 ? "" : "s"}`;
 export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
-const ORDINALS = new Intl.PluralRules("en", { type: "ordinal" });
-const ENDINGS = { one: "st", two: "nd", few: "rd", other: "th" };
-export const ordinal = (place) => `${place}${ENDINGS[ORDINALS.select(place)]}`;
-
 // The time of day, with the date unless it is today.
 export function whenText(iso) {
   const moment = new Date(iso);
@@ -86,8 +82,7 @@ export function modelName(name) {
   return name.split(/[\\/]/).filter(Boolean).pop().replace(/\.gguf$/i, "");
 }
 
-// Kind and budget of a run; an unreadable configuration counts as static without a budget. Of a budget in
-// bytes, `share` is the share of the full model's, and nothing is asked of the axes that it decides.
+// Of a run. A budget in bytes has a share of the full model's, and asks nothing of the axes that it decides.
 export function scheduleOf(run) {
   const { kind, budget } = run?.config?.schedule ?? {};
   const share = (kind !== "dense" && budget?.bytes_share) || null;
@@ -96,11 +91,12 @@ export function scheduleOf(run) {
   return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked, share };
 }
 
-export function scheduleName(run) {
-  const { kind, policy } = scheduleOf(run);
-  const name = SITE.schedules[kind] ?? kind;
+export function scheduleLabel(kind, policy) {
+  const name = kind === "painted" ? "Painted" : SITE.schedules[kind] ?? kind;
   return policy ? `${name} ${modelName(policy)}` : name;
 }
+
+export const scheduleName = (run) => scheduleLabel(scheduleOf(run).kind, scheduleOf(run).policy);
 
 export const MECHANISMS = { default: "Default: 4-bit keys", paper: "Paper: page bounds" };
 
@@ -120,8 +116,7 @@ export function mechanismsOf(run) {
   return name ? MECHANISMS[name] : `Own: ${scorer}, ${choice}, ${pruning}`;
 }
 
-// The axes as Python declares them (sol_core/actions/action.py), and how a value becomes a share and a text.
-// A run of before there was an axis was dense there.
+// As Python declares them (sol_core/actions/action.py). A run of before there was an axis was dense there.
 /** @type {SpendAxis[]} */
 export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[axis.field] ?? axis.dense,
   share: (value) => value / axis.dense, show: axis.unit === "%" ? percentTight : bitsText,

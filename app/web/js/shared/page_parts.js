@@ -1,18 +1,14 @@
-import { chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
-import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
+import { asIs, chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
+import { AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
-export function flash(button, text) {
-  button.dataset.label ||= button.textContent;
-  setText(button, text);
-  clearTimeout(button.solTimer);
-  button.solTimer = setTimeout(() => setText(button, button.dataset.label), 1600);
-}
+const COPIED_MS = 1600;
 
 export function copyChip(label, text, attributes = {}) {
   const made = chip(label, async () => {
     await copyText(text());
-    flash(made, "Copied");
+    setText(made, "Copied");
+    setTimeout(() => setText(made, label), COPIED_MS);
   }, attributes);
   return made;
 }
@@ -24,19 +20,31 @@ export function tile(name, note) {
     h("dd", {}, small)) };
 }
 
+/** What training measured on text it never saw, as tiles. @param {Record<string, number>} measured */
+export function heldOutTiles(measured) {
+  const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: full } = measured;
+  const than = (value, more = "") => (isNumber(value) ? `static ${nats(value)}${more}` : "nats per token");
+  return [
+    ["[[kl|KL]], [[held out]]", nats(kl), than(klStatic)],
+    ["[[nll|NLL]], held out", nats(nll), than(nllStatic, isNumber(full) ? `, full model ${nats(full)}` : "")],
+    ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
+  ];
+}
+
 export const tiles = (list) => list.map(([name, value, note]) => {
   const made = tile(name, note);
   setText(made.value, value);
   return made.element;
 });
 
-// A table that may be wider than its place.
 export const tablePlace = (label, table) =>
   h("div", { class: "sol-table-place", tabindex: "0", role: "group", "aria-label": label }, table);
 
 /** A row's heading and its cells. @param {any[]} row */
 export const tableRow = ([head, ...cells]) =>
   h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", {}, cell)));
+
+export const fillTable = (place, rows) => place.querySelector("tbody").replaceChildren(...rows.map(tableRow));
 
 // columns: as the glossary marks them; rows: as tableRow takes them.
 export const dataTable = (label, columns, rows) => tablePlace(label, h("table", { class: "sol-table" },
@@ -51,7 +59,6 @@ export function tablePanel(table, { title, label, name, head, note }) {
     tablePlace(name, table), h("p", { class: "sol-chart-note" }, note));
 }
 
-// A row of a list: a link that opens its thing here, facts below it, tools beside it.
 /** @param {{ title: string, href?: string, open?: () => void, facts: unknown[], tools?: unknown[],
  *   link?: object, kind?: string }} row without an address of what cannot be opened */
 export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
@@ -59,12 +66,6 @@ export function listRow({ title, href, open, facts, tools, link = {}, kind = "" 
     h("a", { class: "sol-history-title", href, dir: "auto", onclick: open && opensHere(open), ...link },
       title),
     h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-tools" }, tools));
-}
-
-export function noticeLine(text) {
-  const line = h("p", { class: "sol-message is-warn", role: "status" }, text,
-    chip("Dismiss", () => line.remove()));
-  return line;
 }
 
 const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
@@ -80,15 +81,12 @@ export function questionOf({ prompt }) {
   return `… ${end.slice(begin).trimStart()}`;
 }
 
-export const leadParts = (run) => leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt);
-
-// The text before the tokens; of a long one only its beginning is shown at first.
 export function leadOf(name, text) {
-  const part = h("p", { class: "sol-lead-text", dir: "auto" }, text);
+  const part = h("p", { class: "sol-lead-text", dir: "auto" }, asIs(text));
   const head = h("span", { class: "sol-lead-name" }, name);
   if (text.length < LONG_LEAD) return [head, part];
   return [head, h("details", { class: "sol-lead-more" },
-    h("summary", { dir: "auto" }, `${text.slice(0, LONG_LEAD).trimEnd()}…`), part)];
+    h("summary", { dir: "auto" }, asIs(`${text.slice(0, LONG_LEAD).trimEnd()}…`)), part)];
 }
 
 export function selectionText(rows, [from, to]) {

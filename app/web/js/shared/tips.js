@@ -29,7 +29,6 @@ function close() {
   opened = null;
 }
 
-// Above the word, or below it where there is no room.
 function position() {
   if (!opened) return;
   const at = opened.term.getClientRects()[0];

@@ -1,6 +1,7 @@
 // Exported pages also show other runs: a JSON document that is chosen, dropped, or named by ?run=ADDRESS.
 
-import { chip, h, setText } from "../shared/dom.js";
+import { h, setText } from "../shared/dom.js";
+import { filePicker, takeDrops } from "../shared/forms/form_parts.js";
 import { sharedHead, sharedView, showStage } from "./shared_parts.js";
 
 const asked = (name) => new URLSearchParams(location.search).get(name);
@@ -19,12 +20,10 @@ function viewOf(document, part) {
     run: { kind: part, prompt: text, settings: null, parent: null, ...run } };
 }
 
-// Shows the page's own run, and others that are opened. makeStage(): a stage for each; partsOf(stage): parts
-// for its build.
+// Shows the page's own run, and others that are opened. partsOf(stage): parts for its build.
 export async function showRuns(root, part, makeStage, words, partsOf = (stage) => ({})) {
   const said = h("p", { class: "sol-hint", role: "status" });
-  const picker = h("input", { type: "file", hidden: true, accept: ".json,application/json",
-    "aria-label": "A run as JSON", onchange: () => open(() => picker.files[0].text()) });
+  const take = (file) => open(() => file.text());
   root.classList.toggle("is-text", asked("view") === "text");
   let shown;
 
@@ -33,8 +32,8 @@ export async function showRuns(root, part, makeStage, words, partsOf = (stage) =
 
   function draw(view) {
     root.replaceChildren();
-    root.append(sharedHead(view.run, h("div", { class: "sol-tools" },
-      chip("Open another run", () => picker.click()), picker, said), view === own));
+    const picker = filePicker("Open another run", ".json,application/json", take, "A run as JSON");
+    root.append(sharedHead(view.run, h("div", { class: "sol-tools" }, picker, said), view === own));
     const stage = makeStage();
     showStage(root, stage, view, words, partsOf(stage));
     shown = view;
@@ -51,13 +50,7 @@ export async function showRuns(root, part, makeStage, words, partsOf = (stage) =
     }
   }
 
-  root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", (event) => {
-    const [file] = event.dataTransfer?.files ?? [];
-    if (!file) return;
-    event.preventDefault();
-    open(() => file.text());
-  });
+  takeDrops(root, take);
   draw(own);
   const address = asked("run");
   if (address) {

@@ -4,10 +4,9 @@ import { TASKS_JOB } from "../lab/job_list.js";
 import { JobPage } from "../lab/job_page.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
-import { chip, h, setText, show, smallButton } from "../shared/dom.js";
-import { actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "../shared/format.js";
-import { elementsOf } from "../shared/forms/form_parts.js";
-import { leadOf, tile } from "../shared/page_parts.js";
+import { chip, h, setChildren, setText, show, smallButton } from "../shared/dom.js";
+import { actionOf, AXES, fixed, isNumber, mean, MISSING, nats, roughly } from "../shared/format.js";
+import { heldOutTiles, leadOf, tiles } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { klAxis } from "../shared/tokens/tokens.js";
@@ -85,18 +84,16 @@ class SamplePanel extends TokenStage {
   }
 }
 
+function bareWords(presets) {
+  const times = presets.map(({ label, minutes }) => `${roughly(60 * minutes)} (${label})`);
+  const list = new Intl.ListFormat("en", { type: "disjunction" }).format(times);
+  return "A policy learns which steps can do with less, so that its answers stay closer to the full model's "
+    + `for the same bytes. Training one takes about ${list} on two CPU cores; you may close this page.`;
+}
+
 // The end of a long context: what the first decode step continues.
 const tail = (text, length = 300) => (text.length > length ? `… ${text.slice(-length)}` : text);
 
-const TILES = {
-  kl: ["[[kl|KL]], [[held out]]", "nats per token"],
-  nll: ["[[nll|NLL]], held out", "nats per token"],
-  gap: ["Largest gap", "points off the budget"],
-  speed: ["Decisions/s", "measured"],
-  phase: ["Phase", "of this run"],
-};
-
-// Jobs with a page of their own: their part of the address, and of events.
 const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 
 export class TrainPage extends JobPage {
@@ -105,17 +102,12 @@ export class TrainPage extends JobPage {
       wrong: "This job is not a training. Choose it in the list.", go: "Start training", message: phaseName,
       list: { heading: "Jobs", kind: null,
         empty: "Nothing yet. Choose a preset and press Start training." } });
-    this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
     this.made = h("div", { class: "sol-made", hidden: true });
-    this.tileList = h("dl", { class: "sol-tiles is-job" }, elementsOf(this.tiles));
+    this.tileList = h("dl", { class: "sol-tiles is-job" });
     this.charts = new TrainCharts();
     this.sample = new SamplePanel(root);
     this.empty = h("section", { class: "sol-panel sol-explains" },
-      h("h2", {}, "Train a policy of your own"), h("ol", {}, [
-        ["Press Start training.", "A worker process does the work; you may close this page."],
-        ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
-        ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
-      ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
+      h("h2", {}, "Train a policy of your own"), h("p", {}, bareWords(page.presets)));
     this.lay([this.verdict.element, this.tileList, this.made], this.empty, this.charts.element,
       this.sample.element);
   }
@@ -139,7 +131,6 @@ export class TrainPage extends JobPage {
     this.sample.clear();
     this.reveal(false);
     show(this.made, false);
-    Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
   }
 
   view({ job, metrics, samples }) {
@@ -147,7 +138,7 @@ export class TrainPage extends JobPage {
     if (metrics.length) this.reveal(true);
     this.charts.append(metrics, !job.live && job.status !== "paused");
     if (samples) this.sample.take(samples);
-    this.showNumbers();
+    if (metrics.length) this.showNumbers();
     this.showMade(job);
   }
 
@@ -158,13 +149,9 @@ export class TrainPage extends JobPage {
 
   showNumbers() {
     const { last, phase } = this.charts.data;
-    const texts = { kl: nats(last.kl), nll: nats(last.nll), gap: fixed(largestGap(last), 2),
-      speed: fixed(last.decisions_per_s, 0), phase: phase ? phaseName(phase) : MISSING };
-    for (const [name, text] of Object.entries(texts)) setText(this.tiles[name].value, text);
-    for (const name of ["kl", "nll"]) {
-      const even = last[`${name}_static`];
-      setText(this.tiles[name].note, isNumber(even) ? `static ${nats(even)}` : "nats per token");
-    }
+    this.tileList.replaceChildren(...tiles([...heldOutTiles(last),
+      ["Decisions/s", fixed(last.decisions_per_s, 0), "measured"],
+      ["Phase", phase ? phaseName(phase) : MISSING, "of this run"]]));
   }
 
   showMade(job) {
@@ -174,9 +161,9 @@ export class TrainPage extends JobPage {
     if (job.status !== "succeeded" || this.made.dataset.job === job.id) return;
     this.made.dataset.job = job.id;
     const use = (label, order, tab) => smallButton(label, () => handOverTo(tab, order, name));
-    this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title), " is stored."),
-    ...(name ? [use("Use it in Explore", "use-policy", "explore"),
-      use("Evaluate it", "evaluate-policy", "evaluate")] : []));
+    setChildren(this.made, h("span", {}, "The policy ", h("strong", {}, name ?? job.title), " is stored."),
+      name && [use("Use it in Explore", "use-policy", "explore"),
+        use("Evaluate it", "evaluate-policy", "evaluate")]);
   }
 
   async clone(job) {

@@ -61,7 +61,6 @@ const EARLY = "240px"; // what is this near to the window is drawn as if it were
 
 export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
 
-// With a one-line reading aid; dragging zooms.
 export class Figure extends Chart {
   // spec: as of Chart, with layout(data), traces(data), aid: how to read it, and tools: nodes for its head
   constructor(spec) {

@@ -2,7 +2,7 @@
 
 import { fixed, isNumber, scheduleOf } from "../format.js";
 import { SITE } from "../dom.js";
-import { choiceKept } from "../tokens/tokens.js";
+import { choiceKept, shareOfBytes } from "../tokens/tokens.js";
 
 const OWN = "own"; // among the rows that score the text: the run's own
 
@@ -13,7 +13,6 @@ export function emptySeries(run, missing) {
     limit: run?.config?.max_new_tokens ?? 64, target: kind === "dense" ? 1 : share };
 }
 
-// The mean of the numbers so far, at every place.
 function means(values) {
   let [sum, known] = [0, 0];
   return values.map((value) => {
@@ -30,8 +29,6 @@ export function tokenRange(data) {
   return [0.5, Math.max(Math.min(room, data.limit), 2) + 0.5];
 }
 
-const computeOf = (row) => 100 * row.cost.bytes_read / row.dense_cost.bytes_read;
-
 export const spendChart = {
   title: "Compute against budget",
   empty: "The compute of each step appears here, beside the budget you asked for.",
@@ -43,7 +40,7 @@ export const spendChart = {
   ],
   scale: { range: [0, 104], ticks: [0, 25, 50, 75, 100], texts: ["0", "25", "50", "75", "100 %"] },
   lines: ({ x, rows, limit, target }) => {
-    const each = rows.map(computeOf);
+    const each = rows.map((row) => 100 * shareOfBytes(row));
     return [
       { id: "steps", x, y: each, colour: "accent", opacity: 0.35, width: 1, isStepped: true,
         say: (share) => `Compute ${fixed(share, 1)} %` },
@@ -55,13 +52,9 @@ export const spendChart = {
   },
 };
 
-// The effect of a run's compute on quality, in views of one chart. The first one compares like with like: the
-// run's step and dense's at the same place of the same text. Surprisal scores a text that one row wrote.
-
 const namesOf = ({ rows }) => [OWN, ...new Set(rows.flatMap((row) => row.side.map(({ name }) => name)))];
 
-// A row's line among the keys. Rows of a generation have the kind of their schedule as their name, those of
-// an inspection its label.
+// Rows of a generation are named by the kind of their schedule, those of an inspection by its label.
 const keyOf = (name) => (name === OWN ? OWN
   : ["dense", "static"].find((kind) => kind === name || SITE.schedules[kind] === name) ?? "side");
 

@@ -1,6 +1,6 @@
 // A chart over the tokens of a run, drawn as SVG. Colours are variables: the theme needs no redraw.
 
-import { h, show, svg, uniqueId, watchPointer } from "../dom.js";
+import { h, setChildren, show, svg, uniqueId, watchPointer } from "../dom.js";
 import { isNumber } from "../format.js";
 import { Chart } from "./chart.js";
 import { tokenRange } from "./series.js";
@@ -136,7 +136,7 @@ export class SvgChart extends Chart {
       const at = line.x.indexOf(index + 1);
       return at >= 0 && isNumber(line.y[at]) && h("span", {}, line.say(line.y[at], at));
     });
-    this.readout.replaceChildren(h("b", {}, `Token ${index + 1}`), ...lines.filter(Boolean));
+    setChildren(this.readout, h("b", {}, `Token ${index + 1}`), lines);
     this.readout.classList.toggle("is-left", this.area.x(index + 1) > this.area.width / 2);
   }
 

@@ -1,5 +1,4 @@
-// Reports of a training as arrays over the minutes of work, and their charts. Any number may be
-// missing from a report: each line has its own x.
+// Reports of a training over the minutes of work. A report may lack any number: each line has its own x.
 
 import { show } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
@@ -37,8 +36,7 @@ class TrainSeries {
   }
 }
 
-// A report's numbers by their lines. A loss belongs to its phase: what one minimises has nothing to do with
-// what another does. NLL is drawn as what is lost to dense, so that nothing is its axis' beginning.
+// A report's numbers by their lines: losses by phase, which do not compare; NLL as what is lost to dense.
 /** @param {{ phase?: string, metrics?: Record<string, number> }} row @returns {[string, number][]} */
 function metricsOf({ phase, metrics = {} }) {
   const { loss, nll, nll_static: nllStatic, nll_dense: dense } = metrics;
@@ -97,8 +95,7 @@ function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
   return { title: smallTitle(title), zerolinecolor: themeColour("edge"), ...range, ...more };
 }
 
-// Names of phases stand above the chart, in two rows by turns: a short phase's name then reaches over the
-// next one's begin. Towards the chart's end they stand before their line.
+// Names of phases stand above the chart, in two rows by turns, so that those of short phases fit.
 function phaseMarks(data) {
   const late = 0.6 * endOfAxis(data);
   return data.phases.slice(1).map(({ name, from }, at) => ({
@@ -120,7 +117,6 @@ function metricLine(data, { id, words, colour, dash, scale, isSecond = false, is
     hovertemplate: `${words}<extra></extra>` };
 }
 
-// Of a measure on unseen text, beside static allocation.
 const heldOutChart = (id, title, aid) => metricChart({
   title, aid, y: { title: "nats per token", sign: 1 },
   lines: [
@@ -135,16 +131,15 @@ const lossLine = (phase, name, words, colour) =>
 function trainCharts() {
   return [
     heldOutChart("kl", "Held-out KL to the full model",
-      "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than "
-      + "[[static]] does for the same [[spend]]. Early points come from a trial policy."),
+      "Unseen text, greedy: below the dashed line the policy loses less than [[static]] for the same "
+      + "[[spend]]. Early points come from a trial policy."),
     heldOutChart("nll_lost", "Held-out NLL above the full model",
-      "How much more unseen text surprises the model ([[nll|NLL]]) than it does the [[dense|full model]], "
-      + "which is 0. What static loses here can be [[recovered]]."),
+      "How much more unseen text surprises the model ([[nll|NLL]]) than the [[dense|full model]] (0)."),
     metricChart({
       title: "Reward and loss",
       y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
-      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Do not compare losses of "
-        + "phases: the labels' mean [[kl|KL]], the [[warm start]]'s, [[grpo|GRPO]]'s.",
+      aid: "[[reward|Reward]] of the [[rollout|rollouts]] should rise. Do not compare losses of phases: the "
+        + "[[warm start]]'s with [[grpo|GRPO]]'s.",
       lines: [
         lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),
         lossLine("warm start", "Loss, warm start", "Warm start's loss %{y:.4f}", "channels"),
@@ -154,8 +149,7 @@ function trainCharts() {
     }),
     metricChart({
       title: "Budget gap", y: { title: "points", zeroline: true, sign: 0, least: 3 },
-      aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points "
-        + "it is on budget.",
+      aid: "Mean spend minus [[budget]], in points. Inside the band of ±2 points it is on budget.",
       shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
         fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
       lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.short}`, name: axis.name, colour: axis.key,
@@ -163,8 +157,7 @@ function trainCharts() {
     }),
     metricChart({
       title: "Exploration", y: { title: "nats", sign: 1 }, y2: { title: "clipped, %", sign: 1 },
-      aid: "[[entropy|Entropy]]: how undecided the policy is, per axis. Clipped: actions whose change was "
-        + "cut; steadily above 30 % means too large steps.",
+      aid: "[[entropy|Entropy]]: how undecided the policy is. Clipped above 30 %: its steps are too large.",
       lines: [
         { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal",
           isSecond: true, scale: 100 },

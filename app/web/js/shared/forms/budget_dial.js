@@ -8,14 +8,8 @@ import { elementsOf, labelledRange } from "./form_parts.js";
 
 const ASK_AFTER_MS = 150;
 
-/** From handlers.estimate_budget; the optional ones for bytes alone. `zones`: the shares from which on few
- *   things change, and none; `speed`: in words, "" where it is not known.
- * @typedef {{ context: number, share: number, mix: Record<string, number>, lowest?: number, usual?: number,
- *   measured_on?: string, zone?: string, zones?: number[], speed?: string }} Estimate */
-
-// One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a
-// prompt of this length, and until somebody turns the dial it stands where the text stays the full model's.
-// Under "Set each axis" the two have budgets of their own instead; bits always have one.
+// Python says which mix of attention and MLP meets a share of the bytes after a prompt of this length. Until
+// somebody turns the dial, it stands where the text stays the full model's.
 export class BudgetDial {
   /** @type {Estimate | null} */
   estimate = null;
@@ -82,8 +76,7 @@ export class BudgetDial {
     for (const name of ["keep", "channels"]) this.fields[name].set(Math.round(mix[name]));
   }
 
-  // What the budget does to the text and to the speed, before anything runs.
-  /** @param {Estimate} estimate */
+  /** What the budget does to the text and to the speed, before anything runs. @param {Estimate} estimate */
   showPromise({ zone = "", zones: [same, small] = [1, 1], speed = "", lowest = 0 }) {
     const width = (from, to) => Math.max(0, Math.min(1, to) - Math.max(lowest, from));
     const widths = [width(lowest, small), width(small, same), width(same, 1)];

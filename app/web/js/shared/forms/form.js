@@ -92,8 +92,7 @@ export class RunForm extends Form {
   }
 }
 
-// A question with two answers. words: {title, text, yes, no, isDanger, fields: {name: field}}; answer(values)
-// does it: a refusal of Python's is said inside, and the dialog stays.
+// A question with two answers. answer(values) does it; a refusal of Python's is said inside.
 export function ask(place, { title, text = "", yes, no = "Cancel", isDanger = false, fields = {} }, answer) {
   const error = errorLine();
   const go = h("button", { class: `sol-button ${isDanger ? "is-danger" : "is-primary"}` }, yes);

@@ -34,8 +34,7 @@ export function toggleField({ label, hint }) {
   return { element, input, get: () => input.checked, set: (value) => { input.checked = value; } };
 }
 
-// A number box's limits in the form's words, said under it once a wrong number is entered. problem(): these
-// words while there is none in the box, or one out of range; else null.
+// A number box's limits in words, said under it once a wrong number is entered. problem(): words or null.
 function limitsOf(box, { label, unit = "", min, max }) {
   const range = min === undefined ? "a number"
     : max === undefined ? `${min} or more` : `${min} to ${max.toLocaleString("en")}`;
@@ -137,11 +136,11 @@ export function linesField({ rows = 2, ...words }) {
   return inputField(words, h("textarea", { class: "sol-input", rows, spellcheck: "false" }), "is-wide");
 }
 
-export function promptField(form, placeholder, rows) {
-  const input = h("textarea", { class: "sol-input sol-prompt", rows, placeholder, onkeydown: (event) => {
+export function promptField(form, { label, ...attributes }) {
+  const input = h("textarea", { class: "sol-input sol-prompt", ...attributes, onkeydown: (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.submit(event);
   } });
-  return inputField({ label: "Prompt" }, input);
+  return inputField({ label }, input);
 }
 
 export const runOptions = (runs) => optionsOf(runs.length
@@ -185,12 +184,11 @@ export function checksField({ label, hint, choices, isOne, isRanked }) {
     } };
 }
 
-// Radio buttons drawn as pills, whose chosen one's meaning is written below. value: chosen at first;
-// changed(value): another was chosen; isSmall: in a line with their legend.
+// Radio buttons drawn as pills, the chosen one's meaning below; isSmall: in a line with their legend.
 /** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>,
- *   value?: string, changed?: (value: any) => void, isSmall?: boolean}} words
+ *   value?: string, changed?: (value: any) => void, isSmall?: boolean, kind?: string}} words
  * @returns {Field & { inputs: Record<string, any> }} */
-export function pillsField({ legend, choices, meanings, value, changed, isSmall = false }) {
+export function pillsField({ legend, choices, meanings, value, changed, isSmall = false, kind = "" }) {
   const name = uniqueId("pills");
   const inputs = Object.fromEntries(Object.keys(choices).map((choice) =>
     [choice, h("input", { type: "radio", name, value: choice })]));
@@ -201,8 +199,8 @@ export function pillsField({ legend, choices, meanings, value, changed, isSmall 
     const text = meanings?.[get() ?? ""] ?? "";
     if (text !== told) meaning.replaceChildren(...glossed(told = text));
   };
-  const element = h("fieldset", { class: isSmall ? "sol-axis-choice" : "sol-fieldset", onchange: refresh },
-    h("legend", {}, legend),
+  const className = `${isSmall ? "sol-axis-choice" : "sol-fieldset"} ${kind}`.trim();
+  const element = h("fieldset", { class: className, onchange: refresh }, h("legend", {}, legend),
     h("div", { class: `sol-pills${isSmall ? " is-small" : ""}` }, Object.keys(choices).map((choice) =>
       h("label", { class: "sol-pill" }, inputs[choice], h("span", {}, choices[choice])))),
     meanings && meaning);
@@ -226,8 +224,17 @@ export function filePicker(label, accept, take, spoken = label) {
   return h("span", { class: "sol-file-picker" }, button, input);
 }
 
-// A picker of a text file for a form; one may also be dropped on `box`. use(text) takes what is in it, and
-// the form says why nothing was taken.
+export function takeDrops(box, take) {
+  box.addEventListener("dragover", (event) => event.preventDefault());
+  box.addEventListener("drop", (event) => {
+    const [file] = event.dataTransfer?.files ?? [];
+    if (!file) return;
+    event.preventDefault();
+    take(file);
+  });
+}
+
+// A picker of a text file for a form; one may also be dropped on `box`. use(text) takes what is in it.
 export function textFilePicker(form, box, maxCharacters, use) {
   const take = async (file) => {
     form.fail(null);
@@ -237,12 +244,7 @@ export function textFilePicker(form, box, maxCharacters, use) {
       form.fail(messageOf(error));
     }
   };
-  box.addEventListener("dragover", (event) => event.preventDefault());
-  box.addEventListener("drop", (event) => {
-    if (!event.dataTransfer.files.length) return;
-    event.preventDefault();
-    take(event.dataTransfer.files[0]);
-  });
+  takeDrops(box, take);
   return filePicker("Choose a file…", TEXT_FILES, take);
 }
 

@@ -64,19 +64,13 @@ export function budgetFields() {
     [short, sliderField({ label, unit, axis: key, min, max, step, hint })]));
 }
 
-export function mechanismsField() {
-  const field = pillsField({ legend: "Mechanisms", choices: { policy: "The policy's own", ...MECHANISMS },
-    meanings: {
-      policy: "As the [[policy]] was trained; without one, the default [[mechanisms]].",
-      default: "Each layer and [[kv group|KV group]] reads the [[page|pages]] that hold its attention by "
-        + "[[key copies|4-bit keys]], few here, many there; the [[mlp|MLP]] skips on both sides. Loses less "
-        + "than the paper's for the same bytes.",
-      paper: "[[page|Pages]] by their [[page bounds|bounds]], head by head; the [[mlp|MLP]] skips at its "
-        + "input only. As published.",
-    } });
-  field.element.classList.add("is-wide");
-  return field;
-}
+export const mechanismsField = () => pillsField({ legend: "Mechanisms", kind: "is-wide",
+  choices: { policy: "The policy's own", ...MECHANISMS }, meanings: {
+    policy: "As the [[policy]] was trained; without one, the default [[mechanisms]].",
+    default: "[[page|Pages]] by [[key copies|4-bit keys]], as each [[kv group|KV group]] needs them; the "
+      + "[[mlp|MLP]] skips on both sides. Loses less than the paper's for the same bytes.",
+    paper: "As published: [[page|pages]] by [[page bounds|bounds]]; the [[mlp|MLP]] skips at its input.",
+  } });
 
 export function stepFields(seedHint) {
   return {

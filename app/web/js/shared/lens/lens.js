@@ -1,7 +1,7 @@
 // "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache.
 
 import { attempt, newest } from "../api.js";
-import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
+import { chip, errorLine, h, setChildren, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillsField } from "../forms/form_parts.js";
@@ -13,8 +13,7 @@ import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./len
 const MEASURES = { kl: "KL", nll: "Surprisal" };
 
 export class LensPanel {
-  // on: {close(hadFocus), show(), fork(index, token id)}: closed; something else of it is on show; where it
-  // can be done, the run goes on from another token
+  // on: {close(hadFocus), show(): it shows something else, fork(index, token id) where it can be done}
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -54,7 +53,7 @@ export class LensPanel {
     this.turn = {};
     this.wanted = this.view = null; // what is asked about, and the answer
     this.element.removeAttribute("aria-busy");
-    show(this.element, false);
+    [this.element, this.message, this.again].forEach((part) => show(part, false));
   }
 
   open(run, isLive, rows, index, which = {}) {
@@ -63,15 +62,12 @@ export class LensPanel {
     this.axes = gridLevels(run) ?? [];
     this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].text)), ` token ${index + 1}`);
     show(this.element, true);
-    show(this.message, false);
-    show(this.again, false);
     if (isLive) {
       show(this.body, false);
       setText(this.state, "Choose a token again when the run has ended.");
     } else this.ask();
   }
 
-  // The measure in the cells, for the address; null: as it opens.
   get shown() {
     return this.measure.get() === "kl" ? null : this.measure.get();
   }
@@ -113,7 +109,7 @@ export class LensPanel {
   draw(view, rows) {
     this.view = view;
     const row = rows[view.index];
-    this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
+    setChildren(this.choiceNote, choiceNote(view, row));
     const fork = this.on.fork && ((token) => this.on.fork(view.index, token));
     this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) =>
       choiceTable(axis, levels, view.axes[at], view.taken, row.token_id, fork)));
@@ -134,9 +130,8 @@ export class LensPanel {
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
     this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.get()) : "");
-    this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a full one, "
-      + "changes the tokens after it through the keys and values it leaves in the cache "
-      + "([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
+    this.trailNote.replaceChildren(...glossed(followed ? "What each of these steps changes in later tokens "
+      + "([[kv pollution|KV pollution]]), in [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here."));
   }
 }
@@ -144,11 +139,11 @@ export class LensPanel {
 function replayedText(row, view) {
   const { nll, kl_to_dense: kl } = view.replayed ?? {};
   if (isNumber(row.surprisal) && isNumber(nll) && Math.abs(row.surprisal - nll) > 0.02) {
-    return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.surprisal)}: `
-      + "sums in another order, or of another precision, chose other pages or channels.";
+    return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.surprisal)}: rounding chose `
+      + "other pages or channels.";
   }
   const noise = view.noise ? ` Differences of surprisal below ${nats(view.noise)} nats may be rounding.` : "";
   const curves = `One knob moved at a time. Dashed: nothing left out.${noise}`;
-  return isNumber(kl) ? `${curves} Their KL is to one full step on this run's cache; the whole run `
-    + `against the full model has KL ${nats(kl)} here, as recorded.` : curves;
+  return isNumber(kl) ? `${curves} KL is to one full step on this run's cache; the run's own is ${nats(kl)}.`
+    : curves;
 }

@@ -1,5 +1,4 @@
-// Parts of what if: per axis the tokens that its levels would put here, in a table and as lines over the
-// levels, which the arrow keys walk as the pointer does; and the tokens that followed.
+// Parts of what if: the tokens that each level would put here, as a table and as lines; those that followed.
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
@@ -39,8 +38,7 @@ const tokenParts = (text) => [
   h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
-// axis: with the levels of the grid; rows: one per level; own: id of the token in the text; fork(token id):
-// goes on from another one, null where that cannot be.
+// rows: one per level; own: id of the token in the text; fork(token id): goes on from another one, or null.
 export function choiceTable(axis, levels, rows, taken, own, fork) {
   const ranges = choiceRanges(rows, taken);
   const takenAt = nearest(levels, taken.action[axis.field]);
@@ -166,7 +164,7 @@ export class LevelPlot {
       onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
-    this.choices(taken), LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
+    LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
       at: this.taken, range: scale[key], full: of(dense) })), shares && this.bars(top));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
@@ -176,13 +174,6 @@ export class LevelPlot {
     this.show(this.taken);
   }
 
-  choices(taken) {
-    return h("div", { class: "sol-lens-strip", "data-lane": "choice", "aria-hidden": "true" },
-      choiceRanges(this.rows, taken).map(({ from, to, choice: { text }, isOther }) => h("span",
-        { class: isOther && "is-other", "--n": to - from + 1, title: text }, tokenNodes(text))));
-  }
-
-  // top: the most probable level of all axes fills the height.
   bars(top) {
     return h("div", { class: "sol-lens-lane is-bars", "data-lane": "policy" },
       h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),

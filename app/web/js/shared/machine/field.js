@@ -1,5 +1,4 @@
-// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it: the
-// bytes read, channels, bits; where they come from, the policy's choices.
+// The drawing of one step: every layer's KV cache as a strip of pages; below it bytes, channels and bits.
 
 import { h } from "../dom.js";
 import { percent } from "../format.js";
@@ -118,7 +117,6 @@ function drawChannels(sheet, lane, name, share) {
   drawName(sheet, name, percent(meanShare(share)), middleOf(sheet, lane));
 }
 
-// draw: of a layer, its left edge and its width.
 function drawColumns(sheet, draw) {
   for (let layer = 0; layer < sheet.layers; layer += 1) {
     const x = sheet.edge(layer);

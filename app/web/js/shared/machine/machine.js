@@ -25,7 +25,6 @@ const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
 const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]",
   random: "[[random|Random]] choice" };
 
-// The chooser of a run, with terms as the glossary marks them.
 const titleOf = (run) =>
   TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
 

@@ -43,8 +43,7 @@ export function sharesOf(row) {
   return (page) => (page >= reads.pages ? 0 : reads.by_page ? VALUES.get(reads.by_page[page]) ?? 0 : 1);
 }
 
-// Shares of the MLP's input channels and of its inner ones that an action keeps: Mechanisms.mlp_shares of
-// sol_core/actions/grid.py. A grid that prunes both sides has a curve, share of the bytes → of the input.
+// Shares of the MLP's input and inner channels: Mechanisms.mlp_shares of sol_core/actions/grid.py.
 /** @returns {[number, number]} */
 export function mlpShares(grid, ratio) {
   const { mlp_pruning: pruning = "input", mlp_split: knots = [] } = grid ?? {};
@@ -86,14 +85,11 @@ export const pagesRead = ({ share, pages }) => Math.max(1, Math.round(share * pa
 export const pagesText = (reads) =>
   (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read in each layer` : NOT_RECORDED);
 
-const mlpShare = ({ cost, dense_cost: dense }) => cost.mlp_bytes / dense.mlp_bytes;
-const bitWords = (row) => `${bitsText(row.action.bit_width)} bits`;
 export const bytesText = ({ cost, dense_cost: dense }) =>
   [quantity(cost.bytes_read, "B"), `of ${quantity(dense.bytes_read, "B")} read`];
 
 const MOST_NAME = 80; // characters: more than fit beside a drawing
 
-// The words of each cell's pages. textOf(page): of a page of the cache.
 /** @param {Reads} reads @param {(page: number) => string} textOf */
 export function cellNames({ cells, pages }, textOf) {
   const each = Math.ceil(pages / cells);
@@ -101,8 +97,7 @@ export function cellNames({ cells, pages }, textOf) {
     textOf(cell * each + at)).join("").slice(0, MOST_NAME).replaceAll(/\s+/g, " ").trim());
 }
 
-// Of each cell of pages, how many layers read it.
-/** @param {Reads} reads */
+/** Of each cell of pages, how many layers read it. @param {Reads} reads */
 export function readersOf({ cells, levels }) {
   const readers = Array(cells).fill(0);
   levels.forEach((level, at) => { readers[at % cells] += Number(level > 0); });
@@ -112,7 +107,8 @@ export function readersOf({ cells, levels }) {
 export function spokenStep(row, reads, [input, inner], title) {
   const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
   return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `
-    + `MLP: ${percent(mlpShare(row))} of its bytes, ${percent(meanShare(input))} of the input channels, `
+    + `MLP: ${percent(row.cost.mlp_bytes / row.dense_cost.mlp_bytes)} of its bytes, `
+    + `${percent(meanShare(input))} of the input channels, `
     + `${percent(meanShare(inner))} of the inner ones${Array.isArray(input) ? ", by layer" : ""}. `
-    + `${bitWords(row)} of 16. ${bytesText(row).join(" ")}.`;
+    + `${bitsText(row.action.bit_width)} bits of 16. ${bytesText(row).join(" ")}.`;
 }

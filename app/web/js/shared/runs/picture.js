@@ -43,7 +43,6 @@ class PictureSheet {
       "xml:space": "preserve" }, text);
   }
 
-  // Words in as many lines as they need.
   paragraph(words, size, fill, weight = 400) {
     let line = "";
     const end = () => {
@@ -60,7 +59,6 @@ class PictureSheet {
     this.y += size * 0.35;
   }
 
-  // Tokens in the colours that they have on the page.
   tokens(elements, rows) {
     const size = 27;
     let x = EDGE;

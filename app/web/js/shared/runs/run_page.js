@@ -11,9 +11,7 @@ import { RunFollower } from "../follower.js";
 import { gridLevels } from "../tokens/card.js";
 
 export class RunPage {
-  /** @type {any} */
   form;
-  /** @type {any} */
   stage;
   /** @type {import("./status_line.js").StatusLine} */
   status;
@@ -63,7 +61,6 @@ export class RunPage {
       show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
   }
 
-  // kind: for the export; more: chips besides the usual ones.
   makeTools(kind, ...more) {
     const link = () => linkTo({ [this.part]: this.follower.id,
       ...Object.fromEntries(Object.values(this.names).map((name) => [name, askedFor(name)])),
@@ -116,8 +113,7 @@ export class RunPage {
     this.api("stop_run", { run_id: this.liveId }).catch(() => { this.form.stopButton.disabled = false; });
   }
 
-  // history: "push" when somebody asked for it here, which brings the tab to the front, "replace"
-  // when it was found; else the address names it already.
+  // history: "push" where somebody asked for it, "replace" where it was found; else the address names it.
   open(id, history) {
     if (history === "push") {
       const isNew = id !== askedFor(this.part);
@@ -196,7 +192,6 @@ export class RunPage {
     if (asked && asked !== this.stage.legend.axis.key) this.stage.legend.set(asked);
   }
 
-  // Looks at the token that the address names, or at none.
   showPlace() {
     this.wantsPlace = false;
     const [number, at = 0] = (askedFor(this.names.token) ?? "").split(".").map(Number);
@@ -226,7 +221,6 @@ export class RunPage {
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }
 
-  // call: "home", or what answers alike.
   async home(call = "home") {
     try {
       const home = await this.api(call, {});

@@ -73,10 +73,11 @@ export class RunStage extends ChartedStage {
 
   begin(run) {
     this.levels = gridLevels(run);
+    this.isLeft = false;
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
-    setText(this.question, questionOf(run));
+    this.question.replaceChildren(questionOf(run));
     this.reading.follow();
     this.colour(run);
     this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),
@@ -99,7 +100,8 @@ export class RunStage extends ChartedStage {
       this.reading.follow();
     }
     const { rows } = this.view;
-    this.status.showRun(rows, view, run, model, Boolean(view.summary) && isLeftToStatic(run, rows));
+    this.isLeft = Boolean(view.summary) && isLeftToStatic(run, rows);
+    this.status.showRun(rows, view, run, model, this.isLeft);
   }
 
   // Colours stretch over what a run spent, once that is known; what spends evenly has one colour.
@@ -107,7 +109,7 @@ export class RunStage extends ChartedStage {
     const { rows } = this.view;
     const [cost] = this.axes;
     const { kind, share } = scheduleOf(run);
-    const isEven = kind === "static" || isLeftToStatic(run, rows);
+    const isEven = kind === "static" || this.isLeft;
     const shares = rows.map(shareOfBytes);
     const even = mean(shares) ?? share ?? 1;
     let [low, high] = [LEAST_COST, 1];

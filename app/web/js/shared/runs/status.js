@@ -1,12 +1,12 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
-import { h, setText, show, SITE } from "../dom.js";
+import { h, setChildren, setText, show, SITE } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, scheduleName, scheduleOf,
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
-import { dataTable, tableRow, tile } from "../page_parts.js";
+import { dataTable, fillTable, tile } from "../page_parts.js";
 import { choiceKept } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
@@ -22,7 +22,6 @@ export const PARTS = [
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
 
-// Measured time by part, its share of the step's, and what the part saves of its bytes.
 class PartTimes {
   said = h("p", { class: "sol-hint" });
   table = dataTable("Measured time by part",
@@ -36,9 +35,8 @@ class PartTimes {
     const isKnown = isNumber(whole);
     setText(this.said, rows.length && !isKnown ? "Times were not recorded when this run was saved."
       : isKnown && others ? `With ${count(others, "more row")} in each step.` : "");
-    this.table.querySelector("tbody")?.replaceChildren(...PARTS.map((part, at) => tableRow([
-      h("span", { title: part.title }, part.name), milliseconds(times[at]), percent(times[at] / whole),
-      isKnown ? savedText(part, summary) : MISSING])));
+    fillTable(this.table, PARTS.map((part, at) => [h("span", { title: part.title }, part.name),
+      milliseconds(times[at]), percent(times[at] / whole), isKnown ? savedText(part, summary) : MISSING]));
   }
 }
 
@@ -69,7 +67,6 @@ const REASONS = {
   time_limit: "the GPU time for one run is used up: the text ends here",
 };
 
-// A run in numbers, of its rows.
 export function tallyOf(rows) {
   const sum = (of) => rows.reduce((total, row) => total + of(row), 0);
   const share = (unit) => sum((row) => row.cost[unit]) / sum((row) => row.dense_cost[unit]);
@@ -123,7 +120,8 @@ export class Status extends StatusLine {
 
   // isLeft: its policy left the steps to the static mix.
   showRun(rows, view, run, model, isLeft) {
-    this.update(view, model, runWords(view, run), rows.length / run.config.max_new_tokens);
+    const words = [scheduleName(run), REASONS[view.summary?.reason]].filter(Boolean).join(" · ");
+    this.update(view, model, words, rows.length / run.config.max_new_tokens);
     if (rows.length === 0) return;
     const tally = tallyOf(rows);
     const pace = tally.ms / rows.length;
@@ -143,20 +141,17 @@ export class Status extends StatusLine {
     });
     this.parts.update(rows, view.summary, run.config.side_rows?.length);
     setText(this.machine, [promptWords(view.prefill), machineWords(view.summary?.made_on)].join(" "));
-    const { kind, words } = outcomeOf(tally, scheduleOf(run).kind === "dense");
+    const { kind, basis } = outcomeOf(tally, scheduleOf(run).kind === "dense");
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, words + (isLeft ? LEFT : ""));
-    this.spent.replaceChildren(...spentWords(tally, values.speed));
+    setText(this.sentence, basis + (isLeft ? LEFT : ""));
+    setChildren(this.spent, spentWords(tally, values.speed));
     this.spent.title = [share && `Budget: ${percent(share)}.`,
       tally.compared && "The speed includes the check."].filter(Boolean).join(" ");
     show(this.verdict, true);
   }
 }
-
-const runWords = ({ summary }, run) =>
-  [scheduleName(run), REASONS[summary?.reason]].filter(Boolean).join(" · ");
 
 function promptWords(prefill) {
   if (!prefill) return "";
@@ -165,25 +160,20 @@ function promptWords(prefill) {
     + `read in ${duration(ms)}.`;
 }
 
-const LEFT = " The policy left these steps to the static mix: after as long a text and at this budget it was "
-  + "measured to gain nothing.";
+const LEFT = " The policy left these steps to the static mix: here it was measured to gain nothing.";
 
-// What became of the answer, and what that rests on, also while a run goes on: answer_verdict of
-// sol_core/reporting/verdict.py.
+// answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.
 export function outcomeOf({ compared, others, kl }, isDense) {
-  if (isDense) return { kind: "", words: "This is the full model: every step reads everything." };
-  if (!compared) return { kind: "", words: "Not checked against the full model." };
+  if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
+  if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: "Same", words: ` The full model agrees with all ${whole}.` };
+  if (!others) return { kind: "Same", basis: ` The full model agrees with all ${whole}.` };
   const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
   return { kind: isBroken ? "Broken" : "Small changes",
-    words: ` The full model disagrees with ${others} of ${whole} (dotted).` };
+    basis: ` The full model disagrees with ${others} of ${whole} (dotted).` };
 }
 
 // What the run spent and how fast it was. speed: tokens per second, as a text.
-function spentWords({ bytes, kl, klStatic }, speed) {
-  const parts = [`${percent(bytes)} compute · ${speed} tokens/s`];
-  if (isNumber(kl)) parts.push(" · ", ...glossed("[[kl|KL]] "), `${nats(kl)} nats`);
-  if (isNumber(klStatic)) parts.push(`, static ${nats(klStatic)}`);
-  return parts;
-}
+const spentWords = ({ bytes, kl, klStatic }, speed) => [`${percent(bytes)} compute · ${speed} tokens/s`,
+  isNumber(kl) && [" · ", glossed("[[kl|KL]] "), `${nats(kl)} nats`],
+  isNumber(klStatic) && `, static ${nats(klStatic)}`];

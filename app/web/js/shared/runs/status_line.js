@@ -1,7 +1,7 @@
 // The head of a status panel: a state with its detail, a bar, a message.
 
 import { h, say, setText, show, smallButton } from "../dom.js";
-import { modelName, ordinal, percent, roughly } from "../format.js";
+import { modelName, percent, roughly } from "../format.js";
 
 export const STATES = {
   idle: ["Ready", "idle"],
@@ -72,16 +72,12 @@ export class StatusLine extends StateHead {
   update(view, model, words, done) {
     const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
     const loading = state === "loading" ? view.model || model : null;
-    const place = view.place > 0 ? `${ordinal(view.place + 1)} in the queue` : "";
+    const place = view.place > 0 ? `${view.place} before you` : "";
     const { reading } = view;
     this.setState(state, state === "queued" ? place : state === "loading" ? modelText(loading)
       : reading ? readingText(reading) : words);
     const read = reading && reading.tokens_read / reading.prompt_tokens;
     this.setBar(loading ? loading.fraction : view.live ? read ?? done : null);
-    this.explain(view);
-  }
-
-  explain(view) {
     const cut = view.status === "interrupted"
       ? "The server ended before this run did. This is what had been saved." : null;
     if (view.status === "failed") this.say(view.error, "bad");

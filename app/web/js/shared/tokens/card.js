@@ -24,8 +24,7 @@ export function gridLevels(run) {
 export const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
   && row.policy.every((one, at) => one.length === axes[at].levels.length);
 
-// What the policy wanted: the probability of every level, per axis. All have one scale, so a flat row means
-// no preference. null for rows of other schedules, and for runs of before distributions were kept.
+// The probability of every level, per axis, on one scale: a flat row means no preference. null: not known.
 function cardPolicy(row, axes) {
   if (!isOfPolicy(row, axes)) return null;
   const top = Math.max(...row.policy.flat(), LEAST_TOP);
@@ -53,11 +52,9 @@ function levelRow(axis, levels, shares, value, top) {
   levelEnds(axis, levels));
 }
 
-// A bar for every level, the chosen one marked; shares: of the full height.
 export const levelBars = (shares, chosen, titles = []) => shares.map((share, at) =>
   h("i", { class: at === chosen && "is-chosen", "--v": share, title: titles[at] }));
 
-// The two ends of a scale, below it.
 export const endsOf = (low, high) =>
   h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
 export const levelEnds = (axis, levels) => endsOf(levelText(axis, levels[0]), levelText(axis, levels.at(-1)));
@@ -74,8 +71,7 @@ const CARD_MARGIN = 8;
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 export class TokenCard {
-  /** @type {(() => void) | undefined} */
-  onHide;
+  onHide = () => {};
 
   constructor(root, parts) {
     this.parts = parts;
@@ -113,13 +109,12 @@ export class TokenCard {
     this.place();
   }
 
-  hideSoon(then) {
+  hideSoon() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       const focused = document.activeElement;
       if (this.token && (focused === this.token || this.element.contains(focused))) return;
       this.hide();
-      then?.();
     }, LEAVE_DELAY_MS);
   }
 
@@ -127,7 +122,7 @@ export class TokenCard {
     clearTimeout(this.timer);
     this.release();
     this.element.hidden = true;
-    this.onHide?.();
+    this.onHide();
   }
 
   release() {

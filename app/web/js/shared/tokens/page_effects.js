@@ -18,8 +18,7 @@ export class PageEffects {
   found = null;
   say = (text) => setText(this.said, text);
 
-  // on: {ask(name, request) → answer of a run's call, at() → number of the token on show, rows(),
-  // textOf(page), changed()}, and where the text is an answer compare(id): with the run on show
+  // on: {ask(name, request), at() → number of the token, rows(), textOf(page), changed(), compare(id)?}
   constructor(on) {
     this.on = on;
     this.isOfPrompt = Boolean(on.compare); // of an inspected text any line may be left out
@@ -84,14 +83,12 @@ export class PageEffects {
     this.answer.append(rows.map((row) => row.text).join(""));
   }
 
-  // What becomes of the token where its step has less to read.
   change(index, { choice, nll, nll_change: change }) {
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
       : `${quoted(choice.text)} comes first (${probability(choice.probability)})`;
     return `${probability(Math.exp(change - nll))} becomes ${probability(Math.exp(-nll))}, and ${first}.`;
   }
 
-  // Where a text is short enough, without being asked.
   rankSoon() {
     const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
     if (pages <= AT_ONCE) this.rank();

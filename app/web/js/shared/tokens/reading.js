@@ -1,8 +1,7 @@
-// The text that a run read, by pages of the KV cache. Point at a token, and the pages light up that its step
-// read more than other steps did; point at a page, and the tokens do that read it. So a fact's page is among
-// the first five for 11 of 12 right answers, for 6 by what was read alone: nearly every step reads some.
+// The text that a run read, by pages of the KV cache. Lit are pages that a step read more than others did: a
+// fact's is then among the first five for 11 of 12 right answers, for 6 by what was read alone.
 
-import { chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
+import { asIs, chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
@@ -16,8 +15,7 @@ const NEWEST_PAGES = 2; // pages that hold the last 9 to 16 tokens
 const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
 const QUIET_MS = 300;
 
-// Shades of the shares on show: of those that are half of the largest one and above, or among the first few.
-// Others stay unlit, else steps that read nearly everything would light it all.
+// Shades of the largest shares. Others stay unlit, else steps that read nearly everything would light it all.
 function shadesOf(shares) {
   const sorted = shares.toSorted((a, b) => b - a);
   const [most = 0] = sorted;
@@ -56,8 +54,7 @@ export class Reading {
   usual = [[], []];
   numSummed = 0;
 
-  // on: {rows() → tokens, elements() → theirs, mark(index), select(range)}; where the model is at hand
-  // also effects(on) → PageEffects
+  // on: {rows(), elements(), mark(index), select(range), effects(on) → PageEffects where there is a model}
   constructor(on) {
     this.on = on;
     /** @type {import("./page_effects.js").PageEffects | undefined} */
@@ -129,7 +126,7 @@ export class Reading {
       const isOut = leftOut.includes(page);
       const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option",
         "aria-selected": "false", tabindex: "-1",
-        "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(text)}` }, text);
+        "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(text)}` }, asIs(text));
       span.solIndex = page;
       return span;
     });
@@ -160,8 +157,7 @@ export class Reading {
     this.place();
   }
 
-  // Folded, only some pages stand in the text, so that a step lights a dozen elements and not hundreds. What
-  // stands there already is not moved: it may have the focus.
+  // Folded, only some pages stand in the text. What stands there already is not moved: it may have the focus.
   place() {
     const named = new Set([...this.effects?.chosen ?? [], ...this.leftOut, this.fact, this.page]);
     const stands = this.pages.filter((span, page) => !this.isFolded || span.solShade || named.has(page));
@@ -188,7 +184,6 @@ export class Reading {
     if (!this.isHeld) this.show(rows.length - 1);
   }
 
-  // Other rows of the same text.
   recount() {
     this.usual = [[], []];
     this.numSummed = 0;
@@ -223,12 +218,6 @@ export class Reading {
     });
   }
 
-  // What a step needed, once that was measured. @returns {{ kl: number[], attention: number[] } | null}
-  needOf(row) {
-    const { found = null } = this.effects ?? {};
-    return found?.index === row.index ? found : null;
-  }
-
   mark(index) {
     this.isHeld = index !== null;
     if (index !== null) this.show(index);
@@ -242,11 +231,15 @@ export class Reading {
 
   draw() {
     const row = this.at === null ? null : this.on.rows()[this.at];
-    if (!row || !sharesOf(row)) return;
+    const shares = row && sharesOf(row);
+    if (!shares) return;
     const lights = this.lights(row);
-    const need = this.needOf(row);
+    const found = this.effects?.found;
+    const need = found?.index === row.index ? found : null; // once that was measured
     const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
-    this.drawStrips(row, need);
+    const looked = need?.attention ?? Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
+    this.strips?.draw(looked, need?.kl ?? null);
+    this.markStrips();
     if (this.effects) show(this.effects.which, !need);
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
     this.pages.forEach((span, page) => {
@@ -270,14 +263,6 @@ export class Reading {
     clearTimeout(this.settling);
     this.settling = setTimeout(
       () => setText(this.said, this.isHeld ? this.caption.textContent : ""), QUIET_MS);
-  }
-
-  // What a step looked at: its attention where that was measured, else the share of heads that read a page.
-  drawStrips(row, need) {
-    const shares = sharesOf(row);
-    const looked = Array.from({ length: row.page_reads.pages }, (_, page) => shares?.(page) ?? 0);
-    this.strips?.draw(need?.attention ?? looked, need?.kl ?? null);
-    this.markStrips();
   }
 
   markStrips() {

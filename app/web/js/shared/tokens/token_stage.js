@@ -88,7 +88,6 @@ export class TokenStage {
     this.mark(index ?? this.resting, false, at);
   }
 
-  // A token of a text and its partners in the others; null: none.
   mark(index, bringIntoView = false, at = 0) {
     this.columns.forEach((column) =>
       column.view.mark(index === null ? null : this.partnerOf(index, at, column.at), bringIntoView));
