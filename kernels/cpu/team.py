@@ -197,7 +197,8 @@ def _borrowed(target: Any, builder: Any, kind: Any, value: Any) -> Any:
         array.parent = cgutils.get_null_value(array.parent.type)
         return array._getvalue()
     if isinstance(kind, types.BaseTuple):
-        for index, part in enumerate(kind):
+        parts: Any = kind
+        for index, part in enumerate(parts):
             item = _borrowed(target, builder, part, builder.extract_value(value, index))
             value = builder.insert_value(value, item, index)
     return value
