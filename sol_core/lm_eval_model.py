@@ -40,11 +40,11 @@ from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowS
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon
 from sol_core.events import FinishEvent
-from sol_core.files.places import DEFAULT_MODEL, default_data_dir
+from sol_core.files.paths import DEFAULT_MODEL, default_data_dir
 from sol_core.generation.engine import generate_many
 from sol_core.models.loading import load_language_model
-from sol_core.policy import PolicyScheduler
 from sol_core.policy.files.locate import resolved_grid
+from sol_core.policy.scheduler import PolicyScheduler
 
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16

@@ -210,8 +210,8 @@ def test_the_library_and_the_page_are_whole_outside_the_checkout(installed, tmp_
     code = """
 import importlib, pkgutil, sys
 import sol_core
-from sol_core.policy import check_policy
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.policy.files.folder import check_policy
+from sol_core.files.paths import SHIPPED_POLICY
 from sol_core.app.web.assets import style_sheet, terms
 from sol_core.app.web.assets import in_order
 from sol_core.app.setup.requirements import project_requirements

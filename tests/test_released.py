@@ -26,8 +26,8 @@ from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.files.staging import sha256_of
 from sol_core.inspection.records import InspectionConfig
-from sol_core.policy import load_policy
 from sol_core.policy.files.archive import unpack_policy
+from sol_core.policy.policy import load_policy
 from sol_core.progress import WorkProgress
 from sol_core.training.config import TrainConfig
 from storage import TASKS_JOB

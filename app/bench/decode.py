@@ -29,7 +29,7 @@ from app.bench.random_model import check_shape
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
 from sol_core.files.gguf_folder import gguf_kinds
-from sol_core.files.places import default_data_dir
+from sol_core.files.paths import default_data_dir
 from sol_core.progress import Progress
 
 THEIRS, COMPILED = "transformers", "transformers_compiled"

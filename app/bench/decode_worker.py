@@ -25,7 +25,8 @@ from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model
 from sol_core.models.tuning import tune
-from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.policy.policy import Policy, load_policy
+from sol_core.policy.scheduler import PolicyScheduler
 
 _POLICY_BITS = 8.0
 

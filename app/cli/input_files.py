@@ -21,11 +21,11 @@ from sol_core import __version__
 from sol_core.corpus.documents import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
-from sol_core.files.places import read_regular, why_not_parsed
+from sol_core.files.paths import read_regular, why_not_parsed
 from sol_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from sol_core.policy import PolicyInfo
+    from sol_core.policy.info import PolicyInfo
 
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 # Beside the configuration's fields: what every command takes, and train.

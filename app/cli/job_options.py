@@ -50,7 +50,7 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
 
 def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
     """The folder of the policy that the options name, of the grid that they name; or a schedule."""
-    from sol_core.policy import read_policy_info
+    from sol_core.policy.info import read_policy_info
 
     source, chosen = schedule_finder(args)(args.policy), chosen_grid(args)
     if isinstance(source, Path) and chosen is not None:

@@ -28,7 +28,7 @@ from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.card_errors import in_words
 from sol_core.errors import ConfigError
-from sol_core.files.places import program_name
+from sol_core.files.paths import program_name
 
 EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN_PIPE = 1, 2, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks

@@ -24,7 +24,7 @@ from app.policies.library import PolicyLibrary, grid_for
 from sol_core.actions import AXES, GRIDS, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
-from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
+from sol_core.files.paths import DATA_DIR_VARIABLE, DEFAULT_MODEL
 from sol_core.inspection.records import InspectionConfig
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sol_core.errors import ConfigError
-from sol_core.files.places import LAUNCHER
+from sol_core.files.paths import LAUNCHER
 
 SPACE_VARIABLE = "SPACE_ID"  # set by Hugging Face Spaces
 ZERO_GPU_VARIABLE = "SPACES_ZERO_GPU"  # set by Hugging Face on ZeroGPU Spaces

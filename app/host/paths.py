@@ -10,7 +10,7 @@ from typing import Any
 
 from app.host.errors import DataDirError, system_errors
 from sol_core.errors import ConfigError
-from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
+from sol_core.files.paths import DATA_DIR_VARIABLE, default_data_dir
 
 # Below this SQLite and the logs fail in odd places; downloads check their own need.
 MIN_FREE_BYTES = 100 * 1024**2

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from app.host.errors import AppError, DataDirError
-from sol_core.files.places import known_object
+from sol_core.files.paths import known_object
 
 _PROC = Path("/proc")
 _IS_LINUX = sys.platform == "linux"  # elsewhere psutil knows the processes

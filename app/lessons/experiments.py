@@ -243,7 +243,7 @@ def bits(model: Any, name: str) -> dict[str, Any]:
 def spenders(model: Any, name: str, policies: PolicyLibrary) -> dict[str, Any]:
     """The same channels in total, spent evenly, by the shipped policy if it fits, in hindsight."""
     from sol_core.lens.single_steps import compare_spenders
-    from sol_core.policy import load_policy
+    from sol_core.policy.policy import load_policy
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(2, len(tokens) - SPEND_STEPS)

@@ -24,7 +24,7 @@ from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budge
 from sol_core.config import POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
-from sol_core.files.places import DEFAULT_MODEL
+from sol_core.files.paths import DEFAULT_MODEL
 from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
 from sol_core.policy.files.locate import DEFAULT_POLICY
 

@@ -25,14 +25,14 @@ from app.host.paths import DataDir
 from sol_core.actions import ActionGrid, QuantSite, grid_named
 from sol_core.config import POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import PolicyError, SolError
-from sol_core.files.places import DEFAULT_MODEL, SHIPPED_POLICY, program_name
+from sol_core.files.paths import DEFAULT_MODEL, SHIPPED_POLICY, program_name
 from sol_core.files.staging import flush_to_disk, replacing, staged_folder
 from sol_core.policy.files import archive, locate
 from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
 from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH, holds_policy, stored_folders
 
 if TYPE_CHECKING:
-    from sol_core.policy import PolicyInfo
+    from sol_core.policy.info import PolicyInfo
 
 CONFIG_FILE = "config.json"
 ZIP = ".zip"
@@ -268,7 +268,7 @@ class PolicyLibrary:
         model: ModelInUse | None,
     ) -> str:
         """Check what ``read`` puts into a folder, and move it in; messages name ``shown``."""
-        from sol_core.policy import check_policy
+        from sol_core.policy.files.folder import check_policy
 
         with self._staging() as staging:
             folder = staging / "policy"
@@ -331,7 +331,7 @@ def check_name(wanted: str) -> None:
 
 
 def _read(name: str, folder: Path) -> StoredPolicy:
-    from sol_core.policy import read_policy_info
+    from sol_core.policy.info import read_policy_info
 
     info, is_shipped = read_policy_info(folder), name == DEFAULT_POLICY
     notes = PolicyNotes() if is_shipped else read_notes(folder)

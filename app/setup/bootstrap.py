@@ -18,7 +18,7 @@ from app.host.errors import BootstrapError
 from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
 from app.setup.requirements import BASE, read_requirements, unmet
 from app.setup.virtual_environment import Groups, VirtualEnvironment
-from sol_core.files.places import LAUNCHER
+from sol_core.files.paths import LAUNCHER
 
 RESTARTED = "sol-restarted"  # the interpreter's own option -X, which its children do not inherit
 

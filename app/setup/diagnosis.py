@@ -20,7 +20,7 @@ from app.setup.requirements import (
     why_gpu_is_unused,
 )
 from sol_core.errors import SolError
-from sol_core.files.places import BLOCKS_NAME, program_name
+from sol_core.files.paths import BLOCKS_NAME, program_name
 
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
 CONTEXTS = (256, 2000, 8000)  # tokens, of steps whose times are shown

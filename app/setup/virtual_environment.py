@@ -21,7 +21,7 @@ from typing import Any
 from app.host.console import Console
 from app.host.errors import BootstrapError, system_errors
 from app.setup.requirements import digest, needed_bytes, requirement_name, torch_index, unmet
-from sol_core.files.places import known_object
+from sol_core.files.paths import known_object
 
 VENV_VARIABLE = "SOL_VENV"
 MARKER_FILE = "sol-environment.json"

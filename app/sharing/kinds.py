@@ -20,7 +20,7 @@ from app.sharing.run_document import VERSION, RunDocument, ended_run
 from app.sharing.run_kinds import GENERATION, INSPECTION
 from app.web.document import html_page
 from sol_core.errors import SolError
-from sol_core.files.places import whole_characters, why_not_parsed
+from sol_core.files.paths import whole_characters, why_not_parsed
 from sol_core.reporting.verdict import ENOUGH_TOKENS, block_interval, verdict_of
 from storage import Store
 from storage.codec import refuse_constant

@@ -19,7 +19,7 @@ from app.web.assets import module_url, plotly_path
 from app.web.services import Services
 from sol_core.errors import SolError
 from sol_core.fields import MAX_WHOLE, Rules, from_json
-from sol_core.files.places import whole_characters
+from sol_core.files.paths import whole_characters
 from storage import StorageError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from app.formats import json_safe
 from app.web.assets import bundle, site_data, style_sheet
 from app.web.theme import follow_system_css
 from sol_core import __version__
-from sol_core.files.places import whole_characters
+from sol_core.files.paths import whole_characters
 
 PROGRAM = f"sol-explorer {__version__}"  # that writes a document or a page
 TITLE_LENGTH = 80

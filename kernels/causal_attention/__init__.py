@@ -44,10 +44,10 @@ def causal_attention(
         return reference.causal_attention(query, block, scale=scale, window=window, cap=cap)
     heads = query.transpose(1, 2).contiguous()
     mixed = torch.empty(heads.shape, dtype=keys.dtype)
-    places = keys.shape[2] - new, *_lines_apart(keys), keys.shape[1], window or 0
+    sizes = keys.shape[2] - new, *_lines_apart(keys), keys.shape[1], window or 0
     arrays = (heads * scale).numpy(), lines_of(keys), lines_of(block.values)
     with torch_with_numba():
-        kernel(*arrays, places, as_array(mixed))
+        kernel(*arrays, sizes, as_array(mixed))
     return mixed.transpose(1, 2)
 
 
@@ -59,15 +59,15 @@ def _in_pairs(query: Tensor, block: KVBlock, scale: float, window: int) -> Tenso
     scaled = (query * (scale * math.log2(math.e))).to(keys.dtype).transpose(1, 2).contiguous()
     mixed = torch.empty(scaled.shape, dtype=keys.dtype)
     packed = [
-        torch.empty(rows * num_heads, -(-cached // bf16.TILE), *sizes, dtype=torch.int32)
-        for sizes in ((size // 2, bf16.TILE), (bf16.TILE // 2, size))
+        torch.empty(rows * num_heads, -(-cached // bf16.TILE), *shape, dtype=torch.int32)
+        for shape in ((size // 2, bf16.TILE), (bf16.TILE // 2, size))
     ]
     pairs = [tensor.numpy().view("uint32") for tensor in (scaled.view(torch.int32), *packed)]
     lines = *_lines_apart(keys), num_heads, cached
-    places = cached - query.shape[2], num_heads, window
+    sizes = cached - query.shape[2], num_heads, window
     with torch_with_numba():
         bf16.pack_pairs(lines_of(keys), lines_of(block.values), lines, *pairs[1:])
-        bf16.attend_in_pairs(*pairs, places, bf16.tile_shapes(), as_array(mixed))
+        bf16.attend_in_pairs(*pairs, sizes, bf16.tile_shapes(), as_array(mixed))
     return mixed.transpose(1, 2)
 
 

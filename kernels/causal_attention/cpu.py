@@ -110,7 +110,7 @@ def attend_causally(query, keys, values, sizes, mixed):
         some = vectors[:num_vectors]
         _attend(some, keys, values, line, first + begin, window, room, out[:num_vectors])
         for v in range(num_vectors):
-            share = np.float32(1.0) / room[3][v]
+            factor = np.float32(1.0) / room[3][v]
             for d in range(size):
-                number = narrow(out[v, d] * share, mixed)
+                number = narrow(out[v, d] * factor, mixed)
                 mixed[row, begin + v // per_group, low + v % per_group, d] = number

@@ -21,7 +21,7 @@ LANES = 32  # sums side by side, so that their order is written down and they st
 def _sum_exponentials(values, top, totals, weighted):
     """Add e^x and x·e^x, x below the top, of [V] values to the lanes.
 
-    Places instead of slices: one of those took longer than its 32 exponentials.
+    Indices instead of slices: one of those took longer than its 32 exponentials.
     """
     size = values.shape[0]
     for begin in range(0, size, LANES):

@@ -19,7 +19,7 @@ from sol_core.evaluation.passes import derive_seed
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
-from sol_core.policy import Policy
+from sol_core.policy.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 
 Questions = Mapping[str, Sequence[Question]]  # by task

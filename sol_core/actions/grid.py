@@ -173,13 +173,13 @@ class ActionGrid(Mechanisms, Record):
         """Levels of each axis, in the order of ``AXES``."""
         return self.keep_fractions, self.channel_keep_ratios, self.bit_widths
 
-    def action(self, places: Sequence[int]) -> Action:
+    def action(self, indices: Sequence[int]) -> Action:
         """The action of a level per axis.
 
         Args:
-            places: of each level among those of its axis.
+            indices: of each level among those of its axis.
         """
-        keep, channels, bits = places
+        keep, channels, bits = indices
         return Action(
             self.keep_fractions[keep], self.channel_keep_ratios[channels], self.bit_widths[bits]
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sol_core.corpus.documents import SUPPORTED_SUFFIXES
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import changed, check_kind, check_text, kind_of
-from sol_core.files.places import default_data_dir
+from sol_core.files.paths import default_data_dir
 from sol_core.files.staging import explain_os_error, replacing
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sol_core.actions import Budget
     from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.generation.schedules import WithoutBudget
-    from sol_core.policy import Policy
+    from sol_core.policy.policy import Policy
 
 MAX_NAME = 1024  # characters of a path
 _TEXTS = "given"  # folder of the texts of callers

@@ -14,7 +14,7 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind, check_names, check_text, kind_of, with_nearest
-from sol_core.files.places import DEFAULT_MODEL
+from sol_core.files.paths import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
 from sol_core.progress import Progress, shown_progress
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sol_core.generation.schedules import PolicyFinder
     from sol_core.generation.sequence import RunOptions
     from sol_core.models.loading import LanguageModel
-    from sol_core.policy import Policy
+    from sol_core.policy.policy import Policy
 
 
 @with_nearest
@@ -78,8 +78,8 @@ def load_policy(
     Raises: ConfigError for an unknown grid; PolicyError for a policy that is missing, damaged or
         made for another model; DownloadError when the Hub does not provide it.
     """
-    from sol_core.policy import load_policy as load
     from sol_core.policy.files.locate import locate_policy
+    from sol_core.policy.policy import load_policy as load
 
     check_kind("name", name, (str, Path), "a policy's name or folder")
     check_model(model)

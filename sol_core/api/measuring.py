@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from sol_core.lens.records import LensView
     from sol_core.models.loading import LanguageModel
-    from sol_core.policy import Policy
+    from sol_core.policy.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

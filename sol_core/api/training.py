@@ -18,7 +18,7 @@ from sol_core.progress import Progress, WorkEvent
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
-    from sol_core.policy import Policy
+    from sol_core.policy.policy import Policy
     from sol_core.training.config import TrainConfig
 
 
@@ -56,7 +56,7 @@ def train(
     """
     from sol_core.evaluation.calibrating import measured_first
     from sol_core.evaluation.gains import trained_with_gains
-    from sol_core.policy import load_policy as load
+    from sol_core.policy.policy import load_policy as load
     from sol_core.training.checkpoint import check_own
     from sol_core.training.config import TrainConfig, preset
     from sol_core.training.trainer import check_kept

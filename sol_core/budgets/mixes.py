@@ -89,16 +89,16 @@ class DamageTable:
 
     def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Damage of both, interpolated in log context, flat beyond it and never rising."""
-        place = log2(max(context, 1))
+        position = log2(max(context, 1))
         knots = [log2(known) for known in self.contexts]
-        upper = next((i for i, knot in enumerate(knots) if knot >= place), len(knots) - 1)
+        upper = next((i for i, knot in enumerate(knots) if knot >= position), len(knots) - 1)
         lower = max(upper - 1, 0)
         span = knots[upper] - knots[lower]
-        share = min(max((place - knots[lower]) / span, 0.0), 1.0) if span else 1.0
+        weight = min(max((position - knots[lower]) / span, 0.0), 1.0) if span else 1.0
 
         def mixed(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
             pairs = zip(rows[lower], rows[upper], strict=True)
-            return tuple(accumulate((a + (b - a) * share for a, b in pairs), min))
+            return tuple(accumulate((a + (b - a) * weight for a, b in pairs), min))
 
         return mixed(self.attention), mixed(self.channels)
 
@@ -247,10 +247,10 @@ class MixTable:
     def share_at(self, damage: float, context: int) -> float:
         """The least share whose mixes are predicted to lose no more than that, nats a token."""
         hull = self.hull(context)
-        place = next(at for at, mix in enumerate(hull) if mix.damage <= damage)
-        if place == 0:
+        index = next(at for at, mix in enumerate(hull) if mix.damage <= damage)
+        if index == 0:
             return hull[0].share
-        low, high = hull[place - 1 : place + 1]
+        low, high = hull[index - 1 : index + 1]
         part = (low.damage - damage) / (low.damage - high.damage)
         return low.share + part * (high.share - low.share)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.fields import from_json
-from sol_core.files.places import read_regular
+from sol_core.files.paths import read_regular
 from sol_core.files.staging import replacing
 
 _HERE = Path(__file__).parent

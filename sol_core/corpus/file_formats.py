@@ -29,7 +29,7 @@ from sol_core.corpus.documents import (
 )
 from sol_core.errors import CorpusError
 from sol_core.fields import kind_of
-from sol_core.files.places import whole_characters
+from sol_core.files.paths import whole_characters
 
 PIECE_BYTES = 1 << 20
 MAX_CONTROL_SHARE = 0.01

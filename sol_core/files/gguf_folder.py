@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import last_line, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
-from sol_core.files.places import known_object
+from sol_core.files.paths import known_object
 from sol_core.files.staging import STAMPS_NAME, check_free_space, known_sha256, make_once, storing
 from sol_core.progress import Progress, megabytes, part_of
 

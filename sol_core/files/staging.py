@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.errors import SolError
-from sol_core.files.places import known_object
+from sol_core.files.paths import known_object
 
 POLL_SECONDS = 0.2
 _ON_WINDOWS = os.name == "nt"

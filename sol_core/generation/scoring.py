@@ -27,30 +27,22 @@ from sol_core.actions import (
     PAPER,
     Action,
     ActionGrid,
-    Budget,
     Mechanisms,
 )
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     PlannedRows,
-    RowSchedules,
-    Schedule,
-    fresh_schedule,
 )
-from sol_core.decoding.loop import DecodeOptions, DecodeStep
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, teacher_forced
 from sol_core.decoding.prefix import read_prefix
-from sol_core.decoding.teacher_forcing import teacher_forced
-from sol_core.errors import ConfigError, PolicyError
+from sol_core.errors import ConfigError
 from sol_core.fields import check_text
 from sol_core.generation.finished import Score
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
 from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
-from sol_core.models.signals import Observe
-from sol_core.policy.policy import Policy
-from sol_core.policy.scheduler import PolicyScheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,30 +98,6 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
     steps = (DENSE,) * (len(tokens) - first)
     case = ScoreCase(tuple(tokens), first - 1, (steps,))
     return score_case(model, case, GRIDS[DEFAULT_GRID].mechanisms)[0]
-
-
-def score_policy(
-    model: LanguageModel,
-    case: ScoreCase,
-    policy: Policy | Schedule,
-    budget: Budget,
-    mechanisms: Mechanisms = PAPER,  # of what is no policy, which has its own
-) -> tuple[tuple[Action, ...], list[float]]:
-    """Actions of a policy or function instead of the schedules, and NLL of each step, nats."""
-    if isinstance(policy, Policy):
-        grid = policy.info.grid
-        if case.page_size != grid.page_size:
-            raise PolicyError(
-                f"policy {policy.info.name!r} was trained for pages of {grid.page_size} tokens, "
-                f"the case has page_size {case.page_size}"
-            )
-        scheduler: BatchScheduler = PolicyScheduler(policy, [budget])
-        mechanisms = grid.mechanisms
-    else:
-        scheduler = RowSchedules([fresh_schedule(policy, budget)], Observe.CONCENTRATION)
-    case = replace(case, schedules=case.schedules[:1])  # of which only its length counts
-    nll, actions = _score(model, case, scheduler, mechanisms)
-    return actions, nll[0]
 
 
 def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:

@@ -304,7 +304,7 @@ def alternatives(
 ) -> tuple[Alternative, ...]:
     """Tokens [N] int64, spelled, with their probabilities."""
     pairs = zip(tokens.tolist(), log_probabilities.exp().tolist(), strict=True)
-    return tuple(Alternative(token, model.spelled(token), share) for token, share in pairs)
+    return tuple(Alternative(token, model.spelled(token), likely) for token, likely in pairs)
 
 
 def ms_since(start: float) -> float:

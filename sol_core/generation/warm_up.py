@@ -46,10 +46,11 @@ from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.signals import Observe
 from sol_core.models.tuning import TUNING, tune
 from sol_core.models.weights import arrange_weights
-from sol_core.policy import Policy, PolicyConfig, PolicyInfo, PolicyScheduler
-from sol_core.policy.info import InputLayout
+from sol_core.policy.info import InputLayout, PolicyConfig, PolicyInfo
 from sol_core.policy.network import build_network
+from sol_core.policy.policy import Policy
 from sol_core.policy.prices import PriceTable
+from sol_core.policy.scheduler import PolicyScheduler
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel

@@ -136,7 +136,7 @@ class InspectedToken:
     index: int  # 0-based number among the scored tokens
     token_id: int  # id in the tokenizer's vocabulary
     text: str  # what the token adds to the visible text; "" while a character is incomplete
-    kind: str  # word start, continuation, number, punctuation, name, code or other
+    kind: str  # one of ``token_kinds.KINDS``; "code" in older records
     top: tuple[Alternative, ...]  # the dense row's five most probable tokens, best first
     rows: tuple[InspectedRow, ...]  # in the order of ``InspectionStart.rows``; the dense row first
     cached_tokens: int  # KV cache length that the step attended over, its own input included

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
 from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.schedules import StaticSchedule
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.events import Alternative, PageReads
-from sol_core.generation.scoring import ScoreCase, score_policy
+from sol_core.generation.scoring import score_text
 from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import Linear
-from sol_core.policy import Policy
+from sol_core.policy.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,9 @@ def compare_spenders(
     steps = len(tokens) - first
     plans: dict[str, list[float]] = {}
     if policy:
-        case = ScoreCase(tuple(tokens), first - 1, ((DENSE,) * steps,), grid.page_size)
-        actions, _ = score_policy(model, case, policy, Budget(channel_keep_ratio=budget))
+        schedule = ScheduleConfig("policy", Budget(channel_keep_ratio=budget), policy="policy")
+        config = GenerationConfig(schedule, grid=grid)
+        actions = score_text(model, tokens, first, config, lambda _: policy).actions
         plans["policy"] = [action.channel_keep_ratio for action in actions]
         budget = sum(plans["policy"]) / steps
     even = StaticSchedule(Budget(channel_keep_ratio=budget), grid)

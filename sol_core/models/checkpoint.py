@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tokenizers import Tokenizer
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-from sol_core.files.places import first_line, known_object
+from sol_core.files.paths import first_line, known_object
 from sol_core.models.families.readers import SUPPORTED_FAMILIES, complete_config, refuse_family
 from sol_core.models.spec import ModelSpec
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kernels.cpu.threads import why_no_kernels
 from sol_core.errors import ConfigError
-from sol_core.files.places import DEVICE_VARIABLE
+from sol_core.files.paths import DEVICE_VARIABLE
 
 NO_GPU = "no GPU was found"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -30,7 +30,7 @@ from sol_core.files.gguf_folder import (
     gguf_kinds,
     is_gguf_name,
 )
-from sol_core.files.places import DEFAULT_MODEL, default_data_dir, first_line
+from sol_core.files.paths import DEFAULT_MODEL, default_data_dir, first_line
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.card.self_test import checked_card
 from sol_core.models.card.small_model import Widths

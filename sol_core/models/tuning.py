@@ -19,7 +19,7 @@ from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
-from sol_core.files.places import known_object
+from sol_core.files.paths import known_object
 from sol_core.files.staging import replacing
 from sol_core.models.devices import cpu_name
 from sol_core.models.step.times import StepTimes

@@ -21,7 +21,7 @@ from torch import Tensor
 from kernels.linear import linear, pack_weight, packed_product
 from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ModelLoadError
-from sol_core.files.places import BLOCKS_NAME
+from sol_core.files.paths import BLOCKS_NAME
 from sol_core.models.families.layer_names import head_channels, layer_names, spread_heads
 from sol_core.models.spec import ModelSpec
 
@@ -227,12 +227,12 @@ def arrange_weights(
     is_tied = spec.tied_head and torch.equal(tensors.get("lm_head.weight", embedding), embedding)
     if not is_tied:
         head = reader.linear("", {"lm_head": spec.vocab_size}, spec.hidden_size)
-        placed = to_device(embedding.to(dtype))
+        looked_up = to_device(embedding.to(dtype))
     else:
         reader.used.add("lm_head.weight")
         tied = join_blocks(reader.blocks, [embedding_name])
         head = Linear(to_device(_in_out_view(embedding.to(dtype))), blocks=tied)
-        placed = head.weight.t()
+        looked_up = head.weight.t()
     # Old checkpoints carry the rotary frequencies, which are recomputed.
     left = [name for name in tensors if not name.endswith("rotary_emb.inv_freq")]
     if unknown := sorted(set(left) - reader.used):
@@ -240,7 +240,7 @@ def arrange_weights(
             f"the weights hold {len(unknown)} tensors this family does not have, "
             f"such as {unknown[0]!r}; refusing to ignore them"
         )
-    return ModelWeights(placed, layers, final_norm, head)
+    return ModelWeights(looked_up, layers, final_norm, head)
 
 
 def _layer(reader: _Reader, prefix: str) -> LayerWeights:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from sol_core.actions import AXES, ActionGrid
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, configuration, from_json, setting
-from sol_core.files.places import read_regular, why_not_parsed
+from sol_core.files.paths import read_regular, why_not_parsed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,6 +16,7 @@ from torch import Tensor
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import PolicyReads
 from sol_core.errors import PolicyError
+from sol_core.fields import check_names
 from sol_core.files.staging import publish, staged_folder
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
@@ -24,7 +25,7 @@ from sol_core.policy.files.folder import (
     read_policy_folder,
     write_policy_files,
 )
-from sol_core.policy.files.locate import fetch_policy, hub_client, shipped_for
+from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
 from sol_core.policy.prices import GainTable, PriceRule, PriceTable, padded_levels
@@ -198,12 +199,7 @@ class Policy(
         *,
         model: LanguageModel | None = None,
         grid: ActionGrid | None = None,
-        force_download: bool = False,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        revision: str | None = None,
-        **unknown: Any,
+        **hub: Any,
     ) -> Self:
         """Load a policy from a folder or from the Hub's repository "owner/name".
 
@@ -211,24 +207,15 @@ class Policy(
             pretrained_model_name_or_path: the folder or the repository.
             model: the language model it is for; needed.
             grid: the levels and site in use; None accepts the policy's own.
-            force_download, token, cache_dir, local_files_only, revision: as for every model of
-                the Hub.
-            unknown: nothing else is taken.
+            hub: force_download, token, cache_dir, local_files_only, revision: as for every model
+                of the Hub.
         Raises: PolicyError when it is damaged, or made for another model or grid; DownloadError
             when the Hub does not give it; TypeError for an argument that is none.
         """
-        if unknown:
-            raise TypeError(f"from_pretrained() takes no argument {min(unknown)!r}")
+        check_names(hub, HUB_OPTIONS, "from_pretrained() takes no argument")
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
-            folder = fetch_policy(
-                str(pretrained_model_name_or_path),
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
+            folder = fetch_policy(str(pretrained_model_name_or_path), **hub)
         if model is None:
             raise PolicyError(
                 "a policy is loaded for a language model: give model=…, as load_model() returns it"

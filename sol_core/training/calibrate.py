@@ -12,9 +12,10 @@ from torch import Tensor
 from sol_core.actions import Budget
 from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.errors import ConfigError
-from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
+from sol_core.policy.policy import Policy
 from sol_core.policy.prices import PriceTable
+from sol_core.policy.scheduler import PolicyScheduler
 from sol_core.progress import WorkEvent
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.held_out import measure

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import AXES
-from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import StepInputs, budget_shares
-from sol_core.policy.scheduler import mean_entropy
+from sol_core.policy.policy import Policy, StepInputs, budget_shares
+from sol_core.policy.scheduler import PolicyScheduler, mean_entropy
 from sol_core.progress import WorkEvent
 from sol_core.training.calibrate import damages_at, set_prices
 from sol_core.training.config import GAPS, GRPO_SHARE, GrpoConfig, TrainConfig

@@ -10,8 +10,8 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedules
 from sol_core.decoding.schedules import StaticSchedule
-from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
+from sol_core.policy.scheduler import PolicyScheduler
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.reporting.verdict import block_interval
 from sol_core.training.config import GAPS, TrainConfig

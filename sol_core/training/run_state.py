@@ -18,10 +18,10 @@ from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
-from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.files.folder import prices_of, prices_record
-from sol_core.policy.info import InputLayout
+from sol_core.policy.info import InputLayout, PolicyInfo
 from sol_core.policy.network import DamageNetwork, build_network
+from sol_core.policy.policy import Policy
 from sol_core.policy.prices import PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import Progress, read_checkpoint, restore, write_checkpoint

@@ -12,7 +12,7 @@ from typing import Any
 from sol_core.errors import ConfigError, PolicyNotKeptError
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
-from sol_core.policy import save_policy
+from sol_core.policy.policy import save_policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 from sol_core.training.calibrate import calibrate
 from sol_core.training.config import TrainConfig

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, TimeoutError, expect, sync_playwright
 
-import sol_core.policy
+import sol_core.policy.info
 from app.host.paths import DataDir
 from app.site.server import launch_app
 from app.web.assets import module_url
@@ -236,7 +236,7 @@ def shared_pages():
 def stand_in_policies(monkeypatch, tmp_path):
     """Stand-in policies only, and none that ships."""
     monkeypatch.setattr("app.policies.library.SHIPPED_POLICY", tmp_path / "none")
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
+    monkeypatch.setitem(vars(sol_core.policy.info), "read_policy_info", read_stand_in)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 
 from app.host.console import Console
 from app.host.paths import DataDir
-from sol_core.files.places import DEFAULT_MODEL, default_data_dir
+from sol_core.files.paths import DEFAULT_MODEL, default_data_dir
 from tests.load import LoadOptions, launched, run_trial
 
 parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)

@@ -25,7 +25,7 @@ from app.host.hosting import PUBLIC_VARIABLE
 from app.host.limits import LIMITS_VARIABLE
 from app.host.paths import DataDir
 from app.site.server import SESSIONS
-from sol_core.files.places import DEFAULT_MODEL, default_data_dir
+from sol_core.files.paths import DEFAULT_MODEL, default_data_dir
 from tests.load.attacks import ATTACKS, BURST
 from tests.load.page_client import PageClient, RefusedError
 from tests.load.processes import address_of, launched, running

@@ -9,7 +9,7 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 import sol_core
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
-from sol_core.files.places import DATA_DIR_VARIABLE
+from sol_core.files.paths import DATA_DIR_VARIABLE
 from sol_core.generation.engine import generate as engine_generate
 from sol_core.generation.scoring import dense_nll
 from sol_core.progress import WorkProgress, WorkStopped, shown_progress

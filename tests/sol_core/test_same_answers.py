@@ -13,7 +13,7 @@ from sol_core.decoding.prefix import BLOCK, read_prefix, read_prefixes
 from sol_core.evaluation.rollout import read_windows, roll_out
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import generate
-from sol_core.generation.scoring import ScoreCase, score_case, score_policy
+from sol_core.generation.scoring import ScoreCase, score_case, score_text
 from sol_core.generation.sequence import RECORDS, RunOptions
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectedToken, InspectionConfig
@@ -88,6 +88,11 @@ def by_evaluating(model, tokens, context, action, grid):
         yield roll_out(model.lm, prefix, scheduler, options).nll[-1, 1].tolist()
 
 
+def by_own_function(model, tokens, context, action, grid):
+    config = GenerationConfig(ScheduleConfig("policy", policy="own"), grid=grid)
+    return score_text(model, tokens, context + 1, config, lambda _: lambda _: action).nll
+
+
 def check(model, grid, context, monkeypatch, actions=ACTIONS):
     tokens = some_text(model, context + STEPS + 1)
     for action in actions:
@@ -98,9 +103,7 @@ def check(model, grid, context, monkeypatch, actions=ACTIONS):
         asked = model, tokens, context, action, grid
         answers = {
             "in company": score_case(model, many, grid.mechanisms)[0],
-            "own function": score_policy(
-                model, case, lambda _, a=action: a, Budget(), grid.mechanisms
-            )[1],
+            "own function": list(by_own_function(model, tokens, context, action, grid)),
             "generate": by_generating(*asked),
             "generate beside": by_generating(*asked, company=True),
             "generate recorded": by_generating(*asked, record=RECORDS),

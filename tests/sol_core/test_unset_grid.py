@@ -15,10 +15,10 @@ from sol_core import score as library_score
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.evaluation.contenders import load_contenders
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.paths import SHIPPED_POLICY
 from sol_core.generation.schedules import resolved
-from sol_core.policy import load_policy
 from sol_core.policy.files.locate import resolved_grid
+from sol_core.policy.policy import load_policy
 from sol_core.training.config import PRESETS
 from tests.support.tiny_policies import COARSE, save_tiny_policy
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 
 from sol_core.actions import ActionGrid
-from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
 from sol_core.policy.files.folder import policy_checksum
-from sol_core.policy.info import InputLayout
+from sol_core.policy.info import InputLayout, PolicyConfig, PolicyInfo
 from sol_core.policy.network import DamageNetwork, build_network, level_values
+from sol_core.policy.policy import Policy, save_policy
 from sol_core.policy.prices import PriceTable
 
 SMALL = PolicyConfig(width=16, num_heads=2)

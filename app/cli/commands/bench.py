@@ -13,7 +13,7 @@ from app.formats import json_safe
 from app.host.console import Console
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID
-from sol_core.files.places import DEFAULT_MODEL, SHIPPED_POLICY
+from sol_core.files.paths import DEFAULT_MODEL, SHIPPED_POLICY
 
 ONLY_JSON = ("tokens_per_s", "tokens_per_s_rounds")  # measurements that the text has in tables
 HELP = "measure decoding, batched rollouts, GPU kernels, the noise floor or memory"

@@ -21,7 +21,7 @@ from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
-from sol_core.files.places import DEFAULT_MODEL
+from sol_core.files.paths import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sol_core.generation.schedules import PolicyFinder

@@ -11,7 +11,7 @@ from app.cli.job_options import job_as_json, open_jobs, time_left
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
-from sol_core.files.places import program_name
+from sol_core.files.paths import program_name
 
 if TYPE_CHECKING:
     from storage import JobRecord, Store

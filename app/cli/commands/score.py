@@ -13,7 +13,7 @@ from app.cli.input_files import read_case_file
 from app.cli.terminal import table
 from app.host.console import Console
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
-from sol_core.config import ScheduleConfig
+from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,23 +55,22 @@ def run(args: argparse.Namespace) -> int:
     budgets = [args.asked, *(Budget(*step.as_tuple()) for step in steps)]
     model, _ = cli.load_model(args, Console(), budgets)
     if args.policy:
-        from sol_core.generation.scoring import score_policy
-        from sol_core.policy import load_policy
+        from sol_core.generation.scoring import score_text
 
-        find, schedule = cli.schedule_finder(args), ScheduleConfig("policy", policy=args.policy)
-        policy = find(args.policy)
-        grid = cli.grid_from(args, [schedule], find)
-        if isinstance(policy, Path):
-            policy = load_policy(policy, model, grid=grid)
-        how = grid.mechanisms
-        results = [score_policy(model, case, policy, args.asked, how) for case in parsed]
+        find = cli.schedule_finder(args)
+        schedule = ScheduleConfig("policy", args.asked, policy=args.policy)
+        grid, results = cli.grid_from(args, [schedule], find), []
+        for case in parsed:
+            config = GenerationConfig(schedule, grid=replace(grid, page_size=case.page_size))
+            tokens = case.input_ids[: case.context_len + case.num_steps + 1]
+            results.append(score_text(model, tokens, case.context_len + 1, config, find))
         parsed = [
-            replace(case, schedules=(actions,))
-            for case, (actions, _) in zip(parsed, results, strict=True)
+            replace(case, schedules=(made.actions,))
+            for case, made in zip(parsed, results, strict=True)
         ]
         scores = [
-            {"nll": [nll], "actions": [[action.values() for action in actions]]}
-            for actions, nll in results
+            {"nll": [made.nll], "actions": [[action.values() for action in made.actions]]}
+            for made in results
         ]
     else:
         how = cli.grid_from(args).mechanisms

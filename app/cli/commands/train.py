@@ -19,7 +19,7 @@ from app.host.interrupts import EXIT_INTERRUPTED
 from app.host.paths import DataDir
 from sol_core.errors import ConfigError, PolicyNotKeptError, SolError
 from sol_core.fields import from_json
-from sol_core.files.places import program_name
+from sol_core.files.paths import program_name
 from sol_core.progress import WorkProgress
 from sol_core.reporting.verdict import training_verdict
 from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig, for_minutes, preset

@@ -17,7 +17,7 @@ from app.cli import options as cli
 from app.host.hosting import is_space
 from app.host.interrupts import leave
 from app.host.paths import DataDir
-from sol_core.files.places import DEVICE_VARIABLE
+from sol_core.files.paths import DEVICE_VARIABLE
 
 HELP = "open the page in the browser (what happens without a command)"
 LOG_BYTES, LOG_FILES = 2_000_000, 3

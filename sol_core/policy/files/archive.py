@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from sol_core.errors import PolicyError
 from sol_core.fields import from_json
-from sol_core.files.places import read_regular
+from sol_core.files.paths import read_regular
 from sol_core.files.staging import publish
 from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, WEIGHTS_FILE
 

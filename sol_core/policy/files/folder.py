@@ -17,7 +17,7 @@ from torch import Tensor
 from sol_core.actions import AXES, record_of
 from sol_core.errors import PolicyError
 from sol_core.fields import from_json
-from sol_core.files.places import DEFAULT_MODEL, read_regular
+from sol_core.files.paths import DEFAULT_MODEL, read_regular
 from sol_core.files.staging import replacing, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.locate import is_hub_id

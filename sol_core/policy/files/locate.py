@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
 from sol_core.errors import DownloadError, PolicyError
-from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
+from sol_core.files.paths import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
 from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, PolicyInfo, read_policy_info
 
@@ -28,6 +28,7 @@ DEFAULT_POLICY = "default"  # the one that ships with the program
 NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_OPTIONS = ("force_download", "token", "cache_dir", "local_files_only", "revision")
 _LISTED = 12  # names in a message
 _FILES: dict[str, Any] = {"allow_patterns": list(MAX_BYTES)}
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import sol_core.policy
+import sol_core.policy.info
 from app.cli.commands.jobs import KINDS, STORED_KINDS
 from app.jobs.engines import ENGINES
 from app.pages.shared.job_calls import JOB_KINDS
@@ -64,7 +64,7 @@ def evaluated(monkeypatch, data_dir, tmp_path):
     monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda name, **_: name)
     monkeypatch.setattr("sol_core.evaluation.calibrating.measure_once", lambda *_: None)
     info = SimpleNamespace(grid=ActionGrid())
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)
+    monkeypatch.setitem(vars(sol_core.policy.info), "read_policy_info", lambda folder: info)
     monkeypatch.setattr("sol_core.policy.files.locate.read_policy_info", lambda folder: info)
     for folder in (data_dir.policies / "p", tmp_path / "mine"):
         folder.mkdir()

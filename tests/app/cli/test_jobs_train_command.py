@@ -19,9 +19,8 @@ from app.jobs.engines import ENGINES
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import from_json
-from sol_core.files.places import read_regular
-from sol_core.policy import PolicyConfig, PolicyInfo
-from sol_core.policy.info import InputLayout
+from sol_core.files.paths import read_regular
+from sol_core.policy.info import InputLayout, PolicyConfig, PolicyInfo
 from sol_core.progress import WorkFinished, WorkProgress
 from sol_core.training.config import PRESETS, TrainConfig, preset
 from tests.app.command_line import one_line, started

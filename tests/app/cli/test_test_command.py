@@ -6,7 +6,7 @@ import pytest
 
 from app.cli.program import test as command
 from app.host.hosting import PROJECT_ROOT
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.paths import SHIPPED_POLICY
 
 
 @pytest.mark.parametrize(

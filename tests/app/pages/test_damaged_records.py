@@ -15,7 +15,7 @@ from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.policies import HANDLERS as POLICIES
 from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.paths import SHIPPED_POLICY
 from storage import TASKS_JOB
 from tests.app.page_calls import ANNA, caller
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import sol_core.policy
+import sol_core.policy.info
 from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.lab.jobs import EVALUATE_FORM, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.jobs import HANDLERS as LAB
@@ -26,7 +26,7 @@ BUILTIN = {"kind": "builtin", "name": ""}
 
 @pytest.fixture(autouse=True)
 def _readable(monkeypatch):
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", job_samples.read_stand_in)
+    monkeypatch.setitem(vars(sol_core.policy.info), "read_policy_info", job_samples.read_stand_in)
 
 
 @pytest.fixture

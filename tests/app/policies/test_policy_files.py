@@ -12,7 +12,7 @@ from app.host.errors import AppError, InputFileError, PolicyNotFoundError
 from app.policies.library import ModelInUse, PolicyLibrary
 from app.policies.views import uses_of
 from sol_core.errors import PolicyError
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.paths import SHIPPED_POLICY
 from sol_core.policy.files.folder import policy_checksum
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sol_core.policy
+import sol_core.policy.info
 from app.host.errors import PolicyNotFoundError
 from app.policies.library import PolicyLibrary
 from sol_core.policy.files.locate import NAME_LENGTH
@@ -19,7 +19,7 @@ from sol_core.policy.files.locate import NAME_LENGTH
 def _readable(monkeypatch):
     """A stand-in that reads only JSON."""
     monkeypatch.setitem(
-        vars(sol_core.policy),
+        vars(sol_core.policy.info),
         "read_policy_info",
         lambda folder: SimpleNamespace(**json.loads((folder / "config.json").read_text())),
     )

@@ -17,7 +17,7 @@ from app.results.files import csv_text
 from app.results.shipped import shipped_record
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig
 from sol_core.fields import from_json
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.paths import SHIPPED_POLICY
 from sol_core.policy.info import read_policy_info
 from tests.support.job_samples import RANDOM_SCHEDULES, evaluation_result
 

@@ -8,7 +8,7 @@ import pytest
 from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.policies import HANDLERS as POLICIES
 from app.pages.shared.run_calls import EXPORT_HANDLERS
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.paths import SHIPPED_POLICY
 from tests.app.page_calls import ANNA, caller, sender
 from tests.app.policies.test_policy_files import FILES, evaluation, write_zip
 from tests.app.sharing.test_run_documents import as_json, contents, save_run

@@ -16,7 +16,7 @@ from app.runs import queue as generation_runs
 from app.runs.storage_cap import fair_choice
 from app.sharing.kinds import align_tokens
 from sol_core.errors import ConfigError
-from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.paths import SHIPPED_POLICY
 from storage import TASKS_JOB, StoredSize
 from tests.app.page_calls import ANNA, BEN
 from tests.app.restored_runs import restored_run

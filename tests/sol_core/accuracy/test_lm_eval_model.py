@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sol_core.actions import Budget
-from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
+from sol_core.files.paths import DATA_DIR_VARIABLE, default_data_dir
 from tests.support.tiny_language_model import CONTEXT_LENGTH, make_language_model, save_model_folder
 from tests.support.tiny_policies import save_tiny_policy
 

@@ -27,7 +27,7 @@ from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectionConfig
 from sol_core.models.loading import load_language_model, repair_model
 from sol_core.models.weights import Linear
-from sol_core.policy import check_policy
+from sol_core.policy.files.folder import check_policy
 from sol_core.training.config import TrainConfig
 from sol_core.training.warm_start import label_text, read_labels
 from tests.support.tiny_language_model import make_language_model, save_model_folder

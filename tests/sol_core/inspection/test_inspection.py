@@ -16,7 +16,7 @@ from sol_core.inspection import records
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.report import HARMLESS_KL, difficulty
 from sol_core.lens.engine import Lens, run_of_text
-from sol_core.policy import load_policy
+from sol_core.policy.policy import load_policy
 from tests.support.tiny_policies import save_tiny_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")

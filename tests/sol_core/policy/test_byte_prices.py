@@ -14,8 +14,9 @@ from sol_core.budgets.mixes import MixTable
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import from_json
-from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.byte_prices import NUM_FEATURES, BytePrices, SampleStates, history_features
+from sol_core.policy.policy import load_policy, save_policy
+from sol_core.policy.scheduler import PolicyScheduler
 from tests.sol_core.budgets.test_mixes import COSTS, GRID, made_up
 from tests.sol_core.policy.test_policy import observe
 from tests.support.tiny_policies import change_config, make_policy

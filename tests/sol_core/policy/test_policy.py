@@ -10,16 +10,11 @@ from hypothesis import strategies as st
 from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.policy import (
-    PolicyConfig,
-    PolicyScheduler,
-    load_policy,
-    read_policy_info,
-    save_policy,
-)
-from sol_core.policy.info import InputLayout
+from sol_core.policy.info import InputLayout, PolicyConfig, read_policy_info
 from sol_core.policy.network import JointNetwork, build_network, kept_rows, level_values
+from sol_core.policy.policy import load_policy, save_policy
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
+from sol_core.policy.scheduler import PolicyScheduler
 from sol_core.training.config import preset
 from tests.support.tiny_policies import COARSE, change_config, make_policy
 

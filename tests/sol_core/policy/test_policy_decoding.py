@@ -1,5 +1,7 @@
 """Policies in the decode loop: batches of schedulers, generation, scoring."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -9,9 +11,9 @@ from sol_core.decoding.batch_scheduling import NO_POLICY, SplitScheduler, StepOb
 from sol_core.errors import ConfigError, PolicyError, ShapeError
 from sol_core.events import PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
-from sol_core.generation.scoring import ScoreCase, score_case, score_policy
+from sol_core.generation.scoring import ScoreCase, score_case, score_text
 from sol_core.models.signals import Observe
-from sol_core.policy import load_policy
+from sol_core.policy.policy import load_policy
 from tests.support.tiny_policies import SERVED, save_tiny_policy
 
 CHEAP, DEAR = Action(0.5, 0.5, 6), Action(1.0, 1.0, 16)
@@ -117,15 +119,15 @@ def test_scoring_under_a_policy_equals_scoring_the_actions_it_chose(
     model, folder, bits, tolerance, others
 ):
     ids = tuple((37 * n) % 251 for n in range(60))
-    case = ScoreCase(ids, 30, ((DEAR,) * 20,) * 2)  # of two only the length counts
     policy = load_policy(folder, model)
-    actions, nll = score_policy(model, case, policy, Budget(0.5, 0.7, bits))
-    assert len(set(actions)) > 1
-    replayed = score_case(model, ScoreCase(ids, 30, (actions,)), policy.info.grid.mechanisms)
-    apart = sorted(abs(a - b) for a, b in zip(nll, replayed[0], strict=True))
+    schedule = ScheduleConfig("policy", Budget(0.5, 0.7, bits), policy="mine")
+    config = GenerationConfig(schedule, grid=policy.info.grid)
+    made = score_text(model, ids[:51], 31, config, lambda _: policy)
+    assert len(set(made.actions)) > 1
+    replayed = score_case(model, ScoreCase(ids, 30, (made.actions,)), policy.info.grid.mechanisms)
+    apart = sorted(abs(a - b) for a, b in zip(made.nll, replayed[0], strict=True))
     assert apart[-1 - others] <= tolerance
     assert apart[-1] <= 1e-2
-    with pytest.raises(PolicyError, match="page_size 4"):
-        score_policy(
-            model, ScoreCase(ids, 30, ((DEAR,),), 4), load_policy(folder, model), Budget(1, 1, 16)
-        )
+    other = dataclasses.replace(policy.info.grid, page_size=4)
+    with pytest.raises(PolicyError, match="another grid"):
+        score_text(model, ids, 31, dataclasses.replace(config, grid=other), lambda _: policy)

@@ -7,11 +7,11 @@ import pytest
 from huggingface_hub import PyTorchModelHubMixin
 
 from sol_core.errors import DownloadError
-from sol_core.files.places import SHIPPED_POLICY
-from sol_core.policy import Policy, load_policy
+from sol_core.files.paths import SHIPPED_POLICY
 from sol_core.policy.files.archive import FormerName, PolicyNotes, write_notes
 from sol_core.policy.files.locate import locate_policy
 from sol_core.policy.info import MAX_BYTES
+from sol_core.policy.policy import Policy, load_policy
 from tests.support.hub_stand_in import hub_stand_in
 from tests.support.tiny_policies import save_tiny_policy
 

@@ -8,7 +8,7 @@ import torch
 
 from sol_core.actions import Budget
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.files.places import SHIPPED_POLICIES
+from sol_core.files.paths import SHIPPED_POLICIES
 from sol_core.policy.files.folder import read_policy_folder
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler

@@ -16,7 +16,8 @@ from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.errors import ConfigError, PolicyError, SolError, TrainingDivergedError
 from sol_core.files.staging import read_safetensors, write_safetensors
 from sol_core.models.loading import LanguageModel
-from sol_core.policy import PolicyConfig, load_policy
+from sol_core.policy.info import PolicyConfig
+from sol_core.policy.policy import load_policy
 from sol_core.progress import WorkCheckpoint, WorkFinished, WorkProgress, WorkSample, WorkStopped
 from sol_core.training import run_state
 from sol_core.training.checkpoint import read_checkpoint

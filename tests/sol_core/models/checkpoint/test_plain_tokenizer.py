@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from sol_core.files.assets import ensure_default_model
-from sol_core.files.places import default_data_dir
+from sol_core.files.paths import default_data_dir
 from sol_core.models.checkpoint import PlainTokenizer
 from tests.support.tiny_language_model import END, save_model_folder
 

@@ -67,6 +67,15 @@ def test_the_file_says_the_name_the_ends_and_the_chat(tmp_path):
     assert model.fingerprint == model_fingerprint(str(path), data_dir=tmp_path)
 
 
+def test_the_header_of_a_converted_file_is_not_read_again(tmp_path, monkeypatch):
+    path = tmp_path / "tiny.gguf"
+    write(path)
+    first = load(path, tmp_path)
+    monkeypatch.setattr(gguf_folder, "read_gguf_header", None)
+    assert load(path, tmp_path).fingerprint == first.fingerprint
+    assert layer_bits(str(path), tmp_path) == 4
+
+
 def test_a_file_is_converted_once_whatever_it_is_called(tmp_path, conversions):
     path = tmp_path / "tiny.gguf"
     write(path)
