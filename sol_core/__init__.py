@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.evaluation.result import EvaluationResult
     from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
-    from sol_core.generation.custom_generate import sol_generate
+    from sol_core.generation.attach import attach, sol_generate
     from sol_core.generation.finished import Generation, Score
     from sol_core.inspection.records import InspectionConfig
     from sol_core.models.loading import LanguageModel, from_transformers
+    from sol_core.policy import Policy
     from sol_core.policy.info import PolicyConfig
-    from sol_core.policy.policy import Policy
     from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig, preset
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "TrainConfig",
     "WarmStartConfig",
     "__version__",
+    "attach",
     "count_tokens",
     "evaluate",
     "from_transformers",
@@ -113,11 +114,11 @@ _NAMES = {
     "evaluation.config": "EvaluationConfig",
     "evaluation.result": "EvaluationResult",
     "events": "FinishEvent PrefillEvent PrefillProgress TokenEvent",
-    "generation.custom_generate": "sol_generate",
+    "generation.attach": "attach sol_generate",
     "generation.finished": "Generation Score",
     "inspection.records": "InspectionConfig",
     "models.loading": "LanguageModel from_transformers",
-    "policy.policy": "Policy",
+    "policy": "Policy",
     "policy.info": "PolicyConfig",
     "accuracy.config": "TasksConfig",
     "training.config": "GrpoConfig TrainConfig WarmStartConfig preset",
