@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from sol_core.generation.finished import Generation, Score
     from sol_core.inspection.records import InspectionConfig
     from sol_core.models.loading import LanguageModel, from_transformers
-    from sol_core.policy import Policy
     from sol_core.policy.info import PolicyConfig
+    from sol_core.policy.policy import Policy
     from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig, preset
 
 __all__ = [
@@ -118,7 +118,7 @@ _NAMES = {
     "generation.finished": "Generation Score",
     "inspection.records": "InspectionConfig",
     "models.loading": "LanguageModel from_transformers",
-    "policy": "Policy",
+    "policy.policy": "Policy",
     "policy.info": "PolicyConfig",
     "accuracy.config": "TasksConfig",
     "training.config": "GrpoConfig TrainConfig WarmStartConfig preset",
