@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kernels.kv_blocks import KVBlock, group_rows, ungroup_rows
 
@@ -28,6 +28,26 @@ class PagesToScore(NamedTuple):
     bytes_per_cached: int
 
 
+class TextScores(Protocol):
+    """Scores of the pages for tokens of a text that are read at once."""
+
+    @property
+    def width(self) -> int:
+        """Numbers held at a time for one query: bounds the memory."""
+
+    def __call__(
+        self, query: Tensor, positions: Tensor, page_size: int, window: int | None
+    ) -> Tensor:
+        """Scores as a step at each position would give them.
+
+        Args:
+            query: [R, Hkv, G, T, D] fp32, rotated and scaled.
+            positions: [T] int64 of the tokens.
+            window: each token sees its last ``window`` tokens, itself included; None is all.
+        Returns: [R, T, H, P] fp32.
+        """
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PageScorer:
     """A way to score pages. Kernels serve one; the reference serves all others."""
@@ -44,6 +64,9 @@ class PageScorer:
     # Scores are logarithms of attention masses of whole pages; else they are those of a page's best
     # token, and count as often as it has tokens.
     is_mass: bool = False
+    # Of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by default ``score``
+    # with every token a row.
+    over_text: Callable[[Tensor, int], TextScores] | None = None
     compiled_choice: str | None = None  # who may choose by it for the kernels to serve it
 
     def __str__(self) -> str:
@@ -103,6 +126,35 @@ def page_scores(query: Tensor, block: KVBlock, seen: Tensor | None, page_size: i
     return ungroup_rows(scores, query.shape[0])
 
 
+class _BoundsOverText:
+    """Bounds of every page's scores for many tokens; see ``TextScores``."""
+
+    def __init__(self, keys: Tensor, page_size: int) -> None:
+        low, high = page_bounds(keys, None, page_size)
+        self._low, self._high = low[:, :, None].float(), high[:, :, None].float()
+        self.width = low.shape[2]
+        self._keys = keys
+
+    def __call__(
+        self, query: Tensor, positions: Tensor, page_size: int, window: int | None
+    ) -> Tensor:
+        import torch
+
+        up, down = query.clamp(min=0), query.clamp(max=0)
+        scores = up @ self._high.mT + down @ self._low.mT
+        # A token's own page holds only the keys up to itself.
+        start = int(positions[0]) // page_size * page_size
+        paged = self._keys[:, :, start : int(positions[-1]) + 1].float()
+        paged = torch.nn.functional.pad(paged, (0, 0, 0, -paged.shape[2] % page_size))
+        paged = paged.unflatten(2, (-1, page_size))
+        offsets = positions - start
+        low = paged.cummin(3).values.flatten(2, 3)[:, :, None, offsets]
+        high = paged.cummax(3).values.flatten(2, 3)[:, :, None, offsets]
+        own = (up * high + down * low).sum(-1)
+        pages = (positions // page_size).expand_as(own)
+        return scores.scatter(-1, pages[..., None], own[..., None]).flatten(1, 2).transpose(1, 2)
+
+
 def _quest_cost(work: PagesToScore) -> tuple[float, float]:
     """Two products a page and head, over a minimum and a maximum."""
     read = 2.0 * work.kv_width * work.pages * work.bytes_per_cached
@@ -131,6 +183,7 @@ QUEST = PageScorer(
     meaning="the paper's bounds",
     score=page_scores,
     cost=_quest_cost,
+    over_text=_BoundsOverText,
 )
 INT4 = PageScorer(
     name="int4",

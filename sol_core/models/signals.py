@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
 from kernels.page_attention import KVBlock, group_shares, page_mass_outside
-from kernels.page_scorers import PAGE_SCORERS, PageScorer
+from kernels.page_scorers import PAGE_SCORERS, PageScorer, TextScores
 
 BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
 _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
@@ -51,12 +51,14 @@ def prefill_concentration(
     rows, heads, _, _ = query.shape
     kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
     grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
-    # Bounds are those of all tokens that any row sees: positions are scored one by one.
-    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * cached)) if scorer.is_mass else 1
-    block, parts = _with_codes(block) if scorer.reads_codes else block, []
+    find: TextScores = _RowScores(scorer, block)
+    if scorer.over_text is not None:
+        find = scorer.over_text(block.keys, page_size)
+    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * find.width))
+    parts = []
     for some, piece in zip(positions.split(chunk), grouped.split(chunk, -2), strict=True):
         tokens = _tokens_per_page(some, -(-cached // page_size), page_size, window)
-        scores = _scores(scorer, piece, block, some, page_size, window)
+        scores = find(piece, some, page_size, window)
         # Masses count a page's tokens already.
         weights = (tokens > 0).long() if scorer.is_mass else tokens
         parts.append(page_mass_outside(scores, tokens > 0, weights, BEST_PAGES))
@@ -68,37 +70,36 @@ def text_shares(
 ) -> tuple[Tensor, Tensor]:
     """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys."""
     _, kv_heads, cached, _ = block.keys.shape
-    scorer = PAGE_SCORERS["int4"]
+    find = _RowScores(PAGE_SCORERS["int4"], block)
     seen = _tokens_per_page(positions, -(-cached // page_size), page_size, window) > 0
     grouped = query.unflatten(1, (kv_heads, -1))
-    scores = _scores(scorer, grouped, _with_codes(block), positions, page_size, window)
-    return group_shares(scores[0], seen, kv_heads), seen
+    return group_shares(find(grouped, positions, page_size, window)[0], seen, kv_heads), seen
 
 
-def _with_codes(block: KVBlock) -> KVBlock:
-    padded = torch.nn.functional.pad(block.keys, (0, 0, 0, -block.keys.shape[2] % OCTET))
-    codes, scales = encode_keys(padded)
-    return replace(block, codes=codes, scales=scales)
+class _RowScores:
+    """Scores by which every token is a row of a decode step; see ``TextScores``."""
 
+    def __init__(self, scorer: PageScorer, block: KVBlock) -> None:
+        self._score = scorer.score
+        self._block = block
+        self.width = block.keys.shape[2]
+        if scorer.reads_codes:
+            padded = torch.nn.functional.pad(block.keys, (0, 0, 0, -self.width % OCTET))
+            codes, scales = encode_keys(padded)
+            self._block = replace(block, codes=codes, scales=scales)
 
-def _scores(
-    scorer: PageScorer,
-    query: Tensor,  # [R, Hkv, G, T, D] fp32, rotated and scaled
-    block: KVBlock,
-    positions: Tensor,  # [T] int64 of the tokens
-    page_size: int,
-    window: int | None,
-) -> Tensor:
-    """[R, T, H, P] fp32, as a step at each position would give them: every token is a row."""
-    rows = query.permute(0, 3, 1, 2, 4).flatten(2, 3)  # [R, T, H, D]
-    cached = torch.arange(block.keys.shape[2], device=positions.device)
-    seen = cached <= positions[:, None]
-    if window is not None:
-        seen &= cached > positions[:, None] - window
-    seen = seen.repeat(rows.shape[0], 1)
-    flat = scorer.score(rows.flatten(0, 1), block, seen, page_size)
-    scores: Tensor = flat.unflatten(0, rows.shape[:2])
-    return scores
+    def __call__(
+        self, query: Tensor, positions: Tensor, page_size: int, window: int | None
+    ) -> Tensor:
+        rows = query.permute(0, 3, 1, 2, 4).flatten(2, 3)  # [R, T, H, D]
+        cached = torch.arange(self.width, device=positions.device)
+        seen = cached <= positions[:, None]
+        if window is not None:
+            seen &= cached > positions[:, None] - window
+        seen = seen.repeat(rows.shape[0], 1)
+        flat = self._score(rows.flatten(0, 1), self._block, seen, page_size)
+        scores: Tensor = flat.unflatten(0, rows.shape[:2])
+        return scores
 
 
 def _tokens_per_page(
