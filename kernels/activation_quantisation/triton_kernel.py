@@ -1,11 +1,11 @@
-"""Fake quantisation on CUDA, per token or by blocks; ``quantised`` is fused into the MLP, too."""
+"""Fake quantisation of one row on CUDA, per token or by blocks."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from kernels.gpu.triton_helpers import narrowed, round_half_even
+from kernels.gpu.triton_helpers import round_half_even
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
 FLOOR = tl.constexpr(SCALE_FLOOR)
@@ -37,17 +37,3 @@ def quantised(numbers, bits, QUANT_BLOCK: tl.constexpr):
     scales = shared_scales(blocks, bits)[:, None] + tl.zeros_like(blocks)
     rounded = tl.reshape(round_half_even(tl.div_rn(blocks, scales)) * scales, [size])
     return tl.where(bits < UNTOUCHED, rounded, numbers)
-
-
-@triton.jit
-def fake_quantise_rows(
-    activations, bit_widths, output, num_channels, BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr
-):
-    """activations [R, C] → output [R, C] of the same dtype; bit_widths [R] int64."""
-    row = tl.program_id(0)
-    channel = tl.arange(0, BLOCK)
-    inside = channel < num_channels
-    at = row.to(tl.int64) * num_channels + channel
-    numbers = tl.load(activations + at, mask=inside, other=0.0).to(tl.float32)
-    numbers = quantised(numbers, tl.load(bit_widths + row), QUANT_BLOCK)
-    tl.store(output + at, narrowed(numbers, output.dtype.element_ty), mask=inside)

@@ -32,7 +32,7 @@ CONTAINED = {
     "keep_largest_channels": ("add_and_norm",),
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
 }
-MOST_COUNTERS = 65_536
+MOST_COUNTERS = 2**18
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 _log = logging.getLogger(__name__)
