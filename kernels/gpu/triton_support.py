@@ -29,6 +29,7 @@ OPERATIONS = (
 )  # fmt: skip
 # Operations that start kernels of others, which are replaced with them.
 CONTAINED = {
+    "fake_quantise": ("add_and_norm",),
     "keep_largest_channels": ("add_and_norm",),
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
 }

@@ -45,7 +45,7 @@ class StepClock:
         return StepClock(device) if device.type != "cuda" or not index % GPU_STEPS_APART else None
 
     def lap(self, part: Part) -> None:
-        """Count the time since the last lap as ``part``."""
+        """Count the time since the last lap as ``part``; a GPU may go on to a later one first."""
         if self._on_gpu and self._goes_on(part):
             return
         self._parts.append("layers" if self._between else part)
