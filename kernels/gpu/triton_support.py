@@ -138,7 +138,7 @@ def counters(beside: Tensor, count: int) -> Tensor:
     on_gpu = beside.device.type == "cuda"
     stream = torch.cuda.current_stream(beside.device).cuda_stream if on_gpu else 0
     if count > MOST_COUNTERS:
-        raise UnsupportedByKernel(f"tiles must be at most {MOST_COUNTERS}, got {count}")
+        raise UnsupportedByKernel(f"counters must be at most {MOST_COUNTERS}, got {count}")
     return _stream_counters(beside.device, stream)
 
 
