@@ -147,7 +147,7 @@ class _Attention:
 
         The last two are undefined unless pages are chosen.
         """
-        from kernels.page_attention.triton_choice import weigh_pages
+        from kernels.page_attention.triton_weighing import weigh_pages
 
         plan, groups = self.plan, (self.num_rows, self.num_kv_heads)
         assert plan.floors is not None or not plan.selects
