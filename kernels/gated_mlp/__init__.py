@@ -36,6 +36,7 @@ __all__ = ["MlpPlan", "MlpWeights", "activated", "fused_gated_mlp"]
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
 MAX_WIDTH = 8192  # one program has a row in its registers
 MAX_INNER = 16384
+MAX_LISTED = 4096  # channels that the program which prepares a row lists in shared memory
 # Numbers of gate and up of a small MLP: an H100 reads 16 MB in 5 µs, as long as two launches take.
 MAX_DENSE = 2**23
 TARGET_PROGRAMS = 264  # about two for each of an H100's 132 cores
@@ -216,8 +217,9 @@ class _Mlp:
             if not prepares:
                 given["prepared"] = rows.hidden
         else:
-            given = prepare_with_triton(rows, self.dtype, how, norming=gated, lists=num_rows == 1)
-            if num_rows > 1:
+            lists_itself = num_rows == 1 and width <= MAX_LISTED
+            given = prepare_with_triton(rows, self.dtype, how, norming=gated, lists=lists_itself)
+            if not lists_itself:
                 lists = _list_used_channels(given["prepared"], self.block_m)
                 given["channels"], given["counts"] = lists
         several = grid[2] * (grid[2] > 1)
