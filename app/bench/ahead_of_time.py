@@ -27,7 +27,6 @@ from torch import Tensor
 from kernels.activation_quantisation import quantise_rows
 from kernels.channel_pruning import MAX_PRUNED, prune_rows
 from kernels.gated_mlp import (
-    MAX_AT_ONCE,
     MAX_ROWS,
     MlpPlan,
     MlpWeights,
@@ -40,7 +39,7 @@ from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
 from kernels.quantisation_levels import SCALE_BLOCK
-from kernels.residual import Residual, enter_with_triton
+from kernels.residual import MAX_AT_ONCE, Residual, enter_with_triton
 from sol_core.files.fetch import own_python_path
 
 # Shared memory that one block may use, bytes (CUDA C++ Programming Guide, compute capabilities):

@@ -7,13 +7,8 @@ from torch import Tensor
 
 from kernels.activation_quantisation import reference
 from kernels.cpu.threads import cpu_kernel
-from kernels.gpu.triton_support import (
-    by_kernels,
-    check_operands,
-    check_rows,
-    launch,
-    row_block,
-)
+from kernels.gpu.triton_support import by_kernels, check_operands, check_rows
+from kernels.residual import Dropping, Residual, prepare_with_triton
 
 __all__ = ["fake_quantise"]
 
@@ -36,20 +31,11 @@ def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Te
 
 def quantise_rows(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
     """``reference.fake_quantise``. Raises: as ``check_rows``."""
-    from kernels.activation_quantisation.triton_kernel import fake_quantise_rows
-
     check_rows(activations)
     check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
-    rows, width = activations.shape
-    activations = activations.contiguous()
-    output = torch.empty_like(activations)
-    size, options = row_block(width)
-    launch(
-        fake_quantise_rows,
-        (rows,),
-        {"activations": activations, "bit_widths": bit_widths, "output": output,
-         "num_channels": width},
-        {"BLOCK": size, "QUANT_BLOCK": block},
-        options,
-    )  # fmt: skip
-    return output
+    rows, how = (
+        Residual(activations.contiguous(), None, None, 0.0),
+        Dropping(None, bit_widths, block),
+    )
+    prepared: Tensor = prepare_with_triton(rows, activations.dtype, how)["prepared"]
+    return prepared

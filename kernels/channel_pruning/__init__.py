@@ -10,7 +10,7 @@ from kernels.channel_pruning import reference
 from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.gpu.triton_support import by_kernels, check_operands, check_rows
-from kernels.residual import Residual, enter_with_triton
+from kernels.residual import Dropping, Residual, prepare_with_triton
 
 __all__ = ["keep_heaviest_channels", "keep_largest_channels"]
 
@@ -56,5 +56,6 @@ def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     """
     check_rows(hidden, MAX_PRUNED, (torch.float32,))
     check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
-    entering = Residual(hidden.contiguous(), None, None, 0.0)
-    return enter_with_triton(entering, torch.float32, channels_kept)[1]
+    rows = Residual(hidden.contiguous(), None, None, 0.0)
+    prepared: Tensor = prepare_with_triton(rows, torch.float32, Dropping(channels_kept))["prepared"]
+    return prepared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,21 +21,22 @@ from kernels.gpu.triton_support import (
     check_rows,
     counters,
     launch,
-    row_block,
 )
 from kernels.residual import (
+    MAX_AT_ONCE,
+    Dropping,
     Residual,
     check_residual,
-    enter_with_triton,
-    entering_arguments,
+    prepare_with_triton,
+    row_arguments,
 )
 
 __all__ = ["MlpPlan", "MlpWeights", "activated", "fused_gated_mlp"]
 
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
-MAX_WIDTH = 8192  # one program prunes a row
+MAX_WIDTH = 8192  # one program has a row in its registers
 MAX_INNER = 16384
-MAX_AT_ONCE = 2048  # channels of a row that every program of a product prepares for itself
+MAX_LISTED = 4096  # channels that the program which prepares a row lists in shared memory
 # Numbers of gate and up of a small MLP: an H100 reads 16 MB in 5 µs, as long as two launches take.
 MAX_DENSE = 2**23
 TARGET_PROGRAMS = 264  # about two for each of an H100's 132 cores
@@ -43,7 +44,6 @@ CHANNELS_PER_SPLIT = 128
 MAX_SPLITS = 16
 _COLUMNS = 64
 _CHANNELS = 32  # at a time
-_TILE = {"BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS}
 
 
 def fused_gated_mlp(
@@ -137,12 +137,6 @@ def activate_with_triton(gate_up: Tensor, activation: str) -> Tensor:
     return output
 
 
-def _empty_lists(rows: Tensor, lines: int) -> tuple[Tensor, Tensor]:
-    """Memory for channels, [lines, C], and how many they are [lines], int32."""
-    channels = rows.new_empty((lines, rows.shape[1]), dtype=torch.int32)
-    return channels, rows.new_empty(lines, dtype=torch.int32)
-
-
 def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Tensor]:
     """List, for each tile of so many rows of [R, C], the channels that are not 0 in some row.
 
@@ -152,7 +146,8 @@ def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Te
 
     rows, width = prepared.shape
     tiles = -(-rows // rows_at_once)
-    channels, counts = _empty_lists(prepared, tiles)
+    channels = prepared.new_empty((tiles, width), dtype=torch.int32)
+    counts = channels.new_empty(tiles)
     launch(
         list_channels,
         (tiles,),
@@ -177,118 +172,73 @@ class _Mlp:
 
     def __init__(self, residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
         self.residual, self.weights, self.plan = residual, weights, plan
-        self.num_rows, self.width = residual.hidden.shape
-        self.inner, self.dtype = weights.gate_up.shape[1] // 2, weights.gate_up.dtype
+        self.num_rows, self.dtype = residual.hidden.shape[0], weights.gate_up.dtype
         few = self.num_rows <= 16 or self.dtype == torch.float32  # fp32 would spill
         self.block_m = 16 if few else 64
         self.tiles = -(-self.num_rows // self.block_m)
         self.input_bits = plan.bit_widths if plan.quantise_inputs else None
 
     def run(self) -> tuple[Tensor, Tensor]:
-        stream, inner = self._activations()
-        bits, sharing = self.plan.bit_widths, self.plan.quant_block
-        if self.input_bits is not None and self.plan.inner_kept is None:
-            inner = quantise_rows(inner, self.input_bits, sharing)
-        output = self._multiplied(inner)
-        if bits is not None and self.input_bits is None:
-            output = quantise_rows(output, bits, sharing)
+        plan, weights = self.plan, self.weights
+        gate_up, down = (weights.gate_up, weights.gate_up_bias), (weights.down, weights.down_bias)
+        stream, inner = self._multiplied(self.residual, plan.channels_kept, *gate_up, gated=True)
+        if self.input_bits is not None and plan.inner_kept is None:
+            inner = quantise_rows(inner, self.input_bits, plan.quant_block)
+        weighed = Residual(inner, None, weights.down_norms, 0.0)
+        _, output = self._multiplied(weighed, plan.inner_kept, *down, gated=False)
+        if plan.bit_widths is not None and self.input_bits is None:
+            output = quantise_rows(output, plan.bit_widths, plan.quant_block)
         return stream, output
 
-    def _activations(self) -> tuple[Tensor, Tensor]:
-        """The stream, and what is between the projections, [R, I] in the weights' dtype."""
-        from kernels.gated_mlp.triton_kernel import gate_up_rows
-
-        kept, bits = self.plan.channels_kept, self.input_bits
-        grid = self._grid(self.inner, self.width)
-        enters, lines = self._is_alone(self.width), grid[1] * grid[2]
-        given = entering_arguments(self.residual, self.dtype, kept, bits, lines if enters else 0)
-        if enters:
-            lists = _empty_lists(given["normed"], lines)
-        else:
-            how = kept, bits, self.plan.quant_block
-            stream, normed = enter_with_triton(self.residual, self.dtype, *how)
-            given |= {"stream": stream, "normed": normed}
-            lists = _list_used_channels(normed, self.block_m)
-        given |= {
-            "channels": lists[0], "counts": lists[1], "inner_size": self.inner,
-            "silu": int(self.weights.activation == "silu"),
-        }  # fmt: skip
-        weights = self.weights.gate_up, self.weights.gate_up_bias
-        constants = {"ENTERS": enters, "PRUNED": kept is not None}
-        inner = self._product(gate_up_rows, weights, self.inner, grid, given, constants)
-        return given["stream"], inner
-
-    def _multiplied(self, inner: Tensor) -> Tensor:
-        """The output [R, C] of activations, of which those that weigh least are dropped first."""
-        from kernels.gated_mlp.triton_kernel import down_rows
-
-        kept, grid = self.plan.inner_kept, self._grid(self.width, self.inner)
-        prunes, lines = kept is not None and self._is_alone(self.inner), grid[1] * grid[2]
-        if kept is not None and not prunes:
-            inner = self._pruned(inner, kept)
-        prepared = inner.new_empty((lines if prunes else 0, self.inner))
-        listed = kept is not None and not prunes
-        lists = _list_used_channels(inner, self.block_m) if listed else _empty_lists(inner, lines)
-        bits, unused = self.input_bits, inner.new_empty(1, dtype=torch.int64)
-        given = {
-            "inner": inner,
-            "norms": inner if self.weights.down_norms is None else self.weights.down_norms,
-            "inner_kept": unused if kept is None else kept,
-            "bit_widths": unused if bits is None else bits, "prepared": prepared,
-            "channels": lists[0], "counts": lists[1], "inner_size": self.inner,
-            "width": self.width, "quantising": int(bits is not None),
-        }  # fmt: skip
-        weights = self.weights.down, self.weights.down_bias
-        constants = {"PRUNES": prunes, "LISTED": kept is not None}
-        return self._product(down_rows, weights, self.width, grid, given, constants)
-
-    def _pruned(self, inner: Tensor, kept: Tensor) -> Tensor:
-        """The inner channels that weigh most, then quantised; the others are 0."""
-        from kernels.gated_mlp.triton_kernel import keep_heaviest_rows
-
-        (block, options), bits = row_block(self.inner), self.input_bits
-        launch(
-            keep_heaviest_rows,
-            (self.num_rows,),
-            {"inner": inner, "norms": self.weights.down_norms, "inner_kept": kept,
-             "bit_widths": kept if bits is None else bits, "inner_size": self.inner,
-             "quantising": int(bits is not None)},
-            {"BLOCK": block, "QUANT_BLOCK": self.plan.quant_block},
-            # Ranking takes registers, of which more threads have fewer.
-            {**options, "num_warps": min(16, options["num_warps"])},
-        )  # fmt: skip
-        return inner
-
-    def _product(
+    def _multiplied(
         self,
-        kernel: Any,
-        weights: tuple[Tensor, Tensor | None],  # and bias
-        columns: int,
-        grid: tuple[int, int, int],
-        given: dict[str, Any],  # the kernel's first arguments
-        constants: dict[str, Any],
-    ) -> Tensor:
-        """Launch ``gate_up_rows`` or ``down_rows``; returns their output [R, columns]."""
-        weight, bias = weights
-        several, rows = grid[2] * (grid[2] > 1), self.num_rows
-        output = weight.new_empty((rows, columns))
-        partial = weight.new_empty((several, rows, weight.shape[1]), dtype=torch.float32)
+        rows: Residual,
+        kept: Tensor | None,  # [R] channels, then quantised; None takes the rows' numbers
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        gated: bool,  # with gate and up, of rows that are normalised first
+    ) -> tuple[Tensor, Tensor]:
+        """The rows after their update, and their product, [R, N] in the weights' dtype."""
+        from kernels.gated_mlp.triton_kernel import multiply_rows
+
+        width, length = weight.shape
+        columns = length // 2 if gated else length
+        grid, num_rows = self._grid(columns, width), self.num_rows
+        alone = num_rows == 1 and width <= MAX_AT_ONCE
+        prepares = alone and (gated or kept is not None)
+        how, listed = Dropping(), kept is not None
+        if listed:
+            how = Dropping(kept, self.input_bits, self.plan.quant_block)
+        if prepares or not listed:
+            lines = prepares * grid[1] * grid[2]
+            given = row_arguments(rows, self.dtype, how, lines, norming=gated)
+            given["counts"] = given["channels"]
+            if not prepares:
+                given["prepared"] = rows.hidden
+        else:
+            lists_itself = num_rows == 1 and width <= MAX_LISTED
+            given = prepare_with_triton(rows, self.dtype, how, norming=gated, lists=lists_itself)
+            if not lists_itself:
+                lists = _list_used_channels(given["prepared"], self.block_m)
+                given["channels"], given["counts"] = lists
+        several = grid[2] * (grid[2] > 1)
+        output = weight.new_empty((num_rows, columns))
+        partial = weight.new_empty((several, num_rows, length), dtype=torch.float32)
         launch(
-            kernel,
+            multiply_rows,
             grid,
-            {**given, "weight": weight, "bias": output if bias is None else bias,
-             "partial": partial, "output": output, "counters": counters(output, grid[0] * grid[1]),
-             "num_rows": rows, "biased": int(bias is not None)},
-            {"BLOCK_M": self.block_m, **_TILE, **constants, "SPLIT": several > 0,
-             "BLOCK": 1024 if weight.shape[0] <= 1024 else MAX_AT_ONCE,
-             "QUANT_BLOCK": self.plan.quant_block},
+            {**given, "columns": columns, "silu": int(self.weights.activation == "silu"),
+             "weight": weight, "bias": output if bias is None else bias, "partial": partial,
+             "output": output, "counters": counters(output, grid[0] * grid[1]),
+             "num_rows": num_rows, "biased": int(bias is not None)},
+            {"BLOCK_M": self.block_m, "BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS,
+             "BLOCK": MAX_AT_ONCE if prepares and width > 1024 else 1024, "PREPARES": prepares,
+             "LISTED": listed, "GATED": gated, "SPLIT": several > 0,
+             "QUANT_BLOCK": how.quant_block if prepares else -1},
             {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3},
         )  # fmt: skip
-        return output
-
-    def _is_alone(self, width: int) -> bool:
-        """Return whether each program of a product can prepare its input, one row, by itself."""
-        return self.num_rows == 1 and width <= MAX_AT_ONCE
+        return given["stream"], output
 
     def _grid(self, columns: int, channels: int) -> tuple[int, int, int]:
         """Tiles of rows, parts of the columns, splits of the channels."""

@@ -1,12 +1,11 @@
 """The gated MLP of a decode step on CUDA, reading the weights of kept channels only.
 
-``gate_up_rows`` enters the MLP (``kernels/residual``: adds, normalises, prunes, quantises), reads
-the weights of kept channels (a channel is a contiguous line of an [in, out] matrix) and applies the
-activation; ``down_rows`` prunes what is between and multiplies back. Where channels are split over
-programs, the last program of a tile sums up. A single short row is prepared by every program of a
-product for itself: that takes as long as once, and no launch. Several rows, and long ones, are
-prepared by ``enter_rows`` and ``keep_heaviest_rows``, and ``list_channels`` joins the kept channels
-of up to BLOCK_M rows.
+``multiply_rows`` prepares a row (``kernels/residual``: adds, normalises, prunes, quantises), reads
+the weights of kept channels (a channel is a contiguous line of an [in, out] matrix) and, after gate
+and up, applies the activation. Where channels are split over programs, the last program of a tile
+sums up. A single short row is prepared by every program of a product for itself: that takes as long
+as once, and no launch. Several rows, and long ones, are prepared by ``prepare_rows``, and
+``list_channels`` joins the kept channels of up to BLOCK_M rows.
 """
 
 from __future__ import annotations
@@ -14,14 +13,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.gpu.triton_helpers import (
-    dot_narrow,
-    ends_last,
-    magnitude_order,
-    narrowed,
-    only_if,
-)
-from kernels.residual.triton_kernel import enter_row, store_kept
+from kernels.gpu.triton_helpers import dot_narrow, ends_last, narrowed, only_if
+from kernels.residual.triton_kernel import prepare_row
 
 
 @triton.jit(do_not_specialize=["num_rows", "rows_at_once"])
@@ -111,152 +104,76 @@ def biases(bias, column, inside, biased):
 
 @triton.jit(
     do_not_specialize=[
-        "epsilon", "adding", "norming", "quantising", "num_rows", "biased", "silu",
+        "epsilon", "adding", "weighted", "norming", "quantising", "silu", "num_rows", "biased",
     ]
 )  # fmt: skip
-def gate_up_rows(
-    hidden, update, norm, channels_kept, bit_widths, stream, normed,
-    num_channels, epsilon, adding, norming, quantising, channels, counts, inner_size, silu,
+def multiply_rows(
+    rows, update, norm, kept, bit_widths, stream, prepared, channels, width, epsilon, adding,
+    weighted, norming, quantising, counts, columns, silu,
     weight, bias, partial, output, counters, num_rows, biased,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK: tl.constexpr,
-    ENTERS: tl.constexpr, PRUNED: tl.constexpr, SPLIT: tl.constexpr, QUANT_BLOCK: tl.constexpr,
+    PREPARES: tl.constexpr, LISTED: tl.constexpr, GATED: tl.constexpr, SPLIT: tl.constexpr,
+    QUANT_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Activated product of kept channels with gate and up.
+    """Rows @ weight + bias → output [R, N], reading the weights of listed channels; if GATED, of
+    gate and up, activated.
 
     Args:
-        hidden … quantising: as of ``enter_rows``. If ENTERS, for a single row, every program fills
-            a line of its own of normed [programs, C] and channels [programs, C], and multiplies
-            all channels unless PRUNED. Otherwise normed is [R, C], channels [tiles, C] and
-            counts [tiles].
-        weight: [C, 2·I] and bias [2·I] of normed's dtype; gate first.
-        partial: [splits, R, 2·I] fp32, written if SPLIT. output: [R, I] of that dtype, written.
+        rows … quantising: as of ``prepare_rows``. If PREPARES, for a single row, every program
+            fills a line of its own of prepared [programs, C] and channels [programs, C].
+            Otherwise prepared is [R, C], channels [tiles, C] int32 and counts [tiles] int32.
+        weight: [C, N] and bias [N] of prepared's dtype; if GATED, [C, 2·N] and [2·N], gate first.
+        partial: [splits, R, N or 2·N] fp32, written if SPLIT. output: of that dtype, written.
         counters: [tiles, parts] int32 zeros.
     """
     tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     parts, splits = tl.num_programs(1), tl.num_programs(2)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     column = part * BLOCK_N + tl.arange(0, BLOCK_N)
-    if ENTERS:
+    count = width
+    if PREPARES:
         program = part * splits + split
-        normed += program * num_channels
-        channels += program * num_channels
-        count = enter_row(
-            tile, hidden, update, norm, channels_kept, bit_widths, stream, normed, channels,
-            num_channels, epsilon, adding, norming, quantising, (program == 0).to(tl.int32),
-            BLOCK, PRUNED, PRUNED, QUANT_BLOCK,
+        prepared += program * width
+        channels += program * width
+        count = prepare_row(
+            tile, rows, update, norm, kept, bit_widths, stream, prepared, channels, width, epsilon,
+            adding, weighted, norming, quantising, kept, kept, (program == 0).to(tl.int32),
+            BLOCK, LISTED, False, LISTED, QUANT_BLOCK,
         )  # fmt: skip
-        tl.debug_barrier()
-    else:
-        count = tl.load(counts + tile)
-        channels += tile * num_channels
-    first, last = split_range(count, split, splits, BLOCK_K)
-    width = 2 * inner_size
-    gate = product(
-        normed, channels, weight, row, column,
-        num_rows, num_channels, width, first, last, BLOCK_K, PRUNED,
-    )  # fmt: skip
-    up = product(
-        normed, channels, weight, row, column + inner_size,
-        num_rows, num_channels, width, first, last, BLOCK_K, PRUNED,
-    )  # fmt: skip
-    inside = column < inner_size
-    written = (row < num_rows)[:, None] & inside[None, :]
-    if SPLIT:
-        step, at = num_rows * width, row[:, None] * width + column[None, :]
-        tl.store(partial + split * step + at, gate, mask=written)
-        tl.store(partial + split * step + at + inner_size, up, mask=written)
-        is_last = ends_last(counters + tile * parts + part, splits)
-        written = only_if(is_last.to(tl.int32), written)
-        gate = sum_of_parts(partial, at, step, splits, written)
-        up = sum_of_parts(partial, at + inner_size, step, splits, written)
-    gate += biases(bias, column, inside, biased)
-    up += biases(bias + inner_size, column, inside, biased)
-    numbers = narrowed(activated(gate, up, silu), output.dtype.element_ty)
-    tl.store(output + row[:, None] * inner_size + column[None, :], numbers, mask=written)
-
-
-@triton.jit
-def keep_heaviest(
-    inner, norms, inner_kept, bit_widths, output, channels, inner_size, quantising,
-    BLOCK: tl.constexpr, LISTED: tl.constexpr, QUANT_BLOCK: tl.constexpr,
-):  # fmt: skip
-    """One row of ``keep_heaviest_rows``; all but norms are its own. Returns: as ``store_kept``."""
-    channel = tl.arange(0, BLOCK)
-    inside = channel < inner_size
-    numbers = tl.load(inner + channel, mask=inside, other=0.0).to(tl.float32)
-    weights = numbers * tl.load(norms + channel, mask=inside, other=0.0)
-    order, kept = magnitude_order(weights, inside), tl.load(inner_kept).to(tl.int32)
-    bits = tl.load(bit_widths, mask=quantising != 0, other=16)
-    return store_kept(
-        numbers, order, kept, bits, output, channels, inner_size, True, LISTED, QUANT_BLOCK
-    )
-
-
-@triton.jit(do_not_specialize=["quantising"])
-def keep_heaviest_rows(
-    inner, norms, inner_kept, bit_widths, inner_size, quantising,
-    BLOCK: tl.constexpr, QUANT_BLOCK: tl.constexpr,
-):  # fmt: skip
-    """All but the ``inner_kept`` [R] int64 channels of largest |inner · norm| become 0, and those
-    are quantised to bit_widths [R] if ``quantising``: inner [R, I], changed; norms [I] fp32."""
-    row = tl.program_id(0)
-    inner += row.to(tl.int64) * inner_size
-    keep_heaviest(
-        inner, norms, inner_kept + row, bit_widths + row, inner, inner, inner_size, quantising,
-        BLOCK, False, QUANT_BLOCK,
-    )  # fmt: skip
-
-
-@triton.jit(do_not_specialize=["num_rows", "quantising", "biased"])
-def down_rows(
-    inner, norms, inner_kept, bit_widths, prepared, channels, counts, inner_size, width, quantising,
-    weight, bias, partial, output, counters, num_rows, biased,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK: tl.constexpr,
-    PRUNES: tl.constexpr, LISTED: tl.constexpr, SPLIT: tl.constexpr, QUANT_BLOCK: tl.constexpr,
-):  # fmt: skip
-    """inner [R, I] @ weight [I, C] + bias → output [R, C].
-
-    Args:
-        norms, inner_kept: as of ``keep_heaviest_rows``. If PRUNES, for a single row, every program
-            fills a line of its own of prepared and channels, [programs, I], and of what is kept
-            quantises to bit_widths [R] if ``quantising``.
-        channels: [tiles, I] int32, counts: [tiles] int32: which rows of the weight each tile
-            reads, if LISTED and not PRUNES; if neither, all.
-        partial: [splits, R, C] fp32, written if SPLIT. counters: [tiles, parts] int32 zeros.
-    """
-    tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    parts, splits = tl.num_programs(1), tl.num_programs(2)
-    row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    column = part * BLOCK_N + tl.arange(0, BLOCK_N)
-    count = inner_size
-    if PRUNES:
-        line = (part * splits + split) * inner_size
-        prepared += line
-        channels += line
-        count = keep_heaviest(
-            inner, norms, inner_kept, bit_widths, prepared, channels, inner_size, quantising,
-            BLOCK, True, QUANT_BLOCK,
-        )  # fmt: skip
-        inner = prepared
         tl.debug_barrier()
     elif LISTED:
         count = tl.load(counts + tile)
-        channels += tile * inner_size
+        channels += tile * width
     first, last = split_range(count, split, splits, BLOCK_K)
+    line: tl.constexpr = 2 if GATED else 1
+    length = line * columns
     total = product(
-        inner, channels, weight, row, column,
-        num_rows, inner_size, width, first, last, BLOCK_K, LISTED,
+        prepared, channels, weight, row, column,
+        num_rows, width, length, first, last, BLOCK_K, LISTED,
     )  # fmt: skip
-    inside = column < width
+    up = total
+    if GATED:
+        up = product(
+            prepared, channels, weight, row, column + columns,
+            num_rows, width, length, first, last, BLOCK_K, LISTED,
+        )  # fmt: skip
+    inside = column < columns
     written = (row < num_rows)[:, None] & inside[None, :]
-    at = row[:, None] * width + column[None, :]
     if SPLIT:
-        tl.store(partial + split * num_rows * width + at, total, mask=written)
+        step, at = num_rows * length, row[:, None] * length + column[None, :]
+        tl.store(partial + split * step + at, total, mask=written)
+        if GATED:
+            tl.store(partial + split * step + at + columns, up, mask=written)
         is_last = ends_last(counters + tile * parts + part, splits)
         written = only_if(is_last.to(tl.int32), written)
-        total = sum_of_parts(partial, at, num_rows * width, splits, written)
+        total = sum_of_parts(partial, at, step, splits, written)
+        if GATED:
+            up = sum_of_parts(partial, at + columns, step, splits, written)
     total += biases(bias, column, inside, biased)
-    tl.store(output + at, narrowed(total, output.dtype.element_ty), mask=written)
+    if GATED:
+        total = activated(total, up + biases(bias + columns, column, inside, biased), silu)
+    numbers = narrowed(total, output.dtype.element_ty)
+    tl.store(output + row[:, None] * columns + column[None, :], numbers, mask=written)
 
 
 @triton.jit(do_not_specialize=["silu"])

@@ -72,6 +72,16 @@ def float_of(bits):
 
 
 @triton.jit
+def pick_bin(counts, room):
+    """(the lowest of the highest bins that hold ``room`` keys together, how many of its own belong
+    to them), int32."""
+    bins = tl.arange(0, counts.shape[0])
+    reaching = tl.cumsum(counts, 0, reverse=True)
+    lowest = tl.max(tl.where(reaching >= room, bins, 0), 0)
+    return lowest, room - tl.sum(tl.where(bins > lowest, counts, 0), 0)
+
+
+@triton.jit
 def find_threshold(keys, rank):
     """The ``rank``-th largest of the keys above 0: a radix search, 8 bits a pass.
 
@@ -81,7 +91,6 @@ def find_threshold(keys, rank):
     Returns: (threshold uint32, how many keys equal to it belong to the largest ``rank``).
     """
     valid = keys > 0
-    bins = tl.arange(0, 256)
     room = tl.minimum(rank, tl.sum(valid.to(tl.int32), 0))
     threshold = room.to(tl.uint32) * 0
     fixed = threshold
@@ -89,29 +98,17 @@ def find_threshold(keys, rank):
         shift = 24 - 8 * digit
         matching = valid & ((keys & fixed) == threshold)
         counts = tl.histogram(((keys >> shift) & 255).to(tl.int32), 256, mask=matching)
-        reaching = tl.cumsum(counts, 0, reverse=True)
-        largest = tl.max(tl.where(reaching >= room, bins, 0), 0)
-        room -= tl.sum(tl.where(bins > largest, counts, 0), 0)
-        threshold = threshold | (largest.to(tl.uint32) << shift)
+        lowest, room = pick_bin(counts, room)
+        threshold = threshold | (lowest.to(tl.uint32) << shift)
         fixed = fixed | (255 << shift)
     return threshold, room
 
 
 @triton.jit
-def choose_largest(keys, rank):
-    """The ``rank`` largest of the keys above 0, ties to the lowest index.
-
-    Args: as ``find_threshold``.
-    Returns: (chosen [N] bool, the threshold uint32, index of the last key chosen that
-        equals it, −1 if none). A key is chosen if it is above the threshold, or equal to
-        it at no higher an index.
-    """
-    threshold, room = find_threshold(keys, rank)
+def are_largest(keys, threshold, room):
+    """Which of [N] keys are above a threshold, or the first ``room`` of those that equal it."""
     tied = (keys > 0) & (keys == threshold)
-    taken = tied & (tl.cumsum(tied.to(tl.int32), 0) <= room)
-    index = tl.arange(0, keys.shape[0])
-    last = tl.max(tl.where(taken, index, -1), 0)
-    return ((keys > 0) & (keys > threshold)) | taken, threshold, last
+    return ((keys > 0) & (keys > threshold)) | (tied & (tl.cumsum(tied.to(tl.int32), 0) <= room))
 
 
 @triton.jit

@@ -29,10 +29,11 @@ OPERATIONS = (
 )  # fmt: skip
 # Operations that start kernels of others, which are replaced with them.
 CONTAINED = {
+    "fake_quantise": ("add_and_norm",),
     "keep_largest_channels": ("add_and_norm",),
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
 }
-MOST_COUNTERS = 65_536
+MOST_COUNTERS = 2**18
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 _log = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def counters(beside: Tensor, count: int) -> Tensor:
     on_gpu = beside.device.type == "cuda"
     stream = torch.cuda.current_stream(beside.device).cuda_stream if on_gpu else 0
     if count > MOST_COUNTERS:
-        raise UnsupportedByKernel(f"tiles must be at most {MOST_COUNTERS}, got {count}")
+        raise UnsupportedByKernel(f"counters must be at most {MOST_COUNTERS}, got {count}")
     return _stream_counters(beside.device, stream)
 
 

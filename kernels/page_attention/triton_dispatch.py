@@ -147,7 +147,7 @@ class _Attention:
 
         The last two are undefined unless pages are chosen.
         """
-        from kernels.page_attention.triton_choice import weigh_pages
+        from kernels.page_attention.triton_weighing import weigh_pages
 
         plan, groups = self.plan, (self.num_rows, self.num_kv_heads)
         assert plan.floors is not None or not plan.selects
@@ -236,7 +236,9 @@ class _Attention:
             "query": self.query,
             "sources": self.query.view(torch.int64) if sources is None else sources,
             "valid_tokens": (self.query if mask is None else mask).view(torch.uint8),
-            **_queries(tiles),
+            "heads_per_group": tiles.heads_per_group,
+            "rows_per_source": tiles.rows_per_source,
+            "tiles": tiles.per_source,
             "tokens": tiles.tokens,
             "page_size": self.plan.page_size,
             "head_size": self.head_size,
@@ -254,11 +256,3 @@ class _Attention:
 
     def _padded_head(self) -> int:
         return max(64, next_power_of_2(self.head_size))
-
-
-def _queries(tiles: _Tiles) -> dict[str, int]:
-    return {
-        "heads_per_group": tiles.heads_per_group,
-        "rows_per_source": tiles.rows_per_source,
-        "tiles": tiles.per_source,
-    }

@@ -3,7 +3,7 @@ other."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from kernels.gpu.triton_support import (
     by_kernels,
     check_operands,
     check_rows,
+    counters,
     launch,
     row_block,
 )
@@ -25,6 +26,20 @@ from kernels.residual.reference import Residual
 from kernels.rms_norm import rms_norm
 
 __all__ = ["Residual", "add_and_norm"]
+
+MAX_AT_ONCE = 2048  # channels of a row among which one program chooses
+_RANKED_AT_ONCE = 1024  # of a wider one, that each of its programs counts
+
+
+class Dropping(NamedTuple):
+    """What a row leaves out as it enters a product."""
+
+    kept: Tensor | None = None  # [R] int64 channels; None: all
+    bits: Tensor | None = None  # [R] int64; None quantises nothing
+    quant_block: int = -1  # channels that share a scale, 0: all; −1 where nothing is quantised
+
+
+NOTHING = Dropping()
 
 
 def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -67,49 +82,79 @@ def check_residual(residual: Residual) -> None:
         raise UnsupportedByKernel(f"update must be fp32, bf16 or fp16, got {update.dtype}")
 
 
-def entering_arguments(
+def row_arguments(
     residual: Residual,
     dtype: torch.dtype,
-    channels_kept: Tensor | None,
-    bit_widths: Tensor | None,
+    dropping: Dropping,
     lines: int,
+    *,
+    norming: bool,
 ) -> dict[str, Any]:
-    """The arguments of ``enter_rows`` in order, with memory for what it writes.
+    """The first arguments of ``prepare_rows`` in order, with memory for what it writes.
 
     Args:
-        channels_kept: [R] int64; None prunes nothing.
-        bit_widths: [R] int64 of pruned rows; None quantises nothing.
-        lines: normalised rows, [lines, C] of a dtype.
-    Raises: as ``check_residual``.
+        lines: prepared rows, [lines, C] of a dtype, and lists of channels.
+        norming: False if the norm only weighs what is pruned.
     """
-    check_residual(residual)
-    hidden, update, norm, epsilon = residual
-    unused = hidden.new_empty(1, dtype=torch.int64)
+    rows, update, norm, epsilon = residual
+    (kept, bits, _), width = dropping, rows.shape[1]
+    unused = rows.new_empty(1, dtype=torch.int64)
+    lists = lines * (kept is not None), width
     return {
-        "hidden": hidden, "update": hidden if update is None else update,
-        "norm": hidden if norm is None else norm,
-        "channels_kept": unused if channels_kept is None else channels_kept,
-        "bit_widths": unused if bit_widths is None else bit_widths,
-        "stream": hidden if update is None else torch.empty_like(hidden),
-        "normed": hidden.new_empty((lines, hidden.shape[1]), dtype=dtype),
-        "num_channels": hidden.shape[1], "epsilon": epsilon, "adding": int(update is not None),
-        "norming": int(norm is not None), "quantising": int(bit_widths is not None),
+        "rows": rows, "update": rows if update is None else update,
+        "norm": rows if norm is None else norm,
+        "kept": unused if kept is None else kept,
+        "bit_widths": unused if bits is None else bits,
+        "stream": rows if update is None else torch.empty_like(rows),
+        "prepared": rows.new_empty((lines, width), dtype=dtype),
+        "channels": rows.new_empty(lists, dtype=torch.int32),
+        "width": width, "epsilon": epsilon, "adding": int(update is not None),
+        "weighted": int(norm is not None), "norming": int(norming and norm is not None),
+        "quantising": int(bits is not None),
     }  # fmt: skip
 
 
-def enter_with_triton(
+def prepare_with_triton(
     residual: Residual,
     dtype: torch.dtype,
-    channels_kept: Tensor | None = None,
-    bit_widths: Tensor | None = None,
-    quant_block: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """``reference.add_and_norm``; also pruned and quantised. Raises: as ``check_residual``."""
-    from kernels.residual.triton_kernel import enter_rows
+    dropping: Dropping = NOTHING,
+    *,
+    norming: bool = True,
+    lists: bool = False,
+) -> dict[str, Any]:
+    """Prepare rows, and list the channels of each; returns the first arguments of
+    ``prepare_rows``, those of ``row_arguments`` and counts."""
+    from kernels.residual.triton_kernel import BINS, prepare_rows, rank_rows
 
-    rows = residual.hidden.shape[0]
-    given = entering_arguments(residual, dtype, channels_kept, bit_widths, rows)
-    block, options = row_block(residual.hidden.shape[1])
-    constants = {"BLOCK": block, "PRUNED": channels_kept is not None, "QUANT_BLOCK": quant_block}
-    launch(enter_rows, (rows,), given, constants, options)
-    return given["stream"], given["normed"]
+    rows, width = residual.hidden.shape
+    given = row_arguments(residual, dtype, dropping, rows, norming=norming)
+    pruned = dropping.kept is not None
+    ranked = pruned and width > MAX_AT_ONCE
+    keys = given["channels"].new_empty((rows * ranked, width))
+    thresholds, counts = keys.new_empty((rows, 2)), keys.new_empty(rows)
+    if ranked:
+        zeros = counters(keys, rows * (BINS.value + 1))
+        tensors = {name: given[name] for name in ("rows", "update", "norm", "kept")}
+        sizes = {name: given[name] for name in ("width", "adding", "weighted")}
+        launch(
+            rank_rows,
+            (rows, -(-width // _RANKED_AT_ONCE)),
+            {**tensors, "keys": keys, "thresholds": thresholds, "counts": zeros,
+             "counters": zeros[rows * BINS.value :], **sizes},
+            {"BLOCK": _RANKED_AT_ONCE},
+            {"num_warps": 4, "num_stages": 1},
+        )  # fmt: skip
+    given["counts"] = counts
+    block, options = row_block(width)
+    constants = {"BLOCK": block, "PRUNED": pruned, "RANKED": ranked, "LISTED": lists,
+                 "QUANT_BLOCK": dropping.quant_block}  # fmt: skip
+    ranking = {"keys": keys, "thresholds": thresholds}
+    launch(prepare_rows, (rows,), {**given, **ranking}, constants, options)
+    return given
+
+
+def enter_with_triton(residual: Residual, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``reference.add_and_norm``. Raises: as ``check_residual``."""
+    check_residual(residual)
+    given = prepare_with_triton(residual, dtype)
+    return given["stream"], given["prepared"]

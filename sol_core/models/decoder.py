@@ -326,8 +326,9 @@ class FrozenLM:
         if self.graphs is None or request.is_layered:
             output = run_without_graph(step, tokens, numbers, request.clock)
         else:
-            key = (shape, cache.layout())
-            output = self.graphs.run(key, step, tokens, numbers, request.clock, cache)
+            layout = cache.layout()
+            key, kind = (shape, layout), (shape.kind, layout)
+            output = self.graphs.run(key, kind, step, tokens, numbers, request.clock, cache)
         return output.by_page(cache.pages_in_order)
 
     def _decode(

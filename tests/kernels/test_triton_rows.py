@@ -80,14 +80,20 @@ def test_the_mlp_equals_the_reference(dtype, case, monkeypatch, generator):
 
 
 @pytest.mark.parametrize("quant_block", [0, 32])
-def test_a_long_row_is_prepared_by_kernels_of_its_own(quant_block, monkeypatch, generator):
-    """To the same numbers as where each program of a product does it."""
+@pytest.mark.parametrize("rows", [1, 2])
+def test_long_rows_are_ranked_by_several_programs(rows, quant_block, monkeypatch, generator):
+    """To the same numbers as where one program does it."""
     weights = _weights(70, 1100, torch.float32, "silu", biased=False)
-    hidden = torch.randn(1, 70, generator=generator).to(DEVICE)
-    kept, bits, inner = (torch.tensor([number], device=DEVICE) for number in (40, 5, 700))
+    hidden = torch.randn(rows, 70, generator=generator).to(DEVICE)
+    kept, bits, inner = (
+        torch.tensor(counts[:rows], device=DEVICE) for counts in ([40, 70], [5, 9], [700, 3])
+    )
     plan = MlpPlan(kept, bits, True, inner, quant_block)
     short = _mlp(hidden, weights, plan)
-    monkeypatch.setattr(gated_mlp, "MAX_AT_ONCE", 0)
+    for module in (gated_mlp, residual):
+        monkeypatch.setattr(module, "MAX_AT_ONCE", 0)
+    monkeypatch.setattr(residual, "_RANKED_AT_ONCE", 256)
+    monkeypatch.setattr(gated_mlp, "MAX_LISTED", 100)  # one side lists its channels itself
     close(_mlp(hidden, weights, plan), short, 1e-5)  # in another order
 
 
@@ -185,6 +191,27 @@ def test_pruning_equals_the_reference_bit_for_bit(generator):
     kept = torch.tensor([1, 2, 9, 22, 43, 44, 45], device=DEVICE)
     found = channel_pruning.keep_largest_channels(hidden, kept)
     assert torch.equal(found, channel_pruning.reference.keep_largest_channels(hidden, kept))
+
+
+@pytest.mark.parametrize("numbers", ["any", "alike", "two", "few bits", "zeros"])
+def test_wide_rows_are_pruned_bit_for_bit(numbers, monkeypatch, generator):
+    """By several programs, also where most or all weigh the same."""
+    monkeypatch.setattr(residual, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(residual, "_RANKED_AT_ONCE", 256)
+    hidden = torch.randn(4, 1000, generator=generator)
+    if numbers == "alike":
+        hidden[:] = -0.3
+    elif numbers == "two":
+        hidden = torch.where(hidden > 0, 1.0, 1.0 + 2**-23)
+    elif numbers == "few bits":
+        hidden = (hidden * 2).round() * 1e-3
+    elif numbers == "zeros":
+        hidden[hidden > -1] = 0.0
+    hidden = hidden.to(DEVICE)
+    kept = torch.tensor([1, 7, 500, 1000], device=DEVICE)
+    found = channel_pruning.keep_largest_channels(hidden, kept)
+    expected = channel_pruning.reference.keep_largest_channels(hidden, kept)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("block", [0, 32])

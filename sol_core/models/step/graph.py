@@ -41,6 +41,7 @@ Capture = Callable[[Callable[[Lap], StepOutput], Lap, Any], tuple[Any, StepOutpu
 @dataclass(frozen=True, slots=True)
 class _Captured:
     graph: Any
+    kind: Hashable
     tokens: Tensor  # [R] int64; numbers: [N, …] int64; set before a replay
     numbers: Tensor
     output: StepOutput  # set by a replay, overwritten by the next one
@@ -55,7 +56,7 @@ class StepGraphs:
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
-        self._seen = Counter[Hashable]()  # steps of a key that ran alone
+        self._seen = Counter[Hashable]()  # steps of a kind that were due to run alone
         self.failure: str | None = None  # why there are no graphs any more; None while there are
         self._uncapturable: WeakSet[object] = WeakSet()  # caches with a step that was not captured
         # A replay's inputs, its work and the copy of its results belong together.
@@ -66,6 +67,7 @@ class StepGraphs:
         """Let go of all graphs; later steps make new ones."""
         with self._lock:
             self._graphs.clear()
+            self._seen.clear()
 
     @staticmethod
     def make(device: torch.device) -> StepGraphs | None:
@@ -77,6 +79,7 @@ class StepGraphs:
     def run(
         self,
         key: Hashable,  # equal for steps that are the same work over the same memory
+        kind: Hashable,  # the key but for lengths
         step: Step,  # of tokens, numbers and a lap
         tokens: Tensor,  # [R] int64 on the model's device
         numbers: list[list[int]],  # see ``step_numbers``
@@ -93,8 +96,8 @@ class StepGraphs:
         key = (key, clock is not None)
         with self._lock:
             captured = self._graphs.get(key)
-            if captured is None and self._is_due(key):
-                captured = self._captured(key, step, tokens, numbers, clock is not None)
+            if captured is None and self._is_due(kind):
+                captured = self._captured(key, kind, step, tokens, numbers, clock is not None)
                 if captured is None and owner is not None:
                     self._uncapturable.add(owner)
             if captured is None:
@@ -107,20 +110,24 @@ class StepGraphs:
                 clock.replayed(captured.laps)
             return captured.output.clone()
 
-    def _is_due(self, key: Hashable) -> bool:
-        """Return whether so many steps of this key ran alone that it is worth a graph."""
+    def _is_due(self, kind: Hashable) -> bool:
+        """Return whether so many steps of this kind ran alone that it is worth graphs: from then on
+        one at once for all lengths, with a clock and without."""
         if self.failure is not None:
             return False
         if len(self._seen) > _MOST_COUNTS:
             self._seen.clear()
-        self._seen[key] += 1
-        if self._seen[key] <= STEPS_BEFORE_CAPTURE:
-            return False
-        del self._seen[key]
-        return True
+        self._seen[kind] += 1
+        return self._seen[kind] > STEPS_BEFORE_CAPTURE
 
     def _captured(
-        self, key: Hashable, step: Step, tokens: Tensor, numbers: list[list[int]], timed: bool
+        self,
+        key: Hashable,
+        kind: Hashable,
+        step: Step,
+        tokens: Tensor,
+        numbers: list[list[int]],
+        timed: bool,
     ) -> _Captured | None:
         """A new graph; None, and a line in the log, where the step cannot be captured."""
         fed = tokens.clone()
@@ -135,14 +142,15 @@ class StepGraphs:
             # Ending a capture that ran out of memory raises an error of its own.
             if any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__)):
                 _log.warning("a run goes on without CUDA graphs: no memory for one")
-                self._graphs.clear()  # the run may need theirs
+                self.clear()  # the run may need theirs
                 return None
             self.failure = f"one could not be made: {error}"
             _log.warning("decode steps run without CUDA graphs, %s", self.failure)
             return None
-        self._graphs[key] = _Captured(graph, fed, given, output, laps)
+        self._graphs[key] = _Captured(graph, kind, fed, given, output, laps)
         if len(self._graphs) > MOST_GRAPHS:
-            self._graphs.popitem(last=False)
+            _, dropped = self._graphs.popitem(last=False)
+            del self._seen[dropped.kind]  # it must be worth one anew
         return self._graphs[key]
 
 

@@ -84,6 +84,11 @@ class StepShape:
     mechanisms: Mechanisms  # how what is dropped is skipped
     extend: bool  # the new token must be taken among the 4-bit keys
 
+    @property
+    def kind(self) -> StepShape:
+        """The shape whatever the rows' lengths."""
+        return replace(self, own_width=0, masked=())
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:

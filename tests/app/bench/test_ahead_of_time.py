@@ -15,9 +15,8 @@ from tests.app.bench.test_other_tritons import VERSIONS, environment_with_triton
 ROOT = Path(__file__).parents[3]
 
 KERNELS = {
-    "activate_rows", "attend_pages", "down_rows", "enter_rows", "fake_quantise_rows",
-    "gate_up_rows", "keep_heaviest_rows", "list_channels", "mass_outside_pages",
-    "rotate_and_write_rows", "weigh_pages",
+    "activate_rows", "attend_pages", "list_channels", "mass_outside_pages", "multiply_rows",
+    "prepare_rows", "rank_rows", "rotate_and_write_rows", "weigh_pages",
 }  # fmt: skip
 
 

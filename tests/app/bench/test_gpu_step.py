@@ -44,7 +44,9 @@ def test_a_step_of_the_default_model_starts_few_kernels():
 
 def test_the_timed_steps_decode_with_graphs_and_without():
     lm, run = random_model(TINY, 24 + 40, storage="fp32"), Mock()
-    run.side_effect = lambda _, step, fed, given, *__: step(fed, torch.tensor(given), no_lap)
+    run.side_effect = lambda _key, _kind, step, fed, given, *_: step(
+        fed, torch.tensor(given), no_lap
+    )
     graphs = lm.graphs = Mock(run=run)
     rates = step_rates(lm, GRIDS["default"].mechanisms, 24)
     assert set(rates) == {"dense", "sparse", "dense_eager", "sparse_eager"}

@@ -22,4 +22,4 @@ def test_weights_and_caches_are_read_in_wide_pieces():
     for name, (wide, narrow) in counts.items():
         assert wide >= 2, f"{name}: {wide} reads of 16 bytes, {narrow} of 2"
         # One gathers its inputs, the other reads two scales a token.
-        assert name.startswith(("gate_up_rows", "weigh_pages")) or narrow == 0, name
+        assert name.startswith(("multiply_rows gate", "weigh_pages")) or narrow == 0, name

@@ -10,7 +10,7 @@ import sys
 
 from app.bench.ahead_of_time import compiled, shipped_launches
 
-KERNELS = ("attend_pages", "down_rows", "gate_up_rows", "weigh_pages")
+KERNELS = ("attend_pages", "multiply_rows", "weigh_pages")
 
 
 def main():
@@ -19,6 +19,8 @@ def main():
     for launch in shipped_launches():
         name, types = launch.kernel.__name__, {kind for _, kind in launch.signature}
         if name in KERNELS and "*bf16" in types:
+            gated = dict(launch.constants).get("GATED")
+            name += {True: " gate and up", False: " down", None: ""}[gated]
             chosen.setdefault(name, launch)
     counts = {}
     for name, launch in chosen.items():

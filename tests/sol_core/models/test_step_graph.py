@@ -124,8 +124,24 @@ def _compare(lm, new_cache, calls, graphs=None):
 
 def test_a_dense_row_decodes_the_same_in_a_graph_per_bucket():
     graphs = _compare(_model(), _one_row, [Call(DENSE)] * 20)
-    # Steps of 14 … 33 tokens: the bucket of 40 is met once, too seldom for a graph.
-    assert [_shape(key).own_width for key in graphs._graphs] == [16, 24, 32]
+    # Steps of 14 … 33 tokens: two ran alone, and each later bucket has its graph at once.
+    assert [_shape(key).own_width for key in graphs._graphs] == [16, 24, 32, 40]
+
+
+def test_a_dropped_kind_must_be_worth_a_graph_anew(monkeypatch):
+    monkeypatch.setattr(step_graph, "MOST_GRAPHS", 1)
+    captures = []
+
+    def capture(*given):
+        captures.append(1)
+        return tape_capture(*given)
+
+    kinds = [DENSE, Action(bit_width=6)]
+    monkeypatch.setattr(step_plan, "BUCKET_TOKENS", 64)
+    for order, count in (([0, 0, 0, 1, 1, 1, 0, 0], 2), ([0, 0, 0, 1, 1, 1, 0, 0, 0], 3)):
+        captures.clear()
+        _compare(_model(), _one_row, [Call(kinds[kind]) for kind in order], StepGraphs(capture))
+        assert len(captures) == count
 
 
 def _shape(key):

@@ -7,13 +7,10 @@ from kernels.gpu import triton_support
 
 # By kernel, the results that are spoilt: numbers, lists of indices, and how many of them count.
 RESULTS = {
-    "enter_rows": ("normed",),
+    "prepare_rows": ("prepared",),
     "list_channels": ("counts",),
-    "gate_up_rows": ("output",),
-    "keep_heaviest_rows": ("inner",),
-    "down_rows": ("output",),
+    "multiply_rows": ("output",),
     "activate_rows": ("output",),
-    "fake_quantise_rows": ("output",),
     "weigh_pages": ("page_keys", "group_keys"),
     "mass_outside_pages": ("outside",),
     "attend_pages": ("mixed", "parts"),
@@ -63,7 +60,7 @@ def spoilt(kernel_name, mutate, only=lambda arguments, constants: True, results=
                 if arguments[name].numel():  # there are no parts of one
                     mutate(arguments[name])
 
-    modules = ("activation_quantisation", "gated_mlp", "kv_write", "residual")
+    modules = ("gated_mlp", "kv_write", "residual")
     places = [f"kernels.{name}.launch" for name in modules]
     places.append("kernels.page_attention.triton_dispatch.launch")
     with contextlib.ExitStack() as stack:

@@ -19,15 +19,27 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NaN in w
 CPU = torch.device("cpu")
 TINY = Widths(64, 96, 3, 1, 32)
 GELU = TINY._replace(activation="gelu_tanh")
+LONG = TINY._replace(inner=1100)
 CHECKED = {
-    "enter_rows": "add_and_norm",
-    "fake_quantise_rows": "fake_quantise",
+    "prepare_rows": "add_and_norm",
+    "rank_rows": "gated_mlp",
     "rotate_and_write_rows": "rotate_and_write",
-    **dict.fromkeys(
-        ("list_channels", "gate_up_rows", "keep_heaviest_rows", "down_rows", "activate_rows"),
-        "gated_mlp",
-    ),
+    **dict.fromkeys(("list_channels", "multiply_rows", "activate_rows"), "gated_mlp"),
 }
+
+
+def _gated(only):
+    """Of products with gate and up."""
+    return lambda given, how: how["GATED"] and only(given, how)
+
+
+def _down(only):
+    return lambda given, how: not how["GATED"] and only(given, how)
+
+
+def _pruning(only):
+    """Of inner channels."""
+    return lambda given, how: how["PRUNED"] and given["weighted"] and only(given, how)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +90,9 @@ def test_steps_with_wrong_ones_do_not(monkeypatch):
     monkeypatch.setattr(checks, "_NUM_STEPS", 1)
     for kind in ("dense", "sparse"):
         wrong = spoilt(
-            "down_rows", too_few, lambda _, how, kind=kind: how["LISTED"] == (kind == "sparse")
+            "multiply_rows",
+            too_few,
+            lambda _, how, kind=kind: not how["GATED"] and how["LISTED"] == (kind == "sparse"),
         )
         with wrong, pytest.raises(WrongNumbersError, match=f"{kind} steps"):
             _check(STEPS, torch.float32)
@@ -92,6 +106,33 @@ def test_a_wrong_kernel_is_noticed(kernel, mutate):
     assert times
 
 
+@pytest.mark.parametrize("mutate", MUTATIONS)
+@pytest.mark.parametrize(
+    ("operation", "kernel", "only"),
+    [
+        ("fake_quantise", "prepare_rows", lambda given, _: given["quantising"]),
+        ("keep_largest_channels", "prepare_rows", lambda _, chosen: chosen["PRUNED"]),
+        ("gated_mlp", "prepare_rows", lambda given, how: how["PRUNED"] and given["weighted"]),
+        ("gated_mlp", "multiply_rows", lambda _, chosen: chosen["GATED"]),
+        ("gated_mlp", "multiply_rows", lambda _, chosen: not chosen["GATED"]),
+    ],
+)
+def test_a_kernel_that_is_wrong_for_one_operation_is_noticed(operation, kernel, only, mutate):
+    with spoilt(kernel, mutate, only) as times, pytest.raises(WrongNumbersError):
+        _check(operation)
+    assert times
+
+
+@pytest.mark.parametrize("result", ["keys", "thresholds"])
+def test_wrong_ranks_of_wide_rows_are_noticed(result, monkeypatch):
+    monkeypatch.setattr("kernels.residual.MAX_AT_ONCE", 32)
+    for operation in ("keep_largest_channels", "gated_mlp"):
+        with spoilt("rank_rows", zeroed, results=[result]) as times:
+            with pytest.raises(WrongNumbersError):
+                _check(operation)
+            assert times
+
+
 @pytest.mark.parametrize("mutate", [too_few, zeroed])
 @pytest.mark.parametrize(
     ("kernel", "only", "widths"),
@@ -101,30 +142,34 @@ def test_a_wrong_kernel_is_noticed(kernel, mutate):
         ("attend_pages", lambda given, _: given["head_size"] == 256, TINY._replace(head_size=256)),
         ("mass_outside_pages", lambda _, chosen: chosen["BLOCK_P"] == 4096, TINY),
         ("weigh_pages", lambda given, _: given["first_page"], TINY),
-        ("gate_up_rows", lambda given, _: given["biased"], TINY._replace(biased=True)),
-        ("gate_up_rows", lambda _, chosen: chosen["ENTERS"] and chosen["PRUNED"], TINY),
-        ("gate_up_rows", lambda _, chosen: not chosen["PRUNED"], TINY),
-        ("gate_up_rows", lambda given, _: not given["silu"], GELU),
-        ("down_rows", lambda given, _: given["biased"], TINY._replace(biased=True)),
-        ("down_rows", lambda given, chosen: chosen["PRUNES"] and given["quantising"], TINY),
+        ("multiply_rows", _gated(lambda given, _: given["biased"]), TINY._replace(biased=True)),
+        ("multiply_rows", _gated(lambda _, how: how["PREPARES"] and how["LISTED"]), TINY),
+        ("multiply_rows", _gated(lambda _, how: not how["LISTED"]), TINY),
+        ("multiply_rows", _gated(lambda given, _: not given["silu"]), GELU),
+        ("multiply_rows", _down(lambda given, _: given["biased"]), TINY._replace(biased=True)),
+        ("multiply_rows", _down(lambda given, how: how["PREPARES"] and given["quantising"]), TINY),
         (
             "activate_rows",
             lambda given, _: not given["silu"],
             TINY._replace(activation="gelu_tanh"),
         ),
-        ("fake_quantise_rows", lambda _, chosen: chosen["QUANT_BLOCK"], TINY),
-        ("keep_heaviest_rows", lambda given, _: given["quantising"], TINY),
-        (
-            "keep_heaviest_rows",
-            lambda given, _: given["inner_size"] > 1024,
-            TINY._replace(inner=1100),
-        ),
+        ("prepare_rows", _pruning(lambda given, _: given["quantising"]), TINY),
+        ("prepare_rows", _pruning(lambda given, _: given["width"] > 1024), LONG),
     ],
 )
 def test_a_kernel_that_is_wrong_in_one_case_is_noticed(kernel, only, widths, mutate):
     """Of many splits, shared prefixes, heads of 256, more than 512 pages, biases, gelu, …"""
+    operation = "gated_mlp" if kernel == "prepare_rows" else CHECKED.get(kernel, "page_attention")
     with spoilt(kernel, mutate, only) as times, pytest.raises(WrongNumbersError):
-        _check(CHECKED.get(kernel, "page_attention"), widths=widths)
+        _check(operation, widths=widths)
+    assert times
+
+
+@pytest.mark.parametrize("mutate", [too_few, zeroed])
+def test_a_quantisation_that_is_wrong_by_blocks_is_noticed(mutate):
+    by_blocks = spoilt("prepare_rows", mutate, lambda _, chosen: chosen["QUANT_BLOCK"] > 0)
+    with by_blocks as times, pytest.raises(WrongNumbersError):
+        _check("fake_quantise")
     assert times
 
 
@@ -132,7 +177,9 @@ def test_wrong_page_readers_and_quantised_inputs_are_noticed():
     for result in ("readings", "tokens_read", "group_keys"):
         with spoilt("weigh_pages", zeroed, results=[result]), pytest.raises(WrongNumbersError):
             _check("page_attention")
-    quantised = spoilt("enter_rows", too_few, lambda given, _: given["quantising"])
+    quantised = spoilt(
+        "prepare_rows", too_few, lambda given, how: how["PRUNED"] and not given["weighted"]
+    )
     with quantised, pytest.raises(WrongNumbersError):
         _check("gated_mlp")
 
@@ -142,13 +189,13 @@ def test_a_kernel_that_does_not_start_replaces_its_operation(monkeypatch, caplog
     from triton.runtime.errors import OutOfResources
 
     class TooLarge:
-        __name__ = "down_rows"
+        __name__ = "multiply_rows"
 
         def __getitem__(self, grid):
             raise OutOfResources(300_000, 101_376, "shared memory")
 
-    monkeypatch.setattr("kernels.gated_mlp.triton_kernel.down_rows", TooLarge())
-    with pytest.raises(triton_support.KernelNotStartedError, match="down_rows: OutOfRes"):
+    monkeypatch.setattr("kernels.gated_mlp.triton_kernel.multiply_rows", TooLarge())
+    with pytest.raises(triton_support.KernelNotStartedError, match="multiply_rows: OutOfRes"):
         _check("gated_mlp")
     assert not replaced_operations()
     triton_support._say_once.cache_clear()
@@ -158,7 +205,7 @@ def test_a_kernel_that_does_not_start_replaces_its_operation(monkeypatch, caplog
             Setting(CPU, torch.float32, TINY), checks.small_tensors(TINY)
         )
     assert replaced_operations() == {"gated_mlp"}
-    assert "down_rows: OutOfResources: out of resource: shared memory" in caplog.text
+    assert "multiply_rows: OutOfResources: out of resource: shared memory" in caplog.text
     use_reference(OPERATIONS)
     right = checks._logits_of_steps(Setting(CPU, torch.float32, TINY), checks.small_tensors(TINY))
     for kind, logits in right.items():

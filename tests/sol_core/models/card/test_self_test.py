@@ -114,7 +114,7 @@ def test_steps_and_graphs_are_checked_with_what_will_be_used():
         return child(names, replaced)
 
     run_checks("T4", run)
-    contained = {"add_and_norm", "keep_largest_channels", "gated_mlp"}
+    contained = {"add_and_norm", "fake_quantise", "keep_largest_channels", "gated_mlp"}
     assert asked == [("add_and_norm", set()), ("rotate_and_write", contained)]
 
 

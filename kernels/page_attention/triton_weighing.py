@@ -1,0 +1,131 @@
+"""Weighing pages on CUDA, in one launch a block: each page's attention mass by 4-bit keys.
+
+``weigh_pages`` makes the definition's numbers, but for the order in which a page's masses are
+summed: products of int8 queries with codes (``kernels/key_codes``) are whole. The last of its
+programs for a KV group makes one score of its heads and chooses (``triton_choice.py``).
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.gpu.triton_helpers import (
+    BLOCK_SCALARS,
+    ends_last,
+    first_line,
+    only_if,
+    ordered_bits,
+    round_half_even,
+    tile_queries,
+)
+from kernels.key_codes.triton_kernel import (
+    HIGHEST_QUERY,
+    INFINITY,
+    LEAST_SCALE,
+    OCTET,
+    low_channels,
+)
+from kernels.page_attention.triton_choice import choose_pages
+
+
+@triton.jit
+def whole_numbers(numbers, unit):
+    """Queries [M, HALF] in units [M], −127 to 127, as fp32."""
+    whole = round_half_even(tl.div_rn(numbers, unit[:, None] + tl.zeros_like(numbers)))
+    return tl.minimum(tl.maximum(whole, -HIGHEST_QUERY), HIGHEST_QUERY)
+
+
+@triton.jit(
+    do_not_specialize=[*BLOCK_SCALARS, "row_lines", "head_lines", "pages", "choosing", "noting"]
+)
+def weigh_pages(
+    query, sources, valid_tokens, heads_per_group, rows_per_source, tiles, tokens, page_size,
+    head_size, first_page, num_pages, first_token, mask_width, masked, has_sources,
+    codes, scales, page_keys, group_keys, pages_kept, floors, tokens_per_page, thresholds,
+    tokens_read, readings, counters, row_lines, head_lines, pages, choosing, noting,
+    BLOCK_M: tl.constexpr, PAGES: tl.constexpr, SLOTS: tl.constexpr, WHOLE: tl.constexpr,
+    HALF: tl.constexpr, MEMBERS: tl.constexpr,
+):  # fmt: skip
+    """Log mass of every query and page of one block, as ordered bits; 0 if nothing is seen. If
+    ``choosing``, in the last block, then the pages that groups need.
+
+    Args:
+        query: [R, H, D] fp32, scaled. codes: lines of D words, int32 of four bytes each, scales:
+            lines of 16 bf16, an octet each. sources: [M] int64.
+        valid_tokens: [R, mask_width] uint8, read if ``masked``.
+        page_keys: [R, H, num_pages] int32, written.
+        group_keys: [R, Hkv, num_pages] int32, written.
+        pages_kept: [R] int64. floors: [R] fp32. tokens_per_page: [R, num_pages] int64.
+        thresholds: [R, Hkv] int32, written.
+        tokens_read: [R, Hkv] int64, written: how many the chosen pages have.
+        readings: [R, Hkv, num_pages] uint8, written if ``noting``: 1 for the chosen pages.
+        counters: [sources, Hkv] int32 zeros.
+        pages, first_page, tokens, first_token: of this block, over all blocks' numbering.
+        WHOLE: pages are of SLOTS tokens, whole octets, which are then read whole.
+    """
+    tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
+    kv_heads = tl.num_programs(1)
+    index = (row * kv_heads + kv_head) * heads_per_group + member
+    line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
+    codes, scales = codes + line * head_size, scales + line * (2 * OCTET)
+    channel, _ = low_channels(HALF)
+    inside = channel < head_size
+    at = query + index[:, None] * head_size + channel[None, :]
+    low = tl.load(at, mask=used[:, None] & inside[None, :], other=0.0)
+    high = tl.load(at + 4, mask=used[:, None] & inside[None, :], other=0.0)
+    largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 1)
+    unit = tl.maximum(tl.div_rn(largest, tl.zeros_like(largest) + HIGHEST_QUERY), LEAST_SCALE)
+    low, high = whole_numbers(low, unit), whole_numbers(high, unit)
+    number = tl.arange(0, PAGES * SLOTS)
+    slot = number % SLOTS
+    if WHOLE:
+        page_size = SLOTS
+    token = (part * PAGES + number // SLOTS) * page_size + slot
+    present = (slot < page_size) & (token < tokens)
+    octet, in_octet = token // OCTET, token % OCTET
+    there = present
+    if WHOLE:  # in pieces of 16 bytes, also past the last token
+        there = octet * OCTET < tokens
+    first = 8 * tl.arange(0, HALF // 4)  # channel of a word
+    where = first[:, None] + (octet * head_size + in_octet)[None, :]
+    words = tl.load(codes + where, mask=(first < head_size)[:, None] & there[None, :], other=0)
+    bits = 8 * tl.arange(0, 4)
+    both = tl.reshape((words[:, None, :] >> bits[None, :, None]) & 255, [HALF, PAGES * SLOTS])
+    # Whole numbers below 2^24 in all: exact, and every Triton since 3.4 lowers it on every card.
+    products = tl.zeros([BLOCK_M, PAGES * SLOTS], tl.float32)
+    products = tl.dot(low.to(tl.float16), (both & 15).to(tl.float16), products)
+    products = tl.dot(high.to(tl.float16), (both >> 4).to(tl.float16), products)
+    where = octet * (2 * OCTET) + in_octet
+    scale = tl.load(scales + where, mask=there, other=0.0).to(tl.float32)
+    minimum = tl.load(scales + where + OCTET, mask=there, other=0.0).to(tl.float32)
+    scale, minimum = tl.where(present, scale, 0.0), tl.where(present, minimum, 0.0)
+    offsets = tl.sum(low + high, 1)[:, None] * minimum[None, :]
+    scores = (products * scale[None, :] + offsets) * unit[:, None]
+    seen = used[:, None] & present[None, :]
+    at = row[:, None] * mask_width + (first_token + token)[None, :]
+    seen &= tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0
+    scores = tl.reshape(tl.where(seen, scores, -INFINITY), [BLOCK_M, PAGES, SLOTS])
+    top = tl.max(scores, 2)
+    hidden = top == -INFINITY
+    anchor = tl.where(hidden, 0.0, top)
+    total = tl.sum(tl.exp(scores - anchor[:, :, None]), 2)
+    mass = anchor + tl.log(tl.where(hidden, 1.0, total))
+    keys = tl.where(hidden, 0, ordered_bits(mass)).to(tl.int32, bitcast=True)
+    page = part * PAGES + tl.arange(0, PAGES)
+    tl.store(
+        page_keys + index[:, None] * num_pages + (first_page + page)[None, :],
+        keys,
+        mask=used[:, None] & (page < pages)[None, :],
+    )
+    if choosing != 0:
+        programs = tiles * tl.num_programs(2)
+        if ends_last(counters + source * kv_heads + kv_head, programs):
+            for offset in range(0, rows_per_source):
+                each = source.to(tl.int64) * rows_per_source + offset
+                choose_pages(
+                    each * kv_heads + kv_head, each, page_keys, group_keys, pages_kept, floors,
+                    tokens_per_page, thresholds, tokens_read, readings, heads_per_group, noting,
+                    num_pages, MEMBERS,
+                )  # fmt: skip
