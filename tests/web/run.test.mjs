@@ -183,3 +183,13 @@ told("a map of what was read is drawn again in another theme", async (say) => {
   await settled();
   say(Boolean(before), map.canvas.image !== before);
 });
+
+told("a text's colours tell what was read: of equal actions too", async (say) => {
+  const { run } = records();
+  run.run.config.schedule = { kind: "static", budget: { bytes_share: 0.9, bit_width: 8 } };
+  for (const apart of [0.2, 0.005]) {
+    run.rows.forEach((row, at) => { row.cost.bytes_read = row.dense_cost.bytes_read * (at % 2 ? 0.8 : 0.8 + apart); });
+    const stage = await stageOf(run);
+    say(textOf(stage.legend.note), stage.view.elements.map((one) => one.dataset.bin), textOf(stage.legend.scale));
+  }
+});
