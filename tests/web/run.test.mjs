@@ -193,7 +193,8 @@ told("a map of what was read is drawn again in another theme", async (say) => {
 told("a text's colours tell what was read: of equal actions too", async (say) => {
   const { run } = records();
   run.run.config.schedule = { kind: "static", budget: { bytes_share: 0.9, bit_width: 8 } };
-  for (const apart of [0.2, 0.005]) {
+  for (const [apart, ...turns] of [[0.2, 0.9, 0.5], [0.2, 0.9, 0.9], [0.005, 0.9, 0.9]]) {
+    run.rows.forEach((row, at) => { row.action = { keep_fraction: turns[at % 2], channel_keep_ratio: 1, bit_width: 16 }; });
     run.rows.forEach((row, at) => { row.cost.bytes_read = row.dense_cost.bytes_read * (at % 2 ? 0.8 : 0.8 + apart); });
     const stage = await stageOf(run);
     say(textOf(stage.legend.note), stage.view.elements.map((one) => one.dataset.bin), textOf(stage.legend.scale));
