@@ -99,6 +99,7 @@ export class PageEffects {
     const started = performance.now();
     this.which.ariaBusy = "true";
     setText(this.which, "Cancel");
+    this.on.changed(); // the words are about this token from now on
     this.say("Reading the run again…");
     await attempt(async () => {
       let view = null;
