@@ -136,6 +136,38 @@ told("Explore's form: a wrong number is named, shown and not sent; the dial says
   say(recall("settings"), recall("nothing"));
 });
 
+told("the dial follows the prompt's length, also after a reload, until somebody moves it", async (say) => {
+  remember("settings", null);
+  const { explore } = records();
+  const made = () => {
+    const form = new Controls(explore, { policies: async () => [],
+      estimate: async (_, prompt) => ({ share: 0.9, mix: { keep: 50, channels: 70 }, lowest: 0.3, usual: prompt.length > 99 ? 0.71 : 0.9 }) });
+    shown(form.element);
+    return form;
+  };
+  const said = async (form, prompt) => {
+    if (prompt) type(form.prompt.input, prompt);
+    await settled();
+    say(form.values().share, textOf(form.dial.note));
+  };
+  const form = made();
+  const long = "so long a prompt ".repeat(9);
+  await said(form, long);
+  const again = made();
+  await said(again);
+  await said(again, "short");
+  again.set(long, { share: 71 }); // of a run that stood where its prompt put it
+  await settled();
+  await said(again, "short");
+  again.set(long, { share: 60 });
+  await settled();
+  await said(again, "short");
+  again.set("short", {});
+  again.dial.range.value = "80";
+  fire(again.dial.range, "input");
+  await said(again, long);
+});
+
 told("schedules: meanings, policies by name, one that is not stored any more", async (say) => {
   const field = scheduleField(async () => ["mine", HOSTILE]);
   shown(field.element);

@@ -4,6 +4,7 @@ import { fire, HOSTILE, press, records, settled, shown, stageOf, textOf, textsOf
 import { Legend } from "../../app/web/js/shared/tokens/legend.js";
 import { ReadingMap } from "../../app/web/js/shared/tokens/reading_map.js";
 import { PageEffects } from "../../app/web/js/shared/tokens/page_effects.js";
+import { leastCertain } from "../../app/web/js/shared/tokens/token_stage.js";
 import { binOf, colourAxes, klAxis, TokenView } from "../../app/web/js/shared/tokens/tokens.js";
 
 told("colours have a fixed scale, which the legend tells", (say) => {
@@ -110,6 +111,11 @@ told("a token's step lights the pages that it read more than others, and a page 
   reading.map.draw();
   const { width, height, data } = reading.map.canvas.image;
   say(width, height, [0, 1, 2].map((page) => data[4 * (5 * width + page) + 3]), data[4 * 1 + 3]);
+  run.rows[5].page_reads.by_page = `/${DIGITS[23]}AA/`; // hardly more than usual
+  reading.recount();
+  stage.mark(5);
+  await settled();
+  say(textOf(reading.caption));
   const { run: dense } = records();
   dense.rows.forEach((row) => Object.assign(row.page_reads, { pages: 5, share: 1, by_page: "" }));
   const all = await stageOf(dense);
@@ -182,4 +188,20 @@ told("a map of what was read is drawn again in another theme", async (say) => {
   document.body.classList.toggle("dark");
   await settled();
   say(Boolean(before), map.canvas.image !== before);
+});
+
+told("a text's colours tell what was read: of equal actions too", async (say) => {
+  const { run } = records();
+  run.run.config.schedule = { kind: "static", budget: { bytes_share: 0.9, bit_width: 8 } };
+  for (const [apart, ...turns] of [[0.2, 0.9, 0.5], [0.2, 0.9, 0.9], [0.005, 0.9, 0.9]]) {
+    run.rows.forEach((row, at) => { row.action = { keep_fraction: turns[at % 2], channel_keep_ratio: 1, bit_width: 16 }; });
+    run.rows.forEach((row, at) => { row.cost.bytes_read = row.dense_cost.bytes_read * (at % 2 ? 0.8 : 0.8 + apart); });
+    const stage = await stageOf(run);
+    say(textOf(stage.legend.note), stage.view.elements.map((one) => one.dataset.bin), textOf(stage.legend.scale));
+  }
+});
+
+told("the word on show is the least certain one that says something", (say) => {
+  const chosen = (...texts) => leastCertain(texts.map((text, index) => ({ index, text, entropy: 9 - index })));
+  say(chosen(" with", " They", " the", " Juniper", " horse"), chosen(" of", " 7"), chosen("</some>", " ein"), chosen(" with", "馬"));
 });

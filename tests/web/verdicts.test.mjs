@@ -107,4 +107,12 @@ told("a comparison: both texts aligned, in numbers, and what may be said of them
   const third = await exported("comparison", dearer);
   say(textOf(third.querySelector(".sol-pair-parted")));
   say(cellsOf(third.querySelector(".sol-pair-table"))[6].slice(1));
+
+  // Times of another hour, or of a step whose head took longer, are not compared.
+  const [later, busier] = [pairOf(() => ({ step_ms: 0.05 })), pairOf((row) => ({ parts_ms: { ...row.parts_ms, head: 1 } }))];
+  later.views[1].run.created_at = "2026-01-02T04:04:05+00:00";
+  for (const apart of [later, busier]) {
+    const table = (await exported("comparison", apart)).querySelector(".sol-pair-table");
+    say(cellsOf(table)[1], table.querySelectorAll(".sol-gain")[1].dataset.verdict);
+  }
 });

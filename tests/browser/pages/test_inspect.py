@@ -112,6 +112,8 @@ def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(server, visi
     expect(painted).to_have_count(len(TEXT) - 1)
     expect(spending).to_contain_text(re.compile(r"[\d.]+\s% compute"))
     before = spending.inner_text()
+    score = painter.get_by_role("button", name="Score it")
+    expect(score).to_be_disabled()  # nothing is painted yet
 
     def says(at, words, of=painted):
         expect(of.nth(at)).to_have_attribute("aria-label", re.compile(words))
@@ -122,8 +124,10 @@ def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(server, visi
         page.keyboard.press(key)
     says(0, "65 % MLP")
     says(3, "60 % MLP")
+    expect(score).to_be_enabled()
     page.keyboard.press("Control+z")
     says(0, "60 % MLP")
+    expect(score).to_be_disabled()
     # By pointer, over several tokens in one stroke; it is kept over a reload.
     start, end = (painted.nth(at).bounding_box() or {"x": 0, "y": 0} for at in (0, 5))
     page.mouse.move(start["x"] + 3, start["y"] + 5)
@@ -135,7 +139,7 @@ def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(server, visi
     page.reload()
     says(4, "100 % MLP")
 
-    painter.get_by_role("button", name="Score it").click()
+    score.click()
     table = page.get_by_role("group", name="Schedules compared")
     rows = ["Full model", "Static", "Random", "Painted"]
     expect(table.get_by_role("rowheader")).to_have_text(rows)

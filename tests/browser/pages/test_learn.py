@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
+from app.web.assets import module_url
 from app.web.services import engine_run
 from tests.browser.conftest import WARM_UP_MS
 from tests.support.tiny_language_model import make_long_model
@@ -103,3 +104,24 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_
     expect(slider).to_be_visible()
     page.go_back()
     expect(heading).to_have_text("5. Channels")
+
+
+# The picture of a page taken away, with three pages; each part's width as a share of its place's.
+WIDTHS = f"""async (lesson) => {{
+  const address = new URL("{module_url("learn/lesson_missing.js")}", document.baseURI);
+  const picture = (await import(address)).LESSON_MISSING.picture();
+  lesson.append(picture.element);
+  const row = {{ text: "is called Juniper", said: "the", changed: true, attention: 0.1, kl: 1 }};
+  picture.draw({{ rows: [row, row, row], question: "What is its name?", stem: "It is called",
+    said: "Jun", correlation: 0.5, probability: 0.9 }});
+  return [...picture.element.querySelector("section").children]
+    .map((part) => part.clientWidth / part.parentElement.clientWidth);
+}}"""
+
+
+def test_parts_of_a_picture_lie_one_below_the_other(serve, visit):
+    visitor = visit(serve())
+    visitor.page.goto(f"{visitor.url}?lesson=missing")
+    widths = lesson(visitor).evaluate(WIDTHS)
+    assert len(widths) == 6
+    assert min(widths) > 0.95

@@ -22,7 +22,7 @@ export const sideName = (side) => side.toUpperCase();
 const PAIR_LINES = [
   { name: "Tokens", how: () => "generated", of: (side) => side.rows.length,
     text: (value) => value.toLocaleString("en"), less: null },
-  { name: "Time per token", how: (sides) => `measured; ${rowsText(sides)}`, isTime: true,
+  { name: "Time per token", how: timesText, isTime: true,
     of: (side) => side.tally.ms / side.rows.length, text: duration, less: true },
   { name: "Time for all tokens", how: () => "measured, prompt not included", isTime: true,
     of: (side) => side.tally.ms, text: duration, less: null },
@@ -47,6 +47,23 @@ function rowsText(sides) {
   return `not comparable: A's steps carried ${count(one, "row")}, B's ${other}`;
 }
 
+const TOGETHER_MS = 60_000; // from the end of one run to the beginning of the other
+const ALIKE_LOAD = 1.25; // the head's time against the other run's: no schedule changes its work
+
+// Times of a machine that others use too say something where one run followed the other under alike load.
+function areTogether(sides) {
+  const heads = sides.map(({ rows }) => mean(rows.map((row) => row.parts_ms?.head)));
+  const begins = sides.map(({ run }) => Date.parse(run.created_at));
+  const first = begins[0] <= begins[1] ? 0 : 1;
+  const end = begins[first] + (sides[first].rows.at(-1)?.elapsed_ms ?? 0);
+  return begins[1 - first] - end <= TOGETHER_MS && Math.max(...heads) <= ALIKE_LOAD * Math.min(...heads);
+}
+
+function timesText(sides) {
+  return areTogether(sides) ? `measured one after the other; ${rowsText(sides)}`
+    : "measured; not compared: at different times or under another load";
+}
+
 function differenceText(line, one, other) {
   const gap = other - one;
   if (line.isTime) return `${signed(100 * (other / one - 1), 0)} %`;
@@ -57,7 +74,7 @@ function differenceText(line, one, other) {
 
 function pairRow(line, sides) {
   const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
-  const alike = !line.isTime || rowsOf(sides[0]) === rowsOf(sides[1]);
+  const alike = !line.isTime || (rowsOf(sides[0]) === rowsOf(sides[1]) && areTogether(sides));
   const text = alike && values.every(isNumber) ? differenceText(line, ...values) : MISSING;
   // Without a sign it rounds to nothing.
   const verdict = line.less === null || !/^[+−]/.test(text) ? "open"
@@ -69,8 +86,8 @@ function pairRow(line, sides) {
     h("td", { class: "sol-gain", "data-verdict": verdict }, text));
 }
 
-const TABLE_WORDS = "Two runs of one seed, measured one after the other on this machine. NLL says how likely "
-  + "the full model finds a text, not how good it is.";
+const TABLE_WORDS = "Two runs of one seed. NLL says how likely the full model finds a text, not how good "
+  + "it is.";
 
 export class PairStage extends TokenStage {
   // hint: what the foot says before both are compared; tail(at): what a side's head ends with.

@@ -64,13 +64,13 @@ export class Controls extends RunForm {
       }), chat.element, schedule.element, this.budgetSet, shadow.element,
       folded("Advanced", h("div", { class: "sol-advanced-grid" }, staticRow.element,
         elementsOf(this.advanced), chip("Back to the defaults",
-          () => this.set(this.prompt.get(), this.page.defaults), { class: "sol-chip is-wide" }))));
+          () => this.set(this.prompt.get(), {}), { class: "sol-chip is-wide" }))));
   }
 
   set(prompt, settings) {
     this.prompt.set(prompt);
     this.setValues(settings, this.page.defaults);
-    this.dial.isUsual &&= settings.share === undefined; // a run's own share stays, also the usual one
+    if (settings.share !== undefined) this.dial.isUsual = null; // a run's own share stays, if it is not usual
     this.changed();
   }
 

@@ -1,6 +1,5 @@
 // Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard.
 
-import { newest } from "../shared/api.js";
 import { button, chip, errorLine, h, setChildren, setText, show, showText } from "../shared/dom.js";
 import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
@@ -12,7 +11,6 @@ import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
 import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";
 
 const UNDO_STEPS = 200;
-const COUNT_AFTER_MS = 120;
 const AXIS_LETTERS = AXES.map((axis) => axis.name[0]);
 const PAINT_HINT = "Drag over tokens to paint, or tap them.";
 const KEYS_HINT = " Keys: arrows move, Shift + arrows select, + and − change by one level, 1 … 9, 0 set "
@@ -29,8 +27,12 @@ class Painting {
     this.load(actions);
   }
 
+  placesOf(actions) {
+    return actions.map((values) => values.map((value, axis) => nearest(this.levels[axis], value)));
+  }
+
   load(actions) {
-    this.places = actions.map((values) => values.map((value, axis) => nearest(this.levels[axis], value)));
+    this.places = this.placesOf(actions);
   }
 
   actionAt(step) {
@@ -83,6 +85,8 @@ export class PaintPanel {
   axis = 0;
   /** Number of the row whose losses are shown: static's where there is one. */
   base = 1;
+  /** Levels of the rows that were scored, as texts. @type {string[]} */
+  scored = [];
 
   // on: {score(actions, fail): a promise of an id, changed(isOpen)}
   constructor(api, on) {
@@ -142,6 +146,7 @@ export class PaintPanel {
     const own = names.indexOf(PAINTED);
     this.base = Math.max(names.indexOf(STATIC), 1);
     this.painting = new Painting(axes.map(({ levels }) => levels), this.actionsOf(own > 0 ? own : this.base));
+    this.scored = names.map((_, at) => String(this.painting?.placesOf(this.actionsOf(at))));
     const kept = recall("painting");
     if (kept.id === run.id) this.painting.restore(kept.places);
     const least = this.painting.levels.map((levels) => levels[0]);
@@ -165,7 +170,6 @@ export class PaintPanel {
     if (!this.painting) return;
     if (isForGood) this.keep(false);
     this.painting = null;
-    clearTimeout(this.timer);
     show(this.element, false);
     this.on.changed(false);
   }
@@ -226,22 +230,32 @@ export class PaintPanel {
     for (let at = from; at <= to; at += 1) this.view.update(at, this.row(at));
     this.back.disabled = !this.painting?.past.length;
     this.keep(true);
+    this.score.disabled = this.scored.includes(String(this.painting?.places));
+    this.score.title = this.score.disabled ? "Paint something first: these levels are scored already" : "";
     this.say();
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.count(), COUNT_AFTER_MS);
+    if (!this.isCounting) this.count();
   }
 
+  // At once, and again for what was painted meanwhile.
   async count() {
-    const answer = await newest(this, this.api("painted_compute", { grid: this.run.config.grid,
-      cached: this.tokens[0].cached_tokens, painted: this.painting?.actions }).catch(() => null));
-    this.compute = answer?.share ?? null;
-    this.say();
+    this.isCounting = true;
+    let counted = "";
+    while (this.painting && counted !== String(this.painting.places)) {
+      const { painting, run, tokens } = this;
+      counted = String(painting.places);
+      const answer = await this.api("painted_compute", { grid: run.config.grid,
+        cached: tokens[0].cached_tokens, painted: painting.actions }).catch(() => null);
+      if (painting === this.painting) this.compute = answer?.share ?? null;
+      else counted = ""; // of another text
+      this.say();
+    }
+    this.isCounting = false;
   }
 
   say() {
     const actions = this.painting?.actions ?? [];
     const means = AXES.map((_, axis) => mean(actions.map((action) => action[axis])));
-    setChildren(this.spent, "Painted: ", h("b", {}, `${percent(this.compute, 1)} compute`),
+    setChildren(this.spent, "Painted: ", h("b", {}, `${percent(this.compute, 2)} compute`),
       ` of the full model's · ${meanText(means)}`);
     this.bar.style.setProperty("--v", String(this.compute ?? 0));
   }

@@ -14,11 +14,13 @@ export class BudgetDial {
   /** @type {Estimate | null} */
   estimate = null;
   value = 0; // percent of the bytes; 0: each axis has a budget of its own
-  isUsual = false; // it follows the prompt's length
+  /** It follows the prompt's length; null: where it stands there already. @type {boolean | null} */
+  isUsual = false;
 
   // fields: by the axes' short names; usual: the form's default; changed(): the form has other values now
   constructor(fields, usual, ask, changed) {
     this.fields = fields;
+    this.usual = usual;
     this.ask = ask;
     this.changed = changed;
     const oninput = () => {
@@ -38,10 +40,11 @@ export class BudgetDial {
       h("summary", {}, "Set each axis"), elementsOf(axes), bits.element);
     this.slider.element.append(this.zones, this.promise, this.note);
     this.element = h("div", { class: "sol-dial" }, this.slider.element, this.axes);
-    this.field = { get: () => this.value,
-      set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
+    this.field = { get: () => this.value, isUsual: () => this.isUsual,
+      set: (value) => this.take(Number(value) || 0, Number(value) === usual || null) };
   }
 
+  /** @param {number} value @param {boolean | null} [isUsual] */
   take(value, isUsual = false) {
     this.value = value;
     this.isUsual = isUsual;
@@ -68,7 +71,9 @@ export class BudgetDial {
   useMix({ lowest = 0, usual = 1, mix }) {
     const least = Math.ceil(100 * lowest);
     this.range.min = String(least);
-    const value = this.isUsual ? Math.max(least, Math.ceil(100 * usual)) : Math.max(least, this.value);
+    const follows = Math.max(least, Math.ceil(100 * usual));
+    this.isUsual ??= this.value === follows;
+    const value = this.isUsual ? follows : Math.max(least, this.value);
     if (value !== this.value) {
       this.value = value;
       return this.changed(); // and asks again
@@ -107,7 +112,9 @@ export class BudgetDial {
     const measured = estimate.measured_on
       ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : "";
     const lowest = value > 100 * (estimate.lowest ?? 0) + 1 ? "" : "Lowest possible here.";
-    setText(this.note, value ? [lowest, measured].join("")
+    const moved = this.isUsual && value < this.usual
+      ? `Moved from ${this.usual} %: after so long a text, less still keeps the answer.` : "";
+    setText(this.note, value ? [lowest || moved, measured].join("")
       : `These three settings read ${percent(estimate.share)} of the bytes.`);
   }
 }

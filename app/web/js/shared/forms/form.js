@@ -11,7 +11,7 @@ export class Form {
   go;
   error = errorLine();
   fail = (words) => showText(this.error, words);
-  /** @type {Record<string, Pick<Field, "get" | "set" | "problem" | "box">>} */
+  /** @type {Record<string, Pick<Field, "get" | "set" | "problem" | "box" | "isUsual">>} */
   fields;
   /** Last right values of the fields. */
   right = {};
@@ -24,10 +24,11 @@ export class Form {
     }));
   }
 
-  // Values for the browser to keep: of a field that holds a wrong one its last right one.
+  // Values for the browser to keep: of a field with a wrong one its last right one, of a usual one none.
   kept() {
     for (const [name, value] of Object.entries(this.values())) {
-      if (!this.fields[name].problem?.()) this.right[name] = value;
+      const { problem, isUsual } = this.fields[name];
+      if (!problem?.()) this.right[name] = isUsual?.() ? undefined : value;
     }
     return { ...this.right };
   }

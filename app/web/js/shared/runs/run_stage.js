@@ -10,11 +10,14 @@ import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, LEAST_COST, shareOfBytes } from "../tokens/tokens.js";
 
 const MIXES = 2; // that the static schedule takes turns between, also where a policy leaves the steps to it
-const LEAST_RANGE = 0.1; // of the compute that the colours stretch over: less is one colour
+const LEAST_RANGE = 0.1; // of the compute that the colours stretch over
+const EVEN_RANGE = 0.01; // of the compute: less is the same for every token
+
+const numMixes = (rows) => new Set(rows.map(spendOf)).size;
 
 // A policy left these steps to the static mix: it was not run, and the steps take turns between two mixes.
 const isLeftToStatic = (run, rows) => scheduleOf(run).kind === "policy" && rows.length > 0
-  && rows.every((row) => row.cost.policy_bytes === 0) && new Set(rows.map(spendOf)).size <= MIXES;
+  && rows.every((row) => row.cost.policy_bytes === 0) && numMixes(rows) <= MIXES;
 
 export class RunStage extends ChartedStage {
   // options: as a ChartedStage's, and whatIf: a LensPanel, which opens under the answer.
@@ -104,24 +107,23 @@ export class RunStage extends ChartedStage {
     this.status.showRun(rows, view, run, model, this.isLeft);
   }
 
-  // Colours stretch over what a run spent, once that is known; what spends evenly has one colour.
+  // Colours stretch over what the steps read, once that is known; what they read evenly has one colour.
   colour(run) {
-    const { rows } = this.view;
     const [cost] = this.axes;
-    const { kind, share } = scheduleOf(run);
-    const isEven = kind === "static" || this.isLeft;
-    const shares = rows.map(shareOfBytes);
-    const even = mean(shares) ?? share ?? 1;
-    let [low, high] = [LEAST_COST, 1];
-    if (!isEven && shares.length) {
-      [low, high] = [Math.min(...shares), Math.max(...shares)];
-      const more = Math.max(LEAST_RANGE - (high - low), 0) / 2;
-      [low, high] = [low - more, high + more];
-    }
+    const shares = this.view.rows.map(shareOfBytes);
+    const [least, most] = [Math.min(...shares), Math.max(...shares)];
+    const even = mean(shares);
+    const isOver = shares.length > 0;
+    const isEven = isOver && most - least <= EVEN_RANGE;
+    const more = Math.max(LEAST_RANGE - (most - least), 0) / 2;
+    const [low, high] = isOver && !isEven ? [least - more, most + more] : [LEAST_COST, 1];
     Object.assign(cost, { low, high, isOpenBelow: low === LEAST_COST,
       of: isEven ? () => even : shareOfBytes });
     this.legend.set(this.legend.axis.key);
-    setText(this.legend.note, isEven ? "Every token gets the same." : "");
+    const isStatic = isOver && (scheduleOf(run).kind === "static" || this.isLeft);
+    setText(this.legend.note, isEven ? "Every token gets the same." : !isStatic ? ""
+      : numMixes(this.view.rows) > 1 ? "Two settings take turns, whatever the token is."
+        : "One setting for every token; what it reads varies.");
   }
 
   finish() {

@@ -27,7 +27,7 @@ export class PageEffects {
     this.compare = chip("Compare", () => this.on.compare(this.other.id), { hidden: true });
     this.said = h("p", { class: "sol-page-said", role: "status" });
     this.answer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
-    this.element = h("div", { class: "sol-page-effects" }, this.said, this.answer,
+    this.element = h("div", { class: "sol-page-effects" }, this.answer,
       h("div", { class: "sol-tools" }, this.which, this.compare, this.none));
     this.other = new RunFollower(on.ask, { begin: () => {}, rows: (rows) => this.write(rows),
       view: (view) => show(this.compare, !view.live && !view.more), lost: () => {},
@@ -99,6 +99,7 @@ export class PageEffects {
     const started = performance.now();
     this.which.ariaBusy = "true";
     setText(this.which, "Cancel");
+    this.on.changed(); // the words are about this token from now on
     this.say("Reading the run again…");
     await attempt(async () => {
       let view = null;

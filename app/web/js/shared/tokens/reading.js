@@ -13,6 +13,7 @@ const SHORT_PAGES = 12; // of a prompt whose lit pages fill one line
 const ALWAYS_LIT = 3; // pages
 const NEWEST_PAGES = 2; // pages that hold the last 9 to 16 tokens
 const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
+const LEAST_GAP = 0.05; // of the heads, between what a step read and what is usual: less is not worth a word
 const QUIET_MS = 300;
 
 // Shades of the largest shares. Others stay unlit, else steps that read nearly everything would light it all.
@@ -78,8 +79,8 @@ export class Reading {
       choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
     this.listen();
     return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
-      h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.strips.element,
-      this.text, this.effects?.element, this.map.element, this.said);
+      h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.effects?.said,
+      this.strips.element, this.text, this.effects?.element, this.map.element, this.said);
   }
 
   listen() {
@@ -258,7 +259,7 @@ export class Reading {
     }
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
-    setText(this.caption, need ? "" : this.sentence(row, lights)); // else it is said below
+    setText(this.caption, need ? "" : this.sentence(row, lights)); // else that is said
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
     this.settling = setTimeout(
@@ -310,8 +311,11 @@ export class Reading {
     if (row.page_reads.share === 1) return `${word} read everything: all ${row.page_reads.pages} pages.`;
     const best = lights.reduce((most, light, page) =>
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
-    if (best < 0) return `${word} read no line more than other tokens did.`;
-    const usual = this.numSummed < FEWEST_STEPS ? "" : `; ${percent(this.meanOf(best))} is usual`;
+    const isUsualKnown = this.numSummed >= FEWEST_STEPS;
+    if (best < 0 || (isUsualKnown && lights[best] < LEAST_GAP)) {
+      return `${word} read no line much more than other tokens did.`;
+    }
+    const usual = isUsualKnown ? `; ${percent(this.meanOf(best))} is usual` : "";
     return `${word} looked most at ${quotedStart(this.textOf(best))} `
       + `(${percent(sharesOf(row)?.(best))} of the heads read it${usual}).`;
   }
