@@ -14,7 +14,7 @@ from typing import Any
 
 from sol_core.actions import AXES
 from sol_core.config import SCHEDULE_LABELS
-from sol_core.reporting.verdict import Verdict
+from sol_core.reporting.verdict import Verdict, policy_name
 
 _DIGITS = 5
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -97,7 +97,7 @@ def schedule_label(kind: str, config: dict[str, Any]) -> str:
 
 def _schedule_words(kind: str, policy: str | None) -> str:
     if kind == "policy" and policy:
-        return f"Policy {str(policy).rstrip('/').rpartition('/')[2]}"
+        return policy_name(str(policy))
     return SCHEDULE_LABELS.get(kind, "Painted" if kind == "painted" else kind)
 
 

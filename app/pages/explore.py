@@ -257,6 +257,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
             "zone": predicted.zone,
             "zones": [mixes.share_at(damage, context) for damage in ZONE_ENDS],
             "speed": predicted.speed_words,
+            "times": predicted.speed,
             "lowest": mixes.lowest(context),
             "usual": min(mixes.share_at(UNSEEN_DAMAGE, context), MOST_SHARE),
             "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,

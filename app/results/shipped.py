@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sol_core.policy.files.locate import DEFAULT_POLICY
+from sol_core.config import DEFAULT_POLICY
 from storage import TASKS_JOB, JobKind
 
 SHIPPED = "shipped"  # asked for in place of a job's id

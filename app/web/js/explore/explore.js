@@ -160,7 +160,14 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     super.begin(run);
+    this.estimateSpeed(run);
     this.ofFork.forEach((one) => show(one, run.parent !== null));
+  }
+
+  async estimateSpeed(run) {
+    const request = { settings: run.settings, characters: run.prompt.length };
+    const { times } = run.settings ? await this.api("estimate_budget", request).catch(() => ({})) : {};
+    if (run === this.follower.run) this.status.setTimes(times);
   }
 
   finish() {

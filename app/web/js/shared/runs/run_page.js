@@ -9,6 +9,7 @@ import { LensPanel } from "../lens/lens.js";
 import { copyChip } from "../page_parts.js";
 import { RunFollower } from "../follower.js";
 import { gridLevels } from "../tokens/card.js";
+import { answerText } from "../tokens/token_text.js";
 
 export class RunPage {
   form;
@@ -68,7 +69,7 @@ export class RunPage {
     return h("div", { class: "sol-tools" }, copyChip("Copy link", link), more,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad"),
         { more: [{ name: "Copy text", hint: "without the prompt",
-          act: () => copyText(this.stage.rows().map((row) => row.text).join("")) }] }));
+          act: () => copyText(answerText(this.stage.rows())) }] }));
   }
 
   // Opens what the address names, else what is going on; from then on follows the address.

@@ -1,7 +1,7 @@
 // The text that a run read, by pages of the KV cache. Lit are pages that a step read more than others did: a
 // fact's is then among the first five for 11 of 12 right answers, for 6 by what was read alone.
 
-import { asIs, chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
+import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
@@ -79,6 +79,8 @@ export class Reading {
     this.listen();
     return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
       h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.strips.element,
+      this.effects?.isOfPrompt
+        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it.`),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
