@@ -84,6 +84,12 @@ def budget_text(config: dict[str, Any]) -> str:
     return " · ".join([*words, *asked, *without])
 
 
+def capital(words: str) -> str:
+    """What the engine says, as a sentence; a name or a number at its beginning stays."""
+    first = words.partition(" ")[0]
+    return words[:1].upper() + words[1:] if first.isalpha() and first.islower() else words
+
+
 def schedule_label(kind: str, config: dict[str, Any]) -> str:
     """A run's schedule in words; of an inspection all of them."""
     if (schedules := config.get("schedules")) is not None:

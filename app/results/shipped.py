@@ -56,6 +56,16 @@ def prompt_of(story: str, question: str, stem: str) -> str:
 
 
 @cache
+def recorded_prompts() -> frozenset[str]:
+    """The texts that the opening runs live, which are nobody's own."""
+    return frozenset(
+        prompt_of(made["story"], one["question"], one["stem"])
+        for made in map(shipped_recording, ("float32", "bfloat16"))
+        for one in made["questions"]
+    )
+
+
+@cache
 def _read(name: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((_MEASURED / name).read_text(encoding="utf-8"))
     return record

@@ -160,14 +160,10 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     super.begin(run);
-    this.estimateSpeed(run);
-    this.ofFork.forEach((one) => show(one, run.parent !== null));
-  }
-
-  async estimateSpeed(run) {
     const request = { settings: run.settings, characters: run.prompt.length };
-    const { times } = run.settings ? await this.api("estimate_budget", request).catch(() => ({})) : {};
-    if (run === this.follower.run) this.status.setTimes(times);
+    const take = ({ times }) => run === this.follower.run && this.status.setTimes(times);
+    if (run.settings) this.api("estimate_budget", request).then(take, () => {});
+    this.ofFork.forEach((one) => show(one, run.parent !== null));
   }
 
   finish() {

@@ -34,7 +34,6 @@ export class RunPage {
 
   begin(run) {
     this.stage.begin(run);
-    this.tools.classList.remove("is-idle");
     // A run that was not asked for here brings its own text and settings.
     if (run.settings && run.id !== this.liveId) this.reuseSettings();
   }
@@ -153,6 +152,7 @@ export class RunPage {
     if (view.live && view.stopping) this.form.stopButton.disabled = true;
     this.stage.setLive(view.live && view.status === "running");
     this.stage.update(view, run, this.model);
+    this.tools.classList.toggle("is-idle", !this.stage.rows(this.stage.columns[0]?.at).length);
     show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
     if (!view.live && !view.more) {
       this.stage.finish(view);
@@ -172,7 +172,7 @@ export class RunPage {
     this.follower.leave();
     this.form.setBusy(false);
     this.showEmpty(true);
-    this.status.setState("idle", "");
+    this.status.setState("gone", "");
     this.status.say(error.message, "bad");
   }
 
@@ -218,6 +218,7 @@ export class RunPage {
   unpick(hadFocus = false) {
     this.place = null;
     if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
+    this.stage.resting = this.stage.picked[0] ?? this.stage.resting;
     this.stage.pick(null);
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }

@@ -22,6 +22,7 @@ export class RunStage extends ChartedStage {
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), klAxis("KL")], on, options);
     this.status = status;
+    this.card.avoid = status.verdict;
     this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
     this.question = h("p", { class: "sol-question-asked sol-muted", dir: "auto" });
     this.more = chip("Show all", () => this.unfold(true), { class: "sol-chip sol-more", hidden: true });
@@ -37,7 +38,6 @@ export class RunStage extends ChartedStage {
 
   mark(index, bringIntoView = false) {
     super.mark(index, bringIntoView);
-    this.reading.mark(index);
     this.machine.mark(index);
   }
 

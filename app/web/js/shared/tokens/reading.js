@@ -151,6 +151,8 @@ export class Reading {
     setText(this.folder, isFolded ? "Whole prompt" : "Only what was read");
     show(this.folder, this.pages.length > 1);
     this.place();
+    const strongest = this.pages.find((span) => span.solShade === STRENGTHS);
+    if (!isFolded) this.reveal(this.pages[this.fact ?? -1] ?? strongest);
   }
 
   pointOut(fact) {
