@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -85,9 +86,9 @@ def budget_text(config: dict[str, Any]) -> str:
 
 
 def capital(words: str) -> str:
-    """What the engine says, as a sentence; a name or a number at its beginning stays."""
-    first = words.partition(" ")[0]
-    return words[:1].upper() + words[1:] if first.isalpha() and first.islower() else words
+    """What the engine says, as a sentence; the name of a file, a number or a field stays."""
+    begins = re.match(r"[a-z]+ (?!must be )", words)
+    return words[0].upper() + words[1:] if begins else words
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:

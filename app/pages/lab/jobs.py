@@ -95,7 +95,7 @@ TRAIN_FORM = SchemaForm(
     choices={
         "page_scorer": {name: scorer.label for name, scorer in PAGE_SCORERS.items()},
         "mlp_pruning": {name: pruner.label for name, pruner in MLP_PRUNERS.items()},
-        "reward": {"kl": "KL to dense", "nll": "Log-likelihood"},
+        "reward": {"kl": "KL to the full model", "nll": "Log-likelihood"},
         "budget": {"price": "Price per axis", "penalty": "Squared gap"},
         "quant_site": {"mlp_output": "MLP output", "mlp_input": "MLP input"},
         "page_choice": {"head": "Every head", "group": "KV groups"},

@@ -129,7 +129,7 @@ export class RecordingView {
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
-        h("h2", {}, glossed("How little [[compute]] still gives the same answers?")),
+        h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
         h("p", { class: "sol-muted" }, this.mark, " ", modelName(model),
           ` reads a story of ${count(questions[0].tokens, "token")} and answers three questions.`),
         this.origin),
