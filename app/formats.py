@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from sol_core.actions import AXES
 from sol_core.config import SCHEDULE_LABELS
-from sol_core.reporting.verdict import Verdict
+from sol_core.reporting.verdict import Verdict, policy_name
 
 _DIGITS = 5
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -84,6 +85,12 @@ def budget_text(config: dict[str, Any]) -> str:
     return " · ".join([*words, *asked, *without])
 
 
+def capital(words: str) -> str:
+    """What the engine says, as a sentence; the name of a file, a number or a field stays."""
+    begins = re.match(r"[a-z]+ (?!must be )", words)
+    return words[0].upper() + words[1:] if begins else words
+
+
 def schedule_label(kind: str, config: dict[str, Any]) -> str:
     """A run's schedule in words; of an inspection all of them."""
     if (schedules := config.get("schedules")) is not None:
@@ -97,7 +104,7 @@ def schedule_label(kind: str, config: dict[str, Any]) -> str:
 
 def _schedule_words(kind: str, policy: str | None) -> str:
     if kind == "policy" and policy:
-        return f"Policy {str(policy).rstrip('/').rpartition('/')[2]}"
+        return policy_name(str(policy))
     return SCHEDULE_LABELS.get(kind, "Painted" if kind == "painted" else kind)
 
 

@@ -19,6 +19,7 @@ MAX_EPISODE_STEPS = 1_000_000
 # Every new token is searched for all of them.
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
 POLICY_PREFIX = "policy:"  # of a schedule's name
+DEFAULT_POLICY = "default"  # the one that ships with the program
 # Names of the kinds for people.
 SCHEDULE_LABELS = {
     "policy": "Policy",

@@ -25,6 +25,7 @@ LIVE_STATUSES: tuple[JobStatus, ...] = ("queued", "running", "paused")
 ENDED_STATUSES: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled", "abandoned")
 RESUMABLE_STATUSES = ("paused", "failed", "cancelled", "abandoned")
 
+_QUESTIONS, _ANSWERS = ("Question:", "Q:"), ("Answer:", "A:")
 TITLE_LENGTH = 80  # characters, the ellipsis included
 
 
@@ -98,7 +99,12 @@ class JobRecord:
 
 
 def title_of(prompt: str) -> str:
-    """First line of the prompt that is not blank, its white space tidied and its end cut."""
-    lines = (" ".join(line.split()) for line in prompt.splitlines())
-    line = next((line for line in lines if line), "(empty prompt)")
+    """The prompt's last question where its end answers one, else its first line that is not blank.
+
+    White space is tidied and the end cut.
+    """
+    lines = [line for line in (" ".join(line.split()) for line in prompt.splitlines()) if line]
+    line = lines[0] if lines else "(empty prompt)"
+    if len(lines) > 1 and lines[-1].startswith(_ANSWERS) and lines[-2].startswith(_QUESTIONS):
+        line = lines[-2].partition(":")[2].strip() or line
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"

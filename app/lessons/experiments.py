@@ -17,10 +17,9 @@ from app.lessons.desk import Experiment
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
-from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.config import DEFAULT_POLICY, GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent, event_to_dict
-from sol_core.policy.files.locate import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from sol_core.decoding.cost import CostModel

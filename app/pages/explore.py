@@ -26,7 +26,7 @@ from sol_core.config import (
     ScheduleConfig,
     SideRowConfig,
 )
-from sol_core.errors import ConfigError
+from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.fields import Range, from_json
 
 MAX_NEW_TOKENS = 4096
@@ -202,7 +202,23 @@ def _side_rows(form: ExploreForm, schedule: ScheduleConfig) -> tuple[SideRowConf
 def start_run(services: Services, request: Request) -> dict[str, Any]:
     owner, prompt = owner_of(request), field(request, "prompt", str)
     config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
+    _refuse_too_long(services, prompt, config)
     return {"run_id": services.runs.start(owner, prompt, config)}
+
+
+def _refuse_too_long(services: Services, prompt: str, config: GenerationConfig) -> None:
+    """Raises: ContextLengthError, so that no run waits in line which then fails."""
+    from sol_core.generation.engine import encode_prompt  # torch
+
+    model = services.loader.loaded()
+    if model is None or len(prompt) > services.limits.characters:
+        return
+    try:
+        encode_prompt(model, prompt, chat=config.chat)
+    except ContextLengthError:
+        raise
+    except SolError:
+        pass
 
 
 def fork_run(services: Services, request: Request) -> dict[str, Any]:
@@ -234,7 +250,7 @@ def compare_runs(services: Services, request: Request) -> dict[str, Any]:
 
 
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
-    """The mix of these settings after so many characters, and what it reads; {} without a model."""
+    """The mix of these settings after so many characters, and what it reads; {} if none runs."""
     from sol_core.budgets.mixes import mix_table  # torch, which the page is served without
     from sol_core.budgets.prediction import ZONE_ENDS, predict_step
     from sol_core.decoding.cost import CostModel
@@ -244,7 +260,10 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     model = services.loader.loaded()
     if model is None:
         return {}
-    tokens = max(characters, 0) // CHARACTERS_A_TOKEN + config.max_new_tokens // 2
+    tokens = max(characters, 0) // CHARACTERS_A_TOKEN
+    if tokens >= model.context_length:
+        return {}
+    tokens += config.max_new_tokens // 2
     context, budget = min(tokens + 1, model.context_length), config.schedule.budget
     grid = config.grid_in_use
     costs, answer = CostModel.of(model.lm, grid), dict[str, Any]()
@@ -257,6 +276,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
             "zone": predicted.zone,
             "zones": [mixes.share_at(damage, context) for damage in ZONE_ENDS],
             "speed": predicted.speed_words,
+            "times": predicted.speed,
             "lowest": mixes.lowest(context),
             "usual": min(mixes.share_at(UNSEEN_DAMAGE, context), MOST_SHARE),
             "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.host.errors import naming_damage
 from app.pages.shared.run_calls import EXPORT_HANDLERS, run_row
+from app.results.shipped import recorded_prompts
 from app.runs.glance import glance
 from app.runs.queue import RunNotFoundError
 from app.runs.recorded_run import RecordedRun
@@ -16,7 +17,10 @@ MAX_LIMIT = 200
 
 
 def list_runs(services: Services, request: Request) -> dict[str, Any]:
-    """List one page of runs, newest first; ``next`` is ``before`` of the following page, if any."""
+    """List one page of runs, newest first, but for those of the opening.
+
+    ``next`` is ``before`` of the following page, if any.
+    """
     owner, before = owner_of(request), request.get("before")
     if before is not None and not isinstance(before, str):
         raise RequestError("before must be a run's id or null. Reload the page.")
@@ -28,7 +32,12 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
         query=field(request, "query", str).strip(),
     )
     page = records[:limit]
-    shown = [record for record in page if record.status != "running" or record.owner == owner]
+    shown = [
+        record
+        for record in page
+        if (record.status != "running" or record.owner == owner)
+        and record.prompt not in recorded_prompts()
+    ]
     return {
         "runs": [run_row(record) for record in shown],
         "next": page[-1].id if len(records) > limit else None,

@@ -21,12 +21,11 @@ from app.runs.recorded_run import RecordedRun
 from app.web.calls import Page, Request, by_name, field, owner_of, read_form
 from app.web.services import Services
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
-from sol_core.config import POLICY_PREFIX, ScheduleConfig
+from sol_core.config import DEFAULT_POLICY, POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
 from sol_core.files.paths import DEFAULT_MODEL
 from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
-from sol_core.policy.files.locate import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from sol_core.decoding.cost import CostModel

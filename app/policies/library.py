@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.host.errors import AppError, InputFileError, PolicyNotFoundError, system_errors
 from app.host.paths import DataDir
 from sol_core.actions import ActionGrid, QuantSite, grid_named
-from sol_core.config import POLICY_PREFIX, ScheduleConfig
+from sol_core.config import DEFAULT_POLICY, POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import PolicyError, SolError
 from sol_core.files.paths import DEFAULT_MODEL, SHIPPED_POLICY, program_name
 from sol_core.files.staging import flush_to_disk, replacing, staged_folder
 from sol_core.policy.files import archive, locate
 from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
-from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH, holds_policy, stored_folders
+from sol_core.policy.files.locate import NAME_LENGTH, holds_policy, stored_folders
 
 if TYPE_CHECKING:
     from sol_core.policy.info import PolicyInfo

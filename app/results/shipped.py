@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sol_core.policy.files.locate import DEFAULT_POLICY
+from sol_core.config import DEFAULT_POLICY
 from storage import TASKS_JOB, JobKind
 
 SHIPPED = "shipped"  # asked for in place of a job's id
@@ -53,6 +53,16 @@ def likely_dtype() -> str:
 def prompt_of(story: str, question: str, stem: str) -> str:
     """The recording's text, continued with an answer; ``recording.js`` says the same."""
     return f"{story}\n\nQuestion: {question}\nAnswer: {stem}"
+
+
+@cache
+def recorded_prompts() -> frozenset[str]:
+    """The texts that the opening runs live, which are nobody's own."""
+    return frozenset(
+        prompt_of(made["story"], one["question"], one["stem"])
+        for made in map(shipped_recording, ("float32", "bfloat16"))
+        for one in made["questions"]
+    )
 
 
 @cache

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from app.formats import json_safe
+from app.formats import capital, json_safe
 from app.host.errors import AppError, naming_damage
 from app.host.limits import Limits
 from app.model.compute import Compute, ModelLoader, Question, ShouldStop
@@ -200,7 +200,7 @@ class GenerationRuns:
         try:
             phase = self._take_turn_and_generate(run)
         except SolError as reason:
-            error = str(reason)
+            error = capital(str(reason))
         except Exception as reason:  # the run's thread ends here: shown
             logger.exception("run %s failed", run.run_id)
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from app.formats import capital
 from app.host.errors import AppError
 from app.host.visitor import take_ticket
 from app.web.assets import module_url, plotly_path
@@ -140,7 +141,7 @@ def _server_function(
             answer = handler(services, _whole(request))
             return dict(_whole(answer, is_answer=True))
         except (SolError, StorageError) as error:
-            return {"refused": str(error)}
+            return {"refused": capital(str(error))}
 
     call.__name__ = name
     return call

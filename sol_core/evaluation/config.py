@@ -43,18 +43,16 @@ class EvaluationConfig(Record):
     )
     baselines: tuple[str, ...] = setting(
         ("static", "random:10"),
-        "static and dense always run; also random:N, emc, dac",
+        "static and the full model always run; also random:N, emc, dac",
     )
     texts: Annotated[int, Range(2, 1_000_000)] = setting(
         128, "texts; texts × windows × steps tokens are scored"
     )
     context: Annotated[int, Range(1, 1_000_000)] = setting(
-        256, "dense tokens before the first step"
+        256, "tokens before the first step, read in full"
     )
     steps: Annotated[int, Range(1, 1_000_000)] = setting(16, "scored decode steps of a rollout")
-    windows: Positive = setting(
-        1, "rollouts per text, one after another; they share its dense prefill"
-    )
+    windows: Positive = setting(1, "rollouts per text, one after another; they share its prompt")
     seed: Seed = setting(0, "decides texts, random schedules, intervals")
 
     def __post_init__(self) -> None:

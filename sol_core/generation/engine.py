@@ -48,8 +48,7 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
         raise ConfigError("the prompt has no token for this model; type some text")
     if len(tokens) >= model.context_length:
         raise ContextLengthError(
-            f"the prompt has {len(tokens)} tokens, the context of {model.name} holds "
-            f"{model.context_length}; shorten it"
+            f"Too long: {len(tokens):,} tokens; this model holds {model.context_length:,}."
         )
     return tokens
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import Any, Literal
 
-from sol_core.config import POLICY_PREFIX, SCHEDULE_LABELS
+from sol_core.config import DEFAULT_POLICY, POLICY_PREFIX, SCHEDULE_LABELS
 
 METHOD_LABELS = SCHEDULE_LABELS | {
     "policy_sampled": "Policy, sampled",  # in results of earlier releases
@@ -76,6 +76,11 @@ class Measure:
             return "open"
         return "good" if gain.low > 0 else "bad"
 
+    @property
+    def short_unit(self) -> str:
+        """The unit without what it is of: "nats"."""
+        return self.unit.partition(" ")[0]
+
     def side(self, value: float) -> str:
         """The word that stands for a gain's sign."""
         return self.more if value >= 0 else self.less
@@ -117,10 +122,16 @@ MEASURES = {
 
 
 def method_name(name: str) -> str:
-    """Return a method's name for people: "policy:default" → "Policy default"."""
+    """Return a method's name for people: "policy:mine" → "Policy mine"."""
     if name.startswith(POLICY_PREFIX):
-        return f"Policy {name.removeprefix(POLICY_PREFIX).rstrip('/').rpartition('/')[2]}"
+        return policy_name(name.removeprefix(POLICY_PREFIX))
     return METHOD_LABELS.get(name, name[:1].upper() + name[1:])
+
+
+def policy_name(policy: str) -> str:
+    """Return a policy's name for people, of a folder its last part."""
+    last = policy.rstrip("/").rpartition("/")[2]
+    return "Default policy" if last == DEFAULT_POLICY else f"Policy {last}"
 
 
 def verdict_of(
@@ -237,7 +248,7 @@ def answer_verdict(compared: int, others: int, kl: float | None) -> Verdict | No
         return None
     tokens = f"{compared:,} token{'' if compared == 1 else 's'}"
     if not others:
-        return Verdict("good", "Same", f": the full model agrees with all {tokens}.")
+        return Verdict("good", "Same as the full model", f": it agrees with all {tokens}.")
     is_broken = others > BROKEN_OTHERS * compared or (kl or 0.0) > BROKEN_KL
     words = f": the full model disagrees with {others:,} of {tokens}."
     return Verdict(
@@ -294,11 +305,8 @@ def _of_one(
     form = _form(gains, of)
     kind = of.kind(gain, samples)
     if kind == "open":
-        words = (
-            f": {_within(name)} against {other}, {form(gain.mean)} {of.unit} {of.side(gain.mean)} "
-            f"(95 % interval {_from_to(gain.low, gain.high, form, of)}){at}."
-        )
-        return Verdict(kind, "No difference shown", words)
+        words = f" ({form(gain.mean)} {of.short_unit} apart; the interval includes 0){at}."
+        return Verdict(kind, f"{_sentence(name)} and {other} tie", words)
     compared = of.better if kind == "good" else of.worse
     ends = sorted((abs(gain.low), abs(gain.high)))
     words = (
@@ -320,15 +328,15 @@ def _of_several(
         f"(95 % intervals from {_from_to(low, high, form, of)}){at}."
     )
     if not better and not worse:
-        words = f" at {count} budgets: {_within(name)} against {other}, {average}"
-        return Verdict("open", "No difference shown", words)
+        words = f" ({form(mean)} {of.short_unit} apart on average; every interval includes 0){at}."
+        return Verdict("open", f"{_sentence(name)} and {other} tie at all {count} budgets", words)
     kind: Kind = "open" if better and worse else "good" if better else "bad"
     parts = [(better, of.better), (worse, of.worse)]
     first, *second = [(times, word) for times, word in parts if times]
     where = f"all {count}" if first[0] == count else f"{first[0]} of {count}"
     head = f"{_sentence(name)} is {first[1]} than {other} at {where} budgets"
     head += "".join(f", {word} at {times}" for times, word in second)
-    head += f", no difference shown at {same}" if same else ""
+    head += f", tied at {same}" if same else ""
     return Verdict(kind, head, f": {average}")
 
 

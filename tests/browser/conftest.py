@@ -33,6 +33,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
              f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]  # fmt: skip
 LAB_VIEWS = ("Train", "Evaluate", "Accuracy", "Policies")
 LAB_TABS = tuple(name.lower() for name in LAB_VIEWS)
+ENDED = re.compile(r"^(Finished|Cut off at \d+ tokens)$")  # of a run
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Patience costs nothing while tests pass: machines that run them are shared and may be busy.
 PATIENCE_MS = 60_000
@@ -95,7 +96,7 @@ class Visitor:
     def answer(self, prompt=None, max_new_tokens=None, timeout=None):
         """Generate to the end."""
         self.generate(prompt, max_new_tokens)
-        self.expect_state("Finished", timeout)
+        self.expect_state(ENDED, timeout)
 
     def set_advanced(self, label, value):
         field_ = self.page.get_by_label(label, exact=True)

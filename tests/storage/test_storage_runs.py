@@ -199,6 +199,8 @@ def test_everything_is_there_after_reopening(location):
     [
         ("\n  \n  second \t line\nthird", "second line"),
         (" \n ", "(empty prompt)"),
+        ("A story.\n\nQuestion: Who  came?\nAnswer: It was", "Who came?"),
+        ("Question:\nAnswer:", "Question:"),
         ("x" * 80, "x" * 80),
         ("x" * 81, "x" * 79 + "…"),
     ],

@@ -205,3 +205,22 @@ told("the word on show is the least certain one that says something", (say) => {
   const chosen = (...texts) => leastCertain(texts.map((text, index) => ({ index, text, entropy: 9 - index })));
   say(chosen(" with", " They", " the", " Juniper", " horse"), chosen(" of", " 7"), chosen("</some>", " ein"), chosen(" with", "馬"));
 });
+
+told("what a run gained and where a broken one went; the token that ends an answer is no word of it", async (say) => {
+  const { run } = records();
+  run.rows.forEach((row, index) => { row.side = [{ name: "dense", surprisal: 1, choice: { ...row.top[0], token_id: index, text: ` full${index}` } }]; });
+  run.rows.at(-1).text = "<|im_end|>";
+  const stage = await stageOf(run);
+  const { status, view } = stage;
+  say(textOf(status.verdict), status.pill.dataset.kind, textOf(status.pill));
+  const said = [0.96, 1.3, 0.8].map((times) => {
+    status.setTimes(times);
+    return textOf(status.gain);
+  });
+  say(said);
+  say(view.elements.filter((token) => token.hidden).length);
+  press(view.elements[0], "End");
+  say(document.activeElement.solIndex, view.rows.length);
+  view.append([{ ...run.rows[0], index: 12 }]); // it goes on
+  say(view.elements.filter((token) => token.hidden).length);
+});

@@ -13,10 +13,9 @@ from app.cli import options as cli
 from app.cli.terminal import ColourDepth, colour_depth, escape, legend, paint, table
 from app.host.console import Console, write_out
 from sol_core.actions import SHORT_AXES, grid_name, record_of
-from sol_core.config import POLICY_PREFIX
+from sol_core.config import DEFAULT_POLICY, POLICY_PREFIX
 from sol_core.events import PrefillProgress, StepCost
 from sol_core.inspection import records
-from sol_core.policy.files.locate import DEFAULT_POLICY
 
 HELP = "score a text token by token under several schedules; nothing is generated"
 

@@ -31,10 +31,11 @@ from app.web.calls import Page, Request, RequestError, by_name, choice, field, o
 from app.web.services import Services
 from sol_core.accuracy.config import TasksConfig
 from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
+from sol_core.config import DEFAULT_POLICY
 from sol_core.errors import ConfigError, SolError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
-from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
+from sol_core.policy.files.locate import NAME_LENGTH
 from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig
 from storage import TASKS_JOB, JobKind
 
@@ -94,7 +95,7 @@ TRAIN_FORM = SchemaForm(
     choices={
         "page_scorer": {name: scorer.label for name, scorer in PAGE_SCORERS.items()},
         "mlp_pruning": {name: pruner.label for name, pruner in MLP_PRUNERS.items()},
-        "reward": {"kl": "KL to dense", "nll": "Log-likelihood"},
+        "reward": {"kl": "KL to the full model", "nll": "Log-likelihood"},
         "budget": {"price": "Price per axis", "penalty": "Squared gap"},
         "quant_site": {"mlp_output": "MLP output", "mlp_input": "MLP input"},
         "page_choice": {"head": "Every head", "group": "KV groups"},

@@ -13,6 +13,7 @@ from app.formats import budget_text, iso, json_safe, schedule_label
 from app.host.errors import DamagedError, naming_damage
 from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind
+from app.results.shipped import recorded_prompts
 from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
 from app.runs.recorded_run import RecordedRun, parting_token
 from app.sharing.kinds import (
@@ -90,7 +91,11 @@ class RunCalls:
             limit=NUM_SAVED,
             kind="generation",
         )
-        rows = [run_row(record) for record in records if record.num_tokens]
+        rows = [
+            run_row(record)
+            for record in records
+            if record.num_tokens and record.prompt not in recorded_prompts()
+        ]
         return {
             "runs": [
                 {name: row[name] for name in ("id", "title", "created_at")}

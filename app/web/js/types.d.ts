@@ -150,6 +150,8 @@ interface Estimate {
   zones?: number[];
   /** In words, "" where it is not known. */
   speed?: string;
+  /** Of the full model's speed. */
+  times?: number | null;
 }
 
 /** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. */

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
+from sol_core.config import DEFAULT_POLICY
 from sol_core.errors import DownloadError, PolicyError
 from sol_core.files.paths import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 logger = logging.getLogger(__name__)
-DEFAULT_POLICY = "default"  # the one that ships with the program
 NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -8,6 +8,7 @@ from app.host.paths import DataDir
 from app.pages.explore import DEFAULT_FORM, config_from_form, form_from_config
 from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.history import HANDLERS as HISTORY
+from app.results.shipped import prompt_of, shipped_recording
 from app.web.calls import server_functions
 from app.web.services import build_services
 from sol_core.actions import GRIDS
@@ -45,6 +46,27 @@ def finish(call, owner=ANNA, prompt="prompt", **settings):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return run_id
+
+
+def test_runs_of_the_opening_are_not_listed(call):
+    made = shipped_recording("float32")
+    one = made["questions"][0]
+    own = finish(call, prompt=made["story"])
+    demo = prompt_of(made["story"], one["question"], one["stem"])
+    answer = call("start_run", prompt=demo, settings={"max_new_tokens": 1, "chat": False})
+    while call("poll_run", run_id=answer["run_id"], cursor=0)["live"]:
+        time.sleep(0.01)
+    assert [run["id"] for run in call("list_runs", query="", limit=9)["runs"]] == [own]
+    assert [run["id"] for run in call("saved_runs")["runs"]] == [own]
+
+
+def test_too_long_a_prompt_is_refused_before_it_waits_in_line(call, services, monkeypatch):
+    services.loader.wait(lambda: False)
+    monkeypatch.setattr(FAKE_MODEL, "encode", lambda text, **_: [1] * 2048, raising=False)
+    refused = call("start_run", prompt="long", settings={"chat": False})["refused"]
+    assert refused == "Too long: 2,048 tokens; this model holds 2,048."
+    assert call("list_runs", query="", limit=9)["runs"] == []
+    assert call("estimate_budget", settings={}, characters=4 * 2048) == {}
 
 
 @pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])

@@ -136,7 +136,7 @@ def test_a_painted_schedule_is_scored_beside_the_others_at_its_bytes(call, servi
     for wrong, message in (
         ([], "1 to 4,096 actions"),
         ([[0.5, "x", 8]], "channel_keep_ratio must be a finite number"),
-        ([[0.5, 0.5, 8]], "painted has 1 actions, and the inspection"),
+        ([[0.5, 0.5, 8]], "Painted has 1 actions, and the inspection"),
     ):
         answer = call("inspect_painted", inspection_id=first, painted=wrong)
         assert message in answer["refused"]
@@ -176,8 +176,8 @@ def test_the_lens_looks_into_a_row(call, services):
         ({"text": "x" * 1_000_001}, "1,000,001 characters"),
         ({"run_id": "nowhere"}, "This run does not exist"),
         ({"settings": {"schedules": ["", "", ""]}}, "Choose at least one schedule"),
-        ({"settings": {"schedules": ["static", "static"]}}, "schedules must differ"),
-        ({"settings": {"schedules": ["policy:nobody"]}}, "no policy 'nobody'"),
+        ({"settings": {"schedules": ["static", "static"]}}, "Schedules must differ"),
+        ({"settings": {"schedules": ["policy:nobody"]}}, "No policy 'nobody'"),
     ],
 )
 def test_bad_requests_are_refused_in_words(call, request_, message):

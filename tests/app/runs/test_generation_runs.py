@@ -153,7 +153,7 @@ def test_an_error_is_shown_and_saved_with_the_tokens_before_it(bench):
     assert "ZeroDivisionError: oops" in service.wait_for(run_id, "failed")["error"]
     run_id = service.runs.start(ANNA, "prompt", TEN)
     view = service.wait_for(run_id, "failed")
-    assert (view["error"], len(view["rows"])) == ("the fake engine was told to fail", 4)
+    assert (view["error"], len(view["rows"])) == ("The fake engine was told to fail", 4)
     service.wait_until_saved(run_id)
     record = service.store.runs.get(run_id)
     assert (record.status, record.num_tokens, record.error) == ("failed", 4, view["error"])
@@ -171,7 +171,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_until_a_retry(bench):
     service = bench(load=load)
     run_id = service.runs.start(ANNA, "prompt", TEN)
     view = service.wait_for(run_id, "failed")
-    assert view["error"] == "the weights are truncated: download them again"
+    assert view["error"] == "The weights are truncated: download them again"
     assert service.loader.status().state == "failed"
     service.loader.retry()
     service.wait_for(service.runs.start(ANNA, "prompt", TEN), "finished")

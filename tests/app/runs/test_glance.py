@@ -48,14 +48,16 @@ def test_an_inspection_has_those_of_its_last_schedule():
 @pytest.mark.parametrize(
     ("others", "kl", "head"),
     [
-        (0, 0.001, "Same"), (1, 0.1, "Small changes"), (40, None, "Small changes"),
+        (0, 0.001, "Same as the full model"),
+        (1, 0.1, "Small changes"), (40, None, "Small changes"),
         (41, 0.1, "Broken"), (3, 1.521, "Broken"),
     ],
 )  # fmt: skip
 def test_a_broken_run_is_not_announced_as_a_good_one(others, kl, head):
     verdict = answer_verdict(100, others, kl)
     assert verdict.head == head
-    assert verdict.kind == {"Same": "good", "Small changes": "open", "Broken": "bad"}[head]
+    kinds = {"Same as the full model": "good", "Small changes": "open", "Broken": "bad"}
+    assert verdict.kind == kinds[head]
     assert answer_verdict(0, 0, None) is None
 
 

@@ -87,5 +87,5 @@ def test_a_policy_is_shown_renamed_and_deleted(call, services):
     assert call("delete_policy", name="yours") == {}
     for name in ("policy_details", "export_policy", "delete_policy"):  # no path of the server
         for policy in ("yours", str(SHIPPED_POLICY), "../policies", ""):
-            assert "no policy" in call(name, name=policy)["refused"]
+            assert "No policy" in call(name, name=policy)["refused"]
     assert "cannot be deleted" in call("delete_policy", name="default")["refused"]

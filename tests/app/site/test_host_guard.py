@@ -366,7 +366,7 @@ def test_32_deep_is_not_too_deep(page):
     answer = page.call("learn", "ask_experiment", experiment="x", parameters={"a": nested(29)})
     assert "deep" not in answer.get("refused", "")
     for stop, said in (
-        ("\n".join(map(str, range(33))), "at most 32 stop strings, got 33"),
+        ("\n".join(map(str, range(33))), "At most 32 stop strings, got 33"),
         ("x" * 401, "400"),
     ):
         answer = page.call("explore", "start_run", prompt="x", settings={"stop": stop})

@@ -69,5 +69,12 @@ def test_a_picture_has_question_answer_verdict_and_strips(ended, tmp_path, form,
     if form.startswith("SVG"):
         panel = {"light": LIGHT, "dark": DARK}[form.removeprefix("SVG, ")]["panel"]
         assert f'fill="{panel}"'.encode() in drawn  # whatever the page's own theme is
-        for words in (b"Who asks?", b"sea", b"The full model disagrees", b"Looked at", b"compute"):
+        found = (
+            b"Who asks?",
+            b"sea",
+            b"The full model disagrees",
+            b"Looked at",
+            b"full model's bytes",
+        )
+        for words in found:
             assert words in drawn

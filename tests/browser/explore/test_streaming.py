@@ -7,11 +7,13 @@ import pytest
 from playwright.sync_api import expect
 
 from sol_core.errors import ModelLoadError
-from tests.browser.conftest import comes_to
+from tests.browser.conftest import ENDED, comes_to
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = "Small changes. The full model disagrees with 6 of 40 tokens (dotted)."
-SPENT = re.compile(r"^\d+\s% compute · [\d.]+\stokens/s · KL 0\.0\d\d\snats$")
+SPENT = re.compile(
+    r"^Read \d+\s% of the full model's bytes · [\d.]+\stokens/s with the check · KL 0\.0\d\d\snats$"
+)
 pytestmark = pytest.mark.browser
 HOSTILE = [
     "${7*7}",
@@ -45,7 +47,7 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
     expect(page.get_by_role("button", name="Stop")).to_be_disabled()
     visitor.answer(max_new_tokens=40)
     expect(visitor.tokens).to_have_count(40)
-    expect(page.locator(".sol-status")).to_contain_text("reached the token limit")
+    visitor.expect_state("Cut off at 40 tokens")
     expect(page.locator(".sol-sentence")).to_have_text(SAID)
     expect(page.locator(".sol-outcome-line > .sol-muted")).to_have_text(SPENT)
     visitor.show_numbers()
@@ -135,7 +137,7 @@ def test_a_reload_takes_up_the_running_generation(serve, visit):
     visitor.open()
     visitor.expect_state("Generating")
     engine.resume.set()
-    visitor.expect_state("Finished")
+    visitor.expect_state(ENDED)
     expect(visitor.tokens).to_have_count(120)
 
 
@@ -156,7 +158,7 @@ def test_two_visitors_do_not_see_each_others_unfinished_runs(serve, visit):
     expect(ben.page.locator(".sol-status")).to_contain_text("1 before you")
     engine.resume.set()
     for visitor in (anna, ben):
-        visitor.expect_state("Finished")
+        visitor.expect_state(ENDED)
 
 
 def test_the_page_is_there_before_the_model_and_a_run_waits_for_it(serve, visit):
@@ -181,4 +183,4 @@ def test_the_page_is_there_before_the_model_and_a_run_waits_for_it(serve, visit)
     visitor.generate(max_new_tokens=10)
     visitor.expect_state("Waiting for the model")
     gates[1].set()
-    visitor.expect_state("Finished")
+    visitor.expect_state(ENDED)

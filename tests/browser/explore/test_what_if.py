@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import ENDED
 from tests.browser.look_samples import looking
 
 pytestmark = pytest.mark.browser
@@ -28,7 +29,7 @@ def test_a_fork_is_made_and_left_by_keyboard_alone(serve, visit):
             break
     press("Enter")
     expect(visitor.tokens).to_have_count(AT + 1 + TOKENS)
-    visitor.expect_state("Finished")
+    visitor.expect_state(ENDED)
     put = visitor.tokens.nth(AT)
     expect(put).to_be_focused()
     expect(put).to_have_attribute("aria-label", re.compile("given900.*, put in$"))

@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import ENDED
 from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.browser
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.browser
 def generate(visitor, prompt, tokens=12):
     visitor.generate(prompt, max_new_tokens=tokens)
     expect(visitor.page.locator(".sol-question-asked")).to_contain_text(prompt)
-    visitor.expect_state("Finished")
+    visitor.expect_state(ENDED)
     run_id = visitor.run_id()
     assert run_id is not None
     return run_id

@@ -124,10 +124,10 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     visitor.page.evaluate("Date.now = ((now) => () => now() + 61000)(Date.now)")
     job.get_by_role("button", name="Cancel").click()
     dialog = visitor.page.get_by_role("dialog")
-    dialog.get_by_role("button", name="Go on").click()
+    dialog.get_by_role("button", name="Keep training").click()
     assert jobs.get(job_id).control == "run"
     job.get_by_role("button", name="Cancel").click()
-    press("Cancel it", "Cancelling", dialog)
+    press("Cancel training", "Cancelling", dialog)
     jobs.finish(job_id, "w3", "cancelled")
     expect(job.get_by_role("button", name="Cancel")).to_be_hidden()
     expect(points(visitor, "Speed")).to_have_count(20)

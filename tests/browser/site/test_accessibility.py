@@ -8,7 +8,7 @@ from app.sharing.kinds import export
 from app.web.services import engine_run
 from storage import TASKS_JOB, open_store
 from tests.browser.axe import violations
-from tests.browser.conftest import WARM_UP_MS
+from tests.browser.conftest import ENDED, WARM_UP_MS
 from tests.browser.exported import offline
 from tests.support import job_samples
 from tests.support.comparison_samples import save_pair
@@ -50,7 +50,7 @@ def fill_inspect(visitor):
     form.get_by_label("Text", exact=True).fill("The keeper wrote: 12 boats came home. " * 2)
     form.get_by_role("button", name="Inspect", exact=True).click()
     state = visitor.page.locator(".sol-inspect .sol-state").first
-    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
+    expect(state).to_have_text(ENDED, timeout=WARM_UP_MS)
     visitor.page.locator(".sol-inspect .sol-lines .sol-token").nth(3).click()
     expect(visitor.page.locator(".sol-inspect .sol-lens-line").first).to_be_attached(
         timeout=WARM_UP_MS
@@ -188,9 +188,9 @@ def test_the_answer_is_few_stops_from_the_top(serve, visit):
     expect(visitor.prompt).to_be_focused()
     assert stops_to(page.get_by_role("button", name="Generate")) == 1
     page.keyboard.press("Enter")
-    visitor.expect_state("Finished")
+    visitor.expect_state(ENDED)
     page.reload()
-    visitor.expect_state("Finished")
+    visitor.expect_state(ENDED)
     assert stops_to(visitor.tokens.first) <= STOPS
 
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import EVIL, free_port
+from tests.browser.conftest import ENDED, EVIL, free_port
 from tests.load.page_client import PageClient
 from tests.support.fake_engine import FakeEngine
 
@@ -234,7 +234,7 @@ def test_no_request_leaves_the_machine(connections, serve, visit):
     # ``visit`` fails the test for any request of the browser to another host.
     visitor = visit(serve(FakeEngine(step_s=0.002), port=free_port()))  # started here, watched
     visitor.generate(max_new_tokens=30)
-    visitor.expect_state("Finished")
+    visitor.expect_state(ENDED)
     visitor.tokens.nth(3).hover()
     expect(visitor.card).to_be_visible()
     visitor.tab("History")

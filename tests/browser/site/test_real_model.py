@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from app.host.paths import DataDir
 from app.web.services import engine_load, engine_run
-from tests.browser.conftest import WARM_UP_MS
+from tests.browser.conftest import ENDED, WARM_UP_MS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
 
@@ -28,7 +28,7 @@ def test_the_real_model_answers_and_every_number_is_real(load, serve, visit):
     visitor.expect_state("Ready")
     visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
-    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
+    expect(visitor.page.locator(".sol-state").first).to_have_text(ENDED, timeout=WARM_UP_MS)
     assert "Paris" in "".join(visitor.texts())
     expect(visitor.page.locator(".sol-outcome-line")).to_contain_text("100 % compute")
 
@@ -38,7 +38,7 @@ def test_the_real_model_answers_and_every_number_is_real(load, serve, visit):
     first = visitor.run_id()
     visitor.generate(max_new_tokens=24)
     visitor.page.wait_for_url(lambda url: f"run={first}" not in url)
-    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
+    expect(visitor.page.locator(".sol-state").first).to_have_text(ENDED, timeout=WARM_UP_MS)
     expect(visitor.tokens.first).to_be_visible()
     visitor.tokens.nth(2).hover()
     expect(visitor.card).to_contain_text("In the full model")

@@ -160,6 +160,9 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     super.begin(run);
+    const request = { settings: run.settings, characters: run.prompt.length };
+    const take = ({ times }) => run === this.follower.run && this.status.setTimes(times);
+    if (run.settings) this.api("estimate_budget", request).then(take, () => {});
     this.ofFork.forEach((one) => show(one, run.parent !== null));
   }
 

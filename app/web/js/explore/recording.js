@@ -15,6 +15,7 @@ import { Reading } from "../shared/tokens/reading.js";
 import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
 import { quoted, spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
+const LEAST_APART = 0.04; // of two shares that are named under the dial
 const TOKEN_MS = 60; // from one token to the next while it plays
 
 /** A token that was generated here, in the form of a recorded one. @returns {RecordedStep} */
@@ -74,8 +75,14 @@ export class RecordingView {
   // At the lowest budget that gave all of the full model's answers.
   open() {
     const { texts } = this.recording;
-    this.dial.max = String(texts.length - 1);
-    this.stops.replaceChildren(...texts.toReversed().map(({ asked }) => h("span", {}, percent(asked))));
+    const low = texts.at(-1)?.asked ?? 0;
+    this.dial.min = String(Math.round(100 * low));
+    let last = 0; // share that is named: there is no room for its neighbours
+    this.stops.replaceChildren(...texts.toReversed().flatMap(({ asked }) => {
+      if (asked - last < LEAST_APART) return [];
+      last = asked;
+      return [h("span", { "--v": (asked - low) / (1 - low) }, Math.round(100 * asked))];
+    }));
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
 
@@ -105,10 +112,14 @@ export class RecordingView {
   build() {
     const { model, questions } = this.recording;
     const id = uniqueId("dial");
-    this.dial = h("input", { type: "range", id, min: 0, step: 1, oninput: () => {
-      this.stop();
-      this.choose(this.recording.texts.length - 1 - this.dial.valueAsNumber);
-      if (this.isLive) this.runHere();
+    this.dial = h("input", { type: "range", id, max: 100, step: 1, onkeydown: (event) => {
+      const step = { ArrowRight: -1, ArrowUp: -1, ArrowLeft: 1, ArrowDown: 1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      this.turnTo(this.at + step);
+    }, oninput: () => {
+      const away = this.recording.texts.map(({ asked }) => Math.abs(100 * asked - this.dial.valueAsNumber));
+      this.turnTo(away.indexOf(Math.min(...away)));
     } });
     this.stops = h("div", { class: "sol-recording-stops", "aria-hidden": "true" });
     this.mark = h("span", { class: "sol-recording-mark", role: "status" }, "recorded");
@@ -118,7 +129,7 @@ export class RecordingView {
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
-        h("h2", {}, "How little compute still gives the same answers?"),
+        h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
         h("p", { class: "sol-muted" }, this.mark, " ", modelName(model),
           ` reads a story of ${count(questions[0].tokens, "token")} and answers three questions.`),
         this.origin),
@@ -138,6 +149,12 @@ export class RecordingView {
           glossed("Colour: share of the [[dense|full model]]'s reading."), colourScale(this.axis))));
   }
 
+  turnTo(at) {
+    this.stop();
+    this.choose(Math.min(Math.max(at, 0), this.recording.texts.length - 1));
+    if (this.isLive) this.runHere();
+  }
+
   /** @param {RecordedQuestion} one */
   answer({ question, stem }) {
     const tokens = h("span", {});
@@ -153,11 +170,11 @@ export class RecordingView {
   }
 
   choose(at) {
-    const { questions, texts, pages, page_size: size } = this.recording;
+    const { questions, pages, page_size: size } = this.recording;
     const [dense, text] = [this.textAt(0), this.textAt(at)];
     setText(this.mark, this.isLive && this.live.has(at) ? "live, on this machine" : "recorded");
     this.at = at;
-    this.dial.value = String(texts.length - 1 - at); // at its right end all is read
+    this.dial.value = String(Math.round(100 * text.asked));
     this.dial.setAttribute("aria-valuetext",
       `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, `${Math.round(100 * text.share)} %`);
@@ -168,6 +185,9 @@ export class RecordingView {
     this.answers.forEach(({ tokens, full }, which) => {
       const [other, answer] = [dense.answers[which], text.answers[which]];
       tokens.replaceChildren(...this.tokensOf(which, answer, sames[which] ? Infinity : answer.same));
+      if (!sames[which] && answer.same === answer.tokens.length) {
+        tokens.append(h("span", { class: "is-parting", title: "Words are missing here." }, "\u2003"));
+      }
       setText(full, sames[which] ? "" : `Full model:${other.tokens.join("")}`);
       show(full, !sames[which]);
     });

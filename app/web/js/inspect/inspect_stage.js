@@ -97,11 +97,6 @@ export class InspectionStage extends ChartedStage {
     super.enter(index, token, at);
   }
 
-  mark(index, bringIntoView = false) {
-    super.mark(index, bringIntoView);
-    this.reading.mark(index);
-  }
-
   pick(index, at = this.at) {
     super.pick(index, at);
   }

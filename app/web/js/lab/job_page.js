@@ -147,9 +147,9 @@ export class JobPage {
     const { job } = this.panel;
     const worked = job.started_at ? Date.now() - Date.parse(job.started_at) : 0;
     if (name !== "cancel_job" || job.status !== "running" || worked < ASKED_FROM_MS) return this.send(name);
-    const text = `It began ${whenText(job.started_at)}. Its checkpoint is kept: Resume goes on from there.`;
-    ask(this.root, { title: `Cancel this ${this.what.noun}?`, text, yes: "Cancel it", no: "Go on",
-      isDanger: true }, () => this.send(name));
+    const { noun } = this.what;
+    ask(this.root, { title: `Cancel this ${noun}?`, text: "You can resume from its last checkpoint.",
+      yes: `Cancel ${noun}`, no: `Keep ${noun}`, isDanger: true }, () => this.send(name));
   }
 
   async send(name) {

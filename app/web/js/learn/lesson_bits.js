@@ -74,7 +74,7 @@ export const LESSON_BITS = {
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
     "The numbers inside a step, its [[activation|activations]], are stored with 16 [[bits]] each. "
-      + "[[quantisation|Quantisation]] writes them with fewer: 5 bits know 31 values, evenly spaced from "
+      + "[[quantisation|Quantisation]] writes them with fewer: 5 bits can hold 31 values, evenly spaced from "
       + "minus the largest to plus the largest number. Everything is rounded to the nearest one.",
     "So the largest number decides how far apart the values are. In language models a few activations are "
       + "far larger than the rest: [[massive activation|massive activations]].",

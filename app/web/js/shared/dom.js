@@ -88,6 +88,7 @@ let lastId = 0;
 export const uniqueId = (prefix) => `sol-${prefix}-${++lastId}`;
 
 export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
+export const isTouch = matchMedia("(hover: none)").matches;
 export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export function scrollTo(element, block = "start") {

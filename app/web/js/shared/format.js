@@ -93,7 +93,7 @@ export function scheduleOf(run) {
 
 export function scheduleLabel(kind, policy) {
   const name = kind === "painted" ? "Painted" : SITE.schedules[kind] ?? kind;
-  return policy ? `${name} ${modelName(policy)}` : name;
+  return policy === "default" ? "Default policy" : policy ? `${name} ${modelName(policy)}` : name;
 }
 
 export const scheduleName = (run) => scheduleLabel(scheduleOf(run).kind, scheduleOf(run).policy);

@@ -94,6 +94,7 @@ export class ChartedStage extends TokenStage {
 
   mark(index, bringIntoView = false, at = 0) {
     super.mark(index, bringIntoView, at);
+    this.reading.mark(index);
     this.charts.mark(index);
   }
 

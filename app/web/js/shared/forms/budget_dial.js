@@ -3,6 +3,7 @@
 import { newest } from "../api.js";
 import { h, setText, show } from "../dom.js";
 import { AXES, percent, spendText } from "../format.js";
+import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { elementsOf, labelledRange } from "./form_parts.js";
 
@@ -28,7 +29,8 @@ export class BudgetDial {
       this.say();
     };
     this.output = h("output", { class: "sol-dial-share" });
-    this.slider = labelledRange("Compute", null, { min: 1, max: 100, oninput }, this.output);
+    this.slider = labelledRange(glossed("[[compute|Compute]]", true), null, { min: 1, max: 100, oninput },
+      this.output);
     this.range = this.slider.range;
     this.note = h("p", { class: "sol-hint" });
     this.promise = h("p", { class: "sol-promise" });

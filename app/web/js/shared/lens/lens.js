@@ -41,6 +41,7 @@ export class LensPanel {
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
         h("div", { class: "sol-tools" }, chip("Close", () => this.close()))),
       this.message, this.body);
+    addEventListener("keydown", ({ key }) => key === "Escape" && !this.element.hidden && this.close());
   }
 
   close() {

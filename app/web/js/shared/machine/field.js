@@ -66,8 +66,10 @@ function drawAllowed(sheet, keeps) {
 }
 
 // The cells that most layers read, and of others as many as have room for a name beside them.
-function cellsToName(readers, each) {
-  const order = readers.map((_, cell) => cell).sort((one, other) => readers[other] - readers[one]);
+function cellsToName(readers, each, top) {
+  const order = readers.map((_, cell) => cell)
+    .filter((cell) => top + (cell + 0.5) * each >= HEAD_MIDDLE + NAME_TALL) // the lane has a name too
+    .sort((one, other) => readers[other] - readers[one]);
   return order.reduce((/** @type {number[]} */ named, cell) => (
     named.some((other) => Math.abs(other - cell) * each < NAME_TALL) ? named : [...named, cell]), []);
 }
@@ -78,7 +80,7 @@ function drawPageNames(sheet, reads, names) {
   const readers = readersOf(reads);
   drawName(sheet, isWhole ? "pages" : "", isWhole ? `${pagesRead(reads)} of ${reads.pages}` : "layers",
     HEAD_MIDDLE);
-  cellsToName(readers, each).forEach((cell) => drawName(sheet, sheet.fitting(names[cell] ?? ""),
+  cellsToName(readers, each, top).forEach((cell) => drawName(sheet, sheet.fitting(names[cell] ?? ""),
     `${readers[cell]} of ${reads.layers}`, top + (cell + 0.5) * each));
   const y = HEAD_MIDDLE * sheet.scale;
   sheet.write("Layer 1", sheet.left, y);

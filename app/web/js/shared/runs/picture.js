@@ -3,6 +3,7 @@
 import { h, svg } from "../dom.js";
 import { menu, saveFile } from "../download.js";
 import { barsPath } from "../tokens/strips.js";
+import { withoutEnd } from "../tokens/token_text.js";
 
 const PICTURE_WIDTH = 1000;
 const EDGE = 44;
@@ -63,7 +64,7 @@ class PictureSheet {
     const size = 27;
     let x = EDGE;
     this.y += size * 1.7;
-    rows.forEach(({ text }, at) => {
+    withoutEnd(rows).forEach(({ text }, at) => {
       const wide = widthOf(text, size);
       if (x > EDGE && x + wide > EDGE + LINE_WIDTH) [x, this.y] = [EDGE, this.y + size * 1.7];
       const style = getComputedStyle(elements[at]);

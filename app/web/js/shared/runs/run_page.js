@@ -9,6 +9,7 @@ import { LensPanel } from "../lens/lens.js";
 import { copyChip } from "../page_parts.js";
 import { RunFollower } from "../follower.js";
 import { gridLevels } from "../tokens/card.js";
+import { answerText } from "../tokens/token_text.js";
 
 export class RunPage {
   form;
@@ -33,7 +34,6 @@ export class RunPage {
 
   begin(run) {
     this.stage.begin(run);
-    this.tools.classList.remove("is-idle");
     // A run that was not asked for here brings its own text and settings.
     if (run.settings && run.id !== this.liveId) this.reuseSettings();
   }
@@ -68,7 +68,7 @@ export class RunPage {
     return h("div", { class: "sol-tools" }, copyChip("Copy link", link), more,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad"),
         { more: [{ name: "Copy text", hint: "without the prompt",
-          act: () => copyText(this.stage.rows().map((row) => row.text).join("")) }] }));
+          act: () => copyText(answerText(this.stage.rows())) }] }));
   }
 
   // Opens what the address names, else what is going on; from then on follows the address.
@@ -152,6 +152,7 @@ export class RunPage {
     if (view.live && view.stopping) this.form.stopButton.disabled = true;
     this.stage.setLive(view.live && view.status === "running");
     this.stage.update(view, run, this.model);
+    this.tools.classList.toggle("is-idle", !this.stage.rows(this.stage.columns[0]?.at).length);
     show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
     if (!view.live && !view.more) {
       this.stage.finish(view);
@@ -171,7 +172,7 @@ export class RunPage {
     this.follower.leave();
     this.form.setBusy(false);
     this.showEmpty(true);
-    this.status.setState("idle", "");
+    this.status.setState("gone", "");
     this.status.say(error.message, "bad");
   }
 
@@ -217,6 +218,7 @@ export class RunPage {
   unpick(hadFocus = false) {
     this.place = null;
     if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
+    this.stage.resting = this.stage.picked[0] ?? this.stage.resting;
     this.stage.pick(null);
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }

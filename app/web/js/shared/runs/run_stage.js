@@ -1,7 +1,7 @@
 // A generation on show: the question, the answer and what it is worth, what it read, the machine, charts.
 
 import { ChartedStage } from "../charts/charts.js";
-import { h, scrollTo, setText } from "../dom.js";
+import { chip, h, scrollTo, setText, show } from "../dom.js";
 import { mean, scheduleOf, spendOf } from "../format.js";
 import { Machine } from "../machine/machine.js";
 import { questionOf } from "../page_parts.js";
@@ -25,8 +25,10 @@ export class RunStage extends ChartedStage {
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), klAxis("KL")], on, options);
     this.status = status;
+    this.card.avoid = status.verdict;
     this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
     this.question = h("p", { class: "sol-question-asked sol-muted", dir: "auto" });
+    this.more = chip("Show all", () => this.unfold(true), { class: "sol-chip sol-more", hidden: true });
     this.whatIf = options.whatIf;
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index),
       textOf: (page) => this.reading.textOf(page) });
@@ -39,7 +41,6 @@ export class RunStage extends ChartedStage {
 
   mark(index, bringIntoView = false) {
     super.mark(index, bringIntoView);
-    this.reading.mark(index);
     this.machine.mark(index);
   }
 
@@ -59,16 +60,27 @@ export class RunStage extends ChartedStage {
   /** @param {{ over?: Element, tools?: Element }} [parts] */
   build({ over, tools } = {}) {
     this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Answer" }, over, this.question,
-      h("div", { class: "sol-token-place is-answer" }, this.view.element), this.status.verdict,
+      h("div", { class: "sol-token-place is-answer" }, this.view.element, this.more),
+      this.status.verdict,
       this.whatIf?.element, this.legend.element, this.buildFoot(tools));
     this.status.numbers.append(this.charts.element);
     return h("div", { class: "sol-stage" }, this.status.element, this.panel, this.reading.element,
       this.machine.element, this.status.numbers);
   }
 
+  // The answer is cut after some lines, until all of it is asked for.
+  unfold(isWhole) {
+    const { element } = this.view;
+    element.classList.toggle("is-whole", isWhole);
+    const isCut = !isWhole && element.scrollHeight > element.clientHeight + 1;
+    element.classList.toggle("is-cut", isCut);
+    show(this.more, isCut);
+  }
+
   clear() {
     super.clear();
     this.view.clear();
+    this.unfold(false);
     setText(this.question, "");
     this.status.clear();
     this.machine.clear();
@@ -128,6 +140,7 @@ export class RunStage extends ChartedStage {
 
   finish() {
     this.colour(this.machine.run);
+    this.unfold(false);
     if (!this.view.element.contains(document.activeElement)) this.toTop();
     this.charts.finish();
     this.resting = leastCertain(this.view.rows, this.view.given);

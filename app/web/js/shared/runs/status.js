@@ -7,7 +7,8 @@ import {
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
-import { choiceKept } from "../tokens/tokens.js";
+import { quoted } from "../tokens/token_text.js";
+import { choiceKept, densesChoice } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
 export const PARTS = [
@@ -19,6 +20,8 @@ export const PARTS = [
     title: "Choosing what each step may spend, by a policy or by any other schedule" },
   { key: "rest", name: "Rest", title: "Embedding, sampling, comparing rows" },
 ];
+
+const LEAST_GAIN = 0.05; // of the full model's speed, as predict_step's words have it
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
 
@@ -60,7 +63,6 @@ export const partsLine = (row) => PARTS.map(({ key, name }) =>
   `${key === "mlp" ? name : name.toLowerCase()} ${fixed(row.parts_ms[key], 2)}`).join(", ");
 
 const REASONS = {
-  length: "reached the token limit",
   stop_string: "met a stop string",
   context_full: "the model's context is full",
   stopped: "stopped by you",
@@ -95,6 +97,7 @@ export class Status extends StatusLine {
     this.outcome = h("b", { class: "sol-outcome-name" });
     this.sentence = h("span", {});
     this.spent = h("p", { class: "sol-muted" });
+    this.gain = h("span", {});
     this.verdict = h("div", { class: "sol-outcome-line", "aria-label": "Verdict", hidden: true },
       h("p", { class: "sol-sentence" }, this.outcome, this.sentence), this.spent);
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" }, this.head);
@@ -116,12 +119,21 @@ export class Status extends StatusLine {
     setText(this.machine, "");
     show(this.verdict, false);
     this.say(null);
+    this.times = null;
+  }
+
+  // times: estimated, of the full model's speed; where that is unknown, the measured speed is shown.
+  setTimes(times) {
+    this.times = times;
+    if (isNumber(times)) setText(this.gain, gainWords(times));
   }
 
   // isLeft: its policy left the steps to the static mix.
   showRun(rows, view, run, model, isLeft) {
     const words = [scheduleName(run), REASONS[view.summary?.reason]].filter(Boolean).join(" · ");
-    this.update(view, model, words, rows.length / run.config.max_new_tokens);
+    const isCut = view.status === "finished" && view.summary?.reason === "length";
+    this.update(isCut ? { ...view, status: `Cut off at ${count(rows.length, "token")}` } : view, model, words,
+      rows.length / run.config.max_new_tokens);
     if (rows.length === 0) return;
     const tally = tallyOf(rows);
     const pace = tally.ms / rows.length;
@@ -141,14 +153,20 @@ export class Status extends StatusLine {
     });
     this.parts.update(rows, view.summary, run.config.side_rows?.length);
     setText(this.machine, [promptWords(view.prefill), machineWords(view.summary?.made_on)].join(" "));
-    const { kind, basis } = outcomeOf(tally, scheduleOf(run).kind === "dense");
+    const isDense = scheduleOf(run).kind === "dense";
+    const { kind, basis } = outcomeOf(tally, isDense);
+    const isBroken = kind === "Broken";
+    if (isBroken && view.status === "finished") this.pill.dataset.kind = "bad";
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, basis + (isLeft ? LEFT : ""));
-    setChildren(this.spent, spentWords(tally, values.speed));
-    this.spent.title = [share && `Budget: ${percent(share)}.`,
-      tally.compared && "The speed includes the check."].filter(Boolean).join(" ");
+    setText(this.sentence, basis + (isBroken ? partingWords(rows) : "") + (isLeft ? LEFT : ""));
+    if (!isNumber(this.times) || isDense) {
+      setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
+    }
+    setChildren(this.spent, isDense ? "" : `Read ${percent(tally.bytes)} of the full model's bytes · `,
+      this.gain, klWords(tally));
+    this.spent.title = share ? `Budget: ${percent(share)}.` : "";
     show(this.verdict, true);
   }
 }
@@ -160,20 +178,28 @@ function promptWords(prefill) {
     + `read in ${duration(ms)}.`;
 }
 
-const LEFT = " The policy left these steps to the static mix: here it was measured to gain nothing.";
+const LEFT = " The policy doesn't help at this budget, so every step used the static mix.";
+
+function partingWords(rows) {
+  const at = rows.findIndex(densesChoice);
+  const { text = "" } = densesChoice(rows[at]) ?? {};
+  const where = at ? `gone on with ${quoted(text)} at token ${at + 1}` : `begun with ${quoted(text)}`;
+  return ` The full model would have ${where}.`;
+}
 
 // answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.
 export function outcomeOf({ compared, others, kl }, isDense) {
   if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: "Same", basis: ` The full model agrees with all ${whole}.` };
+  if (!others) return { kind: "Same as the full model", basis: ` It agrees with all ${whole}.` };
   const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
   return { kind: isBroken ? "Broken" : "Small changes",
     basis: ` The full model disagrees with ${others} of ${whole} (dotted).` };
 }
 
-// What the run spent and how fast it was. speed: tokens per second, as a text.
-const spentWords = ({ bytes, kl, klStatic }, speed) => [`${percent(bytes)} compute · ${speed} tokens/s`,
-  isNumber(kl) && [" · ", glossed("[[kl|KL]] "), `${nats(kl)} nats`],
+const gainWords = (times) => `${Math.abs(times - 1) < LEAST_GAIN ? "no faster"
+  : `${fixed(times, 1)} times its speed`} here (estimated)`;
+
+const klWords = ({ kl, klStatic }) => [isNumber(kl) && [" · ", glossed("[[kl|KL]] "), `${nats(kl)} nats`],
   isNumber(klStatic) && `, static ${nats(klStatic)}`];

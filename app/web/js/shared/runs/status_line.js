@@ -14,6 +14,7 @@ export const STATES = {
   finished: ["Finished", "good"],
   stopped: ["Stopped", "idle"],
   failed: ["Failed", "bad"],
+  gone: ["Not opened", "bad"],
   interrupted: ["Interrupted", "bad"],
 };
 
@@ -56,15 +57,14 @@ export class StatusLine extends StateHead {
 
   showModel(model) {
     const isFailed = model.state === "failed";
-    if (model.state === "ready") this.setState("idle", modelText(model));
-    else {
-      setPill(this.pill, isFailed ? "No model" : "Loading the model", isFailed ? "bad" : "wait");
-      setText(this.detail, isFailed ? modelName(model.name) : modelText(model));
-    }
     show(this.retry, isFailed);
     // Takes away only what it said itself: a run that could not be opened stays explained.
     if (isFailed || this.modelFailed) this.say(isFailed ? model.message : null, "bad");
     this.modelFailed = isFailed;
+    if (model.state !== "ready") {
+      setPill(this.pill, isFailed ? "No model" : "Loading the model", isFailed ? "bad" : "wait");
+      setText(this.detail, isFailed ? modelName(model.name) : modelText(model));
+    } else if (!this.message.matches(".is-bad:not([hidden])")) this.setState("idle", modelText(model));
     this.setBar(model.state === "loading" ? model.fraction : null);
   }
 

@@ -72,6 +72,7 @@ const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the 
 
 export class TokenCard {
   onHide = () => {};
+  avoid = /** @type {Element | null} */ (null); // is not covered
 
   constructor(root, parts) {
     this.parts = parts;
@@ -141,7 +142,10 @@ export class TokenCard {
     const card = this.element;
     card.style.maxHeight = "none";
     const wanted = card.scrollHeight + 2;
-    const below = innerHeight - at.bottom - CARD_GAP - CARD_MARGIN;
+    const verdict = this.avoid?.getBoundingClientRect();
+    const isInWay = verdict && verdict.top >= at.bottom && verdict.top < at.bottom + CARD_GAP + wanted;
+    const bottom = isInWay ? verdict.bottom : at.bottom;
+    const below = innerHeight - bottom - CARD_GAP - CARD_MARGIN;
     const above = at.top - CARD_GAP - CARD_MARGIN;
     const goesBelow = below >= wanted || below >= above;
     const tall = Math.max(Math.min(wanted, goesBelow ? below : above), 60);
@@ -149,7 +153,7 @@ export class TokenCard {
     card.tabIndex = tall < wanted ? 0 : -1; // what scrolls can be focused
     const right = document.documentElement.clientWidth - card.offsetWidth - CARD_MARGIN;
     card.style.left = `${Math.max(Math.min(at.left - 16, right), CARD_MARGIN)}px`;
-    card.style.top = `${goesBelow ? at.bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
+    card.style.top = `${goesBelow ? bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
   }
 }
 

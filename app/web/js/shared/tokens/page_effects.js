@@ -4,7 +4,7 @@ import { attempt, newest } from "../api.js";
 import { chip, h, setText, show } from "../dom.js";
 import { RunFollower } from "../follower.js";
 import { count, isNumber, nats, probability } from "../format.js";
-import { quoted, quotedStart } from "./token_text.js";
+import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const NOTHING = 0.01; // nats, below which a page did not matter
 const AT_ONCE = 400; // pages that are left out in turn without being asked
@@ -80,7 +80,7 @@ export class PageEffects {
   }
 
   write(rows) {
-    this.answer.append(rows.map((row) => row.text).join(""));
+    this.answer.append(answerText(rows));
   }
 
   change(index, { choice, nll, nll_change: change }) {

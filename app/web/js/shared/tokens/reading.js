@@ -1,7 +1,7 @@
 // The text that a run read, by pages of the KV cache. Lit are pages that a step read more than others did: a
 // fact's is then among the first five for 11 of 12 right answers, for 6 by what was read alone.
 
-import { asIs, chip, drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
+import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
@@ -80,7 +80,9 @@ export class Reading {
     this.listen();
     return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
       h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.effects?.said,
-      this.strips.element, this.text, this.effects?.element, this.map.element, this.said);
+      this.strips.element, this.effects?.isOfPrompt
+        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it.`),
+      this.text, this.effects?.element, this.map.element, this.said);
   }
 
   listen() {
@@ -150,6 +152,8 @@ export class Reading {
     setText(this.folder, isFolded ? "Whole prompt" : "Only what was read");
     show(this.folder, this.pages.length > 1);
     this.place();
+    const strongest = this.pages.find((span) => span.solShade === STRENGTHS);
+    if (!isFolded) this.reveal(this.pages[this.fact ?? -1] ?? strongest);
   }
 
   pointOut(fact) {

@@ -1,11 +1,11 @@
 // The stage: tokens in one column or in several side by side, tied to their card and colours.
 
+import { isTouch } from "../dom.js";
 import { isNumber } from "../format.js";
 import { cardParts, TokenCard } from "./card.js";
 import { Legend } from "./legend.js";
 import { TokenView } from "./tokens.js";
 
-const isTouch = matchMedia("(hover: none)").matches;
 export const TOKEN_HINT = isTouch ? "Tap a token."
   : "Hover a token, or focus the text and use the arrow keys.";
 export const LENS_HINT = isTouch ? "Tap a token, once more to ask what if."

@@ -50,6 +50,13 @@ export function spokenText(text) {
   return spoken.trim() ? spoken : "space";
 }
 
+// The token that a model ends its answer with: no word of it.
+const END = /^(<\|[^<>|]+\|>|<\/s>|<eos>|<end_of_turn>)$/;
+
+/** @template {{ text: string }} Row @param {Row[]} rows @returns {Row[]} */
+export const withoutEnd = (rows) => (END.test(rows.at(-1)?.text ?? "") ? rows.slice(0, -1) : rows);
+export const answerText = (rows) => withoutEnd(rows).map((row) => row.text).join("");
+
 const QUOTED_CHARACTERS = 60; // of a page
 
 export const quoted = (text) => `“${spokenText(text).trim()}”`;

@@ -2,7 +2,7 @@
 
 import { fill, h, SITE } from "../dom.js";
 import { AXES, fixed, isNumber, nats, percent, spendOf } from "../format.js";
-import { spokenText, tokenNodes } from "./token_text.js";
+import { spokenText, tokenNodes, withoutEnd } from "./token_text.js";
 
 export const LEAST_COST = 0.5; // share of the full model's bytes: below it the colour stays as it is there
 const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
@@ -101,8 +101,10 @@ export class TokenView {
     this.paint(token, row);
     if (/^\s/.test(row.text)) this.line.append(h("wbr"));
     this.line.append(token);
+    this.elements.at(-1)?.removeAttribute("hidden"); // the text goes on
     this.rows.push(row);
     this.elements.push(token);
+    token.hidden = withoutEnd(this.rows).length < this.rows.length;
     if (!row.text.includes("\n")) return;
     this.line = null;
     this.indent = /[ \t]*$/.exec(row.text)?.[0].length ?? 0;
@@ -176,6 +178,7 @@ export class TokenView {
 
   // Scrolls the token list only: the page itself stays where it is.
   reveal(token) {
+    if (token.hidden) return;
     const box = this.element.getBoundingClientRect();
     const place = token.getBoundingClientRect();
     if (place.top < box.top + 8) this.element.scrollTop -= box.top + 24 - place.top;
@@ -238,11 +241,12 @@ export class TokenView {
   onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const rtl = this.elements[this.current]?.matches(":dir(rtl)");
+    const last = withoutEnd(this.rows).length - 1;
     const steps = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1 };
     let goal = null;
     if (event.key in steps) goal = this.current + steps[event.key];
     else if (event.key === "Home") goal = 0;
-    else if (event.key === "End") goal = this.elements.length - 1;
+    else if (event.key === "End") goal = last;
     else if (event.key === "ArrowDown") goal = this.beside(1);
     else if (event.key === "ArrowUp") goal = this.beside(-1);
     else if (event.key === " ") this.toggle();
@@ -251,7 +255,7 @@ export class TokenView {
     event.preventDefault();
     if (goal === null) return;
     if (!this.range) this.anchor = this.current;
-    goal = Math.min(Math.max(goal, 0), this.elements.length - 1);
+    goal = Math.min(Math.max(goal, 0), last);
     this.elements[goal]?.focus({ preventScroll: true });
     this.reveal(this.elements[goal]);
     if (event.shiftKey) this.on.select?.([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
@@ -270,7 +274,8 @@ export class TokenView {
     let best = this.current;
     let bestRow = null;
     let bestGap = Infinity;
-    for (let at = this.current + step; at >= 0 && at < this.elements.length; at += step) {
+    const { length } = withoutEnd(this.rows);
+    for (let at = this.current + step; at >= 0 && at < length; at += step) {
       const place = this.elements[at].getClientRects()[0];
       if (Math.abs(place.top - here.top) < 4) continue;
       if (bestRow !== null && Math.abs(place.top - bestRow) > 4) break;
@@ -286,7 +291,7 @@ export class TokenView {
     const selection = getSelection();
     if (!selection || selection.isCollapsed) return;
     const text = this.elements
-      .filter((token) => selection.containsNode(token, true))
+      .filter((token) => !token.hidden && selection.containsNode(token, true))
       .map((token) => this.rows[token.solIndex].text)
       .join("");
     event.clipboardData.setData("text/plain", text);
