@@ -221,6 +221,22 @@ interface Field {
   box?: HTMLInputElement;
 }
 
+/** Of a chart of a training. sign: 1 where values are above nothing, −1 below it, 0: both, null: anything. */
+interface Scale { title: string; sign: number | null; least?: number; zeroline?: boolean }
+
+interface MetricLine {
+  /** Of a metric. */
+  id: string;
+  name: string;
+  words: string;
+  colour: string;
+  dash?: string;
+  scale?: number;
+  isSecond?: boolean;
+  /** Between two measurements. */
+  isHeld?: boolean;
+}
+
 interface Window {
   Plotly?: any;
   /** Set by the frame of a Space on ZeroGPU. */

@@ -17,56 +17,28 @@ export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
 
 // how: measured, computed or scored now by the full model; less: whether less is better, null: neither.
-/** @type {{name: string, how: (sides: any[]) => string, of: (side: any) => number | null,
- *   text: (value: number) => string, less: boolean | null, axis?: Axis, isTime?: boolean}[]} */
+/** @type {{name: string, how: string, of: (side: any) => number | null,
+ *   text: (value: number) => string, less: boolean | null, axis?: Axis}[]} */
 const PAIR_LINES = [
-  { name: "Tokens", how: () => "generated", of: (side) => side.rows.length,
+  { name: "Tokens", how: "generated", of: (side) => side.rows.length,
     text: (value) => value.toLocaleString("en"), less: null },
-  { name: "Time per token", how: timesText, isTime: true,
-    of: (side) => side.tally.ms / side.rows.length, text: duration, less: true },
-  { name: "Time for all tokens", how: () => "measured, prompt not included", isTime: true,
-    of: (side) => side.tally.ms, text: duration, less: null },
-  ...AXES.map((axis, at) => ({ name: axis.name, how: () => "spent, mean of the steps", axis,
+  { name: "Time per token", how: "measured at different times: not compared",
+    of: (side) => side.tally.ms / side.rows.length, text: duration, less: null },
+  ...AXES.map((axis, at) => ({ name: axis.name, how: "spent, mean of the steps", axis,
     of: (side) => side.tally.spend[at], text: axis.show, less: null })),
-  { name: "Compute", how: () => "bytes read, of the full model's", of: (side) => side.tally.bytes,
+  { name: "Compute", how: "bytes read, of the full model's", of: (side) => side.tally.bytes,
     text: (value) => percent(value, 1), less: null },
-  { name: "Surprisal, own schedule", how: () => "mean over its tokens, as it was generated; nats",
-    of: (side) => mean(side.rows.map((row) => row.surprisal)), text: nats, less: true },
-  { name: "NLL under the full model", how: () => "of the finished text, in one pass; nats per token",
+  { name: "NLL under the full model", how: "of the finished text, in one pass; nats per token",
     of: (side) => mean(side.nll), text: nats, less: true },
-  { name: "KL to the full model", how: () => "mean over the steps, nats", less: true,
+  { name: "KL to the full model", how: "mean over the steps, nats", less: true,
     of: (side) => (isDense(side) ? 0 : mean(side.rows.map((row) => row.kl_to_dense))), text: nats },
 ];
 
 const isDense = (side) => scheduleOf(side.run).kind === "dense";
-const rowsOf = (side) => 1 + (side.rows[0]?.side.length ?? 0);
-
-function rowsText(sides) {
-  const [one, other] = sides.map(rowsOf);
-  if (one === other) return one === 1 ? "nothing ran beside" : `each step carried ${one} rows`;
-  return `not comparable: A's steps carried ${count(one, "row")}, B's ${other}`;
-}
-
-const TOGETHER_MS = 60_000; // from the end of one run to the beginning of the other
-const ALIKE_LOAD = 1.25; // the head's time against the other run's: no schedule changes its work
-
-// Times of a machine that others use too say something where one run followed the other under alike load.
-function areTogether(sides) {
-  const heads = sides.map(({ rows }) => mean(rows.map((row) => row.parts_ms?.head)));
-  const begins = sides.map(({ run }) => Date.parse(run.created_at));
-  const first = begins[0] <= begins[1] ? 0 : 1;
-  const end = begins[first] + (sides[first].rows.at(-1)?.elapsed_ms ?? 0);
-  return begins[1 - first] - end <= TOGETHER_MS && Math.max(...heads) <= ALIKE_LOAD * Math.min(...heads);
-}
-
-function timesText(sides) {
-  return areTogether(sides) ? `measured one after the other; ${rowsText(sides)}`
-    : "measured; not compared: at different times or under another load";
-}
 
 function differenceText(line, one, other) {
   const gap = other - one;
-  if (line.isTime) return `${signed(100 * (other / one - 1), 0)} %`;
+  if (line.text === duration) return MISSING;
   if (line.axis?.unit === "bit") return signed(gap, 2);
   if (line.text === nats) return signed(gap);
   return line.name === "Tokens" ? signed(gap, 0) : `${signed(100 * gap, 1)} points`;
@@ -74,14 +46,13 @@ function differenceText(line, one, other) {
 
 function pairRow(line, sides) {
   const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
-  const alike = !line.isTime || (rowsOf(sides[0]) === rowsOf(sides[1]) && areTogether(sides));
-  const text = alike && values.every(isNumber) ? differenceText(line, ...values) : MISSING;
+  const text = values.every(isNumber) ? differenceText(line, ...values) : MISSING;
   // Without a sign it rounds to nothing.
   const verdict = line.less === null || !/^[+−]/.test(text) ? "open"
     : text.startsWith("−") === line.less ? "good" : "bad";
   return h("tr", {},
     h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
-      line.name, h("small", {}, line.how(sides))),
+      line.name, h("small", {}, line.how)),
     values.map((value) => h("td", {}, isNumber(value) ? line.text(value) : MISSING)),
     h("td", { class: "sol-gain", "data-verdict": verdict }, text));
 }

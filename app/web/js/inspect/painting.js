@@ -1,5 +1,6 @@
 // Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard.
 
+import { newest } from "../shared/api.js";
 import { button, chip, errorLine, h, setChildren, setText, show, showText } from "../shared/dom.js";
 import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
@@ -11,6 +12,7 @@ import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
 import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";
 
 const UNDO_STEPS = 200;
+const COUNT_AFTER_MS = 120;
 const AXIS_LETTERS = AXES.map((axis) => axis.name[0]);
 const PAINT_HINT = "Drag over tokens to paint, or tap them.";
 const KEYS_HINT = " Keys: arrows move, Shift + arrows select, + and − change by one level, 1 … 9, 0 set "
@@ -170,6 +172,7 @@ export class PaintPanel {
     if (!this.painting) return;
     if (isForGood) this.keep(false);
     this.painting = null;
+    clearTimeout(this.timer);
     show(this.element, false);
     this.on.changed(false);
   }
@@ -233,23 +236,15 @@ export class PaintPanel {
     this.score.disabled = this.scored.includes(String(this.painting?.places));
     this.score.title = this.score.disabled ? "Paint something first: these levels are scored already" : "";
     this.say();
-    if (!this.isCounting) this.count();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.count(), COUNT_AFTER_MS);
   }
 
-  // At once, and again for what was painted meanwhile.
   async count() {
-    this.isCounting = true;
-    let counted = "";
-    while (this.painting && counted !== String(this.painting.places)) {
-      const { painting, run, tokens } = this;
-      counted = String(painting.places);
-      const answer = await this.api("painted_compute", { grid: run.config.grid,
-        cached: tokens[0].cached_tokens, painted: painting.actions }).catch(() => null);
-      if (painting === this.painting) this.compute = answer?.share ?? null;
-      else counted = ""; // of another text
-      this.say();
-    }
-    this.isCounting = false;
+    const answer = await newest(this, this.api("painted_compute", { grid: this.run.config.grid,
+      cached: this.tokens[0].cached_tokens, painted: this.painting?.actions }).catch(() => null));
+    this.compute = answer?.share ?? null;
+    this.say();
   }
 
   say() {

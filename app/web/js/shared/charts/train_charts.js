@@ -57,12 +57,6 @@ const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "war
   grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring on held-out text" };
 export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 
-/** sign: 1 where values are above nothing, −1 where they are below it, 0: both, null: anything.
- * @typedef {{ title: string, sign: number | null, least?: number, zeroline?: boolean }} Scale */
-/** id: of a metric; isHeld: true between two measurements.
- * @typedef {{ id: string, name: string, words: string, colour: string, dash?: string, scale?: number,
- *   isSecond?: boolean, isHeld?: boolean }} MetricLine */
-
 // A chart of some metrics; it only knows of the reports that carry one of them. lines: from back to front.
 /** @param {{ title: string, aid: string, y: Scale, y2?: Scale, shapes?: () => object[],
  *   lines: MetricLine[] }} chart */

@@ -13,11 +13,9 @@ const MIXES = 2; // that the static schedule takes turns between, also where a p
 const LEAST_RANGE = 0.1; // of the compute that the colours stretch over
 const EVEN_RANGE = 0.01; // of the compute: less is the same for every token
 
-const numMixes = (rows) => new Set(rows.map(spendOf)).size;
-
 // A policy left these steps to the static mix: it was not run, and the steps take turns between two mixes.
 const isLeftToStatic = (run, rows) => scheduleOf(run).kind === "policy" && rows.length > 0
-  && rows.every((row) => row.cost.policy_bytes === 0) && numMixes(rows) <= MIXES;
+  && rows.every((row) => row.cost.policy_bytes === 0) && new Set(rows.map(spendOf)).size <= MIXES;
 
 export class RunStage extends ChartedStage {
   // options: as a ChartedStage's, and whatIf: a LensPanel, which opens under the answer.
@@ -132,10 +130,7 @@ export class RunStage extends ChartedStage {
     Object.assign(cost, { low, high, isOpenBelow: low === LEAST_COST,
       of: isEven ? () => even : shareOfBytes });
     this.legend.set(this.legend.axis.key);
-    const isStatic = isOver && (scheduleOf(run).kind === "static" || this.isLeft);
-    setText(this.legend.note, isEven ? "Every token gets the same." : !isStatic ? ""
-      : numMixes(this.view.rows) > 1 ? "Two settings take turns, whatever the token is."
-        : "One setting for every token; what it reads varies.");
+    setText(this.legend.note, isEven ? "Every token gets the same." : "");
   }
 
   finish() {

@@ -13,13 +13,10 @@ export const LENS_HINT = isTouch ? "Tap a token, once more to ask what if."
 export const SHARED_HINT = isTouch ? TOKEN_HINT : `${TOKEN_HINT} Shift and an arrow selects; Escape clears.`;
 
 // Long enough for words that say something, but do not.
-const FUNCTION_WORDS = new Set(("about above after again against also although among another around "
-  + "because been before being below between both cannot could does doing done down during each "
-  + "either else even ever every from have having here however into itself just like many might more "
-  + "most much must neither only onto other others ought over rather same shall should since some "
-  + "still such than that their them then there therefore these they this those though through thus "
-  + "together toward under unless until upon very were what when where whether which while whom "
-  + "whose will with within without would your yours").split(" "));
+const FUNCTION_WORDS = new Set(("about after also because been before being between both could does each "
+  + "even every from have having into just like many more most much must only other over same should since "
+  + "some such than that their them then there these they this those through under very were what when where "
+  + "which while will with within without would your").split(" "));
 
 // Words that say something: numbers and words of four letters and more; of other scripts all.
 const isContent = ({ text }) => /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(text)
