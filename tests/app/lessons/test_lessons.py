@@ -102,9 +102,9 @@ def test_spenders_do_without_a_policy_of_another_model_and_say_why(services):
 @pytest.mark.parametrize(
     ("name", "parameters", "words"),
     [
-        ("steps", {"text": "lighthouse"}, "no text is called 'lighthouse'"),
-        ("steps", {"text": ["door"]}, "no text is called"),
-        ("missing", {"text": "horse"}, "1024"),  # tokens that the tiny model can read
+        ("steps", {"text": "lighthouse"}, "No text is called 'lighthouse'"),
+        ("steps", {"text": ["door"]}, "No text is called"),
+        ("missing", {"text": "horse"}, "1,024"),  # tokens that the tiny model can read
     ],
 )
 def test_what_no_page_asks_is_refused(services, name, parameters, words):

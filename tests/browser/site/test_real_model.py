@@ -30,7 +30,7 @@ def test_the_real_model_answers_and_every_number_is_real(load, serve, visit):
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
     expect(visitor.page.locator(".sol-state").first).to_have_text(ENDED, timeout=WARM_UP_MS)
     assert "Paris" in "".join(visitor.texts())
-    expect(visitor.page.locator(".sol-outcome-line")).to_contain_text("100 % compute")
+    expect(visitor.page.locator(".sol-outcome-line")).to_contain_text("every step reads everything")
 
     visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
     visitor.page.get_by_text("Set each axis", exact=True).click()
