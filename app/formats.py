@@ -86,7 +86,7 @@ def budget_text(config: dict[str, Any]) -> str:
 
 
 def capital(words: str) -> str:
-    """What the engine says, as a sentence; the name of a file, a number or a field stays."""
+    """Begin the engine's words as a sentence; the name of a file, a number or a field stays."""
     begins = re.match(r"[a-z]+ (?!must be )", words)
     return words[0].upper() + words[1:] if begins else words
 

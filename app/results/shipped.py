@@ -59,9 +59,9 @@ def prompt_of(story: str, question: str, stem: str) -> str:
 def recorded_prompts() -> frozenset[str]:
     """The texts that the opening runs live, which are nobody's own."""
     return frozenset(
-        prompt_of(made["story"], one["question"], one["stem"])
+        prompt_of(made["story"], asked["question"], asked["stem"])
         for made in map(shipped_recording, ("float32", "bfloat16"))
-        for one in made["questions"]
+        for asked in made["questions"]
     )
 
 

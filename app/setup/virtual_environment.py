@@ -176,7 +176,7 @@ class VirtualEnvironment:
         return self.root / MARKER_FILE
 
     def _read_marker(self) -> dict[str, Any] | None:
-        """None without a whole one."""
+        """Read the marker; None without a whole one."""
         marker = known_object(self._marker)
         return marker if isinstance(marker.get("installed"), dict) else None
 

@@ -106,7 +106,7 @@ def find_threshold(keys, rank):
 
 @triton.jit
 def are_largest(keys, threshold, room):
-    """Which of [N] keys are above a threshold, or the first ``room`` of those that equal it."""
+    """Mask of the [N] keys above a threshold, and of the first ``room`` that equal it."""
     tied = (keys > 0) & (keys == threshold)
     return ((keys > 0) & (keys > threshold)) | (tied & (tl.cumsum(tied.to(tl.int32), 0) <= room))
 
@@ -142,7 +142,7 @@ def only_if(flag, mask):
 
 @triton.jit
 def ends_last(counter, programs):
-    """Whether this program is the last of so many to come here: it sees what the others stored,
+    """Return whether this program is the last of so many here: it sees what the others stored,
     and sets their counter back to 0 for the next launch."""
     tl.debug_barrier()
     last = tl.atomic_add(counter, 1) == programs - 1

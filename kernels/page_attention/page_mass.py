@@ -185,7 +185,7 @@ def _add_shares(weighed, row, head, parts, shares):
 
 @helper
 def least_needed(shares, count, heads, floor):
-    """What the shares of pages that a group's heads need reach at least; see ``select_needed``.
+    """The least share of a page that a group's heads need; see ``select_needed``.
 
     Args:
         shares: [P] float32, summed over the heads, none below 0.

@@ -32,7 +32,7 @@ _RANKED_AT_ONCE = 1024  # of a wider one, that each of its programs counts
 
 
 class Dropping(NamedTuple):
-    """What a row leaves out as it enters a product."""
+    """Channels and digits that a row leaves out as it enters a product."""
 
     kept: Tensor | None = None  # [R] int64 channels; None: all
     bits: Tensor | None = None  # [R] int64; None quantises nothing

@@ -150,25 +150,26 @@ def rank_rows(
     keys += row.to(tl.int64) * width
     tl.store(keys + channel, order.to(tl.int32, bitcast=True), mask=inside)
     counts += row * BINS + tl.arange(0, BINS)
-    found = tl.histogram((order >> 21).to(tl.int32), BINS, mask=inside)
-    tl.atomic_add(counts, found, mask=found > 0, sem="relaxed")  # ``ends_last`` puts them in order
+    histogram = tl.histogram((order >> 21).to(tl.int32), BINS, mask=inside)
+    # Relaxed: ``ends_last`` puts them in order.
+    tl.atomic_add(counts, histogram, mask=histogram > 0, sem="relaxed")
     if ends_last(counters + row, tl.num_programs(1)):
         room = tl.minimum(tl.load(kept + row), width).to(tl.int32)
-        found = tl.load(counts, cache_modifier=".cg")
-        tl.store(counts, tl.zeros_like(found))
-        lowest, room = pick_bin(found, room)
+        histogram = tl.load(counts, cache_modifier=".cg")
+        tl.store(counts, tl.zeros_like(histogram))
+        lowest, room = pick_bin(histogram, room)
         threshold = lowest.to(tl.uint32) << 21
         for digit in tl.static_range(2):
             known, shift = 21 - 11 * digit, 10 - 10 * digit
-            found = tl.zeros_like(found)
+            histogram = tl.zeros_like(histogram)
             for start in range(0, width, BLOCK):
                 other = start + tl.arange(0, BLOCK)
                 key = tl.load(keys + other, mask=other < width, other=0, cache_modifier=".cg")
                 key = key.to(tl.uint32, bitcast=True)
                 matching = (other < width) & ((key >> known) == (threshold >> known))
                 bins = ((key >> shift) & (BINS - 1)).to(tl.int32)
-                found += tl.histogram(bins, BINS, mask=matching)
-            lowest, room = pick_bin(found, room)
+                histogram += tl.histogram(bins, BINS, mask=matching)
+            lowest, room = pick_bin(histogram, room)
             threshold = threshold | (lowest.to(tl.uint32) << shift)
         tl.store(thresholds + 2 * row, threshold.to(tl.int32, bitcast=True))
         tl.store(thresholds + 2 * row + 1, room)
