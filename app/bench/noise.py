@@ -17,8 +17,9 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, teacher_forced
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import read_prefix
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on

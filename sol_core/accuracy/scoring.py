@@ -17,8 +17,9 @@ from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, require_finite, teacher_forced
+from sol_core.decoding.loop import DecodeOptions, require_finite
 from sol_core.decoding.prefix import PrefixState, Windows
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.evaluation.rollout import Floats, floats, step_levels, step_reading
 from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe

@@ -18,8 +18,9 @@ from torch import Tensor
 from sol_core.actions import AXES, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepReads
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, teacher_forced
+from sol_core.decoding.loop import DecodeOptions, DecodeStep
 from sol_core.decoding.prefix import PrefixState, Windows, read_prefixes
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 

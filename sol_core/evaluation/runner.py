@@ -7,22 +7,17 @@ results. Samples are the means so far: ``{"texts", "budgets": [{"requested", "me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from sol_core.actions import DENSE, SHORT_AXES, ActionGrid, Budget, grid_record
 from sol_core.budgets.mixes import MixTable, mix_table
-from sol_core.corpus.blocks import token_blocks
-from sol_core.corpus.documents import SPLITS, Split
-from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
-from sol_core.errors import ContextLengthError, CorpusError
+from sol_core.errors import ContextLengthError
 from sol_core.evaluation import result as results
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender, load_contenders
@@ -35,6 +30,7 @@ from sol_core.evaluation.passes import (
 )
 from sol_core.evaluation.stages import Setting, TablePass
 from sol_core.evaluation.statistics import PairedBootstrap
+from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import provenance
 from sol_core.policy.policy import Policy
@@ -46,23 +42,6 @@ from sol_core.progress import (
     WorkStopped,
     no_stop,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationTexts:
-    """Blocks of tokens that the policies were not trained on.
-
-    A corpus that one of them was trained on (the same fingerprint) gives its held-out side only;
-    any other is unseen as a whole and gives both sides.
-    """
-
-    corpus: str  # short name for people
-    fingerprint: str  # of the whole corpus
-    held_out_only: bool  # the policy was trained on this corpus, so only its other side is here
-    blocks: list[list[int]]  # N blocks of equal length, token ids
 
 
 def evaluate(
@@ -235,56 +214,3 @@ class _Run:
         passes = (self.others, self.baselines)
         done = [stage for stage in passes if stage is not None and stage.done >= enough]
         return results.method_scores(index, self.policies, done)
-
-
-def load_texts(
-    source: str,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    count: int,
-    block_len: int,
-    seed: int,
-    trained_on: Collection[str],
-    data_dir: Path,
-) -> EvaluationTexts:
-    """Read, tokenise and cut texts; of a corpus in ``trained_on`` only the held-out side."""
-    sides = _load_sides(source, data_dir)
-    any_side = next(iter(sides.values()))
-    held_out_only = any_side.fingerprint in trained_on
-    if held_out_only:
-        if "held_out" not in sides:
-            raise CorpusError(
-                f"the policy was trained on {source}, which has no held-out text: "
-                "evaluate on another text"
-            )
-        sides = {"held_out": sides["held_out"]}
-    documents = chain.from_iterable(side.shuffled(seed) for side in sides.values())
-    blocks: list[list[int]] = []
-    reason = ""
-    try:
-        blocks.extend(token_blocks(documents, tokenizer, block_len, limit=count))
-    except CorpusError as error:
-        if blocks:
-            raise
-        reason = f" ({error})"
-    if len(blocks) < count:
-        raise CorpusError(
-            f"{'the held-out side of ' if held_out_only else ''}{source} holds {len(blocks)} texts "
-            f"of {block_len} tokens, {count} were asked for{reason}: use a longer text, fewer "
-            "texts or a shorter context"
-        )
-    return EvaluationTexts(any_side.name, any_side.fingerprint, held_out_only, blocks)
-
-
-def _load_sides(source: str, data_dir: Path) -> dict[Split, Corpus]:
-    """The sides that hold text; a short text may have none on one of them."""
-    sides: dict[Split, Corpus] = {}
-    failures = []
-    for split in SPLITS:
-        try:
-            sides[split] = load_corpus(source, data_dir=data_dir, split=split)
-        except CorpusError as error:
-            failures.append(error)
-    if not sides:
-        raise failures[0]
-    return sides

@@ -29,7 +29,8 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
-from sol_core.policy.scheduler import PolicyScheduler, WhereItPays, schedule_by_policy
+from sol_core.policy.scheduler import PolicyScheduler
+from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
 
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]

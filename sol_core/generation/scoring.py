@@ -34,8 +34,9 @@ from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     PlannedRows,
 )
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, teacher_forced
+from sol_core.decoding.loop import DecodeOptions, DecodeStep
 from sol_core.decoding.prefix import read_prefix
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.fields import check_text
 from sol_core.generation.finished import Score

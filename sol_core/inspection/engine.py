@@ -23,8 +23,9 @@ from sol_core.actions import ActionGrid, Budget, Spend
 from sol_core.config import ScheduleConfig
 from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, reading_prefix
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_text

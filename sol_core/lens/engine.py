@@ -16,8 +16,9 @@ import torch
 from kernels.log_softmax import kl_to_dense
 from sol_core.actions import AXES, DENSE, Action
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import Windows, read_prefix
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.statistics import rank_correlation
 from sol_core.generation.schedules import PolicyFinder, resolved

@@ -17,9 +17,10 @@ from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.schedules import StaticSchedule
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.scoring import score_text
 from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads

@@ -1,4 +1,4 @@
-"""Drives a policy through a decode loop, where it pays: observe, aim, choose, account."""
+"""Scheduler of a policy in a decode loop: observe, aim, choose, account."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ from torch import Tensor
 
 from kernels.policy_step import ByteTerms, price_bytes
 from sol_core.actions import Action, Budget
-from sol_core.budgets.building import ShareSchedule
 from sol_core.budgets.feedback import Feedback
 from sol_core.decoding.batch_scheduling import (
-    BatchScheduler,
     PolicyReads,
-    RowSchedules,
-    SplitScheduler,
     StepObservation,
     StepReads,
 )
@@ -27,7 +23,6 @@ from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.network import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
-from sol_core.policy.prices import GainTable
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -280,70 +275,3 @@ class PolicyScheduler:
         heads = self.policy.per_head(probabilities)
         picks = [torch.multinomial(head, 1, generator=generator) for head in heads]
         return torch.cat(picks, 1).to(logits.device)
-
-
-def schedule_by_policy(
-    policy: Policy,
-    budgets: Sequence[Budget],
-    mixes: MixTable | None = None,
-) -> PolicyScheduler | WhereItPays:
-    """The scheduler of a policy's rows: itself everywhere, or where it pays."""
-    by_share = all(budget.bytes_share is not None for budget in budgets)
-    if policy.gains is None or mixes is None or not by_share:
-        return PolicyScheduler(policy, budgets, mixes=mixes)
-    return WhereItPays(policy, policy.gains, budgets, mixes)
-
-
-class WhereItPays:
-    """A policy's rows, decided at their first step: by the policy or by the static mix."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        gains: GainTable,
-        budgets: Sequence[Budget],
-        mixes: MixTable,
-    ) -> None:
-        for budget in budgets:
-            policy.info.grid.check_budget(budget)
-        self._policy, self._gains, self._budgets = policy, gains, list(budgets)
-        self._mixes = mixes
-        self._rows: list[int] = []  # those of the policy
-        self._by_policy: PolicyScheduler | None = None
-        self._all: SplitScheduler | None = None
-
-    @property
-    def observes(self) -> Observe:
-        return self._policy.observes
-
-    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
-        if self._all is None:
-            self._all = self._begin(observation.cached_tokens)
-        return self._all.next_actions(observation)
-
-    def reads(self) -> Sequence[PolicyReads]:
-        assert self._all is not None
-        return self._all.reads()
-
-    def distribution(self) -> list[list[list[float]] | None]:
-        """Return ``PolicyScheduler``'s; None for a row whose network is not run."""
-        made: list[list[list[float]] | None] = [None] * len(self._budgets)
-        if self._by_policy is not None:
-            for row, axes in zip(self._rows, self._by_policy.distribution(), strict=True):
-                made[row] = axes
-        return made
-
-    def _begin(self, cached_tokens: Sequence[int]) -> SplitScheduler:
-        policy, mixes, parts = self._policy, self._mixes, list[tuple[list[int], BatchScheduler]]()
-        aside: list[int] = []
-        for row, (budget, cached) in enumerate(zip(self._budgets, cached_tokens, strict=True)):
-            assert budget.bytes_share is not None
-            pays = self._gains.pays(cached, budget.bytes_share)
-            (self._rows if pays else aside).append(row)
-        if self._rows:
-            budgets = [self._budgets[row] for row in self._rows]
-            self._by_policy = PolicyScheduler(policy, budgets, mixes=mixes)
-            parts.append((self._rows, self._by_policy))
-        static = [ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in aside]
-        parts.append((aside, RowSchedules(static)))
-        return SplitScheduler(parts)

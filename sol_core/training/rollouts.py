@@ -12,8 +12,9 @@ from torch import Tensor
 from kernels.log_softmax import kl_to_dense
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced, token_nll
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState, Windows
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced, token_nll
 from sol_core.models import FrozenLM, PrefillOutput
 from sol_core.models.cache import KVCache
 from sol_core.training.config import TrainConfig

@@ -11,7 +11,7 @@ from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import NO_POLICY
 from sol_core.decoding.prefix import read_prefix
 from sol_core.evaluation.contenders import Contender
-from sol_core.evaluation.runner import EvaluationTexts
+from sol_core.evaluation.texts import EvaluationTexts
 from sol_core.models.signals import Observe
 from sol_core.progress import no_stop
 

@@ -10,7 +10,8 @@ from sol_core.corpus.documents import SPLITS
 from sol_core.corpus.load import load_corpus
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.runner import evaluate, load_texts
+from sol_core.evaluation.runner import evaluate
+from sol_core.evaluation.texts import load_texts
 from sol_core.policy.info import PolicyConfig, PolicyInfo
 from sol_core.policy.network import InputLayout, build_network
 from sol_core.policy.policy import Policy, save_policy

@@ -1,0 +1,90 @@
+"""A policy where it pays, and the static mix of the same share elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sol_core.actions import Action, Budget
+from sol_core.budgets.building import ShareSchedule
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    PolicyReads,
+    RowSchedules,
+    SplitScheduler,
+    StepObservation,
+)
+from sol_core.models.signals import Observe
+from sol_core.policy.policy import Policy
+from sol_core.policy.prices import GainTable
+from sol_core.policy.scheduler import PolicyScheduler
+
+if TYPE_CHECKING:
+    from sol_core.budgets.mixes import MixTable
+
+
+def schedule_by_policy(
+    policy: Policy,
+    budgets: Sequence[Budget],
+    mixes: MixTable | None = None,
+) -> PolicyScheduler | WhereItPays:
+    """The scheduler of a policy's rows: itself everywhere, or where it pays."""
+    by_share = all(budget.bytes_share is not None for budget in budgets)
+    if policy.gains is None or mixes is None or not by_share:
+        return PolicyScheduler(policy, budgets, mixes=mixes)
+    return WhereItPays(policy, policy.gains, budgets, mixes)
+
+
+class WhereItPays:
+    """A policy's rows, decided at their first step: by the policy or by the static mix."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        gains: GainTable,
+        budgets: Sequence[Budget],
+        mixes: MixTable,
+    ) -> None:
+        for budget in budgets:
+            policy.info.grid.check_budget(budget)
+        self._policy, self._gains, self._budgets = policy, gains, list(budgets)
+        self._mixes = mixes
+        self._rows: list[int] = []  # those of the policy
+        self._by_policy: PolicyScheduler | None = None
+        self._all: SplitScheduler | None = None
+
+    @property
+    def observes(self) -> Observe:
+        return self._policy.observes
+
+    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
+        if self._all is None:
+            self._all = self._begin(observation.cached_tokens)
+        return self._all.next_actions(observation)
+
+    def reads(self) -> Sequence[PolicyReads]:
+        assert self._all is not None
+        return self._all.reads()
+
+    def distribution(self) -> list[list[list[float]] | None]:
+        """Return ``PolicyScheduler``'s; None for a row whose network is not run."""
+        made: list[list[list[float]] | None] = [None] * len(self._budgets)
+        if self._by_policy is not None:
+            for row, axes in zip(self._rows, self._by_policy.distribution(), strict=True):
+                made[row] = axes
+        return made
+
+    def _begin(self, cached_tokens: Sequence[int]) -> SplitScheduler:
+        policy, mixes, parts = self._policy, self._mixes, list[tuple[list[int], BatchScheduler]]()
+        aside: list[int] = []
+        for row, (budget, cached) in enumerate(zip(self._budgets, cached_tokens, strict=True)):
+            assert budget.bytes_share is not None
+            pays = self._gains.pays(cached, budget.bytes_share)
+            (self._rows if pays else aside).append(row)
+        if self._rows:
+            budgets = [self._budgets[row] for row in self._rows]
+            self._by_policy = PolicyScheduler(policy, budgets, mixes=mixes)
+            parts.append((self._rows, self._by_policy))
+        static = [ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in aside]
+        parts.append((aside, RowSchedules(static)))
+        return SplitScheduler(parts)
