@@ -12,11 +12,7 @@ from torch import Tensor
 from kernels.policy_step import ByteTerms, price_bytes
 from sol_core.actions import Action, Budget
 from sol_core.budgets.feedback import Feedback
-from sol_core.decoding.batch_scheduling import (
-    PolicyReads,
-    StepObservation,
-    StepReads,
-)
+from sol_core.decoding.batch_scheduling import PolicyReads, StepObservation, StepReads
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
