@@ -1,7 +1,7 @@
 // A generation on show: the question, the answer and what it is worth, what it read, the machine, charts.
 
 import { ChartedStage } from "../charts/charts.js";
-import { chip, h, scrollTo, setText, show } from "../dom.js";
+import { chip, h, setText, show } from "../dom.js";
 import { mean, scheduleOf, spendOf } from "../format.js";
 import { Machine } from "../machine/machine.js";
 import { questionOf } from "../page_parts.js";
@@ -40,13 +40,6 @@ export class RunStage extends ChartedStage {
   mark(index, bringIntoView = false) {
     super.mark(index, bringIntoView);
     this.machine.mark(index);
-  }
-
-  // The lens is asked about a token: it opens under the answer, and the card makes way.
-  hold(index) {
-    this.card.hide();
-    this.mark(index);
-    if (this.whatIf) scrollTo(this.whatIf.element, "nearest");
   }
 
   step(index) {

@@ -79,7 +79,8 @@ export class Reading {
       choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
     this.listen();
     return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
-      h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.effects?.said,
+      h("header", {}, h("h2", {}, "What it read"),
+        h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
         && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it.`),
       this.text, this.effects?.element, this.map.element, this.said);
@@ -243,9 +244,10 @@ export class Reading {
     const need = found?.index === row.index ? found : null; // once that was measured
     const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
     const looked = need?.attention ?? Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
-    this.strips?.draw(looked, need?.kl ?? null);
+    show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
+    this.strips.draw(looked, need?.kl ?? null);
     this.markStrips();
-    if (this.effects) show(this.effects.which, !need);
+    this.effects?.which.classList.toggle("is-spare", Boolean(need)); // its room stays: the text must not move
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
     this.pages.forEach((span, page) => {
       setShade(span, shades[page] ?? 0);
@@ -272,7 +274,7 @@ export class Reading {
 
   markStrips() {
     const chosen = [...this.effects?.chosen ?? []];
-    this.strips?.mark(this.page === null ? chosen : [...chosen, this.page]);
+    this.strips.mark(this.page === null ? chosen : [...chosen, this.page]);
   }
 
   reveal(page) {

@@ -1,6 +1,6 @@
 // Two strips of bars over the pages of a text: above what a step looked at, below what it needed.
 
-import { h, show, svg } from "../dom.js";
+import { h, svg } from "../dom.js";
 
 const STRIPS_WIDTH = 1000; // of the drawing, which its place stretches
 const STRIPS_TALL = 34; // of a strip
@@ -52,8 +52,6 @@ export class Strips {
     this.looked.setAttribute("d", barsPath(looked, { ...place, base: STRIPS_TALL }));
     this.needed.setAttribute("d",
       needed ? barsPath(needed, { ...place, base: STRIPS_TALL + STRIPS_GAP, isDown: true }) : "");
-    show(this.element, looked.length > 1);
-    show(this.names[1], Boolean(needed));
     this.element.classList.toggle("is-half", !needed);
   }
 
