@@ -172,6 +172,7 @@ interface RecordedText {
 }
 
 interface RecordedQuestion {
+  needs: string;
   question: string;
   stem: string;
   tokens: number;

@@ -11,14 +11,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.results.shipped import prompt_of, recording_file
 from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
+from sol_core.generation.sequence import base64_digits
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
+FloatArray = NDArray[np.float64]
 QUESTIONS = (
     ("How far can the lamp be seen?", "The lamp can be seen for"),
     ("When was the bridge finished?", "The bridge of grey stone was finished in"),
@@ -85,13 +90,15 @@ class RecordedQuestion:
     """A question after the story, and how its answer begins.
 
     Attributes:
-        fact: the page of the story that matters most to the answer's first token, each left out in
-            turn.
+        needs: a base64 digit per page of the story, as of ``PageReads.by_page``: KL of the full
+            model's first token without the page, of the largest but the first page's.
+        fact: the page of the story that this token needs most.
     """
 
     question: str
     stem: str
     tokens: int  # of the whole prompt
+    needs: str
     fact: int
 
 
@@ -156,13 +163,19 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
     answers = answers_at(model, shares)
     dense = answers[0]
     story_tokens = len(model.encode(story, add_special_tokens=False))
+    num_pages = -(-story_tokens // grid.page_size)
+    needs = [
+        _needs(model, prompt_of(story, *question), answered)[:num_pages]
+        for question, answered in zip(QUESTIONS, dense, strict=True)
+    ]
     questions = tuple(
         RecordedQuestion(
             *question,
             tokens=answered.prefill.prompt_tokens,
-            fact=_fact(model, prompt_of(story, *question), answered),
+            needs=base64_digits(np.clip(need / need[1:].max(), 0, 1)),
+            fact=1 + int(need[1:].argmax()),
         )
-        for question, answered in zip(QUESTIONS, dense, strict=True)
+        for question, answered, need in zip(QUESTIONS, dense, needs, strict=True)
     )
     return Recording(
         model=model.name,
@@ -172,7 +185,7 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
         stop_strings=STOP_STRINGS,
         story=story,
         page_size=grid.page_size,
-        pages=dense[0].prefill.page_texts[: -(-story_tokens // grid.page_size)],
+        pages=dense[0].prefill.page_texts[:num_pages],
         questions=questions,
         texts=tuple(
             _recorded(share, answered, dense, grid)
@@ -195,7 +208,8 @@ def _answer(model: LanguageModel, prompt: str, config: GenerationConfig) -> Answ
     return Answered(prefill, kept)
 
 
-def _fact(model: LanguageModel, prompt: str, answered: Answered) -> int:
+def _needs(model: LanguageModel, prompt: str, answered: Answered) -> FloatArray:
+    """KL of the first token's step without each page of the prompt, nats."""
     from sol_core.actions import DENSE
     from sol_core.generation.engine import encode_prompt
     from sol_core.lens.engine import Lens
@@ -204,7 +218,7 @@ def _fact(model: LanguageModel, prompt: str, answered: Answered) -> int:
     tokens = *encode_prompt(model, prompt, chat=False), answered.tokens[0].token_id
     lens = Lens(model, LensRun(tokens, (DENSE,), grid_named(DEFAULT_GRID)))
     effects = lens.page_effects(0, most=len(tokens)).effects
-    return max(effects[1:], key=lambda effect: effect.kl).pages[0]
+    return np.array([effect.kl for effect in effects])
 
 
 def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:

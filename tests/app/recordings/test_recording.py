@@ -56,6 +56,9 @@ def test_the_answers_stand_on_their_pages_and_break_on_the_way(dtype: str) -> No
     facts = [recording["pages"][one["fact"]] for one in recording["questions"]]
     for fact, word in zip(facts, ("twenty", "1874", "Juniper"), strict=True):
         assert word in fact
+    for one in recording["questions"]:
+        assert len(one["needs"]) == len(recording["pages"])
+        assert one["needs"][one["fact"]] == "/"  # the most
     dense = [answer["tokens"] for answer in first["answers"]]
     whole = [sum(_whole([one["tokens"] for one in text["answers"]], dense)) for text in others]
     assert whole == sorted(whole, reverse=True)

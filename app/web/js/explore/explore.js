@@ -17,10 +17,13 @@ import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
 
 /** A run from start to end, beside the one on show. @returns {Promise<{ grid: any, rows: Token[] }>} */
-function runOf(api, prompt, settings) {
+function runOf(api, prompt, settings, write = (rows) => {}) {
   return new Promise((resolve, reject) => {
     const rows = [];
-    const follower = new RunFollower(api, { begin: () => {}, rows: (more) => rows.push(...more),
+    const follower = new RunFollower(api, { begin: () => {}, rows: (more) => {
+      rows.push(...more);
+      write(more);
+    },
       view: (view, run) => {
         if (view.live || view.more) return;
         if (view.status === "finished") resolve({ grid: run.config.grid, rows });
@@ -167,7 +170,10 @@ class ExplorePage extends RunPage {
   }
 
   finish() {
+    const { run } = this.follower;
     if (this.wasLive) this.stage.reading.effects?.rankSoon();
+    if (run.settings) this.status.offerFull((write) =>
+      runOf(this.api, run.prompt, { ...run.settings, schedule: "dense", shadow: false }, write));
   }
 
   async home(call) {

@@ -7,7 +7,9 @@ import {
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { cellNames, flowOf, mlpShares, pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
+import {
+  cellNames, flowOf, mlpShares, numbersOf, pagesText, readsOf, sharesOf,
+} from "../shared/machine/reads.js";
 import { WHOLE_STEP } from "../shared/machine/sheet.js";
 import { Zoom } from "../shared/machine/field.js";
 import { colourScale } from "../shared/tokens/legend.js";
@@ -179,7 +181,7 @@ export class RecordingView {
       `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, `${Math.round(100 * text.share)} %`);
     this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) =>
-      ({ answer: which, at: token, row: { text: word, page_reads: readsOfStep(answer.steps[token]) } })));
+      ({ answer: which, at: token, row: this.rowOf(which, word, readsOfStep(answer.steps[token])) })));
     this.shown.forEach(({ row }, index) => { row.index = index; });
     const sames = this.samesOf(text);
     this.answers.forEach(({ tokens, full }, which) => {
@@ -199,6 +201,13 @@ export class RecordingView {
     const { same = 0, tokens = [] } = text.answers[broken] ?? {};
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
     this.point(Math.max(broken, 0), broken < 0 ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
+  }
+
+  // What the answer needs is the full model's need, at any stop of the dial.
+  rowOf(which, text, reads) {
+    const needs = numbersOf(this.recording.questions[which].needs);
+    const needed = Array.from({ length: reads.pages }, (_, page) => needs[page] ?? 0);
+    return { text, page_reads: reads, needed };
   }
 
   point(which, at) {

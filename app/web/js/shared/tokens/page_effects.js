@@ -28,7 +28,7 @@ export class PageEffects {
     this.said = h("p", { class: "sol-page-said", role: "status" });
     this.answer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
     this.element = h("div", { class: "sol-page-effects" }, this.answer,
-      h("div", { class: "sol-tools" }, this.which, this.compare, this.none));
+      h("div", { class: "sol-tools" }, this.compare, this.none));
     this.other = new RunFollower(on.ask, { begin: () => {}, rows: (rows) => this.write(rows),
       view: (view) => show(this.compare, !view.live && !view.more), lost: () => {},
       gone: (error) => this.say(error.message) });

@@ -61,6 +61,9 @@ export class Reading {
     /** @type {import("./page_effects.js").PageEffects | undefined} */
     this.effects = on.effects?.({ rows: on.rows, at: () => this.at,
       textOf: (page) => this.textOf(page), changed: () => this.draw() });
+    this.strips = new Strips({ point: (page) => page !== this.page && this.point(page),
+      leave: () => this.point(null),
+      choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
     this.clear();
@@ -74,9 +77,7 @@ export class Reading {
       "aria-label": "Prompt, by pages of eight tokens", "aria-orientation": "horizontal",
       "aria-multiselectable": Boolean(this.effects) && "true" });
     this.folder = chip("", () => this.fold(!this.isFolded), { "aria-controls": id });
-    this.strips = new Strips({ point: (page) => page !== this.page && this.point(page),
-      leave: () => this.point(null),
-      choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
+    if (this.effects) this.strips.element.append(this.effects.which);
     this.listen();
     return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
       h("header", {}, h("h2", {}, "What it read"),
@@ -241,13 +242,14 @@ export class Reading {
     if (!shares) return;
     const lights = this.lights(row);
     const found = this.effects?.found;
-    const need = found?.index === row.index ? found : null; // once that was measured
+    const measured = found?.index === row.index ? found : null;
+    const need = row.needed ? { kl: row.needed, attention: null } : measured;
     const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
     const looked = need?.attention ?? Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
     show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
     this.strips.draw(looked, need?.kl ?? null);
     this.markStrips();
-    this.effects?.which.classList.toggle("is-spare", Boolean(need)); // its room stays: the text must not move
+    this.effects?.which.classList.toggle("is-spare", Boolean(need));
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
     this.pages.forEach((span, page) => {
       setShade(span, shades[page] ?? 0);
@@ -265,7 +267,7 @@ export class Reading {
     }
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
-    setText(this.caption, need ? "" : this.sentence(row, lights)); // else that is said
+    setText(this.caption, measured ? "" : this.sentence(row, lights)); // else that is said
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
     this.settling = setTimeout(
@@ -313,6 +315,10 @@ export class Reading {
   }
 
   sentence(row, lights) {
+    if (row.needed && this.fact !== null) {
+      return `The answer needs ${quotedStart(this.textOf(this.fact))}: `
+        + `${percent(sharesOf(row)?.(this.fact))} of the heads read it.`;
+    }
     const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read everything: all ${row.page_reads.pages} pages.`;
     const best = lights.reduce((most, light, page) =>
