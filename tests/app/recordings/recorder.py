@@ -34,8 +34,8 @@ STOP_STRINGS = ("\n", ".")
 # From dense to the lowest that a mix reads after the story, whole percents as the form has them;
 # without shares where a last bit decides which answers break (docs/decisions.md).
 SHARES = {
-    "bfloat16": (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.48, 0.47),
-    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.43, 0.42, 0.41, 0.39),
+    "bfloat16": (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.48),
+    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.43, 0.41, 0.39),
 }
 
 
@@ -91,7 +91,7 @@ class RecordedQuestion:
 
     Attributes:
         needs: a base64 digit per page of the story, as of ``PageReads.by_page``: KL of the full
-            model's first token without the page, of the largest but the first page's.
+            model's first token without the page, of the largest but the first page's, rounded down.
         fact: the page of the story that this token needs most.
     """
 
@@ -172,7 +172,7 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
         RecordedQuestion(
             *question,
             tokens=answered.prefill.prompt_tokens,
-            needs=base64_digits(np.clip(need / need[1:].max(), 0, 1)),
+            needs=base64_digits(np.floor(63 * np.clip(need / need[1:].max(), 0, 1)) / 63),
             fact=1 + int(need[1:].argmax()),
         )
         for question, answered, need in zip(QUESTIONS, dense, needs, strict=True)

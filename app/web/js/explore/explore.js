@@ -3,7 +3,7 @@
 import { Beside } from "../compare/beside.js";
 import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
-import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
+import { bringIntoView, chip, h, isTouch, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
@@ -55,7 +55,7 @@ class ExplorePage extends RunPage {
         compare: (id) => openInTab("compare", `${this.follower.id},${id}`),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
-    { hint: "Choose a token: what if?", whatIf: this.lens });
+    { hint: `${isTouch ? "Tap" : "Click"} a token: what if it had less, or more?`, whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),

@@ -8,14 +8,14 @@ import { AXES, count, mean, modelName, percent, percentTight, spendText } from "
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import {
-  cellNames, flowOf, mlpShares, numbersOf, pagesText, readsOf, sharesOf,
+  cellNames, flowOf, mlpShares, numbersOf, pagesText, readsOf,
 } from "../shared/machine/reads.js";
 import { WHOLE_STEP } from "../shared/machine/sheet.js";
 import { Zoom } from "../shared/machine/field.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { Reading } from "../shared/tokens/reading.js";
 import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
-import { quoted, spokenText, tokenNodes } from "../shared/tokens/token_text.js";
+import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
 const TOKEN_MS = 60; // from one token to the next while it plays
@@ -40,8 +40,10 @@ class RecordedMachine extends Zoom {
   show({ tokens, steps }, at, textOf) {
     const [bits, input, inner, attention, mlp, head, policy] = steps[at];
     const reads = readsOf({ page_reads: readsOfStep(steps[at]) });
-    const [place, words] = [`The step to token ${at + 1}`,
-      `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`];
+    const channels = input === 1 && inner === 1 ? "all of the MLP's channels"
+      : `${percent(input)} of the MLP's input and ${percent(inner)} of its inner channels`;
+    const place = `The step to token ${at + 1}`;
+    const words = `: ${pagesText(reads)}, ${channels}, ${bits} bits`;
     this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits,
       names: reads && cellNames(reads, textOf) },
       place, `“${spokenText(tokens[at])}”${words}.`,
@@ -178,8 +180,8 @@ export class RecordingView {
     this.at = at;
     this.dial.value = String(Math.round(100 * text.asked));
     this.dial.setAttribute("aria-valuetext",
-      `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
-    setText(this.share, `${Math.round(100 * text.share)} %`);
+      `${percent(text.asked)} of the full model: ${axesOf(text.spend)}`);
+    setText(this.share, percent(text.asked));
     this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) =>
       ({ answer: which, at: token, row: this.rowOf(which, word, readsOfStep(answer.steps[token])) })));
     this.shown.forEach(({ row }, index) => { row.index = index; });
@@ -198,6 +200,7 @@ export class RecordingView {
     this.reading.follow();
     const broken = sames.indexOf(false);
     setChildren(this.said, this.sentence(text, sames));
+    this.said.classList.remove("is-coming");
     const { same = 0, tokens = [] } = text.answers[broken] ?? {};
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
     this.point(Math.max(broken, 0), broken < 0 ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
@@ -231,7 +234,7 @@ export class RecordingView {
   play() {
     if (isCalm()) return;
     const all = this.answers.flatMap(({ tokens }) => [...tokens.querySelectorAll(".sol-token")]);
-    all.forEach((token) => token.classList.add("is-coming"));
+    [...all, this.said].forEach((part) => part.classList.add("is-coming")); // the evidence first
     let next = 0;
     this.timer = setInterval(() => {
       if (next === all.length) return this.stop();
@@ -297,22 +300,14 @@ export class RecordingView {
 
   /** @param {RecordedText} text @param {boolean[]} sames */
   sentence(text, sames) {
-    const { pages, questions } = this.recording;
-    const bold = (words) => h("b", {}, words);
+    if (this.at === 0) {
+      return ["The full model reads the whole story at every step. Drag left until it breaks."];
+    }
     const wrong = sames.filter((isSame) => !isSame).length;
-    if (this.at === 0) return ["This is the full model: every step reads the whole story. Drag left to see "
-      + "which answer breaks first."];
-    const asked = `At ${percent(text.asked)}, `;
-    if (!wrong) return [asked, bold(`all ${NUMBERS[sames.length]} answers survive`), "."];
-    const which = sames.indexOf(false);
-    const { fact } = questions[which];
-    const { same, steps } = text.answers[which];
-    const read = sharesOf({ page_reads: readsOfStep(steps[Math.min(same, steps.length - 1)]) });
-    const share = read?.(fact) ?? 1;
-    const many = wrong === sames.length ? `all ${NUMBERS[wrong]} answers are wrong`
+    const all = `all ${NUMBERS[sames.length]} answers`;
+    const many = !wrong ? `${all} survive` : wrong === sames.length ? `${all} are wrong`
       : `${NUMBERS[wrong]} of ${NUMBERS[sames.length]} answers ${wrong === 1 ? "is" : "are"} wrong`;
-    return [asked, bold(many), share < 0.5 ? ". Only " : ". ", bold(percent(share)),
-      ` of the attention heads still read the line with the answer: ${quoted(pages[fact])}.`];
+    return [`At ${percent(text.asked)}, `, h("b", {}, many), "."];
   }
 }
 

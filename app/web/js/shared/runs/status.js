@@ -178,7 +178,7 @@ export class Status extends StatusLine {
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, basis + (isBroken ? partingWords(rows) : "") + (isLeft ? LEFT : ""));
+    setText(this.sentence, basis + (tally.others ? partingWords(rows) : "") + (isLeft ? LEFT : ""));
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
@@ -201,8 +201,9 @@ const LEFT = " The policy doesn't help at this budget, so every step used the st
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
   const { text = "" } = densesChoice(rows[at]) ?? {};
-  const where = at ? `gone on with ${quoted(text)} at token ${at + 1}` : `begun with ${quoted(text)}`;
-  return ` The full model would have ${where}.`;
+  const own = quoted(rows[at].text);
+  return at ? ` Token ${at + 1} would have been ${quoted(text)}, not ${own}.`
+    : ` The full model begins with ${quoted(text)}, not with ${own}.`;
 }
 
 // answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.

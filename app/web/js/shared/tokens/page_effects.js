@@ -14,7 +14,8 @@ export class PageEffects {
   chosen = new Set();
   /** Number of the token that the words are about. @type {number | null} */
   index = null;
-  /** Effects of all pages on a token. @type {{ index: number, kl: number[], attention: number[] } | null} */
+  /** Effects of all pages on a token; best: the one that matters most.
+   * @type {{ index: number, kl: number[], attention: number[], best: number | null } | null} */
   found = null;
   say = (text) => setText(this.said, text);
 
@@ -118,10 +119,12 @@ export class PageEffects {
   }
 
   draw(index, { effects, attention, correlation }, seconds) {
-    this.found = { index, attention, kl: effects.map((effect) => effect.kl) };
     const [best] = effects.filter(({ pages: [page] }) => page > 0).toSorted((a, b) => b.kl - a.kl);
     const word = quoted(this.on.rows()[index].text);
-    const verdict = !best || best.kl < NOTHING
+    const isNone = !best || best.kl < NOTHING;
+    this.found = { index, attention, kl: effects.map((effect) => effect.kl),
+      best: isNone ? null : best.pages[0] };
+    const verdict = isNone
       ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
       : `${word} needed ${quotedStart(this.on.textOf(best.pages[0]))}: without it `
         + this.change(index, best);

@@ -42,6 +42,8 @@ export class Reading {
   at = null;
   /** Page that is pointed at. @type {number | null} */
   page = null;
+  /** Page that the token on show needs most, once that is known. @type {number | null} */
+  best = null;
   /** Page of the fact that the answer needs. @type {number | null} */
   fact = null;
   /** Page that the Tab key reaches. @type {number} */
@@ -83,7 +85,8 @@ export class Reading {
       h("header", {}, h("h2", {}, "What it read"),
         h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
-        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it.`),
+        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it. `
+          + "Words underlined in the answer were read, too."),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
@@ -110,7 +113,7 @@ export class Reading {
   clear() {
     this.pages = [];
     this.texts = [];
-    this.at = this.page = this.fact = null;
+    this.at = this.page = this.fact = this.best = null;
     this.isBegun = this.isHeld = false;
     this.usual = [[], []];
     this.numSummed = 0;
@@ -243,11 +246,14 @@ export class Reading {
     const lights = this.lights(row);
     const found = this.effects?.found;
     const measured = found?.index === row.index ? found : null;
-    const need = row.needed ? { kl: row.needed, attention: null } : measured;
+    const need = row.needed ? { kl: row.needed, best: this.fact } : measured;
     const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
-    const looked = need?.attention ?? Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
+    this.best = need?.best ?? null;
+    // Where all heads read all pages, what their attention is tells more, once that was measured.
+    const looked = row.page_reads.share === 1 && measured ? measured.attention
+      : Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
     show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
-    this.strips.draw(looked, need?.kl ?? null);
+    this.strips.draw(looked, need ? looked.map((_, page) => need.kl[page] ?? 0) : null);
     this.markStrips();
     this.effects?.which.classList.toggle("is-spare", Boolean(need));
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
@@ -275,8 +281,8 @@ export class Reading {
   }
 
   markStrips() {
-    const chosen = [...this.effects?.chosen ?? []];
-    this.strips.mark(this.page === null ? chosen : [...chosen, this.page]);
+    const marked = [...this.effects?.chosen ?? [], this.page ?? this.best];
+    this.strips.mark(marked.filter((page) => page !== null));
   }
 
   reveal(page) {
@@ -317,7 +323,7 @@ export class Reading {
   sentence(row, lights) {
     if (row.needed && this.fact !== null) {
       return `The answer needs ${quotedStart(this.textOf(this.fact))}: `
-        + `${percent(sharesOf(row)?.(this.fact))} of the heads read it.`;
+        + `${percent(sharesOf(row)?.(this.fact))} of the attention heads read it.`;
     }
     const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read everything: all ${row.page_reads.pages} pages.`;
@@ -329,6 +335,6 @@ export class Reading {
     }
     const usual = isUsualKnown ? `; ${percent(this.meanOf(best))} is usual` : "";
     return `${word} looked most at ${quotedStart(this.textOf(best))} `
-      + `(${percent(sharesOf(row)?.(best))} of the heads read it${usual}).`;
+      + `(${percent(sharesOf(row)?.(best))} of the attention heads read it${usual}).`;
   }
 }
