@@ -51,7 +51,7 @@ class ExplorePage extends RunPage {
     this.status = new Status(this.statusHandlers);
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index, 0),
-      effects: (reading) => new PageEffects({ ...reading,
+      effects: (reading) => new PageEffects({ ...reading, id: () => this.follower.id,
         compare: (id) => openInTab("compare", `${this.follower.id},${id}`),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
@@ -171,7 +171,7 @@ class ExplorePage extends RunPage {
 
   finish() {
     const { run } = this.follower;
-    if (this.wasLive) this.stage.reading.effects?.rankSoon();
+    this.stage.reading.effects?.rankSoon(this.wasLive);
     if (run.settings) this.status.offerFull((write) =>
       runOf(this.api, run.prompt, { ...run.settings, schedule: "dense", shadow: false }, write));
   }

@@ -9,6 +9,10 @@ import { answerText, quoted, quotedStart } from "./token_text.js";
 const NOTHING = 0.01; // nats, below which a page did not matter
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
+/** What was measured last of each run, which may be opened again.
+ * @type {Map<string, [number, any, number]>} */
+const measured = new Map();
+
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
   chosen = new Set();
@@ -19,7 +23,8 @@ export class PageEffects {
   found = null;
   say = (text) => setText(this.said, text);
 
-  // on: {ask(name, request), at() → number of the token, rows(), textOf(page), changed(), compare(id)?}
+  // on: {id() → the run's, ask(name, request), at() → number of the token, rows(), textOf(page), changed(),
+  // compare(id)?}
   constructor(on) {
     this.on = on;
     this.isOfPrompt = Boolean(on.compare); // of an inspected text any line may be left out
@@ -90,7 +95,11 @@ export class PageEffects {
     return `${probability(Math.exp(change - nll))} becomes ${probability(Math.exp(-nll))}, and ${first}.`;
   }
 
-  rankSoon() {
+  // isNew: the run has just ended; of others only what was measured before is shown.
+  rankSoon(isNew) {
+    const was = measured.get(this.on.id());
+    if (was && was[0] === this.on.at()) return this.draw(...was);
+    if (!isNew) return;
     const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
     if (pages <= AT_ONCE) this.rank();
   }
@@ -118,7 +127,10 @@ export class PageEffects {
     this.stop();
   }
 
-  draw(index, { effects, attention, correlation }, seconds) {
+  draw(index, view, seconds) {
+    const { effects, attention, correlation } = view;
+    this.index = index;
+    measured.set(this.on.id(), [index, view, seconds]);
     const [best] = effects.filter(({ pages: [page] }) => page > 0).toSorted((a, b) => b.kl - a.kl);
     const word = quoted(this.on.rows()[index].text);
     const isNone = !best || best.kl < NOTHING;
