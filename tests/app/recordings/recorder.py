@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.results.shipped import prompt_of, recording_file
-from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
+from sol_core.actions import AXES, DEFAULT_GRID, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
 from sol_core.generation.sequence import base64_digits
@@ -40,19 +40,10 @@ SHARES = {
 
 
 class RecordedStep(NamedTuple):
-    """Reads of one step: bits, channels, bytes as shares of a dense step's, and ``PageReads``."""
+    """What one step read, as in ``PageReads``."""
 
-    bits: float
-    input: float
-    inner: float
-    attention: float
-    mlp: float
-    head: float
-    policy: float
     pages: int
-    cells: int
     share: float
-    levels: str
     by_page: str
 
 
@@ -188,7 +179,7 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
         pages=dense[0].prefill.page_texts[:num_pages],
         questions=questions,
         texts=tuple(
-            _recorded(share, answered, dense, grid)
+            _recorded(share, answered, dense)
             for share, answered in zip(shares, answers, strict=True)
         ),
     )
@@ -221,29 +212,13 @@ def _needs(model: LanguageModel, prompt: str, answered: Answered) -> FloatArray:
     return np.array([effect.kl for effect in effects])
 
 
-def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
-    assert token.page_reads is not None  # asked for
-    inputs, inner = grid.mechanisms.mlp_shares(token.action.channel_keep_ratio)
-    cost, whole, reads = token.cost, token.dense_cost.bytes_read, token.page_reads
-    return RecordedStep(
-        bits=token.action.bit_width,
-        input=round(inputs, 4),
-        inner=round(inner, 4),
-        attention=round(cost.attention_bytes / whole, 4),
-        mlp=round(cost.mlp_bytes / whole, 4),
-        head=round(cost.head_bytes / whole, 4),
-        policy=round(cost.policy_bytes / whole, 4),
-        pages=reads.pages,
-        cells=reads.cells,
-        share=round(reads.share, 4),
-        levels=reads.levels,
-        by_page=reads.by_page,
-    )
+def _recorded_step(token: TokenEvent) -> RecordedStep:
+    reads = token.page_reads
+    assert reads is not None  # asked for
+    return RecordedStep(reads.pages, round(reads.share, 4), reads.by_page)
 
 
-def _recorded(
-    asked: float, answers: Sequence[Answered], dense: Sequence[Answered], grid: ActionGrid
-) -> RecordedText:
+def _recorded(asked: float, answers: Sequence[Answered], dense: Sequence[Answered]) -> RecordedText:
     steps = [token for answer in answers for token in answer.tokens]
     read = sum(token.cost.bytes_read for token in steps)
     whole = sum(token.dense_cost.bytes_read for token in steps)
@@ -256,15 +231,13 @@ def _recorded(
         ),
         share=round(read / whole, 4),
         answers=tuple(
-            _recorded_answer(one.tokens, other.tokens, grid)
+            _recorded_answer(one.tokens, other.tokens)
             for one, other in zip(answers, dense, strict=True)
         ),
     )
 
 
-def _recorded_answer(
-    tokens: Sequence[TokenEvent], dense: Sequence[TokenEvent], grid: ActionGrid
-) -> RecordedAnswer:
+def _recorded_answer(tokens: Sequence[TokenEvent], dense: Sequence[TokenEvent]) -> RecordedAnswer:
     same = 0
     for mine, other in zip(tokens, dense, strict=False):
         if mine.token_id != other.token_id:
@@ -276,7 +249,7 @@ def _recorded_answer(
         costs=tuple(
             round(token.cost.bytes_read / token.dense_cost.bytes_read, 3) for token in tokens
         ),
-        steps=tuple(_recorded_step(token, grid) for token in tokens),
+        steps=tuple(_recorded_step(token) for token in tokens),
     )
 
 

@@ -16,7 +16,7 @@ import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
 
-/** A run from start to end, beside the one on show. @returns {Promise<{ grid: any, rows: Token[] }>} */
+/** A run from start to end, beside the one on show. @returns {Promise<Token[]>} */
 function runOf(api, prompt, settings, write = (rows) => {}) {
   return new Promise((resolve, reject) => {
     const rows = [];
@@ -24,9 +24,9 @@ function runOf(api, prompt, settings, write = (rows) => {}) {
       rows.push(...more);
       write(more);
     },
-      view: (view, run) => {
+      view: (view) => {
         if (view.live || view.more) return;
-        if (view.status === "finished") resolve({ grid: run.config.grid, rows });
+        if (view.status === "finished") resolve(rows);
         else reject(new Error(view.error || "The run was stopped."));
       }, lost: () => {}, gone: reject });
     api("start_run", { prompt, settings }).then(({ run_id: id }) => follower.follow(id), reject);

@@ -7,49 +7,21 @@ import {
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import {
-  cellNames, flowOf, mlpShares, numbersOf, pagesText, readsOf,
-} from "../shared/machine/reads.js";
-import { WHOLE_STEP } from "../shared/machine/sheet.js";
-import { Zoom } from "../shared/machine/field.js";
+import { numbersOf } from "../shared/machine/reads.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { Reading } from "../shared/tokens/reading.js";
 import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
-import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
+import { tokenNodes } from "../shared/tokens/token_text.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
 const TOKEN_MS = 60; // from one token to the next while it plays
 
-/** A token that was generated here, in the form of a recorded one. @returns {RecordedStep} */
-const stepOf = (row, grid) => [row.action.bit_width, ...mlpShares(grid, row.action.channel_keep_ratio),
-  ...flowOf(row), ...["pages", "cells", "share", "levels", "by_page"].map((name) => row.page_reads?.[name])];
+/** What a step read: of PageReads in sol_core/events.py. @param {Token} row @returns {RecordedStep} */
+const stepOf = ({ page_reads: reads }) => [reads?.pages ?? 0, reads?.share ?? 1, reads?.by_page ?? ""];
 
 const axesOf = (spend) => spendText(AXES.map(({ scale, dense }, at) => spend[at] ?? scale * dense));
 
-function readsOfStep(step) {
-  const [pages, cells, share, levels, byPage] = step.slice(7);
-  return { pages, cells, share, levels, by_page: byPage };
-}
-
-class RecordedMachine extends Zoom {
-  constructor() {
-    super({ ...WHOLE_STEP, isWhole: false, sides: undefined });
-  }
-
-  /** @param {RecordedAnswer} answer @param {number} at @param {(page: number) => string} textOf */
-  show({ tokens, steps }, at, textOf) {
-    const [bits, input, inner, attention, mlp, head, policy] = steps[at];
-    const reads = readsOf({ page_reads: readsOfStep(steps[at]) });
-    const channels = input === 1 && inner === 1 ? "all of the MLP's channels"
-      : `${percent(input)} of the MLP's input and ${percent(inner)} of its inner channels`;
-    const place = `The step to token ${at + 1}`;
-    const words = `: ${pagesText(reads)}, ${channels}, ${bits} bits`;
-    this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits,
-      names: reads && cellNames(reads, textOf) },
-      place, `“${spokenText(tokens[at])}”${words}.`,
-      [`${place} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`]);
-  }
-}
+const readsOfStep = ([pages, share, byPage]) => ({ pages, share, by_page: byPage });
 
 export class RecordingView {
   /** Tokens of all answers, with answer and number. @type {{ row: any, answer: number, at: number }[]} */
@@ -61,7 +33,7 @@ export class RecordingView {
 
   // on: where there is a live model; own: somebody has a prompt of their own.
   /** @param {Recording} recording
-   *  @param {{ answer(prompt: string, settings: object): Promise<{ grid: any, rows: Token[] }>, own(): void,
+   *  @param {{ answer(prompt: string, settings: object): Promise<Token[]>, own(): void,
    *   learn(): void }} [on] */
   constructor(recording, on) {
     this.recording = recording;
@@ -71,7 +43,6 @@ export class RecordingView {
     this.answers = recording.questions.map((one) => this.answer(one));
     this.reading = new Reading({ rows: () => this.shown.map(({ row }) => row), elements: () => [],
       mark: () => {}, select: () => {} });
-    this.machine = new RecordedMachine();
     this.element = this.build();
     this.open();
   }
@@ -131,6 +102,7 @@ export class RecordingView {
     this.origin = h("small", { class: "sol-hint", hidden: true });
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
+    this.details = h("p", { class: "sol-hint" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
         h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
@@ -144,7 +116,7 @@ export class RecordingView {
       this.reading.element,
       h("p", { class: "sol-hint" },
         "Underlined: without this line the answer changes."),
-      folded("Show this step in the model", this.machine.element),
+      folded("Details", this.details),
       h("div", { class: "sol-recording-foot" },
         this.own, this.on && [this.runs,
           h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }),
@@ -182,6 +154,7 @@ export class RecordingView {
     this.dial.setAttribute("aria-valuetext",
       `${percent(text.asked)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, percent(text.asked));
+    setText(this.details, `${axesOf(text.spend)}: ${percent(text.share, 1)} of the full model's bytes.`);
     this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) =>
       ({ answer: which, at: token, row: this.rowOf(which, word, readsOfStep(answer.steps[token])) })));
     this.shown.forEach(({ row }, index) => { row.index = index; });
@@ -214,7 +187,6 @@ export class RecordingView {
   }
 
   point(which, at) {
-    this.machine.show(this.textAt(this.at).answers[which], at, (page) => this.reading.textOf(page));
     this.reading.pointOut(this.recording.questions[which].fact);
     this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
   }
@@ -280,7 +252,7 @@ export class RecordingView {
     const answers = [];
     for (const [which, { question, stem }] of questions.entries()) {
       if (turn === this.turn) setText(this.mark, `running here: ${which + 1} of ${questions.length}`);
-      const { grid, rows } = await answer(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
+      const rows = await answer(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
         { chat: false, schedule: at === 0 ? "dense" : "static", share: Math.round(100 * texts[at].asked),
           shadow: false, max_new_tokens, stop });
       if (turn !== this.turn) throw new Error("stopped");
@@ -293,7 +265,7 @@ export class RecordingView {
       const costs = kept.map(shareOfBytes);
       shares.push(...costs);
       answers.push({ same: apart < 0 ? tokens.length : apart, tokens, costs,
-        steps: kept.map((row) => stepOf(row, grid)) });
+        steps: kept.map(stepOf) });
     }
     return { ...texts[at], share: mean(shares), answers };
   }
