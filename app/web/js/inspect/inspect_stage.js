@@ -8,7 +8,7 @@ import { dataTable, fillTable, leadOf } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { leastCertain } from "../shared/tokens/token_stage.js";
-import { colourAxes } from "../shared/tokens/tokens.js";
+import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
 import { VerdictLine } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
 import {
@@ -134,8 +134,15 @@ export class InspectionStage extends ChartedStage {
     this.difficulty.draw(null);
   }
 
+  /** @param {number[]} shares */
+  colour(shares) {
+    Object.assign(this.axes[0], stretched(shares), { isOpen: shares.length > 0 });
+    this.legend.set(this.legend.axis.key);
+  }
+
   begin(run) {
     this.run = run;
+    this.colour([]);
     this.levels = gridLevels(run);
     this.names = rowNames(run);
     this.totals.draw(this.names, []);
@@ -225,6 +232,8 @@ export class InspectionStage extends ChartedStage {
 
   finish(view) {
     this.isOver = true;
+    this.colour(this.names.slice(1).flatMap((_, at) => // all but the full model's
+      this.tokens.map((token) => shareOfBytes(this.row(token, at + 1)))));
     this.totals.draw(this.names, this.tokens, view.summary?.matched);
     this.verdict.draw(view.summary?.verdicts ?? []);
     this.charts.finish();

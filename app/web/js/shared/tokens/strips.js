@@ -5,6 +5,7 @@ import { h, svg } from "../dom.js";
 const STRIPS_WIDTH = 1000; // of the drawing, which its place stretches
 const STRIPS_TALL = 34; // of a strip
 const STRIPS_GAP = 2; // between both
+const BAR = 0.84; // of the room of a page
 const STRIPS_HEIGHT = STRIPS_TALL * 2 + STRIPS_GAP;
 
 /** Bars of one strip as a path, the largest as tall as the strip, but for the first page's: every step needs
@@ -17,7 +18,7 @@ export function barsPath(values, { x = 0, base, width, tall, isDown = false, isF
   return values.map((value, page) => (value > 0 && isFirst === (page === 0)
     ? `M${(x + page * step).toFixed(2)} ${base}`
       + `v${((isDown ? tall : -tall) * Math.min(value / most, 1)).toFixed(2)}`
-      + `h${(step * 0.84).toFixed(2)}V${base}z` : "")).join("");
+      + `h${(step * BAR).toFixed(2)}V${base}z` : "")).join("");
 }
 
 export class Strips {
@@ -61,7 +62,7 @@ export class Strips {
   /** @param {Iterable<number>} pages */
   mark(pages) {
     const step = STRIPS_WIDTH / this.numPages;
-    const wide = Math.max(step, 2).toFixed(2);
+    const wide = Math.max(step * BAR, 2).toFixed(2);
     this.marked.setAttribute("d", Array.from(pages, (page) =>
       `M${(page * step).toFixed(2)} 0h${wide}v${STRIPS_HEIGHT}h-${wide}z`).join(""));
   }
