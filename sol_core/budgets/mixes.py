@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, compress, pairwise
 from math import isfinite, log2
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,6 +173,9 @@ class Mix:
     action: Action  # with 16 bits
 
 
+_share = attrgetter("share")
+
+
 class MixTable:
     """The mixes of one model under one grid, by context."""
 
@@ -198,19 +202,17 @@ class MixTable:
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
         """Each level of both axes's damage and bytes beyond a dense step's, as shares; no head."""
-        dense = self.costs.dense_bytes(context)
-        attention = [Action(keep_fraction=level) for level in self.levels[0]]
-        channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
-        read = [
-            tuple(self._beyond(action, context) / dense for action in actions)
-            for actions in (attention, channels)
-        ]
-        return tuple(zip(self._damage.at(context), read, strict=True))
+        costs, dense = self.costs, self.costs.dense_bytes(context)
 
-    def _beyond(self, action: Action, context: int) -> float:
-        """Bytes that a step reads beyond a dense one, with the head whole."""
-        read = self.costs.decode_step(action, context).bytes_read - self.costs.dense_bytes(context)
-        return read + self.costs.head_saving(action)
+        def beyond(action: Action) -> float:
+            read = costs.decode_step(action, context).bytes_read - dense
+            return (read + costs.head_saving(action)) / dense
+
+        read = (
+            tuple(beyond(Action.at(level, 1.0, MAX_BITS)) for level in self.levels[0]),
+            tuple(beyond(Action.at(1.0, level, MAX_BITS)) for level in self.levels[1]),
+        )
+        return tuple(zip(self._damage.at(context), read, strict=True))
 
     def floor(self, context: int) -> float:
         """Damage of dropping next to nothing, nats: rounding, paid once for both axes."""
@@ -238,7 +240,7 @@ class MixTable:
     def neighbours(self, share: float, context: int) -> tuple[Mix, Mix]:
         """The two mixes around a share: the lower one twice below all, the dense one above."""
         hull = self.hull(context)
-        upper = bisect_left([mix.share for mix in hull], share)
+        upper = bisect_left(hull, share, key=_share)
         if upper == 0:
             return hull[0], hull[0]
         upper = min(upper, len(hull) - 1)
@@ -306,7 +308,7 @@ class MixTable:
             Mix(
                 1 + read + read_too - (previewed if keep < 1 or ratio < 1 else 0.0),
                 lost + lost_too - min(floor, lost, lost_too),
-                Action(keep, ratio),
+                Action.at(keep, ratio, MAX_BITS),
             )
             for keep, lost, read in attention
             for ratio, lost_too, read_too in channels
@@ -317,7 +319,7 @@ class MixTable:
 def lower_hull(mixes: Sequence[Mix]) -> list[Mix]:
     """Corners of the lower convex hull, by ascending share and falling damage."""
     corners: list[Mix] = []
-    for mix in sorted(mixes, key=lambda mix: (mix.share, mix.damage)):
+    for mix in sorted(mixes, key=attrgetter("share", "damage")):
         if corners and mix.damage >= corners[-1].damage:
             continue
         while len(corners) > 1 and _slope(corners[-2], corners[-1]) >= _slope(corners[-1], mix):

@@ -70,13 +70,11 @@ class StepObservation:
             return self
         return self._taking(lambda values: values[number : number + 1])
 
-    def rows(self, index: Tensor) -> StepObservation:
-        """The observation of some rows.
-
-        Args:
-            index: [N] int64, their numbers.
-        """
-        numbers = index.tolist()
+    def rows(self, numbers: Sequence[int]) -> StepObservation:
+        """The observation of some rows; itself where these are all."""
+        if list(numbers) == list(range(len(self.cached_tokens))):
+            return self
+        index = self.tokens.new_tensor(numbers)
 
         def take(values: Any) -> Any:
             if isinstance(values, Tensor):
@@ -233,8 +231,7 @@ class SplitScheduler:
     def next_actions(self, observation: StepObservation) -> list[Action]:
         chosen: dict[int, Action] = {}
         for rows, scheduler in self._parts:
-            index = observation.tokens.new_tensor(rows)
-            chosen |= zip(rows, scheduler.next_actions(observation.rows(index)), strict=True)
+            chosen |= zip(rows, scheduler.next_actions(observation.rows(rows)), strict=True)
         return [chosen[row] for row in range(self._num_rows)]
 
     def reads(self) -> Sequence[PolicyReads]:

@@ -148,7 +148,8 @@ class GeneratedSequence:
         options: RunOptions,
     ) -> None:
         check_tokens(model, config.given, "given")
-        count = (len(tokens) - 1) // config.grid_in_use.page_size
+        self._grid = config.grid_in_use
+        count = (len(tokens) - 1) // self._grid.page_size
         if not all(page < count for page in config.left_out):
             pages = f"pages 0 to {count - 1}" if count else "no page"
             raise ConfigError(
@@ -181,8 +182,8 @@ class GeneratedSequence:
         cost = self._schedules.costs.prefill(count - 1 - reused, reused)
         texts: tuple[str, ...] = ()
         if self._config.page_reads or "pages" in self._options.record:
-            size = self._config.grid_in_use.page_size
-            texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
+            pages = page_texts(self._model.text_codec, self.tokens, self._grid.page_size)
+            texts = tuple(pages)
         return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts, reused)
 
     def consume(self, step: DecodeStep, began: float, policy: Distribution | None) -> TokenEvent:
@@ -206,7 +207,7 @@ class GeneratedSequence:
     def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
         values = {field.name: getattr(event, field.name) for field in fields(event)}
         states, mass = step.output.hidden_states, step.output.page_mass
-        pages = -(-event.cached_tokens // self._config.grid_in_use.page_size)
+        pages = -(-event.cached_tokens // self._grid.page_size)
         return RecordedTokenEvent(
             **values,
             hidden_states=None if states is None else states[0],
@@ -263,13 +264,15 @@ class GeneratedSequence:
             cached_tokens=step.cached_tokens[0],
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
-            page_reads=row_page_reads(self._model, step, 0, self._config.grid_in_use, exact=exact),
+            page_reads=row_page_reads(self._model, step, 0, self._grid, exact=exact),
         )
 
     def _side_events(
         self, step: DecodeStep, token: int, divergences: Sequence[float | None]
     ) -> tuple[SideEvent, ...]:
         """The step as the side rows saw it, of each with its KL to dense."""
+        if not self._side_names:
+            return ()
         log_probabilities = step.log_probabilities[1:]
         firsts = log_probabilities.max(-1)
         values = zip(
