@@ -201,7 +201,7 @@ class MixTable:
         return self._hulls[key]
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
-        """Each level of both axes's damage and bytes beyond a dense step's, as shares; no head."""
+        """Damage of each level of both axes, bytes beyond a dense step's as shares, no head."""
         costs, dense = self.costs, self.costs.dense_bytes(context)
 
         def beyond(action: Action) -> float:

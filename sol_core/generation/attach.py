@@ -160,7 +160,8 @@ def sol_generate(
     asked = parse_budget(budget) if isinstance(budget, str) else budget
     room = generation_config.max_length - input_ids.shape[1]
     if streamer is None:
-        # ``generate`` keeps it from a callable (transformers 5.24): a streamer then waits forever.
+        # ``generate`` hands a callable only arguments that its own ``_sample`` lacks, so never its
+        # streamer (transformers 5.0 to 5.24), which would wait forever: it is read from the caller.
         streamer = sys._getframe(1).f_locals.get("streamer")
     with attach(model, policy, asked, grid=grid, max_new_tokens=room):
         return model._sample(  # type: ignore[operator]  # of the mixin, which subclasses have

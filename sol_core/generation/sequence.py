@@ -110,7 +110,7 @@ def _packed(levels: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Wishes of a caller that no stored configuration can hold.
+    """Options of one call that no stored configuration can hold.
 
     Attributes:
         logits_processors: see ``LogitsProcessor``; they change what is drawn and nothing measured.
