@@ -212,49 +212,37 @@ class _Observer:
         device: torch.device,
     ) -> None:
         self._observes = observes
-        self._hidden = self._mid_hidden = self._concentration = None
+        self._known: dict[str, Any] = {}  # fields of the observation that the step before left
         self._log_probabilities: Tensor | None = None
-        self._entropy: Tensor | None = None
-        self._reads: tuple[StepReads, ...] | None = None
         if prefix is None:
             return
 
         def spread(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.repeat_interleave(rows[0], 0).to(device)
 
-        self._hidden = spread(prefix.hidden)
+        self._known["hidden"] = spread(prefix.hidden)
         if observes:
             logits = torch.cat([lm.logits(hidden) for hidden in prefix.hidden.split(rows[1])])
             log_probabilities, entropy = log_softmax_and_entropy(logits)
-            self._mid_hidden = spread(prefix.mid_hidden)
-            self._concentration = spread(prefix.concentration)
-            self._entropy = spread(entropy)
+            self._known["mid_hidden"] = spread(prefix.mid_hidden)
+            self._known["concentration"] = spread(prefix.concentration)
+            self._known["entropy"] = spread(entropy)
             self._log_probabilities = spread(log_probabilities)
 
     def observe(
         self, index: int, tokens: Tensor, lengths: Sequence[int], last: DecodeStep | None
     ) -> StepObservation:
         if last is not None:
-            self._reads = last.reads
-            self._hidden, self._entropy = last.output.hidden, last.entropy
+            output = last.output
+            self._known = {"hidden": output.hidden, "entropy": last.entropy, "reads": last.reads}
             if self._observes:
-                self._mid_hidden = last.output.mid_hidden
-                self._concentration = last.output.attention_concentration
+                self._known["mid_hidden"] = output.mid_hidden
+                self._known["concentration"] = output.attention_concentration
                 self._log_probabilities = last.log_probabilities
-        surprisal = None
         if self._log_probabilities is not None:
-            surprisal = -self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
-        return StepObservation(
-            index,
-            tokens,
-            tuple(lengths),
-            self._hidden,
-            self._mid_hidden,
-            self._concentration,
-            self._entropy,
-            surprisal,
-            self._reads,
-        )
+            drawn = self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
+            self._known["surprisal"] = -drawn
+        return StepObservation(index, tokens, tuple(lengths), **self._known)
 
 
 def require_finite(numbers: Tensor, where: str) -> None:
@@ -279,19 +267,16 @@ class FiniteSteps:
     """
 
     def __init__(self, *, late: bool) -> None:
-        self._late = late
-        self._waiting: tuple[int, Tensor] | None = None
+        self._most_waiting = 1 if late else 0
+        self._waiting: list[tuple[int, Tensor]] = []
 
     def add(self, index: int, entropy: Tensor) -> None:
         """Take a step's entropy [R]; raise NotFiniteError for this step or, late, the last."""
-        if self._late:
-            self.finish()
-        self._waiting = index, entropy
-        if not self._late:
-            self.finish()
+        self._waiting.append((index, entropy))
+        self.finish(self._most_waiting)
 
-    def finish(self) -> None:
-        """Check the step that is still waiting, if any."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            require_finite(waiting[1], f"decode step {waiting[0]}")
+    def finish(self, left: int = 0) -> None:
+        """Check the steps that are still waiting, but for the newest ``left``."""
+        while len(self._waiting) > left:
+            index, entropy = self._waiting.pop(0)
+            require_finite(entropy, f"decode step {index}")

@@ -180,10 +180,10 @@ class TextUntil:
         """Add a piece; returns whether a stop string appeared."""
         known = len(self.text)
         self.text += piece
-        starts = [
-            self.text.find(stop, max(0, known - len(stop) + 1)) for stop in self._stop_strings
-        ]
-        hits = [start for start in starts if start >= 0]
-        if hits:
-            self.text = self.text[: min(hits)]
-        return bool(hits)
+        end = len(self.text)
+        for stop in self._stop_strings:
+            start = self.text.find(stop, max(0, known - len(stop) + 1))
+            if 0 <= start < end:
+                end = start
+        has_ended, self.text = end < len(self.text), self.text[:end]
+        return has_ended

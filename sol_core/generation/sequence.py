@@ -245,7 +245,7 @@ class GeneratedSequence:
         began: float,
         policy: Distribution | None,
     ) -> TokenEvent:
-        divergences = self._kl_to_dense(step.log_probabilities)
+        kl_to_dense, side = self._beside(step, token) if self._side_names else (None, ())
         step_ms, exact = ms_since(step.started), "pages" in self._options.record
         return TokenEvent(
             index=step.index,
@@ -255,8 +255,8 @@ class GeneratedSequence:
             surprisal=-float(step.log_probabilities[0, token]),
             entropy=float(step.entropy[0]),
             top=most_probable(self._model, step.log_probabilities[0]),
-            kl_to_dense=divergences[0],
-            side=self._side_events(step, token, divergences[1:]),
+            kl_to_dense=kl_to_dense,
+            side=side,
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
             cost=self._schedules.step_cost(step),
@@ -267,12 +267,12 @@ class GeneratedSequence:
             page_reads=row_page_reads(self._model, step, 0, self._grid, exact=exact),
         )
 
-    def _side_events(
-        self, step: DecodeStep, token: int, divergences: Sequence[float | None]
-    ) -> tuple[SideEvent, ...]:
-        """The step as the side rows saw it, of each with its KL to dense."""
-        if not self._side_names:
-            return ()
+    def _beside(self, step: DecodeStep, token: int) -> tuple[float | None, tuple[SideEvent, ...]]:
+        """KL(dense ‖ this) of the step, nats, and the step as the side rows saw it.
+
+        KL is None without a dense row.
+        """
+        kl, *divergences = self._kl_to_dense(step.log_probabilities)
         log_probabilities = step.log_probabilities[1:]
         firsts = log_probabilities.max(-1)
         values = zip(
@@ -284,7 +284,7 @@ class GeneratedSequence:
             alternatives(self._model, firsts.values, firsts.indices),
             strict=True,
         )
-        return tuple(SideEvent(*row) for row in values)
+        return kl, tuple(SideEvent(*row) for row in values)
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
         """KL(dense ‖ row) of every row, nats; None without a dense row."""
