@@ -107,7 +107,7 @@ class BatchScheduler(Protocol):
         ...
 
     def reads(self) -> Sequence[PolicyReads]:
-        """Bytes that policies add to each row of that step."""
+        """Reads that policies add to each row of every step; asked after the first choice."""
         ...
 
 

@@ -25,7 +25,6 @@ from sol_core.models.spec import ModelSpec, WeightBytes
 from sol_core.models.step.plan import mlp_channels, pages_kept
 
 if TYPE_CHECKING:
-    from sol_core.decoding.loop import DecodeStep
     from sol_core.models import FrozenLM
 
 
@@ -41,6 +40,8 @@ class CostModel:
     bytes_per_cached: int  # of the KV cache's dtype
     page_size: int = 8  # tokens per page
     mechanisms: Mechanisms = PAPER  # ways in which a step finds what it may skip, and skips it
+    # What was computed: of dense steps by cached tokens, of weights by what an action reads.
+    _dense: dict[int, StepCost] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_weights: dict[tuple[Any, ...], StepCost] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -93,21 +94,20 @@ class CostModel:
             bit_operations=weights.bit_operations + MAX_BITS * flops * 4 * self.bytes_per_cached,
         )
 
+    def dense_step(self, cached_tokens: int) -> StepCost:
+        """Cost of a dense step that attends over ``cached_tokens``, its own included."""
+        if cached_tokens not in self._dense:
+            self._dense[cached_tokens] = self.decode_step(DENSE, cached_tokens)
+        return self._dense[cached_tokens]
+
     def dense_bytes(self, cached_tokens: int) -> float:
-        """Bytes of a dense step that attends over ``cached_tokens``, its own included."""
-        return self.decode_step(DENSE, cached_tokens).bytes_read
+        """Bytes of ``dense_step``."""
+        return self.dense_step(cached_tokens).bytes_read
 
     def share(self, action: Action | Budget, cached_tokens: int, *reads: float | None) -> float:
         """Bytes of a step as a share of a dense step's; reads as of ``decode_step``."""
         read = self.decode_step(action, cached_tokens, *reads).bytes_read
         return read / self.dense_bytes(cached_tokens)
-
-    def taken(self, step: DecodeStep, row: int) -> StepCost:
-        """Cost of one row of a step without its policy's network, by what it read where that is
-        known."""
-        action, cached = step.actions[row], step.cached_tokens[row]
-        observed = step.policy_reads[row].scores_pages
-        return self.decode_step(action, cached, *step.reads[row], observed=observed)
 
     def head_saving(self, action: Action | Budget, head_rows: float | None = None) -> float:
         """Bytes of the head that a step does not read because it previews it; below 0 for one that
@@ -123,7 +123,7 @@ class CostModel:
         if new_tokens == 0:
             return StepCost()
         spec = self.spec
-        first = self.decode_step(DENSE, cached_before + 1)
+        first = self.dense_step(cached_before + 1)
         attention_flops = 0.0
         projections = 2.0 * spec.num_layers * spec.hidden_size
         projections *= 2 * spec.query_width + 2 * spec.kv_width
@@ -136,7 +136,7 @@ class CostModel:
         return StepCost(
             attention_flops=projections * new_tokens + attention_flops,
             mlp_flops=first.mlp_flops * new_tokens,
-            attention_bytes=self.decode_step(DENSE, cached_before + new_tokens).attention_bytes,
+            attention_bytes=self.dense_step(cached_before + new_tokens).attention_bytes,
             mlp_bytes=first.mlp_bytes,
         )
 

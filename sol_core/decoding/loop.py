@@ -63,6 +63,7 @@ class DecodeStep:
     """One step of all rows.
 
     Attributes:
+        reads: of each row; unknown on a GPU, where counts would be waited for.
         policy_reads: what policies added to each row's bytes.
         clock: the laps of the step, to be read before the next one; None unless timed.
     """
@@ -73,19 +74,10 @@ class DecodeStep:
     log_probabilities: Tensor  # [R, V] fp32, log softmax of the logits, nats
     entropy: Tensor  # [R] fp32, of that distribution, nats
     cached_tokens: tuple[int, ...]  # per row, tokens attended over, this step's input included
+    reads: tuple[StepReads, ...]
     policy_reads: tuple[PolicyReads, ...]
     started: float  # ``time.perf_counter()`` before the step began
     clock: StepClock | None = None
-
-    @property
-    def reads(self) -> tuple[StepReads, ...]:
-        """Reads of each row; unknown on a GPU, where counts would be waited for."""
-        tokens, head_rows = self.output.tokens_read, self.output.head_rows
-        if tokens.device.type != "cpu":
-            return (StepReads(),) * len(self.actions)
-        by_row = tokens.sum(1).tolist()
-        exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
-        return tuple(map(StepReads, by_row, exact))
 
     def rows(self, first: int, count: int) -> DecodeStep:
         """The step of some rows that follow one another, as if there were no others."""
@@ -103,6 +95,7 @@ class DecodeStep:
             log_probabilities=self.log_probabilities[part],
             entropy=self.entropy[part],
             cached_tokens=self.cached_tokens[part],
+            reads=self.reads[part],
             policy_reads=self.policy_reads[part],
         )
 
@@ -140,6 +133,7 @@ def decode(
     finite = FiniteSteps(late=device.type != "cpu")
     tokens: Sequence[int] = list(first_tokens)
     step: DecodeStep | None = None
+    policy_reads: tuple[PolicyReads, ...] = ()
     for index in range(options.max_steps):
         started = time.perf_counter()
         fed = from_host(tokens, lm.device).repeat_interleave(group)
@@ -150,6 +144,7 @@ def decode(
         actions = tuple(
             scheduler.next_actions(observer.observe(index, observed_tokens, cache.lengths, step))
         )
+        policy_reads = policy_reads or tuple(scheduler.reads())
         if clock is not None:
             clock.lap("policy")
         output = lm.decode_step(
@@ -174,7 +169,8 @@ def decode(
             log_probabilities,
             entropy,
             tuple(cache.lengths),
-            tuple(scheduler.reads()),
+            _reads(output),
+            policy_reads,
             started,
             clock,
         )
@@ -184,6 +180,15 @@ def decode(
             break
         tokens = chosen
     finite.finish()
+
+
+def _reads(output: StepOutput) -> tuple[StepReads, ...]:
+    tokens, head_rows = output.tokens_read, output.head_rows
+    if tokens.device.type != "cpu":
+        return (StepReads(),) * len(tokens)
+    by_row = tokens.sum(1).tolist()
+    exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
+    return tuple(map(StepReads, by_row, exact))
 
 
 def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:

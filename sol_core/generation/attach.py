@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, Spend, parse_budget
+from sol_core.actions import Action, ActionGrid, Budget, Spend, parse_budget
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -217,7 +217,7 @@ class _Steps:
         spent, costs = self.spent, self.schedules.costs
         spent.actions.append(step.actions[0])
         spent.cost += self.schedules.step_cost(step)
-        spent.dense_cost += costs.decode_step(DENSE, step.cached_tokens[0])
+        spent.dense_cost += costs.dense_step(step.cached_tokens[0])
 
     def _dense_logits(self, ids: list[int]) -> Tensor:
         fed = torch.tensor([ids], device=self.lm.device)

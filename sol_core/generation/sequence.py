@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kernels.log_softmax import kl_to_dense
 from kernels.top_k import top_k
-from sol_core.actions import AXES, DENSE, ActionGrid, Spend
+from sol_core.actions import AXES, ActionGrid, Spend
 from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
 from sol_core.errors import ConfigError, ContextLengthError
@@ -260,7 +260,7 @@ class GeneratedSequence:
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
             cost=self._schedules.step_cost(step),
-            dense_cost=self._schedules.costs.decode_step(DENSE, step.cached_tokens[0]),
+            dense_cost=self._schedules.costs.dense_step(step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
