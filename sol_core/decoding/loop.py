@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -131,6 +132,14 @@ def decode(
     at_once = len(first_tokens) if options.batched else 1
     observer = _Observer(lm, observes, prefix_state, (group, at_once), device)
     finite = FiniteSteps(late=device.type != "cpu")
+    run_step = partial(
+        lm.decode_step,
+        mechanisms=options.mechanisms,
+        observe=observes,
+        left_out=options.left_out,
+        record=options.record,
+        batched=options.batched,
+    )
     tokens: Sequence[int] = list(first_tokens)
     step: DecodeStep | None = None
     policy_reads: tuple[PolicyReads, ...] = ()
@@ -138,26 +147,13 @@ def decode(
         started = time.perf_counter()
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock.for_step(lm.device, index) if options.timed else None
-        observed_tokens = (
-            fed if lm.device == device else torch.tensor(tokens).repeat_interleave(group)
-        )
-        actions = tuple(
-            scheduler.next_actions(observer.observe(index, observed_tokens, cache.lengths, step))
-        )
+        seen = fed if lm.device == device else torch.tensor(tokens).repeat_interleave(group)
+        observation = observer.observe(index, seen, cache.lengths, step)
+        actions = tuple(scheduler.next_actions(observation))
         policy_reads = policy_reads or tuple(scheduler.reads())
         if clock is not None:
             clock.lap("policy")
-        output = lm.decode_step(
-            fed,
-            cache,
-            actions,
-            mechanisms=options.mechanisms,
-            observe=observes,
-            left_out=options.left_out,
-            record=options.record,
-            clock=clock,
-            batched=options.batched,
-        )
+        output = run_step(fed, cache, actions, clock=clock)
         if lm.device != device:
             output = output.on_host()
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)

@@ -104,6 +104,13 @@ def attach(
     options = DecodeOptions(max_new_tokens, chosen.grid_in_use.mechanisms)
     schedules.build(max_new_tokens)  # what is wrong with a budget is said now
     steps = _Steps(lm, chosen.grid_in_use.page_size, schedules, options, ours.prefixes)
+    with _decoded_by(steps, model):
+        yield steps.spent
+
+
+@contextmanager
+def _decoded_by(steps: _Steps, model: PreTrainedModel) -> Iterator[None]:
+    """Let ``forward`` of a model be ``steps``', and refuse what its ``generate`` cannot do then."""
     patched: Any = model
     whole_generate = patched.generate
 
@@ -122,7 +129,7 @@ def attach(
     before = {name: vars(model)[name] for name in _PATCHED if name in vars(model)}
     patched.forward, patched.generate = forward, generate
     try:
-        yield steps.spent
+        yield
     finally:
         for name in _PATCHED:
             del vars(model)[name]

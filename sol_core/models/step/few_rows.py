@@ -103,14 +103,14 @@ class FewRowStep:
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
     ) -> StepOutput:
         """Run one step; the cache is written but not advanced."""
-        spec, num_rows = self._spec, hidden.shape[0]
+        spec, num_rows, lengths = self._spec, hidden.shape[0], cache.lengths
         rows, mlp, memory = self._plan(cache, request)
         middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
         logits = np.empty((num_rows, self._vocab_size), np.float32)
         streams = (hidden.numpy(), middle, logits)
-        angles = self._angles.at(cache.lengths)
+        angles, longest = self._angles.at(lengths), max(lengths) + 1
         record, per_layer = request.record, (num_rows, spec.num_layers)
-        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if record else 0
+        pages = -(-longest // cache.page_size) if record else 0
         concentration, read = np.zeros(per_layer, np.float32), np.empty(per_layer, np.int64)
         readers = np.zeros((*per_layer, spec.num_kv_heads, pages), np.uint8)
         streams_of = np.empty((*per_layer, spec.hidden_size * ("hidden" in record)), np.float32)
