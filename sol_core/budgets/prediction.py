@@ -9,7 +9,7 @@ import numpy as np
 
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.mixes import MixTable
-from sol_core.models.step_timing import StepTimes
+from sol_core.models.step.times import StepTimes
 
 Zone = Literal["same text", "small changes", "will break"]
 ZONES: tuple[Zone, ...] = get_args(Zone)

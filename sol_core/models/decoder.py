@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -45,10 +45,8 @@ from sol_core.models.step.plan import (
     tokens_left_out,
 )
 from sol_core.models.step.preview import PreviewedHead
+from sol_core.models.step.times import StepTimes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
-
-if TYPE_CHECKING:
-    from sol_core.models.step_timing import StepTimes
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")

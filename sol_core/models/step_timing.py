@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from kernels.decode_layer import HAS_TICKS
-from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import StepClock
+from sol_core.models.step.times import StepTimes
 
 if TYPE_CHECKING:
     from sol_core.models.cache import KVCache
@@ -28,30 +28,6 @@ _CHANNELS = (0.25, 0.5, 0.75, 0.95, 1.0)
 _STEPS = 16  # of each kind; the lower quartile counts, because other programs only add
 _MOST_SPREAD = 1.2  # 1.03 to 1.14 on a quiet machine; 1.07 to 2.9 beside one busy program
 _WRITTEN = 128  # tokens of the model's own, whose states are those of text
-
-
-@dataclass(frozen=True, slots=True)
-class StepTimes:
-    """Milliseconds of the parts of a step."""
-
-    dense: tuple[float, ...]  # of attention: whatever it reads, and for 1,000 tokens of a KV head
-    sparse: tuple[float, ...]  # where pages are chosen, in between: for 1,000 tokens there are
-    channels: tuple[float, ...]  # shares of the MLP that are kept, ascending
-    mlp: tuple[float, ...]  # at each of them
-    head: tuple[float, ...]  # whole, and previewed
-    rest: float
-    readers: int  # layers times KV heads
-
-    def step_ms(self, action: Action | Budget, context: int) -> float:
-        """Estimate a step after so many tokens, ms; a mean spend is interpolated."""
-        head = self.head[0 if action.is_dense else 1]
-        read = self.readers * context * action.keep_fraction / 1000
-        if action.keep_fraction < 1:
-            attention = float(np.dot(self.sparse, (1.0, context / 1000, read)))
-        else:
-            attention = float(np.dot(self.dense, (1.0, read)))
-        mlp = float(np.interp(action.channel_keep_ratio, self.channels, self.mlp))
-        return attention + mlp + head + self.rest
 
 
 class _Parts(NamedTuple):

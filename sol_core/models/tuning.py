@@ -22,7 +22,8 @@ from sol_core.fields import from_json
 from sol_core.files.paths import known_object
 from sol_core.files.staging import replacing
 from sol_core.models.devices import cpu_name
-from sol_core.models.step_timing import StepTimes, can_time_steps, measure_step_times
+from sol_core.models.step.times import StepTimes
+from sol_core.models.step_timing import can_time_steps, measure_step_times
 
 if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.prediction import ZONE_ENDS, ZONES, predict_step
 from sol_core.errors import ConfigError
-from sol_core.models.step_timing import StepTimes
+from sol_core.models.step.times import StepTimes
 from tests.sol_core.budgets.test_mixes import MIXES
 
 TIMES = StepTimes(
