@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, compress, pairwise
-from math import isfinite, log2
+from math import isfinite, log, log2
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +193,7 @@ class MixTable:
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
         context = max(context, 1)
-        key = 0
+        key = max(0, int(log(max(context, 64) / 64, CONTEXT_STEP)) - 1)  # or one or two later
         while context > CONTEXT_STEP**key * 64:
             key += 1
         if key not in self._hulls:
