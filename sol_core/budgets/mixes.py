@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, compress, pairwise
-from math import isfinite, log, log2
-from operator import attrgetter
+from math import ceil, isfinite, log, log2
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,9 +172,6 @@ class Mix:
     action: Action  # with 16 bits
 
 
-_share = attrgetter("share")
-
-
 class MixTable:
     """The mixes of one model under one grid, by context."""
 
@@ -193,25 +189,22 @@ class MixTable:
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
         context = max(context, 1)
-        key = max(0, int(log(max(context, 64) / 64, CONTEXT_STEP)) - 1)  # or one or two later
-        while context > CONTEXT_STEP**key * 64:
-            key += 1
+        key = max(0, ceil(log(context / 64, CONTEXT_STEP)))
         if key not in self._hulls:
             self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
         return self._hulls[key]
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
-        """Damage of each level of both axes, bytes beyond a dense step's as shares, no head."""
+        """Each level of both axes's damage and bytes beyond a dense step's, as shares; no head."""
         costs, dense = self.costs, self.costs.dense_bytes(context)
 
         def beyond(action: Action) -> float:
             read = costs.decode_step(action, context).bytes_read - dense
             return (read + costs.head_saving(action)) / dense
 
-        read = (
-            tuple(beyond(Action.at(level, 1.0, MAX_BITS)) for level in self.levels[0]),
-            tuple(beyond(Action.at(1.0, level, MAX_BITS)) for level in self.levels[1]),
-        )
+        attention = [Action(keep_fraction=level) for level in self.levels[0]]
+        channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
+        read = [tuple(map(beyond, actions)) for actions in (attention, channels)]
         return tuple(zip(self._damage.at(context), read, strict=True))
 
     def floor(self, context: int) -> float:
@@ -240,7 +233,7 @@ class MixTable:
     def neighbours(self, share: float, context: int) -> tuple[Mix, Mix]:
         """The two mixes around a share: the lower one twice below all, the dense one above."""
         hull = self.hull(context)
-        upper = bisect_left(hull, share, key=_share)
+        upper = bisect_left(hull, share, key=lambda mix: mix.share)
         if upper == 0:
             return hull[0], hull[0]
         upper = min(upper, len(hull) - 1)
@@ -319,7 +312,7 @@ class MixTable:
 def lower_hull(mixes: Sequence[Mix]) -> list[Mix]:
     """Corners of the lower convex hull, by ascending share and falling damage."""
     corners: list[Mix] = []
-    for mix in sorted(mixes, key=attrgetter("share", "damage")):
+    for mix in sorted(mixes, key=lambda mix: (mix.share, mix.damage)):
         if corners and mix.damage >= corners[-1].damage:
             continue
         while len(corners) > 1 and _slope(corners[-2], corners[-1]) >= _slope(corners[-1], mix):

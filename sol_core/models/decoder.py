@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial, wraps
+from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -62,7 +62,7 @@ def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
         use_device(model.device)
         if how.get("watch") is not None:
             return method(*given, **how)
-        return with_memory(partial(method, *given, **how))
+        return with_memory(lambda: method(*given, **how))
 
     return on_its_card
 
