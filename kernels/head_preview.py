@@ -55,7 +55,7 @@ def preview_bytes(head: GgufBlocks, num_directions: int) -> tuple[float, float] 
 
 
 def make_preview(head: GgufBlocks, directions: Tensor) -> HeadPreview:
-    """The preview of a head of 8-bit blocks, its for which ``preview_bytes`` is a number.
+    """Preview of an 8-bit head; its ``preview_bytes`` must not be None.
 
     Args:
         directions: [C, D] float32, orthonormal columns, D a multiple of 32.

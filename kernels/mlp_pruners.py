@@ -73,12 +73,12 @@ class MlpPruner:
 
 @lru_cache(maxsize=1024)
 def _both_shares(ratio: float, split: Split) -> tuple[float, float]:
-    """The input's share counts twice (gate and up), so that the two make the ratio of the bytes."""
-    share = _interpolated(split, ratio)
+    """Shares of input and inner channels; the former counts twice (gate and up) in the ratio."""
+    entering = _interpolated(split, ratio)
     # The inner share that is left must be above 0 and at most 1.
     lowest, highest = (3 * ratio - 1) / 2, (3 * ratio - 0.02) / 2
-    share = min(max(share, lowest, 0.01), highest, 1.0)
-    return share, 3 * ratio - 2 * share
+    entering = min(max(entering, lowest, 0.01), highest, 1.0)
+    return entering, 3 * ratio - 2 * entering
 
 
 def _interpolated(knots: Split, at: float) -> float:

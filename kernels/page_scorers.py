@@ -196,8 +196,3 @@ INT4 = PageScorer(
     compiled_choice="group",
 )
 PAGE_SCORERS = {scorer.name: scorer for scorer in (QUEST, INT4)}
-
-
-def page_scorer(given: str | PageScorer) -> PageScorer:
-    """The scorer of a name in ``PAGE_SCORERS``; one that is handed in as it is."""
-    return PAGE_SCORERS[given] if isinstance(given, str) else given

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sol_core.actions import Action, Spend, record_of
@@ -51,7 +51,7 @@ class StepCost:
         return self.attention_bytes + self.mlp_bytes + self.head_bytes + self.policy_bytes
 
     def __add__(self, other: StepCost) -> StepCost:
-        return StepCost(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
+        return StepCost(*map(add, _values(self), _values(other)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from kernels.kv_write import NewTokens, rotate_and_write_with_triton
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
+from kernels.page_scorers import INT4
 from kernels.quantisation_levels import SCALE_BLOCK
 from kernels.residual import MAX_AT_ONCE, Residual, enter_with_triton
 from sol_core.files.fetch import own_python_path
@@ -212,7 +213,7 @@ def _attend(dtype: torch.dtype, head_size: int, rows: int, pages: int, page_size
         torch.empty(rows, pages, dtype=torch.bool),
         _counts(rows),
         torch.empty(rows, pages, dtype=torch.int64),
-        "int4",
+        INT4,
         "group",
         torch.empty(rows),
     )

@@ -104,7 +104,7 @@ def _gate_up_range(team, listed, gate_up, blocks, gelu, both, inner):
 
 @helper
 def _down_range(team, listed, down, blocks, output):
-    """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_range``."""
+    """Outputs of down that one member computes, of listed inner channels; as ``_gate_up_range``."""
     pieces = blocks if blocks > 0 else team.members
     for piece in range(team.member, pieces, team.members):
         begin, end = range_of(piece, pieces, output.shape[1], line_of(down))

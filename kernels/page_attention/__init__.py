@@ -52,7 +52,7 @@ def attend(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    share: float = 0.0,
+    best_share: float = 0.0,
     cap: float | None = None,
     dtype: torch.dtype = torch.float32,
     *,
@@ -66,12 +66,12 @@ def attend(
     attended = None
     if cap is None:
         run = partial(attend_with_triton, readers=readers)
-        attended = by_kernels("page_attention", query, run, query, blocks, plan, share, dtype)
+        attended = by_kernels("page_attention", query, run, query, blocks, plan, best_share, dtype)
     if attended is None:
         if cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
-            attended = attend_on_cpu(query, blocks, plan, share)
+            attended = attend_on_cpu(query, blocks, plan, best_share)
         else:
-            attended = reference.attend(query, blocks, plan, share, cap, dtype)
+            attended = reference.attend(query, blocks, plan, best_share, cap, dtype)
     if readers and attended.readers is None:
         attended = attended._replace(readers=page_readers(query, blocks, plan))
     if masses:
@@ -95,7 +95,7 @@ def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
 
 
 def attend_on_cpu(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, best_share: float
 ) -> Attended:
     """``reference.attend`` by the CPU kernel, of what ``cpu_kernel_fits``."""
     kernel = cpu_kernel(*_CPU)
@@ -106,7 +106,7 @@ def attend_on_cpu(
     kernel(
         query.contiguous().numpy(),
         (_arrange_block(blocks[-1]), _arrange_block(blocks[0])),
-        _arrange_rows(blocks, plan, num_rows, share),
+        _arrange_rows(blocks, plan, num_rows, best_share),
         (mixed.numpy(), read.numpy(), outside.numpy()),
         kernel_threads(),
     )
@@ -149,7 +149,7 @@ def _capacity(lines: Tensor) -> int:
 
 
 def _arrange_rows(
-    blocks: Sequence[KVBlock], plan: AttentionPlan, num_rows: int, share: float
+    blocks: Sequence[KVBlock], plan: AttentionPlan, num_rows: int, best_share: float
 ) -> StepRows:
     from kernels.page_attention.chosen_pages import StepRows
 
@@ -174,6 +174,6 @@ def _arrange_rows(
         num_kv_heads=first.keys.shape[1],
         scale=np.float32(1.0),
         extend=False,
-        best_share=share,
+        best_share=best_share,
         left_out=np.empty((num_rows, 0), np.uint8),
     )

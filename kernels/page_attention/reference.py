@@ -21,7 +21,7 @@ from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
 from kernels.kv_blocks import KVBlock, group_rows, token_scores, ungroup_rows
-from kernels.page_scorers import PageScorer, page_scorer
+from kernels.page_scorers import QUEST, PageScorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class AttentionPlan:
     # [R, P] int64, how many such tokens; None unless pages are selected or observed (then
     # ``valid_pages`` is there too).
     tokens_per_page: Tensor | None = None
-    scorer: str | PageScorer = "quest"  # what pages are scored by
+    scorer: PageScorer = QUEST  # what pages are scored by
     # Each query "head" chooses its ``pages_kept`` best pages, or the heads of a KV "group" choose
     # together those that they need, by the mean of their shares of attention.
     choice: str = "head"
@@ -58,7 +58,7 @@ class AttentionPlan:
 
         Not asked of what this step chooses or observes: its sums would be others.
         """
-        return self.choice == page_scorer(self.scorer).compiled_choice
+        return self.choice == self.scorer.compiled_choice
 
 
 class Attended(NamedTuple):
@@ -82,7 +82,7 @@ def attend(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    share: float = 0.0,
+    best_share: float = 0.0,
     cap: float | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Attended:
@@ -93,7 +93,7 @@ def attend(
         blocks: the row's keys in order; each must carry what the scorer reads if pages are
             selected.
         plan: what may be seen and how much of it is read.
-        share: of the best pages, for the mass outside; 0 when it is not asked for.
+        best_share: of the best pages, for the mass outside; 0 when it is not asked for.
         cap: ``soft_cap`` of the scores; pages are scored without, as it keeps their order.
         dtype: of what is mixed, which is summed in fp32.
     Returns: Attended. Rows that keep every page get the bits of dense attention.
@@ -101,7 +101,9 @@ def attend(
     blocks = [block.expanded() for block in blocks]
     if query.shape[0] == 1:  # a row's sums do not depend on where a shared prefix ends
         blocks = _joined(blocks)
-    outside = mass_outside(query, blocks, plan, share) if share > 0 else query.new_empty(0)
+    outside = (
+        mass_outside(query, blocks, plan, best_share) if best_share > 0 else query.new_empty(0)
+    )
     scores = _scores_read(query, blocks, plan, cap)
     read = None
     if plan.selects:
@@ -187,16 +189,15 @@ def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) 
 
 
 def mass_outside(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, best_share: float
 ) -> Tensor:
     """``page_mass_outside`` of a decode step: [R, H] fp32; arguments as ``attend``."""
     if plan.valid_pages is None or plan.tokens_per_page is None:
         raise ValueError("mass_outside needs a plan with valid_pages and tokens_per_page")
     scores = _scores_of_pages(query, [block.expanded() for block in blocks], plan)
     # Masses are of whole pages: no token is to be counted again.
-    is_mass = page_scorer(plan.scorer).is_mass
-    tokens = plan.valid_pages.long() if is_mass else plan.tokens_per_page
-    return page_mass_outside(scores, plan.valid_pages, tokens, share)
+    tokens = plan.valid_pages.long() if plan.scorer.is_mass else plan.tokens_per_page
+    return page_mass_outside(scores, plan.valid_pages, tokens, best_share)
 
 
 def mass_outside_of_row(
@@ -204,8 +205,8 @@ def mass_outside_of_row(
     keys: Tensor,
     page_size: int,
     first_seen: int,
-    scorer: str | PageScorer,
-    share: float,
+    scorer: PageScorer,
+    best_share: float,
 ) -> Tensor:
     """``mass_outside`` of one row that reads every page: [H] fp32.
 
@@ -218,10 +219,10 @@ def mass_outside_of_row(
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     plan = AttentionPlan(page_size, visible, tokens > 0, None, tokens, scorer)
     block = KVBlock(keys[None], keys[None])
-    if page_scorer(scorer).reads_codes:
+    if scorer.reads_codes:
         whole = torch.nn.functional.pad(keys[None], (0, 0, 0, -keys.shape[1] % OCTET))
         block = KVBlock(keys[None], keys[None], None, *encode_keys(whole))
-    return mass_outside(query[None], [block], plan, share)[0]
+    return mass_outside(query[None], [block], plan, best_share)[0]
 
 
 def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Tensor:
@@ -264,12 +265,11 @@ def _chosen_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan)
 
 def _scores_of_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
     """[R, H, P] fp32 over the pages of all blocks, by the plan's scorer."""
-    scorer = page_scorer(plan.scorer)
     scores, start = [], 0
     for block in blocks:
         end = start + block.keys.shape[2]
         seen = None if plan.valid_tokens is None else plan.valid_tokens[:, start:end]
-        scores.append(scorer.score(query, block, seen, plan.page_size))
+        scores.append(plan.scorer.score(query, block, seen, plan.page_size))
         start = end
     return torch.cat(scores, dim=-1)
 
@@ -316,24 +316,24 @@ def select_needed(
 
 
 def page_mass_outside(
-    scores: Tensor, valid_pages: Tensor, tokens_per_page: Tensor, share: float
+    scores: Tensor, valid_pages: Tensor, tokens_per_page: Tensor, best_share: float
 ) -> Tensor:
     """Return the attention mass that the heaviest pages leave over: a measure of its spread.
 
     A page weighs as if each of its tokens had the page's score. The heaviest
-    ``ceil(share · P)`` of a row's P valid pages (at least one) are its best.
+    ``ceil(best_share · P)`` of a row's P valid pages (at least one) are its best.
 
     Args:
         scores: [..., H, P] fp32, already scaled.
         valid_pages: [..., P] bool, at least one True per row.
         tokens_per_page: [..., P], tokens of each page that the row may see.
-        share: of the valid pages, in (0, 1].
+        best_share: of the valid pages, in (0, 1].
     Returns: [..., H] fp32 in [0, 1), the softmax mass outside the best pages.
     """
     weights = scores + tokens_per_page.clamp(min=1).log()[..., None, :]
     weights = weights.masked_fill(~valid_pages[..., None, :], -torch.inf)
     mass = torch.softmax(weights, dim=-1).sort(dim=-1, descending=True).values
-    best = torch.ceil(valid_pages.sum(-1) * share - 1e-9).clamp(min=1)
+    best = torch.ceil(valid_pages.sum(-1) * best_share - 1e-9).clamp(min=1)
     rank = torch.arange(scores.shape[-1], device=scores.device)
     return mass.masked_fill(rank < best[..., None, None], 0.0).sum(-1)
 

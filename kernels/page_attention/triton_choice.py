@@ -82,9 +82,9 @@ def choose_pages(
     tl.store(tokens_read + index, tl.sum(tokens, 0))
 
 
-@triton.jit(do_not_specialize=["share", "num_pages"])
-def mass_outside_pages(page_keys, outside, share, num_pages, BLOCK_P: tl.constexpr):
-    """Attention mass that the heaviest ``share`` of the pages leaves over.
+@triton.jit(do_not_specialize=["best_share", "num_pages"])
+def mass_outside_pages(page_keys, outside, best_share, num_pages, BLOCK_P: tl.constexpr):
+    """Attention mass that the heaviest ``best_share`` of the pages leaves over.
 
     Args:
         page_keys: [R, H, num_pages] int32, logarithms of masses. outside: [R, H] fp32, written.
@@ -97,7 +97,7 @@ def mass_outside_pages(page_keys, outside, share, num_pages, BLOCK_P: tl.constex
     weight = tl.where(valid, float_of(keys), -INFINITY)
     mass = tl.exp(weight - tl.max(weight, 0))
     total = tl.sum(mass, 0)
-    best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * share - 1e-9).to(tl.int32)
+    best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * best_share - 1e-9).to(tl.int32)
     # Masses are ≥ 0: their bits are in their order; + 1 keeps a vanished mass above 0.
     order = tl.where(valid, mass.to(tl.uint32, bitcast=True) + 1, 0)
     threshold, room = find_threshold(order, tl.maximum(best, 1))

@@ -55,7 +55,7 @@ def attend_with_triton(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    share: float,
+    best_share: float,
     dtype: torch.dtype = torch.float32,
     *,
     readers: bool = False,
@@ -67,13 +67,13 @@ def attend_with_triton(
     """
     check_attention(query, blocks, plan)
     counted = plan.valid_pages is not None and plan.tokens_per_page is not None
-    if not counted and (share > 0 or plan.selects):
+    if not counted and (best_share > 0 or plan.selects):
         raise KernelInputError(
             "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
-            f"observed, got None for a share of {share}"
+            f"observed, got None for a share of {best_share}"
         )
     attention = _Attention(query.contiguous(), blocks, plan, noting=readers)
-    mixed, outside = attention.run(share, dtype)
+    mixed, outside = attention.run(best_share, dtype)
     if not plan.selects:
         seen = page_readers(query, blocks, plan) if readers else None
         return Attended(mixed, None, outside, seen)
@@ -98,13 +98,13 @@ class _Attention:
         self.tokens_read = query.new_empty(groups, dtype=torch.int64)
         self.readings = query.new_empty((*groups, self.num_pages * noting), dtype=torch.uint8)
 
-    def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def run(self, best_share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         outside, page_keys = self.query.new_empty(self.query.shape[:2]), self._unused()
         thresholds = page_keys
-        if self.plan.selects or share > 0:
+        if self.plan.selects or best_share > 0:
             page_keys, group_keys, thresholds = self._weighed()
-            if share > 0:
-                self._observe(page_keys, outside, share)
+            if best_share > 0:
+                self._observe(page_keys, outside, best_share)
             page_keys = group_keys
         splits = sum(tiles.splits for tiles in self.tiles)
         several = splits * (splits > 1)
@@ -184,7 +184,7 @@ class _Attention:
             )  # fmt: skip
         return page_keys, group_keys, thresholds
 
-    def _observe(self, page_keys: Tensor, outside: Tensor, share: float) -> None:
+    def _observe(self, page_keys: Tensor, outside: Tensor, best_share: float) -> None:
         """Fill ``outside`` [R, H], a program each, which sees all pages."""
         from kernels.page_attention.triton_choice import mass_outside_pages
 
@@ -193,7 +193,7 @@ class _Attention:
         launch(
             mass_outside_pages,
             (outside.numel(),),
-            {"page_keys": page_keys, "outside": outside, "share": share,
+            {"page_keys": page_keys, "outside": outside, "best_share": best_share,
              "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},

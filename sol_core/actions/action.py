@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sol_core.errors import ConfigError
@@ -188,7 +189,7 @@ class _AxisValues:
     @property
     def is_dense(self) -> bool:
         """True where nothing is left out and nothing rounded."""
-        return self.as_tuple() == DENSE.as_tuple()
+        return self.keep_fraction == self.channel_keep_ratio == 1 and self.bit_width == MAX_BITS
 
     @property
     def words(self) -> str:
@@ -278,6 +279,12 @@ class Action(_AxisValues):
         keep_fraction, channel_keep_ratio, bits = map(plain_scalar, values)
         bit_width = int(bits) if isinstance(bits, float) and bits.is_integer() else bits
         return cls(keep_fraction, channel_keep_ratio, bit_width)
+
+    @staticmethod
+    @lru_cache(maxsize=4096, typed=True)
+    def at(keep_fraction: float, channel_keep_ratio: float, bit_width: int) -> Action:
+        """An action of three levels, checked once: schedules take the same few at every step."""
+        return Action(keep_fraction, channel_keep_ratio, bit_width)
 
     def values(self) -> tuple[float | tuple[float, ...], ...]:
         """The values as ``of`` takes them: a tuple where they are by layer."""

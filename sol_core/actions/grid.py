@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
-from kernels.page_scorers import PAGE_SCORERS, PageScorer, page_scorer
+from kernels.page_scorers import PAGE_SCORERS, PageScorer
 from kernels.quantisation_levels import SCALE_BLOCK
 from sol_core.actions.action import AXES, ONLY_ACTIONS, Action, Budget
 from sol_core.actions.records import Record, record_of
@@ -97,7 +97,8 @@ class Mechanisms:
     @property
     def scorer(self) -> PageScorer:
         """Declaration of its way to score pages."""
-        return page_scorer(self.page_scorer)
+        given = self.page_scorer
+        return PAGE_SCORERS[given] if isinstance(given, str) else given
 
     @property
     def pruner(self) -> MlpPruner:
@@ -180,7 +181,7 @@ class ActionGrid(Mechanisms, Record):
             indices: of each level among those of its axis.
         """
         keep, channels, bits = indices
-        return Action(
+        return Action.at(
             self.keep_fractions[keep], self.channel_keep_ratios[channels], self.bit_widths[bits]
         )
 

@@ -22,6 +22,7 @@ from sol_core.decoding.batch_scheduling import (
     takes_budget,
 )
 from sol_core.decoding.schedules import (
+    AlternatingLevels,
     FixedSchedule,
     Horizon,
     RandomSchedule,
@@ -45,7 +46,7 @@ class ShareSchedule:
         grid.check_budget(budget)
         self._feedback = Feedback(np.float64(budget.bytes_share), RECOVERY_STEPS)
         self._mixes = mixes
-        self._bits = StaticSchedule(Budget(bit_width=budget.bit_width), grid)
+        self._bits = AlternatingLevels(grid.bit_widths, budget.bit_width)
         self._previous: tuple[Mix, int] | None = None
 
     def __call__(self, observation: StepObservation) -> Action:
@@ -56,11 +57,11 @@ class ShareSchedule:
         else:
             feedback.add(self._read(observation))
         low, high = self._mixes.neighbours(feedback.aims(), context)
-        gaps = [abs(feedback.excess + mix.share - feedback.targets) for mix in (low, high)]
-        mix = high if gaps[1] <= gaps[0] else low
+        excess, target = feedback.excess, feedback.targets
+        mix = high if abs(excess + high.share - target) <= abs(excess + low.share - target) else low
         self._previous = mix, context
-        bits = self._bits.at(observation.step).bit_width
-        return Action(mix.action.keep_fraction, mix.action.channel_keep_ratio, bits)
+        bits = int(self._bits.at(observation.step))
+        return Action.at(mix.action.keep_fraction, mix.action.channel_keep_ratio, bits)
 
     def _read(self, observation: StepObservation) -> float:
         """Share of the dense bytes that the previous step read."""

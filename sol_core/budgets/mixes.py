@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, compress, pairwise
-from math import isfinite, log2
+from math import ceil, isfinite, log, log2
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -189,28 +189,23 @@ class MixTable:
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
         context = max(context, 1)
-        key = 0
-        while context > CONTEXT_STEP**key * 64:
-            key += 1
+        key = max(0, ceil(log(context / 64, CONTEXT_STEP)))
         if key not in self._hulls:
             self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
         return self._hulls[key]
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
         """Each level of both axes's damage and bytes beyond a dense step's, as shares; no head."""
-        dense = self.costs.dense_bytes(context)
+        costs, dense = self.costs, self.costs.dense_bytes(context)
+
+        def beyond(action: Action) -> float:
+            read = costs.decode_step(action, context).bytes_read - dense
+            return (read + costs.head_saving(action)) / dense
+
         attention = [Action(keep_fraction=level) for level in self.levels[0]]
         channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
-        read = [
-            tuple(self._beyond(action, context) / dense for action in actions)
-            for actions in (attention, channels)
-        ]
+        read = [tuple(map(beyond, actions)) for actions in (attention, channels)]
         return tuple(zip(self._damage.at(context), read, strict=True))
-
-    def _beyond(self, action: Action, context: int) -> float:
-        """Bytes that a step reads beyond a dense one, with the head whole."""
-        read = self.costs.decode_step(action, context).bytes_read - self.costs.dense_bytes(context)
-        return read + self.costs.head_saving(action)
 
     def floor(self, context: int) -> float:
         """Damage of dropping next to nothing, nats: rounding, paid once for both axes."""
@@ -238,7 +233,7 @@ class MixTable:
     def neighbours(self, share: float, context: int) -> tuple[Mix, Mix]:
         """The two mixes around a share: the lower one twice below all, the dense one above."""
         hull = self.hull(context)
-        upper = bisect_left([mix.share for mix in hull], share)
+        upper = bisect_left(hull, share, key=lambda mix: mix.share)
         if upper == 0:
             return hull[0], hull[0]
         upper = min(upper, len(hull) - 1)
@@ -306,7 +301,7 @@ class MixTable:
             Mix(
                 1 + read + read_too - (previewed if keep < 1 or ratio < 1 else 0.0),
                 lost + lost_too - min(floor, lost, lost_too),
-                Action(keep, ratio),
+                Action.at(keep, ratio, MAX_BITS),
             )
             for keep, lost, read in attention
             for ratio, lost_too, read_too in channels

@@ -11,7 +11,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -64,34 +64,20 @@ class StepObservation:
         """An observation of one row of which nothing else is known."""
         return StepObservation(step, torch.empty(1, dtype=torch.int64), (cached_tokens,))
 
-    def row(self, number: int) -> StepObservation:
-        """The observation of one row; itself where there is no other."""
-        if len(self.cached_tokens) == 1:
+    def rows(self, numbers: Sequence[int]) -> StepObservation:
+        """The observation of some rows; itself where these are all."""
+        span = slice(numbers[0], numbers[-1] + 1)
+        adjacent = list(numbers) == list(range(span.start, span.stop))
+        if adjacent and len(numbers) == len(self.cached_tokens):
             return self
-        return self._taking(lambda values: values[number : number + 1])
-
-    def rows(self, index: Tensor) -> StepObservation:
-        """The observation of some rows.
-
-        Args:
-            index: [N] int64, their numbers.
-        """
-        numbers = index.tolist()
-
-        def take(values: Any) -> Any:
-            if isinstance(values, Tensor):
-                return values[index]
-            return tuple(values[number] for number in numbers)
-
-        return self._taking(take)
-
-    def _taking(self, take: Callable[[Any], Any]) -> StepObservation:
-        """The same step, with a part of what is known of each row."""
-        known = {item.name: getattr(self, item.name) for item in fields(self)}
-        del known["step"]
-        parts: dict[str, Any] = {
-            name: None if values is None else take(values) for name, values in known.items()
-        }
+        index: Any = span if adjacent else self.tokens.new_tensor(numbers)
+        parts: dict[str, Any] = {}
+        for name in self.__slots__[1:]:  # all but the step
+            values = getattr(self, name)
+            if isinstance(values, Tensor) or (adjacent and values is not None):
+                parts[name] = values[index]
+            elif values is not None:
+                parts[name] = tuple(values[number] for number in numbers)
         return replace(self, **parts)
 
 
@@ -121,7 +107,7 @@ class BatchScheduler(Protocol):
         ...
 
     def reads(self) -> Sequence[PolicyReads]:
-        """Bytes that policies add to each row of that step."""
+        """Reads that policies add to each row of every step; asked after the first choice."""
         ...
 
 
@@ -137,7 +123,8 @@ class RowSchedules:
         self._schedules, self.observes = list(schedules), observes
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
-        actions = [schedule(observation.row(row)) for row, schedule in enumerate(self._schedules)]
+        rows = enumerate(self._schedules)
+        actions = [schedule(observation.rows([row])) for row, schedule in rows]
         for action in actions:
             if not isinstance(action, Action):
                 raise ConfigError(f"a schedule must return an Action, got {kind_of(action)}")
@@ -233,8 +220,7 @@ class SplitScheduler:
     def next_actions(self, observation: StepObservation) -> list[Action]:
         chosen: dict[int, Action] = {}
         for rows, scheduler in self._parts:
-            index = observation.tokens.new_tensor(rows)
-            chosen |= zip(rows, scheduler.next_actions(observation.rows(index)), strict=True)
+            chosen |= zip(rows, scheduler.next_actions(observation.rows(rows)), strict=True)
         return [chosen[row] for row in range(self._num_rows)]
 
     def reads(self) -> Sequence[PolicyReads]:

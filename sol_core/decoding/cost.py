@@ -13,8 +13,8 @@ Side rows are not counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from kernels.head_preview import PREVIEW_BITS, RESCORED
@@ -25,7 +25,6 @@ from sol_core.models.spec import ModelSpec, WeightBytes
 from sol_core.models.step.plan import mlp_channels, pages_kept
 
 if TYPE_CHECKING:
-    from sol_core.decoding.loop import DecodeStep
     from sol_core.models import FrozenLM
 
 
@@ -41,13 +40,11 @@ class CostModel:
     bytes_per_cached: int  # of the KV cache's dtype
     page_size: int = 8  # tokens per page
     mechanisms: Mechanisms = PAPER  # ways in which a step finds what it may skip, and skips it
-    _windows: tuple[tuple[int | None, int], ...] = field(init=False, repr=False, compare=False)
+    # What was computed: of dense steps by cached tokens, of weights by what an action reads.
+    _dense: dict[int, StepCost] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_weights: dict[tuple[Any, ...], StepCost] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_windows", tuple(Counter(self.spec.windows).items()))
 
     @classmethod
     def of(cls, lm: FrozenLM, grid: ActionGrid) -> CostModel:
@@ -77,7 +74,9 @@ class CostModel:
         if isinstance(action, Action):
             action.check_layers(self.spec.num_layers)
         flops, num_bytes = 0.0, 0.0
-        for (window, keep), layers in self._kinds_of_layers(action):
+        keeps = action.keep_by_layer or repeat(action.keep_fraction)
+        kinds = Counter(zip(self.spec.windows, keeps, strict=False))  # of layers, and how many
+        for (window, keep), layers in kinds.items():
             visible = min(cached_tokens, window or cached_tokens)
             layer = self._attention(keep, visible, observed=observed, exact=tokens_read)
             flops, num_bytes = flops + layers * layer[0], num_bytes + layers * layer[1]
@@ -95,21 +94,20 @@ class CostModel:
             bit_operations=weights.bit_operations + MAX_BITS * flops * 4 * self.bytes_per_cached,
         )
 
+    def dense_step(self, cached_tokens: int) -> StepCost:
+        """Cost of a dense step that attends over ``cached_tokens``, its own included."""
+        if cached_tokens not in self._dense:
+            self._dense[cached_tokens] = self.decode_step(DENSE, cached_tokens)
+        return self._dense[cached_tokens]
+
     def dense_bytes(self, cached_tokens: int) -> float:
-        """Bytes of a dense step that attends over ``cached_tokens``, its own included."""
-        return self.decode_step(DENSE, cached_tokens).bytes_read
+        """Bytes of ``dense_step``."""
+        return self.dense_step(cached_tokens).bytes_read
 
     def share(self, action: Action | Budget, cached_tokens: int, *reads: float | None) -> float:
         """Bytes of a step as a share of a dense step's; reads as of ``decode_step``."""
         read = self.decode_step(action, cached_tokens, *reads).bytes_read
         return read / self.dense_bytes(cached_tokens)
-
-    def taken(self, step: DecodeStep, row: int) -> StepCost:
-        """Cost of one row of a step without its policy's network, by what it read where that is
-        known."""
-        action, cached = step.actions[row], step.cached_tokens[row]
-        observed = step.policy_reads[row].scores_pages
-        return self.decode_step(action, cached, *step.reads[row], observed=observed)
 
     def head_saving(self, action: Action | Budget, head_rows: float | None = None) -> float:
         """Bytes of the head that a step does not read because it previews it; below 0 for one that
@@ -125,7 +123,7 @@ class CostModel:
         if new_tokens == 0:
             return StepCost()
         spec = self.spec
-        first = self.decode_step(DENSE, cached_before + 1)
+        first = self.dense_step(cached_before + 1)
         attention_flops = 0.0
         projections = 2.0 * spec.num_layers * spec.hidden_size
         projections *= 2 * spec.query_width + 2 * spec.kv_width
@@ -138,24 +136,9 @@ class CostModel:
         return StepCost(
             attention_flops=projections * new_tokens + attention_flops,
             mlp_flops=first.mlp_flops * new_tokens,
-            attention_bytes=self.decode_step(DENSE, cached_before + new_tokens).attention_bytes,
+            attention_bytes=self.dense_step(cached_before + new_tokens).attention_bytes,
             mlp_bytes=first.mlp_bytes,
         )
-
-    def page_scores(self, visible: int) -> tuple[float, float]:
-        """FLOPs and bytes of one layer's page scores."""
-        spec, pages = self.spec, -(-visible // self.page_size)
-        widths = spec.query_width, spec.kv_width, spec.num_kv_heads
-        work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)
-        return self.mechanisms.scorer.cost(work)
-
-    def _kinds_of_layers(
-        self, action: Action | Budget
-    ) -> Iterable[tuple[tuple[int | None, float], int]]:
-        """Attention windows with the share of attention kept, and how many layers have these."""
-        if action.keep_by_layer:
-            return Counter(zip(self.spec.windows, action.keep_by_layer, strict=True)).items()
-        return (((window, action.keep_fraction), layers) for window, layers in self._windows)
 
     def _attention(
         self, keep: float, visible: int, *, observed: bool, exact: float | None
@@ -163,16 +146,19 @@ class CostModel:
         """FLOPs and bytes of one layer's page scores, and of its keys and values unless it is
         known exactly which were read."""
         spec, pages = self.spec, -(-visible // self.page_size)
+        query_width, kv_width = spec.query_width, spec.kv_width
         kept = pages_kept(keep, visible, self.page_size)
         flops = read = 0.0
         if exact is None:
             tokens = min(visible, kept * self.page_size)
-            flops = 4.0 * spec.query_width * tokens
-            read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
+            flops = 4.0 * query_width * tokens
+            read = 2.0 * kv_width * tokens * self.bytes_per_cached
         chooses = keep < 1 if self.mechanisms.by_need else kept < pages
         if not chooses and not observed:
             return flops, read
-        scoring_flops, scoring_read = self.page_scores(visible)
+        widths = query_width, kv_width, spec.num_kv_heads
+        work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)
+        scoring_flops, scoring_read = self.mechanisms.scorer.cost(work)
         return flops + scoring_flops, read + scoring_read
 
     def _weights_of(self, action: Action | Budget) -> StepCost:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,6 +64,7 @@ class DecodeStep:
     """One step of all rows.
 
     Attributes:
+        reads: of each row; unknown on a GPU, where counts would be waited for.
         policy_reads: what policies added to each row's bytes.
         clock: the laps of the step, to be read before the next one; None unless timed.
     """
@@ -73,19 +75,10 @@ class DecodeStep:
     log_probabilities: Tensor  # [R, V] fp32, log softmax of the logits, nats
     entropy: Tensor  # [R] fp32, of that distribution, nats
     cached_tokens: tuple[int, ...]  # per row, tokens attended over, this step's input included
+    reads: tuple[StepReads, ...]
     policy_reads: tuple[PolicyReads, ...]
     started: float  # ``time.perf_counter()`` before the step began
     clock: StepClock | None = None
-
-    @property
-    def reads(self) -> tuple[StepReads, ...]:
-        """Reads of each row; unknown on a GPU, where counts would be waited for."""
-        tokens, head_rows = self.output.tokens_read, self.output.head_rows
-        if tokens.device.type != "cpu":
-            return (StepReads(),) * len(self.actions)
-        by_row = tokens.sum(1).tolist()
-        exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
-        return tuple(map(StepReads, by_row, exact))
 
     def rows(self, first: int, count: int) -> DecodeStep:
         """The step of some rows that follow one another, as if there were no others."""
@@ -103,6 +96,7 @@ class DecodeStep:
             log_probabilities=self.log_probabilities[part],
             entropy=self.entropy[part],
             cached_tokens=self.cached_tokens[part],
+            reads=self.reads[part],
             policy_reads=self.policy_reads[part],
         )
 
@@ -138,31 +132,28 @@ def decode(
     at_once = len(first_tokens) if options.batched else 1
     observer = _Observer(lm, observes, prefix_state, (group, at_once), device)
     finite = FiniteSteps(late=device.type != "cpu")
+    run_step = partial(
+        lm.decode_step,
+        mechanisms=options.mechanisms,
+        observe=observes,
+        left_out=options.left_out,
+        record=options.record,
+        batched=options.batched,
+    )
     tokens: Sequence[int] = list(first_tokens)
     step: DecodeStep | None = None
+    policy_reads: tuple[PolicyReads, ...] = ()
     for index in range(options.max_steps):
         started = time.perf_counter()
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock.for_step(lm.device, index) if options.timed else None
-        observed_tokens = (
-            fed if lm.device == device else torch.tensor(tokens).repeat_interleave(group)
-        )
-        actions = tuple(
-            scheduler.next_actions(observer.observe(index, observed_tokens, cache.lengths, step))
-        )
+        seen = fed if lm.device == device else torch.tensor(tokens).repeat_interleave(group)
+        observation = observer.observe(index, seen, cache.lengths, step)
+        actions = tuple(scheduler.next_actions(observation))
+        policy_reads = policy_reads or tuple(scheduler.reads())
         if clock is not None:
             clock.lap("policy")
-        output = lm.decode_step(
-            fed,
-            cache,
-            actions,
-            mechanisms=options.mechanisms,
-            observe=observes,
-            left_out=options.left_out,
-            record=options.record,
-            clock=clock,
-            batched=options.batched,
-        )
+        output = run_step(fed, cache, actions, clock=clock)
         if lm.device != device:
             output = output.on_host()
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)
@@ -174,7 +165,8 @@ def decode(
             log_probabilities,
             entropy,
             tuple(cache.lengths),
-            tuple(scheduler.reads()),
+            _reads(output),
+            policy_reads,
             started,
             clock,
         )
@@ -184,6 +176,15 @@ def decode(
             break
         tokens = chosen
     finite.finish()
+
+
+def _reads(output: StepOutput) -> tuple[StepReads, ...]:
+    tokens, head_rows = output.tokens_read, output.head_rows
+    if tokens.device.type != "cpu":
+        return (StepReads(),) * len(tokens)
+    by_row = tokens.sum(1).tolist()
+    exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
+    return tuple(map(StepReads, by_row, exact))
 
 
 def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:
@@ -212,49 +213,37 @@ class _Observer:
         device: torch.device,
     ) -> None:
         self._observes = observes
-        self._hidden = self._mid_hidden = self._concentration = None
+        self._known: dict[str, Any] = {}  # fields of the observation that the step before left
         self._log_probabilities: Tensor | None = None
-        self._entropy: Tensor | None = None
-        self._reads: tuple[StepReads, ...] | None = None
         if prefix is None:
             return
 
         def spread(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.repeat_interleave(rows[0], 0).to(device)
 
-        self._hidden = spread(prefix.hidden)
+        self._known["hidden"] = spread(prefix.hidden)
         if observes:
             logits = torch.cat([lm.logits(hidden) for hidden in prefix.hidden.split(rows[1])])
             log_probabilities, entropy = log_softmax_and_entropy(logits)
-            self._mid_hidden = spread(prefix.mid_hidden)
-            self._concentration = spread(prefix.concentration)
-            self._entropy = spread(entropy)
+            self._known["mid_hidden"] = spread(prefix.mid_hidden)
+            self._known["concentration"] = spread(prefix.concentration)
+            self._known["entropy"] = spread(entropy)
             self._log_probabilities = spread(log_probabilities)
 
     def observe(
         self, index: int, tokens: Tensor, lengths: Sequence[int], last: DecodeStep | None
     ) -> StepObservation:
         if last is not None:
-            self._reads = last.reads
-            self._hidden, self._entropy = last.output.hidden, last.entropy
+            output = last.output
+            self._known = {"hidden": output.hidden, "entropy": last.entropy, "reads": last.reads}
             if self._observes:
-                self._mid_hidden = last.output.mid_hidden
-                self._concentration = last.output.attention_concentration
+                self._known["mid_hidden"] = output.mid_hidden
+                self._known["concentration"] = output.attention_concentration
                 self._log_probabilities = last.log_probabilities
-        surprisal = None
         if self._log_probabilities is not None:
-            surprisal = -self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
-        return StepObservation(
-            index,
-            tokens,
-            tuple(lengths),
-            self._hidden,
-            self._mid_hidden,
-            self._concentration,
-            self._entropy,
-            surprisal,
-            self._reads,
-        )
+            drawn = self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
+            self._known["surprisal"] = -drawn
+        return StepObservation(index, tokens, tuple(lengths), **self._known)
 
 
 def require_finite(numbers: Tensor, where: str) -> None:
@@ -279,19 +268,16 @@ class FiniteSteps:
     """
 
     def __init__(self, *, late: bool) -> None:
-        self._late = late
-        self._waiting: tuple[int, Tensor] | None = None
+        self._most_waiting = 1 if late else 0
+        self._waiting: list[tuple[int, Tensor]] = []
 
     def add(self, index: int, entropy: Tensor) -> None:
         """Take a step's entropy [R]; raise NotFiniteError for this step or, late, the last."""
-        if self._late:
-            self.finish()
-        self._waiting = index, entropy
-        if not self._late:
-            self.finish()
+        self._waiting.append((index, entropy))
+        self.finish(self._most_waiting)
 
-    def finish(self) -> None:
-        """Check the step that is still waiting, if any."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            require_finite(waiting[1], f"decode step {waiting[0]}")
+    def finish(self, left: int = 0) -> None:
+        """Check the steps that are still waiting, but for the newest ``left``."""
+        while len(self._waiting) > left:
+            index, entropy = self._waiting.pop(0)
+            require_finite(entropy, f"decode step {index}")

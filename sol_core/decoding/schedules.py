@@ -52,6 +52,25 @@ class FixedSchedule:
         return self._actions[min(observation.step, len(self._actions) - 1)]
 
 
+class AlternatingLevels:
+    """The two levels around a target, mixed evenly over time."""
+
+    def __init__(self, levels: Sequence[float], target: float) -> None:
+        upper = min(bisect.bisect_left(levels, target - 1e-9), len(levels) - 1)
+        self._high = self._low = float(levels[upper])
+        self._weight = 1.0  # of the upper level
+        if upper > 0 and abs(self._high - target) >= 1e-9:
+            self._low = float(levels[upper - 1])
+            self._weight = (target - self._low) / (self._high - self._low)
+
+    def at(self, step: int) -> float:
+        """The level of a step."""
+        # Rounding the running count of the upper level spreads it evenly.
+        due = math.floor((step + 1) * self._weight + 0.5)
+        before = math.floor(step * self._weight + 0.5)
+        return self._high if due > before else self._low
+
+
 class StaticSchedule:
     """A constant budget: per axis the two neighbouring levels, mixed evenly over time.
 
@@ -66,24 +85,15 @@ class StaticSchedule:
         if budget.bytes_share is not None:
             raise ConfigError(f"static takes a budget per axis here, got {budget.words}")
         self._first_step = first_step
-        self._mixes = [
-            _neighbours(levels, target)
-            for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
-        ]
+        self._axes = [*map(AlternatingLevels, grid.levels(), budget.as_tuple())]
 
     def __call__(self, observation: StepObservation) -> Action:
         return self.at(observation.step)
 
     def at(self, step: int) -> Action:
         """The levels of a step; whatever is observed there, they are the same."""
-        values = []
-        step += self._first_step
-        for low, high, weight in self._mixes:
-            # Rounding the running count of the upper level spreads it evenly.
-            due = math.floor((step + 1) * weight + 0.5)
-            before = math.floor(step * weight + 0.5)
-            values.append(high if due > before else low)
-        return Action.of(values)
+        keep, channels, bits = [axis.at(step + self._first_step) for axis in self._axes]
+        return Action.at(keep, channels, int(bits))
 
 
 class RandomSchedule:
@@ -255,13 +265,3 @@ class _RunningStatistics:
             return 0.0
         deviation = math.sqrt(self._squares / (self._count - 1))
         return max(-3.0, min(3.0, (value - self._mean) / deviation))
-
-
-def _neighbours(levels: Sequence[float], target: float) -> tuple[float, float, float]:
-    """The levels around a target and the upper one's weight."""
-    upper = min(bisect.bisect_left(levels, target - 1e-9), len(levels) - 1)
-    high = float(levels[upper])
-    if upper == 0 or abs(high - target) < 1e-9:
-        return high, high, 1.0
-    low = float(levels[upper - 1])
-    return low, high, (target - low) / (high - low)

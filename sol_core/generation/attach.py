@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, Spend, parse_budget
+from sol_core.actions import Action, ActionGrid, Budget, Spend, parse_budget
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -104,6 +104,13 @@ def attach(
     options = DecodeOptions(max_new_tokens, chosen.grid_in_use.mechanisms)
     schedules.build(max_new_tokens)  # what is wrong with a budget is said now
     steps = _Steps(lm, chosen.grid_in_use.page_size, schedules, options, ours.prefixes)
+    with _decoded_by(steps, model):
+        yield steps.spent
+
+
+@contextmanager
+def _decoded_by(steps: _Steps, model: PreTrainedModel) -> Iterator[None]:
+    """Let ``forward`` of a model be ``steps``', and refuse what its ``generate`` cannot do then."""
     patched: Any = model
     whole_generate = patched.generate
 
@@ -122,7 +129,7 @@ def attach(
     before = {name: vars(model)[name] for name in _PATCHED if name in vars(model)}
     patched.forward, patched.generate = forward, generate
     try:
-        yield steps.spent
+        yield
     finally:
         for name in _PATCHED:
             del vars(model)[name]
@@ -160,7 +167,8 @@ def sol_generate(
     asked = parse_budget(budget) if isinstance(budget, str) else budget
     room = generation_config.max_length - input_ids.shape[1]
     if streamer is None:
-        # ``generate`` keeps it from a callable (transformers 5.24): a streamer then waits forever.
+        # ``generate`` hands a callable only arguments that its own ``_sample`` lacks, so never its
+        # streamer (transformers 5.0 to 5.24), which would wait forever: it is read from the caller.
         streamer = sys._getframe(1).f_locals.get("streamer")
     with attach(model, policy, asked, grid=grid, max_new_tokens=room):
         return model._sample(  # type: ignore[operator]  # of the mixin, which subclasses have
@@ -216,7 +224,7 @@ class _Steps:
         spent, costs = self.spent, self.schedules.costs
         spent.actions.append(step.actions[0])
         spent.cost += self.schedules.step_cost(step)
-        spent.dense_cost += costs.decode_step(DENSE, step.cached_tokens[0])
+        spent.dense_cost += costs.dense_step(step.cached_tokens[0])
 
     def _dense_logits(self, ids: list[int]) -> Tensor:
         fed = torch.tensor([ids], device=self.lm.device)

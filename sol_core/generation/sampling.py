@@ -114,35 +114,41 @@ class TextStream:
     def __init__(self, tokenizer: TextCodec, context: list[int] | None = None) -> None:
         self._tokenizer = tokenizer
         self._specials = set(tokenizer.all_special_ids)
-        self._shown = [t for t in (context or []) if t not in self._specials][-_CONTEXT:]
-        self._pending: list[int] = []
+        self._shown: list[int] = []  # the last tokens whose text is out
+        self._pending = [t for t in (context or []) if t not in self._specials]
+        self._take(len(self._pending))
 
     def push(self, token: int) -> str:
         """Return the text that this token adds: "" while a character is incomplete."""
         if token in self._specials:
             return ""
         self._pending.append(token)
-        if not self._added(len(self._pending)).endswith(_INCOMPLETE):
-            return self._show(len(self._pending))
-        if len(self._pending) < _MOST_HELD_BACK:
-            return ""
-        # Broken, but its last tokens may be a whole character's first.
-        return self._show(len(self._pending) - _UNFINISHED)
+        count = len(self._pending)
+        text = self._added(count)
+        if text.endswith(_INCOMPLETE):
+            if count < _MOST_HELD_BACK:
+                return ""
+            count -= _UNFINISHED  # broken, but its last tokens may be a whole character's first
+            text = self._added(count)
+        self._take(count)
+        return text
 
     def flush(self) -> str:
         """Return the text still held back, broken characters as U+FFFD."""
-        return self._show(len(self._pending)) if self._pending else ""
+        count = len(self._pending)
+        text = self._added(count) if count else ""
+        self._take(count)
+        return text
 
     def _added(self, count: int) -> str:
         """Return the text added by the first ``count`` tokens held back."""
-        before = _visible(self._tokenizer, self._shown)
-        return _visible(self._tokenizer, self._shown + self._pending[:count])[len(before) :]
+        return _visible(self._tokenizer, self._shown + self._pending[:count])[self._known :]
 
-    def _show(self, count: int) -> str:
-        text = self._added(count)
+    def _take(self, count: int) -> None:
+        """Count the first tokens held back as shown."""
         self._shown = (self._shown + self._pending[:count])[-_CONTEXT:]
+        self._known = len(_visible(self._tokenizer, self._shown))  # characters of these
         self._pending = self._pending[count:]
-        return text
 
 
 def page_texts(tokenizer: TextCodec, tokens: list[int], page_size: int) -> Iterator[str]:
@@ -174,10 +180,10 @@ class TextUntil:
         """Add a piece; returns whether a stop string appeared."""
         known = len(self.text)
         self.text += piece
-        starts = [
-            self.text.find(stop, max(0, known - len(stop) + 1)) for stop in self._stop_strings
-        ]
-        hits = [start for start in starts if start >= 0]
-        if hits:
-            self.text = self.text[: min(hits)]
-        return bool(hits)
+        end = len(self.text)
+        for stop in self._stop_strings:
+            start = self.text.find(stop, max(0, known - len(stop) + 1))
+            if 0 <= start < end:
+                end = start
+        has_ended, self.text = end < len(self.text), self.text[:end]
+        return has_ended

@@ -80,7 +80,6 @@ class GenerationSchedules:
             name: _usable(policies(name), model, grid, on_host=on_host) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler | WhereItPays] = {}
-        self.costs = CostModel.of(model.lm, grid)
         self._network_costs = {
             name: _network_cost(policy)
             for name, policy in self._policies.items()
@@ -88,6 +87,7 @@ class GenerationSchedules:
         }
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
         self._mixes = mix_table(model, grid) if by_share else None
+        self.costs = CostModel.of(model.lm, grid) if self._mixes is None else self._mixes.costs
 
     @property
     def observed(self) -> Mechanisms | None:
@@ -139,9 +139,13 @@ class GenerationSchedules:
         ]
 
     def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
-        """Computed cost of a row's step, its policy's network included."""
-        taken = self.costs.taken(step, row)
-        if not step.policy_reads[row].num_bytes:
+        """Computed cost of a row's step by what it read, where that is known.
+
+        Its policy's network is included.
+        """
+        given, policy = (step.actions[row], step.cached_tokens[row]), step.policy_reads[row]
+        taken = self.costs.decode_step(*given, *step.reads[row], observed=policy.scores_pages)
+        if not policy.num_bytes:
             return taken
         return taken + self._network_costs[self._rows[row].policy or ""]
 

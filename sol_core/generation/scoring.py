@@ -129,7 +129,7 @@ def score_text(
 
     def count(step: DecodeStep) -> None:
         costs.append(schedules.step_cost(step))
-        dense_costs.append(schedules.costs.decode_step(DENSE, step.cached_tokens[0]))
+        dense_costs.append(schedules.costs.dense_step(step.cached_tokens[0]))
 
     nll, actions = _score(model, case, schedules.build(len(steps)), grid.mechanisms, count)
     scored, losses = tuple(tokens[first:]), tuple(nll[0])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kernels.log_softmax import kl_to_dense
 from kernels.top_k import top_k
-from sol_core.actions import AXES, DENSE, ActionGrid, Spend
+from sol_core.actions import AXES, ActionGrid, Spend
 from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
 from sol_core.errors import ConfigError, ContextLengthError
@@ -115,7 +115,7 @@ def _packed(levels: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Wishes of a caller that no stored configuration can hold.
+    """Options of one call that no stored configuration can hold.
 
     Attributes:
         logits_processors: see ``LogitsProcessor``; they change what is drawn and nothing measured.
@@ -153,7 +153,8 @@ class GeneratedSequence:
         options: RunOptions,
     ) -> None:
         check_tokens(model, config.given, "given")
-        count = (len(tokens) - 1) // config.grid_in_use.page_size
+        self._grid = config.grid_in_use
+        count = (len(tokens) - 1) // self._grid.page_size
         if not all(page < count for page in config.left_out):
             pages = f"pages 0 to {count - 1}" if count else "no page"
             raise ConfigError(
@@ -186,8 +187,8 @@ class GeneratedSequence:
         cost = self._schedules.costs.prefill(count - 1 - reused, reused)
         texts: tuple[str, ...] = ()
         if self._config.page_reads or "pages" in self._options.record:
-            size = self._config.grid_in_use.page_size
-            texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
+            pages = page_texts(self._model.text_codec, self.tokens, self._grid.page_size)
+            texts = tuple(pages)
         return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts, reused)
 
     def consume(self, step: DecodeStep, began: float, policy: Distribution | None) -> TokenEvent:
@@ -211,7 +212,7 @@ class GeneratedSequence:
     def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
         values = {field.name: getattr(event, field.name) for field in fields(event)}
         states, mass = step.output.hidden_states, step.output.page_mass
-        pages = -(-event.cached_tokens // self._config.grid_in_use.page_size)
+        pages = -(-event.cached_tokens // self._grid.page_size)
         return RecordedTokenEvent(
             **values,
             hidden_states=None if states is None else states[0],
@@ -249,7 +250,7 @@ class GeneratedSequence:
         began: float,
         policy: Distribution | None,
     ) -> TokenEvent:
-        divergences = self._kl_to_dense(step.log_probabilities)
+        kl_to_dense, side = self._beside(step, token) if self._side_names else (None, ())
         step_ms, exact = ms_since(step.started), "pages" in self._options.record
         return TokenEvent(
             index=step.index,
@@ -259,22 +260,24 @@ class GeneratedSequence:
             surprisal=-float(step.log_probabilities[0, token]),
             entropy=float(step.entropy[0]),
             top=most_probable(self._model, step.log_probabilities[0]),
-            kl_to_dense=divergences[0],
-            side=self._side_events(step, token, divergences[1:]),
+            kl_to_dense=kl_to_dense,
+            side=side,
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
             cost=self._schedules.step_cost(step),
-            dense_cost=self._schedules.costs.decode_step(DENSE, step.cached_tokens[0]),
+            dense_cost=self._schedules.costs.dense_step(step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
-            page_reads=row_page_reads(self._model, step, 0, self._config.grid_in_use, exact=exact),
+            page_reads=row_page_reads(self._model, step, 0, self._grid, exact=exact),
         )
 
-    def _side_events(
-        self, step: DecodeStep, token: int, divergences: Sequence[float | None]
-    ) -> tuple[SideEvent, ...]:
-        """The step as the side rows saw it, of each with its KL to dense."""
+    def _beside(self, step: DecodeStep, token: int) -> tuple[float | None, tuple[SideEvent, ...]]:
+        """KL(dense ‖ this) of the step, nats, and the step as the side rows saw it.
+
+        KL is None without a dense row.
+        """
+        kl, *divergences = self._kl_to_dense(step.log_probabilities)
         log_probabilities = step.log_probabilities[1:]
         firsts = log_probabilities.max(-1)
         values = zip(
@@ -286,7 +289,7 @@ class GeneratedSequence:
             alternatives(self._model, firsts.values, firsts.indices),
             strict=True,
         )
-        return tuple(SideEvent(*row) for row in values)
+        return kl, tuple(SideEvent(*row) for row in values)
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
         """KL(dense ‖ row) of every row, nats; None without a dense row."""

@@ -136,7 +136,8 @@ class KVCache:
         # The 4-bit keys of all rows' tokens below the first, and of so many of each row, are
         # current; they are made when a step first reads them.
         self._coded, self._coded_ends = 0, list[int]()
-        self._addresses: tuple[list[bool], tuple[Any, Any]] = ([], (None, None))
+        # By which of the two had 4-bit keys then.
+        self._addresses: dict[tuple[bool, bool], tuple[Any, Any]] = {}
         # Per row, the shared prefix's sequence that it continues; 0 without one.
         self.row_sources = [0] * num_rows
 
@@ -224,13 +225,14 @@ class KVCache:
     def addresses(self) -> tuple[Any, Any]:
         """Return ``LayerStore.addresses`` [L, 2, 4], own and shared; rows and capacities [2, 2]."""
         other = self if self._shared is None else self._shared
-        coded = [store.codes is not None for store in (*self.layers, *other.layers)]
-        if self._addresses[0] != coded:
+        # The last layer's codes are made after all others'.
+        coded = self.layers[-1].codes is not None, other.layers[-1].codes is not None
+        if coded not in self._addresses:
             pairs = zip(self.layers, other.layers, strict=True)
             table = np.array([(own.addresses(), before.addresses()) for own, before in pairs])
             sizes = [(cache.num_rows, cache.capacity) for cache in (self, other)]
-            self._addresses = coded, (table, np.array(sizes))
-        return self._addresses[1]
+            self._addresses[coded] = table, np.array(sizes)
+        return self._addresses[coded]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
         """[R, L, P] per page of a step's blocks → per page of each row, oldest first, and zeros."""
@@ -301,7 +303,7 @@ class KVCache:
         view.num_rows, view.own_lengths = count, self.own_lengths[part]
         view.row_sources = self.row_sources[part]
         view.layers = [store.rows(part) for store in self.layers]
-        view._pool, view._addresses = None, ([], (None, None))
+        view._pool, view._addresses = None, {}
         view._coded_ends = list(view.own_lengths) if current_codes else []
         if self._shared is not None:
             view.shared_lengths = [

@@ -252,23 +252,30 @@ class FrozenLM:
 
     def _step(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """One step, of some rows at a time; the cache is written but not advanced."""
-        compiled = self._few_rows is not None and self._few_rows.supports(cache, request)
-        most = ROWS_AT_ONCE if compiled else 1
+        compiled = self._compiled_for(cache, request)
+        most = 1 if compiled is None else ROWS_AT_ONCE
         if cache.num_rows <= most or request.batched or self._in_buckets:
-            return self._step_together(tokens, cache, request)
+            return self._step_together(tokens, cache, request, compiled)
         current_codes = cache.take_token(reads_codes=request.reads_codes)
         parts = []
         for first in range(0, cache.num_rows, most):
             some = tokens[first : first + most]
             view = cache.view(first, len(some), current_codes=current_codes)
-            parts.append(self._step_together(some, view, request.rows(first, len(some))))
+            asked = request.rows(first, len(some))
+            parts.append(self._step_together(some, view, asked, self._compiled_for(view, asked)))
         return StepOutput.joined(parts)
 
-    def _step_together(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
+    def _compiled_for(self, cache: KVCache, request: StepRequest) -> FewRowStep | None:
+        """The compiled step, where it can read this cache and take this request."""
         few = self._few_rows
-        if few is not None and few.supports(cache, request):
+        return few if few is not None and few.supports(cache, request) else None
+
+    def _step_together(
+        self, tokens: Tensor, cache: KVCache, request: StepRequest, compiled: FewRowStep | None
+    ) -> StepOutput:
+        if compiled is not None:
             with torch_on_one_thread():
-                return few.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
+                return compiled.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
         with step_threads(cache.num_rows, self.weights.head.weight):
             output = self._decode_planned(tokens, cache, request)
             if request.preview is None or self._previewed_head is None:

@@ -95,8 +95,9 @@ class MatrixBytes:
     by_channel: float  # of the input channels; those of a pruned channel are not read
     bits: int  # of a weight
 
-    def read(self, share: float) -> float:
-        return self.always + share * self.by_channel
+    def read(self, channels_kept: float) -> float:
+        """Bytes that a step reads with this share of the channels."""
+        return self.always + channels_kept * self.by_channel
 
     @property
     def nbytes(self) -> float:

@@ -25,6 +25,7 @@ from kernels.channel_pruning import reference as pruning
 from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention import reference as attention
+from kernels.page_scorers import INT4
 from kernels.top_k import top_k
 from tests.kernels.triton_cases import kept_pages, same_counts, some_floors
 
@@ -58,7 +59,7 @@ def _any_number_of_rows(monkeypatch):
 
 
 # The choice that there are kernels for; a plan of another goes to the reference whatever it reads.
-WHOLE = AttentionPlan(8, scorer="int4", choice="group")
+WHOLE = AttentionPlan(8, scorer=INT4, choice="group")
 
 
 def _block(rows, heads, tokens, shape, generator):
@@ -121,7 +122,7 @@ def test_attention_equals_the_reference(shape, masked, sparse):
     padded = torch.nn.functional.pad(seen, (0, -width % page_size))
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     floors = some_floors(rows, generator)
-    how = {"scorer": "int4", "choice": "group", "spans": spans}
+    how = {"scorer": INT4, "choice": "group", "spans": spans}
     if sparse:
         how |= {"pages_kept": kept_pages(floors), "floors": floors}
     _check(
@@ -139,7 +140,7 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
     dense = page_attention.attend(query, [block], WHOLE).mixed
     floors = torch.tensor([0.0, 9.0, 1.0, 2.0, 0.0, 0.5])
     pages = torch.ones(6, 5, dtype=torch.bool)
-    how = {"scorer": "int4", "choice": "group", "floors": floors}
+    how = {"scorer": INT4, "choice": "group", "floors": floors}
     plan = AttentionPlan(8, None, pages, kept_pages(floors), **how)
     mixed = page_attention.attend(query, [block], plan).mixed
     assert torch.equal(mixed[[0, 4]], dense[[0, 4]])

@@ -11,10 +11,11 @@ from kernels import page_attention
 from kernels.gpu import triton_support
 from kernels.gpu.triton_support import KernelInputError
 from kernels.page_attention import AttentionPlan, KVBlock, reference, triton_dispatch
-from kernels.page_scorers import PAGE_SCORERS
+from kernels.page_scorers import INT4
 from tests.kernels import triton_cases
 
 SHARE = 0.4
+SLOW = replace(INT4, name="slow", compiled_choice=None)
 
 
 @pytest.fixture(autouse=True)
@@ -159,18 +160,16 @@ def test_large_scores_do_not_overflow(generator):
         ("page_size", {"page_size": 65}),
         ("keys", {"dtype": torch.float64}),
         ("torch.float32 keys", {"size": 256}),
-        ("a group choose pages by slow", {"scorer": "slow"}),
+        ("a group choose pages by slow", {"scorer": SLOW}),
         ("a head choose pages by int4", {"choice": "head"}),
     ],
 )
 def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     argument, change, caplog, monkeypatch, generator
 ):
-    slow = replace(PAGE_SCORERS["int4"], name="slow", compiled_choice=None)
-    monkeypatch.setitem(PAGE_SCORERS, "slow", slow)
     monkeypatch.setattr(page_attention, "cpu_kernel_fits", lambda *given: False)
     usual = {"size": 16, "page_size": 8, "dtype": torch.float32}
-    size, page_size, dtype, *how = (usual | {"scorer": "int4", "choice": "group"} | change).values()
+    size, page_size, dtype, *how = (usual | {"scorer": INT4, "choice": "group"} | change).values()
     block = triton_cases.make_block((1, 1, 9, size), page_size, dtype, generator)
     query = _query(1, 2, size, generator).to(triton_cases.DEVICE)
     plan = triton_cases.make_plan([block], 1, page_size, torch.ones(1), how=(how[0], how[1]))

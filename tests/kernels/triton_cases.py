@@ -7,6 +7,7 @@ import torch
 from kernels.gpu.triton_support import counters, triton_on_cpu
 from kernels.key_codes import OCTET, encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock
+from kernels.page_scorers import INT4
 from tests.kernels.quick_interpreter import quick_interpreter
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -79,7 +80,7 @@ def same_counts(found, expected):
         assert torch.equal(found.tokens_read.sum(-1).cpu(), expected.tokens_read.sum(-1).cpu())
 
 
-def make_plan(blocks, rows, page_size, floors, valid=None, how=("int4", "group")):
+def make_plan(blocks, rows, page_size, floors, valid=None, how=(INT4, "group")):
     """A plan of groups' needs that is also observed; ``how`` is its scorer and choice."""
     width = sum(block.keys.shape[2] for block in blocks)
     seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid

@@ -14,6 +14,7 @@ from kernels.gated_mlp.reference import gated_mlp as mlp_reference
 from kernels.key_codes import encode_keys
 from kernels.kv_write import NewTokens
 from kernels.page_attention import AttentionPlan, KVBlock, attend
+from kernels.page_scorers import INT4
 from kernels.quantisation_levels import SCALE_BLOCK
 from kernels.residual import Residual
 from sol_core.models.card.comparing import Setting, both, check_no_farther, compare
@@ -99,7 +100,7 @@ def _text(
     valid = torch.arange(shared + own, device=device)[None] < lengths[:, None]
     counts = valid.unflatten(1, (-1, PAGE)).sum(-1)
     kept, floors = torch.ones_like(lengths), torch.full((rows,), 0.05, device=device)
-    how = "int4", "group", floors
+    how = INT4, "group", floors
     return query, blocks, AttentionPlan(PAGE, valid, counts > 0, kept, counts, *how)
 
 

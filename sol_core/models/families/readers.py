@@ -148,13 +148,13 @@ def _windows(config: Any) -> tuple[int | None, ...]:
 
 def _rope_spec(values: Mapping[str, Any], config: Any, stored: int, used: int) -> RopeSpec:
     """Read one of ``rope_parameters``; heads of ``stored`` channels become ``used`` ones."""
-    share = values.get("partial_rotary_factor")
-    if share not in (None, 1) and config.model_type not in _PARTIAL:
+    rotated = values.get("partial_rotary_factor")
+    if rotated not in (None, 1) and config.model_type not in _PARTIAL:
         raise UnsupportedModelError(
-            f"partial_rotary_factor = {share} is not supported for {config.model_type}; "
+            f"partial_rotary_factor = {rotated} is not supported for {config.model_type}; "
             f"supported: {', '.join(_PARTIAL)}"
         )
-    channels = int(stored * (1.0 if share is None else share))
+    channels = int(stored * (1.0 if rotated is None else rotated))
     if channels < 2 or channels % 2 or stored % 2:
         raise UnsupportedModelError(
             f"{channels} rotated of {stored} channels of a head are not supported: channels are "

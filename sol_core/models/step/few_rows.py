@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable
     from kernels.head_preview import HeadPreview
     from kernels.page_attention.chosen_pages import StepRows
-    from sol_core.actions import Mechanisms
     from sol_core.models.cache import KVCache
     from sol_core.models.spec import ModelSpec
     from sol_core.models.step.clock import Part, StepClock
@@ -96,7 +95,7 @@ class FewRowStep:
     def supports(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         # A row's action decides, not what is observed: its sums would be others.
-        reads = _chooses(request.mechanisms) or all(action.is_dense for action in request.actions)
+        reads = request.kernels_choose or all(action.is_dense for action in request.actions)
         few = cache.num_rows <= FEW_ROWS or not request.batched
         return few and cache.dtype in DTYPES and reads and request.mechanisms.pruner.fused
 
@@ -104,18 +103,18 @@ class FewRowStep:
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
     ) -> StepOutput:
         """Run one step; the cache is written but not advanced."""
-        spec, num_rows = self._spec, hidden.shape[0]
+        spec, num_rows, lengths = self._spec, hidden.shape[0], cache.lengths
         rows, mlp, memory = self._plan(cache, request)
         middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
         logits = np.empty((num_rows, self._vocab_size), np.float32)
         streams = (hidden.numpy(), middle, logits)
-        angles = self._angles.at(cache.lengths)
+        angles, longest = self._angles.at(lengths), max(lengths) + 1
         record, per_layer = request.record, (num_rows, spec.num_layers)
-        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if record else 0
+        pages = -(-longest // cache.page_size) if record else 0
         concentration, read = np.zeros(per_layer, np.float32), np.empty(per_layer, np.int64)
         readers = np.zeros((*per_layer, spec.num_kv_heads, pages), np.uint8)
         streams_of = np.empty((*per_layer, spec.hidden_size * ("hidden" in record)), np.float32)
-        seen_by_reference = request.observe.scores_pages and not _chooses(request.mechanisms)
+        seen_by_reference = request.observe.scores_pages and not request.kernels_choose
         keeps_queries = seen_by_reference or "attention" in record
         shape = (*per_layer, spec.num_heads, spec.head_size * keeps_queries)
         queries = np.empty(shape, np.float32)
@@ -222,7 +221,7 @@ class FewRowStep:
         from kernels.page_attention.chosen_pages import StepRows
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
-        how = request.mechanisms
+        how, scores_pages = request.mechanisms, request.observe.scores_pages
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
@@ -246,7 +245,7 @@ class FewRowStep:
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
             extend=cache.take_token(reads_codes=request.reads_codes),
-            best_share=BEST_PAGES if request.observe.scores_pages and _chooses(how) else 0.0,
+            best_share=BEST_PAGES if scores_pages and request.kernels_choose else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )
         rounding = numbers[3], how.quant_site == "mlp_input", how.quant_block
@@ -268,11 +267,6 @@ def _lines_of_layers(windows: Sequence[int | None], *, by_layer: bool) -> Any:
         lines = (*[(of_windows, len(known))] * 2, *[(0 * layers, 1)] * 2)
     firsts = np.cumsum((_ALONE, *(count for _, count in lines)))
     return np.stack([first + line for (line, _), first in zip(lines, firsts, strict=False)])
-
-
-def _chooses(how: Mechanisms) -> bool:
-    """Return whether the kernels choose pages so."""
-    return how.page_choice == how.scorer.compiled_choice
 
 
 _MLP_NORM, _GATE_UP, _DOWN = 8, 9, 10  # of a layer's arrays

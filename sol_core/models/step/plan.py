@@ -49,6 +49,7 @@ class StepRequest:
     is_sparse: bool = field(init=False)  # some row drops pages
     scores_pages: bool = field(init=False)
     reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
+    kernels_choose: bool = field(init=False)  # the CPU's kernels know how pages are chosen
 
     def __post_init__(self) -> None:
         self.is_layered = self.left_out is not None or any(kind != "pages" for kind in self.record)
@@ -57,7 +58,9 @@ class StepRequest:
         )
         self.is_sparse = any(action.keep_fraction < 1 for action in self.actions)
         self.scores_pages = self.is_sparse or self.observe.scores_pages
-        self.reads_codes = self.scores_pages and self.mechanisms.scorer.reads_codes
+        scorer = self.mechanisms.scorer
+        self.reads_codes = self.scores_pages and scorer.reads_codes
+        self.kernels_choose = self.mechanisms.page_choice == scorer.compiled_choice
 
     def rows(self, first: int, count: int) -> StepRequest:
         """The request of some rows, as if there were no others."""

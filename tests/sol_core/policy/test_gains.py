@@ -70,8 +70,8 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     static = ShareSchedule(budgets[1], policy.info.grid, mixes)
     for step, (by_policy, by_mix) in enumerate(taken):
         seen = replace(observe(model, 2, step), cached_tokens=(64, 7000))
-        assert by_policy == alone.next_actions(seen.row(0))[0]
-        assert by_mix == static(seen.row(1))
+        assert by_policy == alone.next_actions(seen.rows([0]))[0]
+        assert by_mix == static(seen.rows([1]))
     assert first == alone.distribution()[0]
 
 

@@ -26,7 +26,7 @@ def _plan(grid, kept, tokens):
     pages = valid.unflatten(1, (-1, PAGE)).any(-1)
     budget = None if kept is None else torch.tensor(kept)
     how = GRIDS[grid].mechanisms
-    return AttentionPlan(PAGE, valid, pages, budget, None, how.page_scorer, how.page_choice)
+    return AttentionPlan(PAGE, valid, pages, budget, None, how.scorer, how.page_choice)
 
 
 @pytest.mark.parametrize("kept", [None, [1, 2, 3, 9]])
