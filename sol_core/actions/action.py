@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sol_core.errors import ConfigError
-from sol_core.fields import configuration, later, plain_scalar
+from sol_core.fields import added_field, configuration, plain_scalar
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
@@ -20,12 +20,12 @@ ONLY_ACTIONS = "only an Action has one per layer, of attention and of the MLP"
 
 
 class Draws(NamedTuple):
-    """Random levels of a window of the warm start, shares of dense."""
+    """Random levels of a window of the warm start, fractions of dense."""
 
     above: float  # how far above the grid's lowest level a window's mean lies at least
     high: float  # its highest mean
     scatter: float  # of a step around the mean
-    dense: float  # share of windows that leave the axis dense
+    dense: float  # fraction of the windows that leave the axis dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +181,8 @@ class _AxisValues:
         """The values, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width
 
-    def shares(self) -> tuple[float, float, float]:
-        """The values as shares of dense, in the order of ``AXES``."""
+    def fractions(self) -> tuple[float, float, float]:
+        """The values as fractions of dense, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width / MAX_BITS
 
     @property
@@ -203,8 +203,8 @@ class _AxisValues:
     def net_keep_rate(self) -> float:
         """The paper's one-number efficiency axis: mean of (κ, ρ, b/16)."""
         total = 0.0
-        for share in self.shares():  # not sum(), which rounds otherwise from Python 3.12
-            total += share
+        for fraction in self.fractions():  # not sum(), which rounds otherwise from Python 3.12
+            total += fraction
         return total / len(AXES)
 
 
@@ -227,8 +227,8 @@ class Action(_AxisValues):
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
     bit_width: int = MAX_BITS
-    keep_by_layer: tuple[float, ...] = later(())
-    channels_by_layer: tuple[float, ...] = later(())
+    keep_by_layer: tuple[float, ...] = added_field(())
+    channels_by_layer: tuple[float, ...] = added_field(())
 
     if TYPE_CHECKING:
 
@@ -321,7 +321,7 @@ class Budget(_AxisValues):
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
     bit_width: float = float(MAX_BITS)
-    bytes_share: float | None = later(None)
+    bytes_share: float | None = added_field(None)
 
     def __post_init__(self) -> None:
         self._check(whole=False)

@@ -37,7 +37,7 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutScores:
     """Scores of B windows × G rows × T steps; row 0 of each window is dense."""
 
     nll: Floats  # [B, G, T] nats
@@ -69,7 +69,7 @@ def roll_out(
     scheduler: BatchScheduler,
     options: DecodeOptions,
     costs: CostModel | None = None,  # counts the bytes read
-) -> Rollout:
+) -> RolloutScores:
     """Run all rows of the windows and score them; the first row of each must be dense."""
     group = options.rows_per_sequence
     nll, kl, spend, num_bytes = [], [], [], []
@@ -82,7 +82,7 @@ def roll_out(
             num_bytes.append(step_reading(step, costs, group))
     counted = np.stack(num_bytes, -1) if num_bytes else None
     nlls, kls = (floats(torch.stack(values, -1)) for values in (nll, kl))
-    return Rollout(nlls, kls, np.stack(spend, 2), counted)
+    return RolloutScores(nlls, kls, np.stack(spend, 2), counted)
 
 
 def step_levels(step: DecodeStep, group: int) -> Floats:

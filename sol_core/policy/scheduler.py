@@ -18,7 +18,7 @@ from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.network import observation_row
-from sol_core.policy.policy import Policy, StepInputs, budget_shares
+from sol_core.policy.policy import Policy, StepInputs, budget_fractions
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -150,7 +150,7 @@ class PolicyScheduler:
         self.policy = policy
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
-        targets = budget_shares(budgets).to(policy.embedding.device)
+        targets = budget_fractions(budgets).to(policy.embedding.device)
         self._feedback = Feedback(targets, FEEDBACK_STEPS)
         self._previous = torch.ones_like(targets)
         self._no_budget = targets[:, None, :0]
@@ -225,7 +225,7 @@ class PolicyScheduler:
                 mixes.check(share, context + 1)
                 budget = mixes.mean(share, context + 1, budget.bit_width)
             means.append(budget)
-        targets = budget_shares(means).to(self._previous.device)
+        targets = budget_fractions(means).to(self._previous.device)
         self._feedback.targets = targets.clamp(*self.policy.ends)
 
     def inputs(self) -> StepInputs:

@@ -19,8 +19,8 @@ from sol_core.policy.scheduler import PolicyScheduler
 from sol_core.progress import WorkEvent
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.held_out import measure
-from sol_core.training.rollouts import draw_budgets, prefill_text
 from sol_core.training.run_state import RunState
+from sol_core.training.text_prefill import draw_budgets, prefill_text
 
 T = TypeVar("T")
 HIGHEST = 0.95  # share of the dense bytes
