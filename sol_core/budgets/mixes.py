@@ -212,7 +212,7 @@ class MixTable:
         least = (damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
         return min(least, default=0.0)
 
-    def previewed(self, context: int) -> float:
+    def head_saving(self, context: int) -> float:
         """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
         return self._head_saving / self.costs.dense_bytes(context)
 
@@ -296,7 +296,7 @@ class MixTable:
             for levels, axis in zip(self.levels, self.per_axis(context), strict=True)
         )
         floor = self.floor(context)
-        previewed = self.previewed(context)
+        previewed = self.head_saving(context)
         pairs = [
             Mix(
                 1 + read + read_too - (previewed if keep < 1 or ratio < 1 else 0.0),

@@ -235,7 +235,7 @@ def text_losses(
     return rows
 
 
-def own_names(
+def by_own_names(
     part: Mapping[str, ValueT],
     names: Sequence[str],  # of the policies and schedules, the first one's first
     methods: Collection[str] = (),  # all roles; none are those of the part

@@ -136,7 +136,7 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
         raise ModelLoadError(f"{error}. To fetch it again: {program_name()} {command}") from error
 
 
-def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
+def repair_default_model(data_dir: Path, on_progress: Progress) -> Path:
     """Read every byte; fetch and convert again if one is wrong, or blocks were not kept then."""
 
     def check(folder: Path) -> None:

@@ -80,7 +80,7 @@ class ByteBudgets:
         features = history_features(step, means, self._began)
         return self._prices.terms(features, aims, self._contexts)
 
-    def taken(self, actions: Sequence[Action]) -> None:
+    def note_taken(self, actions: Sequence[Action]) -> None:
         self._previous = list(actions)
         self._spent += [(a.keep_fraction, a.channel_keep_ratio) for a in actions]
 
@@ -195,7 +195,7 @@ class PolicyScheduler:
         self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
         actions = policy.actions(choices)
         if self._bytes is not None:
-            self._bytes.taken(actions)
+            self._bytes.note_taken(actions)
         return actions
 
     def reads(self) -> Sequence[PolicyReads]:

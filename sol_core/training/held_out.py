@@ -18,7 +18,7 @@ from sol_core.training.config import GAPS, TrainConfig
 from sol_core.training.run_state import RunState
 from sol_core.training.text_prefill import TextPrefill, prefill_text
 
-BETWEEN = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
+FALLBACK_POINTS = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
 
 
@@ -28,7 +28,7 @@ def held_out_budgets(grid: ActionGrid) -> list[Budget]:
     for axis, levels in zip(AXES, grid.levels(), strict=True):
         values, low, high = axis.measured, levels[0], levels[-1]
         holds = low <= min(values) and max(values) <= high
-        axes.append(values if holds else [low + point * (high - low) for point in BETWEEN])
+        axes.append(values if holds else [low + point * (high - low) for point in FALLBACK_POINTS])
     return [Budget(*values) for values in zip(*axes, strict=True)]
 
 
@@ -124,7 +124,7 @@ def _play_texts(
 
     def play(number: int, text: TextPrefill) -> dict[str, Tensor]:
         scheduler = scheduler_of(number)
-        rollout = text.rollout(_starts(state.config), len(BETWEEN), scheduler)
+        rollout = text.rollout(_starts(state.config), len(FALLBACK_POINTS), scheduler)
         played = {name: getattr(rollout, name).cpu() for name in ("kl", "nll", "dense_nll")}
         spends = [[action.fractions() for action in actions] for actions in rollout.actions]
         played["spends"] = torch.tensor(spends).transpose(0, 1)  # [R, T, axes]
