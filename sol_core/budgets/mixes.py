@@ -193,19 +193,16 @@ class MixTable:
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
         """Each level of both axes's damage and bytes beyond a dense step's, as shares; no head."""
-        dense = self.costs.dense_bytes(context)
+        costs, dense = self.costs, self.costs.dense_bytes(context)
+
+        def beyond(action: Action) -> float:
+            read = costs.decode_step(action, context).bytes_read - dense
+            return (read + costs.head_saving(action)) / dense
+
         attention = [Action(keep_fraction=level) for level in self.levels[0]]
         channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
-        read = [
-            tuple(self._beyond(action, context) / dense for action in actions)
-            for actions in (attention, channels)
-        ]
+        read = [tuple(map(beyond, actions)) for actions in (attention, channels)]
         return tuple(zip(self._damage.at(context), read, strict=True))
-
-    def _beyond(self, action: Action, context: int) -> float:
-        """Bytes that a step reads beyond a dense one, with the head whole."""
-        read = self.costs.decode_step(action, context).bytes_read - self.costs.dense_bytes(context)
-        return read + self.costs.head_saving(action)
 
     def floor(self, context: int) -> float:
         """Damage of dropping next to nothing, nats: rounding, paid once for both axes."""

@@ -53,12 +53,8 @@ class PageThresholds:
         if not all(math.isfinite(value) for line in self.log_floors for value in line):
             raise ConfigError("page floors must be finite numbers")
 
-    def floor(self, level: float, context: int) -> float:
-        """The floor, interpolated in the context's logarithm; the nearest one beyond the table."""
-        return self.floors((level,), context)[0]
-
     def floors(self, levels: Sequence[float], context: int) -> list[float]:
-        """``floor`` of several levels."""
+        """The levels' floors, interpolated in the context's logarithm; flat beyond the table."""
         first, last, weight = _between(self.contexts, context)
         if last > first:
             weight = math.log(context / self.contexts[first])

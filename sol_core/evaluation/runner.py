@@ -87,7 +87,7 @@ def evaluate(
         if contenders[1:]:
             kept |= {"rivals": "at the first one's spend"}
         if config.signals:
-            kept |= {"signals": "anew in each rollout"}
+            kept |= {"signals": "again in each rollout"}
         key = measurement_key(model, contenders, kept, texts.blocks)
         yield from run.events(BatchRunner(should_stop, run.work, partial, key))
 

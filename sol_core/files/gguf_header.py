@@ -17,7 +17,7 @@ import numpy as np
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader, ReaderField
+    from gguf import GGUFReader
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 # transformers' families by GGUF's architecture.
@@ -108,10 +108,10 @@ def read_gguf_header(path: Path) -> GgufHeader:
 
 
 def _header(path: Path, reader: GGUFReader) -> GgufHeader:
-    metadata = {
-        name: len(field.data) if _holds_texts(field) else field.contents()
-        for name, field in reader.fields.items()
-    }
+    metadata = {}
+    for name, field in reader.fields.items():
+        holds_texts = [kind.name for kind in field.types] == ["ARRAY", "STRING"]
+        metadata[name] = len(field.data) if holds_texts else field.contents()
     tensors = {
         tensor.name: GgufTensor(
             tensor.tensor_type.name,
@@ -122,10 +122,6 @@ def _header(path: Path, reader: GGUFReader) -> GgufHeader:
         for tensor in reader.tensors
     }
     return GgufHeader(path, metadata, tensors)
-
-
-def _holds_texts(field: ReaderField) -> bool:
-    return [kind.name for kind in field.types] == ["ARRAY", "STRING"]
 
 
 def check_gguf(header: GgufHeader) -> None:
