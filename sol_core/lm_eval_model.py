@@ -34,7 +34,7 @@ from sol_core.accuracy.questions import Continuation
 from sol_core.accuracy.scoring import read_contexts, score_after, score_densely
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, Budget, Spend, record_of
 from sol_core.api.generating import load_policy
-from sol_core.budgets.building import build_schedule
+from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedules
 from sol_core.decoding.cost import CostModel

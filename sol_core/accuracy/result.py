@@ -36,7 +36,7 @@ def scores_per_byte(
 
 
 def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
-    """[questions], 1 where the right choice has the highest score."""
+    """Mark questions whose right choice has the highest score: [questions], 1 or 0."""
     pairs = zip(scores, questions, strict=True)
     return np.asarray([np.argmax(row) == question.answer for row, question in pairs], np.float64)
 
@@ -64,7 +64,7 @@ class QuestionScores:
 
 @lru_cache(maxsize=2)
 def _bootstrap(count: int, seed: int) -> PairedBootstrap:
-    """The same resamples for every comparison of as many questions."""
+    """Make resamples once for all comparisons of as many questions."""
     return PairedBootstrap(count, seed=seed)
 
 

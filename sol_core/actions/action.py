@@ -33,7 +33,7 @@ class Axis:
     """One number of an action.
 
     Attributes:
-        name, title: label of a lane; of a table or a form of its own.
+        name: label of a lane, a table or a form.
         start: curve of an untrained policy: nats at the lowest level, e-folds from there to the
             highest.
     """
@@ -42,7 +42,6 @@ class Axis:
     short: str  # as options, forms and stored results abbreviate it
     key: str  # of its colour and its lane on the page (``app/web/theme.py``)
     name: str
-    title: str
     noun: str  # what a value counts, in budgets
     term: str  # its entry of the page's glossary, and its label in forms
     meaning: str  # of a value, after "mean" in options and alone in forms
@@ -99,7 +98,6 @@ AXES = (
         short="keep",
         key="attention",
         name="Attention",
-        title="Attention",
         noun="attention",
         term="attention kept",
         meaning="share of cached tokens that attention may read",
@@ -115,7 +113,6 @@ AXES = (
         short="channels",
         key="channels",
         name="MLP",
-        title="MLP channels",
         noun="MLP",
         term="MLP kept",
         meaning="share of the MLP's channels kept",
@@ -132,7 +129,6 @@ AXES = (
         short="bits",
         key="bits",
         name="Bits",
-        title="Bits",
         noun="bits",
         term="bits",
         meaning="bits of the MLP activations, 16 leaves them alone",
@@ -166,7 +162,7 @@ class _AxisValues:
     keep_fraction: float
     channel_keep_ratio: float
     bit_width: float
-    keep_by_layer: tuple[float, ...] = ()  # here and below: an action's alone has any
+    keep_by_layer: tuple[float, ...] = ()  # this and the next: only an action has any
     channels_by_layer: tuple[float, ...] = ()
 
     def _check(self, *, whole: bool) -> None:

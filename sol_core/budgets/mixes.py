@@ -237,14 +237,14 @@ class MixTable:
         return hull[upper - 1], hull[upper]
 
     def share_at(self, damage: float, context: int) -> float:
-        """The least share whose mixes are predicted to lose no more than that, nats a token."""
+        """Smallest share whose predicted damage is at most ``damage`` (nats a token)."""
         hull = self.hull(context)
         index = next(at for at, mix in enumerate(hull) if mix.damage <= damage)
         if index == 0:
             return hull[0].share
         low, high = hull[index - 1 : index + 1]
-        part = (low.damage - damage) / (low.damage - high.damage)
-        return low.share + part * (high.share - low.share)
+        weight = (low.damage - damage) / (low.damage - high.damage)
+        return low.share + weight * (high.share - low.share)
 
     def mean_of(self, budget: Budget, context: int) -> Budget:
         """Mean spend per axis of the mixes that meet a budget of bytes.
@@ -257,7 +257,7 @@ class MixTable:
 
     @staticmethod
     def weight(share: float, low: Mix, high: Mix) -> float:
-        """How often the higher of two mixes is taken, of all steps, to meet a share."""
+        """Fraction of the steps that take the higher of two mixes, to meet a share."""
         span = high.share - low.share
         return min(max((share - low.share) / span, 0.0), 1.0) if span > 0 else 1.0
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.actions import ActionGrid, Budget
-from sol_core.budgets.building import schedule_for_sequence
 from sol_core.budgets.mixes import mix_table
+from sol_core.budgets.row_schedules import schedule_for_sequence
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,

@@ -14,8 +14,8 @@ from itertools import product, starmap
 from typing import cast
 
 from sol_core.actions import ActionGrid, Budget
-from sol_core.budgets.building import build_schedule
 from sol_core.budgets.mixes import MixTable
+from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import RowSchedules, Schedule
 from sol_core.decoding.schedules import FixedSchedule, Horizon, RandomSchedule, StaticSchedule

@@ -86,13 +86,13 @@ def roll_out(
 
 
 def step_levels(step: DecodeStep, group: int) -> Floats:
-    """[B, group, axes] levels of one step's rows."""
+    """Levels of one step's rows: [B, group, axes]."""
     levels = np.asarray([action.as_tuple() for action in step.actions], dtype=np.float64)
     return levels.reshape(-1, group, len(AXES))
 
 
 def step_reading(step: DecodeStep, costs: CostModel, group: int, *, exact: bool = True) -> Floats:
-    """[B, group] computed bytes that one step's rows read, or that their actions allow."""
+    """Computed bytes that one step's rows read, or that their actions allow: [B, group]."""
     reads = step.reads if exact else (StepReads(),) * len(step.actions)
     rows = zip(step.actions, step.cached_tokens, reads, step.policy_reads, strict=True)
     reading = [

@@ -84,7 +84,7 @@ class InspectionConfig(Record):
         return required_grid(self.grid)
 
     def as_generation(self) -> GenerationConfig:
-        """The same rows as a generation has them: a dense one, and the others beside it."""
+        """These rows as a generation's: a dense one, and the others beside it."""
         return GenerationConfig(
             schedule=ScheduleConfig("dense"),
             side_rows=tuple(SideRowConfig(schedule.name, schedule) for schedule in self.schedules),

@@ -42,7 +42,7 @@ class MlpOutput:
 
 
 def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
-    """[layers, T, C] fp32: the MLP outputs of a dense pass over T tokens."""
+    """MLP outputs of a dense pass over T tokens: [layers, T, C] fp32."""
     outputs: list[Tensor] = []
 
     def noted(down: Linear) -> Any:

@@ -108,12 +108,12 @@ class StepChoice(NamedTuple):
 
     @property
     def log_probabilities(self) -> Tensor:
-        """[R, num_heads, levels]; computed on request, which greedy decoding never makes."""
+        """Log probabilities [R, num_heads, levels]; greedy decoding never asks for them."""
         return (self.logits / self.temperature).log_softmax(-1)
 
     @property
     def log_probability(self) -> Tensor:
-        """[R], of the choices."""
+        """Log probability of the choices: [R]."""
         return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
 
 

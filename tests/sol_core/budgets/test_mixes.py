@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, Budget
-from sol_core.budgets.building import build_schedule
 from sol_core.budgets.mixes import DamageTable, Mix, MixTable, lower_hull
+from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon
