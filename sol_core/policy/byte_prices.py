@@ -39,10 +39,10 @@ _NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
 
 @dataclass(frozen=True, slots=True)
 class SampleStates:
-    """Sensitivity and slope of both axes that a network said in a policy's own episodes.
+    """Sensitivity and slope of both axes, as a network predicted them in its policy's episodes.
 
-    After compressed steps a network says more damage, whatever this token needs: what an episode's
-    history explains is fitted and taken off, the rest trusted as far as damage followed it.
+    After compressed steps it predicts more damage, whatever the token needs. What the episode's
+    history explains is fitted and subtracted; the rest counts as far as damage followed it.
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
@@ -64,7 +64,7 @@ class SampleStates:
 
     @staticmethod
     def of(
-        shapes: Floats,  # [E, T, axes, 2], what the network said
+        shapes: Floats,  # [E, T, axes, 2], what the network predicted
         spends: Floats,  # [E, T, axes], what was taken then, shares of dense
         contexts: Floats,  # [E], tokens before each episode
         damages: Floats,  # [E, T], KL to the dense step, nats

@@ -1,9 +1,8 @@
 """Tables that are measured of a policy: a price per axis, and where it pays.
 
 The schedule of least damage of a given mean spend chooses, at every step, the level of least
-``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to. A policy
-reads bytes of its own, and predicts little where little is lost: gains are what it recovers of
-static's loss all the same, measured in ``sol_core/evaluation/gains.py``.
+``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to. Gains:
+what a policy recovers of static's loss, its own bytes counted (``evaluation/gains.py``).
 """
 
 from __future__ import annotations

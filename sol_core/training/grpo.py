@@ -18,7 +18,7 @@ from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import Policy, StepInputs, budget_fractions
 from sol_core.policy.scheduler import PolicyScheduler, mean_entropy
 from sol_core.progress import WorkEvent
-from sol_core.training.calibrate import damages_at, set_prices
+from sol_core.training.calibrate import damages_at, measured_prices
 from sol_core.training.config import GAPS, GRPO_END, GrpoConfig, TrainConfig
 from sol_core.training.held_out import measure
 from sol_core.training.run_state import RunState
@@ -81,8 +81,8 @@ def _update(state: RunState) -> None:
     progress.updates += 1
     if state.policy.prices and progress.updates % CALIBRATE_EVERY == 0:
         # From this update alone: what a resumed run no longer has must not decide.
-        inputs = batch.inputs
-        set_prices(state, [damages_at(state.policy, inputs.rows, inputs.tokens)])
+        damages = damages_at(state.policy, batch.inputs.rows, batch.inputs.tokens)
+        state.set_prices(measured_prices(state.policy, [damages]))
 
 
 def sample_rollouts(

@@ -30,7 +30,7 @@ from sol_core.policy.network import (
     observed_by,
 )
 from sol_core.progress import WorkEvent
-from sol_core.training.calibrate import damages_at, set_prices
+from sol_core.training.calibrate import damages_at, measured_prices
 from sol_core.training.checkpoint import LABELS
 from sol_core.training.config import (
     GRPO_END,
@@ -204,7 +204,8 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
     """Prices from states among the labels."""
     episodes = labels.damage.shape[0]
     sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
-    set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
+    damages = damages_at(state.policy, sample.rows, sample.tokens)
+    state.set_prices(measured_prices(state.policy, [damages]))
 
 
 def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
