@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
 DIFFERENCE_SHARE = 0.5
-_LANE, _LANE_PITCH = 6, 8  # height of a token's lane, from one to the next: px
+_LANE, _LANE_PITCH = 5, 6  # height of a token's lane, from one to the next: px
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
 

@@ -99,7 +99,12 @@ def reads_by_page(readers: Any, num_kv_heads: int) -> str:
     shares = readers.mean(0, dtype=np.float64) / num_kv_heads
     if shares.min() == 1:
         return ""
-    return str(_DIGITS[np.ceil(shares * 63 - 1e-9).astype(int)].tobytes(), "ascii")
+    return base64_digits(shares)
+
+
+def base64_digits(parts: Any) -> str:
+    """A base64 digit for each of an array's numbers from 0 to 1, in 63rds, rounded up."""
+    return str(_DIGITS[np.ceil(parts * 63 - 1e-9).astype(int)].tobytes(), "ascii")
 
 
 def _packed(levels: Any) -> str:

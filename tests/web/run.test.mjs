@@ -134,7 +134,7 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
     run_without: { run_id: "without" },
     poll_run: { live: false, more: false, status: "finished", cursor: 2, rows: run.rows.slice(0, 2), run: run.run },
   };
-  const effects = new PageEffects({ at: () => 2, rows: () => run.rows, textOf: (page) => run.pages[page], changed: () => {},
+  const effects = new PageEffects({ id: () => "r", at: () => 2, rows: () => run.rows, textOf: (page) => run.pages[page], changed: () => {},
     compare: (id) => asked.push(id), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
   shown(effects.element);
   say(effects.none.hidden, effects.compare.hidden, effects.answer.hidden);
@@ -151,6 +151,9 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
   effects.which.click();
   await settled();
   say(textOf(effects.said), effects.said.title, effects.found);
+  effects.clear();
+  effects.rankSoon(false); // the run is opened again
+  say(textOf(effects.said), effects.index);
   answers.rank_pages.effects.forEach((one) => { one.kl = 0.001; });
   effects.which.click();
   await settled();

@@ -154,8 +154,8 @@ interface Estimate {
   times?: number | null;
 }
 
-/** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. */
-type RecordedStep = any[];
+/** Pages, share read and by page: RecordedStep of tests/app/recordings/recorder.py. */
+type RecordedStep = [number, number, string];
 
 interface RecordedAnswer {
   same: number;
@@ -172,6 +172,7 @@ interface RecordedText {
 }
 
 interface RecordedQuestion {
+  needs: string;
   question: string;
   stem: string;
   tokens: number;

@@ -11,14 +11,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.results.shipped import prompt_of, recording_file
-from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
+from sol_core.actions import AXES, DEFAULT_GRID, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
+from sol_core.generation.sequence import base64_digits
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
+FloatArray = NDArray[np.float64]
 QUESTIONS = (
     ("How far can the lamp be seen?", "The lamp can be seen for"),
     ("When was the bridge finished?", "The bridge of grey stone was finished in"),
@@ -29,25 +34,16 @@ STOP_STRINGS = ("\n", ".")
 # From dense to the lowest that a mix reads after the story, whole percents as the form has them;
 # without shares where a last bit decides which answers break (docs/decisions.md).
 SHARES = {
-    "bfloat16": (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.48, 0.47),
-    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.43, 0.42, 0.41, 0.39),
+    "bfloat16": (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.48),
+    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.43, 0.41, 0.39),
 }
 
 
 class RecordedStep(NamedTuple):
-    """Reads of one step: bits, channels, bytes as shares of a dense step's, and ``PageReads``."""
+    """What one step read, as in ``PageReads``."""
 
-    bits: float
-    input: float
-    inner: float
-    attention: float
-    mlp: float
-    head: float
-    policy: float
     pages: int
-    cells: int
     share: float
-    levels: str
     by_page: str
 
 
@@ -85,13 +81,15 @@ class RecordedQuestion:
     """A question after the story, and how its answer begins.
 
     Attributes:
-        fact: the page of the story that matters most to the answer's first token, each left out in
-            turn.
+        needs: a base64 digit per page of the story, as of ``PageReads.by_page``: KL of the full
+            model's first token without the page, of the largest but the first page's, rounded down.
+        fact: the page of the story that this token needs most.
     """
 
     question: str
     stem: str
     tokens: int  # of the whole prompt
+    needs: str
     fact: int
 
 
@@ -156,13 +154,19 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
     answers = answers_at(model, shares)
     dense = answers[0]
     story_tokens = len(model.encode(story, add_special_tokens=False))
+    num_pages = -(-story_tokens // grid.page_size)
+    needs = [
+        _needs(model, prompt_of(story, *question), answered)[:num_pages]
+        for question, answered in zip(QUESTIONS, dense, strict=True)
+    ]
     questions = tuple(
         RecordedQuestion(
             *question,
             tokens=answered.prefill.prompt_tokens,
-            fact=_fact(model, prompt_of(story, *question), answered),
+            needs=base64_digits(np.floor(63 * np.clip(need / need[1:].max(), 0, 1)) / 63),
+            fact=1 + int(need[1:].argmax()),
         )
-        for question, answered in zip(QUESTIONS, dense, strict=True)
+        for question, answered, need in zip(QUESTIONS, dense, needs, strict=True)
     )
     return Recording(
         model=model.name,
@@ -172,10 +176,10 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
         stop_strings=STOP_STRINGS,
         story=story,
         page_size=grid.page_size,
-        pages=dense[0].prefill.page_texts[: -(-story_tokens // grid.page_size)],
+        pages=dense[0].prefill.page_texts[:num_pages],
         questions=questions,
         texts=tuple(
-            _recorded(share, answered, dense, grid)
+            _recorded(share, answered, dense)
             for share, answered in zip(shares, answers, strict=True)
         ),
     )
@@ -195,7 +199,8 @@ def _answer(model: LanguageModel, prompt: str, config: GenerationConfig) -> Answ
     return Answered(prefill, kept)
 
 
-def _fact(model: LanguageModel, prompt: str, answered: Answered) -> int:
+def _needs(model: LanguageModel, prompt: str, answered: Answered) -> FloatArray:
+    """KL of the first token's step without each page of the prompt, nats."""
     from sol_core.actions import DENSE
     from sol_core.generation.engine import encode_prompt
     from sol_core.lens.engine import Lens
@@ -204,32 +209,16 @@ def _fact(model: LanguageModel, prompt: str, answered: Answered) -> int:
     tokens = *encode_prompt(model, prompt, chat=False), answered.tokens[0].token_id
     lens = Lens(model, LensRun(tokens, (DENSE,), grid_named(DEFAULT_GRID)))
     effects = lens.page_effects(0, most=len(tokens)).effects
-    return max(effects[1:], key=lambda effect: effect.kl).pages[0]
+    return np.array([effect.kl for effect in effects])
 
 
-def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
-    assert token.page_reads is not None  # asked for
-    inputs, inner = grid.mechanisms.mlp_shares(token.action.channel_keep_ratio)
-    cost, whole, reads = token.cost, token.dense_cost.bytes_read, token.page_reads
-    return RecordedStep(
-        bits=token.action.bit_width,
-        input=round(inputs, 4),
-        inner=round(inner, 4),
-        attention=round(cost.attention_bytes / whole, 4),
-        mlp=round(cost.mlp_bytes / whole, 4),
-        head=round(cost.head_bytes / whole, 4),
-        policy=round(cost.policy_bytes / whole, 4),
-        pages=reads.pages,
-        cells=reads.cells,
-        share=round(reads.share, 4),
-        levels=reads.levels,
-        by_page=reads.by_page,
-    )
+def _recorded_step(token: TokenEvent) -> RecordedStep:
+    reads = token.page_reads
+    assert reads is not None  # asked for
+    return RecordedStep(reads.pages, round(reads.share, 4), reads.by_page)
 
 
-def _recorded(
-    asked: float, answers: Sequence[Answered], dense: Sequence[Answered], grid: ActionGrid
-) -> RecordedText:
+def _recorded(asked: float, answers: Sequence[Answered], dense: Sequence[Answered]) -> RecordedText:
     steps = [token for answer in answers for token in answer.tokens]
     read = sum(token.cost.bytes_read for token in steps)
     whole = sum(token.dense_cost.bytes_read for token in steps)
@@ -242,15 +231,13 @@ def _recorded(
         ),
         share=round(read / whole, 4),
         answers=tuple(
-            _recorded_answer(one.tokens, other.tokens, grid)
+            _recorded_answer(one.tokens, other.tokens)
             for one, other in zip(answers, dense, strict=True)
         ),
     )
 
 
-def _recorded_answer(
-    tokens: Sequence[TokenEvent], dense: Sequence[TokenEvent], grid: ActionGrid
-) -> RecordedAnswer:
+def _recorded_answer(tokens: Sequence[TokenEvent], dense: Sequence[TokenEvent]) -> RecordedAnswer:
     same = 0
     for mine, other in zip(tokens, dense, strict=False):
         if mine.token_id != other.token_id:
@@ -262,7 +249,7 @@ def _recorded_answer(
         costs=tuple(
             round(token.cost.bytes_read / token.dense_cost.bytes_read, 3) for token in tokens
         ),
-        steps=tuple(_recorded_step(token, grid) for token in tokens),
+        steps=tuple(_recorded_step(token) for token in tokens),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from app.results.shipped import likely_dtype, shipped_recording
-from sol_core.events import PageReads
 from tests.app.recordings.recorder import QUESTIONS, SHARES, RecordedStep, answers_at, story_text
 
 ANSWERS = (" twenty miles", " 1874", " Juniper")
@@ -34,15 +33,8 @@ def test_a_shipped_recording_reads_less_and_less(dtype: str) -> None:
         for answer, dense in zip(text["answers"], texts[0]["answers"], strict=True):
             assert len(answer["tokens"]) == len(answer["costs"]) > 0
             assert answer["same"] == _same(answer["tokens"], dense["tokens"])
-            steps = [RecordedStep(*step) for step in answer["steps"]]
-            # What flows is what the step read, and the pages are the cache's.
-            flows = [one.attention + one.mlp + one.head + one.policy for one in steps]
-            assert flows == pytest.approx(answer["costs"], abs=2e-3)
-            for one in steps:
-                reads = PageReads(one.pages, one.cells, one.levels, one.share)
-                lists = reads.lists(30)
-                assert len(lists) == 30
-                assert all(lists)
+            assert len(answer["steps"]) == len(answer["tokens"])
+            for one in (RecordedStep(*step) for step in answer["steps"]):
                 assert len(one.by_page) in (0, one.pages)
                 assert bool(one.by_page) == (one.share < 1)
 
@@ -56,6 +48,9 @@ def test_the_answers_stand_on_their_pages_and_break_on_the_way(dtype: str) -> No
     facts = [recording["pages"][one["fact"]] for one in recording["questions"]]
     for fact, word in zip(facts, ("twenty", "1874", "Juniper"), strict=True):
         assert word in fact
+    for one in recording["questions"]:
+        assert len(one["needs"]) == len(recording["pages"])
+        assert one["needs"][one["fact"]] == "/"  # the most
     dense = [answer["tokens"] for answer in first["answers"]]
     whole = [sum(_whole([one["tokens"] for one in text["answers"]], dense)) for text in others]
     assert whole == sorted(whole, reverse=True)

@@ -10,7 +10,10 @@ from sol_core.errors import ModelLoadError
 from tests.browser.conftest import ENDED, comes_to
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
-SAID = "Small changes. The full model disagrees with 6 of 40 tokens (dotted)."
+SAID = (
+    "Small changes. The full model disagrees with 6 of 40 tokens (dotted). "
+    "Token 4 would have been “dense”, not “calm”."
+)
 SPENT = re.compile(
     r"^Read \d+\s% of the full model's bytes · [\d.]+\stokens/s with the check · KL 0\.0\d\d\snats$"
 )

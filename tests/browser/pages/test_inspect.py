@@ -25,6 +25,11 @@ def tokens(page):
     return page.locator(".sol-inspect .sol-lines .sol-token")
 
 
+def depth(element):
+    """Distance from the top of the page, px."""
+    return element.evaluate("(element) => element.getBoundingClientRect().y + scrollY")
+
+
 def finished(page):
     expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
 
@@ -49,8 +54,10 @@ def test_the_strips_show_what_a_token_needed_and_a_click_takes_a_line_away(serve
     room = page.locator(".sol-inspect")
     said, strips = room.locator(".sol-page-said"), room.locator(".sol-strips svg")
     expect(said).to_contain_text(re.compile("needed|No single line"), timeout=WARM_UP_MS)
+    top = depth(tokens(page).first)
     tokens(page).first.hover()
     expect(said).to_be_hidden()  # it is about another token
+    assert depth(tokens(page).first) == top  # else a click would miss it
     page.mouse.move(2, 2)
     expect(said).to_be_visible()
     expect(room.locator(".sol-strip-needed")).to_have_attribute("d", re.compile("^M"))

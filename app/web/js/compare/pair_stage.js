@@ -10,7 +10,7 @@ import { tallyOf } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
-import { colourAxes } from "../shared/tokens/tokens.js";
+import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
 import { VerdictLine } from "../shared/verdict.js";
 
 export const SIDES = ["a", "b"];
@@ -139,6 +139,9 @@ export class PairStage extends TokenStage {
 
   draw(compared) {
     this.sides.forEach((one, at) => { one.nll = compared.sides[at].nll; });
+    // One scale for both, so that a colour means the same on either side.
+    Object.assign(this.axes[0], stretched(this.sides.flatMap(({ rows }) => rows.map(shareOfBytes))));
+    this.legend.set(this.legend.axis.key);
     if (compared.stretches) this.align(compared.stretches);
     setText(this.parted, this.partedText(compared));
     if (compared.parted !== null) {

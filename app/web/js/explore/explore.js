@@ -3,7 +3,7 @@
 import { Beside } from "../compare/beside.js";
 import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
-import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
+import { bringIntoView, chip, h, isTouch, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
@@ -16,14 +16,17 @@ import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
 
-/** A run from start to end, beside the one on show. @returns {Promise<{ grid: any, rows: Token[] }>} */
-function runOf(api, prompt, settings) {
+/** A run from start to end, beside the one on show. @returns {Promise<Token[]>} */
+function runOf(api, prompt, settings, write = (rows) => {}) {
   return new Promise((resolve, reject) => {
     const rows = [];
-    const follower = new RunFollower(api, { begin: () => {}, rows: (more) => rows.push(...more),
-      view: (view, run) => {
+    const follower = new RunFollower(api, { begin: () => {}, rows: (more) => {
+      rows.push(...more);
+      write(more);
+    },
+      view: (view) => {
         if (view.live || view.more) return;
-        if (view.status === "finished") resolve({ grid: run.config.grid, rows });
+        if (view.status === "finished") resolve(rows);
         else reject(new Error(view.error || "The run was stopped."));
       }, lost: () => {}, gone: reject });
     api("start_run", { prompt, settings }).then(({ run_id: id }) => follower.follow(id), reject);
@@ -48,11 +51,11 @@ class ExplorePage extends RunPage {
     this.status = new Status(this.statusHandlers);
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index, 0),
-      effects: (reading) => new PageEffects({ ...reading,
+      effects: (reading) => new PageEffects({ ...reading, id: () => this.follower.id,
         compare: (id) => openInTab("compare", `${this.follower.id},${id}`),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
-    { hint: "Choose a token: what if?", whatIf: this.lens });
+    { hint: `${isTouch ? "Tap" : "Click"} a token: what if it had less, or more?`, whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),
@@ -167,7 +170,10 @@ class ExplorePage extends RunPage {
   }
 
   finish() {
-    if (this.wasLive) this.stage.reading.effects?.rankSoon();
+    const { run } = this.follower;
+    this.stage.reading.effects?.rankSoon(this.wasLive);
+    if (run.settings) this.status.offerFull((write) =>
+      runOf(this.api, run.prompt, { ...run.settings, schedule: "dense", shadow: false }, write));
   }
 
   async home(call) {

@@ -7,45 +7,21 @@ import {
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { cellNames, flowOf, mlpShares, pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
-import { WHOLE_STEP } from "../shared/machine/sheet.js";
-import { Zoom } from "../shared/machine/field.js";
+import { numbersOf } from "../shared/machine/reads.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { Reading } from "../shared/tokens/reading.js";
 import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
-import { quoted, spokenText, tokenNodes } from "../shared/tokens/token_text.js";
+import { tokenNodes } from "../shared/tokens/token_text.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
 const TOKEN_MS = 60; // from one token to the next while it plays
 
-/** A token that was generated here, in the form of a recorded one. @returns {RecordedStep} */
-const stepOf = (row, grid) => [row.action.bit_width, ...mlpShares(grid, row.action.channel_keep_ratio),
-  ...flowOf(row), ...["pages", "cells", "share", "levels", "by_page"].map((name) => row.page_reads?.[name])];
+/** What a step read: of PageReads in sol_core/events.py. @param {Token} row @returns {RecordedStep} */
+const stepOf = ({ page_reads: reads }) => [reads?.pages ?? 0, reads?.share ?? 1, reads?.by_page ?? ""];
 
 const axesOf = (spend) => spendText(AXES.map(({ scale, dense }, at) => spend[at] ?? scale * dense));
 
-function readsOfStep(step) {
-  const [pages, cells, share, levels, byPage] = step.slice(7);
-  return { pages, cells, share, levels, by_page: byPage };
-}
-
-class RecordedMachine extends Zoom {
-  constructor() {
-    super({ ...WHOLE_STEP, isWhole: false, sides: undefined });
-  }
-
-  /** @param {RecordedAnswer} answer @param {number} at @param {(page: number) => string} textOf */
-  show({ tokens, steps }, at, textOf) {
-    const [bits, input, inner, attention, mlp, head, policy] = steps[at];
-    const reads = readsOf({ page_reads: readsOfStep(steps[at]) });
-    const [place, words] = [`The step to token ${at + 1}`,
-      `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`];
-    this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits,
-      names: reads && cellNames(reads, textOf) },
-      place, `“${spokenText(tokens[at])}”${words}.`,
-      [`${place} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`]);
-  }
-}
+const readsOfStep = ([pages, share, byPage]) => ({ pages, share, by_page: byPage });
 
 export class RecordingView {
   /** Tokens of all answers, with answer and number. @type {{ row: any, answer: number, at: number }[]} */
@@ -57,7 +33,7 @@ export class RecordingView {
 
   // on: where there is a live model; own: somebody has a prompt of their own.
   /** @param {Recording} recording
-   *  @param {{ answer(prompt: string, settings: object): Promise<{ grid: any, rows: Token[] }>, own(): void,
+   *  @param {{ answer(prompt: string, settings: object): Promise<Token[]>, own(): void,
    *   learn(): void }} [on] */
   constructor(recording, on) {
     this.recording = recording;
@@ -67,7 +43,6 @@ export class RecordingView {
     this.answers = recording.questions.map((one) => this.answer(one));
     this.reading = new Reading({ rows: () => this.shown.map(({ row }) => row), elements: () => [],
       mark: () => {}, select: () => {} });
-    this.machine = new RecordedMachine();
     this.element = this.build();
     this.open();
   }
@@ -127,6 +102,7 @@ export class RecordingView {
     this.origin = h("small", { class: "sol-hint", hidden: true });
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
+    this.details = h("p", { class: "sol-hint" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
         h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
@@ -140,7 +116,7 @@ export class RecordingView {
       this.reading.element,
       h("p", { class: "sol-hint" },
         "Underlined: without this line the answer changes."),
-      folded("Show this step in the model", this.machine.element),
+      folded("Details", this.details),
       h("div", { class: "sol-recording-foot" },
         this.own, this.on && [this.runs,
           h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }),
@@ -176,10 +152,11 @@ export class RecordingView {
     this.at = at;
     this.dial.value = String(Math.round(100 * text.asked));
     this.dial.setAttribute("aria-valuetext",
-      `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
-    setText(this.share, `${Math.round(100 * text.share)} %`);
+      `${percent(text.asked)} of the full model: ${axesOf(text.spend)}`);
+    setText(this.share, percent(text.asked));
+    setText(this.details, `${axesOf(text.spend)}: ${percent(text.share, 1)} of the full model's bytes.`);
     this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) =>
-      ({ answer: which, at: token, row: { text: word, page_reads: readsOfStep(answer.steps[token]) } })));
+      ({ answer: which, at: token, row: this.rowOf(which, word, readsOfStep(answer.steps[token])) })));
     this.shown.forEach(({ row }, index) => { row.index = index; });
     const sames = this.samesOf(text);
     this.answers.forEach(({ tokens, full }, which) => {
@@ -196,13 +173,20 @@ export class RecordingView {
     this.reading.follow();
     const broken = sames.indexOf(false);
     setChildren(this.said, this.sentence(text, sames));
+    this.said.classList.remove("is-coming");
     const { same = 0, tokens = [] } = text.answers[broken] ?? {};
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
     this.point(Math.max(broken, 0), broken < 0 ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
   }
 
+  // What the answer needs is the full model's need, at any stop of the dial.
+  rowOf(which, text, reads) {
+    const needs = numbersOf(this.recording.questions[which].needs);
+    const needed = Array.from({ length: reads.pages }, (_, page) => needs[page] ?? 0);
+    return { text, page_reads: reads, needed };
+  }
+
   point(which, at) {
-    this.machine.show(this.textAt(this.at).answers[which], at, (page) => this.reading.textOf(page));
     this.reading.pointOut(this.recording.questions[which].fact);
     this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
   }
@@ -222,7 +206,7 @@ export class RecordingView {
   play() {
     if (isCalm()) return;
     const all = this.answers.flatMap(({ tokens }) => [...tokens.querySelectorAll(".sol-token")]);
-    all.forEach((token) => token.classList.add("is-coming"));
+    [...all, this.said].forEach((part) => part.classList.add("is-coming")); // the evidence first
     let next = 0;
     this.timer = setInterval(() => {
       if (next === all.length) return this.stop();
@@ -268,7 +252,7 @@ export class RecordingView {
     const answers = [];
     for (const [which, { question, stem }] of questions.entries()) {
       if (turn === this.turn) setText(this.mark, `running here: ${which + 1} of ${questions.length}`);
-      const { grid, rows } = await answer(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
+      const rows = await answer(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
         { chat: false, schedule: at === 0 ? "dense" : "static", share: Math.round(100 * texts[at].asked),
           shadow: false, max_new_tokens, stop });
       if (turn !== this.turn) throw new Error("stopped");
@@ -281,29 +265,21 @@ export class RecordingView {
       const costs = kept.map(shareOfBytes);
       shares.push(...costs);
       answers.push({ same: apart < 0 ? tokens.length : apart, tokens, costs,
-        steps: kept.map((row) => stepOf(row, grid)) });
+        steps: kept.map(stepOf) });
     }
     return { ...texts[at], share: mean(shares), answers };
   }
 
   /** @param {RecordedText} text @param {boolean[]} sames */
   sentence(text, sames) {
-    const { pages, questions } = this.recording;
-    const bold = (words) => h("b", {}, words);
+    if (this.at === 0) {
+      return ["The full model reads the whole story at every step. Drag left until it breaks."];
+    }
     const wrong = sames.filter((isSame) => !isSame).length;
-    if (this.at === 0) return ["This is the full model: every step reads the whole story. Drag left to see "
-      + "which answer breaks first."];
-    const asked = `At ${percent(text.asked)}, `;
-    if (!wrong) return [asked, bold(`all ${NUMBERS[sames.length]} answers survive`), "."];
-    const which = sames.indexOf(false);
-    const { fact } = questions[which];
-    const { same, steps } = text.answers[which];
-    const read = sharesOf({ page_reads: readsOfStep(steps[Math.min(same, steps.length - 1)]) });
-    const share = read?.(fact) ?? 1;
-    const many = wrong === sames.length ? `all ${NUMBERS[wrong]} answers are wrong`
+    const all = `all ${NUMBERS[sames.length]} answers`;
+    const many = !wrong ? `${all} survive` : wrong === sames.length ? `${all} are wrong`
       : `${NUMBERS[wrong]} of ${NUMBERS[sames.length]} answers ${wrong === 1 ? "is" : "are"} wrong`;
-    return [asked, bold(many), share < 0.5 ? ". Only " : ". ", bold(percent(share)),
-      ` of the attention heads still read the line with the answer: ${quoted(pages[fact])}.`];
+    return [`At ${percent(text.asked)}, `, h("b", {}, many), "."];
   }
 }
 

@@ -11,7 +11,7 @@ import { count, isNumber, modelName, percent, whenText } from "../shared/format.
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
 import { copyChip, listRow } from "../shared/page_parts.js";
-import { BIN, binOf, colourAxes } from "../shared/tokens/tokens.js";
+import { BIN, binOf, stretched } from "../shared/tokens/tokens.js";
 
 const PAGE_SIZE = 30;
 const partOf = ({ kind }) => (kind === "inspection" ? kind : "run"); // of the address
@@ -93,12 +93,13 @@ class HistoryPage {
     const isWhole = run.status !== "running" && !isDamaged;
     const hasTokens = part === "run" && run.tokens > 0 && isWhole;
     const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
-    const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
+    const kinds = { failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     const glance = h("div", { class: "sol-history-glance" });
     const row = listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
       link: { title: `Run ${run.id}` }, facts: [
         glance,
-        h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
+        run.status !== "finished"
+          && h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
         [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
         run.fork && forkPart(run.fork),
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
@@ -119,11 +120,12 @@ class HistoryPage {
     place.dataset.run = run.id;
     return attempt(async () => {
       const { strip, share, verdict } = await this.api("run_glance", { run_id: run.id });
-      const axis = { ...colourAxes()[0], of: (read) => read };
+      const axis = { ...stretched(strip), of: (read) => read };
       place.append(
         h("div", { class: "sol-strip", "aria-hidden": "true" },
           strip.map((read) => h("i", { [BIN]: binOf(axis, read) }))),
-        h("span", {}, verdict && [h("b", {}, verdict.head), verdict.rest, " "],
+        h("span", {}, verdict && [h("b", partOf(run) === "run"
+          ? { class: "sol-outcome-name", "data-kind": verdict.head } : {}, verdict.head), verdict.rest, " "],
           h("span", { class: "sol-muted" }, isNumber(share) && `${percent(share)} compute`)));
     }, () => {});
   }

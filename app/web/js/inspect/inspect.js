@@ -27,8 +27,10 @@ class InspectPage extends RunPage {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
       row: (value) => setAddress({ [this.names.row]: value }),
-      effects: (reading) => new PageEffects({ ...reading, ask: (name, request) =>
-        api(name, { run_id: this.follower.id, row: this.stage.readAt, ...request }) }),
+      effects: (reading) => new PageEffects({ ...reading,
+        id: () => `${this.follower.id}.${this.stage.readAt}`,
+        ask: (name, request) =>
+          api(name, { run_id: this.follower.id, row: this.stage.readAt, ...request }) }),
     }, { hint: LENS_HINT });
     this.lens = this.makeLens();
     this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
@@ -85,7 +87,7 @@ class InspectPage extends RunPage {
 
   finish() {
     this.stage.toTop();
-    if (this.wasLive) this.stage.reading.effects?.rankSoon();
+    this.stage.reading.effects?.rankSoon(this.wasLive);
     const { run } = this.follower;
     if (this.isPainted) scrollTo(this.stage.verdict.element, "center");
     this.isPainted = false;

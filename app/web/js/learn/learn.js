@@ -28,7 +28,7 @@ const DIAL = {
     "A language model spends the same compute on every [[token]], whether the next word is plain or hard. "
       + "This path shows what it could leave out, and ends with a schedule that you paint yourself.",
     "Begin with the recording in Explore. Drag its dial to the left: the answer stays the full model's for a "
-      + "while, then one word breaks. Come back and see why.",
+      + "while, then it breaks. Come back and see why.",
   ],
 };
 

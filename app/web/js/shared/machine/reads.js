@@ -35,6 +35,10 @@ function unpacked(packed) {
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const VALUES = new Map(Array.from(DIGITS, (digit, value) => [digit, value / 63]));
 
+// Numbers from 0 to 1, each a base64 digit.
+/** @param {string} digits */
+export const numbersOf = (digits) => Array.from(digits, (digit) => VALUES.get(digit) ?? 0);
+
 // Share of layers and KV heads that read each page; null where that was not recorded.
 /** @param {Pick<Token, "page_reads">} row @returns {((page: number) => number) | null} */
 export function sharesOf(row) {

@@ -1,9 +1,11 @@
 // A run as a picture to post: question, answer, verdict, and what one word of it looked at and needed.
 
-import { h, svg } from "../dom.js";
+import { h, SITE, svg } from "../dom.js";
 import { menu, saveFile } from "../download.js";
 import { barsPath } from "../tokens/strips.js";
 import { withoutEnd } from "../tokens/token_text.js";
+import { BIN } from "../tokens/tokens.js";
+import { tallyOf } from "./status.js";
 
 const PICTURE_WIDTH = 1000;
 const EDGE = 44;
@@ -29,8 +31,14 @@ class PictureSheet {
     const place = h("i", { class: `sol-${theme}`, hidden: true });
     document.body.append(place);
     const style = getComputedStyle(place);
-    this.colours = Object.fromEntries(["panel", "text", "muted", "attention", "channels"].map((name) =>
+    const names = ["panel", "text", "muted", "edge", "attention", "channels"];
+    this.colours = Object.fromEntries(names.map((name) =>
       [name, style.getPropertyValue(`--sol-${name}`).trim()]));
+    this.tints = Array.from({ length: SITE.numBins }, (_, bin) => {
+      const token = h("i", { class: "sol-token", [BIN]: bin });
+      place.replaceChildren(token);
+      return getComputedStyle(token).getPropertyValue("--tint").trim();
+    });
     place.remove();
   }
 
@@ -77,11 +85,30 @@ class PictureSheet {
     this.y += size * 0.9;
   }
 
+  // What the tokens' colours mean.
+  /** @param {Axis} axis */
+  scale({ name, low = 0, high = 1, show }) {
+    const size = 17;
+    this.y += size * 1.4;
+    let x = EDGE;
+    const word = (text) => {
+      this.text(text, x, size, this.colours.muted);
+      x += widthOf(text, size) + 8;
+    };
+    word(`Colour: ${name.toLowerCase()}, ${show(low)}`);
+    for (const fill of this.tints) {
+      this.add("rect", { x, y: this.y - 12, width: 7, height: 13, fill });
+      x += 7;
+    }
+    x += 8;
+    word(show(high));
+  }
+
   strip(name, values, colour, isDown) {
-    const base = isDown ? this.y : this.y + BARS_TALL;
-    this.add("path", { d: barsPath(values, { x: EDGE + 110, base, width: LINE_WIDTH - 110, tall: BARS_TALL,
-      isDown }),
-      fill: this.colours[colour] });
+    const place = { x: EDGE + 110, base: isDown ? this.y : this.y + BARS_TALL, width: LINE_WIDTH - 110,
+      tall: BARS_TALL, isDown };
+    this.add("path", { d: barsPath(values, place), fill: this.colours[colour] });
+    this.add("path", { d: barsPath(values, { ...place, isFirst: true }), fill: this.colours.edge });
     this.y += BARS_TALL / 2;
     this.text(name, EDGE, 17, this.colours.muted);
     this.y += BARS_TALL / 2 + 2;
@@ -96,13 +123,15 @@ class PictureSheet {
 }
 
 /** @param {import("./run_stage.js").RunStage} stage @param {string} theme */
-function pictureOf({ question, view, status, reading, machine }, theme) {
+function pictureOf({ question, view, status, reading, machine, legend }, theme) {
   const sheet = new PictureSheet(theme);
   const { text, muted } = sheet.colours;
   sheet.paragraph(question.textContent ?? "", 19, muted);
   sheet.tokens(view.elements, view.rows);
   sheet.paragraph(status.verdict.firstElementChild?.textContent ?? "", 21, text, 600);
   sheet.paragraph(status.spent.textContent ?? "", 17, muted);
+  if (legend.note.textContent) sheet.paragraph(legend.note.textContent, 17, muted);
+  else sheet.scale(legend.axis);
   const { looked, needed } = reading.strips?.values ?? {};
   if (looked && looked.length > 1 && !reading.element.hidden) {
     sheet.y += 14;
@@ -113,6 +142,13 @@ function pictureOf({ question, view, status, reading, machine }, theme) {
   }
   sheet.paragraph(`SOL Explorer · ${machine.run?.model ?? ""}`, 15, muted);
   return sheet.close();
+}
+
+// "What is the capital of Norway?" at 89 % → sol-what-is-the-capital-89.png
+function fileName({ question, view }, ending) {
+  const words = question.textContent?.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+  const share = Math.round(100 * tallyOf(view.rows).bytes);
+  return `${["sol", ...words.slice(0, 4), share].join("-")}.${ending}`;
 }
 
 const xmlOf = (drawing) => new XMLSerializer().serializeToString(drawing);
@@ -130,6 +166,6 @@ async function pngOf(drawing) {
 /** @param {import("./run_stage.js").RunStage} stage */
 export const pictureMenu = (stage) => menu("Save picture", ["light", "dark"].flatMap((theme) => [
   { name: `PNG, ${theme}`, hint: "to post",
-    act: async () => saveFile("sol-run.png", await pngOf(pictureOf(stage, theme))) },
-  { name: `SVG, ${theme}`, hint: "for print and papers", act: () =>
-    saveFile("sol-run.svg", new Blob([xmlOf(pictureOf(stage, theme))], { type: "image/svg+xml" })) }]));
+    act: async () => saveFile(fileName(stage, "png"), await pngOf(pictureOf(stage, theme))) },
+  { name: `SVG, ${theme}`, hint: "for print and papers", act: () => saveFile(fileName(stage, "svg"),
+    new Blob([xmlOf(pictureOf(stage, theme))], { type: "image/svg+xml" })) }]));

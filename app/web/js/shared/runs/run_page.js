@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
 import { NOTHING_LOST, reasonOf } from "../api.js";
-import { copyText, h, show, wait } from "../dom.js";
+import { copyText, h, scrollTo, show, wait } from "../dom.js";
 import { exportMenu } from "../download.js";
 import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
@@ -212,7 +212,9 @@ export class RunPage {
     this.place = hasTexts ? `${index + 1}.${at}` : String(index + 1);
     setAddress({ [this.names.token]: this.place });
     this.lens.open(run, this.liveId === run.id, this.stage.rows(at), index, hasTexts ? { row: at } : {});
-    this.stage.hold?.(index);
+    this.stage.card.hide(); // it makes way
+    this.stage.mark(index, false, at);
+    scrollTo(this.lens.element, "nearest");
   }
 
   unpick(hadFocus = false) {

@@ -1,17 +1,15 @@
 // A generation on show: the question, the answer and what it is worth, what it read, the machine, charts.
 
 import { ChartedStage } from "../charts/charts.js";
-import { chip, h, scrollTo, setText, show } from "../dom.js";
+import { chip, h, setText, show } from "../dom.js";
 import { mean, scheduleOf, spendOf } from "../format.js";
 import { Machine } from "../machine/machine.js";
 import { questionOf } from "../page_parts.js";
 import { cardParts, gridLevels, TokenCard } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
-import { colourAxes, klAxis, LEAST_COST, shareOfBytes } from "../tokens/tokens.js";
+import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/tokens.js";
 
 const MIXES = 2; // that the static schedule takes turns between, also where a policy leaves the steps to it
-const LEAST_RANGE = 0.1; // of the compute that the colours stretch over
-const EVEN_RANGE = 0.01; // of the compute: less is the same for every token
 
 // A policy left these steps to the static mix: it was not run, and the steps take turns between two mixes.
 const isLeftToStatic = (run, rows) => scheduleOf(run).kind === "policy" && rows.length > 0
@@ -40,13 +38,6 @@ export class RunStage extends ChartedStage {
   mark(index, bringIntoView = false) {
     super.mark(index, bringIntoView);
     this.machine.mark(index);
-  }
-
-  // The lens is asked about a token: it opens under the answer, and the card makes way.
-  hold(index) {
-    this.card.hide();
-    this.mark(index);
-    if (this.whatIf) scrollTo(this.whatIf.element, "nearest");
   }
 
   step(index) {
@@ -121,14 +112,9 @@ export class RunStage extends ChartedStage {
   colour(run) {
     const [cost] = this.axes;
     const shares = this.view.rows.map(shareOfBytes);
-    const [least, most] = [Math.min(...shares), Math.max(...shares)];
     const even = mean(shares);
-    const isOver = shares.length > 0;
-    const isEven = isOver && most - least <= EVEN_RANGE;
-    const more = Math.max(LEAST_RANGE - (most - least), 0) / 2;
-    const [low, high] = isOver && !isEven ? [least - more, most + more] : [LEAST_COST, 1];
-    Object.assign(cost, { low, high, isOpenBelow: low === LEAST_COST,
-      of: isEven ? () => even : shareOfBytes });
+    const { isEven, ...ends } = stretched(shares);
+    Object.assign(cost, { ...ends, of: isEven ? () => even : shareOfBytes });
     this.legend.set(this.legend.axis.key);
     setText(this.legend.note, isEven ? "Every token gets the same." : "");
   }

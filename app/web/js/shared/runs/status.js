@@ -1,13 +1,14 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
-import { h, setChildren, setText, show, SITE } from "../dom.js";
+import { attempt } from "../api.js";
+import { chip, h, setChildren, setText, show, SITE } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, scheduleName, scheduleOf,
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
-import { quoted } from "../tokens/token_text.js";
+import { answerText, quoted } from "../tokens/token_text.js";
 import { choiceKept, densesChoice } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
@@ -98,8 +99,10 @@ export class Status extends StatusLine {
     this.sentence = h("span", {});
     this.spent = h("p", { class: "sol-muted" });
     this.gain = h("span", {});
+    this.full = chip("Show the full model's answer", () => this.showFull(), { hidden: true });
+    this.fullAnswer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
     this.verdict = h("div", { class: "sol-outcome-line", "aria-label": "Verdict", hidden: true },
-      h("p", { class: "sol-sentence" }, this.outcome, this.sentence), this.spent);
+      h("p", { class: "sol-sentence" }, this.outcome, this.sentence), this.full, this.fullAnswer, this.spent);
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" }, this.head);
     this.numbers = h("details", { class: "sol-panel sol-numbers", ...keptOpen("numbers") },
       h("summary", {}, "Numbers and charts"),
@@ -117,7 +120,7 @@ export class Status extends StatusLine {
     places.forEach((place) => setText(place, MISSING));
     this.parts.update([]);
     setText(this.machine, "");
-    show(this.verdict, false);
+    [this.verdict, this.full, this.fullAnswer].forEach((part) => show(part, false));
     this.say(null);
     this.times = null;
   }
@@ -126,6 +129,21 @@ export class Status extends StatusLine {
   setTimes(times) {
     this.times = times;
     if (isNumber(times)) setText(this.gain, gainWords(times));
+  }
+
+  // answer(write): the full model's to the same prompt, its tokens as they come.
+  offerFull(answer) {
+    this.answerFully = answer;
+    show(this.full, ["Broken", "Small changes"].includes(this.outcome.dataset.kind ?? ""));
+  }
+
+  async showFull() {
+    const place = h("p", { class: "sol-page-answer", dir: "auto" }, h("b", {}, "Full model: "));
+    this.fullAnswer.replaceWith(place); // a new one: tokens may still come for the last
+    this.fullAnswer = place;
+    show(this.full, false);
+    await attempt(() => this.answerFully((rows) => place.append(answerText(rows))),
+      (words) => place.append(words));
   }
 
   // isLeft: its policy left the steps to the static mix.
@@ -160,7 +178,7 @@ export class Status extends StatusLine {
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, basis + (isBroken ? partingWords(rows) : "") + (isLeft ? LEFT : ""));
+    setText(this.sentence, basis + (tally.others ? partingWords(rows) : "") + (isLeft ? LEFT : ""));
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
@@ -183,8 +201,9 @@ const LEFT = " The policy doesn't help at this budget, so every step used the st
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
   const { text = "" } = densesChoice(rows[at]) ?? {};
-  const where = at ? `gone on with ${quoted(text)} at token ${at + 1}` : `begun with ${quoted(text)}`;
-  return ` The full model would have ${where}.`;
+  const own = quoted(rows[at].text);
+  return at ? ` Token ${at + 1} would have been ${quoted(text)}, not ${own}.`
+    : ` The full model begins with ${quoted(text)}, not with ${own}.`;
 }
 
 // answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.

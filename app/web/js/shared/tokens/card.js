@@ -1,6 +1,6 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
-import { drawInTurn, h, SITE, uniqueId } from "../dom.js";
+import { chip, drawInTurn, h, isTouch, SITE, uniqueId } from "../dom.js";
 import {
   AXES, count, difference, duration, isNumber, nats, percent, probability, probabilityOf, quantity, signed,
 } from "../format.js";
@@ -72,12 +72,15 @@ const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the 
 
 export class TokenCard {
   onHide = () => {};
+  onPick = /** @type {((row: Token) => void) | null} */ (null); // asks what if
   avoid = /** @type {Element | null} */ (null); // is not covered
 
   constructor(root, parts) {
     this.parts = parts;
     this.id = uniqueId("card");
-    this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true,
+    // Under a finger it has buttons; a pointer clicks the token, and leaves it.
+    this.element = h("div", { class: "sol-card", id: this.id, hidden: true,
+      ...isTouch ? { role: "dialog", "aria-label": "Token" } : { role: "tooltip" },
       onpointerenter: () => clearTimeout(this.timer), onpointerleave: () => this.hideSoon() });
     root.append(this.element);
     // Not for the card's own scrolling: placing measures the card unscrolled.
@@ -105,7 +108,12 @@ export class TokenCard {
 
   draw(row, token) {
     if (token !== this.token) return; // another one since, or none
+    const { onPick } = this;
     this.element.replaceChildren(...this.parts(row));
+    if (isTouch) {
+      this.element.prepend(h("div", { class: "sol-tools" }, onPick && chip("What if?", () => onPick(row)),
+        chip("Close", () => this.hide())));
+    }
     this.element.hidden = false;
     this.place();
   }
@@ -140,6 +148,12 @@ export class TokenCard {
     const at = this.token.getBoundingClientRect();
     if (at.bottom < 0 || at.top > innerHeight) return this.hide();
     const card = this.element;
+    if (isTouch) { // a sheet at the edge that the token is farther from
+      const isLow = at.top > innerHeight / 2;
+      Object.assign(card.style, { left: `${CARD_MARGIN}px`, top: isLow ? `${CARD_MARGIN}px` : "auto",
+        bottom: isLow ? "auto" : `${CARD_MARGIN}px`, maxHeight: "44vh" });
+      return;
+    }
     card.style.maxHeight = "none";
     const wanted = card.scrollHeight + 2;
     const verdict = this.avoid?.getBoundingClientRect();

@@ -9,16 +9,22 @@ import { answerText, quoted, quotedStart } from "./token_text.js";
 const NOTHING = 0.01; // nats, below which a page did not matter
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
+/** What was measured last of each run, which may be opened again.
+ * @type {Map<string, [number, any, number]>} */
+const measured = new Map();
+
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
   chosen = new Set();
   /** Number of the token that the words are about. @type {number | null} */
   index = null;
-  /** Effects of all pages on a token. @type {{ index: number, kl: number[], attention: number[] } | null} */
+  /** Effects of all pages on a token; best: the one that matters most.
+   * @type {{ index: number, kl: number[], attention: number[], best: number | null } | null} */
   found = null;
   say = (text) => setText(this.said, text);
 
-  // on: {ask(name, request), at() → number of the token, rows(), textOf(page), changed(), compare(id)?}
+  // on: {id() → the run's, ask(name, request), at() → number of the token, rows(), textOf(page), changed(),
+  // compare(id)?}
   constructor(on) {
     this.on = on;
     this.isOfPrompt = Boolean(on.compare); // of an inspected text any line may be left out
@@ -28,7 +34,7 @@ export class PageEffects {
     this.said = h("p", { class: "sol-page-said", role: "status" });
     this.answer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
     this.element = h("div", { class: "sol-page-effects" }, this.answer,
-      h("div", { class: "sol-tools" }, this.which, this.compare, this.none));
+      h("div", { class: "sol-tools" }, this.compare, this.none));
     this.other = new RunFollower(on.ask, { begin: () => {}, rows: (rows) => this.write(rows),
       view: (view) => show(this.compare, !view.live && !view.more), lost: () => {},
       gone: (error) => this.say(error.message) });
@@ -89,7 +95,11 @@ export class PageEffects {
     return `${probability(Math.exp(change - nll))} becomes ${probability(Math.exp(-nll))}, and ${first}.`;
   }
 
-  rankSoon() {
+  // isNew: the run has just ended; of others only what was measured before is shown.
+  rankSoon(isNew) {
+    const was = measured.get(this.on.id());
+    if (was && was[0] === this.on.at()) return this.draw(...was);
+    if (!isNew) return;
     const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
     if (pages <= AT_ONCE) this.rank();
   }
@@ -117,11 +127,16 @@ export class PageEffects {
     this.stop();
   }
 
-  draw(index, { effects, attention, correlation }, seconds) {
-    this.found = { index, attention, kl: effects.map((effect) => effect.kl) };
+  draw(index, view, seconds) {
+    const { effects, attention, correlation } = view;
+    this.index = index;
+    measured.set(this.on.id(), [index, view, seconds]);
     const [best] = effects.filter(({ pages: [page] }) => page > 0).toSorted((a, b) => b.kl - a.kl);
     const word = quoted(this.on.rows()[index].text);
-    const verdict = !best || best.kl < NOTHING
+    const isNone = !best || best.kl < NOTHING;
+    this.found = { index, attention, kl: effects.map((effect) => effect.kl),
+      best: isNone ? null : best.pages[0] };
+    const verdict = isNone
       ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
       : `${word} needed ${quotedStart(this.on.textOf(best.pages[0]))}: without it `
         + this.change(index, best);

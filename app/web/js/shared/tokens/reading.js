@@ -42,6 +42,8 @@ export class Reading {
   at = null;
   /** Page that is pointed at. @type {number | null} */
   page = null;
+  /** Page that the token on show needs most, once that is known. @type {number | null} */
+  best = null;
   /** Page of the fact that the answer needs. @type {number | null} */
   fact = null;
   /** Page that the Tab key reaches. @type {number} */
@@ -61,6 +63,9 @@ export class Reading {
     /** @type {import("./page_effects.js").PageEffects | undefined} */
     this.effects = on.effects?.({ rows: on.rows, at: () => this.at,
       textOf: (page) => this.textOf(page), changed: () => this.draw() });
+    this.strips = new Strips({ point: (page) => page !== this.page && this.point(page),
+      leave: () => this.point(null),
+      choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
     this.clear();
@@ -74,14 +79,14 @@ export class Reading {
       "aria-label": "Prompt, by pages of eight tokens", "aria-orientation": "horizontal",
       "aria-multiselectable": Boolean(this.effects) && "true" });
     this.folder = chip("", () => this.fold(!this.isFolded), { "aria-controls": id });
-    this.strips = new Strips({ point: (page) => page !== this.page && this.point(page),
-      leave: () => this.point(null),
-      choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
+    if (this.effects) this.strips.element.append(this.effects.which);
     this.listen();
     return h("section", { class: "sol-panel sol-reading", "aria-label": "What each step read", hidden: true },
-      h("header", {}, h("h2", {}, "What it read"), this.caption, this.folder), this.effects?.said,
+      h("header", {}, h("h2", {}, "What it read"),
+        h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
-        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it.`),
+        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it. `
+          + "Words underlined in the answer were read, too."),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
@@ -108,7 +113,7 @@ export class Reading {
   clear() {
     this.pages = [];
     this.texts = [];
-    this.at = this.page = this.fact = null;
+    this.at = this.page = this.fact = this.best = null;
     this.isBegun = this.isHeld = false;
     this.usual = [[], []];
     this.numSummed = 0;
@@ -240,12 +245,17 @@ export class Reading {
     if (!shares) return;
     const lights = this.lights(row);
     const found = this.effects?.found;
-    const need = found?.index === row.index ? found : null; // once that was measured
+    const measured = found?.index === row.index ? found : null;
+    const need = row.needed ? { kl: row.needed, best: this.fact } : measured;
     const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
-    const looked = need?.attention ?? Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
-    this.strips?.draw(looked, need?.kl ?? null);
+    this.best = need?.best ?? null;
+    // Where all heads read all pages, what their attention is tells more, once that was measured.
+    const looked = row.page_reads.share === 1 && measured ? measured.attention
+      : Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
+    show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
+    this.strips.draw(looked, need ? looked.map((_, page) => need.kl[page] ?? 0) : null);
     this.markStrips();
-    if (this.effects) show(this.effects.which, !need);
+    this.effects?.which.classList.toggle("is-spare", Boolean(need));
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
     this.pages.forEach((span, page) => {
       setShade(span, shades[page] ?? 0);
@@ -263,7 +273,7 @@ export class Reading {
     }
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
-    setText(this.caption, need ? "" : this.sentence(row, lights)); // else that is said
+    setText(this.caption, measured ? "" : this.sentence(row, lights)); // else that is said
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
     this.settling = setTimeout(
@@ -271,8 +281,8 @@ export class Reading {
   }
 
   markStrips() {
-    const chosen = [...this.effects?.chosen ?? []];
-    this.strips?.mark(this.page === null ? chosen : [...chosen, this.page]);
+    const marked = [...this.effects?.chosen ?? [], this.page ?? this.best];
+    this.strips.mark(marked.filter((page) => page !== null));
   }
 
   reveal(page) {
@@ -311,6 +321,10 @@ export class Reading {
   }
 
   sentence(row, lights) {
+    if (row.needed && this.fact !== null) {
+      return `The answer needs ${quotedStart(this.textOf(this.fact))}: `
+        + `${percent(sharesOf(row)?.(this.fact))} of the attention heads read it.`;
+    }
     const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read everything: all ${row.page_reads.pages} pages.`;
     const best = lights.reduce((most, light, page) =>
@@ -321,6 +335,6 @@ export class Reading {
     }
     const usual = isUsualKnown ? `; ${percent(this.meanOf(best))} is usual` : "";
     return `${word} looked most at ${quotedStart(this.textOf(best))} `
-      + `(${percent(sharesOf(row)?.(best))} of the heads read it${usual}).`;
+      + `(${percent(sharesOf(row)?.(best))} of the attention heads read it${usual}).`;
   }
 }

@@ -1,20 +1,20 @@
 // Two strips of bars over the pages of a text: above what a step looked at, below what it needed.
 
-import { h, show, svg } from "../dom.js";
+import { h, svg } from "../dom.js";
 
 const STRIPS_WIDTH = 1000; // of the drawing, which its place stretches
 const STRIPS_TALL = 34; // of a strip
 const STRIPS_GAP = 2; // between both
 const STRIPS_HEIGHT = STRIPS_TALL * 2 + STRIPS_GAP;
 
-/** Bars of one strip as a path, the largest as tall as the strip, but for the first page's: most steps look
- * there, so it may be cut off. They hang from the base where the strip is upside down.
+/** Bars of one strip as a path, the largest as tall as the strip, but for the first page's: every step needs
+ * it, so it may be cut off, and is drawn apart (isFirst). They hang from the base of a strip upside down.
  * @param {number[]} values @param {{ x?: number, base: number, width: number, tall: number,
- * isDown?: boolean }} place */
-export function barsPath(values, { x = 0, base, width, tall, isDown = false }) {
+ * isDown?: boolean, isFirst?: boolean }} place */
+export function barsPath(values, { x = 0, base, width, tall, isDown = false, isFirst = false }) {
   const most = Math.max(...(values.length > 1 ? values.slice(1) : values), 1e-9);
   const step = width / values.length;
-  return values.map((value, page) => (value > 0
+  return values.map((value, page) => (value > 0 && isFirst === (page === 0)
     ? `M${(x + page * step).toFixed(2)} ${base}`
       + `v${((isDown ? tall : -tall) * Math.min(value / most, 1)).toFixed(2)}`
       + `h${(step * 0.84).toFixed(2)}V${base}z` : "")).join("");
@@ -29,8 +29,9 @@ export class Strips {
     this.looked = part("looked");
     this.needed = part("needed");
     this.marked = part("marked");
+    this.first = part("first");
     this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
-      "aria-hidden": "true" }, this.marked, this.looked, this.needed);
+      "aria-hidden": "true" }, this.marked, this.first, this.looked, this.needed);
     this.names = [h("span", {}, "Looked at"), h("span", {}, "Needed")];
     this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
       this.field);
@@ -48,12 +49,12 @@ export class Strips {
   draw(looked, needed) {
     this.values = { looked, needed };
     this.numPages = looked.length;
-    const place = { width: STRIPS_WIDTH, tall: STRIPS_TALL };
-    this.looked.setAttribute("d", barsPath(looked, { ...place, base: STRIPS_TALL }));
-    this.needed.setAttribute("d",
-      needed ? barsPath(needed, { ...place, base: STRIPS_TALL + STRIPS_GAP, isDown: true }) : "");
-    show(this.element, looked.length > 1);
-    show(this.names[1], Boolean(needed));
+    const above = { width: STRIPS_WIDTH, tall: STRIPS_TALL, base: STRIPS_TALL };
+    const below = { ...above, base: STRIPS_TALL + STRIPS_GAP, isDown: true };
+    this.looked.setAttribute("d", barsPath(looked, above));
+    this.needed.setAttribute("d", needed ? barsPath(needed, below) : "");
+    this.first.setAttribute("d", barsPath(looked, { ...above, isFirst: true })
+      + (needed ? barsPath(needed, { ...below, isFirst: true }) : ""));
     this.element.classList.toggle("is-half", !needed);
   }
 

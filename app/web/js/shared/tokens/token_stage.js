@@ -80,6 +80,8 @@ export class TokenStage {
   }
 
   enter(index, token, at) {
+    const { pick } = this.on;
+    this.card.onPick = pick ? (row) => pick(row.index, at) : null;
     this.card.show(this.rows(at)[index], token);
     this.mark(index, false, at);
   }

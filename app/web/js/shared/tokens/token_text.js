@@ -59,5 +59,6 @@ export const answerText = (rows) => withoutEnd(rows).map((row) => row.text).join
 
 const QUOTED_CHARACTERS = 60; // of a page
 
-export const quoted = (text) => `“${spokenText(text).trim()}”`;
+export const quoted = (text) => (/^\s*["“”]\s*$/.test(text) ? "a quotation mark"
+  : `“${spokenText(text).trim()}”`);
 export const quotedStart = (text) => quoted(text.slice(0, QUOTED_CHARACTERS).replaceAll(/\s+/g, " "));

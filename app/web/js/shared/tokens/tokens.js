@@ -5,6 +5,8 @@ import { AXES, fixed, isNumber, nats, percent, spendOf } from "../format.js";
 import { spokenText, tokenNodes, withoutEnd } from "./token_text.js";
 
 export const LEAST_COST = 0.5; // share of the full model's bytes: below it the colour stays as it is there
+const LEAST_RANGE = 0.1; // of the compute that the colours stretch over
+const EVEN_RANGE = 0.01; // of the compute: less is the same for every token
 const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
 
 // name: of a KL to the full model; above one nat the colour stays at its strongest.
@@ -13,6 +15,16 @@ export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense
 
 // Compute: bytes that the step read, as a share of what it reads densely.
 export const shareOfBytes = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
+
+// Ends of the colours of what was read: its own where it is uneven, else those of a run that goes on.
+/** @param {number[]} shares */
+export function stretched(shares) {
+  const [least, most] = [Math.min(...shares), Math.max(...shares)];
+  const isEven = most - least <= EVEN_RANGE;
+  const more = Math.max(LEAST_RANGE - (most - least), 0) / 2;
+  const [low, high] = shares.length && !isEven ? [least - more, most + more] : [LEAST_COST, 1];
+  return { low, high, isOpenBelow: low === LEAST_COST, isEven: shares.length > 0 && isEven };
+}
 
 export const colourAxes = () => [
   { key: "cost", name: "Compute", of: shareOfBytes, low: LEAST_COST, high: 1, show: percent,
