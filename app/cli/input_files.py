@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.errors import InputFileError, system_errors
 from sol_core import __version__
-from sol_core.corpus.documents import BUILTIN, PAPERS
+from sol_core.corpus.documents import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 from sol_core.files.paths import read_regular, why_not_parsed
@@ -195,8 +195,10 @@ def corpus_source(text: str) -> str:
             return str(path.absolute())
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
         raise InputFileError(f"cannot read the corpus {text!r}: {error}") from error
-    raise InputFileError(
-        f"cannot read the corpus {text!r}: no such file or folder; give a .txt, .jsonl, .csv "
-        f"or .parquet file (as a data set of the Hub is saved), a folder of them, {BUILTIN!r} or "
-        f"{PAPERS!r}"
-    )
+    if not names_hub_data_set(text):
+        raise InputFileError(
+            f"cannot read the corpus {text!r}: no such file or folder; give a .txt, .jsonl, .csv "
+            f"or .parquet file, a folder of them, {BUILTIN!r}, {PAPERS!r} or a Hub data set "
+            "owner/name:config:part:column, of which owner/name is enough"
+        )
+    return text

@@ -24,6 +24,7 @@ SWITCHES = {
 }
 CACHES = {
     "HF_HOME": "cache/huggingface",
+    "HF_DATASETS_CACHE": "corpora/datasets",
     "GRADIO_TEMP_DIR": "cache/gradio",
     "MPLCONFIGDIR": "cache/matplotlib",
     "TORCH_HOME": "cache/torch",

@@ -49,6 +49,7 @@ class Limits:
     gpu_seconds: int = _limit(10, 120, 30, 30)  # that one run asks ZeroGPU for, at most
     jobs: int = _limit(0, 1, 1, 0)  # 1: visitors may train, evaluate and measure accuracy
     job_minutes: int = _limit(1, 100_000, UNLIMITED, 120)  # at a stretch; a job then fails
+    hub: int = _limit(0, 1, 1, 0)  # 1: visitors' jobs may read data sets from the Hub
     share_runs: int = _limit(0, 1, 1, 0)  # 1: whoever has the link of a run may read it
 
     @classmethod

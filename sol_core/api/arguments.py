@@ -55,8 +55,8 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
     """A corpus as configurations hold it: a name or a path. Texts become a file of their own.
 
     Args:
-        corpus: "builtin", "papers", a path, a text, a list of texts and paths, or a
-            ``datasets.Dataset`` with a column of texts.
+        corpus: "builtin", "papers", a path, a Hub data set, a text, a list of texts and paths, or
+            a ``datasets.Dataset`` with a column of texts.
     Raises: ConfigError for anything else; CorpusError when the texts cannot be kept.
     """
     if isinstance(corpus, Path):
@@ -123,6 +123,7 @@ def _is_text(corpus: str) -> bool:
     return (
         len(corpus.split()) > 1
         and not corpus.lower().endswith(SUPPORTED_SUFFIXES)
+        and ":" not in corpus
         and not Path(corpus).expanduser().exists()
     )
 
@@ -135,7 +136,7 @@ def _column(dataset: Any) -> list[str]:
             f"corpus must be one part of a data set, got {kind_of(dataset)}: give a part, "
             'as in corpus["train"], or a list of its texts'
         )
-    name = choose_column(dataset.column_names, "the data set")
+    name = choose_column(dataset.column_names, None, "the data set")
     return [text for text in dataset[name] if text is not None]
 
 

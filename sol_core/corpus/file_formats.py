@@ -106,16 +106,17 @@ def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
     return len(pending) if available else None
 
 
-def choose_column(
-    available: Sequence[str], where: object, names: Sequence[str] = TEXT_COLUMNS
-) -> str:
-    """The column that holds the text: the first of these names that is available."""
-    for name in names:
-        if name in available:
-            return name
+def choose_column(available: Sequence[str], wanted: str | None, where: object) -> str:
+    """The column that holds the text: the wanted one, else the first known name."""
+    if wanted is not None and wanted in available:
+        return wanted
+    if wanted is None:
+        for name in TEXT_COLUMNS:
+            if name in available:
+                return name
+    looked_for = repr(wanted) if wanted is not None else " / ".join(TEXT_COLUMNS)
     raise CorpusError(
-        f"{where} has no column {' / '.join(names)}; its columns: "
-        f"{', '.join(available) or 'none'}. "
+        f"{where} has no column {looked_for}; its columns: {', '.join(available) or 'none'}. "
         f"Rename the one with the text to {TEXT_COLUMNS[0]!r}, or give a plain text file"
     )
 
@@ -123,8 +124,7 @@ def choose_column(
 def _read_json_lines(path: Path) -> Iterator[str]:
     """Yield one text a line, "" for null; blank lines are skipped."""
     _count_characters(path)
-    number = 0
-    names: Sequence[str] = TEXT_COLUMNS
+    number, column = 0, None
     with path.open(encoding=ENCODING, newline="\n") as file:
         while line := file.readline(MAX_LINE_CHARACTERS):
             number += 1
@@ -142,8 +142,8 @@ def _read_json_lines(path: Path) -> Iterator[str]:
             if not isinstance(record, dict):
                 wanted = 'an object like {"text": "..."}'
                 raise CorpusError(f"{where} holds {kind_of(record)}, expected {wanted}")
-            column = choose_column(list(record), where, names)
-            value, names = record[column], (column,)
+            column = choose_column(list(record), column, where)
+            value = record[column]
             if not isinstance(value, str | None):
                 raise CorpusError(f"{where}: {column!r} holds {kind_of(value)}, not text")
             yield whole_characters(value or "")  # JSON may hold halves of characters
@@ -157,7 +157,7 @@ def _read_csv(path: Path) -> Iterator[str]:
         rows = csv.reader(file, strict=True)
         try:
             header = next(rows, [])
-            column = header.index(choose_column(header, path))
+            column = header.index(choose_column(header, None, path))
             for row in filter(None, rows):
                 if len(row) != len(header):
                     raise csv.Error(f"{len(row)} columns instead of {len(header)}")
@@ -172,7 +172,7 @@ def _read_parquet(path: Path) -> Iterator[str]:
     try:
         # pre_buffer would keep every byte read until the end: 0.6 GB for a 0.6 GB file.
         with pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
-            column = choose_column(file.schema_arrow.names, path)
+            column = choose_column(file.schema_arrow.names, None, path)
             kind = file.schema_arrow.field(column).type
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                 raise CorpusError(f"column {column!r} of {path} holds {kind}, not text")
@@ -263,9 +263,7 @@ def _find_files(path: Path) -> list[Path]:
             raise CorpusError(f"the folder {path} holds no {supported} file with content")
         return files
     if not path.exists():
-        raise CorpusError(
-            f"there is no file {path} (a data set of the Hub is saved as .parquet first)"
-        )
+        raise CorpusError(f"there is no file {path}")
     if not path.is_file():  # opening it could wait for ever, and it is read more than once
         raise CorpusError(
             f"{path} is a pipe, a device or a socket, not a file: write the text to a file, one of "

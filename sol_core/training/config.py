@@ -138,7 +138,10 @@ class TrainConfig(Record):
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"checkpoint_seconds": Real}  # left no trace
 
-    corpus: str = setting("builtin", "builtin, papers, or a text file or folder")
+    corpus: str = setting(
+        "builtin",
+        "builtin, papers, a text file or folder, or a Hub data set owner/name:config:part:column",
+    )
     seed: Seed = setting(0, "same seed, machine and threads: same policy")
     context: Annotated[int, Range(16, 1_000_000)] = setting(
         128, "dense tokens before a text's first decode step"

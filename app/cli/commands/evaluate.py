@@ -43,7 +43,8 @@ HELP = "measure a policy against static, random and other schedules at the same 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     job_options.add_policy(parser, optional=True)
     texts = {
-        "corpus FILE": "text that is scored: a file, a folder, or builtin (the default)",
+        "corpus FILE": "text that is scored: a file, a folder, a Hub data set "
+        "owner/name:config:part:column (owner/name is enough), or builtin (the default)",
         "budgets LIST": f'mean spends, "{",".join(SHORT_AXES)};…" (default: nine of them), or '
         "shares of the full model's bytes, as in 50%%,65%%",
         "baselines LIST": "of static, random:N, "

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + f"; paper has the paper's settings (default: {DEFAULT_PRESET})",
     )
     texts = {
-        "corpus PATH": "a .txt, .jsonl, .csv or .parquet file, a folder of them, "
-        "or builtin (the default)",
+        "corpus PATH": "a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set "
+        "owner/name:config:part:column (owner/name is enough), or builtin (the default)",
         "name": "what to call the policy (default: after preset and seed)",
         "resume ID": "go on with a job that was paused, failed or was cut off",
     }

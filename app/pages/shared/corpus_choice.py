@@ -17,7 +17,7 @@ from app.pages.shared.job_calls import check_jobs_allowed
 from app.pages.shared.uploads import UploadKind
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
-from sol_core.corpus.documents import BUILTIN
+from sol_core.corpus.documents import BUILTIN, looks_like_hub_id
 from sol_core.errors import ConfigError
 
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
@@ -86,9 +86,21 @@ def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str
         return BUILTIN
     if kind == "upload":
         return str(corpus_files(services, owner).path(name))
+    if kind == "hub":
+        if not services.limits.hub:
+            raise ConfigError(
+                "This server reads no data sets from the Hub: choose the built-in text or upload a "
+                "file. Its owner can allow it with SOL_LIMITS=hub=1."
+            )
+        if not looks_like_hub_id(name.strip()):
+            raise ConfigError(
+                "A Hub data set is owner/name or owner/name:config:part:column, got "
+                f"{name[:120]!r}."
+            )
+        return name.strip()
     if kind == "path" and not services.is_shared:
         return _existing(name.strip())
-    raise ConfigError("The corpus is the built-in text or an uploaded file.")
+    raise ConfigError("The corpus is the built-in text, an uploaded file or a Hub data set.")
 
 
 def corpus_choice(services: Services, owner: str, source: str) -> dict[str, str]:
@@ -98,6 +110,8 @@ def corpus_choice(services: Services, owner: str, source: str) -> dict[str, str]
     path = Path(source)
     if path.parent == corpus_files(services, owner).folder:
         return {"kind": "upload", "name": path.name}
+    if looks_like_hub_id(source) and not path.exists():
+        return {"kind": "hub", "name": source}
     return {"kind": "path", "name": source}
 
 

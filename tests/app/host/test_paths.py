@@ -61,7 +61,7 @@ def test_libraries_write_into_the_data_directory_and_what_the_user_set_stays(tmp
     monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path)})
     root = tmp_path / "data"
     environment.prepare(root)
-    for name in ("HF_HOME", "GRADIO_TEMP_DIR"):
+    for name in ("HF_HOME", "HF_DATASETS_CACHE", "GRADIO_TEMP_DIR"):
         assert Path(os.environ[name]).is_relative_to(root)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert not Path(os.environ["HF_TOKEN_PATH"]).is_relative_to(root), "login would be lost"

@@ -74,6 +74,7 @@ OF_TYPE = {
 CORPORA = [
     {"kind": "builtin", "name": ""},
     {"kind": "upload", "name": SAME_NAME},
+    {"kind": "hub", "name": "a/b"},
     {"kind": "path", "name": "/etc"},
 ]
 # By the kind of job.

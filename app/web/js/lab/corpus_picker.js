@@ -1,4 +1,4 @@
-// The corpus picker: built-in text, an uploaded file, a path on one's own machine.
+// The corpus picker: built-in text, an uploaded file, a Hub data set, a path on one's own machine.
 
 import { attempt, sendFile } from "../shared/api.js";
 import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../shared/dom.js";
@@ -6,11 +6,12 @@ import { quantity } from "../shared/format.js";
 import { filePicker, pillsField } from "../shared/forms/form_parts.js";
 
 const { suffixes = [], maxUploadBytes = 0 } = SITE;
-const CORPUS_KINDS = { builtin: "Built-in", upload: "Your file",
+const CORPUS_KINDS = { builtin: "Built-in", upload: "Your file", hub: "Hub",
   ...(!SITE.isShared && { path: "Path" }) };
 const CORPUS_MEANINGS = {
   builtin: "English prose from reading-comprehension sets; works without a network.",
   upload: "Plain text, or a table with a text column. One document in ten is held out.",
+  hub: "A data set of huggingface.co, streamed while it is read: needs the network.",
   path: "A file or folder on this computer, by its full path; it is read where it lies.",
 };
 
@@ -25,26 +26,28 @@ export class CorpusPicker {
     this.drop = chip("Delete", () => this.remove(), { "aria-label": "Delete this file" });
     this.bar = h("progress", { class: "sol-progress", hidden: true, "aria-label": "Upload" });
     this.message = errorLine();
-    this.path = h("input", { type: "text", class: "sol-input", spellcheck: "false",
-      placeholder: "/home/you/texts", "aria-label": "Path of the text" });
+    const name = (placeholder, spoken) => h("input",
+      { type: "text", class: "sol-input", spellcheck: "false", placeholder, "aria-label": spoken });
+    this.names = { hub: name("owner/name or owner/name:config", "Hub data set"),
+      path: name("/home/you/texts", "Path of the text") };
     this.upRow = h("div", { class: "sol-upload" }, this.files,
       h("div", { class: "sol-upload-tools" }, this.add, this.drop,
         h("span", { class: "sol-hint" }, `${suffixes.join(" ")}, up to ${maxUploadBytes / 1024 ** 2} MB`)),
       this.bar);
     this.element = h("div", { class: "sol-corpus" }, this.kind.element, this.upRow,
-      this.path, this.message);
+      Object.values(this.names), this.message);
     this.element.addEventListener("change", () => this.changed());
     this.set({ kind: "builtin", name: "" });
   }
 
   get() {
     const kind = this.kind.get();
-    return { kind, name: { upload: this.files, path: this.path }[kind]?.value ?? "" };
+    return { kind, name: kind === "upload" ? this.files.value : this.names[kind]?.value ?? "" };
   }
 
   set({ kind, name }) {
     this.kind.set(kind in CORPUS_KINDS ? kind : "builtin");
-    if (kind === "path") this.path.value = name;
+    if (kind in this.names) this.names[kind].value = name;
     if (kind === "upload") this.wanted = name;
     this.changed();
     this.refresh();
@@ -53,7 +56,7 @@ export class CorpusPicker {
   changed() {
     const kind = this.kind.get();
     show(this.upRow, kind === "upload");
-    show(this.path, kind === "path");
+    Object.entries(this.names).forEach(([name, input]) => show(input, name === kind));
     if (this.files.value) this.wanted = this.files.value;
   }
 
