@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kernels import __version__
-from sol_core.threads import share_cores
+from sol_core.threads import limit_spinning
 
 if TYPE_CHECKING:
     from sol_core.accuracy.config import TasksConfig
@@ -129,7 +129,7 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    share_cores()
+    limit_spinning()
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

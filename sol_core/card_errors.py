@@ -22,7 +22,7 @@ _LOST = (
 )
 
 
-def in_words(error: BaseException) -> SolError | None:
+def card_error(error: BaseException) -> SolError | None:
     """The error of a card that a user can understand; None for any other error."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -42,12 +42,12 @@ def in_words(error: BaseException) -> SolError | None:
     return None
 
 
-def with_memory(work: Callable[[], ResultT]) -> ResultT:
+def retry_out_of_memory(work: Callable[[], ResultT]) -> ResultT:
     """The result of work that may be done twice: again with all kept memory where it was short."""
     try:
         return work()
     except RuntimeError as error:
-        if not isinstance(in_words(error), CardMemoryError):
+        if not isinstance(card_error(error), CardMemoryError):
             raise
         give_memory_back(error)
     return work()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from sol_core.actions import Action, ActionGrid, Budget, Record
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, check_fields, check_text, configuration, later
+from sol_core.fields import Positive, Range, added_field, check_fields, check_text, configuration
 
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy", "painted"]
 MAX_SIDE_ROWS = 6
@@ -53,7 +53,7 @@ class ScheduleConfig:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     policy: str | None = None
-    painted: tuple[Action, ...] = later(())
+    painted: tuple[Action, ...] = added_field(())
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule")
@@ -162,7 +162,7 @@ class GenerationConfig(Record):
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     page_reads: bool = False
     given: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = ()
-    left_out: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = later(())
+    left_out: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = added_field(())
 
     def __post_init__(self) -> None:
         check_fields(self)

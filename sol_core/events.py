@@ -12,7 +12,7 @@ from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sol_core.actions import Action, Spend, record_of
-from sol_core.fields import later
+from sol_core.fields import added_field
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +165,7 @@ class PrefillEvent:
     elapsed_ms: float
     cost: StepCost
     page_texts: tuple[str, ...] = ()
-    reused_tokens: int = later(0)
+    reused_tokens: int = added_field(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,7 @@ class FinishEvent:
     tokens_per_s: float
     cost: StepCost
     dense_cost: StepCost
-    made_on: dict[str, Any] | None = later(None)
+    made_on: dict[str, Any] | None = added_field(None)
 
 
 Event = PrefillProgress | PrefillEvent | TokenEvent | FinishEvent

@@ -54,15 +54,15 @@ def setting(default: ValueT, text: str) -> ValueT:
     return made
 
 
-def later(default: ValueT) -> ValueT:
+def added_field(default: ValueT) -> ValueT:
     """A field that files of earlier releases lack; ``record_of`` leaves it out at its default."""
-    made: ValueT = field(default=default, metadata={"later": True})
+    made: ValueT = field(default=default, metadata={"added": True})
     return made
 
 
 def is_unset(item: dataclasses.Field[Any], value: object) -> bool:
     """Return whether a value of this field says no more than files that lack it."""
-    return "later" in item.metadata and bool(value == item.default)
+    return "added" in item.metadata and bool(value == item.default)
 
 
 def configuration(kind: type[RecordT]) -> type[RecordT]:
@@ -160,7 +160,7 @@ def from_json(
             if item.name in rules.nullable:
                 hint = _nullable(hint)
             made[item.name] = _checked(hint, value[item.name], _path_to(where, item.name), rules)
-        elif (is_whole and "later" not in item.metadata) or (
+        elif (is_whole and "added" not in item.metadata) or (
             item.default is item.default_factory is dataclasses.MISSING
         ):
             raise ConfigError(f"{name} lacks the field {item.name!r}")

@@ -8,8 +8,8 @@ lm-eval has no plug-ins for models, so run it through this module, which registe
 
 A context is read densely; every token of a continuation is one decode step under the schedule.
 With everything kept (the default) continuations are scored in dense passes. Requests of about equal
-length run as one batch. The run ends with the mean spend over all tokens, which is in lm-eval's
-results as well: a policy may spend more on short contexts than asked (docs/results.md), so compare
+length run as one batch. The mean spend over all tokens is printed, and in lm-eval's results as
+well: a policy may spend more on short contexts than asked (docs/results.md), so compare
 it with static at what it spent.
 """
 
@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from sol_core.accuracy.questions import Continuation
 from sol_core.accuracy.scoring import read_contexts, score_after, score_densely
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, Budget, Spend, record_of
 from sol_core.api.generating import load_policy
-from sol_core.budgets.building import build_schedule
+from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedules
 from sol_core.decoding.cost import CostModel
@@ -65,8 +65,6 @@ class SolLM(TemplateLM):
         max_batch_size: ignored; lm-eval hands it to every model.
         budget: keep, channels, bits: a mean for each axis by its short name; dense by default.
     """
-
-    on_made: ClassVar[Callable[[SolLM], None] | None] = None  # main's: lm-eval keeps its models
 
     def __init__(
         self,
@@ -106,8 +104,6 @@ class SolLM(TemplateLM):
         self._sums = np.zeros(len(AXES))  # of all tokens
         self._num_bytes = self._num_dense_bytes = 0.0  # computed, as they were read and densely
         self.num_tokens = 0  # that were scored or generated
-        if SolLM.on_made is not None:
-            SolLM.on_made(self)
 
     @property
     def mean_spend(self) -> Spend | None:
@@ -118,10 +114,17 @@ class SolLM(TemplateLM):
         return Spend.of_steps(sums, self.num_tokens, self._num_bytes, self._num_dense_bytes)
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return lm-eval's additions to the configuration in its results: the run's mean spend."""
-        spend = self.mean_spend and record_of(self.mean_spend)
-        kind = self.schedule.kind
-        return {"schedule": kind, "mean_spend": spend, "num_tokens": self.num_tokens}
+        """Print the run's mean spend, and return it for the configuration in lm-eval's results."""
+        spend, kind = self.mean_spend, self.schedule.kind
+        if spend is not None:
+            pairs = zip(SHORT_AXES, spend.as_tuple(), strict=True)
+            options = ",".join(f"{name}={value:.4f}" for name, value in pairs)
+            sys.stdout.write(
+                f"mean spend over {self.num_tokens} tokens ({kind}): {spend.words}; for static at "
+                f"this spend: {options}\n"
+            )
+        record = spend and record_of(spend)
+        return {"schedule": kind, "mean_spend": record, "num_tokens": self.num_tokens}
 
     @property
     def eot_token_id(self) -> int:
@@ -320,21 +323,11 @@ class SolLM(TemplateLM):
 
 
 def main() -> None:
-    """lm-eval's own command line; ends with what the run spent."""
+    """Run lm-eval's own command line."""
     from lm_eval.__main__ import cli_evaluate
 
     torch.set_grad_enabled(False)
-    made: list[SolLM] = []
-    SolLM.on_made = made.append
     cli_evaluate()
-    for lm in made:
-        if spend := lm.mean_spend:
-            pairs = zip(SHORT_AXES, spend.as_tuple(), strict=True)
-            options = ",".join(f"{name}={value:.4f}" for name, value in pairs)
-            sys.stdout.write(
-                f"mean spend over {lm.num_tokens} tokens ({lm.schedule.kind}): "
-                f"{spend.words}; for static at this spend: {options}\n"
-            )
 
 
 if __name__ == "__main__":

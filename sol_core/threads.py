@@ -7,6 +7,6 @@ import os
 SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "1000"
 
 
-def share_cores() -> None:
+def limit_spinning() -> None:
     """Set them before torch and Numba are imported; what the user has set stays."""
     os.environ.setdefault(SPIN_VARIABLE, SPIN_COUNT)

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from app.host.environment import kernel_cache_folder
-from sol_core.threads import share_cores
+from sol_core.threads import limit_spinning
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,7 +55,7 @@ os.environ.setdefault("SOL_CPU_TUNING", "1,4")
 
 # As every command does: with torch imported first, its threads would spin, and two of them on a
 # busy machine took a hundred times as long.
-share_cores()
+limit_spinning()
 
 os.environ.pop("SOL_DATABASE_URL", None)  # tests make databases of their own
 

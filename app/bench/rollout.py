@@ -30,9 +30,9 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.spec import WeightBytes
 from sol_core.progress import Progress
 from sol_core.training.config import GrpoConfig, TrainConfig
-from sol_core.training.grpo import grpo_update, roll_out
-from sol_core.training.rollouts import Rollout, TextPrefill, prefill_text
+from sol_core.training.grpo import grpo_update, sample_rollouts
 from sol_core.training.run_state import RunState
+from sol_core.training.text_prefill import Rollout, TextPrefill, prefill_text
 
 # Parts of an update's time. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
@@ -200,7 +200,7 @@ class _Bench:
         timed = _TimedText(text.lm, text.config, text.tokens, text.cache, text.output, clock)
         generator = torch.Generator().manual_seed(0)
         with clock.of("rollout"):
-            batch = roll_out(state.policy, timed, state.config, generator)
+            batch = sample_rollouts(state.policy, timed, state.config, generator)
         with clock.of("update"):
             grpo_update(state, batch)
         clock.seconds["rollout"] -= clock.seconds["policy"] + clock.seconds["dense_reference"]

@@ -26,7 +26,7 @@ from app.host.hosting import is_checkout
 from app.host.interrupts import EXIT_INTERRUPTED, Notice, answering, leave
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
-from sol_core.card_errors import in_words
+from sol_core.card_errors import card_error
 from sol_core.errors import ConfigError
 from sol_core.files.paths import program_name
 
@@ -158,7 +158,7 @@ def _told(error: Exception) -> str | None:
     if is_told(error):
         return str(error)
     if isinstance(error, RuntimeError):
-        card = in_words(error)
+        card = card_error(error)
         return None if card is None else str(card)
     missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
     if not missing or missing.partition(".")[0] in _OURS:

@@ -314,8 +314,8 @@ def load_model(
         only_once=True,
     )
     if any(budget != Budget() for budget in budgets) and getattr(args, "grid", None) != "paper":
-        from sol_core.evaluation.calibrating import measure_once
+        from sol_core.evaluation.model_tables import ensure_tables
 
-        measure_once(model, data_dir.root, console.progress)
+        ensure_tables(model, data_dir.root, console.progress)
     console.clear()
     return model, 1000 * (time.perf_counter() - began)

@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from sol_core.threads import share_cores
+from sol_core.threads import limit_spinning
 
 SWITCHES = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -41,7 +41,7 @@ def prepare(data_dir: Path) -> None:
     """Set the variables of this process and its children; creates no folder."""
     _keep_hub_login()
     keep_local()
-    share_cores()
+    limit_spinning()
     for name, folder in CACHES.items():
         os.environ.setdefault(name, str(data_dir / folder))
     if "NUMBA_CACHE_DIR" not in os.environ:

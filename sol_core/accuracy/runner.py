@@ -72,10 +72,10 @@ class _Run:
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
         scores: list[ScoredTask] = []
         for task, policies in self.passes.items():
-            yield from runner.over(policies)
+            yield from runner.run(policies)
             if not runner.stopped:
                 statics = static_pass(policies)
-                yield from runner.over(statics)
+                yield from runner.run(statics)
             if runner.stopped:
                 yield WorkStopped()
                 return

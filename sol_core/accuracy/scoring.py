@@ -150,7 +150,7 @@ def read_contexts(
 
 
 def _padded(lm: FrozenLM, texts: Sequence[tuple[int, ...]]) -> Tensor:
-    """[B, T] int64; shorter texts end in zeros."""
+    """Tokens [B, T] int64; shorter texts end in zeros."""
     longest = max(map(len, texts))
     rows = [text + (0,) * (longest - len(text)) for text in texts]
     return torch.tensor(rows, device=lm.device)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sol_core.errors import ConfigError
-from sol_core.fields import configuration, later, plain_scalar
+from sol_core.fields import added_field, configuration, plain_scalar
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
@@ -21,12 +21,12 @@ ONLY_ACTIONS = "only an Action has one per layer, of attention and of the MLP"
 
 
 class Draws(NamedTuple):
-    """Random levels of a window of the warm start, shares of dense."""
+    """Random levels of a window of the warm start, fractions of dense."""
 
     above: float  # how far above the grid's lowest level a window's mean lies at least
     high: float  # its highest mean
     scatter: float  # of a step around the mean
-    dense: float  # share of windows that leave the axis dense
+    dense: float  # fraction of the windows that leave the axis dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Axis:
     """One number of an action.
 
     Attributes:
-        name, title: label of a lane; of a table or a form of its own.
+        name: label of a lane, a table or a form.
         start: curve of an untrained policy: nats at the lowest level, e-folds from there to the
             highest.
     """
@@ -43,7 +43,6 @@ class Axis:
     short: str  # as options, forms and stored results abbreviate it
     key: str  # of its colour and its lane on the page (``app/web/theme.py``)
     name: str
-    title: str
     noun: str  # what a value counts, in budgets
     term: str  # its entry of the page's glossary, and its label in forms
     meaning: str  # of a value, after "mean" in options and alone in forms
@@ -100,7 +99,6 @@ AXES = (
         short="keep",
         key="attention",
         name="Attention",
-        title="Attention",
         noun="attention",
         term="attention kept",
         meaning="share of cached tokens that attention may read",
@@ -116,7 +114,6 @@ AXES = (
         short="channels",
         key="channels",
         name="MLP",
-        title="MLP channels",
         noun="MLP",
         term="MLP kept",
         meaning="share of the MLP's channels kept",
@@ -133,7 +130,6 @@ AXES = (
         short="bits",
         key="bits",
         name="Bits",
-        title="Bits",
         noun="bits",
         term="bits",
         meaning="bits of the MLP activations, 16 leaves them alone",
@@ -167,7 +163,7 @@ class _AxisValues:
     keep_fraction: float
     channel_keep_ratio: float
     bit_width: float
-    keep_by_layer: tuple[float, ...] = ()  # here and below: an action's alone has any
+    keep_by_layer: tuple[float, ...] = ()  # this and the next: only an action has any
     channels_by_layer: tuple[float, ...] = ()
 
     def _check(self, *, whole: bool) -> None:
@@ -182,8 +178,8 @@ class _AxisValues:
         """The values, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width
 
-    def shares(self) -> tuple[float, float, float]:
-        """The values as shares of dense, in the order of ``AXES``."""
+    def fractions(self) -> tuple[float, float, float]:
+        """The values as fractions of dense, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width / MAX_BITS
 
     @property
@@ -204,8 +200,8 @@ class _AxisValues:
     def net_keep_rate(self) -> float:
         """The paper's one-number efficiency axis: mean of (κ, ρ, b/16)."""
         total = 0.0
-        for share in self.shares():  # not sum(), which rounds otherwise from Python 3.12
-            total += share
+        for fraction in self.fractions():  # not sum(), which rounds otherwise from Python 3.12
+            total += fraction
         return total / len(AXES)
 
 
@@ -228,8 +224,8 @@ class Action(_AxisValues):
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
     bit_width: int = MAX_BITS
-    keep_by_layer: tuple[float, ...] = later(())
-    channels_by_layer: tuple[float, ...] = later(())
+    keep_by_layer: tuple[float, ...] = added_field(())
+    channels_by_layer: tuple[float, ...] = added_field(())
 
     if TYPE_CHECKING:
 
@@ -328,7 +324,7 @@ class Budget(_AxisValues):
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
     bit_width: float = float(MAX_BITS)
-    bytes_share: float | None = later(None)
+    bytes_share: float | None = added_field(None)
 
     def __post_init__(self) -> None:
         self._check(whole=False)

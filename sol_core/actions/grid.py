@@ -13,7 +13,7 @@ from kernels.quantisation_levels import SCALE_BLOCK
 from sol_core.actions.action import AXES, ONLY_ACTIONS, Action, Budget
 from sol_core.actions.records import Record, record_of
 from sol_core.errors import ConfigError
-from sol_core.fields import OneOf, Range, check_fields, configuration, later
+from sol_core.fields import OneOf, Range, added_field, check_fields, configuration
 
 QuantSite = Literal["mlp_output", "mlp_input"]
 PageScoring = Annotated[str | PageScorer, OneOf(PAGE_SCORERS, PageScorer)]
@@ -52,9 +52,9 @@ class Mechanisms:
     mlp_pruning: MlpPruning = "input"
     quant_site: QuantSite = "mlp_output"  # where activations are quantised
     mlp_split: tuple[tuple[float, float], ...] = ()
-    page_budget: PageBudget = later("count")
-    head: HeadReading = later("whole")
-    quant_block: QuantBlock = later(0)
+    page_budget: PageBudget = added_field("count")
+    head: HeadReading = added_field("whole")
+    quant_block: QuantBlock = added_field(0)
 
     def __post_init__(self) -> None:
         check_fields(self)

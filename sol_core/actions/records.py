@@ -11,7 +11,7 @@ from sol_core.fields import is_unset
 
 
 def record_of(record: Any) -> dict[str, Any]:
-    """A dataclass as JSON: ``asdict`` without the fields that ``fields.later`` made and none set.
+    """A dataclass as JSON: ``asdict`` without unset fields of ``fields.added_field``.
 
     So files and hashes stay what they were before there were these fields.
     """

@@ -54,8 +54,8 @@ def train(
         OSError when the disk is full; KeyboardInterrupt after a checkpoint, when Ctrl+C asks to
         end (at once when it asks twice): the same call goes on.
     """
-    from sol_core.evaluation.calibrating import measured_first
     from sol_core.evaluation.gains import trained_with_gains
+    from sol_core.evaluation.model_tables import measure_tables
     from sol_core.policy.policy import load_policy as load
     from sol_core.training.checkpoint import check_own
     from sol_core.training.config import TrainConfig, preset
@@ -81,7 +81,7 @@ def train(
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
         training = trained_with_gains(training, model, chosen, data_dir=root, should_stop=asked)
-        events = chain(measured_first(model, chosen.grid, root, asked), training)
+        events = chain(measure_tables(model, chosen.grid, root, asked), training)
         finished = finished_work(events, on_progress, on_event)
     if not allow_untrained:
         check_kept(finished.result["summary"])

@@ -89,16 +89,13 @@ class DamageTable:
 
     def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Damage of both, interpolated in log context, flat beyond it and never rising."""
-        position = log2(max(context, 1))
-        knots = [log2(known) for known in self.contexts]
-        upper = next((i for i, knot in enumerate(knots) if knot >= position), len(knots) - 1)
-        lower = max(upper - 1, 0)
-        span = knots[upper] - knots[lower]
-        weight = min(max((position - knots[lower]) / span, 0.0), 1.0) if span else 1.0
+        position, knots = log2(max(context, 1)), np.log2(self.contexts)
 
         def mixed(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
-            pairs = zip(rows[lower], rows[upper], strict=True)
-            return tuple(accumulate((a + (b - a) * weight for a, b in pairs), min))
+            damages = [
+                float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)
+            ]
+            return tuple(accumulate(damages, min))
 
         return mixed(self.attention), mixed(self.channels)
 
@@ -212,7 +209,7 @@ class MixTable:
         least = (damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
         return min(least, default=0.0)
 
-    def previewed(self, context: int) -> float:
+    def head_saving(self, context: int) -> float:
         """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
         return self._head_saving / self.costs.dense_bytes(context)
 
@@ -240,14 +237,14 @@ class MixTable:
         return hull[upper - 1], hull[upper]
 
     def share_at(self, damage: float, context: int) -> float:
-        """The least share whose mixes are predicted to lose no more than that, nats a token."""
+        """Smallest share whose predicted damage is at most ``damage`` (nats a token)."""
         hull = self.hull(context)
         index = next(at for at, mix in enumerate(hull) if mix.damage <= damage)
         if index == 0:
             return hull[0].share
         low, high = hull[index - 1 : index + 1]
-        part = (low.damage - damage) / (low.damage - high.damage)
-        return low.share + part * (high.share - low.share)
+        weight = (low.damage - damage) / (low.damage - high.damage)
+        return low.share + weight * (high.share - low.share)
 
     def mean_of(self, budget: Budget, context: int) -> Budget:
         """Mean spend per axis of the mixes that meet a budget of bytes.
@@ -260,7 +257,7 @@ class MixTable:
 
     @staticmethod
     def weight(share: float, low: Mix, high: Mix) -> float:
-        """How often the higher of two mixes is taken, of all steps, to meet a share."""
+        """Fraction of the steps that take the higher of two mixes, to meet a share."""
         span = high.share - low.share
         return min(max((share - low.share) / span, 0.0), 1.0) if span > 0 else 1.0
 
@@ -296,7 +293,7 @@ class MixTable:
             for levels, axis in zip(self.levels, self.per_axis(context), strict=True)
         )
         floor = self.floor(context)
-        previewed = self.previewed(context)
+        previewed = self.head_saving(context)
         pairs = [
             Mix(
                 1 + read + read_too - (previewed if keep < 1 or ratio < 1 else 0.0),

@@ -53,22 +53,18 @@ class PageThresholds:
         if not all(math.isfinite(value) for line in self.log_floors for value in line):
             raise ConfigError("page floors must be finite numbers")
 
-    def floor(self, level: float, context: int) -> float:
-        """The floor, interpolated in the context's logarithm; the nearest one beyond the table."""
-        return self.floors((level,), context)[0]
-
     def floors(self, levels: Sequence[float], context: int) -> list[float]:
-        """``floor`` of several levels."""
-        first, later, share = _between(self.contexts, context)
-        if later > first:
-            share = math.log(context / self.contexts[first])
-            share /= math.log(self.contexts[later] / self.contexts[first])
-        short, long = self.log_floors[first], self.log_floors[later]
+        """The levels' floors, interpolated in the context's logarithm; flat beyond the table."""
+        first, last, weight = _between(self.contexts, context)
+        if last > first:
+            weight = math.log(context / self.contexts[first])
+            weight /= math.log(self.contexts[last] / self.contexts[first])
+        short, long = self.log_floors[first], self.log_floors[last]
         floors = []
         for level in levels:
             low, high, part = _between(self.levels, level)
-            at_low = (1 - share) * short[low] + share * long[low]
-            at_high = (1 - share) * short[high] + share * long[high]
+            at_low = (1 - weight) * short[low] + weight * long[low]
+            at_high = (1 - weight) * short[high] + weight * long[high]
             floors.append(math.exp((1 - part) * at_low + part * at_high))
         return floors
 

@@ -23,13 +23,13 @@ SUPPORTED_SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")  # of files that hol
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]*(:[\w.-]*(:[\w. -]*)?)?)?")
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
-HELD_OUT_SHARE = 0.1
+HELD_OUT_FRACTION = 0.1
 _HASH_BYTES = 8
 _QUESTION = re.compile(r"Question: (.+?)\nAnswer: (.+)", re.DOTALL)
 SHINGLE_WORDS = 8
 SHINGLE_SAMPLE = 4
-REPEAT_SHARE = 0.5
-OVERLAP_SHARE = 0.1
+REPEAT_FRACTION = 0.5
+OVERLAP_FRACTION = 0.1
 _WORD = re.compile(r"\w+")
 
 
@@ -67,7 +67,7 @@ def text_hash(text: str) -> int:
 def split_of(key: int | str) -> Split:
     """The side of whatever ``key`` identifies; one in ten is held out."""
     number = stable_hash(str(key))
-    return "held_out" if number < HELD_OUT_SHARE * 256**_HASH_BYTES else "train"
+    return "held_out" if number < HELD_OUT_FRACTION * 256**_HASH_BYTES else "train"
 
 
 def stable_hash(text: str) -> int:
@@ -115,12 +115,12 @@ def group_passages(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]
     for index in longest_first:
         shingles = _shingles(passages[index].text)
         shared = Counter(owners[shingle] for shingle in shingles if shingle in owners)
-        if shared and shared.most_common(1)[0][1] >= REPEAT_SHARE * len(shingles):
+        if shared and shared.most_common(1)[0][1] >= REPEAT_FRACTION * len(shingles):
             continue
         kept.add(index)
         key = _own_key(passages[index])
         for other, count in shared.items():
-            if count >= OVERLAP_SHARE * len(shingles):
+            if count >= OVERLAP_FRACTION * len(shingles):
                 small, large = sorted((group(key), group(_own_key(passages[other]))))
                 parents[large] = small
         for shingle in shingles:

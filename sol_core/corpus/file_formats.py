@@ -21,7 +21,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from sol_core.corpus.documents import (
-    HELD_OUT_SHARE,
+    HELD_OUT_FRACTION,
     SUPPORTED_SUFFIXES,
     Document,
     split_of,
@@ -32,7 +32,7 @@ from sol_core.fields import kind_of
 from sol_core.files.paths import whole_characters
 
 PIECE_BYTES = 1 << 20
-MAX_CONTROL_SHARE = 0.01
+MAX_CONTROL_FRACTION = 0.01
 ENCODING = "utf-8-sig"  # UTF-8, with its mark or without
 _CONTROLS = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27})
 _REMEDY = "save it as UTF-8, in an editor or with: iconv -f ENCODING -t UTF-8"
@@ -59,7 +59,7 @@ def _count_characters(path: Path) -> int:
     if not start:
         raise CorpusError(f"{path} is empty")
     controls = len(start) - len(start.translate(None, _CONTROLS))
-    if b"\0" in start or controls > MAX_CONTROL_SHARE * len(start):
+    if b"\0" in start or controls > MAX_CONTROL_FRACTION * len(start):
         raise CorpusError(
             f"{path} is not a text file: it contains binary data (if it is UTF-16, {_REMEDY})"
         )
@@ -218,10 +218,10 @@ class LocalSource:
     def _text_documents(self, files: list[Path]) -> Iterator[Document]:
         ranked = sorted(files, key=lambda file: text_hash(self._name(file)))
         whole = len(files) >= FILES_TO_SPLIT_WHOLE
-        held_out = set(ranked[: round(len(files) * HELD_OUT_SHARE)]) if whole else set()
+        held_out = set(ranked[: round(len(files) * HELD_OUT_FRACTION)]) if whole else set()
         for file in files:
             for text, start, stop in read_text_file(file):
-                in_tail = stop > 1 - HELD_OUT_SHARE and start > 0
+                in_tail = stop > 1 - HELD_OUT_FRACTION and start > 0
                 is_held_out = file in held_out if whole else in_tail
                 yield text, "held_out" if is_held_out else "train"
 
@@ -242,7 +242,7 @@ class LocalSource:
 def _ranked(texts: list[str]) -> Iterator[Document]:
     """Hold out the tenth with the lowest hashes: at least one of two different texts."""
     hashes = sorted({text_hash(text) for text in texts})
-    count = max(1, round(len(hashes) * HELD_OUT_SHARE)) if len(hashes) > 1 else 0
+    count = max(1, round(len(hashes) * HELD_OUT_FRACTION)) if len(hashes) > 1 else 0
     held_out = set(hashes[:count])
     for text in texts:
         yield text, "held_out" if text_hash(text) in held_out else "train"

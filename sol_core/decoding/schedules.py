@@ -180,23 +180,6 @@ class SignalSchedule:
         steps = self._horizon.steps_from(observation.step)
         return Action.of([axis.spend(score, steps) for axis in self._steered])
 
-    def state(self) -> list[float]:
-        """Return the state between two texts: numbers for ``go_on_from``."""
-        steered = (part for axis in self._steered for part in axis.state())
-        return [*self._statistics.state(), *steered]
-
-    @staticmethod
-    def state_size() -> int:
-        """Numbers of a state: three of the statistics, two of each axis."""
-        return 3 + 2 * len(AXES)
-
-    def go_on_from(self, state: Sequence[float]) -> None:
-        """Go on as the one whose ``state`` this was, with a text that begins at step 0."""
-        self._statistics.go_on_from(state[:3])
-        for number, axis in enumerate(self._steered):
-            axis.go_on_from(state[3 + 2 * number : 5 + 2 * number])
-        self._previous_hidden = None
-
     def _read(self, observation: StepObservation) -> float | None:
         if self._signal == "entropy":
             # A prefix's own distribution is there only where another row asks for it.
@@ -216,12 +199,6 @@ class _SteeredAxis:
         self._target = target
         self._left = 0
         self._remaining = 0.0
-
-    def state(self) -> tuple[float, float]:
-        return float(self._left), self._remaining
-
-    def go_on_from(self, state: Sequence[float]) -> None:
-        self._left, self._remaining = int(state[0]), state[1]
 
     def spend(self, score: float, horizon_steps: int) -> float:
         """The next level; ``horizon_steps`` counts if a new horizon begins here."""
@@ -247,12 +224,6 @@ class _RunningStatistics:
         self._count = 0
         self._mean = 0.0
         self._squares = 0.0
-
-    def state(self) -> tuple[float, float, float]:
-        return float(self._count), self._mean, self._squares
-
-    def go_on_from(self, state: Sequence[float]) -> None:
-        self._count, self._mean, self._squares = int(state[0]), state[1], state[2]
 
     def add(self, value: float) -> None:
         self._count += 1

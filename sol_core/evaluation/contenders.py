@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.actions import ActionGrid, Budget
-from sol_core.budgets.building import schedule_for_sequence
 from sol_core.budgets.mixes import mix_table
+from sol_core.budgets.row_schedules import schedule_for_sequence
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -25,7 +25,7 @@ from sol_core.fields import kind_of
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.policy.files.folder import weights_sha256
-from sol_core.policy.files.locate import resolved_grid, shipped_for
+from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.where_it_pays import schedule_by_policy
 
@@ -42,7 +42,7 @@ class Contender:
     grid: ActionGrid  # the action grid it was trained for
     episode_steps: int  # steps after which it restarts
     trained_on: str  # fingerprint of its training corpus; "" when unknown
-    fingerprint: str = ""  # of its files or its weights, or its source
+    fingerprint: str = ""  # of its weights or its source
     weights_sha256: str = ""  # of a policy, as its folder's config.json has it
     source_sha256: str | None = None  # of a schedule; None where Python has no source of it
 
@@ -101,7 +101,7 @@ def _own(
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
     grid = resolved_grid(None, [given])
     if isinstance(given, Path):
-        given, policy = shipped_for(given, grid), load_policy(given, model, grid=grid)
+        policy = load_policy(given, model, grid=grid)
     else:
         policy = given
         policy.info.check_grid(grid)
@@ -120,23 +120,8 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         )
 
     checksum = weights_sha256(policy.parts)
-    return Contender(
-        name,
-        scheduler,
-        grid,
-        info.episode_steps,
-        info.corpus_fingerprint,
-        _fingerprint(given) if isinstance(given, Path) else checksum,
-        checksum,
-    )
-
-
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    steps, trained_on = info.episode_steps, info.corpus_fingerprint
+    return Contender(name, scheduler, grid, steps, trained_on, checksum, checksum)
 
 
 def _source_sha256(made_of: Any) -> str | None:

@@ -65,7 +65,7 @@ class BatchRunner:
         self._is_failing = False
         self.stopped = False  # ``should_stop`` was obeyed
 
-    def over(self, stage: Stage) -> Iterator[WorkProgress]:
+    def run(self, stage: Stage) -> Iterator[WorkProgress]:
         """Report after every batch that was not restored."""
         for batch in stage.batches:
             if self._should_stop():

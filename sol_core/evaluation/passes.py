@@ -2,8 +2,7 @@
 
 Pass 1 finds what the first method really spends at every budget; the others get exactly that, per
 axis or in bytes. Rollouts compensate for bytes that earlier ones read too much or too little, so
-that the means are equal. Static and random schedules are planned, and run on through all rollouts;
-EMC and DAC keep steering and statistics, one scheduler per slot of the batch.
+that the means are equal.
 """
 
 from __future__ import annotations
@@ -14,23 +13,14 @@ from functools import cached_property
 from itertools import product, starmap
 from typing import cast
 
-import numpy as np
-
-from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.budgets.building import build_schedule
+from sol_core.actions import ActionGrid, Budget
+from sol_core.budgets.mixes import MixTable
+from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import RowSchedules, Schedule, StepObservation
-from sol_core.decoding.schedules import (
-    FixedSchedule,
-    Horizon,
-    RandomSchedule,
-    SignalSchedule,
-    StaticSchedule,
-)
+from sol_core.decoding.batch_scheduling import RowSchedules, Schedule
+from sol_core.decoding.schedules import FixedSchedule, Horizon, RandomSchedule, StaticSchedule
 from sol_core.evaluation.contenders import Contender
-from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.stages import Part, Row, Setting, TablePass
+from sol_core.evaluation.stages import Row, ScheduledRows, Setting, TablePass
 
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
 
@@ -46,117 +36,40 @@ def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> 
     ]
 
 
-def row_by_row(
-    rows: Sequence[Row], count: int, scheduler: Callable[[Row, int], Schedule]
-) -> list[Part]:
-    """Make a scheduler for each row in each slot of a batch, which takes a rollout."""
-    slots = list(product(range(count), range(len(rows))))
-    return [(slots, RowSchedules([scheduler(rows[number], slot) for slot, number in slots]))]
-
-
-class BaselineRows:
-    """The schedulers behind baseline rows; they live as long as the evaluation."""
+class BaselineSchedules:
+    """Schedules of the baseline rows at mean spends per axis; static and random ones run on through
+    all rollouts, so that their means are met.
+    """
 
     def __init__(
         self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
         self._planners: dict[Row, RandomSchedule] = {}
-        self._signals: dict[tuple[Row, int], SignalSchedule] = {}  # by row and slot
+        self._plans: dict[Row, list[FixedSchedule]] = {}  # of random rows, by rollout
 
-    def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        """Schedulers for rollouts ``first`` …; call in the order of the texts."""
-        return row_by_row(rows, count, lambda row, slot: self._scheduler(row, first, slot))
-
-    def steering(self) -> Floats:
-        """[schedules, numbers] fp64: where the signal-driven schedules stand."""
-        states = [scheduler.state() for scheduler in self._signals.values()]
-        size = SignalSchedule.state_size()
-        return np.asarray(states, dtype=np.float64).reshape(len(states), size)
-
-    def steer(self, states: Floats) -> None:
-        """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
-        for scheduler, state in zip(self._signals.values(), states.tolist(), strict=True):
-            scheduler.go_on_from(state)
-
-    def _scheduler(self, row: Row, first: int, slot: int) -> Schedule:
-        steps = self._horizon.total_steps
+    def schedule(self, row: Row, rollout: int) -> Schedule:
+        """Make the schedule of a row in a rollout."""
+        spend, steps = self._spends[row.budget], self._horizon.total_steps
         if row.method == "static":  # mixes levels by the number of the step
-            first_step = (first + slot) * steps
-            return StaticSchedule(self._spends[row.budget], self._grid, first_step=first_step)
-        if row.method == "random":  # plans every rollout alone
-            if row not in self._planners:
-                self._planners[row] = cast(RandomSchedule, self._build(row))
-            return FixedSchedule([self._planners[row].next(step) for step in range(steps)])
-        if (row, slot) not in self._signals:
-            self._signals[row, slot] = cast(SignalSchedule, self._build(row))
-        return restarted(self._signals[row, slot])
-
-    def _build(self, row: Row) -> Schedule:
-        seed = derive_seed(self._seed, "random", row.budget, row.index)
-        config = ScheduleConfig(cast(ScheduleKind, row.method), self._spends[row.budget], seed)
-        return build_schedule(config, self._grid, horizon=self._horizon)
-
-
-def restarted(scheduler: SignalSchedule) -> Schedule:
-    """Make a schedule that goes on with another rollout at step 0."""
-
-    def act(observation: StepObservation) -> Action:
-        if observation.step == 0:
-            # The hidden state before belongs to another rollout: no drift can be read from it.
-            observation = StepObservation.unseen(0, observation.cached_tokens[0])
-        return scheduler(observation)
-
-    return act
+            return StaticSchedule(spend, self._grid, first_step=rollout * steps)
+        if row.method != "random":
+            config = ScheduleConfig(cast(ScheduleKind, row.method), spend)
+            return build_schedule(config, self._grid, horizon=self._horizon)
+        if row not in self._planners:
+            seed = derive_seed(self._seed, "random", row.budget, row.index)
+            planner = RandomSchedule(spend, self._grid, seed=seed, horizon=self._horizon)
+            self._planners[row], self._plans[row] = planner, []
+        planner, plans = self._planners[row], self._plans[row]
+        while len(plans) <= rollout:
+            plans.append(FixedSchedule([planner.next(step) for step in range(steps)]))
+        return plans[rollout]
 
 
 def derive_seed(*parts: object) -> int:
     """A seed of its own for everything random, below 2^63."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
-
-
-class ShareRows(BaselineRows):
-    """Rows that aim at shares."""
-
-    def __init__(self, table: TablePass, spends: Sequence[Budget]) -> None:
-        setting = table.setting
-        super().__init__(spends, setting.grid, setting.horizon, seed=setting.config.seed)
-        assert setting.mixes is not None
-        self._setting, self._table, self._mixes = setting, table, setting.mixes
-
-    def parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        """Schedulers as of ``BaselineRows``; all rollouts before the first are in the table."""
-        aims = {row: self._aim(row, first, count) for row in rows}
-        return row_by_row(
-            rows, count, lambda row, slot: self._at_share(row, aims[row], first + slot, slot)
-        )
-
-    def _aim(self, row: Row, first: int, count: int) -> float:
-        """Share for the next ``count`` rollouts."""
-        share = self._spends[row.budget].bytes_share
-        assert share is not None
-        before = self._table.share[:first, self._table.columns[row]]
-        owed = float((share - before).sum()) / count
-        return share + min(max(owed, -MOST_OWED), MOST_OWED)
-
-    def _at_share(self, row: Row, aim: float, rollout: int, slot: int) -> Schedule:
-        setting, bits = self._setting, self._spends[row.budget].bit_width
-        context = setting.config.first_context(rollout)
-        share = min(max(aim, self._mixes.lowest(context)), 1.0)
-        mean = self._mixes.mean(share, context, bits)
-        if row.method == "static":
-            mean = Budget.share(share, bits)
-        seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
-        config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
-        made = build_schedule(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
-        if not isinstance(made, SignalSchedule):
-            return made
-        # A signal-driven schedule goes on at another budget, with the statistics of the one before.
-        if (row, slot) in self._signals:
-            made.go_on_from(self._signals[row, slot].state())
-        self._signals[row, slot] = made
-        return restarted(made)
 
 
 class ContenderPass(TablePass):
@@ -173,7 +86,7 @@ class ContenderPass(TablePass):
         self._sources, self._budgets = sources, budgets
         super().__init__(setting, list(starmap(Row, product(sources, range(setting.num_budgets)))))
 
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[ScheduledRows]:
         budgets, parts = self._budgets(), []
         for method, contender in self._sources.items():
             mine = [number for number, row in enumerate(rows) if row.method == method]
@@ -226,25 +139,37 @@ class BaselinePass(TablePass):
         super().__init__(setting, rows)
         self._policies = policies
 
-    def saved(self, batch: Batch) -> dict[str, Floats]:
-        return super().saved(batch) | {"steering": self._rows.steering()}
-
-    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
-        super().restore(batch, arrays)
-        # The schedules run on from text to text: bring them to where this batch left them.
-        rollouts = self._rollouts(batch.first, batch.count)
-        for first in range(rollouts.start, rollouts.stop, self._rollouts_at_once):
-            for start, stop in self._pieces:
-                count = min(self._rollouts_at_once, rollouts.stop - first)
-                self._parts(self.rows[start:stop], first, count)
-        self._rows.steer(arrays["steering"])
+    @cached_property
+    def _spends(self) -> list[Budget]:
+        return self._policies.matched()
 
     @cached_property
-    def _rows(self) -> BaselineRows:
-        setting, spends = self.setting, self._policies.matched()
-        if setting.mixes is not None:
-            return ShareRows(self, spends)
-        return BaselineRows(spends, setting.grid, setting.horizon, seed=setting.config.seed)
+    def _per_axis(self) -> BaselineSchedules:
+        setting, spends = self.setting, self._spends
+        return BaselineSchedules(spends, setting.grid, setting.horizon, seed=setting.config.seed)
 
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        return self._rows.parts(rows, first, count)
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[ScheduledRows]:
+        slots = list(product(range(count), range(len(rows))))
+        if (mixes := self.setting.mixes) is None:
+            made = [self._per_axis.schedule(rows[row], first + at) for at, row in slots]
+        else:
+            aims = [self._aim(row, first, count) for row in rows]
+            made = [self._at_share(rows[row], aims[row], first + at, mixes) for at, row in slots]
+        return [(slots, RowSchedules(made))]
+
+    def _aim(self, row: Row, first: int, count: int) -> float:
+        """Share for the next ``count`` rollouts; all before the first are in the table."""
+        share = self._spends[row.budget].bytes_share
+        assert share is not None
+        owed = float((share - self.share[:first, self.columns[row]]).sum()) / count
+        return share + min(max(owed, -MOST_OWED), MOST_OWED)
+
+    def _at_share(self, row: Row, aim: float, rollout: int, mixes: MixTable) -> Schedule:
+        setting, bits = self.setting, self._spends[row.budget].bit_width
+        context = setting.config.first_context(rollout)
+        share = min(max(aim, mixes.lowest(context)), 1.0)
+        is_static = row.method == "static"
+        budget = Budget.share(share, bits) if is_static else mixes.mean(share, context, bits)
+        seed = derive_seed(setting.config.seed, "random", row.budget, row.index, rollout)
+        config = ScheduleConfig(cast(ScheduleKind, row.method), budget, seed)
+        return build_schedule(config, setting.grid, horizon=setting.horizon, mixes=mixes)

@@ -89,10 +89,10 @@ class EvaluationResult(dict[str, Any]):
         """HTML for a notebook: a row per budget and method, losses with their 95 % intervals."""
         rows = [
             (
-                _asked_words(budget),
+                ", ".join(f"{axis} {asked:.4g}" for axis, asked in budget["requested"].items()),
                 name,
                 *(_interval(row, loss) for loss in ("nll", "kl")),
-                _read(row),
+                f"{row['bytes_share']:.1%}" if "bytes_share" in row else "",
             )
             for budget in self["budgets"]
             for name, row in budget["methods"].items()
@@ -131,15 +131,6 @@ class EvaluationResult(dict[str, Any]):
 
 def _interval(row: Mapping[str, Any], loss: str) -> str:
     return f"{row[loss]:.4f} ({row[f'{loss}_low']:.4f} to {row[f'{loss}_high']:.4f})"
-
-
-def _read(row: Mapping[str, Any]) -> str:
-    share = row.get("bytes_share")
-    return "" if share is None else f"{share:.1%}"
-
-
-def _asked_words(budget: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in budget["requested"].items())
 
 
 def _sha256(record: Mapping[str, Any]) -> str:
@@ -235,7 +226,7 @@ def text_losses(
     return rows
 
 
-def own_names(
+def by_own_names(
     part: Mapping[str, ValueT],
     names: Sequence[str],  # of the policies and schedules, the first one's first
     methods: Collection[str] = (),  # all roles; none are those of the part

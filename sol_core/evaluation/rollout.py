@@ -37,7 +37,7 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutScores:
     """Scores of B windows × G rows × T steps; row 0 of each window is dense."""
 
     nll: Floats  # [B, G, T] nats
@@ -69,7 +69,7 @@ def roll_out(
     scheduler: BatchScheduler,
     options: DecodeOptions,
     costs: CostModel | None = None,  # counts the bytes read
-) -> Rollout:
+) -> RolloutScores:
     """Run all rows of the windows and score them; the first row of each must be dense."""
     group = options.rows_per_sequence
     nll, kl, spend, num_bytes = [], [], [], []
@@ -82,17 +82,17 @@ def roll_out(
             num_bytes.append(step_reading(step, costs, group))
     counted = np.stack(num_bytes, -1) if num_bytes else None
     nlls, kls = (floats(torch.stack(values, -1)) for values in (nll, kl))
-    return Rollout(nlls, kls, np.stack(spend, 2), counted)
+    return RolloutScores(nlls, kls, np.stack(spend, 2), counted)
 
 
 def step_levels(step: DecodeStep, group: int) -> Floats:
-    """[B, group, axes] levels of one step's rows."""
+    """Levels of one step's rows: [B, group, axes]."""
     levels = np.asarray([action.as_tuple() for action in step.actions], dtype=np.float64)
     return levels.reshape(-1, group, len(AXES))
 
 
 def step_reading(step: DecodeStep, costs: CostModel, group: int, *, exact: bool = True) -> Floats:
-    """[B, group] computed bytes that one step's rows read, or that their actions allow."""
+    """Computed bytes that one step's rows read, or that their actions allow: [B, group]."""
     reads = step.reads if exact else (StepReads(),) * len(step.actions)
     rows = zip(step.actions, step.cached_tokens, reads, step.policy_reads, strict=True)
     reading = [

@@ -83,8 +83,11 @@ def evaluate(
         )
         run = _Run(model, contenders, config, texts, mixes)
         kept = config.FORMER_FIELDS | config.to_dict()
+        # In earlier releases they did otherwise.
         if contenders[1:]:
-            kept |= {"rivals": "at the first one's spend"}  # not so in earlier releases
+            kept |= {"rivals": "at the first one's spend"}
+        if config.signals:
+            kept |= {"signals": "again in each rollout"}
         key = measurement_key(model, contenders, kept, texts.blocks)
         yield from run.events(BatchRunner(should_stop, run.work, partial, key))
 
@@ -113,7 +116,7 @@ class _Run:
 
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
         for stage in self.stages:
-            for progress in runner.over(stage):
+            for progress in runner.run(stage):
                 yield progress
                 yield WorkSample(self._partial())
             if runner.stopped:
@@ -185,7 +188,7 @@ class _Run:
             for row in results.text_losses(
                 index,
                 budget,
-                results.own_names(self._scores(index, config.texts), names),
+                results.by_own_names(self._scores(index, config.texts), names),
                 budgets[index]["methods"],
             )
         ]
@@ -206,7 +209,7 @@ class _Run:
             method["flops_per_token"] = cost.flops
         names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
         parts = ("methods", "paired")
-        return record | {part: results.own_names(record[part], names, roles) for part in parts}
+        return record | {part: results.by_own_names(record[part], names, roles) for part in parts}
 
     def _scores(self, index: int, compared: int) -> dict[str, results.MethodScores]:
         """Scores of the policies and of passes that finished ``compared`` texts, at least one."""

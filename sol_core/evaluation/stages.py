@@ -21,10 +21,10 @@ from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.rollout import Floats, Rollout, read_windows, roll_out
+from sol_core.evaluation.rollout import Floats, RolloutScores, read_windows, roll_out
 from sol_core.models import FrozenLM
 
-Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
+ScheduledRows = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,10 @@ MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
 
 
-def assemble(parts: Sequence[Part], count: int, group: int) -> SplitScheduler:
+def assemble(parts: Sequence[ScheduledRows], count: int, group: int) -> SplitScheduler:
     """Make one scheduler of all rows; row 0 of each rollout is dense."""
-    dense: Part = [(rollout, -1) for rollout in range(count)], PlannedRows([[DENSE]] * count)
+    dense_rows = [(rollout, -1) for rollout in range(count)]
+    dense: ScheduledRows = dense_rows, PlannedRows([[DENSE]] * count)
     return SplitScheduler(
         [
             ([rollout * group + 1 + number for rollout, number in rows], scheduler)
@@ -120,17 +121,15 @@ class TablePass:
         return f"{self.title}: text {batch.first + batch.count} of {self.setting.config.texts}"
 
     def run(self, batch: Batch) -> None:
-        self.run_texts(batch.first, self.setting.texts[batch.first : batch.first + batch.count])
-
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
         setting, config = self.setting, self.setting.config
-        windows = [(text, start) for text in blocks.tolist() for start in self._starts]
+        blocks = setting.texts[batch.first : batch.first + batch.count].tolist()
+        windows = [(text, start) for text in blocks for start in self._starts]
         for offset in range(0, len(windows), self._rollouts_at_once):
             some = windows[offset : offset + self._rollouts_at_once]
             prefix = read_windows(
                 setting.lm, some, config.steps, setting.grid, observe=self.observes
             )
-            first, count = first_text * config.windows + offset, len(some)
+            first, count = batch.first * config.windows + offset, len(some)
             for start, stop in self._pieces:
                 group, how = 1 + stop - start, setting.grid.mechanisms
                 scheduler = assemble(self._parts(self.rows[start:stop], first, count), count, group)
@@ -138,22 +137,19 @@ class TablePass:
                 counted = self.costs if config.by_share else None
                 self._add(first, start, roll_out(setting.lm, prefix, scheduler, options, counted))
 
-    def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        """Return the numbers of some texts, as views into the pass's own arrays."""
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        """Return the numbers of a batch's texts, as views into the pass's own arrays."""
         by_share = self.setting.config.by_share
         counted = ("share", "num_bytes", "dense_bytes") if by_share else ()
         names = ("nll", "kl", "spend", "dense_nll", *counted)
-        rollouts = self._rollouts(first_text, count)
+        rollouts = self._rollouts(batch)
         return {name: getattr(self, name)[rollouts] for name in names}
-
-    def saved(self, batch: Batch) -> dict[str, Floats]:
-        return self.part(batch.first, batch.count)
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         """Take a batch as run; batches come in order, restored or run."""
-        for name, view in self.part(batch.first, batch.count).items():
+        for name, view in self.saved(batch).items():
             view[...] = arrays[name]
-        self.done = self._rollouts(batch.first, batch.count).stop
+        self.done = self._rollouts(batch).stop
 
     def column(self, method: str, budget: int) -> int:
         return self.columns[Row(method, budget)]
@@ -162,11 +158,11 @@ class TablePass:
         chosen = "random", budget
         return [at for row, at in self.columns.items() if (row.method, row.budget) == chosen]
 
-    def _rollouts(self, first_text: int, count: int) -> slice:
+    def _rollouts(self, batch: Batch) -> slice:
         windows = self.setting.config.windows
-        return slice(first_text * windows, (first_text + count) * windows)
+        return slice(batch.first * windows, (batch.first + batch.count) * windows)
 
-    def _add(self, first: int, first_column: int, rollout: Rollout) -> None:
+    def _add(self, first: int, first_column: int, rollout: RolloutScores) -> None:
         """Fill in rollouts ``first`` …, whose rows, dense aside, are consecutive columns."""
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
@@ -182,5 +178,5 @@ class TablePass:
         if columns.stop == len(self.rows):
             self.done = first + count
 
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[ScheduledRows]:
         raise NotImplementedError

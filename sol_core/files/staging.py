@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.errors import SolError
-from sol_core.files.paths import known_object
+from sol_core.files.paths import read_json_object
 
 POLL_SECONDS = 0.2
 _ON_WINDOWS = os.name == "nt"
@@ -143,7 +143,7 @@ def known_sha256(path: Path, stamps: Path | None) -> str:
     """A file's hex SHA-256; remembered in ``stamps`` until size, mtime or inode change."""
     if stamps is None:
         return sha256_of(path)
-    status, key, known = path.stat(), str(path), known_object(stamps)
+    status, key, known = path.stat(), str(path), read_json_object(stamps)
     stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
     record = known.get(key)
     if not isinstance(record, dict) or record.get("stamp") != stamp:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_args
 
 from sol_core.actions import AXIS_FIELDS, ActionGrid, Budget, Mechanisms
-from sol_core.budgets.building import build_schedule, schedule_for_sequence
 from sol_core.budgets.mixes import mix_table
+from sol_core.budgets.row_schedules import build_schedule, schedule_for_sequence
 from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,

@@ -153,7 +153,9 @@ class _Inspection:
             model.prefixes,
         )
         cache, state = read.cache, read.state
-        spelled = model.text_codec.decode(prefix, clean_up_tokenization_spaces=False)
+        codec, size = model.text_codec, grid.page_size
+        pages = page_texts(codec, prefix, size) if config.read_pages else ()
+        spelled = codec.decode(prefix, clean_up_tokenization_spaces=False)
         yield records.InspectionStart(
             rows=config.rows,
             prefix=tuple(prefix),
@@ -162,7 +164,7 @@ class _Inspection:
             scored_tokens=steps,
             elapsed_ms=ms_since(began),
             reused_tokens=read.reused,
-            page_texts=self._page_texts(),
+            page_texts=tuple(pages),
         )
         options = DecodeOptions(
             max_steps=steps,
@@ -197,12 +199,6 @@ class _Inspection:
             verdicts=inspection_verdicts(self.made, totals, matched),
             made_on=made_on(model),
         )
-
-    def _page_texts(self) -> tuple[str, ...]:
-        if not self.config.read_pages:
-            return ()
-        prefix, size = self.tokens[: self.prefix], self.config.grid_in_use.page_size
-        return tuple(page_texts(self.model.text_codec, prefix, size))
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
         step, token = scored.step, int(scored.targets)

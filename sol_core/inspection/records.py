@@ -20,7 +20,7 @@ from sol_core.config import (
 )
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, PrefillProgress, StepCost
-from sol_core.fields import Positive, Range, check_fields, configuration, later
+from sol_core.fields import Positive, Range, added_field, check_fields, configuration
 from sol_core.reporting.verdict import Verdict
 
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
@@ -50,7 +50,7 @@ class InspectionConfig(Record):
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     prefix_tokens: Positive = 1
     max_tokens: Positive | None = None
-    read_pages: bool = later(False)
+    read_pages: bool = added_field(False)
     chat: bool = False
     generated: tuple[int, ...] = ()
 
@@ -84,7 +84,7 @@ class InspectionConfig(Record):
         return required_grid(self.grid)
 
     def as_generation(self) -> GenerationConfig:
-        """The same rows as a generation has them: a dense one, and the others beside it."""
+        """These rows as a generation's: a dense one, and the others beside it."""
         return GenerationConfig(
             schedule=ScheduleConfig("dense"),
             side_rows=tuple(SideRowConfig(schedule.name, schedule) for schedule in self.schedules),
@@ -103,8 +103,10 @@ class InspectionStart:
     text_tokens: int  # tokens of the whole text
     scored_tokens: int  # fewer than the rest of the text where it was cut
     elapsed_ms: float  # of the dense pass
-    reused_tokens: int = later(0)  # of the prefix, kept from an earlier text
-    page_texts: tuple[str, ...] = later(())  # of the prefix by pages; none unless pages are read
+    reused_tokens: int = added_field(0)  # of the prefix, kept from an earlier text
+    page_texts: tuple[str, ...] = added_field(
+        ()
+    )  # of the prefix by pages; none unless pages are read
 
     @property
     def tokens_left_out(self) -> int:
@@ -126,7 +128,9 @@ class InspectedRow:
     entropy: float  # of the row's distribution, nats
     cost: StepCost  # computed cost of the step at its action, the policy's network included
     policy: tuple[tuple[float, ...], ...] | None = None  # its probability of every level, per axis
-    pages_read: str = later("")  # ``PageReads.by_page``; "" where all were, or it was not asked for
+    pages_read: str = added_field(
+        ""
+    )  # ``PageReads.by_page``; "" where all were, or it was not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +235,8 @@ class InspectionEnd:
     rows: tuple[RowTotals, ...]  # totals per row; empty without tokens
     report: DifficultyReport | None  # None without tokens
     matched: tuple[MatchedStatic, ...] = ()  # for rows that read more or less than static
-    verdicts: tuple[Verdict, ...] = later(())  # on schedules, the one that matters most first
-    made_on: dict[str, Any] | None = later(None)  # versions and machine (``provenance.py``)
+    verdicts: tuple[Verdict, ...] = added_field(())  # on schedules, the one that matters most first
+    made_on: dict[str, Any] | None = added_field(None)  # versions and machine (``provenance.py``)
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "finish", **record_of(self)}

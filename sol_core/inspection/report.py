@@ -111,12 +111,12 @@ def _over_served(row: int, tokens: Sequence[InspectedToken]) -> tuple[ListedToke
     """Steps on which another row spent less at no harm, the largest difference first."""
     shifts = []
     for token in tokens:
-        spent = _net(token.rows[row])
+        spent = _net_keep_rate(token.rows[row])
         # Dense is harmless by definition and never cheaper; it takes no part.
         harmless = [
-            (_net(step), other)
+            (_net_keep_rate(step), other)
             for other, step in enumerate(token.rows)
-            if other not in (0, row) and _is_harmless(step) and _net(step) < spent - 1e-9
+            if other not in (0, row) and _is_harmless(step) and _net_keep_rate(step) < spent - 1e-9
         ]
         if harmless:
             spend, other = min(harmless)
@@ -138,14 +138,14 @@ def _listed(token: InspectedToken, row: int, cheaper: InspectedRow | None = None
         kl=step.kl,
         loss=step.nll - dense.nll,
         entropy=dense.entropy,
-        spend=_net(step),
+        spend=_net_keep_rate(step),
         cheaper="" if cheaper is None else cheaper.name,
-        cheaper_spend=None if cheaper is None else _net(cheaper),
+        cheaper_spend=None if cheaper is None else _net_keep_rate(cheaper),
         cheaper_kl=None if cheaper is None else cheaper.kl,
     )
 
 
-def _net(step: InspectedRow) -> float:
+def _net_keep_rate(step: InspectedRow) -> float:
     return step.action.net_keep_rate
 
 

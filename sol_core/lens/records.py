@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sol_core.actions import Action, ActionGrid, Record
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative
-from sol_core.fields import later
+from sol_core.fields import added_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class LensRun:
     actions: tuple[Action, ...]  # taken; the step of action t fed the token before generated one t
     grid: ActionGrid  # whose levels are tried; its page size and site are the run's
     shadow: bool = False  # the full model ran along, on its own cache
-    left_out: tuple[int, ...] = later(())  # pages that no step of it could read
+    left_out: tuple[int, ...] = added_field(())  # pages that no step of it could read
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.actions) < len(self.tokens):
@@ -105,7 +105,6 @@ class LensView(Record):
     axes: tuple[tuple[LensRow, ...], ...]  # as ``AXIS_FIELDS``, a row per level, ascending
     trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
     replayed: ReplayedStep  # the step as the run took it
-    without: PageEffect | None = later(None)  # where pages were asked to be left out
-    noise: float = later(
-        0.0
-    )  # nats of NLL that the step taken may differ by in another computation
+    without: PageEffect | None = added_field(None)  # where pages were asked to be left out
+    # Nats of NLL that the step taken may differ by in another computation.
+    noise: float = added_field(0.0)

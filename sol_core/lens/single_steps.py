@@ -42,7 +42,7 @@ class MlpOutput:
 
 
 def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
-    """[layers, T, C] fp32: the MLP outputs of a dense pass over T tokens."""
+    """MLP outputs of a dense pass over T tokens: [layers, T, C] fp32."""
     outputs: list[Tensor] = []
 
     def noted(down: Linear) -> Any:
@@ -105,7 +105,7 @@ class Choices:
 
 
 @torch.no_grad()
-def losses_alone(
+def single_step_losses(
     model: LanguageModel,
     tokens: Sequence[int],
     first: int,  # number of the first scored token, at least 1
@@ -176,7 +176,7 @@ class Spender:
         return sum(self.channels) / len(self.channels)
 
 
-def hindsight(
+def best_in_hindsight(
     damages: Sequence[Sequence[float]], levels: Sequence[float], mean: float
 ) -> list[int]:
     """Each step's level of least damage ([steps][levels], nats) for at most ``mean`` channels."""
@@ -202,7 +202,7 @@ def compare_spenders(
     """The spenders at the policy's spend, or the budget's, and the losses [levels][steps]."""
     grid = policy.info.grid if policy else ActionGrid()
     levels = grid.channel_keep_ratios
-    table = losses_alone(
+    table = single_step_losses(
         model, tokens, first, [Action(channel_keep_ratio=level) for level in levels], grid
     )
     steps = len(tokens) - first
@@ -216,7 +216,7 @@ def compare_spenders(
     even = StaticSchedule(Budget(channel_keep_ratio=budget), grid)
     plans["even"] = [even.at(step).channel_keep_ratio for step in range(steps)]
     damages = [[row[step].kl for row in table] for step in range(steps)]
-    plans["hindsight"] = [levels[at] for at in hindsight(damages, levels, budget)]
+    plans["hindsight"] = [levels[at] for at in best_in_hindsight(damages, levels, budget)]
     spenders = []
     for name, plan in plans.items():
         losses = (table[levels.index(level)][step] for step, level in enumerate(plan))

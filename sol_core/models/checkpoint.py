@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tokenizers import Tokenizer
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-from sol_core.files.paths import first_line, known_object
+from sol_core.files.paths import first_line, read_json_object
 from sol_core.models.families.readers import SUPPORTED_FAMILIES, complete_config, refuse_family
 from sol_core.models.spec import ModelSpec
 
@@ -135,7 +135,7 @@ class PlainTokenizer:
     @classmethod
     def read(cls, folder: Path) -> PlainTokenizer | None:
         """A folder's tokenizer; None where transformers must read it, or say what is wrong."""
-        settings = known_object(folder / _SETTINGS)
+        settings = read_json_object(folder / _SETTINGS)
         further = any((folder / name).exists() for name in _FURTHER_FILES)
         general = settings.get("tokenizer_class") in _GENERAL
         if not general or further or set(settings) - {*_ROLES, *_IGNORED}:
@@ -190,7 +190,7 @@ def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
 def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
     is_there = (folder / "tokenizer.json").is_file()
     # ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
-    general = is_there and known_object(folder / _SETTINGS).get("tokenizer_class") in _GENERAL
+    general = is_there and read_json_object(folder / _SETTINGS).get("tokenizer_class") in _GENERAL
     kind = "PreTrainedTokenizerFast" if general else "AutoTokenizer"
     reader: Any = getattr(importlib.import_module("transformers"), kind)
     try:

@@ -24,7 +24,7 @@ from kernels.page_attention import Attended, KVBlock, attend
 from kernels.residual import Residual, add_and_norm
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.calibration.tables import PageThresholds, shipped_floors
-from sol_core.card_errors import with_memory
+from sol_core.card_errors import retry_out_of_memory
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.devices import use_device
@@ -62,7 +62,7 @@ def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
         use_device(model.device)
         if how.get("watch") is not None:
             return method(*given, **how)
-        return with_memory(lambda: method(*given, **how))
+        return retry_out_of_memory(lambda: method(*given, **how))
 
     return on_its_card
 

@@ -22,7 +22,7 @@ from sol_core.files.assets import (
     check_model_files,
     discard_damaged_downloads,
     ensure_default_model,
-    make_default_model_whole,
+    repair_default_model,
 )
 from sol_core.files.gguf_folder import (
     converted_folder,
@@ -221,7 +221,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress = igno
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
     """The local folder of a model, with damaged files fetched again."""
     if name == DEFAULT_MODEL:
-        return make_default_model_whole(data_dir, report)
+        return repair_default_model(data_dir, report)
     if _is_gguf(name):
         return ensure_gguf_model(Path(name), data_dir, report, whole=True)
     if Path(name).expanduser().is_dir():

@@ -19,7 +19,7 @@ from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
-from sol_core.files.paths import known_object
+from sol_core.files.paths import read_json_object
 from sol_core.files.staging import replacing
 from sol_core.models.devices import cpu_name
 from sol_core.models.step.times import StepTimes
@@ -89,7 +89,7 @@ def _is_soon_timed(lm: FrozenLM, known: MeasuredTuning) -> bool:
 
 def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
     """Tunings measured on this CPU with this many threads, by the weights' name."""
-    record = known_object(folder / _FILE).get(machine_name())
+    record = read_json_object(folder / _FILE).get(machine_name())
     try:
         return {
             name: from_json(MeasuredTuning, values) for name, values in dict(record or {}).items()
@@ -180,7 +180,7 @@ def machine_name() -> str:
 def _store(folder: Path, name: str, measured: MeasuredTuning) -> None:
     """Keep a tuning; where nothing can be written it is measured again another time."""
     known = {cpu: asdict(values) for cpu, values in stored_tunings(folder).items()}
-    kept = known_object(folder / _FILE) | {machine_name(): known | {name: asdict(measured)}}
+    kept = read_json_object(folder / _FILE) | {machine_name(): known | {name: asdict(measured)}}
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / _FILE) as staged:

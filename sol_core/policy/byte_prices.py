@@ -39,14 +39,14 @@ _NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
 
 @dataclass(frozen=True, slots=True)
 class SampleStates:
-    """Sensitivity and slope of both axes that a network said in a policy's own episodes.
+    """Sensitivity and slope of both axes, as a network predicted them in its policy's episodes.
 
-    After compressed steps a network says more damage, whatever this token needs: what an episode's
-    history explains is fitted and taken off, the rest trusted as far as damage followed it.
+    After compressed steps it predicts more damage, whatever the token needs. What the episode's
+    history explains is fitted and subtracted; the rest counts as far as damage followed it.
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
-    trust: tuple[float, ...]  # [axes], share of the rest that counts, 0 to 1
+    trust: tuple[float, ...]  # [axes], how much of the rest counts, 0 to 1
     contexts: tuple[float, ...]  # tokens before the episodes of each group, ascending
     shapes: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
 
@@ -57,14 +57,14 @@ class SampleStates:
                 raise ValueError("sample states are two finite numbers for each of two axes")
         if len(self.history) != NUM_FEATURES:
             raise ValueError(f"an episode's history has {NUM_FEATURES} features")
-        if len(self.trust) != len(BYTE_AXES) or not all(0 <= share <= 1 for share in self.trust):
-            raise ValueError(f"an axis is trusted by a share from 0 to 1, got {self.trust}")
+        if len(self.trust) != len(BYTE_AXES) or not all(0 <= trust <= 1 for trust in self.trust):
+            raise ValueError(f"an axis is trusted by 0 to 1, got {self.trust}")
         if not self.contexts or len(self.contexts) != len(self.shapes):
             raise ValueError("sample states need a group for each context, at least one")
 
     @staticmethod
     def of(
-        shapes: Floats,  # [E, T, axes, 2], what the network said
+        shapes: Floats,  # [E, T, axes, 2], what the network predicted
         spends: Floats,  # [E, T, axes], what was taken then, shares of dense
         contexts: Floats,  # [E], tokens before each episode
         damages: Floats,  # [E, T], KL to the dense step, nats
@@ -211,5 +211,5 @@ class BytePrices:
         taken = costs.argmin(-1)  # [prices, states, axes]
         shares = 1 + sum(read[axis][taken[..., axis]].mean(1) for axis in range(len(read)))
         dropped = np.any(self._scaled_levels[range(len(read)), taken] < 0.5, -1)
-        shares = shares - self._mixes.previewed(context) * np.mean(dropped, 1)
+        shares = shares - self._mixes.head_saving(context) * np.mean(dropped, 1)
         return _Terms(means, read, shares, log_prices)

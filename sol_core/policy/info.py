@@ -78,7 +78,7 @@ class InputLayout:
         return 3 * self.hidden_size + self.num_layers + NUM_SCALARS + len(AXES)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[..., width] → hidden and the two middle states [..., 3, C], the rest."""
+        """Split [..., width] into the hidden and two middle states [..., 3, C], and the rest."""
         size, shape = self.hidden_size, rows.shape
         states, rest = rows.split_with_sizes((3 * size, shape[-1] - 3 * size), -1)
         return states.view(*shape[:-1], 3, size), rest

@@ -30,7 +30,7 @@ def observed_by(layout: InputLayout) -> Observe:
 
 
 def observed_parts(observation: StepObservation, layout: InputLayout) -> tuple[Tensor, ...]:
-    """[R, …] each: the three states, concentration, entropy, surprisal, what is known of all."""
+    """Parts [R, …] of a row: three states, concentration, entropy, surprisal, what is known."""
     num_rows = observation.tokens.shape[0]
     device = observation.tokens.device
 

@@ -105,7 +105,7 @@ class Policy(
         return self._rule
 
     def on_host(self, embedding: Tensor) -> Policy:
-        """The same with an embedding in the host's memory; itself where it is there."""
+        """Return this policy with its embedding on the CPU."""
         if self.embedding.device.type == "cpu":
             return self
         info, network, prices, states, gains = self.parts
@@ -166,7 +166,7 @@ class Policy(
         return self.damage_network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
-        """[..., heads, levels] → [..., levels] of each head, without what a short axis lacks."""
+        """Split [..., heads, levels] by head, without what a short axis lacks: [..., levels]."""
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
@@ -270,9 +270,9 @@ def fits_float16(weight: Tensor) -> bool:
     return bool(half.isfinite().all()) and torch.equal(half.float(), weight)
 
 
-def budget_shares(budgets: Sequence[Budget]) -> Tensor:
-    """[R, axes]."""
-    return torch.tensor([budget.shares() for budget in budgets])
+def budget_fractions(budgets: Sequence[Budget]) -> Tensor:
+    """Budgets as fractions of dense: [R, axes] fp32."""
+    return torch.tensor([budget.fractions() for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:

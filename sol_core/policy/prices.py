@@ -1,9 +1,8 @@
 """Tables that are measured of a policy: a price per axis, and where it pays.
 
 The schedule of least damage of a given mean spend chooses, at every step, the level of least
-``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to. A policy
-reads bytes of its own, and predicts little where little is lost: gains are what it recovers of
-static's loss all the same, measured in ``sol_core/evaluation/gains.py``.
+``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to. Gains:
+what a policy recovers of static's loss, its own bytes counted (``evaluation/gains.py``).
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class PriceTable:
     def measure(damages: Tensor, levels: Tensor) -> PriceTable:
         """Tabulate sample states; damages: [M, levels], nats, of M states."""
         log_prices = torch.linspace(*LOG_PRICE_RANGE, NUM_PRICES, dtype=torch.float64)
-        damages, levels = falling(damages).double(), levels.double()
+        damages, levels = never_rising(damages).double(), levels.double()
         spends = [
             round(float(levels[choose_levels(damages, levels, price)].mean()), 8)
             for price in log_prices.exp()
@@ -52,7 +51,7 @@ class PriceTable:
         return PriceTable(tuple(round(value, 6) for value in log_prices.tolist()), tuple(spends))
 
 
-def falling(damages: Tensor) -> Tensor:
+def never_rising(damages: Tensor) -> Tensor:
     """Damage that never rises with the level: [..., levels]."""
     return damages.cummin(-1).values
 
@@ -107,7 +106,7 @@ class PriceRule:
     def logits(self, damages: Tensor, aims: Tensor, sharpness: Tensor) -> Tensor:
         """Unnormalised log probabilities; the greatest is the choice at the aims' prices."""
         # In units of spend, so that how sure a choice is does not depend on the budget.
-        cost = falling(damages) / self.price(aims)[..., None] + self._levels
+        cost = never_rising(damages) / self.price(aims)[..., None] + self._levels
         known, (lowest, highest) = aims.detach().cpu().numpy(), self._ends
         if (known <= lowest).any() or (known >= highest).any():
             # An aim at an end of the axis leaves nothing to choose, whatever is predicted.

@@ -18,7 +18,7 @@ from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.network import observation_row
-from sol_core.policy.policy import Policy, StepInputs, budget_shares
+from sol_core.policy.policy import Policy, StepInputs, budget_fractions
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -80,7 +80,7 @@ class ByteBudgets:
         features = history_features(step, means, self._began)
         return self._prices.terms(features, aims, self._contexts)
 
-    def taken(self, actions: Sequence[Action]) -> None:
+    def note_taken(self, actions: Sequence[Action]) -> None:
         self._previous = list(actions)
         self._spent += [(a.keep_fraction, a.channel_keep_ratio) for a in actions]
 
@@ -108,12 +108,12 @@ class StepChoice(NamedTuple):
 
     @property
     def log_probabilities(self) -> Tensor:
-        """[R, num_heads, levels]; computed on request, which greedy decoding never makes."""
+        """Log probabilities [R, num_heads, levels]; greedy decoding never asks for them."""
         return (self.logits / self.temperature).log_softmax(-1)
 
     @property
     def log_probability(self) -> Tensor:
-        """[R], of the choices."""
+        """Log probability of the choices: [R]."""
         return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
 
 
@@ -150,7 +150,7 @@ class PolicyScheduler:
         self.policy = policy
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
-        targets = budget_shares(budgets).to(policy.embedding.device)
+        targets = budget_fractions(budgets).to(policy.embedding.device)
         self._feedback = Feedback(targets, FEEDBACK_STEPS)
         self._previous = torch.ones_like(targets)
         self._no_budget = targets[:, None, :0]
@@ -195,7 +195,7 @@ class PolicyScheduler:
         self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
         actions = policy.actions(choices)
         if self._bytes is not None:
-            self._bytes.taken(actions)
+            self._bytes.note_taken(actions)
         return actions
 
     def reads(self) -> Sequence[PolicyReads]:
@@ -225,7 +225,7 @@ class PolicyScheduler:
                 mixes.check(share, context + 1)
                 budget = mixes.mean(share, context + 1, budget.bit_width)
             means.append(budget)
-        targets = budget_shares(means).to(self._previous.device)
+        targets = budget_fractions(means).to(self._previous.device)
         self._feedback.targets = targets.clamp(*self.policy.ends)
 
     def inputs(self) -> StepInputs:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sol_core.actions import Action, Budget
-from sol_core.budgets.building import ShareSchedule
+from sol_core.budgets.row_schedules import ShareSchedule
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     PolicyReads,

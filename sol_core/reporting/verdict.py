@@ -174,8 +174,8 @@ def verdict_of(
     known, pairs = [gain for gain, _ in fair], [pair for _, pair in fair]
     left_out = len(gains) - len(fair)
     rest = f" {left_out} of {len(gains)} budgets left out: other bytes." if left_out else ""
-    told = _of_one if len(fair) == 1 else _of_several
-    made = told(name, _within(other), known, samples, of, _at(pairs))
+    judge = _at_one_budget if len(fair) == 1 else _at_several_budgets
+    made = judge(name, _within(other), known, samples, of, _at(pairs))
     return Verdict(made.kind, made.head, made.rest + rest)
 
 
@@ -298,7 +298,7 @@ def _is_bought(gain: Interval | None, spent: Spent, of: Measure, samples: int) -
     return kind == "open" or (own > other) == (kind == "good")
 
 
-def _of_one(
+def _at_one_budget(
     name: str, other: str, gains: Sequence[Interval], samples: int, of: Measure, at: str
 ) -> Verdict:
     (gain,) = gains
@@ -315,7 +315,7 @@ def _of_one(
     return Verdict(kind, f"{_sentence(name)} is {compared} than {other}", words)
 
 
-def _of_several(
+def _at_several_budgets(
     name: str, other: str, gains: Sequence[Interval], samples: int, of: Measure, at: str
 ) -> Verdict:
     kinds = [of.kind(gain, samples) for gain in gains]

@@ -19,8 +19,8 @@ from sol_core.policy.scheduler import PolicyScheduler
 from sol_core.progress import WorkEvent
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.held_out import measure
-from sol_core.training.rollouts import draw_budgets, prefill_text
 from sol_core.training.run_state import RunState
+from sol_core.training.text_prefill import draw_budgets, prefill_text
 
 T = TypeVar("T")
 HIGHEST = 0.95  # share of the dense bytes
@@ -54,7 +54,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         return _damages_of(policy, _play(state, unused_tokens(number), budgets).shapes)
 
     yield from _play_texts(state, priced, 2, damages, seen)
-    policy.prices = _prices_from(policy, seen)
+    policy.prices = measured_prices(policy, seen)
     if (mixes := _mixes_to_play(state)) is not None:
         played: list[CalibrationEpisodes] = []
 
@@ -169,12 +169,8 @@ def _damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
     return [axis.flatten(0, 1).exp().cpu() for axis in policy.per_head(log_damages)]
 
 
-def set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
-    """Prices from the damages of several groups of states."""
-    state.set_prices(_prices_from(state.policy, seen))
-
-
-def _prices_from(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:
+def measured_prices(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:
+    """Prices per axis, from the damages of several groups of states."""
     return [
         PriceTable.measure(torch.cat(damages), levels.cpu())
         for damages, levels in zip(zip(*seen, strict=True), policy.levels, strict=True)

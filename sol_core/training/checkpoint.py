@@ -27,7 +27,7 @@ _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
 @dataclass(slots=True)
-class Progress:
+class RunProgress:
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
     labelled: int = 0  # texts
     warm_steps: int = 0
@@ -52,7 +52,7 @@ def check_own(folder: Path) -> None:
 def write_checkpoint(
     folder: Path,
     config: dict[str, Any],
-    progress: Progress,
+    progress: RunProgress,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
@@ -79,7 +79,7 @@ def write_checkpoint(
 
 def read_checkpoint(
     folder: Path, config: dict[str, Any]
-) -> tuple[Progress, dict[str, Tensor]] | None:
+) -> tuple[RunProgress, dict[str, Tensor]] | None:
     """The last whole checkpoint of this configuration; None when there is none."""
     paths = [path for path in (folder / _NAME, folder / _PREVIOUS) if path.exists()]
     problems = []
@@ -93,7 +93,7 @@ def read_checkpoint(
             continue
         with contextlib.suppress(ConfigError):  # an older release's lacks later fields
             if from_json(TrainConfig, kept) == from_json(TrainConfig, config):
-                return Progress(**progress), tensors
+                return RunProgress(**progress), tensors
         raise PolicyError(
             f"{folder} holds a run with other settings: give another folder, or the settings "
             "that it was begun with"

@@ -50,13 +50,13 @@ METRICS: dict[str, str] = {
 }
 # Held-out quality is measured every minute, later every thirtieth of the time worked so far, but
 # for no more than a quarter of the time.
-MEASURE_EVERY_S, MEASURE_SHARE = 60.0, 1 / 30
+MEASURE_EVERY_S, MEASURE_FRACTION = 60.0, 1 / 30
 MEASURE_REST = 3.0  # times as long as the measurement before, at least
 MEASURES_PER_PHASE = 4  # at least, whatever the clock says
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
 SCHEDULES = 2  # random ones that label every window of a text
-# When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
-LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9
+# When a phase ends at the latest, as fractions of a time limit; calibrating has the rest.
+LABEL_END, WARM_END, GRPO_END = 0.55, 0.65, 0.9
 # Far above any use, so that a number typed wrongly cannot queue a job that never ends.
 MAX_ROUNDS = 10_000_000  # texts of the warm start, updates of GRPO
 MAX_MINUTES = 525_600.0  # a year

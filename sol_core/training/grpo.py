@@ -15,14 +15,14 @@ from torch import Tensor
 
 from sol_core.actions import AXES
 from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import Policy, StepInputs, budget_shares
+from sol_core.policy.policy import Policy, StepInputs, budget_fractions
 from sol_core.policy.scheduler import PolicyScheduler, mean_entropy
 from sol_core.progress import WorkEvent
-from sol_core.training.calibrate import damages_at, set_prices
-from sol_core.training.config import GAPS, GRPO_SHARE, GrpoConfig, TrainConfig
+from sol_core.training.calibrate import damages_at, measured_prices
+from sol_core.training.config import GAPS, GRPO_END, GrpoConfig, TrainConfig
 from sol_core.training.held_out import measure
-from sol_core.training.rollouts import TextPrefill, draw_budgets, prefill_text
 from sol_core.training.run_state import RunState
+from sol_core.training.text_prefill import TextPrefill, draw_budgets, prefill_text
 from sol_core.training.warm_start import gamma_loss
 
 CALIBRATE_EVERY = 5  # updates
@@ -60,7 +60,7 @@ def grpo(state: RunState) -> Iterator[WorkEvent]:
     """Rollouts and updates; prices follow the policy's own states."""
     updates, progress = state.config.grpo.updates, state.progress
     state.metrics = {}
-    while progress.updates < updates and not state.is_past(GRPO_SHARE):
+    while progress.updates < updates and not state.is_past(GRPO_END):
         _update(state)
         if state.is_measure_due(progress.updates, updates):
             yield from measure(state)
@@ -73,7 +73,7 @@ def _update(state: RunState) -> None:
     number = progress.updates
     tokens, generator = state.texts.nth("grpo", number), state.generator_of("grpo", number)
     text = prefill_text(state.model.lm, tokens, config)
-    batch = roll_out(state.policy, text, config, generator)
+    batch = sample_rollouts(state.policy, text, config, generator)
     state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
     state.metrics |= grpo_update(state, batch)
     rows = min(config.grpo.windows, config.windows) * config.grpo.rollouts
@@ -81,11 +81,11 @@ def _update(state: RunState) -> None:
     progress.updates += 1
     if state.policy.prices and progress.updates % CALIBRATE_EVERY == 0:
         # From this update alone: what a resumed run no longer has must not decide.
-        inputs = batch.inputs
-        set_prices(state, [damages_at(state.policy, inputs.rows, inputs.tokens)])
+        damages = damages_at(state.policy, batch.inputs.rows, batch.inputs.tokens)
+        state.set_prices(measured_prices(state.policy, [damages]))
 
 
-def roll_out(
+def sample_rollouts(
     policy: Policy, text: TextPrefill, config: TrainConfig, generator: torch.Generator
 ) -> RolloutBatch:
     """Sample G schedules from each of some windows of a text."""
@@ -105,7 +105,7 @@ def roll_out(
     choices = torch.stack([step.choices for step in scheduler.steps], 1)
     groups = len(budgets), -1
     spends = policy.spends(policy.axis_levels(choices)).unflatten(0, groups)
-    targets = budget_shares(budgets).to(spends.device)
+    targets = budget_fractions(budgets).to(spends.device)
     gains = rewards.unflatten(0, groups)
     if grpo.budget == "price" and policy.prices:
         gains = gains - (policy.rule.price(targets)[:, None, None] * spends).sum(-1)

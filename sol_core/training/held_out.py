@@ -10,15 +10,15 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedules
 from sol_core.decoding.schedules import StaticSchedule
-from sol_core.policy.policy import budget_shares
+from sol_core.policy.policy import budget_fractions
 from sol_core.policy.scheduler import PolicyScheduler
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.reporting.verdict import block_interval
 from sol_core.training.config import GAPS, TrainConfig
-from sol_core.training.rollouts import TextPrefill, prefill_text
 from sol_core.training.run_state import RunState
+from sol_core.training.text_prefill import TextPrefill, prefill_text
 
-BETWEEN = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
+FALLBACK_POINTS = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
 
 
@@ -28,7 +28,7 @@ def held_out_budgets(grid: ActionGrid) -> list[Budget]:
     for axis, levels in zip(AXES, grid.levels(), strict=True):
         values, low, high = axis.measured, levels[0], levels[-1]
         holds = low <= min(values) and max(values) <= high
-        axes.append(values if holds else [low + share * (high - low) for share in BETWEEN])
+        axes.append(values if holds else [low + point * (high - low) for point in FALLBACK_POINTS])
     return [Budget(*values) for values in zip(*axes, strict=True)]
 
 
@@ -63,10 +63,10 @@ def measure(state: RunState) -> Iterator[WorkEvent]:
         "tokens": [
             {
                 "text": str(tokenizer.decode([token])),
-                "action": list(Action.of(_values(shares)).as_tuple()),
+                "action": list(Action.of(_values(fractions)).as_tuple()),
                 "kl": damage,
             }
-            for token, shares, damage in steps
+            for token, fractions, damage in steps
         ],
     }
     yield WorkSample(record)
@@ -84,7 +84,7 @@ def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
 
     played = _play_texts(greedy, state)
     grouped = played["spends"].unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, axes]
-    realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
+    realised = [_budget(fractions, config.grid) for fractions in grouped.tolist()]
 
     def static(text: int) -> RowSchedules:
         """Its mixing goes on from window to window, so that the mean is met."""
@@ -105,7 +105,7 @@ def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
         "scored_tokens": float(len(gains)),
         "nll_static": float(beside["nll"].mean()),
         "nll_dense": float(beside["dense_nll"].mean()),
-        **dict(zip(GAPS, (grouped - budget_shares(asked)).mean(0).tolist(), strict=True)),
+        **dict(zip(GAPS, (grouped - budget_fractions(asked)).mean(0).tolist(), strict=True)),
     }
     return metrics, played
 
@@ -124,9 +124,9 @@ def _play_texts(
 
     def play(number: int, text: TextPrefill) -> dict[str, Tensor]:
         scheduler = scheduler_of(number)
-        rollout = text.rollout(_starts(state.config), len(BETWEEN), scheduler)
+        rollout = text.rollout(_starts(state.config), len(FALLBACK_POINTS), scheduler)
         played = {name: getattr(rollout, name).cpu() for name in ("kl", "nll", "dense_nll")}
-        spends = [[action.shares() for action in actions] for actions in rollout.actions]
+        spends = [[action.fractions() for action in actions] for actions in rollout.actions]
         played["spends"] = torch.tensor(spends).transpose(0, 1)  # [R, T, axes]
         if isinstance(scheduler, PolicyScheduler):
             played["entropy"] = scheduler.entropies()
@@ -136,12 +136,12 @@ def _play_texts(
     return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
-def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:
-    """Shares of dense as a budget; sums in fp32 may end beside a level that every step took."""
-    pairs = zip(_values(shares), grid.levels(), strict=True)
+def _budget(fractions: Sequence[float], grid: ActionGrid) -> Budget:
+    """Fractions of dense as a budget; sums in fp32 may end beside a level that every step took."""
+    pairs = zip(_values(fractions), grid.levels(), strict=True)
     return Budget(*(min(max(value, some[0]), some[-1]) for value, some in pairs))
 
 
-def _values(shares: Sequence[float]) -> list[float]:
-    """Shares of dense as values of the axes."""
-    return [share * axis.dense for axis, share in zip(AXES, shares, strict=True)]
+def _values(fractions: Sequence[float]) -> list[float]:
+    """Fractions of dense as values of the axes."""
+    return [axis.dense * fraction for axis, fraction in zip(AXES, fractions, strict=True)]

@@ -24,23 +24,23 @@ from sol_core.policy.network import DamageNetwork, build_network
 from sol_core.policy.policy import Policy
 from sol_core.policy.prices import PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
-from sol_core.training.checkpoint import Progress, read_checkpoint, restore, write_checkpoint
+from sol_core.training.checkpoint import RunProgress, read_checkpoint, restore, write_checkpoint
 from sol_core.training.config import (
     MEASURE_EVERY_S,
+    MEASURE_FRACTION,
     MEASURE_REST,
-    MEASURE_SHARE,
     MEASURES_PER_PHASE,
     PRICED_TEXTS,
     SCHEDULES,
     Phase,
     TrainConfig,
 )
-from sol_core.training.rollouts import TextPrefill
+from sol_core.training.text_prefill import TextPrefill
 
 CHECKPOINT_S = 20.0  # at most so much work is lost when a process dies
 
 
-class TextSource:
+class TrainingTexts:
     """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass."""
 
     def __init__(self, model: LanguageModel, config: TrainConfig, data_dir: Path) -> None:
@@ -89,14 +89,14 @@ class RunState:
         self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path
     ) -> None:
         self.model, self.config, self.folder = model, config, folder
-        self.texts = TextSource(model, config, data_dir)
+        self.texts = TrainingTexts(model, config, data_dir)
         layout = InputLayout.of(model.spec, config.policy)
         torch.manual_seed(config.seed)
         network = build_network(layout, config.grid, config.policy, config.steps)
         network.to(model.lm.device)
         parameters = network.parameters()
         self.optimiser = torch.optim.AdamW(parameters, weight_decay=0.1, betas=(0.9, 0.98))
-        self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
+        self.progress = RunProgress(phase="labelling" if config.warm_start.texts else "grpo")
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = read_checkpoint(folder, config.to_dict())
         if checkpoint is not None:
@@ -133,14 +133,14 @@ class RunState:
         """Time worked, interruptions left out."""
         return self._before_s + time.monotonic() - self._began
 
-    def is_past(self, share: float) -> bool:
-        """Return whether a share of the time limit is over, less what the end takes at least."""
+    def is_past(self, end: float) -> bool:
+        """Return whether a fraction of the time limit is over, less what the end takes at least."""
         limit = self.config.time_limit_minutes
         if limit is None:
             return False
         texts = 1 + PRICED_TEXTS / self.config.measured_texts
-        end_s = texts * self._measure_s if share < 1 else 0.0
-        return self.elapsed_s > (60 * limit - end_s) * share
+        last_s = texts * self._measure_s if end < 1 else 0.0
+        return self.elapsed_s > (60 * limit - last_s) * end
 
     def seed_of(self, unit: str, number: int) -> int:
         """A seed for one unit of work, from the run's seed and the unit's number."""
@@ -209,7 +209,7 @@ class RunState:
         return WorkProgress(fraction, phase, eta, row)
 
     def fraction(self) -> float:
-        """Estimated share of the work that is done, in [0, 1]."""
+        """Estimated fraction of the work that is done, in [0, 1]."""
         config, done = self.config, self.progress
         warm, grpo = config.warm_start, config.grpo
         if done.phase == "done":
@@ -228,8 +228,9 @@ class RunState:
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)
         worked += self.calibrated * calibration_unit
-        done_share, limit = worked / max(total, 1e-9), config.time_limit_minutes
-        return min(0.999, max(done_share, 0 if limit is None else self.elapsed_s / (60 * limit)))
+        limit = config.time_limit_minutes
+        of_time = 0.0 if limit is None else self.elapsed_s / (60 * limit)
+        return min(0.999, max(worked / max(total, 1e-9), of_time))
 
     def is_checkpoint_due(self) -> bool:
         return time.monotonic() >= self._last_checkpoint + CHECKPOINT_S
@@ -238,7 +239,8 @@ class RunState:
         """Return whether a phase's work is at a mark, or it is time."""
         if done % max(1, -(-total // MEASURES_PER_PHASE)) == 0 or done == total:
             return True
-        rest = max(MEASURE_EVERY_S, MEASURE_SHARE * self.elapsed_s, MEASURE_REST * self._measure_s)
+        longest = max(MEASURE_FRACTION * self.elapsed_s, MEASURE_REST * self._measure_s)
+        rest = max(MEASURE_EVERY_S, longest)
         return time.monotonic() >= self._measured_at + rest
 
     @contextmanager

@@ -30,19 +30,19 @@ from sol_core.policy.network import (
     observed_by,
 )
 from sol_core.progress import WorkEvent
-from sol_core.training.calibrate import damages_at, set_prices
+from sol_core.training.calibrate import damages_at, measured_prices
 from sol_core.training.checkpoint import LABELS
 from sol_core.training.config import (
-    GRPO_SHARE,
-    LABEL_SHARE,
+    GRPO_END,
+    LABEL_END,
     SCHEDULES,
-    WARM_SHARE,
+    WARM_END,
     TrainConfig,
     WarmStartConfig,
 )
 from sol_core.training.held_out import measure
-from sol_core.training.rollouts import prefill_text
 from sol_core.training.run_state import RunState
+from sol_core.training.text_prefill import prefill_text
 
 EPISODES_PER_BATCH = 64
 EPISODES_PER_PART = 16  # each draws its own dropout
@@ -50,7 +50,7 @@ CALIBRATION_EPISODES = 400
 ENTROPY_WEIGHT = 0.3
 DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad luck
 # At most a fifth of all steps: a short run at a rising step size learnt a quarter less.
-WARM_UP_STEPS, WARM_UP_SHARE = 50, 1 / 5
+WARM_UP_STEPS, WARM_UP_FRACTION = 50, 1 / 5
 
 
 class LabelledSteps(NamedTuple):
@@ -71,9 +71,9 @@ def label(state: RunState) -> Iterator[WorkEvent]:
     progress = state.progress
     (state.folder / LABELS).mkdir(exist_ok=True)
     limit = state.config.warm_start.texts
-    share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
+    end = LABEL_END if state.config.grpo.updates else GRPO_END * LABEL_END / WARM_END
     while progress.labelled < limit:
-        if progress.labelled and state.is_past(share):
+        if progress.labelled and state.is_past(end):
             break
         _label(state, progress.labelled)
         progress.labelled += 1
@@ -181,8 +181,8 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
     episodes = labels.damage.shape[0]
     per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
     total = per_epoch * config.warm_start.epochs
-    share = WARM_SHARE if config.grpo.updates else GRPO_SHARE
-    while progress.warm_steps < total and not state.is_past(share):
+    end = WARM_END if config.grpo.updates else GRPO_END
+    while progress.warm_steps < total and not state.is_past(end):
         step = progress.warm_steps
         if step == 0:
             encoder = state.policy.damage_network.encoder
@@ -204,7 +204,8 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
     """Prices from states among the labels."""
     episodes = labels.damage.shape[0]
     sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
-    set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
+    damages = damages_at(state.policy, sample.rows, sample.tokens)
+    state.set_prices(measured_prices(state.policy, [damages]))
 
 
 def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
@@ -246,5 +247,5 @@ def batches_of_epoch(num_episodes: int, seed: int, epoch: int) -> list[Tensor]:
 
 def learning_rate_at(step: int, num_steps: int, config: WarmStartConfig) -> float:
     """Linear warm-up, then a half cosine to zero."""
-    rise = min(1.0, (step + 1) / min(WARM_UP_STEPS, max(1.0, WARM_UP_SHARE * num_steps)))
+    rise = min(1.0, (step + 1) / min(WARM_UP_STEPS, max(1.0, WARM_UP_FRACTION * num_steps)))
     return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / max(1, num_steps)))

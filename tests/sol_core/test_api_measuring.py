@@ -34,7 +34,7 @@ from sol_core import (
     what_if,
 )
 from sol_core.actions import GRIDS, grid_record
-from sol_core.budgets.building import schedule_for_sequence
+from sol_core.budgets.row_schedules import schedule_for_sequence
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
 from sol_core.fields import from_json

@@ -144,7 +144,7 @@ def test_actions_budgets_and_grids_have_every_axis_in_order():
         assert tuple(item.name for item in fields(kind)) == (*AXIS_FIELDS, *more)
     assert {axis.levels_field for axis in AXES} <= {item.name for item in fields(ActionGrid)}
     assert DENSE.as_tuple() == Budget().as_tuple() == tuple(axis.dense for axis in AXES)
-    assert DENSE.shares() == (1,) * len(AXES)
+    assert DENSE.fractions() == (1,) * len(AXES)
     for axis in AXES:
         assert LIGHT[axis.key].startswith("#")
         for value in axis.measured:

@@ -19,7 +19,7 @@ from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectedToken, InspectionConfig
 from sol_core.lens.engine import Lens
 from sol_core.lens.records import LensRun
-from sol_core.lens.single_steps import losses_alone
+from sol_core.lens.single_steps import single_step_losses
 from sol_core.models.signals import Observe
 from tests.support.tiny_language_model import make_long_model
 
@@ -119,7 +119,7 @@ def check(model, grid, context, monkeypatch, actions=ACTIONS):
             ScoreCase(tuple(tokens), context, ((*(DENSE,) * (STEPS - 1), action),), grid.page_size),
             grid.mechanisms,
         )[0][-1]
-        (learnt,) = losses_alone(model, tokens, context + 1, [action], grid)
+        (learnt,) = single_step_losses(model, tokens, context + 1, [action], grid)
         assert learnt[-1].nll == last
 
 

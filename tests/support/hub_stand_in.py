@@ -143,3 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):
         """Nothing: the name of the first argument is the base class's."""
+
+
+def ask_at(url, monkeypatch):
+    """What HF_ENDPOINT sets, had it been there when the Hub's client was imported."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)

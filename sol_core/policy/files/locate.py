@@ -129,11 +129,9 @@ def _choices(policies: Path) -> str:
     return f"give {DEFAULT_POLICY!r}, {stored}a policy folder, or a Hugging Face Hub id owner/name"
 
 
-def push_policy(
-    folder: Path, repository: str, *, private: bool = False, endpoint: str | None = None
-) -> str:
+def push_policy(folder: Path, repository: str, *, private: bool = False) -> str:
     """Put a policy's files into the repository "owner/name"; returns its address."""
-    with hub_client(repository, None, endpoint) as api:
+    with hub_client(repository, None) as api:
         made = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository,
@@ -144,8 +142,8 @@ def push_policy(
     return str(made)
 
 
-def pull_policy(repository: str, target: Path, *, endpoint: str | None = None) -> None:
-    with hub_client(repository, None, endpoint) as api:
+def pull_policy(repository: str, target: Path) -> None:
+    with hub_client(repository, None) as api:
         about = _checked(api, repository, None)
         # The commit that was looked at, even if the branch moves on meanwhile.
         api.snapshot_download(repository, revision=about.sha, local_dir=target, **_FILES)
@@ -206,15 +204,13 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 
 @contextlib.contextmanager
-def hub_client(
-    repository: str, token: str | bool | None, endpoint: str | None = None
-) -> Iterator[HfApi]:
+def hub_client(repository: str, token: str | bool | None) -> Iterator[HfApi]:
     from huggingface_hub import HfApi
 
     if repository.count("/") != 1:
         raise DownloadError(f"a Hub repository is named OWNER/NAME, got {repository[:80]!r}")
     try:
-        yield HfApi(endpoint=endpoint, token=token)
+        yield HfApi(token=token)
     except _refusals() as error:
         reason = first_line(error)
         if isinstance(token, str) and token:

@@ -9,7 +9,7 @@ from app.jobs.runner import Workplace, run_job
 from app.jobs.worker import EXIT_CARD_LOST, run_worker
 from app.model.compute import Compute, ModelLoader
 from sol_core import card_errors
-from sol_core.card_errors import in_words
+from sol_core.card_errors import card_error
 from sol_core.errors import CardLostError, CardMemoryError, ModelLoadError
 from sol_core.progress import WorkFinished
 
@@ -40,15 +40,17 @@ def _raising(error):
 
 
 def test_words():
-    told = str(in_words(FULL))
+    told = str(card_error(FULL))
     assert "2.50 GiB was asked for and 0.50 of 8.0 GiB was free" in told
     assert "fewer new tokens" in told
-    assert "an illegal memory access was encountered)" in str(in_words(STICKY))
-    assert isinstance(in_words(RuntimeError("CUDA error: unspecified")), CardLostError)
-    assert "cluster" in str(in_words(RuntimeError("Triton Error [CUDA]: cluster misconfiguration")))
-    full = in_words(RuntimeError("Triton Error [CUDA]: out of memory"))
+    assert "an illegal memory access was encountered)" in str(card_error(STICKY))
+    assert isinstance(card_error(RuntimeError("CUDA error: unspecified")), CardLostError)
+    assert "cluster" in str(
+        card_error(RuntimeError("Triton Error [CUDA]: cluster misconfiguration"))
+    )
+    full = card_error(RuntimeError("Triton Error [CUDA]: out of memory"))
     assert isinstance(full, CardMemoryError)
-    assert in_words(RuntimeError("a size does not fit")) is None
+    assert card_error(RuntimeError("a size does not fit")) is None
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -62,10 +64,10 @@ def test_what_was_short_of_memory_is_done_once_more_with_all_kept_memory(times, 
         return "done"
 
     if times == 1:
-        assert card_errors.with_memory(work) == "done"
+        assert card_errors.retry_out_of_memory(work) == "done"
     else:
         with pytest.raises(torch.OutOfMemoryError):
-            card_errors.with_memory(work)
+            card_errors.retry_out_of_memory(work)
     assert given_back == [FULL]
 
 
@@ -77,7 +79,7 @@ def test_other_errors_are_not_tried_again():
         raise STICKY
 
     with pytest.raises(torch.AcceleratorError):
-        card_errors.with_memory(work)
+        card_errors.retry_out_of_memory(work)
     assert tries == [1]
 
 

@@ -17,7 +17,7 @@ from sol_core.policy.files.folder import policy_checksum
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB
 from tests.app.command_line import one_line
-from tests.support.hub_stand_in import hub_stand_in
+from tests.support.hub_stand_in import ask_at, hub_stand_in
 from tests.support.job_samples import evaluation_result, finished_job
 
 MODEL = ModelInUse("smollm2-135m-instruct", "59bc67149cc45deb72540bafc014dfdc")
@@ -271,6 +271,7 @@ def hub(monkeypatch):
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with hub_stand_in() as stand_in:
+        ask_at(stand_in.url, monkeypatch)
         yield stand_in
 
 
@@ -279,10 +280,10 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
 ):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     caplog.set_level("DEBUG")
-    address = library.push(stored, "me/mine", private=True, endpoint=hub.url)
+    address = library.push(stored, "me/mine", private=True)
     assert address == f"{hub.url}/me/mine"
     assert hub.repositories["me/mine"] == FILES  # the notes stay here
-    name = library.pull("me/mine", "pulled", MODEL, endpoint=hub.url)
+    name = library.pull("me/mine", "pulled", MODEL)
     assert held(data_dir.policies / name).keys() == {*FILES, "notes.json"}
     assert (data_dir.policies / name / WEIGHTS).read_bytes() == FILES[WEIGHTS]
     assert hub.tokens == {"hf_secret"}
@@ -295,16 +296,16 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
 def test_what_is_pulled_is_checked(library, hub):
     hub.repositories["me/a"] = {"config.json": b"{}", "policy.pkl": b"\x80\x04."}
     with pytest.raises(PolicyError, match=r"holds no model\.safetensors"):
-        library.pull("me/a", "a", MODEL, endpoint=hub.url)
+        library.pull("me/a", "a", MODEL)
     hub.repositories["me/a"] = {**FILES, "evil.pkl": b"\x80\x04."}
     hub.sizes[WEIGHTS] = 200_000_001
     with pytest.raises(PolicyError, match="too large for a policy"):
-        library.pull("me/a", "a", MODEL, endpoint=hub.url)
+        library.pull("me/a", "a", MODEL)
     assert WEIGHTS not in hub.fetched
     hub.sizes.clear()
     with pytest.raises(PolicyError, match="not for other"):
-        library.pull("me/a", "a", ModelInUse("other", "0" * 32), endpoint=hub.url)
-    assert library.pull("me/a", "a", MODEL, endpoint=hub.url) == "a"
+        library.pull("me/a", "a", ModelInUse("other", "0" * 32))
+    assert library.pull("me/a", "a", MODEL) == "a"
     assert "evil.pkl" not in hub.fetched
 
 

@@ -19,7 +19,7 @@ from sol_core.accuracy import result
 from sol_core.accuracy.config import TasksConfig
 from sol_core.accuracy.passes import StaticPlan, _of_about_one_length
 from sol_core.accuracy.questions import Continuation, Question, encode_questions, read_questions
-from sol_core.accuracy.result import MethodScores, ScoredTask
+from sol_core.accuracy.result import QuestionScores, ScoredTask
 from sol_core.accuracy.scoring import read_contexts, score_after
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
@@ -336,7 +336,7 @@ def test_answers_at_another_spend_are_not_compared():
     equal = np.ones(4)
 
     def scores(right, spend, read):
-        return MethodScores(np.full(4, right), equal, spend, read, 4)
+        return QuestionScores(np.full(4, right), equal, spend, read, 4)
 
     policy, near, far = Budget(0.5, 0.6, 8), Budget(0.505, 0.6, 8), Budget(0.55, 0.6, 8)
     dense = scores(1.0, Budget(), 100.0)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, Budget
-from sol_core.budgets.building import build_schedule
 from sol_core.budgets.mixes import DamageTable, Mix, MixTable, lower_hull
+from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon
@@ -79,7 +79,7 @@ def test_a_mix_has_the_bytes_and_the_damage_of_its_two_levels():
         assert mix.share == pytest.approx(read / dense)
         lost = attention[mix.action.keep_fraction], channels[mix.action.channel_keep_ratio]
         assert mix.damage == pytest.approx(sum(lost) - min(*lost, floor))
-    assert min(floor, mixes.previewed(64)) > 0
+    assert min(floor, mixes.head_saving(64)) > 0
     assert any(mix.action.keep_fraction == 1 for mix in mixes.hull(64)[:-1])
 
 

@@ -102,7 +102,9 @@ class TouchedStep:
         if self.grid.page_scorer == "quest" and budget < pages:
             read = self._best(query, keys, budget)
         elif self.grid.page_scorer == "int4" and action.keep_fraction < 1:
-            read = self._needed(query, keys, shipped_floors().floor(action.keep_fraction, length))
+            read = self._needed(
+                query, keys, shipped_floors().floors((action.keep_fraction,), length)[0]
+            )
         tokens = read.repeat_interleave(size, 1)[:, :length]
         together = tokens.view(-1, groups, length).any(1).sum()  # a group's heads read a page once
         self.tokens_read.append(int(together))

@@ -127,7 +127,7 @@ def test_every_method_spends_what_the_policy_spends(result):
             method = budget["methods"][name]
             assert method["matched"]
             for axis, half_level in (("keep", 0.05), ("channels", 0.025), ("bits", 0.5)):
-                # Of 56 steps; steered rows carry per place.
+                # Static and random miss by it in 56 steps, steered rows in each text's 8.
                 assert abs(method["spend"][axis] - wanted[axis]) <= half_level / 8
         assert budget["methods"]["dense"]["spend"] == {"keep": 1.0, "channels": 1.0, "bits": 16.0}
         assert budget["methods"]["dense"]["kl"] == 0

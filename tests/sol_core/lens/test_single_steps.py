@@ -10,11 +10,11 @@ from sol_core.generation.engine import encode_prompt
 from sol_core.generation.scoring import ScoreCase, score_case
 from sol_core.generation.sequence import page_reads
 from sol_core.lens.single_steps import (
+    best_in_hindsight,
     compare_spenders,
-    hindsight,
-    losses_alone,
     most_massive_output,
     next_choices,
+    single_step_losses,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +30,7 @@ def tokens(model):
 
 def test_a_loss_is_that_of_one_compressed_step(model, tokens):
     first = 5
-    table = losses_alone(model, tokens, first, ACTIONS, GRID)
+    table = single_step_losses(model, tokens, first, ACTIONS, GRID)
     assert [len(row) for row in table] == [len(tokens) - first] * len(ACTIONS)
     for action, row in zip(ACTIONS, table, strict=True):
         for place in (0, 3, len(row) - 1):
@@ -45,8 +45,9 @@ def test_a_loss_is_that_of_one_compressed_step(model, tokens):
 @pytest.mark.parametrize("grid", [GRID, GRIDS["default"]])
 def test_pages_are_those_alone(model, tokens, grid):
     first = 5
-    table = losses_alone(model, tokens, first, ACTIONS, grid, with_reads=True)
-    for row, other in zip(table, losses_alone(model, tokens, first, ACTIONS, grid), strict=True):
+    table = single_step_losses(model, tokens, first, ACTIONS, grid, with_reads=True)
+    again = single_step_losses(model, tokens, first, ACTIONS, grid)
+    for row, other in zip(table, again, strict=True):
         assert [(loss.nll, loss.kl) for loss in row] == [(loss.nll, loss.kl) for loss in other]
     for place in (0, 3, 20, len(table[0]) - 1):
         fed = first + place - 1
@@ -91,7 +92,7 @@ def test_the_most_massive_output(model, tokens):
 def test_hindsight_finds_the_best_plan_of_convex_losses():
     levels = (0.4, 0.6, 0.8, 1.0)
     damages = [[0.9, 0.4, 0.1, 0.0], [0.2, 0.1, 0.05, 0.0], [2.0, 0.9, 0.3, 0.0]]
-    chosen = hindsight(damages, levels, 0.7)
+    chosen = best_in_hindsight(damages, levels, 0.7)
     assert sum(levels[at] for at in chosen) <= 3 * 0.7 + 1e-9
     best = min(
         sum(row[at] for row, at in zip(damages, plan, strict=True))
@@ -99,8 +100,9 @@ def test_hindsight_finds_the_best_plan_of_convex_losses():
         if sum(levels[at] for at in plan) <= 3 * 0.7 + 1e-9
     )
     assert sum(row[at] for row, at in zip(damages, chosen, strict=True)) == pytest.approx(best)
-    assert hindsight([[0.1, 0.2, 0.3]], (0.4, 0.7, 1.0), 1.0) == [0], "what helps is bought"
-    assert hindsight([[0.5, 0.6, 0.0]], (0.4, 0.7, 1.0), 1.0) == [2], "a bump is jumped over"
+    levels = (0.4, 0.7, 1.0)
+    assert best_in_hindsight([[0.1, 0.2, 0.3]], levels, 1.0) == [0], "what helps is bought"
+    assert best_in_hindsight([[0.5, 0.6, 0.0]], levels, 1.0) == [2], "a bump is jumped over"
 
 
 def test_hindsight_spends_the_same_best(model, tokens):

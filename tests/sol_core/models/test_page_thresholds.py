@@ -20,17 +20,17 @@ def test_measured_contexts_and_levels_are_read_as_they_are():
     for number, context in enumerate(TABLE.contexts):
         for place, level in enumerate(TABLE.levels):
             expected = math.exp(TABLE.log_floors[number][place])
-            assert TABLE.floor(level, context) == pytest.approx(expected)
+            assert TABLE.floors((level,), context)[0] == pytest.approx(expected)
     # Halfway in the logarithm of the context, and a quarter of the way between two levels.
-    assert TABLE.floor(0.1, 256) == pytest.approx(math.exp(-0.5))
-    assert TABLE.floor(0.2, 64) == pytest.approx(math.exp(-0.5))
+    assert TABLE.floors((0.1,), 256)[0] == pytest.approx(math.exp(-0.5))
+    assert TABLE.floors((0.2,), 64)[0] == pytest.approx(math.exp(-0.5))
 
 
 @given(level=st.floats(0.01, 0.99), context=st.integers(1, 100_000))
 def test_floors_stay_within_the_table_and_fall_with_the_level(level, context):
-    floor = TABLE.floor(level, context)
+    floor = TABLE.floors((level,), context)[0]
     assert math.exp(-4.001) <= floor <= 1.001
-    assert TABLE.floor(min(0.99, level + 0.1), context) <= floor
+    assert TABLE.floors((min(0.99, level + 0.1),), context)[0] <= floor
 
 
 @pytest.mark.parametrize(

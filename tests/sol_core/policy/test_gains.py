@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from sol_core.actions import GRIDS, Budget
-from sol_core.budgets.building import ShareSchedule
+from sol_core.budgets.row_schedules import ShareSchedule
 from sol_core.decoding.batch_scheduling import NO_POLICY
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring

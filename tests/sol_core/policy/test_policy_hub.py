@@ -12,7 +12,7 @@ from sol_core.policy.files.archive import FormerName, PolicyNotes, write_notes
 from sol_core.policy.files.locate import locate_policy
 from sol_core.policy.info import MAX_BYTES
 from sol_core.policy.policy import Policy, load_policy
-from tests.support.hub_stand_in import hub_stand_in
+from tests.support.hub_stand_in import ask_at, hub_stand_in
 from tests.support.tiny_policies import save_tiny_policy
 
 FILES = sorted(MAX_BYTES)
@@ -26,15 +26,8 @@ def folder(model, tmp_path):
 @pytest.fixture
 def hub(monkeypatch):
     with hub_stand_in() as running:
-        _ask_at(running.url, monkeypatch)
+        ask_at(running.url, monkeypatch)
         yield running
-
-
-def _ask_at(url, monkeypatch):
-    """What HF_ENDPOINT sets, had it been there when the Hub's client was imported."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @pytest.fixture
@@ -76,7 +69,7 @@ def test_a_policy_is_pushed_pulled_once_and_read_without_a_network(
     assert pulled(cache_dir=cache) == pulled(cache_dir=cache) == policy.info
     assert sorted(hub.fetched) == FILES, "the cache had it the second time"
     assert pulled(cache_dir=cache, local_files_only=True) == policy.info
-    _ask_at("http://127.0.0.1:9", monkeypatch)
+    ask_at("http://127.0.0.1:9", monkeypatch)
     assert pulled(cache_dir=cache) == policy.info
     assert "the Hub is not reached" in caplog.text
     with pytest.raises(DownloadError, match="did not give or take me/pushed"):

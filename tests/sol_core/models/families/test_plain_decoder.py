@@ -22,7 +22,7 @@ def _skipping(action, how, tokens):
         assert (entering, inner) == (action.channel_keep_ratio, 1.0)
     else:
         assert (2 * entering + inner) / 3 == pytest.approx(action.channel_keep_ratio)
-    floor = shipped_floors().floor(action.keep_fraction, tokens) if how.by_need else None
+    floor = shipped_floors().floors((action.keep_fraction,), tokens)[0] if how.by_need else None
     return Skipping(action.keep_fraction, entering, inner, floor)
 
 

@@ -46,7 +46,7 @@ export function choiceTable(axis, levels, rows, taken, own, fork) {
   const textOf = (at) => levelText(axis, levels[at]);
   const changes = changesText(ranges.slice(1).map((range) => textOf(range.from)));
   return h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-    h("h3", { id }, h("span", {}, axis.title), h("small", {}, changes)),
+    h("h3", { id }, h("span", {}, axis.name), h("small", {}, changes)),
     h("table", { class: "sol-lens-choices", "aria-labelledby": id },
       headRow(["Level", "Would choose", "Probability"]),
       h("tbody", {}, ranges.map((range) => {
@@ -159,7 +159,7 @@ export class LevelPlot {
     this.readout = h("p", { class: "sol-lens-readout" });
     const at = `${(100 * (this.taken + 0.5)) / levels.length}%`;
     this.plot = h("div", { class: "sol-lens-plot", tabindex: "0", role: "slider",
-      "aria-label": `${axis.title}: every level at this step`, "aria-valuemin": 1,
+      "aria-label": `${axis.name}: every level at this step`, "aria-valuemin": 1,
       "aria-valuemax": levels.length,
       onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
@@ -167,7 +167,7 @@ export class LevelPlot {
     LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
       at: this.taken, range: scale[key], full: of(dense) })), shares && this.bars(top));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-      h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
+      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot,
       levelEnds(axis, levels),
       this.readout);

@@ -92,9 +92,9 @@ def _weigh(
             if not len(here):
                 continue
             seen, window = query[:, :, here - start], lm.spec.windows[layer]
-            shares, valid = text_shares(seen, block, here, cache.page_size, window)
-            heaviest = shares >= shares.amax(-1, keepdim=True)  # read in any case
-            need = page_need(shares, valid).masked_fill(heaviest, torch.inf)
+            attention, valid = text_shares(seen, block, here, cache.page_size, window)
+            heaviest = attention >= attention.amax(-1, keepdim=True)  # read in any case
+            need = page_need(attention, valid).masked_fill(heaviest, torch.inf)
             needs[number].append(need[valid[:, None].expand_as(need)].cpu())
 
     for start in range(0, len(text), _PREFILL):
@@ -140,7 +140,7 @@ def measure_directions(lm: FrozenLM, texts: Iterable[Sequence[int]]) -> Tensor:
 def measure_damage(
     lm: FrozenLM, texts: Sequence[Sequence[int]], grid: ActionGrid
 ) -> Iterator[float | DamageTable]:
-    """Yield shares of the work done, then the table, on texts of ``text_len()`` tokens."""
+    """Yield fractions of the work done, then the table, on texts of ``text_len()`` tokens."""
     room = lm.spec.max_positions - WINDOWS * STEPS
     contexts = tuple(context for context in CONTEXTS if context <= room) or (max(room, 1),)
     attention = [Action(keep_fraction=level) for level in LEVELS]
@@ -197,7 +197,7 @@ def _rounded(value: float) -> float:
     return float(f"{max(value, 0.0):.4g}")
 
 
-def measure_once(
+def ensure_tables(
     model: LanguageModel, data_dir: Path, on_progress: Callable[[str, float], None]
 ) -> None:
     """Measure a model's tables for the default grid before its first compressed use.
@@ -205,14 +205,14 @@ def measure_once(
     Where the texts cannot be had the default model's tables serve, and a warning says so.
     """
     try:
-        for event in measured_first(model, GRIDS[DEFAULT_GRID], data_dir, no_stop):
+        for event in measure_tables(model, GRIDS[DEFAULT_GRID], data_dir, no_stop):
             if isinstance(event, WorkProgress):
                 on_progress(event.message, event.fraction)
     except SolError as error:
         logger.warning("pages and mixes are chosen as for the default model: %s", error)
 
 
-def measured_first(
+def measure_tables(
     model: LanguageModel,
     grid: ActionGrid,
     data_dir: Path,

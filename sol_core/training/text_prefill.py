@@ -89,7 +89,7 @@ def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> li
     """Targets, uniform over each axis (METHOD 5)."""
     budgets = []
     for _ in range(count):
-        shares = torch.rand(len(AXES), generator=generator).tolist()
-        axes = zip(grid.levels(), shares, strict=True)
-        budgets.append(Budget(*(some[0] + share * (some[-1] - some[0]) for some, share in axes)))
+        points = torch.rand(len(AXES), generator=generator).tolist()
+        axes = zip(grid.levels(), points, strict=True)
+        budgets.append(Budget(*(some[0] + point * (some[-1] - some[0]) for some, point in axes)))
     return budgets
