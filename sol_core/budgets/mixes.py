@@ -199,8 +199,8 @@ class MixTable:
             read = costs.decode_step(action, context).bytes_read - dense
             return (read + costs.head_saving(action)) / dense
 
-        attention = [Action(keep_fraction=level) for level in self.levels[0]]
-        channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
+        attention = [Action.at(level, 1.0, MAX_BITS) for level in self.levels[0]]
+        channels = [Action.at(1.0, level, MAX_BITS) for level in self.levels[1]]
         read = [tuple(map(beyond, actions)) for actions in (attention, channels)]
         return tuple(zip(self._damage.at(context), read, strict=True))
 

@@ -199,11 +199,17 @@ def _check_arguments(schedule: Schedule, given: dict[str, Any]) -> None:
         ) from error
 
 
+def split_rows(parts: Sequence[tuple[Sequence[int], BatchScheduler]]) -> BatchScheduler:
+    """One scheduler of all parts: a ``SplitScheduler``, or the only part that has rows."""
+    with_rows = [(rows, scheduler) for rows, scheduler in parts if rows]
+    return with_rows[0][1] if len(with_rows) == 1 else SplitScheduler(with_rows)
+
+
 class SplitScheduler:
     """Gives rows to different batch schedulers.
 
     Args:
-        parts: row numbers and their scheduler; together the numbers are 0 … R − 1.
+        parts: row numbers, ascending, and their scheduler; together the numbers are 0 … R − 1.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[int], BatchScheduler]]) -> None:

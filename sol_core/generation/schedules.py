@@ -15,8 +15,8 @@ from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     RowSchedules,
     Schedule,
-    SplitScheduler,
     is_schedule,
+    split_rows,
     takes_budget,
 )
 from sol_core.decoding.cost import CostModel
@@ -122,7 +122,7 @@ class GenerationSchedules:
                     build_schedule(row, grid, horizon=horizon, mixes=mixes) for _ in batch_rows
                 ]
                 parts.append((batch_rows, RowSchedules(single)))
-        return parts[0][1] if len(parts) == 1 else SplitScheduler(parts)
+        return split_rows(parts)
 
     def distributions(self, row: int = 0) -> list[Distribution | None] | None:
         """Probability of every level, per axis, at the last step: of every sequence's row.

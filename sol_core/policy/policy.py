@@ -82,7 +82,6 @@ class Policy(
         self.prices = list(prices)
         self._level_table = padded_levels(self.levels)
         self._axes = torch.arange(len(self.levels), device=device)
-        self._actions: dict[tuple[int, ...], Action] = {}
         network.to(device).eval()
         matrices = [value for value in network.parameters() if value.ndim > 1]
         self._narrow = device.type == "cpu" and all(map(fits_float16, matrices))
@@ -185,12 +184,7 @@ class Policy(
     def actions(self, choices: Tensor) -> list[Action]:
         """The action of every row of choices [R, num_heads] int64."""
         levels = choices if self.num_heads > 1 else self.axis_levels(choices)
-        actions = []
-        for key in map(tuple, levels.tolist()):
-            if key not in self._actions:  # each is made once, for checks take time
-                self._actions[key] = self.info.grid.action(key)
-            actions.append(self._actions[key])
-        return actions
+        return [self.info.grid.action(row) for row in levels.tolist()]
 
     @classmethod
     def from_pretrained(

@@ -11,8 +11,8 @@ from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     PolicyReads,
     RowSchedules,
-    SplitScheduler,
     StepObservation,
+    split_rows,
 )
 from sol_core.models.signals import Observe
 from sol_core.policy.policy import Policy
@@ -51,7 +51,7 @@ class WhereItPays:
         self._mixes = mixes
         self._rows: list[int] = []  # those of the policy
         self._by_policy: PolicyScheduler | None = None
-        self._all: SplitScheduler | None = None
+        self._all: BatchScheduler | None = None
 
     @property
     def observes(self) -> Observe:
@@ -74,7 +74,7 @@ class WhereItPays:
                 made[row] = axes
         return made
 
-    def _begin(self, cached_tokens: Sequence[int]) -> SplitScheduler:
+    def _begin(self, cached_tokens: Sequence[int]) -> BatchScheduler:
         policy, mixes, parts = self._policy, self._mixes, list[tuple[list[int], BatchScheduler]]()
         aside: list[int] = []
         for row, (budget, cached) in enumerate(zip(self._budgets, cached_tokens, strict=True)):
@@ -87,4 +87,4 @@ class WhereItPays:
             parts.append((self._rows, self._by_policy))
         static = [ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in aside]
         parts.append((aside, RowSchedules(static)))
-        return SplitScheduler(parts)
+        return split_rows(parts)
