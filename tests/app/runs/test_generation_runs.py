@@ -17,6 +17,7 @@ from app.model import model_line
 from app.model.compute import ModelLoader
 from app.model.model_line import ModelLine
 from app.runs.queue import GenerationRuns, RunNotFoundError
+from app.runs.recorded_run import title_of_run
 from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ModelLoadError
@@ -337,7 +338,8 @@ def test_whoever_waits_has_as_many_turns_as_the_others_but_two(visits):
                 for one in line._waiting:
                     turns[one].append(line._served[0])
             ahead = line._line()
-            assert [line.number(one) for one in ahead] == list(range(len(ahead)))
+            owners = [one.owner for one in ahead]
+            assert [line.ahead(one) for one in ahead] == [owners[:at] for at in range(len(ahead))]
             for one in line._waiting:
                 of_addresses = Counter(other.address for other in turns[one])
                 of_owners = Counter(
@@ -355,3 +357,14 @@ def test_each_is_told_what_is_full(monkeypatch):
     line.come("carol", None)
     with pytest.raises(AppError, match="This server already has 2 runs"):
         line.come("dora", None)
+
+
+def test_a_long_prompt_is_called_by_what_it_asks():
+    archive = "The Harlow archive was opened in 1911. " * 30
+    asked = [f"{archive}\n\nWhat is the {thing}?\n" for thing in ("password", "year")]
+    titles = [title_of_run("generation", prompt, "The Harlow archive") for prompt in asked]
+    assert titles == ["… What is the password?", "… What is the year?"]
+    assert title_of_run("inspection", asked[0], "The Harlow archive") == "The Harlow archive"
+    assert title_of_run("generation", "Who?\n\nAn owl.", "Who?") == "Who?"
+    assert title_of_run("generation", "x" * 500).startswith("… xxx")
+    assert title_of_run("generation", archive).startswith("… The Harlow archive was opened")

@@ -12,7 +12,7 @@ export const STATES = {
   running: ["Generating", "busy"],
   stopping: ["Stopping", "busy"],
   finished: ["Finished", "good"],
-  stopped: ["Stopped", "idle"],
+  stopped: ["Stopped", "idle", "before the first token. Nothing was written."],
   failed: ["Failed", "bad"],
   gone: ["Not opened", "bad"],
   interrupted: ["Interrupted", "bad"],
@@ -50,7 +50,7 @@ export class StatusLine extends StateHead {
 
   setState(state, detail) {
     const [name, kind] = this.states[state] || [state, "idle"];
-    if (this.pill.textContent !== name) setText(this.announce, `${name}. ${detail}`);
+    if (this.pill.textContent !== name || state === "queued") setText(this.announce, `${name}. ${detail}`);
     setPill(this.pill, name, kind);
     setText(this.detail, detail);
   }
@@ -72,10 +72,10 @@ export class StatusLine extends StateHead {
   update(view, model, words, done) {
     const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
     const loading = state === "loading" ? view.model || model : null;
-    const place = view.place > 0 ? `${view.place} before you` : "";
     const { reading } = view;
-    this.setState(state, state === "queued" ? place : state === "loading" ? modelText(loading)
-      : reading ? readingText(reading) : words);
+    const bare = view.live || view.cursor ? null : this.states[state]?.[2];
+    this.setState(state, state === "queued" ? queueText(view) : state === "loading" ? modelText(loading)
+      : reading ? readingText(reading) : bare ?? words);
     const read = reading && reading.tokens_read / reading.prompt_tokens;
     this.setBar(loading ? loading.fraction : view.live ? read ?? done : null);
     const cut = view.status === "interrupted"
@@ -88,6 +88,12 @@ export class StatusLine extends StateHead {
     say(this.message, text, kind);
   }
 }
+
+const AHEAD = { lesson: "A lesson is being measured.", own: "Another tab of yours is using the model.",
+  other: "Another visitor is using the model." };
+
+const queueText = ({ place, ahead }) => (place > 0
+  ? `${AHEAD[ahead]} ${place > 1 ? `${place} are before you.` : "You are next."}` : "");
 
 function readingText({ tokens_read: read, prompt_tokens: all, seconds_left: left }) {
   const [some, whole] = [read, all].map((number) => number.toLocaleString("en"));
