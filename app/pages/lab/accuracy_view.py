@@ -22,7 +22,7 @@ TASKS = {
 def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
     names = ("policy", "model", "limit", "seed", "elapsed_s")
     return {
-        "about": {name: result.get(name) for name in names},
+        "about": {name: result.get(name) for name in names} | {"known_tasks": len(TASKS)},
         "tasks": [
             _scored(task)
             | {"name": task["task"], "label": _label(task["task"]), "chance": task["chance"]}

@@ -29,10 +29,8 @@ class SamplePanel extends TokenStage {
     this.about = h("p", { class: "sol-hint" });
     this.older = chip("‹ Older", () => this.go(-1), { "aria-label": "Older sample" });
     this.newer = chip("Newer ›", () => this.go(1), { "aria-label": "Newer sample" });
-    this.empty = h("p", { class: "sol-empty-chart" },
-      "A held-out text, coloured by what the policy spends on each token, appears here.");
     this.element = h("section", { class: "sol-panel sol-tokens sol-sample", "aria-label": "Sample" },
-      this.legend.element, h("div", { class: "sol-token-place" }, this.tokens.element, this.empty),
+      this.legend.element, h("div", { class: "sol-token-place" }, this.tokens.element),
       h("footer", { class: "sol-token-foot" }, this.about, this.older, this.newer));
     this.clear();
   }
@@ -65,7 +63,7 @@ class SamplePanel extends TokenStage {
 
   render() {
     const sample = this.samples[this.at];
-    show(this.empty, !sample);
+    show(this.element, Boolean(sample));
     this.older.disabled = this.at <= 0;
     this.newer.disabled = this.at >= this.samples.length - 1;
     this.card.hide();
@@ -99,7 +97,8 @@ const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 export class TrainPage extends JobPage {
   constructor(root, api, page) {
     super(root, api, page, { kind: "train", part: "train", noun: "training",
-      wrong: "This job is not a training. Choose it in the list.", go: "Start training", message: phaseName,
+      wrong: "This job is not a training. Choose it in the list.", go: "Start training",
+      message: (name, job) => this.stepOf(name, job),
       list: { heading: "Jobs", kind: null,
         empty: "Nothing yet. Choose a preset and press Start training." } });
     this.made = h("div", { class: "sol-made", hidden: true });
@@ -134,9 +133,9 @@ export class TrainPage extends JobPage {
   }
 
   view({ job, metrics, samples }) {
+    this.charts.append(metrics);
     if (!this.update(job)) return;
     if (metrics.length) this.reveal(true);
-    this.charts.append(metrics, !job.live && job.status !== "paused");
     if (samples) this.sample.take(samples);
     if (metrics.length) this.showNumbers();
     this.showMade(job);
@@ -144,7 +143,14 @@ export class TrainPage extends JobPage {
 
   // Charts come with the first report: until then there is nothing to look at.
   reveal(isShown) {
-    [this.charts.element, this.sample.element, this.tileList].forEach((part) => show(part, isShown));
+    [this.charts.element, this.tileList].forEach((part) => show(part, isShown));
+  }
+
+  /** The step that a training is in, as its row says it. */
+  stepOf(name, { texts_to_label: texts }) {
+    const { labelled } = this.charts.data;
+    return name === "labelling" && texts && labelled < texts ? `Labelling text ${labelled + 1} of ${texts}`
+      : phaseName(name);
   }
 
   showNumbers() {

@@ -12,6 +12,7 @@ class TrainSeries {
     this.lines = {};
     this.last = {};
     this.phases = [];
+    this.labelled = 0; // texts
   }
 
   add(row) {
@@ -22,6 +23,7 @@ class TrainSeries {
       this.phases.push({ name: row.phase, from: minutes });
     }
     this.phase = row.phase ?? this.phase;
+    if (row.phase === "labelling") this.labelled += 1;
     for (const [name, value] of metricsOf(row)) {
       const line = (this.lines[name] ??= { x: [], y: [] });
       line.x.push(minutes);
@@ -54,7 +56,9 @@ function roundAbove(value) {
 }
 
 const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "warm start": "Warm start",
-  grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring on held-out text" };
+  grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring on held-out text",
+  "measuring the model": "Measuring the model",
+  "measuring where the policy pays": "Measuring where the policy pays" };
 export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 
 // A chart of some metrics; it only knows of the reports that carry one of them. lines: from back to front.
@@ -64,7 +68,7 @@ function metricChart({ title, aid, y, y2, shapes = () => [], lines }) {
   return new Figure({
     title, aid, isKnown: (data) => lines.some((line) => data.lines[line.id]),
     keys: lines.toReversed().map(({ id, name, colour, dash }) => ({ id, name, colour, dash })),
-    empty: "Appears with the first report that measures it.",
+    empty: "",
     layout: (data) => ({
       uirevision: data.id, datarevision: data.x.length,
       margin: { l: 58, r: y2 ? 52 : 14, b: 36 },
@@ -177,10 +181,9 @@ export class TrainCharts extends LiveCharts {
     this.reset(new TrainSeries(id));
   }
 
-  // isOver: no line begins any more.
-  append(rows, isOver) {
+  append(rows) {
     rows.forEach((row) => this.data.add(row));
-    this.all.forEach((chart) => show(chart.element, !isOver || !chart.isEmpty));
+    this.all.forEach((chart) => show(chart.element, !chart.isEmpty));
     if (rows.length) this.drawSoon();
   }
 }
