@@ -94,11 +94,8 @@ export class AccuracyPage extends ResultPage {
   }
 
   draw({ view: { about, tasks, pooled, verdict } }) {
-    const most = tasks.every(({ questions }) => questions === about.limit) ? "" : "at most ";
-    const whose = this.shown === SHIPPED ? "Shipped: " : "";
     this.tellAbout([`Policy ${about.policy}`, modelName(about.model ?? ""),
-      `${whose}${tasks.length} of the ${count(about.known_tasks, "task")}, `
-        + `${most}${count(about.limit, "question")} each, seed ${about.seed}`,
+      `${this.shown === SHIPPED ? "Shipped: " : ""}${about.asked}, seed ${about.seed}`,
       isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`]);
     this.verdict.draw([verdict]);
     const all = [...tasks, ...pooled];

@@ -89,7 +89,7 @@ export class Controls extends RunForm {
   }
 
   send() {
-    this.dial.send(this.prompt.get());
+    this.dial.sent = this.prompt.get();
     this.on.generate(this.prompt.get(), this.values());
   }
 }

@@ -126,7 +126,7 @@ export class InspectForm extends RunForm {
   send() {
     const isRun = this.source.get() === "run";
     if (isRun && !this.run.value) return this.fail("Choose a saved run.");
-    this.dial.send(this.text.value);
+    this.dial.sent = this.text.value;
     this.on.start({ settings: this.settings(),
       ...(isRun ? { run_id: this.run.value } : { text: this.text.value }) });
   }

@@ -45,7 +45,7 @@ class Totals {
 
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
 export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"],
-  stopped: ["Stopped", "idle", "before the first token. Nothing was scored."] };
+  bare: ["Stopped before the first token", "idle", "Nothing was scored."] };
 
 const ALL = "all";
 

@@ -14,12 +14,10 @@ import { klAxis } from "../shared/tokens/tokens.js";
 const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
   kl_to_dense: token.kl ?? null });
 
-function sampleCard(row) {
-  return [cardHead(row, `step ${row.index + 1}`),
-    h("div", { class: "sol-card-spend" }, cardLanes(row)),
-    h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to the full model"),
-      h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
-}
+const sampleCard = (row) => [cardHead(row, `step ${row.index + 1}`),
+  h("div", { class: "sol-card-spend" }, cardLanes(row)),
+  h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to the full model"),
+    h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
 
 // A held-out text as the policy spends on it, and older samples of it.
 class SamplePanel extends TokenStage {
@@ -128,25 +126,18 @@ export class TrainPage extends JobPage {
     show(this.empty, true);
     this.charts.clear(null);
     this.sample.clear();
-    this.reveal(false);
+    this.tileList.replaceChildren();
     show(this.made, false);
   }
 
   view({ job, metrics, samples }) {
     this.charts.append(metrics);
     if (!this.update(job)) return;
-    if (metrics.length) this.reveal(true);
     if (samples) this.sample.take(samples);
     if (metrics.length) this.showNumbers();
     this.showMade(job);
   }
 
-  // Charts come with the first report: until then there is nothing to look at.
-  reveal(isShown) {
-    [this.charts.element, this.tileList].forEach((part) => show(part, isShown));
-  }
-
-  /** The step that a training is in, as its row says it. */
   stepOf(name, { texts_to_label: texts }) {
     const { labelled } = this.charts.data;
     return name === "labelling" && texts && labelled < texts ? `Labelling text ${labelled + 1} of ${texts}`

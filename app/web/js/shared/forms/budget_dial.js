@@ -55,7 +55,6 @@ export class BudgetDial {
   }
 
   // The form has other values: the dial stands where the share is; the axes unfold where they decide.
-  /** @param {string} prompt */
   follow(prompt) {
     if (prompt !== this.sent) this.sent = null;
     const isSet = ([name, field]) => field.get() !== this.defaults[name];
@@ -87,11 +86,6 @@ export class BudgetDial {
       return this.changed(); // and asks again
     }
     for (const name of ["keep", "channels"]) this.fields[name].set(Math.round(mix[name]));
-  }
-
-  /** @param {string} prompt */
-  send(prompt) {
-    this.sent = prompt;
   }
 
   /** What the budget does to the text and to the speed, before anything runs. @param {Estimate} estimate */

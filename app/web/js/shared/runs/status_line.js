@@ -12,7 +12,8 @@ export const STATES = {
   running: ["Generating", "busy"],
   stopping: ["Stopping", "busy"],
   finished: ["Finished", "good"],
-  stopped: ["Stopped", "idle", "before the first token. Nothing was written."],
+  stopped: ["Stopped", "idle"],
+  bare: ["Stopped before the first token", "idle", "Nothing was written."],
   failed: ["Failed", "bad"],
   gone: ["Not opened", "bad"],
   interrupted: ["Interrupted", "bad"],
@@ -73,9 +74,9 @@ export class StatusLine extends StateHead {
     const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
     const loading = state === "loading" ? view.model || model : null;
     const { reading } = view;
-    const bare = view.live || view.cursor ? null : this.states[state]?.[2];
-    this.setState(state, state === "queued" ? queueText(view) : state === "loading" ? modelText(loading)
-      : reading ? readingText(reading) : bare ?? words);
+    const bare = state === "stopped" && !view.cursor;
+    this.setState(bare ? "bare" : state, bare ? this.states.bare[2] : state === "queued" ? queueText(view)
+      : state === "loading" ? modelText(loading) : reading ? readingText(reading) : words);
     const read = reading && reading.tokens_read / reading.prompt_tokens;
     this.setBar(loading ? loading.fraction : view.live ? read ?? done : null);
     const cut = view.status === "interrupted"
