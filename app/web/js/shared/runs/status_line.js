@@ -90,7 +90,7 @@ export class StatusLine extends StateHead {
   }
 }
 
-const AHEAD = { lesson: "A lesson is being measured.", own: "Another tab of yours is using the model.",
+const AHEAD = { lesson: "A lesson is being measured.", own: "Your earlier request is still running.",
   other: "Another visitor is using the model." };
 
 const queueText = ({ place, ahead }) => (place > 0
