@@ -3,7 +3,8 @@
 A question is the model, an experiment's name and a text's. The first visitor to ask has it
 computed; everybody who asks the same shares that computation, and later its result. One thread
 takes the questions in turn, each in line with the generations. A page asks again and again while
-it waits: a question that nobody asks any more is dropped when its turn comes.
+it waits: a question that nobody asks any more is dropped when its turn comes, and at its next step
+where it is being measured in this process.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,6 +57,19 @@ class _Waiting:
     @property
     def is_left(self) -> bool:
         return time.monotonic() - self.asked_at > LEFT_S
+
+
+class LeftError(Exception):
+    """Nobody asks for the measurement in work any more."""
+
+
+_IS_LEFT: ContextVar[Callable[[], bool]] = ContextVar("is_left", default=lambda: False)
+
+
+def check_wanted() -> None:
+    """Raises: LeftError, which ends the measurement in work; never in another process."""
+    if _IS_LEFT.get()():
+        raise LeftError
 
 
 class ExperimentDesk:
@@ -129,7 +144,12 @@ class ExperimentDesk:
                 if not self._is_wanted(key, entry):
                     return
                 entry.began_at = time.monotonic()
+                _IS_LEFT.set(lambda: entry.is_left)
                 outcome = json.dumps(self._runs.ask(ticket, question, patience_s=0))
+        except LeftError:
+            with self._changed:
+                del self._waiting[key]
+            return
         except SolError as error:
             outcome = AppError(str(error))
         except Exception as error:  # a bug ends the question, not the thread

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from app.lessons.desk import Experiment
+from app.lessons.desk import Experiment, check_wanted
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
@@ -106,7 +106,7 @@ def pages(model: Any, name: str) -> dict[str, Any]:
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
     grid = GRIDS[DEFAULT_GRID]
-    actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
+    actions = _WhileWanted([Action(keep_fraction=keep) for keep in KEEP_LEVELS])
     table = losses_alone(model, tokens, first, actions, grid, with_reads=True)
     return {
         "tokens": _texts(model, tokens),
@@ -191,7 +191,8 @@ def mechanisms(model: Any, name: str) -> dict[str, Any]:
         few = [Action(keep_fraction=share) for share in PAGE_SHARES]
         ratios = map(grid.mechanisms.pruner.ratio, MLP_SHARES)  # with which a step reads them
         thin = [Action(channel_keep_ratio=ratio) for ratio in ratios]
-        table = losses_alone(model, tokens, first, few + thin, grid, with_reads=True)
+        actions = _WhileWanted(few + thin)
+        table = losses_alone(model, tokens, first, actions, grid, with_reads=True)
         costs = CostModel.of(model.lm, grid)
         dense = costs.decode_step(DENSE, 0)
         mlp["dense_bytes"] = dense.mlp_bytes
@@ -224,7 +225,7 @@ def bits(model: Any, name: str) -> dict[str, Any]:
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - BIT_STEPS)
-    actions = [Action(bit_width=width) for width in BIT_LEVELS]
+    actions = _WhileWanted([Action(bit_width=width) for width in BIT_LEVELS])
     kl = {}
     for site in SITES:
         table = losses_alone(model, tokens, first, actions, ActionGrid(quant_site=site))
@@ -278,6 +279,23 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
         "bits": Experiment(bits, PASSAGES),
         "spenders": Experiment(functools.partial(spenders, policies=policies), PASSAGES),
     }
+
+
+class _WhileWanted(Sequence[Action]):
+    """Actions of steps, each of which asks for them anew. Raises: LeftError."""
+
+    def __init__(self, actions: list[Action]) -> None:
+        self._actions = actions
+
+    def __iter__(self) -> Iterator[Action]:
+        check_wanted()
+        return iter(self._actions)
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._actions[at]
 
 
 def _continued(

@@ -6,7 +6,7 @@ import pytest
 
 from app.host.errors import AppError
 from app.lessons import desk as experiment_desk
-from app.lessons.desk import QUOTA, Experiment, ExperimentDesk
+from app.lessons.desk import QUOTA, Experiment, ExperimentDesk, check_wanted
 from app.model.compute import ModelLoader
 from app.runs.queue import GenerationRuns
 from sol_core.actions import GRIDS
@@ -163,6 +163,27 @@ def test_one_visitor_does_not_take_the_whole_line(desk, measures):
     measures.go.set()
     done(desk, "slow", {"text": "text 129"})
     assert measures.calls == [*TEXTS[:6], *TEXTS[100:]]
+
+
+def test_a_measurement_that_nobody_asks_about_ends_at_its_next_step(runs, measures, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    def steps(model, text):
+        begun.set()
+        assert go.wait(20)
+        check_wanted()
+        return {"value": text}
+
+    desk = ExperimentDesk(runs, runs.loader, {"steps": Experiment(steps, TEXTS)})
+    desk.ask(ANNA, "steps", {"text": "text 0"})
+    assert begun.wait(20)
+    monkeypatch.setattr(experiment_desk, "LEFT_S", -1.0)
+    go.set()
+    wait_until(lambda: not desk._waiting)
+    assert not desk._ended
+    monkeypatch.setattr(experiment_desk, "LEFT_S", 60.0)
+    assert done(desk, "steps", {"text": "text 0"})["value"] == "text 0"
+    desk.close()
 
 
 def test_a_measurement_that_nobody_asks_about_any_more_is_dropped(desk, measures, monkeypatch):

@@ -150,7 +150,7 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     expect(job).to_contain_text("50 % · about 4 min left")
     press("Cancel", "Cancelling")
     assert jobs.get(job_id).control == "cancel"
-    expect(job.locator(".sol-detail")).to_have_text("waiting for the text or update in work")
+    expect(job.locator(".sol-detail")).to_have_text("Waiting for the text or update in work")
     jobs.finish(job_id, "w2", "cancelled")
     expect(state(visitor)).to_have_text("Cancelled")
     expect(job).to_contain_text("It ended before its first checkpoint: Resume begins it anew.")
