@@ -282,7 +282,7 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
 
 
 class _WhileWanted(Sequence[Action]):
-    """Actions of steps, each of which asks for them anew. Raises: LeftError."""
+    """Actions of steps, each of which asks for them again. Raises: LeftError."""
 
     def __init__(self, actions: list[Action]) -> None:
         self._actions = actions

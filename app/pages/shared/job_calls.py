@@ -37,7 +37,7 @@ _ADVICE = {
     "abandoned": "The process that worked on it is gone: it was killed, or the machine went down. "
     "Resume goes on from the last checkpoint.",
     "cancelled": "Resume takes it up again from its last checkpoint.",
-    "cancelled early": "It ended before its first checkpoint: Resume begins it anew.",
+    "cancelled early": "It ended before its first checkpoint: Resume starts from the beginning.",
     "paused": "It is saved in a checkpoint and holds no processor. Resume puts it back in line.",
 }
 METRICS_PER_POLL = 500

@@ -153,7 +153,9 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     expect(job.locator(".sol-detail")).to_have_text("Waiting for the text or update in work")
     jobs.finish(job_id, "w2", "cancelled")
     expect(state(visitor)).to_have_text("Cancelled")
-    expect(job).to_contain_text("It ended before its first checkpoint: Resume begins it anew.")
+    expect(job).to_contain_text(
+        "It ended before its first checkpoint: Resume starts from the beginning."
+    )
     kept = server.services.data_dir.jobs / job_id / "labels"
     kept.mkdir(parents=True)
     (kept / "00000.safetensors").touch()
