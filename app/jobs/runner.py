@@ -86,6 +86,11 @@ def log_path(data_dir: DataDir, job_id: str) -> Path:
     return data_dir.logs / f"job-{job_id}.log"
 
 
+def has_kept_work(data_dir: DataDir, job_id: str) -> bool:
+    """Return whether a job has a checkpoint, or finished texts, from which it would go on."""
+    return any((data_dir.jobs / job_id).rglob("*.safetensors"))
+
+
 def delete_job(jobs: JobStore, data_dir: DataDir, job_id: str) -> None:
     """Delete the job, its folder and log; on a full disk the files first, which make room."""
     try:

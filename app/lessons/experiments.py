@@ -13,7 +13,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from app.lessons.desk import Experiment
+from app.lessons.desk import Experiment, check_wanted
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
@@ -101,13 +101,12 @@ def steps(model: Any, name: str) -> dict[str, Any]:
 
 def pages(model: Any, name: str) -> dict[str, Any]:
     """The last tokens' losses if their steps read fewer pages, and which; one level reads all."""
-    from sol_core.lens.single_steps import single_step_losses
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
     grid = GRIDS[DEFAULT_GRID]
     actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
-    table = single_step_losses(model, tokens, first, actions, grid, with_reads=True)
+    table = _losses(model, tokens, first, actions, grid, with_reads=True)
     return {
         "tokens": _texts(model, tokens),
         "first": first,
@@ -180,7 +179,6 @@ def channels(model: Any, name: str) -> dict[str, Any]:
 def mechanisms(model: Any, name: str) -> dict[str, Any]:
     """Skip pages, then bytes of the MLP, in the paper's ways and in the default ones."""
     from sol_core.decoding.cost import CostModel
-    from sol_core.lens.single_steps import single_step_losses
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
@@ -191,7 +189,7 @@ def mechanisms(model: Any, name: str) -> dict[str, Any]:
         few = [Action(keep_fraction=share) for share in PAGE_SHARES]
         ratios = map(grid.mechanisms.pruner.ratio, MLP_SHARES)  # with which a step reads them
         thin = [Action(channel_keep_ratio=ratio) for ratio in ratios]
-        table = single_step_losses(model, tokens, first, few + thin, grid, with_reads=True)
+        table = _losses(model, tokens, first, few + thin, grid, with_reads=True)
         costs = CostModel.of(model.lm, grid)
         dense = costs.decode_step(DENSE, 0)
         mlp["dense_bytes"] = dense.mlp_bytes
@@ -220,14 +218,14 @@ def mechanisms(model: Any, name: str) -> dict[str, Any]:
 
 def bits(model: Any, name: str) -> dict[str, Any]:
     """Round the MLP's activations: the effect on one output's numbers, and on the steps."""
-    from sol_core.lens.single_steps import most_massive_output, single_step_losses
+    from sol_core.lens.single_steps import most_massive_output
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - BIT_STEPS)
     actions = [Action(bit_width=width) for width in BIT_LEVELS]
     kl = {}
     for site in SITES:
-        table = single_step_losses(model, tokens, first, actions, ActionGrid(quant_site=site))
+        table = _losses(model, tokens, first, actions, ActionGrid(quant_site=site))
         kl[site] = [sum(loss.kl for loss in row) / len(row) for row in table]
     output = most_massive_output(model, tokens, first, ActionGrid().bit_widths)
     return {
@@ -328,3 +326,10 @@ def _texts(model: Any, tokens: list[int]) -> list[str]:
 
     stream = TextStream(model.text_codec)
     return [stream.push(token) for token in tokens]
+
+
+def _losses(*asked: Any, with_reads: bool = False) -> list[list[StepLoss]]:
+    """``single_step_losses``, while somebody asks for them. Raises: LeftError."""
+    from sol_core.lens.single_steps import single_step_losses
+
+    return single_step_losses(*asked, with_reads=with_reads, after_step=check_wanted)

@@ -18,6 +18,7 @@ from app.host.limits import Limits, Quota
 from app.host.visitor import address
 
 NEWCOMER = 0.5  # turns
+LESSONS = "lessons"  # owner of the lessons' measurements; no visitor's id looks like this
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -135,11 +136,11 @@ class ModelLine:
         with self._turn:
             self._turn.notify_all()
 
-    def number(self, ticket: Ticket) -> int | None:
-        """Return the number of turns before that of a ticket; None when it was left."""
+    def ahead(self, ticket: Ticket) -> list[str] | None:
+        """Return the owners of the turns before that of a ticket; None when it was left."""
         with self._turn:
             line = self._line()
-            return line.index(ticket) if ticket in line else None
+        return [one.owner for one in line[: line.index(ticket)]] if ticket in line else None
 
     def before(self, owner: str) -> int:
         """Count those in line before this owner's first ticket, else all."""

@@ -104,7 +104,7 @@ class GenerationRuns:
         run = self._visible(owner, run_id, kind)
         if isinstance(run, LiveRun):
             self._saver.catch_up(run, SAVE_PATIENCE_S)
-            return live_view(run, self.line.number(run.ticket), cursor)
+            return live_view(run, self.line.ahead(run.ticket), cursor)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
         with naming_damage("This run"):
             return stored_view(run, events, cursor)
@@ -133,17 +133,13 @@ class GenerationRuns:
         run.stop_requested.set()
         self.line.wake()
 
-    def with_model(
-        self, owner: str, question: Question[AnswerT], patience_s: float | None = None
-    ) -> AnswerT:
-        """Ask the model something short, in line with the runs; returns the answer."""
-        with self.line.held(owner) as ticket:
-            return self.ask(ticket, question, patience_s)
-
     def ask(
         self, ticket: Ticket, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
-        """Ask in a ticket's turn. Raises: AppError without a model, or where it stays busy."""
+        """Ask the model something short in a ticket's turn.
+
+        Raises: AppError without a model, or where it stays busy.
+        """
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
         is_its_turn = self.line.wait(ticket, timeout_s=patience_s)
         if self._loader.loaded() is None:

@@ -6,6 +6,7 @@ one, and there is an end. The engines' records say which by ``type``: "prefill",
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from sol_core.config import GenerationConfig
 from sol_core.events import TokenEvent, event_to_dict
 from sol_core.fields import from_json
 from sol_core.inspection.records import InspectedToken, InspectionConfig
-from storage import RunKind, RunRecord
+from storage import RunKind, RunRecord, title_of
 
 UNKNOWN_STEPS = 10_000  # of a text that is read to its end
 _LAST = ("reason", "num_tokens", "tokens_per_s")
@@ -67,6 +68,20 @@ KINDS: dict[str, KindOfRun] = {
         ),
     )
 }
+
+
+QUESTION = 240  # characters of a prompt's end, as questionOf of the page has it
+_GAPS = (re.compile(r"\n\s*\n"), re.compile(r"[.?!]\s"), re.compile(r"\s"))
+
+
+def title_of_run(kind: RunKind, prompt: str, title: str = "") -> str:
+    """The title of a text, by default its first line; of a generation what a long prompt asks."""
+    text = prompt.strip()
+    end = text[-QUESTION:]
+    if kind != "generation" or end == text:
+        return title or title_of(prompt)
+    starts = (gap.end() for gap in (pattern.search(end) for pattern in _GAPS) if gap)
+    return f"… {title_of(end[next(starts, 0) :])}"
 
 
 def kind_of(config: RunConfig) -> KindOfRun:

@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from app.formats import iso
+from app.model.model_line import LESSONS
 from app.runs.live_run import ENDED, LiveRun
-from app.runs.recorded_run import KINDS, KindOfRun, RecordedRun
-from storage import RunRecord, title_of
+from app.runs.recorded_run import KINDS, KindOfRun, RecordedRun, title_of_run
+from storage import RunRecord
 
 ROWS_PER_POLL = 400
 # Of the first and the last event, which come with every poll: texts that the page has already.
 _UNREAD = frozenset({"prompt_text", "page_texts", "text"})
 
 
-def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
-    """State of a run with ``place`` runs before it, if any, and its rows from ``cursor`` on."""
+def live_view(run: LiveRun, ahead: Sequence[str] | None, cursor: int) -> dict[str, Any]:
+    """State of a run, and its rows from ``cursor`` on; ``ahead`` own the turns before its own."""
     status, num_rows = run.shown()
     rows = run.tokens[cursor : min(num_rows, cursor + ROWS_PER_POLL)]
     state = {
         "live": status not in ENDED,
         "stopping": run.stop_requested.is_set() and status not in ENDED,
-        "place": place,
+        "place": None if ahead is None else len(ahead),
+        "ahead": _kind(ahead[0], run.owner) if ahead else None,
         "reading": run.reading if status == "prefill" else None,
         "rows": rows,
         "cursor": cursor + len(rows),
         "more": cursor + len(rows) < num_rows,
         "warning": run.warning(),
     }
-    about = {} if cursor else _about(run.recorded(), title_of(run.prompt), run.created_at)
+    about = {} if cursor else _about(run.recorded(), "", run.created_at)
     return state | {"status": status} | _events(run, run.kind) | about
 
 
 def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) -> dict[str, Any]:
     """State of a run in the database; ``events`` are from ``cursor`` on, with one that is next."""
-    kind, title = KINDS[record.kind], record.title or title_of(record.prompt)
+    kind = KINDS[record.kind]
     rows = [_with(event, kind.token) for event in events[:ROWS_PER_POLL]]
-    state = {"live": False, "stopping": False, "place": None, "reading": None, "warning": None} | {
-        "rows": rows,
-        "cursor": rows[-1]["index"] + 1 if rows else cursor,
-        "more": len(events) > ROWS_PER_POLL,
-    }
-    about = {} if cursor else _about(RecordedRun.of(record, events), title, record.created_at)
+    missing = ("place", "ahead", "reading", "warning")
+    state = (
+        {"live": False, "stopping": False}
+        | dict.fromkeys(missing)
+        | {
+            "rows": rows,
+            "cursor": rows[-1]["index"] + 1 if rows else cursor,
+            "more": len(events) > ROWS_PER_POLL,
+        }
+    )
+    about = (
+        {} if cursor else _about(RecordedRun.of(record, events), record.title, record.created_at)
+    )
     return state | {"status": record.status} | _events(record, kind) | about
 
 
@@ -50,6 +60,11 @@ def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any
     """``stored_view`` with every row at once, for files that nobody polls."""
     rows = [_with(event, KINDS[record.kind].token) for event in events]
     return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
+
+
+def _kind(owner: str, own: str) -> str:
+    """Whose turn is before a run: a lesson's, the visitor's own, or that of another one."""
+    return "lesson" if owner == LESSONS else "own" if owner == own else "other"
 
 
 def _events(run: LiveRun | RunRecord, kind: KindOfRun) -> dict[str, Any]:
@@ -78,7 +93,7 @@ def _about(run: RecordedRun, title: str, created_at: datetime) -> dict[str, Any]
         "id": run.run_id,
         "kind": run.kind,
         "prompt": run.prompt,
-        "title": title,
+        "title": title_of_run(run.kind, run.prompt, title),
         "model": run.model,
         "config": run.config,
         "parent": run.parent,

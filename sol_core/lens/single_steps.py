@@ -6,7 +6,7 @@ compression left behind. Spenders share out the same channels: evenly, by a poli
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,8 +113,13 @@ def single_step_losses(
     grid: ActionGrid,
     *,
     with_reads: bool = False,
+    after_step: Callable[[], None] = lambda: None,
 ) -> list[list[StepLoss]]:
-    """The loss of every step from ``first`` on, under every action: [actions][steps]."""
+    """The loss of every step from ``first`` on, under every action: [actions][steps].
+
+    Args:
+        after_step: called after each step; what it raises ends the measurement.
+    """
     check_tokens(model, tokens, "the text", len(tokens))
     table: list[list[StepLoss]] = [[] for _ in actions]
     scored = range(first - 1, len(tokens) - 1)
@@ -123,6 +128,7 @@ def single_step_losses(
         for row, losses in enumerate(table, start=1):
             reads = row_page_reads(model, step.step, row, grid)
             losses.append(StepLoss(nll[row], kl[row], reads))
+        after_step()
     return table
 
 

@@ -168,6 +168,26 @@ told("the dial follows the prompt's length, also after a reload, until somebody 
   await said(again, long);
 });
 
+told("the share on show is sent; an estimate that answers later moves no dial until the prompt is another", async (say) => {
+  remember("settings", null);
+  const sent = [];
+  const { explore } = records();
+  const form = new Controls(explore, { policies: async () => [], generate: (_, settings) => sent.push(settings.share),
+    estimate: async (_, prompt) => ({ share: 0.9, mix: { keep: 50, channels: 70 }, lowest: 0.3, usual: prompt.length > 99 ? 0.84 : 0.9 }) });
+  shown(form.element);
+  const long = "so long a prompt ".repeat(9);
+  type(form.prompt.input, long);
+  say(textOf(form.dial.output));
+  fire(form.element, "submit");
+  await settled();
+  fire(form.prompt.input, "change"); // the field is left
+  await settled();
+  say(sent, form.values().share, textOf(form.dial.output), textOf(form.dial.note));
+  type(form.prompt.input, `${long}and more`);
+  await settled();
+  say(textOf(form.dial.output), textOf(form.dial.note));
+});
+
 told("schedules: meanings, policies by name, one that is not stored any more", async (say) => {
   const field = scheduleField(async () => ["mine", HOSTILE]);
   shown(field.element);

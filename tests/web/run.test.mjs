@@ -1,6 +1,7 @@
 // Looking at a run: tokens and their colours, the card, charts, what was read, pages taken away.
 
 import { fire, HOSTILE, press, records, settled, shown, stageOf, textOf, textsOf, told } from "./page.mjs";
+import { StatusLine } from "../../app/web/js/shared/runs/status_line.js";
 import { Legend } from "../../app/web/js/shared/tokens/legend.js";
 import { ReadingMap } from "../../app/web/js/shared/tokens/reading_map.js";
 import { PageEffects } from "../../app/web/js/shared/tokens/page_effects.js";
@@ -23,6 +24,21 @@ told("colours have a fixed scale, which the legend tells", (say) => {
   say(chosen.slice(-2), legend.inputs.bits.parentElement.title);
   legend.set("bits");
   say(legend.axis.key);
+});
+
+told("a run that waits says for whom, and one that was stopped early that nothing was written", (say) => {
+  const line = new StatusLine({});
+  shown(...line.head);
+  const seen = (view) => {
+    line.update({ live: true, cursor: 0, ...view }, null, "Default policy", 0);
+    say(textOf(line.pill), textOf(line.detail), textOf(line.announce));
+  };
+  seen({ status: "queued", place: 2, ahead: "lesson" });
+  seen({ status: "queued", place: 1, ahead: "own" });
+  seen({ status: "queued", place: 0, ahead: null });
+  seen({ status: "running" });
+  seen({ status: "stopped", live: false });
+  seen({ status: "stopped", live: false, cursor: 3 });
 });
 
 told("tokens are laid in lines, coloured, spoken, marked, selected by keyboard and copied as they are", (say) => {

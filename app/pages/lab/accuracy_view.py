@@ -22,7 +22,7 @@ TASKS = {
 def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
     names = ("policy", "model", "limit", "seed", "elapsed_s")
     return {
-        "about": {name: result.get(name) for name in names},
+        "about": {name: result.get(name) for name in names} | {"asked": _asked(result)},
         "tasks": [
             _scored(task)
             | {"name": task["task"], "label": _label(task["task"]), "chance": task["chance"]}
@@ -35,6 +35,13 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
         ],
         "verdict": verdict_record(tasks_verdict(result)),
     }
+
+
+def _asked(result: dict[str, Any]) -> str:
+    """What was asked, of all that could be: "2 of the 6 tasks, 50 questions each"."""
+    tasks, limit = result["tasks"], result.get("limit")
+    most = "" if all(task["questions"] == limit for task in tasks) else "at most "
+    return f"{len(tasks)} of the {len(TASKS)} tasks, {most}{limit} questions each"
 
 
 def _labels(names: list[str], result: dict[str, Any]) -> str:

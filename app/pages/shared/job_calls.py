@@ -37,6 +37,7 @@ _ADVICE = {
     "abandoned": "The process that worked on it is gone: it was killed, or the machine went down. "
     "Resume goes on from the last checkpoint.",
     "cancelled": "Resume takes it up again from its last checkpoint.",
+    "cancelled early": "It ended before its first checkpoint: Resume starts from the beginning.",
     "paused": "It is saved in a checkpoint and holds no processor. Resume puts it back in line.",
 }
 METRICS_PER_POLL = 500
@@ -122,7 +123,7 @@ def poll_job(services: Services, request: Request) -> dict[str, Any]:
         is_train, seen = record.kind == "train", request.get("sample_step")
         is_news = is_train and bool(samples) and samples[-1].get("step") != seen
         return {
-            "job": job_view(record),
+            "job": job_view(record, has_kept=runner.has_kept_work(services.data_dir, record.id)),
             "metrics": page,
             "cursor": page[-1]["seq"] if page else cursor,
             "more": len(rows) > METRICS_PER_POLL,
@@ -181,13 +182,19 @@ def job_row(record: JobRecord) -> dict[str, Any]:
     }
 
 
-def job_view(record: JobRecord) -> dict[str, Any]:
-    """Collect all of a job besides metrics and result; a ``live`` one changes without the user."""
+def job_view(record: JobRecord, *, has_kept: bool) -> dict[str, Any]:
+    """Collect all of a job besides metrics and result; a ``live`` one changes without the user.
+
+    ``has_kept``: work from which it would go on.
+    """
+    is_early = record.status == "cancelled" and not has_kept
     return job_row(record) | {
         "live": record.status in _LIVE,
         "message": _STOPPING.get(record.control, record.message),
         "error": record.damage or record.error,
-        "advice": _ADVICE.get(record.status),
+        "advice": _ADVICE.get("cancelled early" if is_early else record.status),
+        "has_kept": has_kept,
+        "texts_to_label": _texts_to_label(record),
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
         "result": json_safe(record.result) if record.kind == "train" else None,
@@ -195,6 +202,14 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "started_at": record.started_at and iso(record.started_at),
         "finished_at": record.finished_at and iso(record.finished_at),
     }
+
+
+def _texts_to_label(record: JobRecord) -> int | None:
+    """Count the texts that a training labels at most; None of another job."""
+    value: Any = record.params
+    for name in ("config", "warm_start", "texts"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, int) else None
 
 
 def _training_verdict(record: JobRecord) -> dict[str, str] | None:

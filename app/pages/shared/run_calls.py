@@ -15,7 +15,7 @@ from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind
 from app.results.shipped import recorded_prompts
 from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
-from app.runs.recorded_run import RecordedRun, parting_token
+from app.runs.recorded_run import RecordedRun, parting_token, title_of_run
 from app.sharing.kinds import (
     MAX_DOCUMENT_BYTES,
     SEPARATOR,
@@ -27,7 +27,7 @@ from app.sharing.kinds import (
 from app.web.calls import Handler, Request, by_name, field, owner_of, whole_numbers
 from app.web.services import Services
 from sol_core.errors import SolError
-from storage import RunKind, RunRecord, title_of
+from storage import RunKind, RunRecord
 
 NUM_SAVED = 50
 
@@ -131,7 +131,7 @@ def run_row(record: RunRecord) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": record.id,
         "kind": record.kind,
-        "title": record.title or title_of(record.prompt),
+        "title": title_of_run(record.kind, record.prompt, record.title),
         "status": record.status,
         "status_label": record.status.capitalize(),
         "schedule_label": "",

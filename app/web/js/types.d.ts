@@ -82,6 +82,7 @@ interface View {
   live: boolean;
   stopping: boolean;
   place: number | null;
+  ahead: "lesson" | "own" | "other" | null;
   /** How far the prompt is read, while it is. */
   reading?: { tokens_read: number; prompt_tokens: number; seconds_left: number } | null;
   rows: Token[];

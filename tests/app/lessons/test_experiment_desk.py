@@ -6,7 +6,7 @@ import pytest
 
 from app.host.errors import AppError
 from app.lessons import desk as experiment_desk
-from app.lessons.desk import QUOTA, Experiment, ExperimentDesk
+from app.lessons.desk import QUOTA, Experiment, ExperimentDesk, check_wanted
 from app.model.compute import ModelLoader
 from app.runs.queue import GenerationRuns
 from sol_core.actions import GRIDS
@@ -88,7 +88,9 @@ def test_one_measurement_serves_all_who_ask_before_and_after(desk, measures):
     answers = [desk.ask(f"pupil {number}", "slow", {"text": "text 1"}) for number in range(30)]
     assert {answer["state"] for answer in answers} == {"waiting"}
     wait_until(lambda: len(measures.calls) == 1)
-    assert desk.ask(ANNA, "slow", {"text": "text 1"}) == {"state": "waiting", "before": 0}
+    answer = desk.ask(ANNA, "slow", {"text": "text 1"})
+    assert (answer["state"], answer["before"]) == ("waiting", 0)
+    assert answer["seconds"] >= 0
     measures.go.set()
     result = done(desk, "slow", {"text": "text 1"})
     assert (result["value"], result["by"], result["model"]) == (
@@ -131,7 +133,10 @@ def test_an_experiment_waits_for_the_generation_before_it(desk, measures, runs):
     wait_until(lambda: runs.poll("a" * 32, run_id, 0)["cursor"] == 1)
     desk.ask(ANNA, "slow", {"text": "text 1"})
     wait_until(
-        lambda: desk.ask(ANNA, "slow", {"text": "text 1"}) == {"state": "waiting", "before": 1}
+        lambda: (
+            desk.ask(ANNA, "slow", {"text": "text 1"})
+            == {"state": "waiting", "before": 1, "seconds": None}
+        )
     )
     assert not measures.calls
     runs.engine.resume.set()
@@ -158,3 +163,38 @@ def test_one_visitor_does_not_take_the_whole_line(desk, measures):
     measures.go.set()
     done(desk, "slow", {"text": "text 129"})
     assert measures.calls == [*TEXTS[:6], *TEXTS[100:]]
+
+
+def test_a_measurement_that_nobody_asks_about_ends_at_its_next_step(runs, measures, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    def steps(model, text):
+        begun.set()
+        assert go.wait(20)
+        check_wanted()
+        return {"value": text}
+
+    desk = ExperimentDesk(runs, runs.loader, {"steps": Experiment(steps, TEXTS)})
+    desk.ask(ANNA, "steps", {"text": "text 0"})
+    assert begun.wait(20)
+    monkeypatch.setattr(experiment_desk, "LEFT_S", -1.0)
+    go.set()
+    wait_until(lambda: not desk._waiting)
+    assert not desk._ended
+    monkeypatch.setattr(experiment_desk, "LEFT_S", 60.0)
+    assert done(desk, "steps", {"text": "text 0"})["value"] == "text 0"
+    desk.close()
+
+
+def test_a_measurement_that_nobody_asks_about_any_more_is_dropped(desk, measures, monkeypatch):
+    desk.ask(ANNA, "slow", {"text": "text 0"})
+    wait_until(lambda: measures.calls == ["text 0"])
+    desk.ask(ANNA, "slow", {"text": "text 1"})
+    monkeypatch.setattr(experiment_desk, "LEFT_S", -1.0)  # left, but by whoever asks now
+    assert desk.ask(ANNA, "slow", {"text": "text 2"})["before"] == 1
+    monkeypatch.setattr(experiment_desk, "LEFT_S", 60.0)
+    measures.go.set()
+    done(desk, "slow", {"text": "text 2"})
+    assert measures.calls == ["text 0", "text 2"]
+    done(desk, "slow", {"text": "text 0"})  # what was being measured is kept
+    assert measures.calls == ["text 0", "text 2"]

@@ -90,7 +90,7 @@ def test_one_policy_and_text_have_one_verdict_in_five_rooms_and_two_commands(sto
     held_out = {"kl": 0.25, "kl_static": 0.3, "kl_gain_low": gain.low, "kl_gain_high": gain.high}
     summary = {"held_out": held_out | {"scored_tokens": 400.0}}
     job = finished_job(store, "train", {}, {"policy": "default", "summary": summary})
-    told = job_view(store.jobs.get(job))["verdict"]  # Train
+    told = job_view(store.jobs.get(job), has_kept=True)["verdict"]  # Train
     words = SENTENCE.replace("at 60.0 % of the bytes", "at the same spend")
     assert told["head"] + told["rest"] == words
 

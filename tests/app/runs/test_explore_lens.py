@@ -82,6 +82,11 @@ def test_what_is_not_there_is_refused(call, services):
         assert "Reload the page" in call("look_at_token", **request)["refused"]
 
 
+def ask(services, owner, question):
+    with services.runs.line.held(owner) as ticket:
+        return services.runs.ask(ticket, question)
+
+
 def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 0.05)
     engine = FakeEngine(pause_at=2)
@@ -92,10 +97,10 @@ def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(tmp_path, 
     assert "has ended" in call("look_at_token", run_id=run_id, index=0)["refused"]
     assert "has ended" in call("compare_runs", a=run_id, b=run_id)["refused"]
     with pytest.raises(AppError, match="busy with a generation"):
-        services.runs.with_model(BEN, lambda bench: None)
+        ask(services, BEN, lambda bench: None)
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 30)
     threading.Timer(0.05, engine.resume.set).start()
-    assert services.runs.with_model(BEN, lambda bench: bench.model.name) == "fake-model"
+    assert ask(services, BEN, lambda bench: bench.model.name) == "fake-model"
     # The line moves on a moment before the run says that it has ended.
     wait_until(lambda: not call("poll_run", run_id=run_id, cursor=0)["live"])
     services.close()
@@ -106,7 +111,7 @@ def test_a_question_that_fails_leaves_the_line(call, services):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        services.runs.with_model(ANNA, fail)
+        ask(services, ANNA, fail)
     finish(call, services)
 
 

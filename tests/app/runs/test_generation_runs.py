@@ -15,8 +15,9 @@ from app.host.errors import AppError
 from app.host.limits import Limits
 from app.model import model_line
 from app.model.compute import ModelLoader
-from app.model.model_line import ModelLine
+from app.model.model_line import LESSONS, ModelLine
 from app.runs.queue import GenerationRuns, RunNotFoundError
+from app.runs.recorded_run import title_of_run
 from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ModelLoadError
@@ -91,6 +92,28 @@ def test_a_run_is_generated_polled_with_a_cursor_and_saved(store, bench):
     assert view["rows"] == service.store.runs.events(run_id)  # the engine's records, in full
     assert view["summary"].items() <= (record.summary or {}).items()
     assert view["prefill"].items() <= (record.prefill or {}).items()
+
+
+def test_a_run_that_waits_is_told_how_many_are_before_it_and_whose_turn_is_first(bench):
+    engine = FakeEngine(pause_at=1)
+    service = bench(engine)
+    first = service.runs.start(ANNA, "first", TEN)
+    wait_until(lambda: service.runs.poll(ANNA, first, 0)["cursor"] == 1)
+    own, other = (service.runs.start(owner, "later", TEN) for owner in (ANNA, BEN))
+
+    def told(owner, run_id):
+        view = service.runs.poll(owner, run_id, 0)
+        return view["place"], view["ahead"]
+
+    assert told(ANNA, first) == (0, None)
+    assert {told(ANNA, own), told(BEN, other)} == {(2, "own"), (1, "other")}
+    engine.resume.set()
+    for owner, run_id in ((ANNA, own), (BEN, other)):
+        service.wait_for(run_id, "finished", owner=owner)
+    with service.runs.line.held(LESSONS):
+        late = service.runs.start(ANNA, "late", TEN)
+        assert told(ANNA, late) == (1, "lesson")
+        service.stop(late)
 
 
 def test_what_is_reopened_equals_what_was_shown_live(bench):
@@ -337,7 +360,8 @@ def test_whoever_waits_has_as_many_turns_as_the_others_but_two(visits):
                 for one in line._waiting:
                     turns[one].append(line._served[0])
             ahead = line._line()
-            assert [line.number(one) for one in ahead] == list(range(len(ahead)))
+            owners = [one.owner for one in ahead]
+            assert [line.ahead(one) for one in ahead] == [owners[:at] for at in range(len(ahead))]
             for one in line._waiting:
                 of_addresses = Counter(other.address for other in turns[one])
                 of_owners = Counter(
@@ -355,3 +379,14 @@ def test_each_is_told_what_is_full(monkeypatch):
     line.come("carol", None)
     with pytest.raises(AppError, match="This server already has 2 runs"):
         line.come("dora", None)
+
+
+def test_a_long_prompt_is_called_by_what_it_asks():
+    archive = "The Harlow archive was opened in 1911. " * 30
+    asked = [f"{archive}\n\nWhat is the {thing}?\n" for thing in ("password", "year")]
+    titles = [title_of_run("generation", prompt, "The Harlow archive") for prompt in asked]
+    assert titles == ["… What is the password?", "… What is the year?"]
+    assert title_of_run("inspection", asked[0], "The Harlow archive") == "The Harlow archive"
+    assert title_of_run("generation", "Who?\n\nAn owl.", "Who?") == "Who?"
+    assert title_of_run("generation", "x" * 500).startswith("… xxx")
+    assert title_of_run("generation", archive).startswith("… The Harlow archive was opened")

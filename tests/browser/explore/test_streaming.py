@@ -158,7 +158,13 @@ def test_two_visitors_do_not_see_each_others_unfinished_runs(serve, visit):
     ben.tab("Explore")
     ben.generate("Ben's", max_new_tokens=10)
     ben.expect_state("Waiting")
-    expect(ben.page.locator(".sol-status")).to_contain_text("1 before you")
+    status = ben.page.locator(".sol-status")
+    expect(status).to_contain_text("Another visitor is using the model. You are next.")
+    expect(status.get_by_role("status").first).to_have_text(
+        "Waiting. Another visitor is using the model. You are next."
+    )
+    for part in (".sol-legend", ".sol-token-foot", ".sol-numbers"):
+        expect(ben.page.locator(f".sol-alone {part}")).to_be_hidden()
     engine.resume.set()
     for visitor in (anna, ben):
         visitor.expect_state(ENDED)

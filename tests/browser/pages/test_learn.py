@@ -7,9 +7,11 @@ import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
+from app.lessons import desk
 from app.web.assets import module_url
 from app.web.services import engine_run
-from tests.browser.conftest import WARM_UP_MS
+from tests.browser.conftest import WARM_UP_MS, comes_to
+from tests.support.fake_engine import FakeEngine
 from tests.support.tiny_language_model import make_long_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
@@ -104,6 +106,36 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_
     expect(slider).to_be_visible()
     page.go_back()
     expect(heading).to_have_text("5. Channels")
+
+
+def test_a_lesson_that_is_left_is_not_measured_and_one_that_waits_can_be_cancelled(
+    serve, visit, monkeypatch
+):
+    monkeypatch.setattr(desk, "LEFT_S", 1.5)
+    engine = FakeEngine(pause_at=2)
+    server = serve(engine)
+    visitor = visit(server)
+    visitor.open()
+    visitor.generate("x", max_new_tokens=5)
+    expect(visitor.tokens.nth(1)).to_be_visible()
+    experiments = server.services.experiments
+    visitor.page.goto(f"{visitor.url}?lesson=pages")
+    lesson(visitor).get_by_role("radio").first.check(force=True)
+    lesson(visitor).get_by_role("button", name="Commit and measure").click()
+    state = lesson(visitor).locator(".sol-learn-state")
+    expect(state).to_have_text("Waiting: 1 before you.")
+    cancel = lesson(visitor).get_by_role("button", name="Cancel", exact=True)
+    cancel.click()
+    expect(lesson(visitor).get_by_role("alert")).to_have_text("Cancelled. Nothing is measured.")
+    expect(cancel).to_be_hidden()
+    lesson(visitor).get_by_role("button", name="Measure again").click()
+    expect(state).to_have_text("Waiting: 1 before you.")
+    visitor.tab("Inspect")  # nobody asks about it any more
+    comes_to(lambda: [one.is_left for one in experiments._waiting.values()], [True])
+    engine.resume.set()
+    comes_to(lambda: (len(experiments._waiting), len(experiments._ended)), (0, 0))
+    visitor.tab("Learn")  # and it goes on when it is on show again
+    expect(lesson(visitor)).to_contain_text(re.compile("is being measured|Waiting|failed"))
 
 
 # The picture of a page taken away, with three pages; each part's width as a share of its place's.

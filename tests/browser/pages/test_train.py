@@ -1,5 +1,8 @@
 """The Train page on a real database: jobs are written by the test, as a worker would."""
 
+import re
+import shutil
+
 import pytest
 from playwright.sync_api import expect
 
@@ -94,6 +97,36 @@ def test_live_reports_appear_and_a_restarted_server_loses_nothing(serve, visit):
     visitor.problems.clear()
 
 
+def test_a_training_that_begins_says_its_step_and_shows_no_empty_chart(serve, visit):
+    server = serve()
+    job_id = running_training(server.services.store, reports=0)
+    jobs, begun = jobs_of(server), {"phase": "measuring", "elapsed_s": 4.0}
+    jobs.heartbeat(job_id, "w", 0.0, "measuring", None)
+    visitor = visit(server)
+    visitor.tab("Train")
+    detail = visitor.page.locator(".sol-train .sol-job .sol-detail")
+    expect(detail).to_have_text(re.compile(r"^Measuring on held-out text · .* so far$"))
+    charts = visitor.page.locator(".sol-train .sol-figure").locator("visible=true")
+    expect(charts).to_have_count(0)
+    labels = [
+        {"step": step, "phase": "labelling", "elapsed_s": 9.0, "metrics": {"decisions_per_s": 20.0}}
+        for step in (2, 3)
+    ]
+    jobs.append_metrics(job_id, [begun | {"step": 1, "metrics": {}}, *labels])
+    jobs.heartbeat(job_id, "w", 0.04, "labelling", 200.0)
+    texts = PRESETS["quick"].warm_start.texts
+    expect(detail).to_have_text(f"Labelling text 3 of {texts} · 4 % · about 3 min left")
+    expect(charts).to_have_count(1)
+    jobs.set_log_file(job_id, "/var/log/job.log")
+    log = visitor.page.get_by_text("/var/log/job.log")
+    expect(log).to_be_attached()
+    expect(log).to_be_hidden()
+    visitor.page.locator(".sol-train .sol-job-facts").get_by_text("Details").click()
+    expect(log).to_be_visible()
+    visitor.page.wait_for_timeout(1500)  # a poll folds nothing
+    expect(log).to_be_visible()
+
+
 def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     server = serve()
     job_id = running_training(server.services.store)
@@ -113,10 +146,20 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     press("Resume", "Queued")
     jobs.claim("w2")
     expect(state(visitor)).to_have_text("Running")
+    jobs.heartbeat(job_id, "w2", 0.5, "grpo", 240.0)
+    expect(job).to_contain_text("50 % · about 4 min left")
     press("Cancel", "Cancelling")
     assert jobs.get(job_id).control == "cancel"
+    expect(job.locator(".sol-detail")).to_have_text("Waiting for the text or update in work")
     jobs.finish(job_id, "w2", "cancelled")
     expect(state(visitor)).to_have_text("Cancelled")
+    expect(job).to_contain_text(
+        "It ended before its first checkpoint: Resume starts from the beginning."
+    )
+    kept = server.services.data_dir.jobs / job_id / "labels"
+    kept.mkdir(parents=True)
+    (kept / "00000.safetensors").touch()
+    expect(job).to_contain_text("Resume takes it up again from its last checkpoint.")
     # A minute of work is not ended by a slip.
     press("Resume", "Queued")
     jobs.claim("w3")
@@ -124,9 +167,13 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     visitor.page.evaluate("Date.now = ((now) => () => now() + 61000)(Date.now)")
     job.get_by_role("button", name="Cancel").click()
     dialog = visitor.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("You can resume from its last checkpoint.")
     dialog.get_by_role("button", name="Keep training").click()
+    shutil.rmtree(kept.parent)
     assert jobs.get(job_id).control == "run"
+    visitor.page.wait_for_timeout(1500)  # a poll
     job.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_contain_text("Nothing to resume yet")
     press("Cancel training", "Cancelling", dialog)
     jobs.finish(job_id, "w3", "cancelled")
     expect(job.get_by_role("button", name="Cancel")).to_be_hidden()

@@ -2,7 +2,7 @@
 
 import { gainCell, spentOf } from "../evaluate/figures.js";
 import { TASKS_JOB } from "../lab/job_list.js";
-import { ResultPage } from "../lab/job_page.js";
+import { ResultPage, SHIPPED } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
 import { h, headRow } from "../shared/dom.js";
 import {
@@ -95,7 +95,7 @@ export class AccuracyPage extends ResultPage {
 
   draw({ view: { about, tasks, pooled, verdict } }) {
     this.tellAbout([`Policy ${about.policy}`, modelName(about.model ?? ""),
-      `at most ${about.limit} questions a task, seed ${about.seed}`,
+      `${this.shown === SHIPPED ? "Shipped: " : ""}${about.asked}, seed ${about.seed}`,
       isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`]);
     this.verdict.draw([verdict]);
     const all = [...tasks, ...pooled];

@@ -47,10 +47,9 @@ export class EvaluatePage extends ResultPage {
   }
 }
 
-function aboutParts(about) {
-  return [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
+const aboutParts = (about) =>
+  [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
     about.corpus && `text ${modelName(about.corpus)}`,
     isNumber(about.scored_tokens) && count(about.scored_tokens, "scored token"),
     about.texts && `${about.texts} texts × ${about.steps} steps after ${about.context} tokens`,
     isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];
-}

@@ -31,7 +31,7 @@ export class Controls extends RunForm {
     this.on = on;
     this.budget = budgetFields();
     this.advanced = advancedFields(page.maxNewTokens);
-    this.dial = new BudgetDial(this.budget, page.defaults.share,
+    this.dial = new BudgetDial(this.budget, page.defaults,
       () => on.estimate(this.values(), this.prompt.get()), () => this.changed());
     this.fields = {
       share: this.dial.field,
@@ -77,7 +77,7 @@ export class Controls extends RunForm {
   changed() {
     const isDense = this.fields.schedule.get() === "dense";
     this.budgetSet.disabled = isDense;
-    this.dial.follow();
+    this.dial.follow(this.prompt.get());
     this.fields.shadow.input.disabled = isDense;
     this.fields.static_row.input.disabled = isDense || this.fields.schedule.get() === "static";
     remember("settings", { prompt: this.prompt.get(), ...this.kept() });
@@ -89,6 +89,7 @@ export class Controls extends RunForm {
   }
 
   send() {
+    this.dial.sent = this.prompt.get();
     this.on.generate(this.prompt.get(), this.values());
   }
 }

@@ -117,13 +117,11 @@ class InspectPage extends RunPage {
   }
 }
 
-function emptyInspection() {
-  return h("div", { class: "sol-empty" },
-    h("h2", {}, "Where would the compute go on your text?"),
-    h("ol", {},
-      h("li", {}, "Paste a text, choose a file, or take a saved run. Nothing is generated."),
-      h("li", {}, "Every token is scored under each schedule at once, at the same budget."),
-      h("li", {}, "See what each one spent where, and what that cost against the full model.")));
-}
+const emptyInspection = () => h("div", { class: "sol-empty" },
+  h("h2", {}, "Where would the compute go on your text?"),
+  h("ol", {},
+    h("li", {}, "Paste a text, choose a file, or take a saved run. Nothing is generated."),
+    h("li", {}, "Every token is scored under each schedule at once, at the same budget."),
+    h("li", {}, "See what each one spent where, and what that cost against the full model.")));
 
 export const mount = (root, server, page) => new InspectPage(root, makeApi(server), page).start();

@@ -23,7 +23,7 @@ export class InspectForm extends RunForm {
     this.page = page;
     this.on = on;
     this.budget = budgetFields();
-    this.dial = new BudgetDial(this.budget, page.defaults.share,
+    this.dial = new BudgetDial(this.budget, page.defaults,
       () => on.estimate(this.values(), this.text.value), () => this.changed());
     this.source = pillsField({ legend: "What to inspect", choices: TEXT_SOURCES });
     this.schedules = page.defaults.schedules.map((_, at) =>
@@ -83,7 +83,7 @@ export class InspectForm extends RunForm {
     const isRun = this.source.get() === "run";
     show(this.textPart, !isRun);
     show(this.runPart, isRun);
-    this.dial.follow();
+    this.dial.follow(this.text.value);
     setText(this.counted, this.text.value ? count(Array.from(this.text.value).length, "character") : "");
     remember("inspect",
       { source: this.source.get(), text: this.text.value, ...this.settings(), ...this.kept() });
@@ -126,6 +126,7 @@ export class InspectForm extends RunForm {
   send() {
     const isRun = this.source.get() === "run";
     if (isRun && !this.run.value) return this.fail("Choose a saved run.");
+    this.dial.sent = this.text.value;
     this.on.start({ settings: this.settings(),
       ...(isRun ? { run_id: this.run.value } : { text: this.text.value }) });
   }

@@ -39,12 +39,13 @@ class Totals {
       const spent = meanOf(at, axis.of);
       return axis.unit === "bit" ? fixed(spent, 2) : percent(spent, 1);
     })]));
-    show(this.element, names.length > 0);
+    show(this.element, tokens.length > 0);
   }
 }
 
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
-export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"] };
+export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"],
+  bare: ["Stopped before the first token", "idle", "Nothing was scored."] };
 
 const ALL = "all";
 

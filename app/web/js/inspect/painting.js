@@ -41,9 +41,7 @@ class Painting {
     return this.places[step].map((place, axis) => this.levels[axis][place]);
   }
 
-  get actions() {
-    return this.places.map((_, step) => this.actionAt(step));
-  }
+  get actions() { return this.places.map((_, step) => this.actionAt(step)); }
 
   restore(places) {
     const fits = (step) => step?.length === this.levels.length

@@ -36,9 +36,9 @@ class JobRow {
     const isOpen = ["running", "paused", "queued"].includes(job.status);
     setText(this.title, job.title || "Untitled");
     setPill(this.state, job.status_label, job.is_damaged ? "bad" : JOB_DOTS[job.status] || "idle");
-    const left = isNumber(job.eta_s) ? `, about ${roughly(job.eta_s)} left` : "";
+    const left = isNumber(job.eta_s) && job.can_pause ? `, about ${roughly(job.eta_s)} left` : "";
     this.facts.replaceChildren(this.state, h("span", {}, job.kind_label),
-      isOpen ? h("span", {}, percent(job.progress) + left) : "",
+      isOpen && job.progress > 0 ? h("span", {}, percent(job.progress) + left) : "",
       h("time", { datetime: job.created_at }, whenText(job.created_at)));
     show(this.meter, isOpen);
     this.meter.style.setProperty("--v", job.progress ?? 0);
@@ -123,6 +123,7 @@ export class JobPanel extends StateHead {
     this.advice = h("p", { class: "sol-hint", hidden: true });
     this.trouble = h("p", { class: "sol-message is-warn", role: "status", hidden: true });
     this.facts = h("p", { class: "sol-job-facts sol-hint", hidden: true });
+    this.log = h("details", {}, h("summary", {}, "Details"), "Log ", h("code", {}));
     this.tools = h("div", { class: "sol-tools" }, Object.values(this.buttons), this.clone);
     this.element = h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Job" }, this.bar,
       h("div", { class: "sol-status-line" }, this.pill, this.title, this.detail, this.tools, this.announce),
@@ -161,15 +162,19 @@ export class JobPanel extends StateHead {
     show(this.trouble, false);
     this.showFacts([job.started_at && `Begun ${whenText(job.started_at)}`,
       job.finished_at && `Ended ${whenText(job.finished_at)}`, job.model && `Model ${modelName(job.model)}`,
-      job.log_file && ["Log ", h("code", {}, job.log_file)]].filter(Boolean));
+      job.log_file && this.log].filter(Boolean));
+    setText(this.log.lastChild, job.log_file);
   }
 
   detailOf(job) {
     const isRunning = job.status === "running";
+    const goesOn = isRunning && job.can_pause; // nobody asked it to stop
+    const worked = (Date.now() - Date.parse(job.started_at)) / 1000;
     return [job.status === "queued" && "waiting for a worker",
-      isRunning && job.message && (this.options.message?.(job.message) ?? job.message),
-      (isRunning || job.status === "paused") && job.progress > 0 && percent(job.progress),
-      isRunning && isNumber(job.eta_s) && `about ${roughly(job.eta_s)} left`].filter(Boolean).join(" · ");
+      isRunning && job.message && (this.options.message?.(job.message, job) ?? job.message),
+      (goesOn || job.status === "paused") && job.progress > 0 && percent(job.progress),
+      goesOn && (isNumber(job.eta_s) ? `about ${roughly(job.eta_s)} left`
+        : !job.progress && worked > 0 && `${roughly(worked)} so far`)].filter(Boolean).join(" · ");
   }
 
   showFacts(parts) {

@@ -15,7 +15,7 @@ import { VerdictLine } from "../shared/verdict.js";
 import { JobList, JobPanel } from "./job_list.js";
 import { LabForm } from "./lab_form.js";
 
-const SHIPPED = "shipped"; // in place of a job's id, as the server has it
+export const SHIPPED = "shipped"; // in place of a job's id, as the server has it
 const LIVE_POLL_MS = 1000;
 const IDLE_POLL_MS = 4000;
 const ASKED_FROM_MS = 60_000;
@@ -148,7 +148,9 @@ export class JobPage {
     const worked = job.started_at ? Date.now() - Date.parse(job.started_at) : 0;
     if (name !== "cancel_job" || job.status !== "running" || worked < ASKED_FROM_MS) return this.send(name);
     const { noun } = this.what;
-    ask(this.root, { title: `Cancel this ${noun}?`, text: "You can resume from its last checkpoint.",
+    const text = job.has_kept ? "You can resume from its last checkpoint."
+      : "Nothing to resume yet: there is no checkpoint before the first text is done.";
+    ask(this.root, { title: `Cancel this ${noun}?`, text,
       yes: `Cancel ${noun}`, no: `Keep ${noun}`, isDanger: true }, () => this.send(name));
   }
 

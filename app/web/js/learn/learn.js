@@ -2,7 +2,7 @@
 
 import { askedFor, handOverTo, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
-import { button, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { button, h, opensHere, setText, show, watchSight } from "../shared/dom.js";
 import { takeOver } from "../shared/events.js";
 import { memory, recall, remember } from "../shared/memory.js";
 import { Lesson, pathPage } from "./lesson.js";
@@ -74,7 +74,7 @@ class LearnPage {
     for (const [key, choice] of answers) this.parts.get(key)?.restore?.(choice);
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
-    whenSeen(root, () => this.seen());
+    watchSight(root, (isSeen) => (isSeen ? this.seen() : this.parts.get(this.key)?.leave?.()));
     takeOver("painted", () => this.keepMeasured(PAINT.key));
   }
 
@@ -123,6 +123,7 @@ class LearnPage {
 
   seen() {
     if (!this.key) this.open(askedFor("lesson") ?? memory.get("lesson") ?? STEPS[0].key);
+    else this.parts.get(this.key).enter?.();
     this.name ??= nameInFront("learn", () => ({ lesson: askedFor("lesson") ?? this.key }));
     this.name();
   }

@@ -12,11 +12,12 @@ const LETTERS = "ABC";
 const ASK_MS = 250;
 const LONGEST_ASK_MS = 1000;
 
-function waitingText({ state, before, model }) {
+function waitingText(number, { state, before, seconds, model }) {
   if (state === "loading") {
     return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself.`;
   }
-  return before > 0 ? `${before} before you. Your turn comes by itself.` : "Measuring…";
+  const time = seconds >= 1 ? ` ${Math.round(seconds)} s so far.` : "";
+  return before > 0 ? `Waiting: ${before} before you.` : `Your lesson ${number} is being measured…${time}`;
 }
 
 // A page of the path, hidden at first, whose heading can take the focus. texts: the glossary marks terms.
@@ -33,6 +34,7 @@ export class Lesson {
   // spec: see lesson_*.js. on: {answered(key, choice), measured(key), next()}
   constructor(spec, number, api, on) {
     this.spec = spec;
+    this.number = number;
     this.on = on;
     this.picture = spec.picture();
     this.follower = new Follower({
@@ -72,7 +74,8 @@ export class Lesson {
   buildAfter() {
     this.state = h("p", { class: "sol-learn-state", role: "status" });
     this.error = errorLine();
-    this.again = smallButton("Try again", () => this.measure(), { hidden: true });
+    this.again = smallButton("Measure again", () => this.measure(), { hidden: true });
+    this.cancel = smallButton("Cancel", () => this.fail("Cancelled. Nothing is measured."), { hidden: true });
     this.verdict = h("p", { class: "sol-verdict", role: "status" });
     this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.picture.element);
     this.source = h("p", { class: "sol-hint" });
@@ -81,13 +84,14 @@ export class Lesson {
         this.spec.remember.map((text) => h("p", {}, glossed(text)))),
       this.on.next && button("Next step", this.on.next));
     return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
-      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state),
+      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state, this.cancel),
       this.error, this.again, this.figure, this.source, this.outcome);
   }
 
   restore(choice) {
     if (!(choice in this.options)) return;
     this.options[choice].input.checked = true;
+    this.isWanted = true;
     this.reveal(choice);
   }
 
@@ -109,8 +113,9 @@ export class Lesson {
     show(this.after, true);
   }
 
+  // Python drops a measurement that waits and that no page asks about.
   enter() {
-    if (this.choice !== undefined && !this.result) this.measure();
+    if (this.isWanted && this.follower.id === null) this.measure();
   }
 
   leave() {
@@ -118,8 +123,10 @@ export class Lesson {
   }
 
   measure() {
+    this.isWanted = true;
     show(this.error, false);
     show(this.again, false);
+    show(this.cancel, true);
     setText(this.state, "Measuring…");
     this.figure.classList.add("is-old");
     this.asked = 0;
@@ -131,7 +138,7 @@ export class Lesson {
     const failed = answer.state === "loading" && answer.model.state === "failed";
     if (answer.state === "done") this.showResult(answer.result);
     else if (failed) this.fail(answer.model.message);
-    else setText(this.state, waitingText(answer));
+    else setText(this.state, waitingText(this.number, answer));
     if (answer.state === "done" || failed) return null;
     // Less and less often: a class asks from thirty pages at once.
     this.asked += 1;
@@ -139,8 +146,7 @@ export class Lesson {
   }
 
   showResult(result) {
-    this.result = result;
-    setText(this.state, "");
+    this.end();
     show(this.figure, true);
     this.figure.classList.remove("is-old");
     this.picture.draw(result);
@@ -163,8 +169,15 @@ export class Lesson {
     this.on.measured(this.spec.key);
   }
 
-  fail(message) {
+  end() {
+    this.isWanted = false;
+    this.leave();
     setText(this.state, "");
+    show(this.cancel, false);
+  }
+
+  fail(message) {
+    this.end();
     showText(this.error, message);
     show(this.again, true);
   }

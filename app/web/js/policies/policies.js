@@ -128,12 +128,11 @@ export class PoliciesPage {
 }
 
 /** Of a policy. isFixed: nobody may change the library; on: {rename, remove, download}, of a policy each. */
-function policyPanels(policy, isFixed, on) {
-  return [policyHead(policy, isFixed, on), policyEvaluations(policy.evaluations),
+const policyPanels = (policy, isFixed, on) =>
+  [policyHead(policy, isFixed, on), policyEvaluations(policy.evaluations),
     h("details", { class: "sol-panel sol-card-place", open: true }, h("summary", {}, "Model card"),
       h("div", { class: "sol-model-card", dir: "auto" },
         cardNodes(policy.card || "This policy has no model card.", policy.name)))];
-}
 
 function policyHead(policy, isFixed, on) {
   const act = (label, name) => smallButton(label, () => on[name](policy));
@@ -166,10 +165,9 @@ function policyEvaluations(evaluations) {
       "Not evaluated here yet. Evaluate compares it with static at the same spend."));
 }
 
-function policyFacts(policy) {
-  return [`For ${modelName(policy.model)} (fingerprint ${policy.fingerprint.slice(0, 8)})`,
+const policyFacts = (policy) =>
+  [`For ${modelName(policy.model)} (fingerprint ${policy.fingerprint.slice(0, 8)})`,
     `quantised at the ${policy.quant_site === "mlp_input" ? "MLP's input" : "MLP's output"}`,
     `pages of ${policy.page_size} tokens`, policy.created && `made ${whenText(policy.created)}`,
     policy.added && `imported ${whenText(policy.added)}`,
     "numbers measured in training, on held-out text"].filter(Boolean);
-}

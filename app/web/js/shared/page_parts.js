@@ -53,20 +53,18 @@ export const dataTable = (label, columns, rows) => tablePlace(label, h("table", 
 // A panel with a table that may be wider. name: of the table; head: more for the head; note: nodes below.
 /** @param {HTMLElement} table @param {{ title: string, label: string, name: string, head?: Node | Node[],
  *   note: string | Node | Node[] }} about */
-export function tablePanel(table, { title, label, name, head, note }) {
-  return h("section", { class: "sol-panel sol-results", "aria-label": label },
+export const tablePanel = (table, { title, label, name, head, note }) =>
+  h("section", { class: "sol-panel sol-results", "aria-label": label },
     h("header", {}, h("h2", {}, title), head),
     tablePlace(name, table), h("p", { class: "sol-chart-note" }, note));
-}
 
 /** @param {{ title: string, href?: string, open?: () => void, facts: unknown[], tools?: unknown[],
  *   link?: object, kind?: string }} row without an address of what cannot be opened */
-export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
-  return h("li", { class: `sol-history-row ${kind}` }, h("div", {},
+export const listRow = ({ title, href, open, facts, tools, link = {}, kind = "" }) =>
+  h("li", { class: `sol-history-row ${kind}` }, h("div", {},
     h("a", { class: "sol-history-title", href, dir: "auto", onclick: open && opensHere(open), ...link },
       title),
     h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-tools" }, tools));
-}
 
 const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
 

@@ -32,11 +32,10 @@ function settingRows(value, path = "") {
   return Object.entries(value).flatMap(([key, item]) => settingRows(item, path ? `${path}.${key}` : key));
 }
 
-export function sharedSettings(run, title) {
-  return h("details", { class: "sol-panel sol-shared-settings" }, h("summary", {}, title),
+export const sharedSettings = (run, title) =>
+  h("details", { class: "sol-panel sol-shared-settings" }, h("summary", {}, title),
     h("dl", {}, settingRows(run.config).map(([name, value]) =>
       [h("dt", {}, name), h("dd", { dir: "auto" }, value)])));
-}
 
 export function showStage(root, stage, view, words, parts = {}) {
   const { run, rows } = view;

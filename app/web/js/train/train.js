@@ -14,12 +14,10 @@ import { klAxis } from "../shared/tokens/tokens.js";
 const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
   kl_to_dense: token.kl ?? null });
 
-function sampleCard(row) {
-  return [cardHead(row, `step ${row.index + 1}`),
-    h("div", { class: "sol-card-spend" }, cardLanes(row)),
-    h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to the full model"),
-      h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
-}
+const sampleCard = (row) => [cardHead(row, `step ${row.index + 1}`),
+  h("div", { class: "sol-card-spend" }, cardLanes(row)),
+  h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to the full model"),
+    h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
 
 // A held-out text as the policy spends on it, and older samples of it.
 class SamplePanel extends TokenStage {
@@ -29,10 +27,8 @@ class SamplePanel extends TokenStage {
     this.about = h("p", { class: "sol-hint" });
     this.older = chip("‹ Older", () => this.go(-1), { "aria-label": "Older sample" });
     this.newer = chip("Newer ›", () => this.go(1), { "aria-label": "Newer sample" });
-    this.empty = h("p", { class: "sol-empty-chart" },
-      "A held-out text, coloured by what the policy spends on each token, appears here.");
     this.element = h("section", { class: "sol-panel sol-tokens sol-sample", "aria-label": "Sample" },
-      this.legend.element, h("div", { class: "sol-token-place" }, this.tokens.element, this.empty),
+      this.legend.element, h("div", { class: "sol-token-place" }, this.tokens.element),
       h("footer", { class: "sol-token-foot" }, this.about, this.older, this.newer));
     this.clear();
   }
@@ -65,7 +61,7 @@ class SamplePanel extends TokenStage {
 
   render() {
     const sample = this.samples[this.at];
-    show(this.empty, !sample);
+    show(this.element, Boolean(sample));
     this.older.disabled = this.at <= 0;
     this.newer.disabled = this.at >= this.samples.length - 1;
     this.card.hide();
@@ -99,7 +95,8 @@ const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 export class TrainPage extends JobPage {
   constructor(root, api, page) {
     super(root, api, page, { kind: "train", part: "train", noun: "training",
-      wrong: "This job is not a training. Choose it in the list.", go: "Start training", message: phaseName,
+      wrong: "This job is not a training. Choose it in the list.", go: "Start training",
+      message: (name, job) => this.stepOf(name, job),
       list: { heading: "Jobs", kind: null,
         empty: "Nothing yet. Choose a preset and press Start training." } });
     this.made = h("div", { class: "sol-made", hidden: true });
@@ -129,22 +126,22 @@ export class TrainPage extends JobPage {
     show(this.empty, true);
     this.charts.clear(null);
     this.sample.clear();
-    this.reveal(false);
+    this.tileList.replaceChildren();
     show(this.made, false);
   }
 
   view({ job, metrics, samples }) {
+    this.charts.append(metrics);
     if (!this.update(job)) return;
-    if (metrics.length) this.reveal(true);
-    this.charts.append(metrics, !job.live && job.status !== "paused");
     if (samples) this.sample.take(samples);
     if (metrics.length) this.showNumbers();
     this.showMade(job);
   }
 
-  // Charts come with the first report: until then there is nothing to look at.
-  reveal(isShown) {
-    [this.charts.element, this.sample.element, this.tileList].forEach((part) => show(part, isShown));
+  stepOf(name, { texts_to_label: texts }) {
+    const { labelled } = this.charts.data;
+    return name === "labelling" && texts && labelled < texts ? `Labelling text ${labelled + 1} of ${texts}`
+      : phaseName(name);
   }
 
   showNumbers() {

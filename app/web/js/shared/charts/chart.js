@@ -33,13 +33,11 @@ export class Chart {
       } }, h("i", { "aria-hidden": "true" }), key.name);
   }
 
-  get isEmpty() {
-    return !this.data.x.length || this.spec.isKnown?.(this.data) === false;
-  }
+  get isEmpty() { return !this.data.x.length || this.spec.isKnown?.(this.data) === false; }
 
   // A drawing begins: words in its place where there is nothing, and only lines that there are in the legend.
   begin() {
-    const { data, spec: { empty, keys } } = this;
+    const { data, spec: { empty = "", keys } } = this;
     this.empty.replaceChildren(h("span", {}, glossed(typeof empty === "string" ? empty : empty(data))));
     show(this.empty, this.isEmpty);
     keys.forEach((key, at) => show(this.legend.children[at], key.isKnown?.(data) ?? true));

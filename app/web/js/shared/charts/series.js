@@ -31,7 +31,6 @@ export function tokenRange(data) {
 
 export const spendChart = {
   title: "Compute against budget",
-  empty: "The compute of each step appears here, beside the budget you asked for.",
   keys: [
     { id: "mean", name: "Compute so far", colour: "accent" },
     { id: "target", name: "Budget", colour: "muted", dash: "dash",
@@ -71,9 +70,8 @@ const ROW_KEYS = Object.entries(ROWS).map(([id, row]) =>
 const againstDense = {
   id: "dense", title: "Quality", name: "Against the full model", scale: { title: "KL, nats" },
   isKnown: ({ rows }) => rows.some((row) => isNumber(row.kl_to_dense)),
-  empty: ({ rows, isDense, missing }) => (rows.length === 0
-    ? "How far the run strays from the full model appears here."
-    : isDense ? "The full model is its own reference: its [[kl|KL]] is zero." : missing),
+  empty: ({ isDense, missing }) =>
+    (isDense ? "The full model is its own reference: its [[kl|KL]] is zero." : missing),
   keys: [
     { id: "kl", name: "KL to the full model", colour: "kl", dash: "bars" },
     { id: "klMean", name: "Mean so far", colour: "kl" },

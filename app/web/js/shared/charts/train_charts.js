@@ -1,7 +1,7 @@
 // Reports of a training over the minutes of work. A report may lack any number: each line has its own x.
 
 import { show } from "../dom.js";
-import { AXES, isNumber } from "../format.js";
+import { AXES, isNumber, sentence } from "../format.js";
 import { LiveCharts } from "./chart.js";
 import { Figure, rule, smallTitle, themeColour } from "./plotly_chart.js";
 
@@ -12,6 +12,7 @@ class TrainSeries {
     this.lines = {};
     this.last = {};
     this.phases = [];
+    this.labelled = 0; // texts
   }
 
   add(row) {
@@ -22,6 +23,7 @@ class TrainSeries {
       this.phases.push({ name: row.phase, from: minutes });
     }
     this.phase = row.phase ?? this.phase;
+    if (row.phase === "labelling") this.labelled += 1;
     for (const [name, value] of metricsOf(row)) {
       const line = (this.lines[name] ??= { x: [], y: [] });
       line.x.push(minutes);
@@ -53,9 +55,9 @@ function roundAbove(value) {
   return power * (ROUND.find((one) => one * power >= value) ?? 10);
 }
 
-const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "warm start": "Warm start",
-  grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring on held-out text" };
-export const phaseName = (name) => PHASE_NAMES[name] ?? name;
+const PHASE_NAMES = { labelling: "Labelling texts", grpo: "Rollouts (GRPO)",
+  calibrating: "Calibrating prices", measuring: "Measuring on held-out text" };
+export const phaseName = (name) => PHASE_NAMES[name] ?? sentence(name);
 
 // A chart of some metrics; it only knows of the reports that carry one of them. lines: from back to front.
 /** @param {{ title: string, aid: string, y: Scale, y2?: Scale, shapes?: () => object[],
@@ -64,7 +66,6 @@ function metricChart({ title, aid, y, y2, shapes = () => [], lines }) {
   return new Figure({
     title, aid, isKnown: (data) => lines.some((line) => data.lines[line.id]),
     keys: lines.toReversed().map(({ id, name, colour, dash }) => ({ id, name, colour, dash })),
-    empty: "Appears with the first report that measures it.",
     layout: (data) => ({
       uirevision: data.id, datarevision: data.x.length,
       margin: { l: 58, r: y2 ? 52 : 14, b: 36 },
@@ -175,12 +176,12 @@ export class TrainCharts extends LiveCharts {
 
   clear(id) {
     this.reset(new TrainSeries(id));
+    this.append([]);
   }
 
-  // isOver: no line begins any more.
-  append(rows, isOver) {
+  append(rows) {
     rows.forEach((row) => this.data.add(row));
-    this.all.forEach((chart) => show(chart.element, !isOver || !chart.isEmpty));
+    this.all.forEach((chart) => show(chart.element, !chart.isEmpty));
     if (rows.length) this.drawSoon();
   }
 }

@@ -17,11 +17,13 @@ export class BudgetDial {
   value = 0; // percent of the bytes; 0: each axis has a budget of its own
   /** It follows the prompt's length; null: where it stands there already. @type {boolean | null} */
   isUsual = false;
+  /** The prompt sent with what the dial shows: no estimate moves it for that one. @type {string | null} */
+  sent = null;
 
-  // fields: by the axes' short names; usual: the form's default; changed(): the form has other values now
-  constructor(fields, usual, ask, changed) {
+  // fields: by the axes' short names; defaults: the form's; changed(): the form has other values now
+  constructor(fields, defaults, ask, changed) {
     this.fields = fields;
-    this.usual = usual;
+    this.defaults = defaults;
     this.ask = ask;
     this.changed = changed;
     const oninput = () => {
@@ -43,7 +45,7 @@ export class BudgetDial {
     this.slider.element.append(this.zones, this.promise, this.note);
     this.element = h("div", { class: "sol-dial" }, this.slider.element, this.axes);
     this.field = { get: () => this.value, isUsual: () => this.isUsual,
-      set: (value) => this.take(Number(value) || 0, Number(value) === usual || null) };
+      set: (value) => this.take(Number(value) || 0, Number(value) === defaults.share || null) };
   }
 
   /** @param {number} value @param {boolean | null} [isUsual] */
@@ -53,8 +55,11 @@ export class BudgetDial {
   }
 
   // The form has other values: the dial stands where the share is; the axes unfold where they decide.
-  follow() {
-    if (!this.value || this.fields.bits.problem()) this.axes.open = true;
+  follow(prompt) {
+    if (prompt !== this.sent) this.sent = null;
+    const isSet = ([name, field]) => field.get() !== this.defaults[name];
+    const isOwn = !this.value && Object.entries(this.fields).some(isSet);
+    if (isOwn || this.fields.bits.problem()) this.axes.open = true;
     this.say();
     this.turn = {}; // an answer that is on its way is about other values
     clearTimeout(this.timer);
@@ -76,7 +81,7 @@ export class BudgetDial {
     const follows = Math.max(least, Math.ceil(100 * usual));
     this.isUsual ??= this.value === follows;
     const value = this.isUsual ? follows : Math.max(least, this.value);
-    if (value !== this.value) {
+    if (value !== this.value && this.sent === null) {
       this.value = value;
       return this.changed(); // and asks again
     }
@@ -114,8 +119,8 @@ export class BudgetDial {
     const measured = estimate.measured_on
       ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : "";
     const lowest = value > 100 * (estimate.lowest ?? 0) + 1 ? "" : "Lowest possible here.";
-    const moved = this.isUsual && value < this.usual
-      ? `Moved from ${this.usual} %: after so long a text, less still keeps the answer.` : "";
+    const moved = this.isUsual && value < this.defaults.share
+      ? `Moved from ${this.defaults.share} %: after so long a text, less still keeps the answer.` : "";
     setText(this.note, value ? [lowest || moved, measured].join("")
       : `These three settings read ${percent(estimate.share)} of the bytes.`);
   }

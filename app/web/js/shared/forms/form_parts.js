@@ -105,10 +105,9 @@ export function levelSlider({ label, axis, levels, text, at, show }) {
 }
 
 /** @param {FieldWords} words @returns {Field} */
-function inputField({ label, hint }, input, className = "") {
-  return { element: labelled(label, hint, input, className), input,
-    get: () => input.value, set: (value) => { input.value = value ?? ""; } };
-}
+const inputField = ({ label, hint }, input, className = "") =>
+  ({ element: labelled(label, hint, input, className), input,
+    get: () => input.value, set: (value) => { input.value = value ?? ""; } });
 
 /** @param {FieldWords} words @returns {Field} */
 export function numberField({ min, max, step, ...words }) {
@@ -121,20 +120,16 @@ export function numberField({ min, max, step, ...words }) {
 }
 
 /** @param {FieldWords} words @returns {Field} */
-export function textField({ value, isRequired, maxLength, ...words }) {
-  return inputField(words, h("input", { type: "text", class: "sol-input", value, spellcheck: "false",
+export const textField = ({ value, isRequired, maxLength, ...words }) =>
+  inputField(words, h("input", { type: "text", class: "sol-input", value, spellcheck: "false",
     required: isRequired, maxlength: maxLength }));
-}
 
 /** @param {FieldWords & { choices: Record<string, string> }} words @returns {Field} */
-export function choiceField({ choices, ...words }) {
-  return inputField(words, selectOf(Object.entries(choices)));
-}
+export const choiceField = ({ choices, ...words }) => inputField(words, selectOf(Object.entries(choices)));
 
 /** @param {FieldWords} words @returns {Field} */
-export function linesField({ rows = 2, ...words }) {
-  return inputField(words, h("textarea", { class: "sol-input", rows, spellcheck: "false" }), "is-wide");
-}
+export const linesField = ({ rows = 2, ...words }) =>
+  inputField(words, h("textarea", { class: "sol-input", rows, spellcheck: "false" }), "is-wide");
 
 export function promptField(form, { label, ...attributes }) {
   const input = h("textarea", { class: "sol-input sol-prompt", ...attributes, onkeydown: (event) => {
@@ -147,10 +142,9 @@ export const runOptions = (runs) => optionsOf(runs.length
   ? runs.map((run) => [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`])
   : [["", "No run is saved yet. Generate something in Explore."]]);
 
-export function exampleChips(examples, use) {
-  return h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },
+export const exampleChips = (examples, use) =>
+  h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },
     examples.map((example) => chip(example.label, () => use(example), { title: example.prompt })));
-}
 
 // Boxes to tick, or one of them, whose values are a list. choices: "name: note" by value; offer(choices):
 // others; isRanked: the list is in the order in which they were ticked, and keeps what is not offered yet.

@@ -59,10 +59,9 @@ export function scheduleField(askNames) {
   };
 }
 
-export function budgetFields() {
-  return Object.fromEntries(AXES.map(({ short, label, unit, key, min, max, step, hint }) =>
+export const budgetFields = () =>
+  Object.fromEntries(AXES.map(({ short, label, unit, key, min, max, step, hint }) =>
     [short, sliderField({ label, unit, axis: key, min, max, step, hint })]));
-}
 
 export const mechanismsField = () => pillsField({ legend: "Mechanisms", kind: "is-wide",
   choices: { policy: "The policy's own", ...MECHANISMS }, meanings: {

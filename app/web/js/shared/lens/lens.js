@@ -69,9 +69,7 @@ export class LensPanel {
     } else this.ask();
   }
 
-  get shown() {
-    return this.measure.get() === "kl" ? null : this.measure.get();
-  }
+  get shown() { return this.measure.get() === "kl" ? null : this.measure.get(); }
 
   set shown(text) {
     const measure = text?.split(".")[0] ?? ""; // links of before named more

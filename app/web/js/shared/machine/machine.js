@@ -188,9 +188,7 @@ export class Machine {
     if (last >= 0) this.on.mark(Math.min(Math.max((this.at ?? 0) + steps, 0), last));
   }
 
-  get isAtEnd() {
-    return this.at >= this.on.rows().length - 1;
-  }
+  get isAtEnd() { return this.at >= this.on.rows().length - 1; }
 
   play() {
     if (!this.on.rows().length) return;

@@ -76,10 +76,9 @@ export const meanShare = (share) => (Array.isArray(share) ? mean(share) : share)
 export const FLOW = ["attention", "mlp", "head", "policy"];
 
 // Bytes of each part of the step as shares of what the whole step reads densely, in the order of FLOW.
-export function flowOf({ cost, dense_cost: dense }) {
-  return FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read)
+export const flowOf = ({ cost, dense_cost: dense }) =>
+  FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read)
     .map((share) => (isNumber(share) ? share : 0));
-}
 
 const NOT_RECORDED = "which pages were read was not recorded";
 

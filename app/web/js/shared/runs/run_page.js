@@ -29,7 +29,7 @@ export class RunPage {
     this.lens.clear();
     this.status.setBar(null);
     show(this.status.retry, false);
-    this.tools.classList.add("is-idle");
+    this.showBare(true);
   }
 
   begin(run) {
@@ -135,6 +135,11 @@ export class RunPage {
     this.root.classList.toggle("is-empty", isEmpty);
   }
 
+  // Without a token there is nothing to colour or to draw.
+  showBare(isBare) {
+    this.tools.closest(".sol-stage")?.classList.toggle("is-bare", isBare);
+  }
+
   reset() {
     this.follower.leave();
     this.clear();
@@ -152,7 +157,7 @@ export class RunPage {
     if (view.live && view.stopping) this.form.stopButton.disabled = true;
     this.stage.setLive(view.live && view.status === "running");
     this.stage.update(view, run, this.model);
-    this.tools.classList.toggle("is-idle", !this.stage.rows(this.stage.columns[0]?.at).length);
+    this.showBare(!this.stage.rows(this.stage.columns[0]?.at).length);
     show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
     if (!view.live && !view.more) {
       this.stage.finish(view);

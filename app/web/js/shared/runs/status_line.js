@@ -13,6 +13,7 @@ export const STATES = {
   stopping: ["Stopping", "busy"],
   finished: ["Finished", "good"],
   stopped: ["Stopped", "idle"],
+  bare: ["Stopped before the first token", "idle", "Nothing was written."],
   failed: ["Failed", "bad"],
   gone: ["Not opened", "bad"],
   interrupted: ["Interrupted", "bad"],
@@ -50,7 +51,7 @@ export class StatusLine extends StateHead {
 
   setState(state, detail) {
     const [name, kind] = this.states[state] || [state, "idle"];
-    if (this.pill.textContent !== name) setText(this.announce, `${name}. ${detail}`);
+    if (this.pill.textContent !== name || state === "queued") setText(this.announce, `${name}. ${detail}`);
     setPill(this.pill, name, kind);
     setText(this.detail, detail);
   }
@@ -72,10 +73,10 @@ export class StatusLine extends StateHead {
   update(view, model, words, done) {
     const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
     const loading = state === "loading" ? view.model || model : null;
-    const place = view.place > 0 ? `${view.place} before you` : "";
     const { reading } = view;
-    this.setState(state, state === "queued" ? place : state === "loading" ? modelText(loading)
-      : reading ? readingText(reading) : words);
+    const bare = state === "stopped" && !view.cursor;
+    this.setState(bare ? "bare" : state, bare ? this.states.bare[2] : state === "queued" ? queueText(view)
+      : state === "loading" ? modelText(loading) : reading ? readingText(reading) : words);
     const read = reading && reading.tokens_read / reading.prompt_tokens;
     this.setBar(loading ? loading.fraction : view.live ? read ?? done : null);
     const cut = view.status === "interrupted"
@@ -88,6 +89,12 @@ export class StatusLine extends StateHead {
     say(this.message, text, kind);
   }
 }
+
+const AHEAD = { lesson: "A lesson is being measured.", own: "Your earlier request is still running.",
+  other: "Another visitor is using the model." };
+
+const queueText = ({ place, ahead }) => (place > 0
+  ? `${AHEAD[ahead]} ${place > 1 ? `${place} are before you.` : "You are next."}` : "");
 
 function readingText({ tokens_read: read, prompt_tokens: all, seconds_left: left }) {
   const [some, whole] = [read, all].map((number) => number.toLocaleString("en"));
