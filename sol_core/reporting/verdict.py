@@ -306,13 +306,17 @@ def _at_one_budget(
     kind = of.kind(gain, samples)
     if kind == "open":
         words = f" ({form(gain.mean)} {of.short_unit} apart; the interval includes 0){at}."
-        return Verdict(kind, f"{_sentence(name)} and {other} tie", words)
+        return Verdict(kind, _no_difference(name, other), words)
     compared = of.better if kind == "good" else of.worse
     ends = sorted((abs(gain.low), abs(gain.high)))
     words = (
         f", by {form(gain.mean)} {of.unit} (95 % interval {form(ends[0])} to {form(ends[1])}){at}."
     )
     return Verdict(kind, f"{_sentence(name)} is {compared} than {other}", words)
+
+
+def _no_difference(name: str, other: str) -> str:
+    return f"No difference shown between {_within(name)} and {other}"
 
 
 def _at_several_budgets(
@@ -329,14 +333,14 @@ def _at_several_budgets(
     )
     if not better and not worse:
         words = f" ({form(mean)} {of.short_unit} apart on average; every interval includes 0){at}."
-        return Verdict("open", f"{_sentence(name)} and {other} tie at all {count} budgets", words)
+        return Verdict("open", f"{_no_difference(name, other)} at any of {count} budgets", words)
     kind: Kind = "open" if better and worse else "good" if better else "bad"
     parts = [(better, of.better), (worse, of.worse)]
     first, *second = [(times, word) for times, word in parts if times]
     where = f"all {count}" if first[0] == count else f"{first[0]} of {count}"
     head = f"{_sentence(name)} is {first[1]} than {other} at {where} budgets"
     head += "".join(f", {word} at {times}" for times, word in second)
-    head += f", tied at {same}" if same else ""
+    head += f", no difference shown at {same}" if same else ""
     return Verdict(kind, head, f": {average}")
 
 
