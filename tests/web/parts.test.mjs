@@ -24,7 +24,6 @@ told("what if: the choice of every level, the levels by keyboard, the tokens tha
   press(plot, "End");
   press(plot, "ArrowRight");
   say(plot.getAttribute("aria-valuenow"));
-  lens.measure.inputs.nll.click();
   say(cellsOf(lens.trails).map((row) => row.slice(1)), cellsOf(lens.trails).map((row) => row[0]));
   say(lens.element.querySelector("img"));
   lens.api = async () => { throw Object.assign(new Error("Busy."), { refused: true }); };

@@ -8,8 +8,8 @@ export const TAB_OF = { run: "explore", inspection: "inspect", compare: "explore
 export const LAB_VIEWS = ["train", "evaluate", "accuracy", "policies"];
 // Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay.
 export const LOOK_NAMES = {
-  run: { token: "token", lens: "lens", colour: "colour" },
-  inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
+  run: { token: "token", colour: "colour" },
+  inspection: { token: "inspect-token", row: "inspect-row", colour: "inspect-colour" },
   compare: { colour: "compare-colour" },
 };
 /** The tab of every name. @type {Record<string, string>} */

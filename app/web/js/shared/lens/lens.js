@@ -4,16 +4,13 @@ import { attempt, newest } from "../api.js";
 import { chip, errorLine, h, setChildren, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
-import { pillsField } from "../forms/form_parts.js";
 import { tablePlace } from "../page_parts.js";
 import { gridLevels, LEAST_TOP } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./lens_parts.js";
 
-const MEASURES = { kl: "KL", nll: "Surprisal" };
-
 export class LensPanel {
-  // on: {close(hadFocus), show(): it shows something else, fork(index, token id) where it can be done}
+  // on: {close(hadFocus), fork(index, token id) where it can be done}
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -27,16 +24,11 @@ export class LensPanel {
     this.curves = h("div", { class: "sol-lens-axes" });
     this.trails = tablePlace("The tokens that followed", null);
     this.trailNote = h("p", { class: "sol-hint" });
-    this.measure = pillsField({ legend: "Cells show", choices: MEASURES, value: "kl", isSmall: true,
-      changed: () => {
-        this.drawTables();
-        if (this.view) this.on.show?.();
-      } });
     const part = (title, ...rest) => h("section", { class: "sol-lens-part", "aria-label": title },
       h("h3", {}, title), rest);
     this.body = h("div", { class: "sol-lens-body", hidden: true },
       part("The token each level chooses", this.choiceNote, this.choices), part("Every level", this.curves),
-      part("The next tokens", this.measure.element, this.trails, this.trailNote));
+      part("The next tokens", this.trails, this.trailNote));
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
         h("div", { class: "sol-tools" }, chip("Close", () => this.close()))),
@@ -67,13 +59,6 @@ export class LensPanel {
       show(this.body, false);
       setText(this.state, "Choose a token again when the run has ended.");
     } else this.ask();
-  }
-
-  get shown() { return this.measure.get() === "kl" ? null : this.measure.get(); }
-
-  set shown(text) {
-    const measure = text?.split(".")[0] ?? ""; // links of before named more
-    this.measure.set(measure in MEASURES ? measure : "kl");
   }
 
   // One question at a time; walking through the tokens, only the last one's answer is drawn.
@@ -117,21 +102,14 @@ export class LensPanel {
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
     setText(this.state, replayedText(row, view));
-    this.drawTables();
-    show(this.body, true);
-    this.body.classList.remove("is-old");
-    this.on.show?.();
-  }
-
-  drawTables() {
-    const { view, wanted } = this;
-    if (!view || !wanted) return;
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
-    this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.get()) : "");
+    this.trails.replaceChildren(followed ? trailTable(view, rows) : "");
     this.trailNote.replaceChildren(...glossed(followed ? "What each of these steps changes in later tokens "
       + "([[kv pollution|KV pollution]]), in [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here."));
+    show(this.body, true);
+    this.body.classList.remove("is-old");
   }
 }
 

@@ -1,7 +1,7 @@
 // Parts of what if: the tokens that each level would put here, as a table and as lines; those that followed.
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
-import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
+import { AXES, fixed, isNumber, MISSING, nats, probability } from "../format.js";
 import { levelBars, levelEnds, levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
@@ -82,24 +82,20 @@ function trailName(trail) {
 
 function cellText(value) {
   if (!isNumber(value)) return MISSING;
-  if (Math.abs(value) < 0.005) return "·";
-  return (value < 0 ? "−" : "") + Math.abs(value).toFixed(2).replace(/^0/, "");
+  return value < 0.005 ? "·" : value.toFixed(2).replace(/^0/, "");
 }
 
 function heatCell(value, top, title) {
-  const share = isNumber(value) ? Math.min(Math.abs(value) / top, 1) : 0;
-  return h("td", { class: "sol-heat", "data-sign": value < 0 ? "less" : "more", "--v": share, title,
-    "aria-label": title }, cellText(value));
+  const share = isNumber(value) ? Math.min(value / top, 1) : 0;
+  return h("td", { class: "sol-heat", "--v": share, title, "aria-label": title }, cellText(value));
 }
 
-// measure: "kl" or "nll", what the cells show. rows: the run's tokens.
-export function trailTable(view, rows, measure) {
-  const key = measure === "nll" ? "nll_change" : measure;
+// rows: the run's tokens.
+export function trailTable(view, rows) {
   const followed = view.trails[0].kl.map((_, at) => rows[view.index + 1 + at]);
-  const top = Math.max(...view.trails.flatMap((trail) => trail[key].map(Math.abs)), 0.02);
-  const unit = key === "kl" ? "KL" : "surprisal change";
+  const top = Math.max(...view.trails.flatMap((trail) => trail.kl), 0.02);
   return h("table", { class: "sol-heat-table" },
-    h("caption", { class: "sol-offscreen" }, `${unit} of the tokens that followed, nats`),
+    h("caption", { class: "sol-offscreen" }, "KL of the tokens that followed, nats"),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "This step"),
       followed.map((row) => h("th", { scope: "col", title: `token ${row.index + 1}` },
         h("span", { class: "sol-offscreen" }, spokenText(row.text).trim() || "space"),
@@ -107,10 +103,8 @@ export function trailTable(view, rows, measure) {
       h("th", { scope: "col", class: "is-sum" }, "Sum"))),
     h("tbody", {}, view.trails.map((trail) => h("tr", {},
       h("th", { scope: "row" }, trailName(trail)),
-      trail[key].map((value, at) => heatCell(value, top,
-        `token ${followed[at].index + 1}: ${unit} ${key === "kl" ? nats(value) : signed(value)}`)),
-      h("td", { class: "is-sum" }, (key === "kl" ? fixed : signed)(
-        trail[key].reduce((sum, value) => sum + value, 0), 2))))));
+      trail.kl.map((value, at) => heatCell(value, top, `token ${followed[at].index + 1}: KL ${nats(value)}`)),
+      h("td", { class: "is-sum" }, fixed(trail.kl.reduce((sum, value) => sum + value, 0), 2))))));
 }
 
 const LANES = [

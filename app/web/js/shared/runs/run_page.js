@@ -57,8 +57,7 @@ export class RunPage {
   }
 
   makeLens(more = {}) {
-    return new LensPanel(this.api, { ...more, close: (hadFocus) => this.unpick(hadFocus),
-      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
+    return new LensPanel(this.api, { ...more, close: (hadFocus) => this.unpick(hadFocus) });
   }
 
   makeTools(kind, ...more) {
@@ -203,7 +202,6 @@ export class RunPage {
     const [number, at = 0] = (askedFor(this.names.token) ?? "").split(".").map(Number);
     const isThere = (at === 0 || this.stage.names[at]) && this.stage.rows(at)[number - 1];
     if (!isThere) return this.lens.close();
-    this.lens.shown = askedFor(this.names.lens);
     this.stage.reveal(number - 1);
     this.pick(number - 1, at);
   }
@@ -227,7 +225,7 @@ export class RunPage {
     if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
     this.stage.resting = this.stage.picked[0] ?? this.stage.resting;
     this.stage.pick(null);
-    setAddress({ [this.names.token]: null, [this.names.lens]: null });
+    setAddress({ [this.names.token]: null });
   }
 
   async home(call = "home") {
