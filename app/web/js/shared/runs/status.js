@@ -8,7 +8,7 @@ import {
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
-import { answerText, quoted } from "../tokens/token_text.js";
+import { answerText, quoted, withoutEnd } from "../tokens/token_text.js";
 import { choiceKept, densesChoice } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
@@ -201,6 +201,7 @@ const LEFT = " The policy doesn't help at this budget, so every step used the st
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
   const { text = "" } = densesChoice(rows[at]) ?? {};
+  if (!withoutEnd([{ text }]).length) return ` The full model would have ended at token ${at + 1}.`;
   const own = quoted(rows[at].text);
   return at ? ` Token ${at + 1} would have been ${quoted(text)}, not ${own}.`
     : ` The full model begins with ${quoted(text)}, not with ${own}.`;

@@ -306,6 +306,7 @@ export class Reading {
     if (this.page !== null) this.pages[this.page]?.classList.remove("is-pointed");
     this.page = page;
     if (page === null) return this.draw();
+    this.effects?.said.classList.add("is-of-another");
     this.markStrips();
     this.pages[page]?.classList.add("is-pointed");
     if (this.isFolded) this.place();
