@@ -121,9 +121,13 @@ class ExperimentDesk:
 
     def _enter(self, key: str, owner: str) -> _Waiting:
         """Put a question last; those that nobody asks any more make way. Raises: AppError."""
-        kept = {key: one for key, one in self._waiting.items() if one.began_at or not one.is_left}
+        kept = {
+            name: waiting
+            for name, waiting in self._waiting.items()
+            if waiting.began_at or not waiting.is_left
+        }
         here = address()
-        QUOTA.check((one.holder for one in kept.values()), owner, here)
+        QUOTA.check((waiting.holder for waiting in kept.values()), owner, here)
         entry = _Waiting(Holder(owner, here), time.monotonic())
         self._waiting = kept | {key: entry}
         return entry

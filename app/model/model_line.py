@@ -140,7 +140,7 @@ class ModelLine:
         """Return the owners of the turns before that of a ticket; None when it was left."""
         with self._turn:
             line = self._line()
-        return [one.owner for one in line[: line.index(ticket)]] if ticket in line else None
+        return [turn.owner for turn in line[: line.index(ticket)]] if ticket in line else None
 
     def before(self, owner: str) -> int:
         """Count those in line before this owner's first ticket, else all."""

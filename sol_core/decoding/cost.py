@@ -40,7 +40,7 @@ class CostModel:
     bytes_per_cached: int  # of the KV cache's dtype
     page_size: int = 8  # tokens per page
     mechanisms: Mechanisms = PAPER  # ways in which a step finds what it may skip, and skips it
-    # What was computed: of dense steps by cached tokens, of weights by what an action reads.
+    # Computed costs: of dense steps by cached tokens, of weights by the parts that an action reads.
     _dense: dict[int, StepCost] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_weights: dict[tuple[Any, ...], StepCost] = field(
         default_factory=dict, init=False, repr=False, compare=False

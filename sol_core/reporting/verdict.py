@@ -230,7 +230,7 @@ def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
         gain = budget["gain"] or {}
         gains.append(gain_of(*(gain.get(part) for part in ("mean", "low", "high"))))
         read = [budget["methods"][name].get("bytes_per_token") for name in ("policy", "static")]
-        own, other = (one / whole if one and whole else None for one in read)
+        own, other = (num_bytes / whole if num_bytes and whole else None for num_bytes in read)
         spent.append((own, other))
     name = method_name(POLICY_PREFIX + str(result["policy"]))
     return verdict_of(name, "static", gains, scored["questions"], "accuracy", spent)

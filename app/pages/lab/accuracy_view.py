@@ -38,7 +38,7 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(result: dict[str, Any]) -> str:
-    """What was asked, of all that could be: "2 of the 6 tasks, 50 questions each"."""
+    """Number of tasks and questions: "2 of the 6 tasks, 50 questions each"."""
     tasks, limit = result["tasks"], result.get("limit")
     most = "" if all(task["questions"] == limit for task in tasks) else "at most "
     return f"{len(tasks)} of the {len(TASKS)} tasks, {most}{limit} questions each"

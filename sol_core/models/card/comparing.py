@@ -1,4 +1,4 @@
-"""How numbers of kernels are held to those of their references."""
+"""Comparison of kernels' numbers with those of their references."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ export const BESIDE = { choices: 26, names: 104, wideNames: 170, numbers: 58, ou
  */
 
 /** @type {Layout} */
-export const WHOLE_STEP = {
+const WHOLE_STEP = {
   height: 154,
   lanes: { pages: [16, 72], flow: [94, 16], input: [118, 6], inner: [130, 6], bits: [143, 7] },
   pageHeight: 12, // so that a few have all their words
