@@ -1,8 +1,9 @@
 """The look that all tabs share: every colour, once, a Gradio theme and the colours as CSS.
 
-The tint of a token is viridis (Smith, van der Walt, Firing 2015), in steps that look equally large
-(CIE 1976), at full strength in both themes; its text is black or white, whichever stands out more,
-4.6:1 at least. The lanes are Okabe and Ito's blue, vermilion and green, which stay apart under
+A token that spent more stands out more: its tint goes from nearly the panel's to navy in the light
+theme, along viridis (Smith, van der Walt, Firing 2015) in the dark one, in steps that look equally
+large (CIE 1976); its text is black or white, whichever stands out more, 4.6:1 at least. The lanes
+are Okabe and Ito's blue, vermilion and green, which stay apart under
 deuteranopia. A difference goes from orange over nothing to blue, the pair that every kind of colour
 vision tells apart.
 """
@@ -65,13 +66,20 @@ _COLOURS = {
 LIGHT, DARK = ({name: pair[theme] for name, pair in _COLOURS.items()} for theme in (0, 1))
 
 # Of a token's tint, from little to much.
-_STEPS = """
+_LIGHT_STEPS = """
+    #edf7f1 #dbf1e5 #c7ead9 #b2e1ce #9bd8c5 #83cfbe #69c4b7
+    #56b7b1 #49acaf #3fa2ad #3698ac #2e8ea9 #2a84a6 #297ba3
+    #2a71a0 #2a6699 #29598d #234a7e #1c3c6f #152f5f
+"""
+_DARK_STEPS = """
     #440154 #472070 #44367f #3e4889 #38578b #32658d #2c738e
     #27808e #238e8c #209b89 #27a783 #32b37c #44bd70 #5bc663
     #72cf55 #8cd545 #a7db34 #c2e02a #e0e327 #fde725
 """
-SCALE = tuple(Rgb.parse(step) for step in _STEPS.split())
-NUM_BINS = len(SCALE)  # two levels of a grid never share one
+LIGHT_SCALE, DARK_SCALE = (
+    tuple(Rgb.parse(step) for step in steps.split()) for steps in (_LIGHT_STEPS, _DARK_STEPS)
+)
+NUM_BINS = len(DARK_SCALE)  # two levels of a grid never share one
 BLACK, WHITE = Rgb(0, 0, 0), Rgb(255, 255, 255)
 _EVEN_LUMINANCE = (0.05 * 1.05) ** 0.5 - 0.05  # on which both have the same contrast
 
@@ -82,9 +90,10 @@ def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
 
 
 def scale_colour(value: float) -> Rgb:
+    """The dark theme's tint for ``value`` in [0, 1]."""
     place = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
     low = min(int(place), NUM_BINS - 2)
-    return mix(SCALE[low + 1], SCALE[low], place - low)
+    return mix(DARK_SCALE[low + 1], DARK_SCALE[low], place - low)
 
 
 def ink(background: Rgb) -> Rgb:
@@ -148,8 +157,8 @@ def build_theme() -> gr.themes.Base:
 
 def colour_css() -> str:
     """CSS custom properties ``--sol-…`` for both themes, and one rule for each tint."""
-    rules = [f":root, .sol-light {{ {_variables(LIGHT)} }}"]
-    rules.append(f".dark, .sol-dark {{ {_variables(DARK)} }}")
+    rules = [f":root, .sol-light {{ {_variables(LIGHT, LIGHT_SCALE)} }}"]
+    rules.append(f".dark, .sol-dark {{ {_variables(DARK, DARK_SCALE)} }}")
     return "\n".join(rules + _axis_rules() + _tint_rules())
 
 
@@ -158,9 +167,9 @@ def follow_system_css() -> str:
     fonts = f"--font: {_font_list(_SANS, 'sans-serif')}; --font-mono: {_font_list(_MONO)};"
     rules = [
         f":root {{ color-scheme: light dark; {fonts} }}",
-        f":root, .sol-light {{ {_variables(LIGHT)} }}",
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}",
-        f".sol-dark {{ {_variables(DARK)} }}",
+        f":root, .sol-light {{ {_variables(LIGHT, LIGHT_SCALE)} }}",
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK, DARK_SCALE)} }} }}",
+        f".sol-dark {{ {_variables(DARK, DARK_SCALE)} }}",
     ]
     return "\n".join(rules + _axis_rules() + _tint_rules())
 
@@ -179,11 +188,11 @@ def _axis_rules() -> list[str]:
 
 
 def _tint_rules() -> list[str]:
-    tints = [f"--tint: {colour.hex()}; --ink: {ink(colour).hex()};" for colour in SCALE]
     return [
         *(
-            f':is(.sol-token, .sol-strip i)[data-bin="{at}"] {{ {tint} }}'
-            for at, tint in enumerate(tints)
+            f':is(.sol-token, .sol-strip i)[data-bin="{at}"] '
+            f"{{ --tint: var(--sol-tint-{at}); --ink: var(--sol-ink-{at}); }}"
+            for at in range(NUM_BINS)
         ),
         *(
             f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
@@ -196,8 +205,10 @@ def _font_list(names: list[str], *generic: str) -> str:
     return ", ".join([*(f'"{name}"' if " " in name else name for name in names), *generic])
 
 
-def _variables(palette: Palette) -> str:
+def _variables(palette: Palette, scale: tuple[Rgb, ...]) -> str:
     colours = {f"--sol-{name.replace('_', '-')}": colour for name, colour in palette.items()}
+    for at, tint in enumerate(scale):
+        colours |= {f"--sol-tint-{at}": tint.hex(), f"--sol-ink-{at}": ink(tint).hex()}
     for index in range(DIFFERENCE_BINS):
         colours[f"--sol-difference-{index}"] = difference_tint(index, palette).hex()
     return " ".join(f"{name}: {value};" for name, value in colours.items())

@@ -136,6 +136,8 @@ told("a token's step lights the pages that it read more than others, and a page 
   dense.rows.forEach((row) => Object.assign(row.page_reads, { pages: 5, share: 1, by_page: "" }));
   const all = await stageOf(dense);
   say(textOf(all.reading.caption));
+  all.reading.begin(8, ["system You help", " Face\nuser\nWhy", " is it blue?", "\nassistant\n"], 32, [], "Why is it blue?");
+  say([...all.reading.apart]);
   dense.rows.forEach((row) => { row.page_reads = null; });
   say((await stageOf(dense)).reading.element.hidden);
 });
@@ -150,8 +152,8 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
     run_without: { run_id: "without" },
     poll_run: { live: false, more: false, status: "finished", cursor: 2, rows: run.rows.slice(0, 2), run: run.run },
   };
-  const effects = new PageEffects({ id: () => "r", at: () => 2, rows: () => run.rows, textOf: (page) => run.pages[page], changed: () => {},
-    compare: (id) => asked.push(id), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
+  const effects = new PageEffects({ id: () => "r", at: () => 2, rows: () => run.rows, textOf: (page) => run.pages[page],
+    isApart: (page) => page === 0, changed: () => {}, compare: (id) => asked.push(id), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
   shown(effects.element);
   say(effects.none.hidden, effects.compare.hidden, effects.answer.hidden);
   effects.toggle(1);
@@ -167,6 +169,10 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
   effects.which.click();
   await settled();
   say(textOf(effects.said), effects.said.title, effects.found);
+  answers.rank_pages.effects[1].nll_change = 0.1; // hardly less probable
+  effects.which.click();
+  await settled();
+  say(textOf(effects.said));
   effects.clear();
   effects.rankSoon(false); // the run is opened again
   say(textOf(effects.said), effects.index);

@@ -24,8 +24,10 @@ const axesOf = (spend) => spendText(AXES.map(({ scale, dense }, at) => spend[at]
 const readsOfStep = ([pages, share, byPage]) => ({ pages, share, by_page: byPage });
 
 export class RecordingView {
-  /** Tokens of all answers, with answer and number. @type {{ row: any, answer: number, at: number }[]} */
+  /** Tokens of all answers, with answer and number.
+   * @type {{ row: any, answer: number, at: number, element: HTMLElement }[]} */
   shown = [];
+  which = 0; // answer that the strips are about
 
   /** Of each stop of the dial that was run here. @type {Map<number, RecordedText>} */
   live = new Map();
@@ -111,18 +113,15 @@ export class RecordingView {
         this.origin),
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),
-      this.said,
+      h("div", { class: "sol-recording-result" }, this.said,
+        h("span", { class: "sol-muted" }, "Colour: compute", colourScale(this.axis))),
       h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
       this.reading.element,
-      h("p", { class: "sol-hint" },
-        "Underlined: without this line the answer changes."),
       folded("Details", this.details),
       h("div", { class: "sol-recording-foot" },
         this.own, this.on && [this.runs,
           h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }),
-            onclick: opensHere(this.on.learn) }, "Learn why, in 20 minutes")],
-        h("span", { class: "sol-muted" },
-          glossed("Colour: share of the [[dense|full model]]'s reading."), colourScale(this.axis))));
+            onclick: opensHere(this.on.learn) }, "Learn why, in 20 minutes")]));
   }
 
   turnTo(at) {
@@ -134,9 +133,9 @@ export class RecordingView {
   /** @param {RecordedQuestion} one */
   answer({ question, stem }) {
     const tokens = h("span", {});
-    const full = h("p", { class: "sol-muted", hidden: true });
+    const full = h("small", { class: "sol-muted" }); // always there, so that the dial moves nothing
     return { tokens, full, element: h("li", {}, h("p", { class: "sol-muted" }, question),
-      h("p", { class: "sol-recording-text", dir: "auto" }, stem, tokens), full) };
+      h("p", { class: "sol-recording-text", dir: "auto" }, stem, tokens, full)) };
   }
 
   /** Of each answer, whether it is the full model's. @param {RecordedText} text */
@@ -155,40 +154,43 @@ export class RecordingView {
       `${percent(text.asked)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, percent(text.asked));
     setText(this.details, `${axesOf(text.spend)}: ${percent(text.share, 1)} of the full model's bytes.`);
-    this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) =>
-      ({ answer: which, at: token, row: this.rowOf(which, word, readsOfStep(answer.steps[token])) })));
-    this.shown.forEach(({ row }, index) => { row.index = index; });
     const sames = this.samesOf(text);
+    this.shown = [];
     this.answers.forEach(({ tokens, full }, which) => {
       const [other, answer] = [dense.answers[which], text.answers[which]];
       tokens.replaceChildren(...this.tokensOf(which, answer, sames[which] ? Infinity : answer.same));
       if (!sames[which] && answer.same === answer.tokens.length) {
         tokens.append(h("span", { class: "is-parting", title: "Words are missing here." }, "\u2003"));
       }
-      setText(full, sames[which] ? "" : `Full model:${other.tokens.join("")}`);
-      show(full, !sames[which]);
+      setText(full, `Full model:${other.tokens.join("")}`);
+      full.classList.toggle("is-spare", sames[which]);
     });
     this.reading.clear();
     this.reading.begin(size, pages, questions[0].tokens);
     this.reading.follow();
-    const broken = sames.indexOf(false);
     setChildren(this.said, this.sentence(text, sames));
     this.said.classList.remove("is-coming");
-    const { same = 0, tokens = [] } = text.answers[broken] ?? {};
+    // The strips stay with their answer, unless another one broke.
+    if (sames[this.which]) this.which = sames.includes(false) ? sames.indexOf(false) : this.which;
+    const { same, tokens } = text.answers[this.which];
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
-    this.point(Math.max(broken, 0), broken < 0 ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
+    this.point(this.which, sames[this.which] ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
   }
 
   // What the answer needs is the full model's need, at any stop of the dial.
-  rowOf(which, text, reads) {
+  rowOf(which, reads) {
     const needs = numbersOf(this.recording.questions[which].needs);
     const needed = Array.from({ length: reads.pages }, (_, page) => needs[page] ?? 0);
-    return { text, page_reads: reads, needed };
+    const text = this.textAt(0).answers[which].tokens.join("");
+    return { index: this.shown.length, text, page_reads: reads, needed };
   }
 
   point(which, at) {
+    this.which = which;
     this.reading.pointOut(this.recording.questions[which].fact);
-    this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
+    const index = this.shown.findIndex((one) => one.answer === which && one.at === at);
+    this.shown.forEach(({ element }, one) => element.classList.toggle("is-picked", one === index));
+    this.reading.mark(index);
   }
 
   /** @param {number} which @param {RecordedAnswer} answer @param {number} parting */
@@ -198,6 +200,8 @@ export class RecordingView {
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
         // Not pointerenter, which also comes where the dial puts other tokens under a resting pointer.
         onpointermove: point, onclick: point, [BIN]: binOf(this.axis, answer.costs[at]) }, tokenNodes(word));
+      const row = this.rowOf(which, readsOfStep(answer.steps[at]));
+      this.shown.push({ answer: which, at, row, element: token });
       return /^\s/.test(word) ? [h("wbr"), token] : [token];
     });
   }
@@ -230,9 +234,9 @@ export class RecordingView {
     const { at } = this;
     show(this.runs, false);
     try {
-      for (const stop of new Set([0, at])) {
-        if (!this.live.has(stop)) this.live.set(stop, await this.answersAt(stop, turn));
-      }
+      const stops = [...new Set([0, at])].filter((stop) => !this.live.has(stop));
+      turn.left = stops.length * this.answers.length;
+      for (const stop of stops) this.live.set(stop, await this.answersAt(stop, turn));
       if (turn === this.turn) this.choose(at);
     } catch (error) {
       if (turn !== this.turn) return;
@@ -251,11 +255,12 @@ export class RecordingView {
     const shares = [];
     const answers = [];
     for (const [which, { question, stem }] of questions.entries()) {
-      if (turn === this.turn) setText(this.mark, `running here: ${which + 1} of ${questions.length}`);
+      if (turn === this.turn) setText(this.mark, `running here: ${count(turn.left, "answer")} to go`);
       const rows = await answer(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
         { chat: false, schedule: at === 0 ? "dense" : "static", share: Math.round(100 * texts[at].asked),
           shadow: false, max_new_tokens, stop });
       if (turn !== this.turn) throw new Error("stopped");
+      turn.left -= 1;
       // The token that ends the line is no part of the answer.
       const ends = rows.length > 1 && stops.some((text) => rows.at(-1)?.text.includes(text));
       const kept = ends ? rows.slice(0, -1) : rows;

@@ -22,12 +22,14 @@ export class LensPanel {
     this.choices = h("div", { class: "sol-lens-axes" });
     this.choiceNote = h("p", { class: "sol-hint" });
     this.curves = h("div", { class: "sol-lens-axes" });
+    this.curvesNote = h("p", { class: "sol-hint" });
     this.trails = tablePlace("The tokens that followed", null);
     this.trailNote = h("p", { class: "sol-hint" });
     const part = (title, ...rest) => h("section", { class: "sol-lens-part", "aria-label": title },
       h("h3", {}, title), rest);
     this.body = h("div", { class: "sol-lens-body", hidden: true },
-      part("The token each level chooses", this.choiceNote, this.choices), part("Every level", this.curves),
+      part("The token each level chooses", this.choiceNote, this.choices),
+      part("Every level", this.curves, this.curvesNote),
       part("The next tokens", this.trails, this.trailNote));
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
@@ -45,6 +47,7 @@ export class LensPanel {
   clear() {
     this.turn = {};
     this.wanted = this.view = null; // what is asked about, and the answer
+    this.waits = false; // for the run's end
     this.element.removeAttribute("aria-busy");
     [this.element, this.message, this.again].forEach((part) => show(part, false));
   }
@@ -57,13 +60,15 @@ export class LensPanel {
     show(this.element, true);
     if (isLive) {
       show(this.body, false);
-      setText(this.state, "Choose a token again when the run has ended.");
+      this.waits = true;
+      setText(this.state, "Opens when the run has ended.");
     } else this.ask();
   }
 
   // One question at a time; walking through the tokens, only the last one's answer is drawn.
   async ask() {
     if (!this.wanted) return;
+    this.waits = false;
     const { run, index, rows, which } = this.wanted;
     show(this.message, false);
     show(this.again, false);
@@ -101,7 +106,8 @@ export class LensPanel {
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
-    setText(this.state, replayedText(row, view));
+    setText(this.state, "One knob moved at a time.");
+    setText(this.curvesNote, replayedText(row, view));
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
     this.trails.replaceChildren(followed ? trailTable(view, rows) : "");
@@ -120,7 +126,6 @@ function replayedText(row, view) {
       + "other pages or channels.";
   }
   const noise = view.noise ? ` Differences of surprisal below ${nats(view.noise)} nats may be rounding.` : "";
-  const curves = `One knob moved at a time. Dashed: nothing left out.${noise}`;
-  return isNumber(kl) ? `${curves} KL is to one full step on this run's cache; the run's own is ${nats(kl)}.`
-    : curves;
+  const own = isNumber(kl) ? ` KL is to one full step on this run's cache; its own is ${nats(kl)}.` : "";
+  return `Dashed: nothing left out.${noise}${own}`;
 }

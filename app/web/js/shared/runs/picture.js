@@ -34,11 +34,10 @@ class PictureSheet {
     const names = ["panel", "text", "muted", "edge", "attention", "channels"];
     this.colours = Object.fromEntries(names.map((name) =>
       [name, style.getPropertyValue(`--sol-${name}`).trim()]));
-    this.tints = Array.from({ length: SITE.numBins }, (_, bin) => {
-      const token = h("i", { class: "sol-token", [BIN]: bin });
-      place.replaceChildren(token);
-      return getComputedStyle(token).getPropertyValue("--tint").trim();
-    });
+    const byBin = (part) => Array.from({ length: SITE.numBins }, (_, bin) =>
+      style.getPropertyValue(`--sol-${part}-${bin}`).trim());
+    this.tints = byBin("tint");
+    this.inks = byBin("ink");
     place.remove();
   }
 
@@ -75,10 +74,10 @@ class PictureSheet {
     withoutEnd(rows).forEach(({ text }, at) => {
       const wide = widthOf(text, size);
       if (x > EDGE && x + wide > EDGE + LINE_WIDTH) [x, this.y] = [EDGE, this.y + size * 1.7];
-      const style = getComputedStyle(elements[at]);
-      const [tint, ink] = ["--tint", "--ink"].map((name) => style.getPropertyValue(name).trim());
-      this.add("rect", { x, y: this.y - size, width: wide, height: size * 1.4, rx: 4, fill: tint });
-      this.text(text, x, size, ink || this.colours.text);
+      const bin = elements[at].getAttribute(BIN);
+      this.add("rect", { x, y: this.y - size, width: wide, height: size * 1.4, rx: 4,
+        fill: this.tints[bin] ?? "none" });
+      this.text(text, x, size, this.inks[bin] ?? this.colours.text);
       x += wide + 2;
       if (text.includes("\n")) [x, this.y] = [EDGE, this.y + size * 1.7];
     });
@@ -104,11 +103,11 @@ class PictureSheet {
     word(show(high));
   }
 
-  strip(name, values, colour, isDown) {
+  strip(name, values, apart, colour, isDown) {
     const place = { x: EDGE + 110, base: isDown ? this.y : this.y + BARS_TALL, width: LINE_WIDTH - 110,
       tall: BARS_TALL, isDown };
-    this.add("path", { d: barsPath(values, place), fill: this.colours[colour] });
-    this.add("path", { d: barsPath(values, { ...place, isFirst: true }), fill: this.colours.edge });
+    this.add("path", { d: barsPath(values, place, apart), fill: this.colours[colour] });
+    this.add("path", { d: barsPath(values, { ...place, isApart: true }, apart), fill: this.colours.edge });
     this.y += BARS_TALL / 2;
     this.text(name, EDGE, 17, this.colours.muted);
     this.y += BARS_TALL / 2 + 2;
@@ -128,15 +127,16 @@ function pictureOf({ question, view, status, reading, machine, legend }, theme) 
   const { text, muted } = sheet.colours;
   sheet.paragraph(question.textContent ?? "", 19, muted);
   sheet.tokens(view.elements, view.rows);
-  sheet.paragraph(status.verdict.firstElementChild?.textContent ?? "", 21, text, 600);
+  const verdict = status.verdict.firstElementChild?.textContent ?? "";
+  sheet.paragraph(verdict.replace(" (dotted)", ""), 21, text, 600);
   sheet.paragraph(status.spent.textContent ?? "", 17, muted);
   if (legend.note.textContent) sheet.paragraph(legend.note.textContent, 17, muted);
   else sheet.scale(legend.axis);
-  const { looked, needed } = reading.strips?.values ?? {};
+  const { looked, needed, apart } = reading.strips?.values ?? {};
   if (looked && looked.length > 1 && !reading.element.hidden) {
     sheet.y += 14;
-    sheet.strip("Looked at", looked, "attention", false);
-    if (needed) sheet.strip("Needed", needed, "channels", true);
+    sheet.strip("Looked at", looked, apart, "attention", false);
+    if (needed) sheet.strip("Needed", needed, apart, "channels", true);
     const said = needed && reading.effects?.said.textContent;
     sheet.paragraph(said || reading.caption.textContent || "", 17, text);
   }

@@ -75,6 +75,7 @@ export class RunPage {
     addEventListener("popstate", () => this.route());
     listen("run-deleted", (detail) => this.deleted(detail));
     this.showColour();
+    this.stage.card.dock = this.form.element;
     const asked = askedFor(this.part);
     if (asked) this.open(asked);
     const home = await this.home();
@@ -161,6 +162,7 @@ export class RunPage {
     if (!view.live && !view.more) {
       this.stage.finish(view);
       this.finish(view);
+      if (this.lens.waits) this.lens.ask();
       if (this.wantsPlace) this.showPlace();
       emit("runs-changed");
     }

@@ -100,7 +100,8 @@ export class RunStage extends ChartedStage {
   update(view, run, model) {
     const { pages, prefill } = view;
     if (prefill && pages?.length && !this.reading.pages.length) {
-      this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out);
+      this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out,
+        run.prompt);
       this.reading.follow();
     }
     const { rows } = this.view;

@@ -22,6 +22,7 @@ export const PARTS = [
   { key: "rest", name: "Rest", title: "Embedding, sampling, comparing rows" },
 ];
 
+const LEAST_REST = 0.02; // of a budget: less is not worth a word
 const LEAST_GAIN = 0.05; // of the full model's speed, as predict_step's words have it
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
@@ -59,9 +60,6 @@ function savedText(part, summary) {
   if (Math.abs(share) < 0.0005) return "0 % saved";
   return `${percent(Math.abs(share), 1)} ${share < 0 ? "added" : "saved"}`;
 }
-
-export const partsLine = (row) => PARTS.map(({ key, name }) =>
-  `${key === "mlp" ? name : name.toLowerCase()} ${fixed(row.parts_ms[key], 2)}`).join(", ");
 
 const REASONS = {
   stop_string: "met a stop string",
@@ -138,12 +136,13 @@ export class Status extends StatusLine {
   }
 
   async showFull() {
-    const place = h("p", { class: "sol-page-answer", dir: "auto" }, h("b", {}, "Full model: "));
+    const place = h("p", { class: "sol-page-answer is-live", dir: "auto" }, h("b", {}, "Full model: "));
     this.fullAnswer.replaceWith(place); // a new one: tokens may still come for the last
     this.fullAnswer = place;
     show(this.full, false);
     await attempt(() => this.answerFully((rows) => place.append(answerText(rows))),
       (words) => place.append(words));
+    place.classList.remove("is-live");
   }
 
   // isLeft: its policy left the steps to the static mix.
@@ -182,9 +181,10 @@ export class Status extends StatusLine {
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
-    setChildren(this.spent, isDense ? "" : `Read ${percent(tally.bytes)} of the full model's bytes · `,
+    const isLess = share && share - tally.bytes > LEAST_REST;
+    setChildren(this.spent, isDense ? "" : `Read ${percent(tally.bytes)} of the full model's bytes`
+      + `${isLess ? `, of a budget of ${percent(share)}` : ""} · `,
       this.gain, klWords(tally));
-    this.spent.title = share ? `Budget: ${percent(share)}.` : "";
     show(this.verdict, true);
   }
 }
@@ -201,7 +201,7 @@ const LEFT = " The policy doesn't help at this budget, so every step used the st
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
   const { text = "" } = densesChoice(rows[at]) ?? {};
-  if (!withoutEnd([{ text }]).length) return ` The full model would have ended at token ${at + 1}.`;
+  if (!withoutEnd([{ text }]).length) return ` Both agree until token ${at + 1}, where it would have ended.`;
   const own = quoted(rows[at].text);
   return at ? ` Token ${at + 1} would have been ${quoted(text)}, not ${own}.`
     : ` The full model begins with ${quoted(text)}, not with ${own}.`;

@@ -2,10 +2,9 @@
 
 import { chip, drawInTurn, h, isTouch, SITE, uniqueId } from "../dom.js";
 import {
-  AXES, count, difference, duration, isNumber, nats, percent, probability, probabilityOf, quantity, signed,
+  AXES, count, duration, isNumber, nats, probability, probabilityOf, quantity,
 } from "../format.js";
 import { glossed } from "../glossary.js";
-import { partsLine } from "../runs/status.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./tokens.js";
 
@@ -74,6 +73,7 @@ export class TokenCard {
   onHide = () => {};
   onPick = /** @type {((row: Token) => void) | null} */ (null); // asks what if
   avoid = /** @type {Element | null} */ (null); // is not covered
+  dock = /** @type {Element | null} */ (null); // is covered where it stands beside the tokens
 
   constructor(root, parts) {
     this.parts = parts;
@@ -155,8 +155,18 @@ export class TokenCard {
       return;
     }
     card.style.maxHeight = "none";
+    const dock = this.dock?.getBoundingClientRect();
+    const isDocked = dock && dock.width > 0 && dock.right <= at.left;
+    card.style.width = isDocked ? `${dock.width}px` : "";
     const wanted = card.scrollHeight + 2;
     const verdict = this.avoid?.getBoundingClientRect();
+    if (isDocked) {
+      const low = innerHeight - wanted - CARD_MARGIN;
+      card.tabIndex = low < CARD_MARGIN ? 0 : -1;
+      Object.assign(card.style, { left: `${dock.left}px`, maxHeight: `${innerHeight - 2 * CARD_MARGIN}px`,
+        top: `${Math.max(Math.min(at.top - CARD_GAP, low), CARD_MARGIN)}px` });
+      return;
+    }
     const isInWay = verdict && verdict.top >= at.bottom && verdict.top < at.bottom + CARD_GAP + wanted;
     const bottom = isInWay ? verdict.bottom : at.bottom;
     const below = innerHeight - bottom - CARD_GAP - CARD_MARGIN;
@@ -191,17 +201,16 @@ export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card
 function cardSpend(row) {
   const { surprisal, entropy, kl_to_dense: kl } = row;
   const facts = [
-    ["[[surprisal|Surprisal]]", `${nats(surprisal)} nats`, `p = ${probability(probabilityOf(surprisal))}`],
+    ["[[surprisal|Surprisal]]", `${nats(surprisal)} nats`],
     ["[[entropy|Entropy]]", `${nats(entropy)} nats`],
     ["[[kl|KL]] to the [[dense|full model]]", isNumber(kl) ? `${nats(kl)} nats` : "not measured"],
   ];
   for (const { name, surprisal: its } of row.side) {
     const where = ["dense", SITE.schedules.dense].includes(name) ? "In the full model" : `In the ${name} row`;
-    facts.push([where, `${nats(its)} nats`, `here ${signed(difference(surprisal, its))}`]);
+    facts.push([where, `${nats(its)} nats`]);
   }
   return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
-    facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value,
-      more && h("small", { class: "sol-muted" }, ` ${more}`))])));
+    facts.map(([name, value]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value)])));
 }
 
 // Of an inspected text the alternatives are the dense row's.
@@ -222,12 +231,7 @@ function cardTop(row, came) {
       h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));
 }
 
-function cardFoot(row) {
-  const { cost, dense_cost: dense } = row;
-  const saved = (unit) => percent(1 - cost[unit] / dense[unit]);
-  return h("div", { class: "sol-card-foot" },
-    h("span", {}, `Measured: ${duration(row.step_ms)}${row.parts_ms ? ` (${partsLine(row)})` : ""}`),
-    h("span", {}, `Computed: saved ${saved("flops")} of ${quantity(dense.flops, "FLOP")}, `
-      + `${saved("bytes_read")} of ${quantity(dense.bytes_read, "B")}`),
-    h("span", {}, `${count(row.cached_tokens, "cached token")}`));
+function cardFoot({ cost, dense_cost: dense, step_ms: ms }) {
+  return h("div", { class: "sol-card-foot" }, `Read ${quantity(cost.bytes_read, "B")} of `
+    + `${quantity(dense.bytes_read, "B")} in ${duration(ms)}.`);
 }

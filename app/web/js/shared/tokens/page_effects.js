@@ -7,6 +7,7 @@ import { count, isNumber, nats, probability } from "../format.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const NOTHING = 0.01; // nats, below which a page did not matter
+const LITTLE = 0.8; // of a word's probability: what leaves it more did not matter much
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
 /** What was measured last of each run, which may be opened again.
@@ -23,8 +24,8 @@ export class PageEffects {
   found = null;
   say = (text) => setText(this.said, text);
 
-  // on: {id() → the run's, ask(name, request), at() → number of the token, rows(), textOf(page), changed(),
-  // compare(id)?}
+  // on: {id() → the run's, ask(name, request), at() → number of the token, rows(), textOf(page),
+  // isApart(page), changed(), compare(id)?}
   constructor(on) {
     this.on = on;
     this.isOfPrompt = Boolean(on.compare); // of an inspected text any line may be left out
@@ -36,7 +37,7 @@ export class PageEffects {
     this.element = h("div", { class: "sol-page-effects" }, this.answer,
       h("div", { class: "sol-tools" }, this.compare, this.none));
     this.other = new RunFollower(on.ask, { begin: () => {}, rows: (rows) => this.write(rows),
-      view: (view) => show(this.compare, !view.live && !view.more), lost: () => {},
+      view: (view) => this.write([], view.live || view.more), lost: () => {},
       gone: (error) => this.say(error.message) });
     this.clear();
   }
@@ -85,8 +86,10 @@ export class PageEffects {
     }, this.say);
   }
 
-  write(rows) {
+  write(rows, isLive = true) {
     this.answer.append(answerText(rows));
+    this.answer.classList.toggle("is-live", isLive);
+    show(this.compare, !isLive);
   }
 
   change(index, { choice, nll, nll_change: change }) {
@@ -131,15 +134,19 @@ export class PageEffects {
     const { effects, attention, correlation } = view;
     this.index = index;
     measured.set(this.on.id(), [index, view, seconds]);
-    const [best] = effects.filter(({ pages: [page] }) => page > 0).toSorted((a, b) => b.kl - a.kl);
+    const [best] = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
+      .toSorted((a, b) => b.kl - a.kl);
     const word = quoted(this.on.rows()[index].text);
     const isNone = !best || best.kl < NOTHING;
     this.found = { index, attention, kl: effects.map((effect) => effect.kl),
       best: isNone ? null : best.pages[0] };
+    const line = best && quotedStart(this.on.textOf(best.pages[0]));
+    const isKept = best?.choice.token_id === this.on.rows()[index].token_id
+      && Math.exp(-best.nll_change) > LITTLE;
     const verdict = isNone
       ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
-      : `${word} needed ${quotedStart(this.on.textOf(best.pages[0]))}: without it `
-        + this.change(index, best);
+      : (isKept ? `No single line mattered much to ${word}; without ${line} `
+        : `${word} needed ${line}: without it `) + this.change(index, best);
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
     this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s. `
       + `KL without it: ${nats(best?.kl)} nats.${rank}`;

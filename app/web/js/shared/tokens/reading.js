@@ -5,7 +5,7 @@ import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } fro
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
-import { Strips } from "./strips.js";
+import { FIRST_PAGE, Strips } from "./strips.js";
 import { quoted, quotedStart, spokenText } from "./token_text.js";
 
 const STRENGTHS = 4;
@@ -23,6 +23,19 @@ function shadesOf(shares) {
   const least = Math.min(most / 2, sorted[ALWAYS_LIT - 1] ?? 0);
   return shares.map((share) => (share === 0 || share < least ? 0
     : Math.max(1, Math.ceil((share / most - 0.5) * 2 * STRENGTHS))));
+}
+
+// The first page, and pages that are words of a chat's template for the most part.
+function apartOf(texts, asked) {
+  const start = texts.join("").indexOf(asked);
+  const apart = new Set(FIRST_PAGE);
+  let end = 0;
+  texts.forEach((text, page) => {
+    end += text.length;
+    const own = Math.min(end, start + asked.length) - Math.max(end - text.length, start);
+    if (asked && start >= 0 && own < text.trim().length / 2) apart.add(page);
+  });
+  return apart;
 }
 
 // Writes an attribute only where it changes: there are hundreds of pages.
@@ -48,6 +61,8 @@ export class Reading {
   fact = null;
   /** Page that the Tab key reaches. @type {number} */
   stop = 0;
+  /** Pages that tell nothing: every step's first one, and words of a chat's template. @type {Set<number>} */
+  apart = FIRST_PAGE;
   numPrompt = 0; // tokens
   size = 8;
   isFolded = false;
@@ -62,7 +77,8 @@ export class Reading {
     this.on = on;
     /** @type {import("./page_effects.js").PageEffects | undefined} */
     this.effects = on.effects?.({ rows: on.rows, at: () => this.at,
-      textOf: (page) => this.textOf(page), changed: () => this.draw() });
+      textOf: (page) => this.textOf(page), isApart: (page) => this.apart.has(page),
+      changed: () => this.draw() });
     this.strips = new Strips({ point: (page) => page !== this.page && this.point(page),
       leave: () => this.point(null),
       choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
@@ -125,10 +141,12 @@ export class Reading {
     show(this.element, false);
   }
 
-  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages taken away.
-  /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut] */
-  begin(size, texts, numPrompt, leftOut = []) {
-    Object.assign(this, { isBegun: true, size, texts, numPrompt, leftOut });
+  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages taken away;
+  // asked: the prompt without its template.
+  /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut]
+   * @param {string} [asked] */
+  begin(size, texts, numPrompt, leftOut = [], asked = "") {
+    Object.assign(this, { isBegun: true, size, texts, numPrompt, leftOut, apart: apartOf(texts, asked) });
     this.text.classList.toggle("is-short", texts.length <= SHORT_PAGES);
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
@@ -223,7 +241,7 @@ export class Reading {
     const shares = sharesOf(row);
     const { pages } = row.page_reads;
     return Array.from({ length: pages }, (_, page) => {
-      if (row.page_reads.share === 1 || page === 0 || page >= pages - NEWEST_PAGES) return 0;
+      if (row.page_reads.share === 1 || this.apart.has(page) || page >= pages - NEWEST_PAGES) return 0;
       return Math.max((shares?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
     });
   }
@@ -247,13 +265,13 @@ export class Reading {
     const found = this.effects?.found;
     const measured = found?.index === row.index ? found : null;
     const need = row.needed ? { kl: row.needed, best: this.fact } : measured;
-    const shades = shadesOf(need ? need.kl.map((kl, page) => (page ? kl : 0)) : lights);
+    const shades = shadesOf(need ? need.kl.map((kl, page) => (this.apart.has(page) ? 0 : kl)) : lights);
     this.best = need?.best ?? null;
     // Where all heads read all pages, what their attention is tells more, once that was measured.
     const looked = row.page_reads.share === 1 && measured ? measured.attention
       : Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
     show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
-    this.strips.draw(looked, need ? looked.map((_, page) => need.kl[page] ?? 0) : null);
+    this.strips.draw(looked, need ? looked.map((_, page) => need.kl[page] ?? 0) : null, this.apart);
     this.markStrips();
     this.effects?.which.classList.toggle("is-spare", Boolean(need));
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
@@ -323,7 +341,7 @@ export class Reading {
 
   sentence(row, lights) {
     if (row.needed && this.fact !== null) {
-      return `The answer needs ${quotedStart(this.textOf(this.fact))}: `
+      return `${quoted(row.text)} needs ${quotedStart(this.textOf(this.fact))}: `
         + `${percent(sharesOf(row)?.(this.fact))} of the attention heads read it.`;
     }
     const word = quoted(row.text);

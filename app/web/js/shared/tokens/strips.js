@@ -8,14 +8,16 @@ const STRIPS_GAP = 2; // between both
 const BAR = 0.84; // of the room of a page
 const STRIPS_HEIGHT = STRIPS_TALL * 2 + STRIPS_GAP;
 
-/** Bars of one strip as a path, the largest as tall as the strip, but for the first page's: every step needs
- * it, so it may be cut off, and is drawn apart (isFirst). They hang from the base of a strip upside down.
+export const FIRST_PAGE = new Set([0]); // that every step needs
+
+/** Bars of one strip as a path, the largest as tall as the strip, but for those of pages that tell nothing:
+ * they may be cut off, and are drawn apart (isApart). They hang from the base of a strip upside down.
  * @param {number[]} values @param {{ x?: number, base: number, width: number, tall: number,
- * isDown?: boolean, isFirst?: boolean }} place */
-export function barsPath(values, { x = 0, base, width, tall, isDown = false, isFirst = false }) {
-  const most = Math.max(...(values.length > 1 ? values.slice(1) : values), 1e-9);
+ * isDown?: boolean, isApart?: boolean }} place @param {Set<number>} apart */
+export function barsPath(values, { x = 0, base, width, tall, isDown = false, isApart = false }, apart) {
+  const most = Math.max(...values.filter((_, page) => !apart.has(page)), 1e-9);
   const step = width / values.length;
-  return values.map((value, page) => (value > 0 && isFirst === (page === 0)
+  return values.map((value, page) => (value > 0 && isApart === apart.has(page)
     ? `M${(x + page * step).toFixed(2)} ${base}`
       + `v${((isDown ? tall : -tall) * Math.min(value / most, 1)).toFixed(2)}`
       + `h${(step * BAR).toFixed(2)}V${base}z` : "")).join("");
@@ -30,9 +32,9 @@ export class Strips {
     this.looked = part("looked");
     this.needed = part("needed");
     this.marked = part("marked");
-    this.first = part("first");
+    this.apart = part("apart");
     this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
-      "aria-hidden": "true" }, this.marked, this.first, this.looked, this.needed);
+      "aria-hidden": "true" }, this.marked, this.apart, this.looked, this.needed);
     this.names = [h("span", {}, "Looked at"), h("span", {}, "Needed")];
     this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
       this.field);
@@ -46,16 +48,16 @@ export class Strips {
   }
 
   /** looked: by page; needed: KL without the page, null before it is known. @param {number[]} looked
-   * @param {number[] | null} needed */
-  draw(looked, needed) {
-    this.values = { looked, needed };
+   * @param {number[] | null} needed @param {Set<number>} [apart] pages that tell nothing */
+  draw(looked, needed, apart = FIRST_PAGE) {
+    this.values = { looked, needed, apart };
     this.numPages = looked.length;
     const above = { width: STRIPS_WIDTH, tall: STRIPS_TALL, base: STRIPS_TALL };
     const below = { ...above, base: STRIPS_TALL + STRIPS_GAP, isDown: true };
-    this.looked.setAttribute("d", barsPath(looked, above));
-    this.needed.setAttribute("d", needed ? barsPath(needed, below) : "");
-    this.first.setAttribute("d", barsPath(looked, { ...above, isFirst: true })
-      + (needed ? barsPath(needed, { ...below, isFirst: true }) : ""));
+    this.looked.setAttribute("d", barsPath(looked, above, apart));
+    this.needed.setAttribute("d", needed ? barsPath(needed, below, apart) : "");
+    this.apart.setAttribute("d", barsPath(looked, { ...above, isApart: true }, apart)
+      + (needed ? barsPath(needed, { ...below, isApart: true }, apart) : ""));
     this.element.classList.toggle("is-half", !needed);
   }
 
