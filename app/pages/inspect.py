@@ -56,7 +56,8 @@ DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(Inspec
 def default_form(model: str) -> dict[str, Any]:
     """Return the form's defaults: the shipped policy beside static, where the model is its own."""
     first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
-    return DEFAULT_FORM | ({"schedules": first} if model == DEFAULT_MODEL else {})
+    own = {"schedules": first, "share": 70, "bits": 16}
+    return DEFAULT_FORM | (own if model == DEFAULT_MODEL else {})
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:

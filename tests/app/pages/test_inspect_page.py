@@ -198,7 +198,8 @@ def test_settings_and_configuration_are_each_others_inverse():
     assert form_from_config(config.to_dict()) == settings | {"grid": "paper"}
     own = dataclasses.replace(config, grid=ActionGrid(keep_fractions=(0.3, 0.5, 1.0)))
     assert form_from_config(own.to_dict())["grid"] == "policy"
-    assert default_form("smollm2-135m-instruct")["schedules"] == ["static", "policy:default", ""]
+    shipped = default_form("smollm2-135m-instruct")
+    assert (shipped["schedules"], shipped["share"]) == (["static", "policy:default", ""], 70)
     assert default_form("tiny") == DEFAULT_FORM, "which the shipped policy does not fit"
     assert explore.default_form("smollm2-135m-instruct")["schedule"] == "policy:default"
     assert explore.default_form("tiny")["schedule"] == "static"

@@ -24,7 +24,7 @@ export class InspectForm extends RunForm {
     this.on = on;
     this.budget = budgetFields();
     this.dial = new BudgetDial(this.budget, page.defaults,
-      () => on.estimate(this.values(), this.text.value), () => this.changed());
+      () => on.estimate(this.values(), this.text.value), () => this.changed(), false);
     this.source = pillsField({ legend: "What to inspect", choices: TEXT_SOURCES });
     this.schedules = page.defaults.schedules.map((_, at) =>
       selectOf([], { "aria-label": `Schedule ${at + 1}` }));

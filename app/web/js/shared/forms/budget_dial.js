@@ -10,7 +10,7 @@ import { elementsOf, labelledRange } from "./form_parts.js";
 const ASK_AFTER_MS = 150;
 
 // Python says which mix of attention and MLP meets a share of the bytes after a prompt of this length. Until
-// somebody turns the dial, it stands where the text stays the full model's.
+// somebody turns the dial, it follows: it stands where the text stays the full model's.
 export class BudgetDial {
   /** @type {Estimate | null} */
   estimate = null;
@@ -21,7 +21,7 @@ export class BudgetDial {
   sent = null;
 
   // fields: by the axes' short names; defaults: the form's; changed(): the form has other values now
-  constructor(fields, defaults, ask, changed) {
+  constructor(fields, defaults, ask, changed, follows = true) {
     this.fields = fields;
     this.defaults = defaults;
     this.ask = ask;
@@ -45,7 +45,7 @@ export class BudgetDial {
     this.slider.element.append(this.zones, this.promise, this.note);
     this.element = h("div", { class: "sol-dial" }, this.slider.element, this.axes);
     this.field = { get: () => this.value, isUsual: () => this.isUsual,
-      set: (value) => this.take(Number(value) || 0, Number(value) === defaults.share || null) };
+      set: (value) => this.take(Number(value) || 0, follows && (Number(value) === defaults.share || null)) };
   }
 
   /** @param {number} value @param {boolean | null} [isUsual] */
