@@ -61,7 +61,7 @@ export class Controls extends RunForm {
         this.prompt.set(example.prompt);
         chat.set(example.chat);
         this.changed();
-      }), chat.element, schedule.element, this.budgetSet, shadow.element,
+      }), chat.element, this.budgetSet, schedule.element, shadow.element,
       folded("Advanced", h("div", { class: "sol-advanced-grid" }, staticRow.element,
         elementsOf(this.advanced), chip("Back to the defaults",
           () => this.set(this.prompt.get(), {}), { class: "sol-chip is-wide" }))));
