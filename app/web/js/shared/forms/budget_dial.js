@@ -122,6 +122,6 @@ export class BudgetDial {
     const moved = this.isUsual && value < this.defaults.share
       ? `Moved from ${this.defaults.share} %: after so long a text, less still keeps the answer.` : "";
     setText(this.note, value ? [lowest || moved, measured].join("")
-      : `These three settings read ${percent(estimate.share)} of the bytes.`);
+      : `Compute of these three settings: ${percent(estimate.share)}.`);
   }
 }
