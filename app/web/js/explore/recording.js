@@ -42,7 +42,7 @@ export class RecordingView {
     this.on = on;
     this.axis = { of: (cost) => cost, low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true };
     this.own = button("Try your own prompt", on?.own, { class: "sol-button is-primary", hidden: !on });
-    this.answers = recording.questions.map((one) => this.answer(one));
+    this.answers = recording.questions.map((one, which) => this.answer(one, which));
     this.reading = new Reading({ rows: () => this.shown.map(({ row }) => row), elements: () => [],
       mark: () => {}, select: () => {} });
     this.element = this.build();
@@ -130,11 +130,16 @@ export class RecordingView {
     if (this.isLive) this.runHere();
   }
 
-  /** @param {RecordedQuestion} one */
-  answer({ question, stem }) {
+  /** @param {RecordedQuestion} one @param {number} which */
+  answer({ question, stem }, which) {
+    const asked = h("button", { type: "button", class: "sol-recording-question sol-muted",
+      onclick: () => {
+        this.stop();
+        this.point(which, 0);
+      } }, question);
     const tokens = h("span", {});
     const full = h("small", { class: "sol-muted" }); // always there, so that the dial moves nothing
-    return { tokens, full, element: h("li", {}, h("p", { class: "sol-muted" }, question),
+    return { tokens, full, asked, element: h("li", {}, asked,
       h("p", { class: "sol-recording-text", dir: "auto" }, stem, tokens, full)) };
   }
 
@@ -190,6 +195,7 @@ export class RecordingView {
     this.reading.pointOut(this.recording.questions[which].fact);
     const index = this.shown.findIndex((one) => one.answer === which && one.at === at);
     this.shown.forEach(({ element }, one) => element.classList.toggle("is-picked", one === index));
+    this.answers.forEach(({ asked }, one) => asked.setAttribute("aria-pressed", String(one === which)));
     this.reading.mark(index);
   }
 
