@@ -4,6 +4,7 @@ import { linkTo } from "../shared/address.js";
 import {
   button, h, isCalm, messageOf, opensHere, setChildren, setText, show, uniqueId,
 } from "../shared/dom.js";
+import { handOver } from "../shared/events.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
@@ -127,6 +128,7 @@ export class RecordingView {
 
   turnTo(at) {
     this.stop();
+    handOver("dial-turned", true);
     this.choose(Math.min(Math.max(at, 0), this.recording.texts.length - 1));
     if (this.isLive) this.runHere();
   }
@@ -230,8 +232,9 @@ export class RecordingView {
     const { at } = this;
     show(this.runs, false);
     try {
-      for (const stop of new Set([0, at])) {
-        if (!this.live.has(stop)) this.live.set(stop, await this.answersAt(stop, turn));
+      const missing = [...new Set([0, at])].filter((stop) => !this.live.has(stop));
+      for (const stop of missing) {
+        this.live.set(stop, await this.answersAt(stop, turn, missing.indexOf(stop), missing.length));
       }
       if (turn === this.turn) this.choose(at);
     } catch (error) {
@@ -242,8 +245,8 @@ export class RecordingView {
     }
   }
 
-  /** @param {number} at @returns {Promise<RecordedText>} */
-  async answersAt(at, turn) {
+  /** number: of this stop among those that are run. @param {number} at @returns {Promise<RecordedText>} */
+  async answersAt(at, turn, number, stopCount) {
     const { story, questions, texts, max_new_tokens, stop_strings: stops } = this.recording;
     const dense = this.live.get(0)?.answers;
     const { answer } = /** @type {NonNullable<typeof this.on>} */ (this.on);
@@ -251,7 +254,8 @@ export class RecordingView {
     const shares = [];
     const answers = [];
     for (const [which, { question, stem }] of questions.entries()) {
-      if (turn === this.turn) setText(this.mark, `running here: ${which + 1} of ${questions.length}`);
+      const place = `${number * questions.length + which + 1} of ${stopCount * questions.length}`;
+      if (turn === this.turn) setText(this.mark, `running here: ${place}`);
       const rows = await answer(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
         { chat: false, schedule: at === 0 ? "dense" : "static", share: Math.round(100 * texts[at].asked),
           shadow: false, max_new_tokens, stop });

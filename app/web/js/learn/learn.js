@@ -15,15 +15,14 @@ import { LESSON_STEPS } from "./lesson_steps.js";
 import { LESSON_WHICH } from "./lesson_which.js";
 import { TERMS } from "../shared/glossary.js";
 
-// spec: {key, title, text, action, open(page)}; on: {opened(), next()}
-const roomStep = ({ title, text, action, open }, number, page, on) => pathPage(`${number}. ${title}`, text,
-  h("div", { class: "sol-tools" }, button(action, () => {
-    on.opened();
-    open(page);
-  }, { class: "sol-button is-primary" }), on.next && button("Next step", on.next)));
+// spec: {key, title, text, action, open(page), done: what the room hands over}
+const roomStep = ({ title, text, action, open }, number, page, next) => pathPage(`${number}. ${title}`, text,
+  h("div", { class: "sol-tools" }, button(action, () => open(page), { class: "sol-button is-primary" }),
+    next && button("Next step", next)));
 
 const DIAL = {
-  key: "dial", title: "The dial", action: "Open the dial", open: () => showTab("explore"),
+  key: "dial", title: "The dial", action: "Open the dial", done: "dial-turned",
+  open: () => showTab("explore"),
   text: [
     "A language model spends the same compute on every [[token]], whether the next word is plain or hard. "
       + "This path shows what it could leave out, and ends with a schedule that you paint yourself.",
@@ -33,7 +32,7 @@ const DIAL = {
 };
 
 const PAINT = {
-  key: "paint", title: "Paint a schedule", action: "Paint it in Inspect",
+  key: "paint", title: "Paint a schedule", action: "Paint it in Inspect", done: "painted",
   open: ({ painted }) => handOverTo("inspect", "text-to-paint", painted),
   text: [
     "You have seen where compute is needed. Now spend it: Inspect scores a short text under [[static]] and "
@@ -75,15 +74,12 @@ class LearnPage {
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
     watchSight(root, (isSeen) => (isSeen ? this.seen() : this.parts.get(this.key)?.leave?.()));
-    takeOver("painted", () => this.keepMeasured(PAINT.key));
+    [DIAL, PAINT].forEach(({ key, done }) => takeOver(done, () => this.keepMeasured(key)));
   }
 
   makeStep(spec, at) {
     const next = STEPS[at + 1] && (() => this.go(STEPS[at + 1].key));
-    if (spec === DIAL || spec === PAINT) {
-      const opened = () => spec === DIAL && this.keepMeasured(DIAL.key);
-      return roomStep(spec, at + 1, this.page, { next, opened });
-    }
+    if (spec === DIAL || spec === PAINT) return roomStep(spec, at + 1, this.page, next);
     return new Lesson(spec, at + 1, this.api, { next, answered: (key, choice) => this.answered(key, choice),
       measured: (key) => this.keepMeasured(key) });
   }

@@ -33,21 +33,34 @@ function timesOf({ parts: { dense, least }, least: levels }) {
   const [bytes, times] = [[dense.bytes, least.bytes], [ms(dense), ms(least)]];
   const row = (name, of) => [name, ...bytes.map((one) => (of(one) ? quantity(of(one), "B") : MISSING)),
     ...times.map((one) => duration(of(one)))];
-  const share = (of) => percent(of[1] / of[0]);
+  const shareOf = (of) => total(of[1]) / total(of[0]);
   const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
   return [h("h3", {}, "Fewer bytes, how much faster?"),
     h("p", {}, `The same twelve tokens once more, at the lowest levels there are: ${percent(levels[0])} of `
       + `the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. A step then reads `
-      + `${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the `
+      + `${percent(shareOf(bytes))} of the bytes. Its time, measured, is ${percent(shareOf(times))} of the `
       + "full step's."),
     dataTable("Bytes and times of a step",
       ["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"],
       [...Object.entries(TIMED_PARTS).map(([part, name]) => row(name, (one) => one[part])),
         row("Whole step", total)]),
-    h("p", { class: "sol-hint" }, "Medians of twelve steps. Time falls less than bytes for three reasons. "
+    h("p", { class: "sol-hint" }, `Medians of twelve steps. ${timeWords(...[bytes, times].map(shareOf))} `
       + `The head and attention's weights are read in full: ${fixedShare} of the full model's bytes. `
       + "Finding channels and pages is work, and so is rounding. And a step that waits less for memory "
       + "waits for arithmetic.")];
+}
+
+const TIED = 0.02; // of the full step's
+
+// What became of a step's time beside its bytes, both as shares of the full step's.
+export function timeWords(bytes, time) {
+  if (time <= bytes + TIED) {
+    const how = time < bytes - TIED ? "more than" : "as much as";
+    return `Time fell ${how} bytes, though three things hold it up.`;
+  }
+  const how = time > 1 + TIED ? "rose although bytes fell"
+    : time >= 1 - TIED ? "stayed the same although bytes fell" : "fell less than bytes";
+  return `Time ${how}, for three reasons.`;
 }
 
 export const LESSON_STEPS = {
