@@ -35,7 +35,7 @@ SPEND_STEPS = 24
 SPEND_BUDGET = 0.5  # of the channels
 SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
 PAGE_SHARES = (0.2, 0.4)
-MLP_SHARES = (0.6, 0.8)  # of its bytes
+MLP_SHARES = (0.6, 0.8)  # of its weights
 
 # Long enough for attention to have something to leave out; each comes back to a name or a
 # number from its beginning.

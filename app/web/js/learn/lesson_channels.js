@@ -5,6 +5,7 @@ import { count, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { levelLane } from "../shared/lens/lens_parts.js";
 import { endsOf, nearest } from "../shared/tokens/card.js";
+import { quoted } from "../shared/tokens/token_text.js";
 import { barRow, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
@@ -81,8 +82,8 @@ export const LESSON_CHANNELS = {
   },
   said: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
-    return `Under the full model, “${dense.text.trim()}” has ${probability(dense.probability)}. With `
-      + `40 % of the channels “${now.text.trim()}” is first, with ${probability(now.probability)}; the `
+    return `Under the full model, ${quoted(dense.text)} has ${probability(dense.probability)}. With `
+      + `40 % of the channels ${quoted(now.text)} is first, with ${probability(now.probability)}; the `
       + `[[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
   },
   how: "One step under thirteen levels, decoded side by side.",

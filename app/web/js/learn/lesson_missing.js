@@ -66,8 +66,8 @@ export const LESSON_MISSING = {
   intro: [
     "Where [[attention]] looks can be drawn, and often is. But a step that looks at a page need not depend "
       + "on it. There is a harder test: take the page away and decode the step again.",
-    "The story is the one that Explore opens with: 1,290 [[token|tokens]], 161 whole [[page|pages]]. At its end "
-      + "stands “What is the doctor's horse called? The doctor's horse is called”. The step that writes "
+    "The story is the one that Explore opens with: 1,290 [[token|tokens]], 161 whole [[page|pages]]. At its "
+      + "end stands “What is the doctor's horse called? The doctor's horse is called”. The step that writes "
       + "the next token is decoded once in full, then once without each page.",
   ],
   question: "The step is decoded 161 times, each without one page. How often does the answer change?",

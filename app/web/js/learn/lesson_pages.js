@@ -14,7 +14,7 @@ class PagesPicture {
   worst = h("div", { class: "sol-learn-bars" });
   element = h("div", { class: "sol-learn-parts" }, this.place,
     learnPart("The machine: which pages one step read",
-      h("p", { class: "sol-hint" }, "Columns are layers, lines are pages. Choose a step, or a word above."),
+      h("p", { class: "sol-hint" }, "Columns are layers, rows are pages. Choose a step, or a word above."),
       this.step, this.zoom.element),
     learnPart("Who loses most", this.worst));
 

@@ -4,6 +4,7 @@ import { h, setChildren, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { dataTable } from "../shared/page_parts.js";
+import { quoted } from "../shared/tokens/token_text.js";
 import { paintScale, PassageView } from "./pictures.js";
 
 const SPENDERS = { even: "Evenly", policy: "By a policy", hindsight: "In hindsight" };
@@ -38,7 +39,7 @@ class SpendPicture {
     view.paint(channels.map((value) => value - low), 1 - low,
       (at) => `${percent(channels[at])} of the channels, KL ${nats(kl[at])}`);
     const worst = kl.indexOf(Math.max(...kl));
-    setText(this.note, `Loses most at “${tokens[first + worst].trim()}”: ${nats(kl[worst])} nats at `
+    setText(this.note, `Loses most at ${quoted(tokens[first + worst])}: ${nats(kl[worst])} nats at `
       + percent(channels[worst]));
   }
 }

@@ -45,7 +45,7 @@ function timesOf({ parts: { dense, least }, least: levels }) {
       [...Object.entries(TIMED_PARTS).map(([part, name]) => row(name, (one) => one[part])),
         row("Whole step", total)]),
     h("p", { class: "sol-hint" }, `Medians of twelve steps. ${timeWords(...[bytes, times].map(shareOf))} `
-      + `The head and attention's weights are read in full: ${fixedShare} of the full model's bytes. `
+      + `Attention's weights and a copy of the head are always read: ${fixedShare} of all bytes. `
       + "Finding channels and pages is work, and so is rounding. And a step that waits less for memory "
       + "waits for arithmetic.")];
 }

@@ -177,7 +177,8 @@ export class Status extends StatusLine {
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, basis + (tally.others ? partingWords(rows) : "") + leftWords(view.summary?.left_at, share));
+    setText(this.sentence, basis + (tally.others ? partingWords(rows) : "")
+      + leftWords(view.summary?.left_at, share));
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
@@ -197,8 +198,8 @@ function promptWords(prefill) {
 
 // context: as a FinishEvent's left_at.
 const leftWords = (context, share) => (isNumber(context) ? ` Measured after ${count(context, "token")}, this `
-  + `policy gains nothing sure near ${percent(share)}: every step took one of static's two mixes. After other `
-  + "contexts, as an evaluation may have, it can gain." : "");
+  + `policy gains nothing sure near ${percent(share)}: every step took one of static's two mixes. `
+  + "After other contexts, as an evaluation may have, it can gain." : "");
 
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
