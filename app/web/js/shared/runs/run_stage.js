@@ -4,7 +4,6 @@ import { ChartedStage } from "../charts/charts.js";
 import { chip, h, setText, show } from "../dom.js";
 import { mean } from "../format.js";
 import { Machine } from "../machine/machine.js";
-import { questionOf } from "../page_parts.js";
 import { cardParts, gridLevels, TokenCard } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/tokens.js";
@@ -74,7 +73,7 @@ export class RunStage extends ChartedStage {
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
-    this.question.replaceChildren(questionOf(run));
+    this.question.replaceChildren(run.question);
     this.reading.follow();
     this.colour(run);
     this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),
