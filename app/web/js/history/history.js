@@ -120,8 +120,8 @@ class HistoryPage {
         glance,
         run.status !== "finished"
           && h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
-        [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
         run.variant && ofParent,
+        [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
         h("span", {}, modelName(run.model))],
       tools: [

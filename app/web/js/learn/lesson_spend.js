@@ -57,16 +57,7 @@ const savedShare = ({ spenders }, name) => {
 };
 
 export const LESSON_SPEND = {
-  key: "spend", title: "Why spend unevenly?", experiment: "spenders",
-  texts: { comet: "Comet", recipe: "Recipe", lighthouse: "Lighthouse" },
-  intro: [
-    "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on "
-      + "average over 24 steps. The simplest [[schedule]] is [[static]]: half at every step.",
-    "Now suppose somebody knew beforehand what every step loses at every level, and spent the same total "
-      + "where it saves most. Nobody can know this; it shows how much there is to win.",
-  ],
-  question: "How much of the even spender's loss would that person save, at the same total?",
-  options: ["Less than a fifth", "Between a fifth and a half", "More than half"],
+  key: "spend",
   picture: () => new SpendPicture(),
   answer: (result) => {
     const saved = savedShare(result, "hindsight");
@@ -80,12 +71,4 @@ export const LESSON_SPEND = {
     return `${hindsight} A trained [[policy]], which must decide before each step, `
       + `${policy >= 0 ? `saves ${share}` : `loses ${share} more`} on these 24 steps.`;
   },
-  how: "Losses are KL of each step compressed alone; the policy watched its own compressed steps.",
-  remember: [
-    "Loss is unevenly spread: a few steps lose most of it. Even spending is good when you know nothing, "
-      + "because loss grows faster the more one step is cut.",
-    "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] "
-      + "per channel; the budget sets the price. What comes out is the step's [[action]]. On 24 steps it may "
-      + "do no better than even spending; Evaluate measures it over thousands.",
-  ],
 };

@@ -64,18 +64,7 @@ export function timeWords(bytes, time) {
 }
 
 export const LESSON_STEPS = {
-  key: "steps", title: "What is a decode step?", experiment: "steps",
-  texts: { keeper: "Lighthouse", capital: "Paris", count: "Counting", door: "A door" },
-  intro: [
-    "A language model writes one [[token]] at a time. For each it does one [[decode step]]: it takes the "
-      + "text so far, runs it through all of its layers, and gives every token it knows a [[probability]]. "
-      + "One is taken, and the next step begins.",
-    "Some tokens are easy: after “once upon a” there is little doubt. Others could be anything. How "
-      + "unexpected a token was is its [[surprisal]]: 0 [[nats]] if the model was certain, more the less it "
-      + "expected it.",
-  ],
-  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data?",
-  options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
+  key: "steps",
   picture: () => new StepsPicture(),
   answer: ({ rows }) => {
     const read = rows.toSorted((one, other) => other.surprisal - one.surprisal)
@@ -91,12 +80,4 @@ export const LESSON_STEPS = {
       + `${nats(hard.surprisal)}. Their steps read ${quantity(easy.cost.bytes_read, "B")} and `
       + `${quantity(hard.cost.bytes_read, "B")}.`;
   },
-  how: "Bytes are computed from the model's shape; times vary with what else this machine does.",
-  remember: [
-    "A plain decode step reads every weight once, and the whole [[kv cache|KV cache]], whatever the token. "
-      + "An easy token costs as much as a hard one.",
-    "Reading takes most of the time where the processor is faster than its memory; then fewer bytes are less "
-      + "time. Bytes are counted here, times are measured, and the two are not the same.",
-    "This is the waste that the other lessons are about: can a step that needs little also read little?",
-  ],
 };

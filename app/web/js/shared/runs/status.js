@@ -198,8 +198,8 @@ function promptWords(prefill) {
 
 // context: as a FinishEvent's left_at.
 const leftWords = (context, share) => (isNumber(context) ? ` Measured after ${count(context, "token")}, this `
-  + `policy gains nothing sure near ${percent(share)}: every step took one of static's two mixes. `
-  + "After other contexts, as an evaluation may have, it can gain." : "");
+  + `policy gains nothing sure near ${percent(share)}: static took every step, two mixes in turn, that read `
+  + "by need. After other contexts, as an evaluation may have, it can gain." : "");
 
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
