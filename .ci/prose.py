@@ -45,6 +45,16 @@ def texts() -> Iterator[tuple[Path, str]]:
     glossary = ROOT / "app" / "web" / "glossary" / "terms.json"
     terms = json.loads(glossary.read_text("utf-8")).values()
     yield glossary, "\n\n".join(term["text"] for term in terms)
+    lessons = ROOT / "app" / "lessons" / "lessons.json"
+    parts = (
+        part
+        for lesson in json.loads(lessons.read_text("utf-8")).values()
+        for part in lesson.values()
+    )
+    yield (
+        lessons,
+        "\n\n".join(text for part in parts for text in ([part] if isinstance(part, str) else part)),
+    )
 
 
 def docstrings(path: Path) -> Iterator[str]:

@@ -243,6 +243,8 @@ class FinishEvent:
         tokens_per_s: generated tokens over measured decode time, prefill excluded.
         cost, dense_cost: computed, of all steps at their actions, and of the same steps densely.
         made_on: versions and machine (``provenance.py``); None in older records.
+        left_at: context at which the policy was measured to gain nothing sure at this budget, so
+            that static took all steps; None where the policy took them.
     """
 
     reason: FinishReason
@@ -255,6 +257,7 @@ class FinishEvent:
     cost: StepCost
     dense_cost: StepCost
     made_on: dict[str, Any] | None = added_field(None)
+    left_at: float | None = added_field(None)
 
 
 Event = PrefillProgress | PrefillEvent | TokenEvent | FinishEvent

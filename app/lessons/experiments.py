@@ -35,7 +35,7 @@ SPEND_STEPS = 24
 SPEND_BUDGET = 0.5  # of the channels
 SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
 PAGE_SHARES = (0.2, 0.4)
-MLP_SHARES = (0.6, 0.8)  # of its bytes
+MLP_SHARES = (0.6, 0.8)  # of its weights
 
 # Long enough for attention to have something to leave out; each comes back to a name or a
 # number from its beginning.
@@ -130,7 +130,10 @@ def missing(model: Any, name: str) -> dict[str, Any]:
     (said,) = _tokens_of(model, prompt, config)
     tokens = _tokens(model, prompt)
     lens = Lens(model, LensRun((*tokens, said.token_id), (DENSE,), grid))
-    measured = lens.page_effects(0, most=len(tokens))
+    measured = lens.page_effects(0)
+    while len(measured.effects) < measured.count:
+        check_wanted()
+        measured = lens.page_effects(0)
     texts, size = _texts(model, tokens), grid.page_size
     return {
         "question": asked["question"],
@@ -160,6 +163,7 @@ def channels(model: Any, name: str) -> dict[str, Any]:
     from sol_core.decoding.cost import CostModel
     from sol_core.lens.single_steps import next_choices
 
+    check_wanted()  # one step, which cannot be stopped
     text, grid = BEGINNINGS[name], ActionGrid()
     actions = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios]
     _, *rows = next_choices(model, _tokens(model, text), actions)
@@ -249,7 +253,9 @@ def spenders(model: Any, name: str, policies: PolicyLibrary) -> dict[str, Any]:
         policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=ActionGrid())
     except SolError as error:
         problem = str(error)
-    spenders, table = compare_spenders(model, tokens, first, SPEND_BUDGET, policy)
+    spenders, table = compare_spenders(
+        model, tokens, first, SPEND_BUDGET, policy, after_step=check_wanted
+    )
     return {
         "tokens": _texts(model, tokens),
         "first": first,
@@ -290,7 +296,12 @@ def _continued(
 def _tokens_of(model: Any, text: str, config: GenerationConfig) -> list[TokenEvent]:
     from sol_core.generation.engine import generate
 
-    return [event for event in generate(model, text, config) if isinstance(event, TokenEvent)]
+    events = []
+    for event in generate(model, text, config):
+        check_wanted()
+        if isinstance(event, TokenEvent):
+            events.append(event)
+    return events
 
 
 def _parts(rows: Sequence[TokenEvent]) -> dict[str, dict[str, float]]:

@@ -203,7 +203,9 @@ def start_run(services: Services, request: Request) -> dict[str, Any]:
     owner, prompt = owner_of(request), field(request, "prompt", str)
     config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
     _refuse_too_long(services, prompt, config)
-    return {"run_id": services.runs.start(owner, prompt, config)}
+    if (parent := request.get("parent")) is not None:  # its full model's answer
+        services.runs.recorded(owner, field(request, "parent", str))
+    return {"run_id": services.runs.start(owner, prompt, config, parent)}
 
 
 def _refuse_too_long(services: Services, prompt: str, config: GenerationConfig) -> None:

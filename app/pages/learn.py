@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from app import lessons
 from app.lessons.experiments import PAINTED
 from app.web.calls import Page, Request, by_name, field, owner_of
 from app.web.services import Services
@@ -20,4 +23,10 @@ def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
     return answer
 
 
-PAGE = Page("learn", "Learn", by_name(ask_experiment), lambda services: {"painted": PAINTED})
+_TEXTS = json.loads(Path(lessons.__file__).with_name("lessons.json").read_text("utf-8"))
+PAGE = Page(
+    "learn",
+    "Learn",
+    by_name(ask_experiment),
+    lambda services: {"painted": PAINTED, "lessons": _TEXTS},
+)

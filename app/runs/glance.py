@@ -11,10 +11,12 @@ from app.runs.recorded_run import RecordedRun
 from sol_core.reporting.verdict import answer_verdict
 
 MOST_BARS = 120  # of a strip
+FIRST_WORDS = 32  # tokens of an answer
 
 
 def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
-    """ "strip" (shares of the full model's bytes, in the text's order), "share" and "verdict".
+    """ "strip" (shares of the full model's bytes, in the text's order), "share", "verdict" and
+    "answer", its first words.
 
     Of an inspection they are those of its last schedule.
     """
@@ -29,7 +31,13 @@ def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
         "strip": _strip([read / dense for read, dense in pairs if dense]),
         "share": finite(bytes_share(pairs)),
         "verdict": verdict,
+        "answer": "" if run.kind == "inspection" else _first_words(run.tokens),
     }
+
+
+def _first_words(tokens: Sequence[dict[str, Any]]) -> str:
+    text = " ".join("".join(token["text"] for token in tokens[:FIRST_WORDS]).split())
+    return text if len(tokens) <= FIRST_WORDS else f"{text}…"
 
 
 def _bytes(token: dict[str, Any], row: int) -> float:

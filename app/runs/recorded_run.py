@@ -70,18 +70,26 @@ KINDS: dict[str, KindOfRun] = {
 }
 
 
-QUESTION = 240  # characters of a prompt's end, as questionOf of the page has it
+QUESTION = 240  # characters of a prompt's end
 _GAPS = (re.compile(r"\n\s*\n"), re.compile(r"[.?!]\s"), re.compile(r"\s"))
+
+
+def question_of(prompt: str) -> str:
+    """The end of a prompt: what a run was asked, or its last words."""
+    text = prompt.strip()
+    end = text[-QUESTION:]
+    if end == text:
+        return text
+    starts = (gap.end() for gap in (pattern.search(end) for pattern in _GAPS) if gap)
+    return f"… {end[next(starts, 0) :].lstrip()}"
 
 
 def title_of_run(kind: RunKind, prompt: str, title: str = "") -> str:
     """The title of a text, by default its first line; of a generation what a long prompt asks."""
-    text = prompt.strip()
-    end = text[-QUESTION:]
-    if kind != "generation" or end == text:
+    question = question_of(prompt)
+    if kind != "generation" or not question.startswith("… "):
         return title or title_of(prompt)
-    starts = (gap.end() for gap in (pattern.search(end) for pattern in _GAPS) if gap)
-    return f"… {title_of(end[next(starts, 0) :])}"
+    return f"… {title_of(question[2:])}"
 
 
 def kind_of(config: RunConfig) -> KindOfRun:
@@ -171,9 +179,13 @@ def config_without(run: RecordedRun, pages: Sequence[int]) -> GenerationConfig:
     return replace(config, left_out=tuple(sorted({*config.left_out, *pages})))
 
 
-def parting_token(run: RunRecord) -> int | None:
-    """Number of the token in which a fork parts from its parent; None of what is no fork."""
-    given = run.config.get("given")
-    if run.parent is None or not isinstance(given, list) or not given:
-        return None
-    return len(given) - 1
+def variant_words(run: RunRecord) -> str:
+    """What a run that has a parent does otherwise; "" of one without."""
+    given, left_out = (run.config.get(name) for name in ("given", "left_out"))
+    if run.parent is None:
+        return ""
+    if isinstance(left_out, list) and left_out:
+        return f"Without page {', '.join(str(page + 1) for page in left_out)}"
+    if isinstance(given, list) and given:
+        return f"Another token {len(given)}"
+    return "The full model's answer"

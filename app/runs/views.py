@@ -9,7 +9,7 @@ from typing import Any
 from app.formats import iso
 from app.model.model_line import LESSONS
 from app.runs.live_run import ENDED, LiveRun
-from app.runs.recorded_run import KINDS, KindOfRun, RecordedRun, title_of_run
+from app.runs.recorded_run import KINDS, KindOfRun, RecordedRun, question_of, title_of_run
 from storage import RunRecord
 
 ROWS_PER_POLL = 400
@@ -94,6 +94,7 @@ def _about(run: RecordedRun, title: str, created_at: datetime) -> dict[str, Any]
         "kind": run.kind,
         "prompt": run.prompt,
         "title": title_of_run(run.kind, run.prompt, title),
+        "question": question_of(run.prompt),
         "model": run.model,
         "config": run.config,
         "parent": run.parent,

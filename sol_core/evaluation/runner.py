@@ -112,6 +112,8 @@ class _Run:
         self.others = OtherMethodsPass(setting, self.policies) if contenders[1:] else None
         stages = self.policies, self.others, self.baselines
         self.stages: list[TablePass] = [stage for stage in stages if stage is not None]
+        for number, stage in enumerate(self.stages, start=1):
+            stage.part = f"part {number} of {len(self.stages)}"
         self.work = sum(batch.work for stage in self.stages for batch in stage.batches)
 
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:

@@ -84,6 +84,7 @@ class TablePass:
     """
 
     name, title = "", ""
+    part = ""  # "part 1 of 2": its place among the passes
     observes = False  # whether the rows look at the prefill's signals
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
@@ -118,7 +119,8 @@ class TablePass:
         return batches
 
     def message(self, batch: Batch) -> str:
-        return f"{self.title}: text {batch.first + batch.count} of {self.setting.config.texts}"
+        done = f"text {batch.first + batch.count} of {self.setting.config.texts}"
+        return f"{self.title}, {self.part}: {done}"
 
     def run(self, batch: Batch) -> None:
         setting, config = self.setting, self.setting.config

@@ -185,11 +185,15 @@ class _Batch:
                     self._stop()
                 for sequence in [sequence for sequence in pending if sequence.ended is not None]:
                     pending.remove(sequence)
-                    yield sequence.number, sequence.finish(ms_since(decode_began))
+                    yield self._finished(sequence, decode_began)
                 if not pending:
                     break
         for sequence in pending:
-            yield sequence.number, sequence.finish(ms_since(decode_began))
+            yield self._finished(sequence, decode_began)
+
+    def _finished(self, sequence: GeneratedSequence, began: float) -> tuple[int, Event]:
+        left_at = self.schedules.left_at(self.sequences.index(sequence))
+        return sequence.number, sequence.finish(ms_since(began), left_at)
 
     def _steps(self, caches: list[KVCache], state: PrefixState | None) -> Iterator[DecodeStep]:
         several, rows_each = len(caches) > 1, 1 + len(self.config.side_rows)

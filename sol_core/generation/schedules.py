@@ -138,6 +138,11 @@ class GenerationSchedules:
             for axes in scheduler.distribution()
         ]
 
+    def left_at(self, sequence: int) -> float | None:
+        """Return the context whose gains left a sequence's main row to static, if they did."""
+        scheduler = self._policy_rows.get(0)
+        return scheduler.left_at.get(sequence) if isinstance(scheduler, WhereItPays) else None
+
     def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
         """Computed cost of a row's step by what it read, where that is known.
 

@@ -219,7 +219,7 @@ class GeneratedSequence:
             attention=None if mass is None else mass[0, ..., :pages],
         )
 
-    def finish(self, decode_ms: float) -> FinishEvent:
+    def finish(self, decode_ms: float, left_at: float | None) -> FinishEvent:
         """The last event; where nothing else ended it, there were no more steps."""
         self._visible.add(self._stream.flush())
         if self.ended is None:
@@ -240,6 +240,7 @@ class GeneratedSequence:
             cost=self._cost,
             dense_cost=self._dense_cost,
             made_on=made_on(self._model),
+            left_at=left_at,
         )
 
     def _event(

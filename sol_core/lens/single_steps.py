@@ -203,21 +203,28 @@ def best_in_hindsight(
 
 
 def compare_spenders(
-    model: LanguageModel, tokens: Sequence[int], first: int, budget: float, policy: Policy | None
+    model: LanguageModel,
+    tokens: Sequence[int],
+    first: int,
+    budget: float,
+    policy: Policy | None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> tuple[list[Spender], list[list[StepLoss]]]:
-    """The spenders at the policy's spend, or the budget's, and the losses [levels][steps]."""
+    """The spenders at the policy's spend, or the budget's, and the losses [levels][steps].
+
+    ``after_step`` as of ``single_step_losses``.
+    """
     grid = policy.info.grid if policy else ActionGrid()
     levels = grid.channel_keep_ratios
-    table = single_step_losses(
-        model, tokens, first, [Action(channel_keep_ratio=level) for level in levels], grid
-    )
+    actions = [Action(channel_keep_ratio=level) for level in levels]
+    table = single_step_losses(model, tokens, first, actions, grid, after_step=after_step)
     steps = len(tokens) - first
     plans: dict[str, list[float]] = {}
     if policy:
         schedule = ScheduleConfig("policy", Budget(channel_keep_ratio=budget), policy="policy")
         config = GenerationConfig(schedule, grid=grid)
-        actions = score_text(model, tokens, first, config, lambda _: policy).actions
-        plans["policy"] = [action.channel_keep_ratio for action in actions]
+        scored = score_text(model, tokens, first, config, lambda _: policy)
+        plans["policy"] = [action.channel_keep_ratio for action in scored.actions]
         budget = sum(plans["policy"]) / steps
     even = StaticSchedule(Budget(channel_keep_ratio=budget), grid)
     plans["even"] = [even.at(step).channel_keep_ratio for step in range(steps)]

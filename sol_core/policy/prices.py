@@ -142,9 +142,12 @@ class GainTable:
     def pays(self, context: int, share: float) -> bool:
         """Return whether more than nothing is recovered at the context nearest in ratio, and on
         both sides of a share that lies between two."""
-        gaps = [abs(math.log(known / max(context, 1))) for known in self.contexts]
-        recovered = self.recovered[gaps.index(min(gaps))]
+        recovered = self.recovered[self.contexts.index(self.nearest(context))]
         return all(recovered[column] > 0 for column in _around(self.shares, share))
+
+    def nearest(self, context: int) -> float:
+        """Return the measured context that is nearest in ratio."""
+        return min(self.contexts, key=lambda known: abs(math.log(known / max(context, 1))))
 
 
 def _around(knots: Sequence[float], at: float) -> set[int]:

@@ -50,6 +50,7 @@ class WhereItPays:
         self._policy, self._gains, self._budgets = policy, gains, list(budgets)
         self._mixes = mixes
         self._rows: list[int] = []  # those of the policy
+        self.left_at: dict[int, float] = {}  # static's rows: the measured context that decided it
         self._by_policy: PolicyScheduler | None = None
         self._all: BatchScheduler | None = None
 
@@ -76,15 +77,18 @@ class WhereItPays:
 
     def _begin(self, cached_tokens: Sequence[int]) -> BatchScheduler:
         policy, mixes, parts = self._policy, self._mixes, list[tuple[list[int], BatchScheduler]]()
-        aside: list[int] = []
         for row, (budget, cached) in enumerate(zip(self._budgets, cached_tokens, strict=True)):
             assert budget.bytes_share is not None
-            pays = self._gains.pays(cached, budget.bytes_share)
-            (self._rows if pays else aside).append(row)
+            if self._gains.pays(cached, budget.bytes_share):
+                self._rows.append(row)
+            else:
+                self.left_at[row] = self._gains.nearest(cached)
         if self._rows:
             budgets = [self._budgets[row] for row in self._rows]
             self._by_policy = PolicyScheduler(policy, budgets, mixes=mixes)
             parts.append((self._rows, self._by_policy))
-        static = [ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in aside]
-        parts.append((aside, RowSchedules(static)))
+        static = [
+            ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in self.left_at
+        ]
+        parts.append(([*self.left_at], RowSchedules(static)))
         return split_rows(parts)

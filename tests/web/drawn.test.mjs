@@ -64,7 +64,7 @@ const policy = ({ evaluation }) => ({ name: evaluation.about.policy, model: "/m/
     { id: "f", title: evaluation.about.policy, verdict: null, created_at: MADE }] });
 
 const RUN = { id: "r", kind: "generation", title: "A", status: "finished", status_label: "Finished", schedule_label: "Static", budget: "50 %", tokens: 1,
-  created_at: MADE, model: "m", can_delete: true, fork: { parent: "p", index: 3 } };
+  created_at: MADE, model: "m", can_delete: true, parent: "p", variant: "Another token 4" };
 
 /** Drawings by their names, each of all records. @type {Record<string, (all: any) => Promise<Element>>} */
 const DRAWINGS = {
@@ -94,7 +94,7 @@ const DRAWINGS = {
     advice: "Resume.", log_file: "/a.log", can_resume: true }),
   policies: async (all) => page(mounting(PoliciesPage), { policy_details: policy(all),
     all_policies: { policies: [policy(all)], damaged: [{ name: "bad", problem: all.run.run.title }], refusal: null } }),
-  history: async ({ run }) => page(mountHistory, { run_glance: { strip: [0.5, 0.75, 1], share: 0.75, verdict: { kind: "bad", head: "Broken", rest: ": so." } }, list_runs: { next: null, runs: [RUN, { ...RUN, title: run.run.title, kind: "inspection", fork: null },
+  history: async ({ run }) => page(mountHistory, { run_glance: { strip: [0.5, 0.75, 1], share: 0.75, answer: run.run.title, verdict: { kind: "bad", head: "Broken", rest: ": so." } }, list_runs: { next: null, runs: [RUN, { ...RUN, title: run.run.title, kind: "inspection", parent: null, variant: "" },
     { ...RUN, status: "damaged", can_delete: false }, { ...RUN, status: "running", tokens: 0 }] } }),
   forms: async ({ explore }) => shown(
     new Controls(explore, { policies: async () => [], estimate: async () => null }).element,

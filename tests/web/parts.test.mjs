@@ -2,6 +2,7 @@
 
 import { cellsOf, press, records, settled, shown, textOf, textsOf, told } from "./page.mjs";
 import { LensPanel } from "../../app/web/js/shared/lens/lens.js";
+import { timeWords } from "../../app/web/js/learn/lesson_steps.js";
 import { Machine } from "../../app/web/js/shared/machine/machine.js";
 
 told("what if: the choice of every level, the levels by keyboard, the tokens that followed", async (say) => {
@@ -91,4 +92,8 @@ told("a step whose layers differ is drawn layer by layer", async (say) => {
   say(sheet.layers, of("attention").slice(0, 3).map(({ height }) => height));
   say(of("channels").slice(1).map(({ width }) => Math.round(width)));
   say(machine.figure.getAttribute("aria-label"));
+});
+
+told("a lesson says what became of a step's time, whichever way it went", (say) => {
+  for (const time of [1.08, 1.01, 0.7, 0.56, 0.4]) say(timeWords(0.55, time));
 });

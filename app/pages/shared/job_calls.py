@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from app.formats import finite, iso, json_safe, verdict_record
@@ -15,7 +16,10 @@ from app.host.visitor import address
 from app.jobs import runner
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
+from sol_core.errors import SolError
+from sol_core.fields import from_json
 from sol_core.reporting.verdict import training_verdict
+from sol_core.training.config import NOMINAL_MINUTES, PRESETS, TrainConfig
 from storage import TASKS_JOB, JobKind, JobRecord, NotFoundError
 from storage.records import LIVE_STATUSES, RESUMABLE_STATUSES
 
@@ -28,8 +32,8 @@ _LIVE = ("queued", "running")
 
 # In place of what is done, while a request waits for its worker.
 _STOPPING = {
-    "pause": "waiting for the text or update in work, then for a checkpoint",
-    "cancel": "waiting for the text or update in work",
+    "pause": "saves after the text or update in work, usually within a minute",
+    "cancel": "ends after the text or update in work, usually within a minute",
 }
 _ADVICE = {
     "failed": "Put right what the message names. Then resume from the last checkpoint, or clone "
@@ -195,6 +199,7 @@ def job_view(record: JobRecord, *, has_kept: bool) -> dict[str, Any]:
         "advice": _ADVICE.get("cancelled early" if is_early else record.status),
         "has_kept": has_kept,
         "texts_to_label": _texts_to_label(record),
+        "expected_s": _expected_s(record),
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
         "result": json_safe(record.result) if record.kind == "train" else None,
@@ -210,6 +215,16 @@ def _texts_to_label(record: JobRecord) -> int | None:
     for name in ("config", "warm_start", "texts"):
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, int) else None
+
+
+def _expected_s(record: JobRecord) -> float | None:
+    """Estimate of a whole training with a preset's settings; None of another job."""
+    with suppress(SolError, KeyError, TypeError):  # settings of another release
+        config = from_json(TrainConfig, record.params["config"])
+        for name, preset in PRESETS.items():
+            if config == replace(preset, corpus=config.corpus):
+                return 60 * NOMINAL_MINUTES[name]
+    return None
 
 
 def _training_verdict(record: JobRecord) -> dict[str, str] | None:

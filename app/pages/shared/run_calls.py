@@ -15,7 +15,7 @@ from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind
 from app.results.shipped import recorded_prompts
 from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
-from app.runs.recorded_run import RecordedRun, parting_token, title_of_run
+from app.runs.recorded_run import RecordedRun, title_of_run, variant_words
 from app.sharing.kinds import (
     MAX_DOCUMENT_BYTES,
     SEPARATOR,
@@ -139,7 +139,8 @@ def run_row(record: RunRecord) -> dict[str, Any]:
         "tokens": record.num_tokens,
         "created_at": iso(record.created_at),
         "model": record.model,
-        "fork": None,
+        "parent": record.parent,
+        "variant": "",
         "can_delete": record.status != "running",
     }
     try:
@@ -148,8 +149,7 @@ def run_row(record: RunRecord) -> dict[str, Any]:
         with naming_damage("This run"):
             row["schedule_label"] = schedule_label(record.schedule, record.config)
             row["budget"] = budget_text(record.config)
-            if (index := parting_token(record)) is not None:
-                row["fork"] = {"parent": record.parent, "index": index}
+            row["variant"] = variant_words(record)
     except DamagedError:
         row |= {"status": "damaged", "status_label": "Damaged"}
     return row

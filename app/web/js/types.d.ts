@@ -70,6 +70,7 @@ interface Run {
   kind: string;
   prompt: string;
   title: string;
+  question: string;
   model: string;
   config: any;
   settings: any;

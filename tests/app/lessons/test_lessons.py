@@ -3,10 +3,12 @@
 import itertools
 import json
 import math
+from unittest.mock import MagicMock
 
 import pytest
 
-from app.lessons.experiments import BEGINNINGS, PASSAGES
+from app.lessons import desk, experiments
+from app.lessons.experiments import BEGINNINGS, PASSAGES, lesson_experiments
 from app.pages.learn import PAGE
 from app.web.calls import server_functions
 from tests.app.page_calls import engine_services
@@ -41,6 +43,17 @@ def result(services, name, **parameters):
     assert answer.get("state") == "done", answer
     assert answer["result"]["model"] == "tiny"
     return dict(answer["result"])
+
+
+@pytest.mark.parametrize("name", sorted(lesson_experiments(MagicMock())))
+def test_every_measurement_ends_where_nobody_asks_about_it(services, monkeypatch, name):
+    experiment = lesson_experiments(services.policies)[name]
+    is_left = MagicMock()
+    is_left.get.return_value = lambda: True
+    monkeypatch.setattr(desk, "_IS_LEFT", is_left)
+    monkeypatch.setattr(experiments, "prompt_of", lambda *_: "a story that fits this model")
+    with pytest.raises(desk.LeftError):
+        experiment.measure(services.loader.loaded(), next(iter(experiment.texts)))
 
 
 def test_a_continuation_says_what_each_step_cost(services):

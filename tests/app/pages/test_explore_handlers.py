@@ -188,12 +188,25 @@ def test_the_mix_of_a_share_follows_the_prompts_length(call, monkeypatch):
     assert refused["refused"] == "Attention kept: 5 to 100 %, got 3."
 
 
-def test_a_fork_names_its_parent_and_the_token_in_which_it_parts(services, call):
-    config, runs = (
-        GenerationConfig(given=(5, 6, 7), grid=GRIDS["default"]).to_dict(),
-        services.store.runs,
-    )
+def test_a_variant_names_its_parent_and_says_what_it_changed(services, call):
+    runs, made = services.store.runs, {}
     parent = runs.create(ANNA, "The sea", "m", "static", {}).id
-    fork = runs.create(ANNA, "The sea", "m", "static", config, parent=parent).id
-    rows = {row["id"]: row["fork"] for row in call("list_runs", query="", limit=9)["runs"]}
-    assert rows == {parent: None, fork: {"parent": parent, "index": 2}}
+    for change, words in (
+        ({"given": (5, 6, 7)}, "Another token 3"),
+        ({"left_out": (0, 4)}, "Without page 1, 5"),
+        ({}, "The full model's answer"),
+    ):
+        config = GenerationConfig(grid=GRIDS["default"], **change).to_dict()
+        made[runs.create(ANNA, "The sea", "m", "static", config, parent=parent).id] = words
+    rows = {row["id"]: row for row in call("list_runs", query="", limit=9)["runs"]}
+    assert {run: rows[run]["variant"] for run in made} == made
+    assert {rows[run]["parent"] for run in made} == {parent}
+    assert (rows[parent]["parent"], rows[parent]["variant"]) == (None, "")
+
+
+def test_the_full_models_answer_is_a_variant_of_a_run_that_one_may_see(services, call):
+    parent = finish(call)
+    asked = {"prompt": "The sea", "settings": {"schedule": "dense", "max_new_tokens": 1}}
+    run_id = call("start_run", parent=parent, **asked)["run_id"]
+    assert services.runs.poll(ANNA, run_id, 0)["run"]["parent"] == parent
+    assert "does not exist" in call("start_run", parent="other", **asked)["refused"]

@@ -226,7 +226,7 @@ def _offline(*arguments, **options):
 def test_every_handler_is_known_with_its_fields(target):
     fields = {call.name: set(call.fields) for call in target.calls}
     assert len(fields) >= 35
-    assert fields["start_run"] == {"owner", "prompt", "settings"}
+    assert fields["start_run"] == {"owner", "parent", "prompt", "settings"}
     assert fields["fork_run"] >= {"run_id", "index", "token_id"}
 
 

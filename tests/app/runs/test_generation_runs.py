@@ -17,7 +17,7 @@ from app.model import model_line
 from app.model.compute import ModelLoader
 from app.model.model_line import LESSONS, ModelLine
 from app.runs.queue import GenerationRuns, RunNotFoundError
-from app.runs.recorded_run import title_of_run
+from app.runs.recorded_run import question_of, title_of_run
 from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ModelLoadError
@@ -389,4 +389,6 @@ def test_a_long_prompt_is_called_by_what_it_asks():
     assert title_of_run("inspection", asked[0], "The Harlow archive") == "The Harlow archive"
     assert title_of_run("generation", "Who?\n\nAn owl.", "Who?") == "Who?"
     assert title_of_run("generation", "x" * 500).startswith("… xxx")
+    assert question_of(asked[0]) == "… What is the password?"
+    assert question_of(" Who?\n\nAn owl. ") == "Who?\n\nAn owl."
     assert title_of_run("generation", archive).startswith("… The Harlow archive was opened")

@@ -21,6 +21,7 @@ def token(share, own=1, full=1, kl=0.01):
         "top": [{"token_id": own}],
         "side": [{"name": "dense", "choice": {"token_id": full}}],
         "kl_to_dense": kl,
+        "text": " so",
     }
 
 
@@ -33,16 +34,17 @@ def test_a_generation_has_its_strip_share_and_verdict():
     long = glance(run_of([token(0.5)] * 1000), None)
     assert len(long["strip"]) <= MOST_BARS
     assert glance(run_of([token(1.0)], schedule="dense"), None)["verdict"] is None
+    assert long["answer"] == f"{'so ' * 32}".strip() + "…"
     alone = [token(0.5) | {"side": []}]
     assert glance(run_of(alone), None)["verdict"] is None
-    assert glance(run_of([]), None) == {"strip": [], "share": None, "verdict": None}
+    assert glance(run_of([]), None) == {"strip": [], "share": None, "verdict": None, "answer": ""}
 
 
 def test_an_inspection_has_those_of_its_last_schedule():
     rows = [{"cost": {"mlp_bytes": size, "bit_operations": 9.0}} for size in (10.0, 6.0)]
     verdict = {"kind": "good", "head": "Closer", "rest": "."}
     found = glance(run_of([{"rows": rows}] * 2, "inspection"), {"verdicts": [verdict]})
-    assert found == {"strip": [0.6, 0.6], "share": 0.6, "verdict": verdict}
+    assert found == {"strip": [0.6, 0.6], "share": 0.6, "verdict": verdict, "answer": ""}
 
 
 @pytest.mark.parametrize(

@@ -68,3 +68,19 @@ def test_delete_asks_first(serve, visit):
     expect(rows).to_have_count(0)
     visitor.open(f"?run={run_id}")
     expect(page.get_by_text("This run does not exist")).to_be_visible()
+
+
+def test_variants_of_a_run_stand_under_it(serve, visit):
+    server = serve(FakeEngine(step_s=0.001))
+    visitor = visit(server)
+    run_id, runs = generate(visitor, "A lamp?"), server.services.store.runs
+    made = runs.get(run_id)
+    left_out = made.config | {"left_out": [2]}
+    runs.create(made.owner, made.prompt, made.model, "static", left_out, parent=run_id)
+    visitor.tab("History")
+    top = visitor.page.locator(".sol-history > .sol-panel > ol > li")
+    expect(top).to_have_count(1)
+    expect(top.locator(".sol-history-answer")).to_be_visible()
+    visitor.page.get_by_text("+ 1 variant").click()
+    expect(top.locator("li")).to_contain_text("Without page 3")
+    expect(top.locator("li").get_by_text(run_id)).to_be_hidden()

@@ -138,6 +138,18 @@ def test_a_lesson_that_is_left_is_not_measured_and_one_that_waits_can_be_cancell
     expect(lesson(visitor)).to_contain_text(re.compile("is being measured|Waiting|failed"))
 
 
+def test_the_first_step_is_done_once_the_dial_was_turned(serve, visit):
+    visitor = visit(serve(FakeEngine()))
+    visitor.page.goto(visitor.url)
+    visitor.tab("Learn")
+    step = visitor.page.get_by_role("link", name="The dial")
+    expect(step).not_to_contain_text("done")
+    lesson(visitor).get_by_role("button", name="Open the dial").click()
+    visitor.page.locator(".sol-recording input[type=range]").press("ArrowLeft")
+    visitor.tab("Learn")
+    expect(step).to_contain_text("done")
+
+
 # The picture of a page taken away, with three pages; each part's width as a share of its place's.
 WIDTHS = f"""async (lesson) => {{
   const address = new URL("{module_url("learn/lesson_missing.js")}", document.baseURI);

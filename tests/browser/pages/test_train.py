@@ -105,7 +105,10 @@ def test_a_training_that_begins_says_its_step_and_shows_no_empty_chart(serve, vi
     visitor = visit(server)
     visitor.tab("Train")
     detail = visitor.page.locator(".sol-train .sol-job .sol-detail")
-    expect(detail).to_have_text(re.compile(r"^Measuring on held-out text · .* so far$"))
+    early = "Getting ready: measuring static on held-out text, to compare with"
+    expect(detail).to_have_text(
+        re.compile(rf"^{early} · .* so far · about 5\smin in all \(estimate\)$")
+    )
     charts = visitor.page.locator(".sol-train .sol-figure").locator("visible=true")
     expect(charts).to_have_count(0)
     labels = [
@@ -115,7 +118,7 @@ def test_a_training_that_begins_says_its_step_and_shows_no_empty_chart(serve, vi
     jobs.append_metrics(job_id, [begun | {"step": 1, "metrics": {}}, *labels])
     jobs.heartbeat(job_id, "w", 0.04, "labelling", 200.0)
     texts = PRESETS["quick"].warm_start.texts
-    expect(detail).to_have_text(f"Labelling text 3 of {texts} · 4 % · about 3 min left")
+    expect(detail).to_have_text(f"Labelling text 3 of {texts} · 4 % · about 3 min left (estimate)")
     expect(charts).to_have_count(1)
     jobs.set_log_file(job_id, "/var/log/job.log")
     log = visitor.page.get_by_text("/var/log/job.log")
@@ -150,7 +153,9 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     expect(job).to_contain_text("50 % · about 4 min left")
     press("Cancel", "Cancelling")
     assert jobs.get(job_id).control == "cancel"
-    expect(job.locator(".sol-detail")).to_have_text("Waiting for the text or update in work")
+    expect(job.locator(".sol-detail")).to_have_text(
+        "Ends after the text or update in work, usually within a minute"
+    )
     jobs.finish(job_id, "w2", "cancelled")
     expect(state(visitor)).to_have_text("Cancelled")
     expect(job).to_contain_text(

@@ -7,9 +7,11 @@ import pytest
 
 from sol_core.actions import GRIDS, Budget
 from sol_core.budgets.row_schedules import ShareSchedule
+from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import NO_POLICY
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
+from sol_core.generation.engine import generate
 from sol_core.policy.policy import load_policy, save_policy
 from sol_core.policy.prices import GainTable
 from sol_core.policy.scheduler import PolicyScheduler
@@ -64,6 +66,7 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     both = WhereItPays(policy, policy.gains, budgets, mixes)
     taken = actions(both, model, (64, 7000))
     assert both.reads() == [policy.reads, NO_POLICY]
+    assert both.left_at == {1: 7000.0}
     first, second = both.distribution()
     assert second is None
     alone = PolicyScheduler(policy, budgets[:1], mixes=mixes)
@@ -82,6 +85,16 @@ def test_only_measured_policies_at_shares_step_aside(model):
     policy.gains = TABLE
     assert isinstance(schedule_by_policy(policy, axes), PolicyScheduler)
     assert isinstance(schedule_by_policy(policy, shares, mixes), WhereItPays)
+
+
+def test_a_run_says_which_context_left_it_to_static(model):
+    policy, _ = with_states(model, GRIDS["default"])
+    schedule = ScheduleConfig("policy", Budget.share(0.9), policy="p")
+    config = GenerationConfig(schedule, max_new_tokens=2, grid=policy.info.grid)
+    for gain, left_at in ((-0.1, 64.0), (0.1, None)):
+        policy.gains = GainTable((64.0,), (0.9,), ((gain,),))
+        *_, finish = generate(model, "the sea", config, policies=lambda _: policy)
+        assert finish.left_at == left_at
 
 
 def test_gains_are_kept_with_the_policy(model, tmp_path):

@@ -22,26 +22,28 @@ function taskFigure(task) {
   const styles = Object.entries(TASK_METHODS).filter(([id]) => task.points[id]);
   const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
     .filter(([share]) => isNumber(share));
+  const hasBytes = styles.every(([id]) => task.points[id].every((one) => isNumber(one.share)));
+  const spent = hasBytes ? "compute" : "mean spend";
+  const of = (one) => 100 * (hasBytes ? one.share : one.net);
   return resultFigure({
     title: task.label,
-    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the `
-      + "[[mean spend]] of attention, MLP and bits.",
+    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: [[${spent}]].`,
     keys: [...styles.map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
     layout: () => ({ margin: { l: 46, r: 14, b: 38 },
-      xaxis: { title: smallTitle("mean spend"), ticksuffix: " %" },
+      xaxis: { title: smallTitle(spent), ticksuffix: " %" },
       yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
       shapes: lines.map(([share, colour, dash]) => across(100 * share, colour, dash)) }),
     traces: () => styles.map(([id, style]) => {
-      const list = task.points[id].toSorted((a, b) => a.net - b.net);
-      return { meta: id, x: list.map((one) => 100 * one.net), y: list.map((one) => 100 * one.mean),
+      const list = task.points[id].toSorted((a, b) => of(a) - of(b));
+      return { meta: id, x: list.map(of), y: list.map((one) => 100 * one.mean),
         text: list.map((one) => one.label), mode: "lines+markers",
         error_y: intervals(list.map((one) => bounded(one).map((share) => 100 * share)), style.colour),
         line: { color: themeColour(style.colour), width: 1.5, dash: style.dash },
         marker: { color: themeColour(style.colour), symbol: style.symbol, size: 8 },
         hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>`
-          + "spent %{x:.1f} % in the mean<extra></extra>" };
+          + `spent %{x:.1f} % ${spent}<extra></extra>` };
     }),
   });
 }

@@ -31,7 +31,7 @@ class BesideForm extends RunForm {
     this.fields = {
       schedule: scheduleField(on.policies),
       share: numberField({ label: "Compute", min: 1, max: 100,
-        hint: "Percent of the full model's memory reads. The same as A's at first." }),
+        hint: "Percent of the full model's bytes. The same as A's at first." }),
       grid: mechanismsField(),
     };
     const { schedule, share, grid } = this.fields;

@@ -164,7 +164,7 @@ function violinFigure(data) {
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return resultFigure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape: random schedules of one mean spend. A policy that adapts well lies below all of them.",
+    aid: "Each shape: random schedules of one budget. A policy that adapts well lies below all of them.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },

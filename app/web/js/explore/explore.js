@@ -17,7 +17,7 @@ import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
 
 /** A run from start to end, beside the one on show. @returns {Promise<Token[]>} */
-function runOf(api, prompt, settings, write = (rows) => {}) {
+function runOf(api, prompt, settings, write = (rows) => {}, parent = null) {
   return new Promise((resolve, reject) => {
     const rows = [];
     const follower = new RunFollower(api, { begin: () => {}, rows: (more) => {
@@ -29,7 +29,7 @@ function runOf(api, prompt, settings, write = (rows) => {}) {
         if (view.status === "finished") resolve(rows);
         else reject(new Error(view.error || "The run was stopped."));
       }, lost: () => {}, gone: reject });
-    api("start_run", { prompt, settings }).then(({ run_id: id }) => follower.follow(id), reject);
+    api("start_run", { prompt, settings, parent }).then(({ run_id: id }) => follower.follow(id), reject);
   });
 }
 
@@ -173,7 +173,7 @@ class ExplorePage extends RunPage {
     const { run } = this.follower;
     this.stage.reading.effects?.rankSoon(this.wasLive);
     if (run.settings) this.status.offerFull((write) =>
-      runOf(this.api, run.prompt, { ...run.settings, schedule: "dense", shadow: false }, write));
+      runOf(this.api, run.prompt, { ...run.settings, schedule: "dense", shadow: false }, write, run.id));
   }
 
   async home(call) {

@@ -4,6 +4,7 @@ import { linkTo } from "../shared/address.js";
 import {
   button, h, isCalm, messageOf, opensHere, setChildren, setText, show, uniqueId,
 } from "../shared/dom.js";
+import { handOver } from "../shared/events.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
@@ -126,6 +127,7 @@ export class RecordingView {
 
   turnTo(at) {
     this.stop();
+    handOver("dial-turned", true);
     this.choose(Math.min(Math.max(at, 0), this.recording.texts.length - 1));
     if (this.isLive) this.runHere();
   }

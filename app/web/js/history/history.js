@@ -3,7 +3,7 @@
 import { askedFor, handOverTo, linkTo, openInTab, setAddress } from "../shared/address.js";
 import { attempt, makeApi, newest, sendFile } from "../shared/api.js";
 import {
-  button, chip, errorLine, h, opensHere, setText, show, showText, SITE, whenSeen,
+  asIs, button, chip, errorLine, h, opensHere, setText, show, showText, SITE, whenSeen,
 } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, listen } from "../shared/events.js";
@@ -17,6 +17,8 @@ const PAGE_SIZE = 30;
 const partOf = ({ kind }) => (kind === "inspection" ? kind : "run"); // of the address
 
 class HistoryPage {
+  rows = new Map(); // by the run's id
+
   fail = (words) => showText(this.error, words);
 
   constructor(root, api) {
@@ -61,9 +63,12 @@ class HistoryPage {
     const request = { query: this.search.value, before, limit: PAGE_SIZE };
     return attempt(async () => {
       const answer = await newest(this, this.api("list_runs", request));
-      const rows = answer.runs.map((run) => this.row(run));
-      if (before === null) this.list.replaceChildren(...rows);
-      else this.list.append(...rows);
+      if (before === null) {
+        this.rows.clear();
+        this.list.replaceChildren();
+      }
+      this.list.append(...answer.runs.map((run) => this.row(run)));
+      this.fold();
       this.last = answer.next;
       show(this.more, answer.next !== null);
       show(this.error, false);
@@ -71,6 +76,19 @@ class HistoryPage {
         : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     }, this.fail);
+  }
+
+  // Variants of a run stand under it, once it is in the list.
+  fold() {
+    for (const row of this.rows.values()) {
+      let top = row;
+      while (this.rows.has(top.parent)) top = this.rows.get(top.parent);
+      if (top !== row) top.variants.append(row.element);
+    }
+    for (const { folded, name, variants: { childElementCount: number } } of this.rows.values()) {
+      setText(name, `+ ${count(number, "variant")}`);
+      show(folded, number > 0);
+    }
   }
 
   import(file) {
@@ -87,8 +105,10 @@ class HistoryPage {
     const link = linkTo({ [part]: run.id });
     const tool = (label, action) =>
       chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
-    const forkPart = ({ parent, index }) => h("span", {}, "Fork of ", h("a", { href: linkTo({ run: parent }),
-      onclick: opensHere(() => openInTab(part, parent)) }, h("code", {}, parent)), ` at token ${index + 1}`);
+    const { parent } = run;
+    const ofParent = h("span", {}, run.variant, h("span", { class: "sol-history-parent" }, " of ",
+      h("a", { href: linkTo({ run: parent }), onclick: opensHere(() => openInTab(part, parent)) },
+        h("code", {}, parent))));
     const isDamaged = run.status === "damaged";
     const isWhole = run.status !== "running" && !isDamaged;
     const hasTokens = part === "run" && run.tokens > 0 && isWhole;
@@ -100,8 +120,8 @@ class HistoryPage {
         glance,
         run.status !== "finished"
           && h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
+        run.variant && ofParent,
         [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
-        run.fork && forkPart(run.fork),
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
         h("span", {}, modelName(run.model))],
       tools: [
@@ -111,6 +131,11 @@ class HistoryPage {
         isWhole && exportMenu(this.api, part, () => run.id, this.fail, { spoken: `Export: ${run.title}` }),
         run.can_delete && tool("Delete", () => this.ask(run))] });
     if (run.tokens > 0 && isWhole) whenSeen(row, () => this.lookAt(run, glance));
+    const name = h("summary", {});
+    const variants = h("ol", { class: "sol-history-list" });
+    const folded = h("details", { class: "sol-history-variants", hidden: true }, name, variants);
+    row.append(folded);
+    this.rows.set(run.id, { element: row, parent, folded, name, variants });
     return row;
   }
 
@@ -119,9 +144,9 @@ class HistoryPage {
     if (place.dataset.run) return null;
     place.dataset.run = run.id;
     return attempt(async () => {
-      const { strip, share, verdict } = await this.api("run_glance", { run_id: run.id });
+      const { strip, share, verdict, answer } = await this.api("run_glance", { run_id: run.id });
       const axis = { ...stretched(strip), of: (read) => read };
-      place.append(
+      place.append(answer && h("p", { class: "sol-history-answer", dir: "auto" }, asIs(answer)),
         h("div", { class: "sol-strip", "aria-hidden": "true" },
           strip.map((read) => h("i", { [BIN]: binOf(axis, read) }))),
         h("span", {}, verdict && [h("b", partOf(run) === "run"

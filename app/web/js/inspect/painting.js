@@ -7,7 +7,7 @@ import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
 import { colourScale } from "../shared/tokens/legend.js";
-import { spokenText } from "../shared/tokens/token_text.js";
+import { quoted } from "../shared/tokens/token_text.js";
 import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
 import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";
 
@@ -257,7 +257,7 @@ export class PaintPanel {
     const token = this.tokens[index];
     if (!token) return;
     const row = this.row(index);
-    setText(this.spot, `“${spokenText(token.text).trim()}”, token ${index + 1}: ${spendOf(row)}. `
+    setText(this.spot, `${quoted(token.text)}, token ${index + 1}: ${spendOf(row)}. `
       + `Surprisal ${nats(token.rows[0].nll)} nats; ${rowName(this.names[this.base])} lost KL `
       + `${nats(row.kl_to_dense)}.`);
   }

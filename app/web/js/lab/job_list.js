@@ -18,6 +18,9 @@ const JOB_DOTS = {
   cancelled: "idle", abandoned: "bad",
 };
 
+const timeLeft = (job) => isNumber(job.eta_s) && job.can_pause
+  && `about ${roughly(job.eta_s)} left (estimate)`;
+
 class JobRow {
   constructor(job, on) {
     const onclick = opensHere(() => on.open(this.job));
@@ -36,9 +39,9 @@ class JobRow {
     const isOpen = ["running", "paused", "queued"].includes(job.status);
     setText(this.title, job.title || "Untitled");
     setPill(this.state, job.status_label, job.is_damaged ? "bad" : JOB_DOTS[job.status] || "idle");
-    const left = isNumber(job.eta_s) && job.can_pause ? `, about ${roughly(job.eta_s)} left` : "";
     this.facts.replaceChildren(this.state, h("span", {}, job.kind_label),
-      isOpen && job.progress > 0 ? h("span", {}, percent(job.progress) + left) : "",
+      isOpen && job.progress > 0
+        ? h("span", {}, [percent(job.progress), timeLeft(job)].filter(Boolean).join(", ")) : "",
       h("time", { datetime: job.created_at }, whenText(job.created_at)));
     show(this.meter, isOpen);
     this.meter.style.setProperty("--v", job.progress ?? 0);
@@ -170,11 +173,15 @@ export class JobPanel extends StateHead {
     const isRunning = job.status === "running";
     const goesOn = isRunning && job.can_pause; // nobody asked it to stop
     const worked = (Date.now() - Date.parse(job.started_at)) / 1000;
+    const isEarly = goesOn && !job.progress;
+    const message = job.message && (this.options.message?.(job.message, job) ?? job.message);
     return [job.status === "queued" && "waiting for a worker",
-      isRunning && job.message && (this.options.message?.(job.message, job) ?? job.message),
-      (goesOn || job.status === "paused") && job.progress > 0 && percent(job.progress),
-      goesOn && (isNumber(job.eta_s) ? `about ${roughly(job.eta_s)} left`
-        : !job.progress && worked > 0 && `${roughly(worked)} so far`)].filter(Boolean).join(" · ");
+      isRunning && message
+        && (isEarly ? `Getting ready: ${message[0].toLowerCase()}${message.slice(1)}` : message),
+      (goesOn || job.status === "paused") && job.progress > 0 && percent(job.progress), timeLeft(job),
+      isEarly && worked > 0 && `${roughly(worked)} so far`,
+      isEarly && job.expected_s && `about ${roughly(job.expected_s)} in all (estimate)`,
+    ].filter(Boolean).join(" · ");
   }
 
   showFacts(parts) {

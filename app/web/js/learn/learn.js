@@ -15,33 +15,14 @@ import { LESSON_STEPS } from "./lesson_steps.js";
 import { LESSON_WHICH } from "./lesson_which.js";
 import { TERMS } from "../shared/glossary.js";
 
-// spec: {key, title, text, action, open(page)}; on: {opened(), next()}
-const roomStep = ({ title, text, action, open }, number, page, on) => pathPage(`${number}. ${title}`, text,
-  h("div", { class: "sol-tools" }, button(action, () => {
-    on.opened();
-    open(page);
-  }, { class: "sol-button is-primary" }), on.next && button("Next step", on.next)));
+// A step's texts are in app/lessons/lessons.json. done: what the room hands over.
+const roomStep = ({ title, text, action, open }, number, page, next) => pathPage(`${number}. ${title}`, text,
+  h("div", { class: "sol-tools" }, button(action, () => open(page), { class: "sol-button is-primary" }),
+    next && button("Next step", next)));
 
-const DIAL = {
-  key: "dial", title: "The dial", action: "Open the dial", open: () => showTab("explore"),
-  text: [
-    "A language model spends the same compute on every [[token]], whether the next word is plain or hard. "
-      + "This path shows what it could leave out, and ends with a schedule that you paint yourself.",
-    "Begin with the recording in Explore. Drag its dial to the left: the answer stays the full model's for a "
-      + "while, then it breaks. Come back and see why.",
-  ],
-};
-
-const PAINT = {
-  key: "paint", title: "Paint a schedule", action: "Paint it in Inspect",
-  open: ({ painted }) => handOverTo("inspect", "text-to-paint", painted),
-  text: [
-    "You have seen where compute is needed. Now spend it: Inspect scores a short text under [[static]] and "
-      + "under the [[policy]], then lets you paint. Start from the static schedule, take from tokens that "
-      + "need little, and give to those that lost most.",
-    "Press “Score it”. The first sentence then says whether you beat the others at the same bytes.",
-  ],
-};
+const DIAL = { key: "dial", done: "dial-turned", open: () => showTab("explore") };
+const PAINT = { key: "paint", done: "painted",
+  open: ({ painted }) => handOverTo("inspect", "text-to-paint", painted) };
 
 function glossaryList() {
   const entries = Object.values(TERMS).sort((one, other) => one.name.localeCompare(other.name, "en"));
@@ -56,6 +37,7 @@ const GLOSSARY = "glossary";
 
 class LearnPage {
   constructor(root, api, page) {
+    this.steps = STEPS.map((spec) => ({ ...spec, ...page.lessons[spec.key] }));
     this.api = api;
     this.page = page;
     // Answers of other releases may be unreadable.
@@ -65,7 +47,7 @@ class LearnPage {
     /** @type {(() => void) | null} names the lesson in the address */
     this.name = null;
     /** @type {Map<string, any>} */
-    this.parts = new Map(STEPS.map((spec, at) => [spec.key, this.makeStep(spec, at)]));
+    this.parts = new Map(this.steps.map((spec, at) => [spec.key, this.makeStep(spec, at)]));
     this.parts.set(GLOSSARY, glossaryList());
     this.links = new Map();
     this.stage = h("div", {}, [...this.parts.values()].map((part) => part.element));
@@ -75,15 +57,12 @@ class LearnPage {
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
     watchSight(root, (isSeen) => (isSeen ? this.seen() : this.parts.get(this.key)?.leave?.()));
-    takeOver("painted", () => this.keepMeasured(PAINT.key));
+    [DIAL, PAINT].forEach(({ key, done }) => takeOver(done, () => this.keepMeasured(key)));
   }
 
   makeStep(spec, at) {
     const next = STEPS[at + 1] && (() => this.go(STEPS[at + 1].key));
-    if (spec === DIAL || spec === PAINT) {
-      const opened = () => spec === DIAL && this.keepMeasured(DIAL.key);
-      return roomStep(spec, at + 1, this.page, { next, opened });
-    }
+    if (spec.done) return roomStep(spec, at + 1, this.page, next);
     return new Lesson(spec, at + 1, this.api, { next, answered: (key, choice) => this.answered(key, choice),
       measured: (key) => this.keepMeasured(key) });
   }
@@ -101,7 +80,7 @@ class LearnPage {
       h("h2", {}, "One path, 20 minutes"),
       h("p", { class: "sol-hint" },
         "Guess first; then the model that is loaded here is measured. Your place is kept."),
-      h("ol", {}, STEPS.map(({ key, title }, at) => link(key, at + 1, title)),
+      h("ol", {}, this.steps.map(({ key, title }, at) => link(key, at + 1, title)),
         link(GLOSSARY, "A–Z", "Glossary")));
   }
 

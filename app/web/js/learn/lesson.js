@@ -31,7 +31,7 @@ export function pathPage(title, texts, ...rest) {
 export class Lesson {
   asked = 0; // times
 
-  // spec: see lesson_*.js. on: {answered(key, choice), measured(key), next()}
+  // spec: see lesson_*.js and app/lessons/lessons.json. on: {answered(key, choice), measured(key), next()}
   constructor(spec, number, api, on) {
     this.spec = spec;
     this.number = number;

@@ -70,17 +70,7 @@ function magnitudeDrawing(magnitudes, limit) {
 const ZERO_BOUNDS = [0.05, 0.5]; // shares of the numbers between the three answers
 
 export const LESSON_BITS = {
-  key: "bits", title: "Bits", experiment: "bits",
-  texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
-  intro: [
-    "The numbers inside a step, its [[activation|activations]], are stored with 16 [[bits]] each. "
-      + "[[quantisation|Quantisation]] writes them with fewer: 5 bits can hold 31 values, evenly spaced from "
-      + "minus the largest to plus the largest number. Everything is rounded to the nearest one.",
-    "So the largest number decides how far apart the values are. In language models a few activations are "
-      + "far larger than the rest: [[massive activation|massive activations]].",
-  ],
-  question: "The output of one MLP is written with 5 bits. How many of its numbers will be rounded to 0?",
-  options: ["Fewer than one in twenty", "Up to half of them", "More than half"],
+  key: "bits",
   picture: () => new BitsPicture(),
   answer: ({ zeros, magnitudes }) => {
     const share = zeros[0] / magnitudes.length;
@@ -90,10 +80,4 @@ export const LESSON_BITS = {
     `${zeros} of ${length}, ${percent(zeros / length)}: the largest number is ${threeDigits(largest)}, the `
       + `middle one ${threeDigits(median)}. Even so, the steps' [[kl|KL]] to the full model is `
       + `${nats(kl[0])} nats at ${levels[0]} bits and ${nats(kl[3])} at ${levels[3]}.`,
-  how: "The output shown is the most uneven one of the last steps, over all layers.",
-  remember: [
-    "One massive activation sets the spacing for all. With few bits most others vanish, with 8 almost none.",
-    "Where one rounds matters as well: the [[quantisation site]]. Published numbers round the MLP's output; "
-      + "hardware that multiplies whole numbers needs the inputs rounded.",
-  ],
 };

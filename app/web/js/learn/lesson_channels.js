@@ -5,6 +5,7 @@ import { count, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { levelLane } from "../shared/lens/lens_parts.js";
 import { endsOf, nearest } from "../shared/tokens/card.js";
+import { quoted } from "../shared/tokens/token_text.js";
 import { barRow, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
@@ -59,20 +60,7 @@ function endingOf({ rows, levels }) {
 }
 
 export const LESSON_CHANNELS = {
-  key: "channels", title: "Channels", experiment: "channels",
-  texts: { capital: "Paris", keeper: "Lighthouse", count: "Counting", door: "A door" },
-  intro: [
-    "After attention, every layer passes the token through an [[mlp|MLP]], where most of the weights are. "
-      + "Inside, a token is a list of numbers, its [[channel|channels]]. Each channel is multiplied with a "
-      + "row of weights of its own.",
-    "Many channels are close to 0 at any moment, and what is multiplied with almost nothing gives almost "
-      + "nothing. So a step can keep only the largest: [[mlp kept|channels kept]]. The rows of the others "
-      + "need not be read.",
-  ],
-  question: "After “The capital of France is” the model's first guess should be Paris. Now only the "
-    + "largest 40 % of the channels are kept, in every layer. What becomes of that guess?",
-  options: ["It stays first, about as sure as before", "It stays first, but the model is far less sure",
-    "Another token takes its place"],
+  key: "channels",
   picture: () => new ChannelsPicture(),
   answer: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
@@ -81,15 +69,8 @@ export const LESSON_CHANNELS = {
   },
   said: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
-    return `Under the full model, “${dense.text.trim()}” has ${probability(dense.probability)}. With `
-      + `40 % of the channels “${now.text.trim()}” is first, with ${probability(now.probability)}; the `
+    return `Under the full model, ${quoted(dense.text)} has ${probability(dense.probability)}. With `
+      + `40 % of the channels ${quoted(now.text)} is first, with ${probability(now.probability)}; the `
       + `[[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
   },
-  how: "One step under thirteen levels, decoded side by side.",
-  remember: [
-    "[[kl|KL]] says how far a step's probabilities have moved from the [[dense|full model's]]. It sees all "
-      + "tokens, not only the first guess, and it does not depend on which token is taken.",
-    "Try the other beginnings: where the model knows, it can do without many channels; where several words "
-      + "are about equally likely, a few channels decide. One level for all steps is the wrong question.",
-  ],
 };

@@ -61,28 +61,11 @@ const worst = ({ rows }) => rows.reduce((most, row) => (row.kl > most.kl ? row :
 const mostLooked = ({ rows }) => Math.max(...rows.map((row) => row.attention));
 
 export const LESSON_MISSING = {
-  key: "missing", title: "A page taken away", experiment: "missing",
-  texts: { horse: "The horse", lamp: "The lamp", bridge: "The bridge" },
-  intro: [
-    "Where [[attention]] looks can be drawn, and often is. But a step that looks at a page need not depend "
-      + "on it. There is a harder test: take the page away and decode the step again.",
-    "The story is the one that Explore opens with: 1,290 [[token|tokens]], 162 [[page|pages]]. At its end "
-      + "stands “What is the doctor's horse called? The doctor's horse is called”. The step that writes "
-      + "the next token is decoded once in full, then once without each page.",
-  ],
-  question: "The step is decoded 161 times, each without one page. How often does the answer change?",
-  options: ["Never: eight tokens are too few to matter", "Once", "Twice or more often"],
+  key: "missing",
   picture: () => new MissingPicture(),
   answer: (result) => Math.min(numChanged(result), 2),
   said: (result) => `Without ${count(numChanged(result), "page")} of ${result.rows.length} the model says `
     + `something else. The page that mattered most, ${quoted(worst(result).text)}, had `
     + `${percent(worst(result).attention, 1)} of the attention; the page that was looked at most had `
     + `${percent(mostLooked(result))}.`,
-  how: "Pages are hidden from all layers of the one step; positions stay.",
-  remember: [
-    "Attention and need are different things. Nearly every step looks at the first page, and without it "
-      + "little changes. The page of the answer gets a few per cent, and everything hangs on it.",
-    "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay "
-      + "right in Explore for a while; below that, the page of the answer is the one that goes missing.",
-  ],
 };

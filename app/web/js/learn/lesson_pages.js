@@ -14,7 +14,7 @@ class PagesPicture {
   worst = h("div", { class: "sol-learn-bars" });
   element = h("div", { class: "sol-learn-parts" }, this.place,
     learnPart("The machine: which pages one step read",
-      h("p", { class: "sol-hint" }, "Columns are layers, lines are pages. Choose a step, or a word above."),
+      h("p", { class: "sol-hint" }, "Columns are layers, rows are pages. Choose a step, or a word above."),
       this.step, this.zoom.element),
     learnPart("Who loses most", this.worst));
 
@@ -80,21 +80,7 @@ function wordLoss(result, word, at) {
 const LOST_WORDS = ["Port", "asked", "light"];
 
 export const LESSON_PAGES = {
-  key: "pages", title: "Attention pages", experiment: "pages",
-  texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
-  intro: [
-    "[[attention|Attention]] is how a step looks back. Every earlier token has left a key and a value in the "
-      + "[[kv cache|KV cache]]; the step compares what it needs with all keys and fetches the values that "
-      + "fit. The longer the text, the more there is to read.",
-    "It need not read everything. The cache is cut into [[page|pages]] of eight tokens. Every key has a "
-      + "rough copy, a quarter of its size: [[key copies|4-bit keys]]. From them a step estimates how much "
-      + "attention each page would get, and reads only the pages that hold it: that share is "
-      + "[[attention kept]].",
-    "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman "
-      + "calls across the water, and she answers that her name is Mira Okafor.",
-  ],
-  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end?",
-  options: ["“Port”, the name from the beginning", "“asked”", "“light”"],
+  key: "pages",
   picture: () => new PagesPicture(),
   answer: (result) => {
     const losses = LOST_WORDS.map((word) => wordLoss(result, word, 0) ?? -Infinity);
@@ -102,11 +88,4 @@ export const LESSON_PAGES = {
   },
   said: (result) => `At ${percent(result.levels[0])} of the attention, ${LOST_WORDS.map((word) =>
     `“${word}” changed by ${signed(wordLoss(result, word, 0))} nats`).join(", ")}.`,
-  how: "Each step is compressed alone: the steps before it are in full.",
-  remember: [
-    "Most steps lose little: few pages hold what they need. A few lose a lot, and they are hard to guess: a "
-      + "name from far back, but also a plain word when the page that decided it was left out.",
-    "Move the slider: with more pages the losses melt away, at some steps sooner than at others. One setting "
-      + "for all steps is either wasteful or harmful.",
-  ],
 };

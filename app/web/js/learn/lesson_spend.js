@@ -4,6 +4,7 @@ import { h, setChildren, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { dataTable } from "../shared/page_parts.js";
+import { quoted } from "../shared/tokens/token_text.js";
 import { paintScale, PassageView } from "./pictures.js";
 
 const SPENDERS = { even: "Evenly", policy: "By a policy", hindsight: "In hindsight" };
@@ -38,7 +39,7 @@ class SpendPicture {
     view.paint(channels.map((value) => value - low), 1 - low,
       (at) => `${percent(channels[at])} of the channels, KL ${nats(kl[at])}`);
     const worst = kl.indexOf(Math.max(...kl));
-    setText(this.note, `Loses most at “${tokens[first + worst].trim()}”: ${nats(kl[worst])} nats at `
+    setText(this.note, `Loses most at ${quoted(tokens[first + worst])}: ${nats(kl[worst])} nats at `
       + percent(channels[worst]));
   }
 }
@@ -56,16 +57,7 @@ const savedShare = ({ spenders }, name) => {
 };
 
 export const LESSON_SPEND = {
-  key: "spend", title: "Why spend unevenly?", experiment: "spenders",
-  texts: { comet: "Comet", recipe: "Recipe", lighthouse: "Lighthouse" },
-  intro: [
-    "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on "
-      + "average over 24 steps. The simplest [[schedule]] is [[static]]: half at every step.",
-    "Now suppose somebody knew beforehand what every step loses at every level, and spent the same total "
-      + "where it saves most. Nobody can know this; it shows how much there is to win.",
-  ],
-  question: "How much of the even spender's loss would that person save, at the same total?",
-  options: ["Less than a fifth", "Between a fifth and a half", "More than half"],
+  key: "spend",
   picture: () => new SpendPicture(),
   answer: (result) => {
     const saved = savedShare(result, "hindsight");
@@ -79,12 +71,4 @@ export const LESSON_SPEND = {
     return `${hindsight} A trained [[policy]], which must decide before each step, `
       + `${policy >= 0 ? `saves ${share}` : `loses ${share} more`} on these 24 steps.`;
   },
-  how: "Losses are KL of each step compressed alone; the policy watched its own compressed steps.",
-  remember: [
-    "Loss is unevenly spread: a few steps lose most of it. Even spending is good when you know nothing, "
-      + "because loss grows faster the more one step is cut.",
-    "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] "
-      + "per channel; the budget sets the price. What comes out is the step's [[action]]. On 24 steps it may "
-      + "do no better than even spending; Evaluate measures it over thousands.",
-  ],
 };

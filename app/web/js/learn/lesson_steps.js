@@ -33,36 +33,38 @@ function timesOf({ parts: { dense, least }, least: levels }) {
   const [bytes, times] = [[dense.bytes, least.bytes], [ms(dense), ms(least)]];
   const row = (name, of) => [name, ...bytes.map((one) => (of(one) ? quantity(of(one), "B") : MISSING)),
     ...times.map((one) => duration(of(one)))];
-  const share = (of) => percent(of[1] / of[0]);
+  const shareOf = (of) => total(of[1]) / total(of[0]);
   const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
   return [h("h3", {}, "Fewer bytes, how much faster?"),
     h("p", {}, `The same twelve tokens once more, at the lowest levels there are: ${percent(levels[0])} of `
       + `the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. A step then reads `
-      + `${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the `
+      + `${percent(shareOf(bytes))} of the bytes. Its time, measured, is ${percent(shareOf(times))} of the `
       + "full step's."),
     dataTable("Bytes and times of a step",
       ["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"],
       [...Object.entries(TIMED_PARTS).map(([part, name]) => row(name, (one) => one[part])),
         row("Whole step", total)]),
-    h("p", { class: "sol-hint" }, "Medians of twelve steps. Time falls less than bytes for three reasons. "
-      + `The head and attention's weights are read in full: ${fixedShare} of the full model's bytes. `
+    h("p", { class: "sol-hint" }, `Medians of twelve steps. ${timeWords(...[bytes, times].map(shareOf))} `
+      + `Attention's weights and a copy of the head are always read: ${fixedShare} of all bytes. `
       + "Finding channels and pages is work, and so is rounding. And a step that waits less for memory "
       + "waits for arithmetic.")];
 }
 
+const TIED = 0.02; // of the full step's
+
+// What became of a step's time beside its bytes, both as shares of the full step's.
+export function timeWords(bytes, time) {
+  if (time <= bytes + TIED) {
+    const how = time < bytes - TIED ? "more than" : "as much as";
+    return `Time fell ${how} bytes, though three things hold it up.`;
+  }
+  const how = time > 1 + TIED ? "rose although bytes fell"
+    : time >= 1 - TIED ? "stayed the same although bytes fell" : "fell less than bytes";
+  return `Time ${how}, for three reasons.`;
+}
+
 export const LESSON_STEPS = {
-  key: "steps", title: "What is a decode step?", experiment: "steps",
-  texts: { keeper: "Lighthouse", capital: "Paris", count: "Counting", door: "A door" },
-  intro: [
-    "A language model writes one [[token]] at a time. For each it does one [[decode step]]: it takes the "
-      + "text so far, runs it through all of its layers, and gives every token it knows a [[probability]]. "
-      + "One is taken, and the next step begins.",
-    "Some tokens are easy: after “once upon a” there is little doubt. Others could be anything. How "
-      + "unexpected a token was is its [[surprisal]]: 0 [[nats]] if the model was certain, more the less it "
-      + "expected it.",
-  ],
-  question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data?",
-  options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
+  key: "steps",
   picture: () => new StepsPicture(),
   answer: ({ rows }) => {
     const read = rows.toSorted((one, other) => other.surprisal - one.surprisal)
@@ -78,12 +80,4 @@ export const LESSON_STEPS = {
       + `${nats(hard.surprisal)}. Their steps read ${quantity(easy.cost.bytes_read, "B")} and `
       + `${quantity(hard.cost.bytes_read, "B")}.`;
   },
-  how: "Bytes are computed from the model's shape; times vary with what else this machine does.",
-  remember: [
-    "A plain decode step reads every weight once, and the whole [[kv cache|KV cache]], whatever the token. "
-      + "An easy token costs as much as a hard one.",
-    "Reading takes most of the time where the processor is faster than its memory; then fewer bytes are less "
-      + "time. Bytes are counted here, times are measured, and the two are not the same.",
-    "This is the waste that the other lessons are about: can a step that needs little also read little?",
-  ],
 };

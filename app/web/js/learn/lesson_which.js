@@ -8,7 +8,7 @@ import { barRow, learnPart, MlpZoom, PagesZoom, paintScale, PassageView, stepSli
 const COMPARED = {
   pages: { title: "Which pages", legend: "Attention kept", axis: "attention",
     bytes: "cache_bytes", of: "the cache", paper: "Page bounds", default: "4-bit keys" },
-  mlp: { title: "Which side of the MLP", legend: "Bytes of the MLP read", axis: "channels",
+  mlp: { title: "Which side of the MLP", legend: "Weights of the MLP read", axis: "channels",
     bytes: "mlp_bytes", of: "the MLP", paper: "Input only", default: "Both sides" },
 };
 const WAYS = ["paper", "default"];
@@ -80,20 +80,7 @@ function saidOf(words, ways, at) {
 const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answers
 
 export const LESSON_WHICH = {
-  key: "which", title: "Which pages, not how many", experiment: "mechanisms",
-  texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
-  intro: [
-    "A step that reads two [[page|pages]] in ten must first know which. The paper's way looks at each page's "
-      + "[[page bounds|bounds]]: its smallest and largest key. They promise how well a token of the page "
-      + "could fit, not that one does. Each head chooses for itself.",
-    "The [[key copies|4-bit keys]] of lesson 3 take about as many bytes. They tell how much "
-      + "[[attention]] each page would really get, and the heads of a [[kv group|KV group]] choose together.",
-    "The [[mlp|MLP]] has a choice, too: skip only [[channel|channels]] at its input, or fewer of these and "
-      + "some of its inner ones, for the same bytes.",
-  ],
-  question: "The same two pages in ten are read, once chosen by bounds, once by 4-bit keys. How much of the "
-    + "bounds' loss is left with the 4-bit keys?",
-  options: ["Less than a third", "Between a third and two thirds", "More than two thirds"],
+  key: "which",
   picture: () => {
     const element = h("div", { class: "sol-learn-parts" });
     const zooms = { pages: WAYS.map(() => new PagesZoom()), mlp: WAYS.map(() => new MlpZoom()) };
@@ -105,12 +92,7 @@ export const LESSON_WHICH = {
   said: ({ pages, mlp }) => {
     const [bounds, keys] = WAYS.map((way) => mean(pages[way][0].kl));
     return `With bounds the steps' [[kl|KL]] to the full model is ${nats(bounds)} nats, with 4-bit keys `
-      + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.shares[0])} of the MLP's bytes, `
-      + `${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
+      + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.shares[0])} of the MLP's `
+      + `weights, ${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
   },
-  how: "Each step is compressed alone. Bytes are computed; by bounds a real step reads more.",
-  remember: [
-    "What is lost depends on which parts are skipped as much as on how many. Compare at equal bytes.",
-    "Explore and Inspect offer both, as [[mechanisms]] under Advanced. Published numbers need the paper's.",
-  ],
 };

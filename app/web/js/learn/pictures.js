@@ -6,7 +6,7 @@ import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
 import { cellNames, FLOW, pagesText, readersOf, readsOf } from "../shared/machine/reads.js";
 import { colourScale } from "../shared/tokens/legend.js";
-import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
+import { quoted, tokenNodes } from "../shared/tokens/token_text.js";
 
 export const learnPart = (title, ...rest) =>
   h("section", { class: "sol-learn-part" }, h("h3", {}, title), ...rest);
@@ -90,7 +90,7 @@ export class PagesZoom extends Zoom {
     const never = readers.filter((number) => number === 0).length;
     const ofLayers = count(layers, "layer");
     this.draw({ reads, names },
-      `The step to “${spokenText(this.tokens[place]).trim()}”: ${pagesText(reads)}`
+      `The step to ${quoted(this.tokens[place])}: ${pagesText(reads)}`
         + (never ? `, ${never} in none.` : "."),
       names.map((name, cell) => `“${name}”: read in ${readers[cell]} of ${ofLayers}.`).join(" "));
   }
@@ -127,5 +127,5 @@ export class BitsZoom extends Zoom {
 export function stepSlider(tokens, first, losses, show) {
   const worst = losses.indexOf(Math.max(...losses));
   return levelSlider({ label: "Step", levels: losses.map((_, place) => place), at: worst, show,
-    text: (place) => `“${spokenText(tokens[first + place]).trim()}”, ${place + 1} of ${losses.length}` });
+    text: (place) => `${quoted(tokens[first + place])}, ${place + 1} of ${losses.length}` });
 }

@@ -68,17 +68,6 @@ export const listRow = ({ title, href, open, facts, tools, link = {}, kind = "" 
 
 const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
 
-const QUESTION = 240; // characters of a prompt's end
-
-/** The end of a prompt: what a run was asked, or its last words. @param {Run} run */
-export function questionOf({ prompt }) {
-  const text = prompt.trim();
-  const end = text.slice(-QUESTION);
-  if (end === text) return text;
-  const [begin] = [/\n\s*\n/, /[.?!]\s/, /\s/].map((gap) => end.search(gap) + 1).filter(Boolean);
-  return `… ${end.slice(begin).trimStart()}`;
-}
-
 export function leadOf(name, text) {
   const part = h("p", { class: "sol-lead-text", dir: "auto" }, asIs(text));
   const head = h("span", { class: "sol-lead-name" }, name);

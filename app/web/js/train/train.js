@@ -140,6 +140,7 @@ export class TrainPage extends JobPage {
 
   stepOf(name, { texts_to_label: texts }) {
     const { labelled } = this.charts.data;
+    if (name === "measuring" && !labelled) return "Measuring static on held-out text, to compare with";
     return name === "labelling" && texts && labelled < texts ? `Labelling text ${labelled + 1} of ${texts}`
       : phaseName(name);
   }

@@ -37,12 +37,13 @@ export const spendChart = {
       isKnown: ({ target }) => isNumber(target) },
     { id: "steps", name: "Each step", colour: "accent", dash: "faint" },
   ],
-  scale: { range: [0, 104], ticks: [0, 25, 50, 75, 100], texts: ["0", "25", "50", "75", "100 %"] },
+  scale: { range: [0, 104], grows: true,
+    ticks: [0, 25, 50, 75, 100], texts: ["0", "25", "50", "75", "100 %"] },
   lines: ({ x, rows, limit, target }) => {
     const each = rows.map((row) => 100 * shareOfBytes(row));
     return [
       { id: "steps", x, y: each, colour: "accent", opacity: 0.35, width: 1, isStepped: true,
-        say: (share) => `Compute ${fixed(share, 1)} %` },
+        say: (share) => `Compute ${fixed(share, 1)} %${share > 100 ? ", with what choosing reads" : ""}` },
       ...(isNumber(target) ? [{ id: "target", x: [0.5, Math.max(limit, x.length) + 0.5],
         y: [100 * target, 100 * target], colour: "muted", width: 1.5, dash: "dash" }] : []),
       { id: "mean", x, y: means(each), colour: "accent", width: 2.5,

@@ -17,9 +17,10 @@ function niceTicks(low, high) {
   return ticks;
 }
 
-function valueScale({ range, title, ...scale }, lines) {
-  const known = lines.flatMap((line) => line.y).filter(isNumber);
-  const [low, high] = range ?? [0, 1.06 * Math.max(...known, 1e-3)];
+// grows: beyond its range, where a value is above it.
+function valueScale({ range, grows, title, ...scale }, lines) {
+  const top = 1.06 * Math.max(...lines.flatMap((line) => line.y).filter(isNumber), 1e-3);
+  const [low, high] = range ? [range[0], grows ? Math.max(range[1], top) : range[1]] : [0, top];
   const ticks = scale.ticks ?? niceTicks(low, high);
   return { low, high, title, ticks, texts: scale.texts ?? ticks.map((tick) => String(+tick.toPrecision(6))) };
 }

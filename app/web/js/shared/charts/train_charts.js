@@ -55,8 +55,8 @@ function roundAbove(value) {
   return power * (ROUND.find((one) => one * power >= value) ?? 10);
 }
 
-const PHASE_NAMES = { labelling: "Labelling texts", grpo: "Rollouts (GRPO)",
-  calibrating: "Calibrating prices", measuring: "Measuring on held-out text" };
+const PHASE_NAMES = { preparing: "Choosing and reading training texts", labelling: "Labelling texts",
+  grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring on held-out text" };
 export const phaseName = (name) => PHASE_NAMES[name] ?? sentence(name);
 
 // A chart of some metrics; it only knows of the reports that carry one of them. lines: from back to front.

@@ -96,7 +96,6 @@ export class BudgetDial {
       part.style.flexGrow = String(100 * widths[at]);
       show(part, widths[at] > 0);
       part.classList.toggle("is-here", part.textContent === zone);
-      part.classList.toggle("is-narrow", widths[at] < 0.22 * (1 - lowest));
     });
     // Without a speed the zones say it to who sees them.
     this.promise.classList.toggle("sol-offscreen", !speed);

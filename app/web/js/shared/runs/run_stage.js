@@ -2,18 +2,11 @@
 
 import { ChartedStage } from "../charts/charts.js";
 import { chip, h, setText, show } from "../dom.js";
-import { mean, scheduleOf, spendOf } from "../format.js";
+import { mean } from "../format.js";
 import { Machine } from "../machine/machine.js";
-import { questionOf } from "../page_parts.js";
 import { cardParts, gridLevels, TokenCard } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/tokens.js";
-
-const MIXES = 2; // that the static schedule takes turns between, also where a policy leaves the steps to it
-
-// A policy left these steps to the static mix: it was not run, and the steps take turns between two mixes.
-const isLeftToStatic = (run, rows) => scheduleOf(run).kind === "policy" && rows.length > 0
-  && rows.every((row) => row.cost.policy_bytes === 0) && new Set(rows.map(spendOf)).size <= MIXES;
 
 export class RunStage extends ChartedStage {
   // options: as a ChartedStage's, and whatIf: a LensPanel, which opens under the answer.
@@ -77,11 +70,10 @@ export class RunStage extends ChartedStage {
 
   begin(run) {
     this.levels = gridLevels(run);
-    this.isLeft = false;
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
-    this.question.replaceChildren(questionOf(run));
+    this.question.replaceChildren(run.question);
     this.reading.follow();
     this.colour(run);
     this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),
@@ -104,9 +96,7 @@ export class RunStage extends ChartedStage {
         run.prompt);
       this.reading.follow();
     }
-    const { rows } = this.view;
-    this.isLeft = Boolean(view.summary) && isLeftToStatic(run, rows);
-    this.status.showRun(rows, view, run, model, this.isLeft);
+    this.status.showRun(this.view.rows, view, run, model);
   }
 
   // Colours stretch over what the steps read, once that is known; what they read evenly has one colour.

@@ -145,8 +145,7 @@ export class Status extends StatusLine {
     place.classList.remove("is-live");
   }
 
-  // isLeft: its policy left the steps to the static mix.
-  showRun(rows, view, run, model, isLeft) {
+  showRun(rows, view, run, model) {
     const words = [scheduleName(run), REASONS[view.summary?.reason]].filter(Boolean).join(" · ");
     const isCut = view.status === "finished" && view.summary?.reason === "length";
     this.update(isCut ? { ...view, status: `Cut off at ${count(rows.length, "token")}` } : view, model, words,
@@ -177,7 +176,8 @@ export class Status extends StatusLine {
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, basis + (tally.others ? partingWords(rows) : "") + (isLeft ? LEFT : ""));
+    setText(this.sentence, basis + (tally.others ? partingWords(rows) : "")
+      + leftWords(view.summary?.left_at, share));
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
@@ -196,7 +196,10 @@ function promptWords(prefill) {
     + `read in ${duration(ms)}.`;
 }
 
-const LEFT = " The policy doesn't help at this budget, so every step used the static mix.";
+// context: as a FinishEvent's left_at.
+const leftWords = (context, share) => (isNumber(context) ? ` Measured after ${count(context, "token")}, this `
+  + `policy gains nothing sure near ${percent(share)}: static took every step, two mixes in turn, that read `
+  + "by need. After other contexts, as an evaluation may have, it can gain." : "");
 
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);

@@ -59,6 +59,11 @@ export const answerText = (rows) => withoutEnd(rows).map((row) => row.text).join
 
 const QUOTED_CHARACTERS = 60; // of a page
 
-export const quoted = (text) => (/^\s*["“”]\s*$/.test(text) ? "a quotation mark"
-  : `“${spokenText(text).trim()}”`);
-export const quotedStart = (text) => quoted(text.slice(0, QUOTED_CHARACTERS).replaceAll(/\s+/g, " "));
+// In a sentence: what is invisible stands in no quotation marks.
+export function quoted(text) {
+  const words = text.trim().replaceAll(/\s+/g, " ");
+  if (/^["“”]$/.test(words)) return "a quotation mark";
+  if (words) return `“${spokenText(words)}”`;
+  return text && `a ${spokenText(text).trim().split("  ")[0]}` || spokenText(text);
+}
+export const quotedStart = (text) => quoted(text.slice(0, QUOTED_CHARACTERS));
