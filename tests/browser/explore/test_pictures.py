@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
-from app.web.theme import DARK, LIGHT
+from app.web.theme import DARK, DARK_SCALE, LIGHT, LIGHT_SCALE
 from sol_core.actions import Budget
 from tests.support.fake_engine import FakeEngine
 
@@ -74,14 +74,16 @@ def test_a_picture_has_question_answer_verdict_and_strips(ended, tmp_path, form,
     drawn = path.read_bytes()
     assert drawn.startswith(begins)
     if form.startswith("SVG"):
-        panel = {"light": LIGHT, "dark": DARK}[form.removeprefix("SVG, ")]["panel"]
-        assert f'fill="{panel}"'.encode() in drawn  # whatever the page's own theme is
+        themes = {"light": (LIGHT, LIGHT_SCALE), "dark": (DARK, DARK_SCALE)}
+        palette, scale = themes[form.removeprefix("SVG, ")]
+        for colour in (palette["panel"], *(tint.hex() for tint in scale)):
+            assert f'fill="{colour}"'.encode() in drawn  # whatever the page's own theme is
         found = (
             b"Who asks?",
             b"sea",
             b"The full model disagrees",
             b"Looked at",
-            b"full model's bytes",
+            b" of the full model",
         )
         for words in found:
             assert words in drawn

@@ -15,7 +15,7 @@ SAID = (
     "Token 4 would have been “dense”, not “calm”."
 )
 SPENT = re.compile(
-    r"^Compute \d+\s% of a budget of \d+\s% · "
+    r"^Compute: \d+\s% of the full model \(budget: \d+\s%\) · "
     r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats$"
 )
 pytestmark = pytest.mark.browser

@@ -24,8 +24,8 @@ export class RunStage extends ChartedStage {
   }
 
   makeCard(root) {
-    return new TokenCard(root, (row) =>
-      cardParts(row, this.levels, this.view.origin(row, "given", "put in") || "taken"));
+    return new TokenCard(root, (row) => // the machine shows a policy's probabilities
+      cardParts(row, null, this.view.origin(row, "given", "put in") || "taken"));
   }
 
   mark(index, bringIntoView = false) {

@@ -182,8 +182,8 @@ export class Status extends StatusLine {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
     const isLess = share && share - tally.bytes > LEAST_REST;
-    setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]] "), percent(tally.bytes),
-      isLess ? ` of a budget of ${percent(share)} · ` : " · "],
+    setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
+      ` of the full model${isLess ? ` (budget: ${percent(share)})` : ""} · `],
       this.gain, klWords(tally));
     show(this.verdict, true);
   }
