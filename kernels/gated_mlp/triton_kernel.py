@@ -71,13 +71,6 @@ def product(
 
 
 @triton.jit
-def split_range(count, split, splits, BLOCK_K: tl.constexpr):
-    """The range [first, last) of ``count`` channels that this split takes."""
-    each = tl.cdiv(tl.cdiv(count, splits), BLOCK_K) * BLOCK_K
-    return tl.minimum(split * each, count), tl.minimum((split + 1) * each, count)
-
-
-@triton.jit
 def activated(gate, up, silu):
     """silu(gate) · up, or tanh-approximated gelu(gate) · up, in fp32.
 
@@ -144,7 +137,8 @@ def multiply_rows(
     elif LISTED:
         count = tl.load(counts + tile)
         channels += tile * width
-    first, last = split_range(count, split, splits, BLOCK_K)
+    each = tl.cdiv(tl.cdiv(count, splits), BLOCK_K) * BLOCK_K
+    first, last = tl.minimum(split * each, count), tl.minimum((split + 1) * each, count)
     line: tl.constexpr = 2 if GATED else 1
     length = line * columns
     total = product(
