@@ -83,12 +83,7 @@ def check_residual(residual: Residual) -> None:
 
 
 def row_arguments(
-    residual: Residual,
-    dtype: torch.dtype,
-    dropping: Dropping,
-    lines: int,
-    *,
-    norming: bool,
+    residual: Residual, dtype: torch.dtype, dropping: Dropping, lines: int, *, norming: bool
 ) -> dict[str, Any]:
     """The first arguments of ``prepare_rows`` in order, with memory for what it writes.
 

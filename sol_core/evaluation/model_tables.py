@@ -213,10 +213,7 @@ def ensure_tables(
 
 
 def measure_tables(
-    model: LanguageModel,
-    grid: ActionGrid,
-    data_dir: Path,
-    should_stop: Callable[[], bool],
+    model: LanguageModel, grid: ActionGrid, data_dir: Path, should_stop: Callable[[], bool]
 ) -> Iterator[WorkEvent]:
     """Measure floors and damage where pages are read by need, unless that was done."""
     if not grid.mechanisms.by_need or has_own_damage(model, grid):

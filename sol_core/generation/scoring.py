@@ -30,10 +30,7 @@ from sol_core.actions import (
     Mechanisms,
 )
 from sol_core.config import GenerationConfig
-from sol_core.decoding.batch_scheduling import (
-    BatchScheduler,
-    PlannedRows,
-)
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, DecodeStep
 from sol_core.decoding.prefix import read_prefix
 from sol_core.decoding.teacher_forcing import teacher_forced

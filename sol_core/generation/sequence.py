@@ -243,12 +243,7 @@ class GeneratedSequence:
         )
 
     def _event(
-        self,
-        step: DecodeStep,
-        token: int,
-        text: str,
-        began: float,
-        policy: Distribution | None,
+        self, step: DecodeStep, token: int, text: str, began: float, policy: Distribution | None
     ) -> TokenEvent:
         kl_to_dense, side = self._beside(step, token) if self._side_names else (None, ())
         step_ms, exact = ms_since(step.started), "pages" in self._options.record

@@ -20,11 +20,7 @@ from sol_core.fields import check_names
 from sol_core.files.staging import publish, staged_folder
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
-from sol_core.policy.files.folder import (
-    PolicyParts,
-    read_policy_folder,
-    write_policy_files,
-)
+from sol_core.policy.files.folder import PolicyParts, read_policy_folder, write_policy_files
 from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def schedule_by_policy(
-    policy: Policy,
-    budgets: Sequence[Budget],
-    mixes: MixTable | None = None,
+    policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None = None
 ) -> PolicyScheduler | WhereItPays:
     """The scheduler of a policy's rows: itself everywhere, or where it pays."""
     by_share = all(budget.bytes_share is not None for budget in budgets)
@@ -39,11 +37,7 @@ class WhereItPays:
     """A policy's rows, decided at their first step: by the policy or by the static mix."""
 
     def __init__(
-        self,
-        policy: Policy,
-        gains: GainTable,
-        budgets: Sequence[Budget],
-        mixes: MixTable,
+        self, policy: Policy, gains: GainTable, budgets: Sequence[Budget], mixes: MixTable
     ) -> None:
         for budget in budgets:
             policy.info.grid.check_budget(budget)

@@ -25,12 +25,7 @@ from pathlib import Path
 
 import torch
 
-from kernels.gpu.triton_support import (
-    CONTAINED,
-    OPERATIONS,
-    replaced_operations,
-    use_reference,
-)
+from kernels.gpu.triton_support import CONTAINED, OPERATIONS, replaced_operations, use_reference
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
@@ -96,11 +91,7 @@ class CardReport:
 
 
 def checked_card(
-    device: torch.device,
-    dtype: torch.dtype,
-    widths: Widths,
-    data_dir: Path,
-    report: Progress,
+    device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path, report: Progress
 ) -> CardReport:
     """The verdicts on this card for such a model; checks without one are run, once a process."""
     card, missing = torch.cuda.get_device_name(device), missing_for_triton()

@@ -29,12 +29,7 @@ from sol_core.models.signals import BEST_PAGES
 from sol_core.models.spec import MatrixBytes, WeightBytes
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import (
-    StepRequest,
-    channel_limits,
-    page_limits,
-    pages_left_out,
-)
+from sol_core.models.step.plan import StepRequest, channel_limits, page_limits, pages_left_out
 
 if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable

@@ -342,13 +342,7 @@ def _plan_attention(
     paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))
     tokens = paged.sum(-1)
     return AttentionPlan(
-        shape.page_size,
-        valid if masked else None,
-        tokens > 0,
-        None,
-        tokens,
-        *how,
-        spans=spans,
+        shape.page_size, valid if masked else None, tokens > 0, None, tokens, *how, spans=spans
     )
 
 
