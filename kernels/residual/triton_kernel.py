@@ -124,7 +124,7 @@ def prepare_rows(
 
 @triton.jit(do_not_specialize=["adding", "weighted"])
 def rank_rows(
-    rows, update, norm, kept, keys, thresholds, counts, counters, width, adding, weighted,
+    rows, update, norm, kept, width, adding, weighted, keys, thresholds, counts, counters,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The threshold of the ``kept`` largest |number · norm| of a row, as ``find_threshold`` has it.
