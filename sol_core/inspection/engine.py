@@ -12,7 +12,7 @@ does not win by overspending.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,28 +144,10 @@ class _Inspection:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
         grid, steps = config.grid_in_use, len(self.path) - 1
-        read = yield from reading_prefix(
-            model.lm,
-            prefix[:-1],
-            grid.page_size,
-            self.schedules.observed,
-            self.should_stop,
-            model.prefixes,
-        )
+        how = self.schedules.observed, self.should_stop, model.prefixes
+        read = yield from reading_prefix(model.lm, prefix[:-1], grid.page_size, *how)
         cache, state = read.cache, read.state
-        codec, size = model.text_codec, grid.page_size
-        pages = page_texts(codec, prefix, size) if config.read_pages else ()
-        spelled = codec.decode(prefix, clean_up_tokenization_spaces=False)
-        yield records.InspectionStart(
-            rows=config.rows,
-            prefix=tuple(prefix),
-            prefix_text=str(spelled),
-            text_tokens=self.text_tokens,
-            scored_tokens=steps,
-            elapsed_ms=ms_since(began),
-            reused_tokens=read.reused,
-            page_texts=tuple(pages),
-        )
+        yield self._start(began, read.reused)
         options = DecodeOptions(
             max_steps=steps,
             mechanisms=grid.mechanisms,
@@ -182,13 +164,35 @@ class _Inspection:
                 stopped = len(self.made) < steps and self.should_stop()
                 if stopped:
                     break
-        decode_ms, count = ms_since(decode_began), len(self.made)
-        rows = enumerate(config.rows if count else ())
+        yield self._end(ms_since(decode_began), cache, state, stopped=stopped)
+
+    def _start(self, began: float, reused: int) -> records.InspectionStart:
+        codec, prefix = self.model.text_codec, self.tokens[: self.prefix]
+        pages: Iterable[str] = ()
+        if self.config.read_pages:
+            pages = page_texts(codec, prefix, self.config.grid_in_use.page_size)
+        return records.InspectionStart(
+            rows=self.config.rows,
+            prefix=tuple(prefix),
+            prefix_text=str(codec.decode(prefix, clean_up_tokenization_spaces=False)),
+            text_tokens=self.text_tokens,
+            scored_tokens=len(self.path) - 1,
+            elapsed_ms=ms_since(began),
+            reused_tokens=reused,
+            page_texts=tuple(pages),
+        )
+
+    def _end(
+        self, decode_ms: float, cache: KVCache, state: PrefixState | None, *, stopped: bool
+    ) -> records.InspectionEnd:
+        """The totals; static is scored again for them."""
+        names, count = self.config.rows, len(self.made)
+        rows = enumerate(names if count else ())
         totals = tuple(self._totals(row, name) for row, name in rows)
         matched: tuple[records.MatchedStatic, ...] = ()
-        if not stopped and "static" in config.rows and count >= ENOUGH_TOKENS:
+        if not stopped and "static" in names and count >= ENOUGH_TOKENS:
             matched = tuple(self._static_again(totals, cache, state))
-        yield records.InspectionEnd(
+        return records.InspectionEnd(
             reason="stopped" if stopped else "finished",
             num_tokens=count,
             decode_ms=decode_ms,
@@ -197,7 +201,7 @@ class _Inspection:
             report=difficulty(self.made) if count else None,
             matched=matched,
             verdicts=inspection_verdicts(self.made, totals, matched),
-            made_on=made_on(model),
+            made_on=made_on(self.model),
         )
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:

@@ -144,8 +144,7 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         """Return the bytes of its own memory."""
-        buffers = (part for store in self.layers for part in store.buffers)
-        return sum(buffer.nbytes for buffer in buffers)
+        return sum(buffer.nbytes for store in self.layers for buffer in store.buffers)
 
     @property
     def lengths(self) -> list[int]:
@@ -306,10 +305,8 @@ class KVCache:
         view._pool, view._addresses = None, {}
         view._coded_ends = list(view.own_lengths) if current_codes else []
         if self._shared is not None:
-            view.shared_lengths = [
-                length - own
-                for length, own in zip(self.lengths[part], view.own_lengths, strict=True)
-            ]
+            pairs = zip(self.lengths[part], view.own_lengths, strict=True)
+            view.shared_lengths = [length - own for length, own in pairs]
             view._sources = torch.tensor(view.row_sources, device=self.device)
         return view
 

@@ -139,7 +139,7 @@ class FrozenLM:
             )
         self._check_context(start + count)
         angles = self._angles(torch.arange(start, start + count, device=self.device))
-        hidden, update = self._embed(tokens), None
+        hidden, update, scale = self._embed(tokens), None, spec.attention_scale
         weights = self.batch_weights if batched else self.weights
         for index, layer in enumerate(weights.layers):
             residual = self._residual(hidden, update, layer.attention_norm)
@@ -150,16 +150,10 @@ class FrozenLM:
             query, key, value = rotated(heads, spec.num_kv_heads, *turned)
             cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
             (block,) = cache.blocks(index, count)
-            query = query.transpose(1, 2)
-            mixed = causal_attention(
-                query,
-                block,
-                scale=spec.attention_scale,
-                window=spec.windows[index],
-                cap=spec.attention_cap,
-            )
+            query, window, cap = query.transpose(1, 2), spec.windows[index], spec.attention_cap
+            mixed = causal_attention(query, block, scale=scale, window=window, cap=cap)
             if watch is not None:
-                watch(index, query * spec.attention_scale, block)
+                watch(index, query * scale, block)
             update = layer.attention_output(mixed.transpose(1, 2).flatten(2))
             update = normed_update(update, layer.attention_output_norm, spec)
             residual = self._residual(hidden, update, layer.mlp_norm)
