@@ -130,7 +130,7 @@ def decode(
     device = torch.device("cpu") if options.on_host else lm.device
     at_once = len(first_tokens) if options.batched else 1
     observer = _Observer(lm, observes, prefix_state, (group, at_once), device)
-    finite = FiniteSteps(late=device.type != "cpu")
+    finite = FiniteCheck(late=device.type != "cpu")
     names = "mechanisms", "left_out", "record", "batched"
     how: dict[str, Any] = {name: getattr(options, name) for name in names}
     tokens: Sequence[int] = list(first_tokens)
@@ -242,7 +242,7 @@ def require_finite(numbers: Tensor, where: str) -> None:
         )
 
 
-class FiniteSteps:
+class FiniteCheck:
     """The check of every decode step, by the entropy that is computed anyway.
 
     One NaN or infinite logit makes a row's entropy NaN.

@@ -88,7 +88,7 @@ def measure_gains(
     contexts = tuple(context for context in CONTEXTS if context < model.context_length // 2)
     for number, context in enumerate(contexts):
         own = policy.num_bytes / mixes.costs.dense_bytes(context + 1)
-        lowest = mixes.lowest(context + 1) + own + MARGIN
+        lowest = mixes.lowest_share(context + 1) + own + MARGIN
         reached = [share for share in SHARES if share >= lowest]
         config = EvaluationConfig(
             corpus=corpus,

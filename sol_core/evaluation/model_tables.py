@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kernels.page_attention import KVBlock, page_need
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
-from sol_core.budgets.mixes import DamageTable, has_own_damage, measured_name
+from sol_core.budgets.mixes import DamageTable, has_own_damage, mechanisms_name
 from sol_core.calibration.tables import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.corpus.documents import BUILTIN, PAPERS
 from sol_core.corpus.load import load_corpus
@@ -218,7 +218,7 @@ def measure_tables(
     """Measure floors and damage where pages are read by need, unless that was done."""
     if not grid.mechanisms.by_need or has_own_damage(model, grid):
         return
-    lm, name = model.lm, measured_name(grid)
+    lm, name = model.lm, mechanisms_name(grid)
     known = read_tables(data_dir, model.fingerprint)
     lm.page_thresholds = known.floors
     model.damage.update(known.damage)

@@ -24,7 +24,7 @@ from sol_core.config import ScheduleConfig
 from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import PrefixState, reading_prefix
+from sol_core.decoding.prefix import PrefixState, read_prefix_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
@@ -32,7 +32,7 @@ from sol_core.fields import check_text
 from sol_core.generation import sequence
 from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sampling import TextStream, page_texts
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, with_grid
 from sol_core.generation.sequence import check_tokens, ms_since
 from sol_core.inspection import records
 from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionEvent
@@ -60,7 +60,7 @@ def inspect_text(
         scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
     """
-    config = resolved(config, policies)
+    config = with_grid(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     schedules = GenerationSchedules(model, config.as_generation(), policies)
     return _Inspection(model, tokens, prefix, config, schedules, should_stop).run()
@@ -145,7 +145,7 @@ class _Inspection:
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
         grid, steps = config.grid_in_use, len(self.path) - 1
         how = self.schedules.observed, self.should_stop, model.prefixes
-        read = yield from reading_prefix(model.lm, prefix[:-1], grid.page_size, *how)
+        read = yield from read_prefix_in_chunks(model.lm, prefix[:-1], grid.page_size, *how)
         cache, state = read.cache, read.state
         yield self._start(began, read.reused)
         options = DecodeOptions(
@@ -228,7 +228,7 @@ class _Inspection:
             token_id=token,
             text=self.model.spelled(token) if token in self.specials else shown,
             kind=self.kinds[self.prefix + step.index - 1],
-            top=sequence.most_probable(self.model, step.log_probabilities[0]),
+            top=sequence.top_alternatives(self.model, step.log_probabilities[0]),
             rows=tuple(rows),
             cached_tokens=step.cached_tokens[0],
             step_ms=ms_since(step.started),

@@ -21,7 +21,7 @@ from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.statistics import rank_correlation
-from sol_core.generation.schedules import PolicyFinder, resolved
+from sol_core.generation.schedules import PolicyFinder, with_grid
 from sol_core.generation.sequence import alternatives, check_tokens
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
 from sol_core.inspection.records import InspectedToken, InspectionConfig
@@ -224,7 +224,7 @@ def run_of_text(
     policies: PolicyFinder = Path,
 ) -> tuple[LensRun, int]:
     """Return the run along a text, and the id of its token ``index``."""
-    config = resolved(config, policies)
+    config = with_grid(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     tokens = cut(model, tokens, config)
     count = len(tokens) - prefix

@@ -189,7 +189,7 @@ class KVCache:
         layer: int,
         pending: int,
         *,
-        codes: bool = False,  # with the 4-bit keys, which ``take_token`` has made
+        codes: bool = False,  # with the 4-bit keys, which ``prepare_token_write`` has made
         width: int | None = None,
     ) -> list[KVBlock]:
         """The layer's keys in order, ``pending`` just-written tokens included."""
@@ -207,7 +207,7 @@ class KVCache:
         before, count = self._shared.layers[layer], self.lengths[row] - self.own_lengths[row]
         return torch.cat((before.keys[self.row_sources[row], :, :count], own), 1)
 
-    def take_token(self, *, reads_codes: bool) -> bool:
+    def prepare_token_write(self, *, reads_codes: bool) -> bool:
         """Prepare to write a token per row; return whether the step must encode its keys too."""
         self._check_room(1)
         if reads_codes:
@@ -295,7 +295,7 @@ class KVCache:
         """View some of the rows for one step; the memory is this cache's.
 
         Args:
-            current_codes: whether ``take_token`` said so for all rows.
+            current_codes: whether ``prepare_token_write`` said so for all rows.
         """
         part = slice(first, first + count)
         view = copy.copy(self)
@@ -320,7 +320,7 @@ class KVCache:
         copy._copy(0, length - own, self, row, own)
         return copy
 
-    def take_tokens(self, other: KVCache, count: int) -> None:
+    def copy_tokens(self, other: KVCache, count: int) -> None:
         """Copy the first tokens of another cache of one row into this empty one."""
         self._copy(0, 0, other, 0, count)
         self.own_lengths = [count]

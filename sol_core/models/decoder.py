@@ -250,7 +250,7 @@ class FrozenLM:
         most = 1 if compiled is None else ROWS_AT_ONCE
         if cache.num_rows <= most or request.batched or self._in_buckets:
             return self._step_together(tokens, cache, request, compiled)
-        current_codes = cache.take_token(reads_codes=request.reads_codes)
+        current_codes = cache.prepare_token_write(reads_codes=request.reads_codes)
         parts = []
         for first in range(0, cache.num_rows, most):
             some = tokens[first : first + most]
@@ -330,7 +330,7 @@ class FrozenLM:
             layout = cache.layout()
             key, kind = (shape, layout), (shape.kind, layout)
             output = self.graphs.run(key, kind, step, tokens, numbers, request.clock, cache)
-        return output.by_page(cache.pages_in_order)
+        return output.with_pages_in_order(cache.pages_in_order)
 
     def _decode(
         self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap, record: Collection[str]

@@ -199,7 +199,7 @@ class BytePrices:
         states, floor = self._states.near(context), self._mixes.floor(context)
         means, read = np.zeros_like(self._scaled_levels), np.full_like(self._scaled_levels, np.inf)
         factors = np.exp(states[..., :1] + states[..., 1:] * self._scaled_levels).mean(0)
-        for axis, (damages, beyond) in enumerate(self._mixes.per_axis(context)):
+        for axis, (damages, beyond) in enumerate(self._mixes.damage_and_bytes(context)):
             count = len(damages)
             dropped = 0.5 - self._scaled_levels[axis, :count]
             damage = np.maximum(np.asarray(damages) - floor, 0) + NEXT_TO_NOTHING * dropped**2

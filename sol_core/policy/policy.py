@@ -21,9 +21,9 @@ from sol_core.files.staging import publish, staged_folder
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.folder import PolicyParts, read_policy_folder, write_policy_files
-from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_for
+from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_policy_for
 from sol_core.policy.info import PolicyInfo
-from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
+from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_signals
 from sol_core.policy.prices import GainTable, PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Policy(
     @property
     def observes(self) -> Observe:
         """Return what its network reads of a step."""
-        return observed_by(self.info.layout)
+        return observed_signals(self.info.layout)
 
     @property
     def reads(self) -> PolicyReads:
@@ -142,7 +142,7 @@ class Policy(
             joint, cache = self.network(inputs.rows, embedded, inputs.budget, cache)
             return joint[..., None, :], cache
         shapes, cache = self.shapes(inputs, cache)
-        return self.priced(self.network.log_damages(shapes), inputs.aims), cache
+        return self.logits_at_prices(self.network.log_damages(shapes), inputs.aims), cache
 
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache."""
@@ -150,7 +150,7 @@ class Policy(
         encoded, cache = network.encoder(inputs.rows, self.embedding[inputs.tokens], cache)
         return network.shapes(encoded), cache
 
-    def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
+    def logits_at_prices(self, log_damages: Tensor, aims: Tensor) -> Tensor:
         """Logits of predictions [..., axes, levels of the longest], at the prices of aims."""
         sharpness = self.damage_network.log_sharpness.exp()
         return self.rule.logits(log_damages.exp(), aims, sharpness)
@@ -160,7 +160,7 @@ class Policy(
         """Logits per unit of cost of a DamageNetwork: [axes]."""
         return self.damage_network.log_sharpness.detach().exp().double().cpu().numpy()
 
-    def per_head(self, values: Tensor) -> list[Tensor]:
+    def split_by_head(self, values: Tensor) -> list[Tensor]:
         """Split [..., heads, levels] by head, without what a short axis lacks: [..., levels]."""
         if self.num_heads == 1:
             return [values[..., 0, :]]
@@ -266,7 +266,7 @@ def budget_fractions(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    info, network, prices, states, gains = read_policy_folder(shipped_for(folder, grid))
+    info, network, prices, states, gains = read_policy_folder(shipped_policy_for(folder, grid))
     policy = Policy(info, network, prices, model.lm.weights.embedding, states, gains)
     policy.check_model(model.fingerprint)
     if grid is not None:

@@ -42,7 +42,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     state.metrics = {}
     seen: list[list[Tensor]] = []
     texts = range(PRICED_TEXTS + config.calibration_texts)
-    priced, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
+    logits_at_prices, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
 
     def unused_tokens(number: int) -> list[int]:
         """A text not yet used by GRPO."""
@@ -53,7 +53,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         budgets = draw_budgets(2 * len(config.starts), config.grid, generator)
         return _damages_of(policy, _play(state, unused_tokens(number), budgets).shapes)
 
-    yield from _play_texts(state, priced, 2, damages, seen)
+    yield from _play_texts(state, logits_at_prices, 2, damages, seen)
     policy.prices = measured_prices(policy, seen)
     if (mixes := _mixes_to_play(state)) is not None:
         played: list[CalibrationEpisodes] = []
@@ -115,7 +115,7 @@ def draw_shares(
 ) -> list[Budget]:
     """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
     drawn = torch.rand(len(contexts), generator=generator).tolist()
-    lowest = [mixes.lowest(context + 1) for context in contexts]
+    lowest = [mixes.lowest_share(context + 1) for context in contexts]
     return [
         mixes.mean(low + fraction * (HIGHEST - low), context + 1)
         for fraction, low, context in zip(drawn, lowest, contexts, strict=True)
@@ -166,7 +166,7 @@ def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
 def _damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
     """Compute damages per axis from sensitivity and slope [N, T, axes, 2]."""
     log_damages = policy.damage_network.log_damages(shapes.to(policy.embedding.device))
-    return [axis.flatten(0, 1).exp().cpu() for axis in policy.per_head(log_damages)]
+    return [axis.flatten(0, 1).exp().cpu() for axis in policy.split_by_head(log_damages)]
 
 
 def measured_prices(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:

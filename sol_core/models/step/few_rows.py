@@ -239,7 +239,7 @@ class FewRowStep:
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
-            extend=cache.take_token(reads_codes=request.reads_codes),
+            extend=cache.prepare_token_write(reads_codes=request.reads_codes),
             best_share=BEST_PAGES if scores_pages and request.kernels_choose else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )

@@ -191,7 +191,7 @@ def step_shape(
         observe=request.observe,
         records_pages="pages" in request.record,
         mechanisms=how,
-        extend=cache.take_token(reads_codes=request.reads_codes),
+        extend=cache.prepare_token_write(reads_codes=request.reads_codes),
     )
 
 

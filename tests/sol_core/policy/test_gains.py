@@ -11,9 +11,9 @@ from sol_core.decoding.batch_scheduling import NO_POLICY
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
 from sol_core.policy.policy import load_policy, save_policy
+from sol_core.policy.policy_or_static import PolicyOrStatic, schedule_by_policy
 from sol_core.policy.prices import GainTable
 from sol_core.policy.scheduler import PolicyScheduler
-from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
 from sol_core.progress import WorkFinished
 from sol_core.training.config import TrainConfig
 from tests.sol_core.policy.test_byte_prices import with_states
@@ -61,7 +61,7 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     policy, mixes = with_states(model)
     budgets = [Budget.share(share) for share in SHARES]
     policy.gains = GainTable((64.0, 7000.0), (0.5,), ((0.1,), (-0.1,)))
-    both = WhereItPays(policy, policy.gains, budgets, mixes)
+    both = PolicyOrStatic(policy, policy.gains, budgets, mixes)
     taken = actions(both, model, (64, 7000))
     assert both.reads() == [policy.reads, NO_POLICY]
     first, second = both.distribution()
@@ -81,7 +81,7 @@ def test_only_measured_policies_at_shares_step_aside(model):
     assert isinstance(schedule_by_policy(policy, shares, mixes), PolicyScheduler)
     policy.gains = TABLE
     assert isinstance(schedule_by_policy(policy, axes), PolicyScheduler)
-    assert isinstance(schedule_by_policy(policy, shares, mixes), WhereItPays)
+    assert isinstance(schedule_by_policy(policy, shares, mixes), PolicyOrStatic)
 
 
 def test_gains_are_kept_with_the_policy(model, tmp_path):

@@ -11,7 +11,7 @@ from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.policy.info import InputLayout, PolicyConfig, read_policy_info
-from sol_core.policy.network import JointNetwork, build_network, kept_rows, level_values
+from sol_core.policy.network import JointNetwork, build_network, level_values, rows_in_float16
 from sol_core.policy.policy import load_policy, save_policy
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.policy.scheduler import PolicyScheduler
@@ -66,7 +66,7 @@ def test_states_beyond_fp16_are_kept_as_the_network_sees_them(model, size):
     rows = torch.randn(2, 5, layout.width)
     states = rows[..., : 3 * layout.hidden_size].unflatten(-1, (3, -1))
     states[:, :, 1] *= size / states[:, :, 1].abs().amax(-1, keepdim=True)
-    kept = kept_rows(rows, layout)
+    kept = rows_in_float16(rows, layout)
     assert kept.dtype == torch.float16
     assert kept.isfinite().all()
     embedding = torch.randn(2, 5, layout.hidden_size)
@@ -234,7 +234,7 @@ def test_a_choice_tells_its_probability_when_asked(model):
     )
     for step in range(3):
         scheduler.next_actions(observe(model, 5, step))
-    whole = policy.per_head(policy.logits(scheduler.inputs())[0])
+    whole = policy.split_by_head(policy.logits(scheduler.inputs())[0])
     for step, choice in enumerate(scheduler.steps):
         expected = torch.zeros(5)
         for head, logits in enumerate(whole):

@@ -12,7 +12,7 @@ from sol_core.decoding.batch_scheduling import (
     PolicyReads,
     RowSchedules,
     StepObservation,
-    split_rows,
+    join_schedulers,
 )
 from sol_core.models.signals import Observe
 from sol_core.policy.policy import Policy
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 def schedule_by_policy(
     policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None = None
-) -> PolicyScheduler | WhereItPays:
+) -> PolicyScheduler | PolicyOrStatic:
     """The scheduler of a policy's rows: itself everywhere, or where it pays."""
     by_share = all(budget.bytes_share is not None for budget in budgets)
     if policy.gains is None or mixes is None or not by_share:
         return PolicyScheduler(policy, budgets, mixes=mixes)
-    return WhereItPays(policy, policy.gains, budgets, mixes)
+    return PolicyOrStatic(policy, policy.gains, budgets, mixes)
 
 
-class WhereItPays:
+class PolicyOrStatic:
     """A policy's rows, decided at their first step: by the policy or by the static mix."""
 
     def __init__(
@@ -81,4 +81,4 @@ class WhereItPays:
             parts.append((self._rows, self._by_policy))
         static = [ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in aside]
         parts.append((aside, RowSchedules(static)))
-        return split_rows(parts)
+        return join_schedulers(parts)
