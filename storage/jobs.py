@@ -299,7 +299,7 @@ class JobStore:
         return [{**codec.decode_json(record), "seq": seq} for seq, record in rows]
 
     def set_sample(self, job_id: str, sample: Record) -> None:
-        """Save a sample, in the place of an equal one; only the last ``KEPT_SAMPLES`` are kept."""
+        """Save a sample instead of an equal one; only the last ``KEPT_SAMPLES`` are kept."""
         data = codec.encode_json("sample", sample)
         columns = job_samples_table.c
         of_job = columns.job_id == job_id

@@ -82,9 +82,9 @@ def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
 
 
 def scale_colour(value: float) -> Rgb:
-    place = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
-    low = min(int(place), NUM_BINS - 2)
-    return mix(SCALE[low + 1], SCALE[low], place - low)
+    position = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
+    low = min(int(position), NUM_BINS - 2)
+    return mix(SCALE[low + 1], SCALE[low], position - low)
 
 
 def ink(background: Rgb) -> Rgb:

@@ -91,6 +91,24 @@ def sum_of_parts(partial, at, step, splits, written):
 
 
 @triton.jit
+def joined_splits(
+    partial, gate, up, at, columns, step, split, splits, counter, written, GATED: tl.constexpr
+):
+    """Store a split's products; a tile's last program gets the sums of all.
+
+    Returns: the sums, and where this program writes.
+    """
+    tl.store(partial + split * step + at, gate, mask=written)
+    if GATED:
+        tl.store(partial + split * step + at + columns, up, mask=written)
+    written = only_if(ends_last(counter, splits).to(tl.int32), written)
+    gate = sum_of_parts(partial, at, step, splits, written)
+    if GATED:
+        up = sum_of_parts(partial, at + columns, step, splits, written)
+    return gate, up, written
+
+
+@triton.jit
 def biases(bias, column, inside, biased):
     return tl.load(bias + column, mask=only_if(biased, inside), other=0.0).to(tl.float32)[None, :]
 
@@ -142,27 +160,23 @@ def multiply_rows(
     line: tl.constexpr = 2 if GATED else 1
     length = line * columns
     total = product(
-        prepared, channels, weight, row, column,
-        num_rows, width, length, first, last, BLOCK_K, LISTED,
+        prepared, channels, weight, row, column, num_rows, width, length, first, last, BLOCK_K,
+        LISTED,
     )  # fmt: skip
     up = total
     if GATED:
         up = product(
-            prepared, channels, weight, row, column + columns,
-            num_rows, width, length, first, last, BLOCK_K, LISTED,
+            prepared, channels, weight, row, column + columns, num_rows, width, length, first, last,
+            BLOCK_K, LISTED,
         )  # fmt: skip
     inside = column < columns
     written = (row < num_rows)[:, None] & inside[None, :]
     if SPLIT:
-        step, at = num_rows * length, row[:, None] * length + column[None, :]
-        tl.store(partial + split * step + at, total, mask=written)
-        if GATED:
-            tl.store(partial + split * step + at + columns, up, mask=written)
-        is_last = ends_last(counters + tile * parts + part, splits)
-        written = only_if(is_last.to(tl.int32), written)
-        total = sum_of_parts(partial, at, step, splits, written)
-        if GATED:
-            up = sum_of_parts(partial, at + columns, step, splits, written)
+        at = row[:, None] * length + column[None, :]
+        total, up, written = joined_splits(
+            partial, total, up, at, columns, num_rows * length, split, splits,
+            counters + tile * parts + part, written, GATED,
+        )  # fmt: skip
     total += biases(bias, column, inside, biased)
     if GATED:
         total = activated(total, up + biases(bias + columns, column, inside, biased), silu)

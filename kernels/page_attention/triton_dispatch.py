@@ -50,7 +50,7 @@ def attend_with_triton(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    best_share: float,
+    best_fraction: float,
     dtype: torch.dtype = torch.float32,
     *,
     readers: bool = False,
@@ -62,12 +62,13 @@ def attend_with_triton(
     """
     check_attention(query, blocks, plan)
     counted = plan.valid_pages is not None and plan.tokens_per_page is not None
-    if not counted and (best_share > 0 or plan.selects):
+    if not counted and (best_fraction > 0 or plan.selects):
         raise KernelInputError(
             "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
-            f"observed, got None for a share of {best_share}"
+            f"observed, got None for a fraction of {best_fraction}"
         )
-    attended = _Attention(query.contiguous(), blocks, plan, noting=readers).run(best_share, dtype)
+    attention = _Attention(query.contiguous(), blocks, plan, noting=readers)
+    attended = attention.run(best_fraction, dtype)
     if readers and not plan.selects:
         return attended._replace(readers=page_readers(query, blocks, plan))
     return attended
@@ -92,14 +93,14 @@ class _Attention:
         self.tokens_read = query.new_empty(groups, dtype=torch.int64)
         self.readings = query.new_empty((*groups, self.num_pages * noting), dtype=torch.uint8)
 
-    def run(self, best_share: float, dtype: torch.dtype) -> Attended:
+    def run(self, best_fraction: float, dtype: torch.dtype) -> Attended:
         query, selects = self.query, self.plan.selects
         outside = query.new_empty(query.shape[:2])
         group_keys = thresholds = self.unused
-        if selects or best_share > 0:
+        if selects or best_fraction > 0:
             page_keys, group_keys, thresholds = self._weighed()
-            if best_share > 0:
-                self._observe(page_keys, outside, best_share)
+            if best_fraction > 0:
+                self._observe(page_keys, outside, best_fraction)
         splits = sum(tiles.splits for tiles in self.tiles)
         shape = (*query.shape[:2], splits * (splits > 1))
         mixed = torch.empty_like(query, dtype=dtype)
@@ -179,7 +180,7 @@ class _Attention:
             )  # fmt: skip
         return page_keys, group_keys, thresholds
 
-    def _observe(self, page_keys: Tensor, outside: Tensor, best_share: float) -> None:
+    def _observe(self, page_keys: Tensor, outside: Tensor, best_fraction: float) -> None:
         """Fill ``outside`` [R, H], a program each, which sees all pages."""
         from kernels.page_attention.triton_choice import mass_outside_pages
 
@@ -188,7 +189,7 @@ class _Attention:
         launch(
             mass_outside_pages,
             (outside.numel(),),
-            {"page_keys": page_keys, "outside": outside, "best_share": best_share,
+            {"page_keys": page_keys, "outside": outside, "best_fraction": best_fraction,
              "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},

@@ -46,7 +46,7 @@ def load_model(
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
         data_dir: folder of downloads; None means ``SOL_DATA_DIR``, else the platform's own folder.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        on_progress: called with a message and the fraction done; None shows a bar on stderr.
     Raises: SolError with the remedy: ModelLoadError, UnsupportedModelError, DownloadError, or
         ConfigError for a dtype or device that is not available.
     """

@@ -186,7 +186,7 @@ def evaluate(
         corpus: as for ``train``.
         grid: of methods that are no policies; None is the policies', else the budgets'.
         data_dir: folder of cached text and stored policies; None as for ``load_model``.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        on_progress: called with a message and the fraction done; None shows a bar on stderr.
         settings: fields of ``EvaluationConfig`` with other values, as in ``texts=16``.
     Returns: the JSON that docs/formats.md describes, as a dict with the losses of every text.
     Raises: SolError for an evaluation that cannot run.

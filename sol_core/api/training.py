@@ -47,7 +47,7 @@ def train(
             held-out text.
         on_event: called with every event of the run: metrics, samples, checkpoints.
         data_dir: folder of cached text; None as for ``load_model``.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        on_progress: called with a message and the fraction done; None shows a bar on stderr.
         settings: fields of ``TrainConfig`` with other values; those of a nested one may be a dict
             of changes, as in ``grpo={"updates": 3}``.
     Raises: SolError for a training that cannot run; PolicyError for a policy that is not kept;

@@ -114,7 +114,7 @@ def measure_gains(
 
 
 def _recovered_at_least(budget: dict[str, Any]) -> float:
-    """Return the lower end of the KL that is recovered, as a share of static's; 0: unmatched."""
+    """Return the lower end of the KL that is recovered, as a fraction of static's; 0: unmatched."""
     pair, static = budget["paired"]["static"], budget["methods"]["static"]
     if pair["kl_low"] is None:
         return 0.0

@@ -32,7 +32,7 @@ from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.policy_or_static import PolicyOrStatic, schedule_by_policy
 from sol_core.policy.scheduler import PolicyScheduler
 
-# By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
+# By its name a policy's folder, a policy, or a function instead of one, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis

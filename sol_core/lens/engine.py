@@ -110,7 +110,7 @@ class Lens:
         return (self._run.before + index) // self._run.grid.page_size
 
     def _attention(self, index: int) -> list[float]:
-        """The share of a dense step's attention that each page gets, where it can be left out."""
+        """Fraction of a dense step's attention that each page gets, where it can be left out."""
         at, pages = self._run.before + index, self._page_count(index)
         if not pages:
             return []

@@ -1,7 +1,7 @@
 """Single steps of a text, each compressed alone; spenders of them; and massive activations.
 
 Every step branches off one dense run under every action, so none sees what another's
-compression left behind. Spenders share out the same channels: evenly, by a policy, in hindsight.
+compression left behind. Spenders divide the same channels: evenly, by a policy, in hindsight.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
-from kernels.page_attention import KVBlock, group_shares, page_mass_outside
+from kernels.page_attention import KVBlock, group_fractions, page_mass_outside
 from kernels.page_scorers import PAGE_SCORERS, PageScorer, TextScores
 
-BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
+BEST_PAGES = 0.4  # fraction of the pages whose mass does not count as spread
 _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
 
 
@@ -65,15 +65,15 @@ def prefill_concentration(
     return torch.cat(parts, dim=1)
 
 
-def text_shares(
+def text_fractions(
     query: Tensor, block: KVBlock, positions: Tensor, page_size: int, window: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys."""
+    """Each page's fraction of a KV group's attention for T tokens of one text, by 4-bit keys."""
     _, kv_heads, cached, _ = block.keys.shape
     find = _RowScores(PAGE_SCORERS["int4"], block)
     seen = _tokens_per_page(positions, -(-cached // page_size), page_size, window) > 0
     grouped = query.unflatten(1, (kv_heads, -1))
-    return group_shares(find(grouped, positions, page_size, window)[0], seen, kv_heads), seen
+    return group_fractions(find(grouped, positions, page_size, window)[0], seen, kv_heads), seen
 
 
 class _RowScores:

@@ -65,7 +65,7 @@ class SampleStates:
     @staticmethod
     def of(
         shapes: Floats,  # [E, T, axes, 2], what the network predicted
-        spends: Floats,  # [E, T, axes], what was taken then, shares of dense
+        spends: Floats,  # [E, T, axes], what was taken then, fractions of dense
         contexts: Floats,  # [E], tokens before each episode
         damages: Floats,  # [E, T], KL to the dense step, nats
         log_damages: LogDamages,  # of those levels, from shapes: [E, T, axes, 2] → [E, T]

@@ -55,7 +55,7 @@ class FewRowPolicy:
         self,
         observation: StepObservation,
         step: int,  # of the episode; they come in order
-        aims: Tensor,  # [R, 3] float32 as the next, shares of dense: what prices aim at
+        aims: Tensor,  # [R, 3] float32 as the next, fractions of dense: what prices aim at
         previous: Tensor,  # spends of the step before
         terms: ByteTerms,  # of a price on bytes
     ) -> tuple[StepInputs, Tensor, Tensor]:

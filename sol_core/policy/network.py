@@ -69,7 +69,7 @@ def rows_in_float16(rows: Tensor, layout: InputLayout) -> Tensor:
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
-    """Each axis' levels as shares of dense: [levels] fp32."""
+    """Each axis' levels as fractions of dense: [levels] fp32."""
     return [
         torch.tensor(levels, dtype=torch.float32) / axis.dense
         for axis, levels in zip(AXES, grid.levels(), strict=True)

@@ -34,7 +34,7 @@ class StepInputs(NamedTuple):
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
-    aims: Tensor  # [N, T, axes], mean spend to aim for at this step, shares of dense
+    aims: Tensor  # [N, T, axes], mean spend to aim for at this step, fractions of dense
 
 
 class Policy(
@@ -54,7 +54,7 @@ class Policy(
         states: that a price on bytes is read off; None of policies that lack them.
         gains: where it pays at a share of the bytes; None: not measured, so it always schedules.
         embedding: [V, C] of the language model, to look tokens up in.
-        levels: of each axis, ascending, shares of dense.
+        levels: of each axis, ascending, fractions of dense.
         ends: [axes] each, the axes' lowest and highest levels.
     """
 
@@ -174,7 +174,7 @@ class Policy(
         return torch.stack(levels, -1)
 
     def spends(self, levels: Tensor) -> Tensor:
-        """Spends [..., axes] fp32, shares of dense, of levels [..., axes] int64."""
+        """Spends [..., axes] fp32, fractions of dense, of levels [..., axes] int64."""
         return self._level_table[self._axes, levels]
 
     def actions(self, choices: Tensor) -> list[Action]:

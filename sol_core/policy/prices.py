@@ -23,14 +23,14 @@ from sol_core.errors import ConfigError
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
-AT_END = 1e-6  # share of dense
+AT_END = 1e-6  # fraction of dense
 FORCE = 100.0  # unit of cost per unit of spend
 APART = 4.0  # axes in one table: more than any spend, and exact in floating point
 
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Mean spend (share of dense) against log price, one axis; rounded as its JSON is."""
+    """Mean spend (fraction of dense) against log price, one axis; rounded as its JSON is."""
 
     log_prices: tuple[float, ...]  # ascending
     spends: tuple[float, ...]  # falling, as long

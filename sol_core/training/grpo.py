@@ -45,7 +45,7 @@ class RolloutBatch:
     advantage: Tensor  # [N, T]
     damage: Tensor  # [N, T] KL to the dense step, nats
     reward: float  # mean task reward per step, nats
-    gap: list[float]  # mean spend minus target per axis, shares of dense
+    gap: list[float]  # mean spend minus target per axis, fractions of dense
 
 
 class GrpoLoss(NamedTuple):

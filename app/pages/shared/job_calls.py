@@ -26,7 +26,7 @@ JOB_KINDS: dict[JobKind, str] = {
 }
 _LIVE = ("queued", "running")
 
-# In place of what is done, while a request waits for its worker.
+# Instead of what is done, while a request waits for its worker.
 _STOPPING = {
     "pause": "waiting for the text or update in work, then for a checkpoint",
     "cancel": "waiting for the text or update in work",

@@ -240,7 +240,7 @@ class FewRowStep:
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
             extend=cache.prepare_token_write(reads_codes=request.reads_codes),
-            best_share=BEST_PAGES if scores_pages and request.kernels_choose else 0.0,
+            best_fraction=BEST_PAGES if scores_pages and request.kernels_choose else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )
         rounding = numbers[3], how.quant_site == "mlp_input", how.quant_block
@@ -292,7 +292,7 @@ def _weight_bytes(layers: Sequence[Sequence[Any]], head: Any) -> WeightBytes:
     )
 
 
-# Bits of a weight, and the share of a matrix' bytes that are scales and minima, by array type.
+# Bits of a weight, and the fraction of a matrix' bytes that are scales and minima, by array type.
 _STORAGE = {
     "float32": (32, 0.0),
     "uint16": (16, 0.0),

@@ -26,7 +26,7 @@ class StepOutput:
     mid_hidden: Tensor | None = None  # [R, 2, C] fp32, a third and two thirds up the layers
     page_readers: Tensor | None = None  # [R, num_layers, P] uint8, KV heads that read a page
     hidden_states: Tensor | None = None  # [R, num_layers + 1, C] fp32; the last one is ``hidden``
-    page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, a page's share of the attention
+    page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, of the attention, by page
     head_rows: Tensor | None = None  # [R, 1] int64, outputs computed exactly after a preview
 
     def on_host(self) -> StepOutput:

@@ -305,7 +305,7 @@ def mlp_channels(
     mechanisms: Mechanisms,
 ) -> tuple[int, int]:
     """Input and inner channels of one layer that an action's ratio keeps."""
-    entering, inner = mechanisms.mlp_shares(ratio)
+    entering, inner = mechanisms.mlp_fractions(ratio)
     return ceil_fraction(entering, sizes[0]), ceil_fraction(inner, sizes[1])
 
 
