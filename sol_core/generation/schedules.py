@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_args
 
@@ -30,12 +30,11 @@ from sol_core.models.signals import Observe
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.policy_or_static import PolicyOrStatic, schedule_by_policy
-from sol_core.policy.scheduler import PolicyScheduler
+from sol_core.policy.scheduler import Distribution, PolicyScheduler
 
 # By its name a policy's folder, a policy, or a function instead of one, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
-Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
 
 
 class RowsConfig(Protocol):
@@ -124,19 +123,14 @@ class GenerationSchedules:
                 parts.append((batch_rows, RowSchedules(single)))
         return join_schedulers(parts)
 
-    def distributions(self, row: int = 0) -> list[Distribution | None] | None:
+    def distributions(self, row: int = 0) -> Sequence[Distribution | None] | None:
         """Probability of every level, per axis, at the last step: of every sequence's row.
 
         None for a row without a policy, or whose policy leaves the step to the static mix. Row 0
         is the main row.
         """
         scheduler = self._policy_rows.get(row)
-        if scheduler is None:
-            return None
-        return [
-            None if axes is None else tuple(tuple(axis) for axis in axes)
-            for axes in scheduler.distribution()
-        ]
+        return None if scheduler is None else scheduler.distributions()
 
     def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
         """Computed cost of a row's step by what it read, where that is known.

@@ -35,9 +35,10 @@ from sol_core.generation.sampling import (
     TokenSampler,
     page_texts,
 )
-from sol_core.generation.schedules import Distribution, GenerationSchedules
+from sol_core.generation.schedules import GenerationSchedules
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
+from sol_core.policy.scheduler import Distribution
 
 MOST_CELLS = 64  # of a layer
 _MOST_LEVELS = 3072  # of a record: 1,024 characters

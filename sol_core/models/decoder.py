@@ -62,7 +62,7 @@ def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
         use_device(model.device)
         if how.get("watch") is not None:
             return method(*given, **how)
-        return retry_out_of_memory(lambda: method(*given, **how))
+        return retry_out_of_memory(method, *given, **how)
 
     return on_its_card
 

@@ -17,7 +17,7 @@ from sol_core.decoding.batch_scheduling import (
 from sol_core.models.signals import Observe
 from sol_core.policy.policy import Policy
 from sol_core.policy.prices import GainTable
-from sol_core.policy.scheduler import PolicyScheduler
+from sol_core.policy.scheduler import Distribution, PolicyScheduler
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -60,11 +60,11 @@ class PolicyOrStatic:
         assert self._all is not None
         return self._all.reads()
 
-    def distribution(self) -> list[list[list[float]] | None]:
+    def distributions(self) -> list[Distribution | None]:
         """Return ``PolicyScheduler``'s; None for a row whose network is not run."""
-        made: list[list[list[float]] | None] = [None] * len(self._budgets)
+        made: list[Distribution | None] = [None] * len(self._budgets)
         if self._by_policy is not None:
-            for row, axes in zip(self._rows, self._by_policy.distribution(), strict=True):
+            for row, axes in zip(self._rows, self._by_policy.distributions(), strict=True):
                 made[row] = axes
         return made
 

@@ -23,6 +23,7 @@ from sol_core.policy.policy import Policy, StepInputs, budget_fractions
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
 
+Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
 # Overspending of an axis is made good over this many steps. Sixteen, an episode, halved the gain:
 # the point of a price is to spend unevenly (docs/results.md).
 FEEDBACK_STEPS = 32
@@ -239,8 +240,8 @@ class PolicyScheduler:
         heads = [head.log_softmax(-1) for head in self.policy.split_by_head(logits)]
         return mean_entropy(heads).mean(-1)
 
-    def distribution(self) -> list[list[list[float]]]:
-        """Probability of every level at the last step: [R][axes][levels]."""
+    def distributions(self) -> list[Distribution]:
+        """Probabilities of the levels at the last step, of each row."""
         probabilities = self.policy.split_by_head(self.steps[-1].log_probabilities.exp())
         if self.policy.num_heads == 1:
             shape = [len(values) for values in self.policy.levels]
@@ -250,8 +251,8 @@ class PolicyScheduler:
                 joint.sum([other_axis for other_axis in axes if other_axis != axis])
                 for axis in axes
             ]
-        damage_and_bytes = [axis.tolist() for axis in probabilities]
-        return [list(row) for row in zip(*damage_and_bytes, strict=True)]
+        by_axis = (axis.tolist() for axis in probabilities)
+        return [tuple(map(tuple, row)) for row in zip(*by_axis, strict=True)]
 
     def _inputs(self, observation: StepObservation, step: int, aims: Tensor) -> StepInputs:
         policy = self.policy

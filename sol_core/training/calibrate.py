@@ -42,7 +42,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     state.metrics = {}
     seen: list[list[Tensor]] = []
     texts = range(PRICED_TEXTS + config.calibration_texts)
-    logits_at_prices, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
+    priced, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
 
     def unused_tokens(number: int) -> list[int]:
         """A text not yet used by GRPO."""
@@ -53,7 +53,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         budgets = draw_budgets(2 * len(config.starts), config.grid, generator)
         return _damages_of(policy, _play(state, unused_tokens(number), budgets).shapes)
 
-    yield from _play_texts(state, logits_at_prices, 2, damages, seen)
+    yield from _play_texts(state, priced, 2, damages, seen)
     policy.prices = measured_prices(policy, seen)
     if (mixes := _mixes_to_play(state)) is not None:
         played: list[CalibrationEpisodes] = []

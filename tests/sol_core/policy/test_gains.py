@@ -64,7 +64,7 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     both = PolicyOrStatic(policy, policy.gains, budgets, mixes)
     taken = actions(both, model, (64, 7000))
     assert both.reads() == [policy.reads, NO_POLICY]
-    first, second = both.distribution()
+    first, second = both.distributions()
     assert second is None
     alone = PolicyScheduler(policy, budgets[:1], mixes=mixes)
     static = ShareSchedule(budgets[1], policy.info.grid, mixes)
@@ -72,7 +72,7 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
         seen = replace(observe(model, 2, step), cached_tokens=(64, 7000))
         assert by_policy == alone.next_actions(seen.rows([0]))[0]
         assert by_mix == static(seen.rows([1]))
-    assert first == alone.distribution()[0]
+    assert first == alone.distributions()[0]
 
 
 def test_only_measured_policies_at_shares_step_aside(model):

@@ -136,7 +136,7 @@ def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(m
     budgets = [Budget(0.5, 0.7, 9)] * 4
     greedy = PolicyScheduler(policy, budgets)
     greedy.next_actions(observe(model, 4, 0))
-    for row, axes in enumerate(greedy.distribution()):
+    for row, axes in enumerate(greedy.distributions()):
         for axis, probabilities in enumerate(axes):
             assert sum(probabilities) == pytest.approx(1, abs=1e-5)
             best = max(range(len(probabilities)), key=probabilities.__getitem__)
