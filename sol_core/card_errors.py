@@ -7,12 +7,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from sol_core.errors import CardLostError, CardMemoryError, SolError
 
 KEEPERS: WeakSet[Any] = WeakSet()  # of memory: their ``clear`` is called to give it back
+P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 _CUDA = re.compile(r"(?:CUDA error|Triton Error \[CUDA\]): (.*)")  # in torch's words, in Triton's
 _ASKED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
@@ -42,15 +43,15 @@ def card_error(error: BaseException) -> SolError | None:
     return None
 
 
-def retry_out_of_memory(work: Callable[[], ResultT]) -> ResultT:
+def retry_out_of_memory(work: Callable[P, ResultT], *given: P.args, **how: P.kwargs) -> ResultT:
     """The result of work that may be done twice: again with all kept memory where it was short."""
     try:
-        return work()
+        return work(*given, **how)
     except RuntimeError as error:
         if not isinstance(card_error(error), CardMemoryError):
             raise
         give_memory_back(error)
-    return work()
+    return work(*given, **how)
 
 
 def give_memory_back(error: BaseException | None = None) -> None:

@@ -82,15 +82,15 @@ class PageReads:
             at most; as many as pages where they fit.
         levels: base64 of L · cells two-bit numbers, layer after layer, the first in a byte's
             lowest bits: 0 where no KV head read any page of the cell, 3 where all read all,
-            else 1 or 2 for the share of (page, KV head) pairs read, rounded up.
-        by_page: a base64 digit per page, its share of (layer, KV head) pairs that read it, in
+            else 1 or 2 for the fraction of (page, KV head) pairs read, rounded up.
+        by_page: a base64 digit per page, its fraction of (layer, KV head) pairs that read it, in
             63rds; "" where all pages were read wholly, and in older records.
     """
 
     pages: int  # pages of the cache, this step's token included
     cells: int
     levels: str
-    share: float  # share of all (page, KV head) pairs, over all layers, that were read
+    share: float  # fraction of all (page, KV head) pairs, over all layers, that were read
     by_page: str = ""
 
     def lists(self, num_layers: int) -> list[list[int]]:
@@ -222,8 +222,8 @@ class RecordedTokenEvent(TokenEvent):
     Attributes:
         hidden_states: [num_layers + 1, C] of the token that the step fed, as transformers names
             them: the residual stream before each layer, and the last one after the final norm.
-        attention: [num_layers, H, P] of its query heads: a page's share of their attention, 0 where
-            the step did not read it.
+        attention: [num_layers, H, P] of its query heads: a page's fraction of their attention, 0
+            where the step did not read it.
     """
 
     hidden_states: Tensor | None = field(default=None, compare=False, repr=False)

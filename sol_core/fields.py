@@ -45,7 +45,7 @@ class OneOf:
     """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere."""
 
     words: Collection[str]  # the table's keys
-    kind: type | None = None  # of an object that the caller may give in place of a word
+    kind: type | None = None  # of an object that the caller may give instead of a word
 
 
 def setting(default: ValueT, text: str) -> ValueT:

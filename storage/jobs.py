@@ -12,21 +12,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    Subquery,
-    delete,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select
 
-from storage import codec, statements
+from storage import codec, job_turns, statements
 from storage.database import Database
 from storage.errors import JobStateError, NotFoundError
 from storage.records import (
@@ -51,8 +39,6 @@ _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 # Given a worker id: does its process live? None when that cannot be known here.
 IsAlive = Callable[[str], bool | None]
 
-# Those who take turns first.
-_PLACE: ColumnElement[bytes] = func.coalesce(jobs_table.c.address, jobs_table.c.owner)
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
 _Records = list[Record]
 
@@ -91,30 +77,17 @@ class JobStore:
             values["created_us"] = values["updated_us"] = statements.now_us(connection)
             connection.execute(insert(jobs_table), values)
             if worker is not None:
-                give_to(connection, str(values["id"]), worker)
+                job_turns.give_to(connection, str(values["id"]), worker)
             return _require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
-        """Make a queued job this worker's, if there is any.
-
-        It is of the address longest without a turn, there of such an owner, and of these the oldest
-        one. Without an address an owner counts as one.
-        """
-        places, owners = _turns(_PLACE), _turns(jobs_table.c.owner)
-        following = (
-            _queued(self._data_dir_id)
-            .join(places, places.c.whose == _PLACE)
-            .join(owners, owners.c.whose == jobs_table.c.owner)
-            .order_by(places.c.last.nulls_first(), owners.c.last.nulls_first(), jobs_table.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=jobs_table)
-        )
+        """Make the queued job whose turn it is this worker's, if there is any."""
         with self._database.read() as connection:  # an idle worker must not lock writers out
-            if connection.execute(_queued(self._data_dir_id).limit(1)).first() is None:
+            if connection.execute(job_turns.queued(self._data_dir_id).limit(1)).first() is None:
                 return None
         with self._database.write() as connection:
-            job_id = connection.execute(following).scalar()
-            if job_id is None or not give_to(connection, str(job_id), worker):
+            job_id = connection.execute(job_turns.following(self._data_dir_id)).scalar()
+            if job_id is None or not job_turns.give_to(connection, str(job_id), worker):
                 return None
             return _require_job(connection, str(job_id))
 
@@ -222,7 +195,7 @@ class JobStore:
             if job.status in ("queued", *RESUMABLE_STATUSES):
                 _set_status(connection, job_id, "queued", error=None)
                 if worker is not None:
-                    give_to(connection, job_id, worker)
+                    job_turns.give_to(connection, job_id, worker)
             elif worker is None and job.status == "running" and job.control != "cancel":
                 statements.change_row(connection, jobs_table, job_id, control="run")
             else:
@@ -236,7 +209,7 @@ class JobStore:
             self._require_at_hand(job)
             if job.status == "running":
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
-            _keep_turn(connection, job_id)
+            job_turns.keep_turn(connection, job_id)
             statements.delete_row(connection, jobs_table, job_id)
 
     def sizes(self, statuses: Sequence[JobStatus]) -> Sequence[StoredSize]:
@@ -248,7 +221,11 @@ class JobStore:
         for table in (job_metrics_table, job_samples_table):
             rows = select(func.sum(func.length(table.c.record))).where(table.c.job_id == job.id)
             size += func.coalesce(rows.scalar_subquery(), 0)
-        query = select(job.id, _PLACE, size).where(job.status.in_(statuses)).order_by(job.seq)
+        query = (
+            select(job.id, job_turns.REQUESTER, size)
+            .where(job.status.in_(statuses))
+            .order_by(job.seq)
+        )
         with self._database.read() as connection:
             rows_of_jobs = connection.execute(query).all()
         return [StoredSize(row[0], row[1], int(row[2])) for row in rows_of_jobs]
@@ -322,7 +299,7 @@ class JobStore:
         return [{**codec.decode_json(record), "seq": seq} for seq, record in rows]
 
     def set_sample(self, job_id: str, sample: Record) -> None:
-        """Save a sample, in the place of an equal one; only the last ``KEPT_SAMPLES`` are kept."""
+        """Save a sample instead of an equal one; only the last ``KEPT_SAMPLES`` are kept."""
         data = codec.encode_json("sample", sample)
         columns = job_samples_table.c
         of_job = columns.job_id == job_id
@@ -357,44 +334,6 @@ def _why_not_resumed(job: JobRecord) -> str:
         return f"The job {job.id!r} has succeeded: there is nothing to resume."
     doing = "being cancelled" if job.control == "cancel" else "running"
     return f"The job {job.id!r} is {doing}. Wait until it has ended, then resume it."
-
-
-def _queued(data_dir_id: str) -> Select[tuple[str]]:
-    """Ids of the jobs of a data directory that wait for a worker."""
-    return select(jobs_table.c.id).where(
-        jobs_table.c.status == "queued", jobs_table.c.data_dir_id.in_(("", data_dir_id))
-    )
-
-
-def _turns(whose: ColumnElement[bytes]) -> Subquery:
-    """The last turn of each address, or owner."""
-    last = func.max(jobs_table.c.claimed_us).label("last")
-    return select(whose.label("whose"), last).group_by(whose).subquery()
-
-
-def _keep_turn(connection: Connection, job_id: str) -> None:
-    """Have the queued jobs of a job's address remember its turn, which goes with its row."""
-    job = jobs_table.c
-    place, turn = connection.execute(select(_PLACE, job.claimed_us).where(job.id == job_id)).one()
-    if turn is not None:
-        later = or_(job.claimed_us.is_(None), job.claimed_us < turn)
-        queued = update(jobs_table).where(place == _PLACE, job.status == "queued", later)
-        connection.execute(queued.values(claimed_us=turn))
-
-
-def give_to(connection: Connection, job_id: str, worker: str) -> bool:
-    """Make a queued job this worker's; False when it is not queued (any more)."""
-    job, now = jobs_table.c, statements.now_us(connection)
-    last_turn = connection.execute(select(func.max(job.claimed_us))).scalar()
-    values = {"status": "running", "control": "run", "worker": worker}
-    times = {"heartbeat_us": now, "updated_us": now}
-    times["claimed_us"] = max(now, (last_turn or 0) + 1)  # in order, should the clock go back
-    statement = (
-        update(jobs_table)
-        .where(job.id == job_id, job.status == "queued")
-        .values(started_us=func.coalesce(job.started_us, now), **values, **times)
-    )
-    return connection.execute(statement).rowcount == 1
 
 
 def _jobs_of_the_dead(

@@ -28,7 +28,7 @@ def require_row(
 
 
 def require_id(connection: sa.Connection, of: sa.Table, record_id: str, lock: bool = False) -> int:
-    """Its place in the order of creation, without the row. Raises: NotFoundError."""
+    """Its number in the order of creation, without the row. Raises: NotFoundError."""
     return int(require_row(connection, of, record_id, lock, of.c.seq)[0])
 
 

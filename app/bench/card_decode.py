@@ -13,7 +13,7 @@ import torch
 from app.bench.card_report import tokens_per_s
 from app.bench.random_model import MODELS, ModelShape, random_model
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.budgets.mixes import mixes_of
+from sol_core.budgets.mixes import decoder_mixes
 from sol_core.models.card.self_test import checked_card
 from sol_core.models.card.small_model import Widths
 from sol_core.models.devices import use_device
@@ -45,7 +45,7 @@ def bench_on_card(
         made = random_model(shape, max(contexts) + _ROOM, device=str(device), dtype=dtype)
         if is_card:
             checked_card(device, dtype, Widths.of_model(made), data_dir, report).apply()
-        mixes = mixes_of(made, grid)
+        mixes = decoder_mixes(made, grid)
         for context in contexts:
             rates = {"dense": tokens_per_s(made, DENSE, grid.mechanisms, context)}
             for share in SHARES:

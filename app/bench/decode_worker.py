@@ -15,7 +15,7 @@ import torch
 
 from app.bench.random_model import random_cache, random_model, shape_from_text
 from sol_core.actions import DEFAULT_GRID, DENSE, Action, ActionGrid, Budget, grid_named
-from sol_core.budgets.mixes import mixes_of
+from sol_core.budgets.mixes import decoder_mixes
 from sol_core.corpus.documents import PAPERS
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -90,7 +90,7 @@ class _Ours:
         assert self.policy is not None
         if self.grid != grid_named(DEFAULT_GRID):
             return PolicyScheduler(self.policy, [Budget(*budget, _POLICY_BITS)])
-        mixes = mixes_of(self.lm, self.grid)
+        mixes = decoder_mixes(self.lm, self.grid)
         return PolicyScheduler(self.policy, [Budget.share(budget[0])], mixes=mixes)
 
     def _cached(self, context: int) -> KVCache:
@@ -159,7 +159,7 @@ def _serve_ours(given: dict[str, Any]) -> None:
 
 def _mix(lm: FrozenLM, grid: ActionGrid, share: float, context: int) -> dict[str, Any]:
     """The static mix at a share, as one action; the lowest mix where the share is below all."""
-    mixes = mixes_of(lm, grid)
+    mixes = decoder_mixes(lm, grid)
     mean = mixes.mean(share, context)
     dense, read = (mixes.costs.decode_step(of, context).bytes_read for of in (DENSE, mean))
     return {

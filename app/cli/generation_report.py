@@ -41,9 +41,9 @@ class Outcome:
 
 def until_stop(events: Iterable[Event], stop_strings: Sequence[str]) -> Iterator[TokenEvent]:
     """The tokens, whose text ends where a stop string begins, as ``FinishEvent.text`` does."""
-    from sol_core.generation.sampling import TextUntil
+    from sol_core.generation.sampling import TextUntilStop
 
-    visible, longest = TextUntil(stop_strings), max(map(len, stop_strings), default=1)
+    visible, longest = TextUntilStop(stop_strings), max(map(len, stop_strings), default=1)
     held: list[TokenEvent] = []
     shown = 0
     for token in (event for event in events if isinstance(event, TokenEvent)):

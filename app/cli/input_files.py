@@ -113,7 +113,7 @@ def take_options(
 
 
 def merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested record with the values of another one in their places."""
+    """A nested record with the values of another one instead of its own."""
     made = dict(record)
     for name, value in changes.items():
         inner = made.get(name)

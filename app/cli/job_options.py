@@ -16,7 +16,7 @@ from app.host.console import Console
 from app.host.errors import AppError
 from app.host.paths import DataDir
 from sol_core.actions import GRIDS, ActionGrid, Budget
-from sol_core.policy.files.locate import resolved_grid, shipped_for
+from sol_core.policy.files.locate import resolved_grid, shipped_policy_for
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
 
     source, chosen = schedule_finder(args)(args.policy), chosen_grid(args)
     if isinstance(source, Path) and chosen is not None:
-        source = shipped_for(source, chosen)
+        source = shipped_policy_for(source, chosen)
         read_policy_info(source).check_grid(chosen)
     grid = resolved_grid(chosen, [source])
     for budget in budgets:

@@ -60,7 +60,7 @@ def keep_local() -> None:
 
 
 def _keep_hub_login() -> None:
-    """Moving HF_HOME must not log the user out: the token is still read from its usual place."""
+    """Moving HF_HOME must not log the user out: the token is still read from its usual folder."""
     if "HF_HOME" in os.environ:
         return
     cache = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"

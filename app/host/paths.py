@@ -12,7 +12,7 @@ from app.host.errors import DataDirError, system_errors
 from sol_core.errors import ConfigError
 from sol_core.files.paths import DATA_DIR_VARIABLE, default_data_dir
 
-# Below this SQLite and the logs fail in odd places; downloads check their own need.
+# Below this SQLite and the logs fail in odd ways; downloads check their own need.
 MIN_FREE_BYTES = 100 * 1024**2
 
 

@@ -321,7 +321,7 @@ def _reads(row: Sequence[StepLoss]) -> list[dict[str, Any]]:
 def _mlp_reads(costs: CostModel, action: Action) -> dict[str, Any]:
     """Shares of the MLP's input and inner channels that a step keeps, and its bytes."""
     return {
-        "mlp_shares": costs.mechanisms.mlp_shares(action.channel_keep_ratio),
+        "mlp_shares": costs.mechanisms.mlp_fractions(action.channel_keep_ratio),
         "mlp_bytes": costs.decode_step(action, 0).mlp_bytes,
     }
 

@@ -1,4 +1,4 @@
-"""The language model, and the place of its work: here, or in calls elsewhere (``zero_gpu.py``).
+"""The language model, and where it works: here, or in calls elsewhere (``zero_gpu.py``).
 
 It is loaded in a thread, so that the page is reachable before it is there. Work and questions, and
 what they yield and return, must be fit to be pickled for another process; they must not touch the
@@ -152,7 +152,7 @@ class Workbench:
     _kept: tuple[Hashable, Any] = (None, None)
 
     def kept(self, key: Hashable, make: Callable[[], ThingT]) -> ThingT:
-        """The thing of this key if it is the last one; else it is made in its place."""
+        """The thing of this key if it is the last one; else it is made instead."""
         if self._kept[0] != key:
             self._kept = (None, None)  # the old one's memory goes before the new one is made
             self._kept = (key, make())

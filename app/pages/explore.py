@@ -271,7 +271,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     costs, answer = CostModel.of(model.lm, grid), dict[str, Any]()
     if budget.bytes_share is not None:
         mixes = mix_table(model, grid)
-        asked = Budget.share(max(budget.bytes_share, mixes.lowest(context)), budget.bit_width)
+        asked = Budget.share(max(budget.bytes_share, mixes.lowest_share(context)), budget.bit_width)
         predicted = predict_step(mixes, model.lm.step_times, asked, context)
         budget = mixes.mean(budget.bytes_share, context, budget.bit_width)
         answer = {
@@ -279,7 +279,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
             "zones": [mixes.share_at(damage, context) for damage in ZONE_ENDS],
             "speed": predicted.speed_words,
             "times": predicted.speed,
-            "lowest": mixes.lowest(context),
+            "lowest": mixes.lowest_share(context),
             "usual": min(mixes.share_at(UNSEEN_DAMAGE, context), MOST_SHARE),
             "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,
         }

@@ -12,7 +12,7 @@ from typing import Any
 from sol_core.config import DEFAULT_POLICY
 from storage import TASKS_JOB, JobKind
 
-SHIPPED = "shipped"  # asked for in place of a job's id
+SHIPPED = "shipped"  # asked for instead of a job's id
 _MEASURED = Path(__file__).with_name("measured")
 _FILES: dict[JobKind, str] = {"evaluate": "evaluation.json", TASKS_JOB: "accuracy.json"}
 

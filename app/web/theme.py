@@ -91,9 +91,9 @@ def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
 
 def scale_colour(value: float) -> Rgb:
     """The dark theme's tint for ``value`` in [0, 1]."""
-    place = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
-    low = min(int(place), NUM_BINS - 2)
-    return mix(DARK_SCALE[low + 1], DARK_SCALE[low], place - low)
+    position = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
+    low = min(int(position), NUM_BINS - 2)
+    return mix(DARK_SCALE[low + 1], DARK_SCALE[low], position - low)
 
 
 def ink(background: Rgb) -> Rgb:

@@ -198,13 +198,13 @@ def count_reaching(keys, threshold):
 
 
 @fast_helper
-def outside_best(weights, count, share):
-    """Sum of the weights outside the best ``share`` (at least one) of ``count``.
+def outside_best(weights, count, fraction):
+    """Sum of the weights outside the best ``fraction`` (at least one) of ``count``.
 
     Args:
         weights: [n] float32, none below 0; those beyond the count are 0.
     """
-    best = max(1, int(np.ceil(share * count - 1e-9)))
+    best = max(1, int(np.ceil(fraction * count - 1e-9)))
     bits = weights.view(np.uint32)  # weights are ≥ 0: in the order of their bits
     threshold, _ = kth_largest(bits, best)
     outside, least = np.float32(0.0), np.uint32(threshold).view(np.float32)

@@ -24,6 +24,7 @@ from kernels.gpu.triton_support import (
 )
 from kernels.residual import (
     MAX_AT_ONCE,
+    NOTHING,
     Dropping,
     Residual,
     check_residual,
@@ -164,85 +165,66 @@ def multiply_with_triton(
 ) -> tuple[Tensor, Tensor]:
     """The stream and ``reference.gated_mlp`` of it. Raises: as ``check_mlp``."""
     check_mlp(residual, weights, plan)
-    return _Mlp(residual, weights, plan).run()
+    bits, block = plan.bit_widths, plan.quant_block
+    input_bits = bits if plan.quantise_inputs else None
+    into, between = (
+        NOTHING if kept is None else Dropping(kept, input_bits, block)
+        for kept in (plan.channels_kept, plan.inner_kept)
+    )
+    gate_up = weights.gate_up, weights.gate_up_bias
+    stream, inner = _multiplied(residual, into, *gate_up, weights.activation)
+    if input_bits is not None and plan.inner_kept is None:
+        inner = quantise_rows(inner, input_bits, block)
+    weighed = Residual(inner, None, weights.down_norms, 0.0)
+    _, output = _multiplied(weighed, between, weights.down, weights.down_bias)
+    if bits is not None and input_bits is None:
+        output = quantise_rows(output, bits, block)
+    return stream, output
 
 
-class _Mlp:
-    """One call: memory between its kernels, and the launches in order."""
+def _multiplied(
+    rows: Residual,
+    dropping: Dropping,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None = None,  # of gate and up, whose rows are normalised first
+) -> tuple[Tensor, Tensor]:
+    """The rows after their update, and their product, [R, N] in the weights' dtype."""
+    from kernels.gated_mlp.triton_kernel import multiply_rows
 
-    def __init__(self, residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
-        self.residual, self.weights, self.plan = residual, weights, plan
-        self.num_rows, self.dtype = residual.hidden.shape[0], weights.gate_up.dtype
-        few = self.num_rows <= 16 or self.dtype == torch.float32  # fp32 would spill
-        self.block_m = 16 if few else 64
-        self.tiles = -(-self.num_rows // self.block_m)
-        self.input_bits = plan.bit_widths if plan.quantise_inputs else None
-
-    def run(self) -> tuple[Tensor, Tensor]:
-        plan, weights = self.plan, self.weights
-        gate_up, down = (weights.gate_up, weights.gate_up_bias), (weights.down, weights.down_bias)
-        stream, inner = self._multiplied(self.residual, plan.channels_kept, *gate_up, gated=True)
-        if self.input_bits is not None and plan.inner_kept is None:
-            inner = quantise_rows(inner, self.input_bits, plan.quant_block)
-        weighed = Residual(inner, None, weights.down_norms, 0.0)
-        _, output = self._multiplied(weighed, plan.inner_kept, *down, gated=False)
-        if plan.bit_widths is not None and self.input_bits is None:
-            output = quantise_rows(output, plan.bit_widths, plan.quant_block)
-        return stream, output
-
-    def _multiplied(
-        self,
-        rows: Residual,
-        kept: Tensor | None,  # [R] channels, then quantised; None takes the rows' numbers
-        weight: Tensor,
-        bias: Tensor | None,
-        *,
-        gated: bool,  # with gate and up, of rows that are normalised first
-    ) -> tuple[Tensor, Tensor]:
-        """The rows after their update, and their product, [R, N] in the weights' dtype."""
-        from kernels.gated_mlp.triton_kernel import multiply_rows
-
-        width, length = weight.shape
-        columns = length // 2 if gated else length
-        grid, num_rows = self._grid(columns, width), self.num_rows
-        alone = num_rows == 1 and width <= MAX_AT_ONCE
-        prepares = alone and (gated or kept is not None)
-        how, listed = Dropping(), kept is not None
-        if listed:
-            how = Dropping(kept, self.input_bits, self.plan.quant_block)
-        if prepares or not listed:
-            lines = prepares * grid[1] * grid[2]
-            given = row_arguments(rows, self.dtype, how, lines, norming=gated)
-            given["counts"] = given["channels"]
-            if not prepares:
-                given["prepared"] = rows.hidden
-        else:
-            lists_itself = num_rows == 1 and width <= MAX_LISTED
-            given = prepare_with_triton(rows, self.dtype, how, norming=gated, lists=lists_itself)
-            if not lists_itself:
-                lists = _list_used_channels(given["prepared"], self.block_m)
-                given["channels"], given["counts"] = lists
-        several = grid[2] * (grid[2] > 1)
-        output = weight.new_empty((num_rows, columns))
-        partial = weight.new_empty((several, num_rows, length), dtype=torch.float32)
-        launch(
-            multiply_rows,
-            grid,
-            {**given, "columns": columns, "silu": int(self.weights.activation == "silu"),
-             "weight": weight, "bias": output if bias is None else bias, "partial": partial,
-             "output": output, "counters": counters(output, grid[0] * grid[1]),
-             "num_rows": num_rows, "biased": int(bias is not None)},
-            {"BLOCK_M": self.block_m, "BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS,
-             "BLOCK": MAX_AT_ONCE if prepares and width > 1024 else 1024, "PREPARES": prepares,
-             "LISTED": listed, "GATED": gated, "SPLIT": several > 0,
-             "QUANT_BLOCK": how.quant_block if prepares else -1},
-            {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3},
-        )  # fmt: skip
-        return given["stream"], output
-
-    def _grid(self, columns: int, channels: int) -> tuple[int, int, int]:
-        """Tiles of rows, parts of the columns, splits of the channels."""
-        parts = -(-columns // _COLUMNS)
-        wanted = -(-TARGET_PROGRAMS // (self.tiles * parts))
-        splits = max(1, min(wanted, channels // CHANNELS_PER_SPLIT, MAX_SPLITS))
-        return self.tiles, parts, splits
+    num_rows, dtype, (width, length) = rows.hidden.shape[0], weight.dtype, weight.shape
+    gated, listed = activation is not None, dropping.kept is not None
+    block_m = 16 if num_rows <= 16 or dtype == torch.float32 else 64  # fp32 would spill
+    columns = length // 2 if gated else length
+    tiles, parts = -(-num_rows // block_m), -(-columns // _COLUMNS)
+    wanted = -(-TARGET_PROGRAMS // (tiles * parts))
+    splits = max(1, min(wanted, width // CHANNELS_PER_SPLIT, MAX_SPLITS))
+    prepares = num_rows == 1 and width <= MAX_AT_ONCE and (gated or listed)
+    if prepares or not listed:
+        lines = prepares * parts * splits
+        given = row_arguments(rows, dtype, dropping, lines, norming=gated)
+        given["counts"] = given["channels"]
+        if not prepares:
+            given["prepared"] = rows.hidden
+    else:
+        lists_itself = num_rows == 1 and width <= MAX_LISTED
+        given = prepare_with_triton(rows, dtype, dropping, norming=gated, lists=lists_itself)
+        if not lists_itself:
+            given["channels"], given["counts"] = _list_used_channels(given["prepared"], block_m)
+    several = splits * (splits > 1)
+    output = weight.new_empty((num_rows, columns))
+    partial = weight.new_empty((several, num_rows, length), dtype=torch.float32)
+    launch(
+        multiply_rows,
+        (tiles, parts, splits),
+        {**given, "columns": columns, "silu": int(activation == "silu"), "weight": weight,
+         "bias": output if bias is None else bias, "partial": partial, "output": output,
+         "counters": counters(output, tiles * parts), "num_rows": num_rows,
+         "biased": int(bias is not None)},
+        {"BLOCK_M": block_m, "BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS,
+         "BLOCK": MAX_AT_ONCE if prepares and width > 1024 else 1024, "PREPARES": prepares,
+         "LISTED": listed, "GATED": gated, "SPLIT": several > 0,
+         "QUANT_BLOCK": dropping.quant_block if prepares else -1},
+        {"num_warps": 4 if block_m == 16 else 8, "num_stages": 3},
+    )  # fmt: skip
+    return given["stream"], output

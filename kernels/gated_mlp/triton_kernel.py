@@ -71,13 +71,6 @@ def product(
 
 
 @triton.jit
-def split_range(count, split, splits, BLOCK_K: tl.constexpr):
-    """The range [first, last) of ``count`` channels that this split takes."""
-    each = tl.cdiv(tl.cdiv(count, splits), BLOCK_K) * BLOCK_K
-    return tl.minimum(split * each, count), tl.minimum((split + 1) * each, count)
-
-
-@triton.jit
 def activated(gate, up, silu):
     """silu(gate) · up, or tanh-approximated gelu(gate) · up, in fp32.
 
@@ -95,6 +88,24 @@ def sum_of_parts(partial, at, step, splits, written):
         where = partial + split * step + at
         total += tl.load(where, mask=written, other=0.0, cache_modifier=".cg")
     return total
+
+
+@triton.jit
+def joined_splits(
+    partial, gate, up, at, columns, step, split, splits, counter, written, GATED: tl.constexpr
+):
+    """Store a split's products; a tile's last program gets the sums of all.
+
+    Returns: the sums, and where this program writes.
+    """
+    tl.store(partial + split * step + at, gate, mask=written)
+    if GATED:
+        tl.store(partial + split * step + at + columns, up, mask=written)
+    written = only_if(ends_last(counter, splits).to(tl.int32), written)
+    gate = sum_of_parts(partial, at, step, splits, written)
+    if GATED:
+        up = sum_of_parts(partial, at + columns, step, splits, written)
+    return gate, up, written
 
 
 @triton.jit
@@ -144,31 +155,28 @@ def multiply_rows(
     elif LISTED:
         count = tl.load(counts + tile)
         channels += tile * width
-    first, last = split_range(count, split, splits, BLOCK_K)
+    each = tl.cdiv(tl.cdiv(count, splits), BLOCK_K) * BLOCK_K
+    first, last = tl.minimum(split * each, count), tl.minimum((split + 1) * each, count)
     line: tl.constexpr = 2 if GATED else 1
     length = line * columns
     total = product(
-        prepared, channels, weight, row, column,
-        num_rows, width, length, first, last, BLOCK_K, LISTED,
+        prepared, channels, weight, row, column, num_rows, width, length, first, last, BLOCK_K,
+        LISTED,
     )  # fmt: skip
     up = total
     if GATED:
         up = product(
-            prepared, channels, weight, row, column + columns,
-            num_rows, width, length, first, last, BLOCK_K, LISTED,
+            prepared, channels, weight, row, column + columns, num_rows, width, length, first, last,
+            BLOCK_K, LISTED,
         )  # fmt: skip
     inside = column < columns
     written = (row < num_rows)[:, None] & inside[None, :]
     if SPLIT:
-        step, at = num_rows * length, row[:, None] * length + column[None, :]
-        tl.store(partial + split * step + at, total, mask=written)
-        if GATED:
-            tl.store(partial + split * step + at + columns, up, mask=written)
-        is_last = ends_last(counters + tile * parts + part, splits)
-        written = only_if(is_last.to(tl.int32), written)
-        total = sum_of_parts(partial, at, step, splits, written)
-        if GATED:
-            up = sum_of_parts(partial, at + columns, step, splits, written)
+        at = row[:, None] * length + column[None, :]
+        total, up, written = joined_splits(
+            partial, total, up, at, columns, num_rows * length, split, splits,
+            counters + tile * parts + part, written, GATED,
+        )  # fmt: skip
     total += biases(bias, column, inside, biased)
     if GATED:
         total = activated(total, up + biases(bias + columns, column, inside, biased), silu)

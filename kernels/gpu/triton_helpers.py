@@ -125,13 +125,21 @@ def round_half_even(numbers):
 
 
 @triton.jit
-def tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M: tl.constexpr):
-    """(source, row [M], head within the group [M], whether there is such a query [M])."""
+def tile_queries(
+    tile, kv_head, tiles, heads_per_group, rows_per_source, sources, row_lines, head_lines,
+    has_sources, BLOCK_M: tl.constexpr,
+):  # fmt: skip
+    """A tile's source, and of its queries [M]: row, index of the KV group in [R, Hkv], index in
+    [R, H], whether there is such a query; and the line of the source's first token, int64."""
     source = tile // tiles
-    index = (tile % tiles) * BLOCK_M + tl.arange(0, BLOCK_M)
-    used = index < rows_per_source * heads_per_group
-    row = source * rows_per_source + index // heads_per_group
-    return source, row, index % heads_per_group, used
+    number = (tile % tiles) * BLOCK_M + tl.arange(0, BLOCK_M)
+    used = number < rows_per_source * heads_per_group
+    row = source * rows_per_source + number // heads_per_group
+    group = row * tl.num_programs(1) + kv_head
+    index = group * heads_per_group + number % heads_per_group
+    other = tl.load(sources + source, mask=has_sources != 0, other=0)
+    sequence = tl.where(has_sources != 0, other, source.to(tl.int64))
+    return source, row, group, index, used, sequence * row_lines + kv_head.to(tl.int64) * head_lines
 
 
 @triton.jit
@@ -149,11 +157,3 @@ def ends_last(counter, programs):
     if last:
         tl.store(counter, 0)
     return last
-
-
-@triton.jit
-def first_line(sources, source, kv_head, row_lines, head_lines, has_sources):
-    """Line of the first token (or page) that a tile's KV head reads, int64."""
-    other = tl.load(sources + source, mask=has_sources != 0, other=0)
-    sequence = tl.where(has_sources != 0, other, source.to(tl.int64))
-    return sequence * row_lines + kv_head.to(tl.int64) * head_lines

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+MAX_WIDTH = 16384  # of a row that one program has in its registers
 OPERATIONS = (
     "add_and_norm", "rotate_and_write", "page_attention", "gated_mlp", "keep_largest_channels",
     "fake_quantise",
@@ -34,6 +35,10 @@ CONTAINED = {
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
 }
 MOST_COUNTERS = 2**18
+_TYPE_NAMES = {
+    torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16",
+    torch.uint8: "*u8", torch.int32: "*i32", torch.int64: "*i64", float: "fp32", int: "i32",
+}  # fmt: skip
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 _log = logging.getLogger(__name__)
@@ -157,7 +162,8 @@ def launch(
 ) -> None:
     """Start a Triton kernel on the device of its tensors."""
     if _State.record is not None:
-        signature = tuple((name, _type_name(value)) for name, value in arguments.items())
+        kinds = {name: getattr(value, "dtype", type(value)) for name, value in arguments.items()}
+        signature = tuple((name, _TYPE_NAMES[kind]) for name, kind in kinds.items())
         numbers = ((name, value) for name, value in arguments.items() if isinstance(value, int))
         aligned = tuple(name for name, value in numbers if value % 16 == 0)
         chosen = tuple(constants.items()), tuple(options.items())
@@ -244,6 +250,18 @@ def check_operands(
             )
 
 
+def check_rows(
+    rows: Tensor, widest: int = MAX_WIDTH, dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES
+) -> None:
+    """Raises: UnsupportedByKernel for rows that only torch takes."""
+    if rows.dim() != 2 or rows.dtype not in dtypes or rows.shape[1] > widest:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise UnsupportedByKernel(
+            f"rows must be [R, C] {names} with C of at most {widest}, "
+            f"got {list(rows.shape)} {rows.dtype}"
+        )
+
+
 def next_power_of_2(number: int) -> int:
     """The smallest power of two that is at least ``number``."""
     return 1 << max(0, number - 1).bit_length()
@@ -289,34 +307,3 @@ def _is_this_kernels(error: Exception, device: torch.device) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-_TYPE_NAMES = {
-    torch.float32: "*fp32",
-    torch.bfloat16: "*bf16",
-    torch.float16: "*fp16",
-    torch.uint8: "*u8",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-}
-
-
-def _type_name(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return _TYPE_NAMES[value.dtype]
-    return "fp32" if isinstance(value, float) else "i32"
-
-
-MAX_WIDTH = 16384
-
-
-def check_rows(
-    rows: Tensor, widest: int = MAX_WIDTH, dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES
-) -> None:
-    """Raises: UnsupportedByKernel for rows that only torch takes."""
-    if rows.dim() != 2 or rows.dtype not in dtypes or rows.shape[1] > widest:
-        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-        raise UnsupportedByKernel(
-            f"rows must be [R, C] {names} with C of at most {widest}, "
-            f"got {list(rows.shape)} {rows.dtype}"
-        )

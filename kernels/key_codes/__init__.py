@@ -1,6 +1,6 @@
 """4-bit copies of keys, and the attention mass of pages estimated from them: the definition.
 
-A page's share of attention is the sum of its tokens' softmax weights. Read from copies of the
+A page's fraction of attention is the sum of its tokens' softmax weights. Read from copies of the
 keys in 4 bits it costs D/2 + 4 bytes a token and KV head, about what Quest's two bounds a page
 of 8 cost in bf16, and is close to exact: pages chosen by it lose a tenth of what Quest's bounds
 lose (docs/results.md). Related: Twilight (arXiv:2502.02770), Double Sparsity (arXiv:2408.07092).

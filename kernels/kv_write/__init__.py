@@ -69,10 +69,7 @@ def rotated(
 
 
 def rotate_and_write(
-    new: NewTokens,
-    buffers: Pair,
-    slots: Tensor,
-    codes: Pair | None = None,
+    new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None = None
 ) -> Tensor:
     """Rotated and scaled queries [R, H, D] fp32; keys and values are stored as ``write_tokens``
     does. One kernel on CUDA."""

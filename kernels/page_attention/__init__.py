@@ -17,7 +17,7 @@ from kernels.page_attention import reference
 from kernels.page_attention.reference import (
     Attended,
     AttentionPlan,
-    group_shares,
+    group_fractions,
     mass_by_page,
     mass_of_pages,
     mass_outside_of_row,
@@ -36,7 +36,7 @@ __all__ = [
     "AttentionPlan",
     "KVBlock",
     "attend",
-    "group_shares",
+    "group_fractions",
     "mass_of_pages",
     "mass_outside_of_row",
     "page_mass_outside",
@@ -52,7 +52,7 @@ def attend(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    best_share: float = 0.0,
+    best_fraction: float = 0.0,
     cap: float | None = None,
     dtype: torch.dtype = torch.float32,
     *,
@@ -66,12 +66,13 @@ def attend(
     attended = None
     if cap is None:
         run = partial(attend_with_triton, readers=readers)
-        attended = by_kernels("page_attention", query, run, query, blocks, plan, best_share, dtype)
+        given = query, blocks, plan, best_fraction, dtype
+        attended = by_kernels("page_attention", query, run, *given)
     if attended is None:
         if cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
-            attended = attend_on_cpu(query, blocks, plan, best_share)
+            attended = attend_on_cpu(query, blocks, plan, best_fraction)
         else:
-            attended = reference.attend(query, blocks, plan, best_share, cap, dtype)
+            attended = reference.attend(query, blocks, plan, best_fraction, cap, dtype)
     if readers and attended.readers is None:
         attended = attended._replace(readers=page_readers(query, blocks, plan))
     if masses:
@@ -95,7 +96,7 @@ def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
 
 
 def attend_on_cpu(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, best_share: float
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, best_fraction: float
 ) -> Attended:
     """``reference.attend`` by the CPU kernel, of what ``cpu_kernel_fits``."""
     kernel = cpu_kernel(*_CPU)
@@ -106,7 +107,7 @@ def attend_on_cpu(
     kernel(
         query.contiguous().numpy(),
         (_arrange_block(blocks[-1]), _arrange_block(blocks[0])),
-        _arrange_rows(blocks, plan, num_rows, best_share),
+        _arrange_rows(blocks, plan, num_rows, best_fraction),
         (mixed.numpy(), read.numpy(), outside.numpy()),
         kernel_threads(),
     )
@@ -149,7 +150,7 @@ def _capacity(lines: Tensor) -> int:
 
 
 def _arrange_rows(
-    blocks: Sequence[KVBlock], plan: AttentionPlan, num_rows: int, best_share: float
+    blocks: Sequence[KVBlock], plan: AttentionPlan, num_rows: int, best_fraction: float
 ) -> StepRows:
     from kernels.page_attention.chosen_pages import StepRows
 
@@ -174,6 +175,6 @@ def _arrange_rows(
         num_kv_heads=first.keys.shape[1],
         scale=np.float32(1.0),
         extend=False,
-        best_share=best_share,
+        best_fraction=best_fraction,
         left_out=np.empty((num_rows, 0), np.uint8),
     )

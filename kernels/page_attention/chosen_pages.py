@@ -49,7 +49,7 @@ class StepRows(NamedTuple):
     num_kv_heads: int  # Hkv
     scale: Any  # float32 factor on query·key
     extend: bool  # take the new key among the 4-bit keys
-    best_share: float  # of the pages, for the mass outside; 0 when it is not asked for
+    best_fraction: float  # of the pages, for the mass outside; 0 when it is not asked for
     left_out: Any  # [R, P] uint8, 1 for a page not to be read, oldest first; [R, 0] if all may be
 
 
@@ -79,7 +79,7 @@ def _note_readers(chosen, rows, readers):
 def _choose(query, blocks, rows, scratch, team):
     """List the pages that each KV head reads [R, Hkv, 1 + P] int32, see ``attend_parts``."""
     num_rows, num_heads, _ = query.shape
-    most, sparse = 0, rows.best_share > 0
+    most, sparse = 0, rows.best_fraction > 0
     for row in range(num_rows):
         first, last = seen_pages(rows, row)
         most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
@@ -105,7 +105,7 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
             is shared).
         rows: StepRows.
         observed: concentration [R] float32, overwritten with the heads' mean of the mass outside
-            the best pages if ``rows.best_share`` is above 0; readers [R, Hkv, P] uint8, zeros,
+            the best pages if ``rows.best_fraction`` is above 0; readers [R, Hkv, P] uint8, zeros,
             overwritten with 1 where a key-value head reads a page, if there is room for any; and
             tokens [R] int64, overwritten with how many were read, summed over these heads.
         scratch: Scratch, the team's.
@@ -115,7 +115,7 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
     num_rows, num_heads, size = query.shape
     chosen = _choose(query, blocks, rows, scratch, team)
     if team.member == 0:
-        if rows.best_share > 0:
+        if rows.best_fraction > 0:
             outside = shaped(scratch.outside, (num_rows, num_heads))
             for row in range(num_rows):
                 concentration[row] = outside[row].sum() / np.float32(num_heads)

@@ -34,7 +34,7 @@ def _attend_member(iteration, marks, arguments):
     begin = num_rows * team.member // team.members
     end = num_rows * (team.member + 1) // team.members
     merge(partial, (begin, end), mixed)
-    if rows.best_share > 0:
+    if rows.best_fraction > 0:
         outside[begin:end] = shaped(scratch.outside, outside.shape)[begin:end]
     meet(team)
     memory[:0] = 0  # kept until all are done with it
@@ -48,7 +48,7 @@ def attend_rows(query: Any, blocks: Any, rows: StepRows, results: Any, threads: 
         blocks: two CacheBlock: the rows' own and the shared one.
         rows: StepRows.
         results: mixed [R, H, D] float32 and tokens read [R] int64, overwritten, and the mass
-            outside the best pages [R, H] float32, overwritten if ``rows.best_share`` is above 0.
+            outside the best pages [R, H] float32, overwritten if ``rows.best_fraction`` is above 0.
         threads: that a team is asked of.
     """
     arguments = (query, blocks, rows, (*results, _NO_READERS), Tuning(threads, 1))

@@ -2,7 +2,7 @@
 
 The scorer "int4" and the choice of a "group" of ``page_attention/reference.py``: tokens are
 scored from 4-bit keys, a page weighs what its visible tokens weigh together, and the heads of a
-group choose once, by the mean of their shares. As in ``group_attention.py``, parts of a
+group choose once, by the mean of their fractions. As in ``group_attention.py``, parts of a
 row's pages are weighed side by side, each against its own largest score, and then put together.
 """
 
@@ -159,13 +159,13 @@ def _weigh_parts(blocks, rows, queries, weighed, team):
 
 
 @helper
-def _add_shares(weighed, row, head, parts, shares):
-    """shares[p] += page p's share of one head's attention, which its masses become.
+def _add_fractions(weighed, row, head, parts, fractions):
+    """fractions[p] += page p's fraction of one head's attention, which its masses become.
 
     Args:
         weighed: as ``_weigh_parts`` leaves it; changed.
         parts: into how many the row's pages are cut.
-        shares: [P] float32.
+        fractions: [P] float32.
     """
     tops, totals, masses = weighed
     top, total = LEAST, np.float32(0.0)
@@ -175,46 +175,46 @@ def _add_shares(weighed, row, head, parts, shares):
         tops[part, row, head] = exp_nonpositive(tops[part, row, head] - top)
         total += tops[part, row, head] * totals[part, row, head]
     for part in range(parts):
-        begin, end = part_of(shares.shape[0], part, parts)
+        begin, end = part_of(fractions.shape[0], part, parts)
         scale = tops[part, row, head] / total
         for page in range(np.uint64(begin), np.uint64(end)):
-            share = masses[row, head, page] * scale
-            masses[row, head, page] = share
-            shares[page] += share
+            fraction = masses[row, head, page] * scale
+            masses[row, head, page] = fraction
+            fractions[page] += fraction
 
 
 @helper
-def least_needed(shares, count, heads, floor):
-    """The least share of a page that a group's heads need; see ``select_needed``.
+def least_needed(fractions, count, heads, floor):
+    """The least fraction of a page that a group's heads need; see ``select_needed``.
 
     Args:
-        shares: [P] float32, summed over the heads, none below 0.
+        fractions: [P] float32, summed over the heads, none below 0.
         count: pages that may be read.
     Returns: float32, of the sum over the heads' divided by their number.
     """
     most = np.int32(0)
     # As integers: LLVM makes no vectors of the maximum of floats that Numba writes.
-    for page in range(np.uint64(shares.shape[0])):
-        most = max(most, np.float32(shares[page]).view(np.int32))
+    for page in range(np.uint64(fractions.shape[0])):
+        most = max(most, np.float32(fractions[page]).view(np.int32))
     part = np.float32(1.0) / np.float32(heads)
     largest_share = np.int32(most).view(np.float32) * part
     return min(largest_share, np.float32(np.float32(floor) / np.float32(count)))
 
 
 @helper
-def _list_pages(shares, part, least, left_out, chosen):
-    """List the pages whose shares, times ``part``, reach ``least``, but for those left out.
+def _list_pages(fractions, part, least, left_out, chosen):
+    """List the pages whose fractions, times ``part``, reach ``least``, but for those left out.
 
     Args:
-        shares: [P] float32.
+        fractions: [P] float32.
         left_out: [P] or [0] uint8.
         chosen: [≥ 1 + P] int32, overwritten, see ``attend_parts``.
     """
     count, some = np.int64(0), left_out.shape[0] > 0
-    for page in range(np.uint64(shares.shape[0])):
+    for page in range(np.uint64(fractions.shape[0])):
         # Written whether or not it is wanted: a branch mispredicts at every third page.
         chosen[np.uint64(1 + count)] = page
-        wanted = shares[page] * part >= least
+        wanted = fractions[page] * part >= least
         count += wanted & (left_out[page] == 0) if some else wanted
     chosen[0] = count
 
@@ -235,19 +235,20 @@ def list_chosen(rows, weighed, chosen, outside, team):
         row, group = job % num_rows, job // num_rows
         low, pages = group * per_group, seen_pages(rows, row)
         count = pages[1] - pages[0]
-        if not chooses_pages(rows, row, count) and rows.best_share == 0:
+        if not chooses_pages(rows, row, count) and rows.best_fraction == 0:
             continue
         parts, part = parts_for(count, rows.page_size), np.float32(1.0) / np.float32(per_group)
-        shares, valid = np.zeros(count, np.float32), _count_kept(rows.left_out[row], pages)
+        fractions, valid = np.zeros(count, np.float32), _count_kept(rows.left_out[row], pages)
         for head in range(low, low + heads):
-            _add_shares(weighed, row, head, parts, shares)
-            if rows.best_share > 0:
-                outside[row, head] = outside_best(masses[row, head, :count], valid, rows.best_share)
+            _add_fractions(weighed, row, head, parts, fractions)
+            if rows.best_fraction > 0:
+                weights = masses[row, head, :count]
+                outside[row, head] = outside_best(weights, valid, rows.best_fraction)
         least = np.float32(0.0)
         if rows.pages_kept[row] < count:
-            least = least_needed(shares, valid, per_group, rows.floors[row])
+            least = least_needed(fractions, valid, per_group, rows.floors[row])
         left_out = rows.left_out[row, pages[0] : pages[1]]
-        _list_pages(shares, part, least, left_out, chosen[row, group])
+        _list_pages(fractions, part, least, left_out, chosen[row, group])
     meet(team)
 
 
@@ -263,7 +264,7 @@ def find_pages(query, blocks, rows, weighed, chosen, outside, team):
         chosen: [R, Hkv, 1 + P] int32, the team's, overwritten for rows that ``chooses_pages``; see
             ``attend_parts``.
         outside: [R, H] float32, the team's, overwritten with the mass outside the best pages if
-            ``rows.best_share`` is above 0.
+            ``rows.best_fraction`` is above 0.
     """
     # Each for itself: it takes less than to meet.
     num_rows, num_heads, size = query.shape

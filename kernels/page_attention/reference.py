@@ -37,7 +37,7 @@ class AttentionPlan:
     tokens_per_page: Tensor | None = None
     scorer: PageScorer = QUEST  # what pages are scored by
     # Each query "head" chooses its ``pages_kept`` best pages, or the heads of a KV "group" choose
-    # together those that they need, by the mean of their shares of attention.
+    # together those that they need, by the mean of their fractions of attention.
     choice: str = "head"
     # [R] fp32: groups of rows that do not keep all read the pages whose ``page_need`` reaches this,
     # however many, and the best one. None where heads choose.
@@ -82,7 +82,7 @@ def attend(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    best_share: float = 0.0,
+    best_fraction: float = 0.0,
     cap: float | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Attended:
@@ -93,7 +93,7 @@ def attend(
         blocks: the row's keys in order; each must carry what the scorer reads if pages are
             selected.
         plan: what may be seen and how much of it is read.
-        best_share: of the best pages, for the mass outside; 0 when it is not asked for.
+        best_fraction: of the best pages, for the mass outside; 0 when it is not asked for.
         cap: ``soft_cap`` of the scores; pages are scored without, as it keeps their order.
         dtype: of what is mixed, which is summed in fp32.
     Returns: Attended. Rows that keep every page get the bits of dense attention.
@@ -101,9 +101,9 @@ def attend(
     blocks = [block.expanded() for block in blocks]
     if query.shape[0] == 1:  # a row's sums do not depend on where a shared prefix ends
         blocks = _joined(blocks)
-    outside = (
-        mass_outside(query, blocks, plan, best_share) if best_share > 0 else query.new_empty(0)
-    )
+    outside = query.new_empty(0)
+    if best_fraction > 0:
+        outside = mass_outside(query, blocks, plan, best_fraction)
     scores = _scores_read(query, blocks, plan, cap)
     read = None
     if plan.selects:
@@ -120,7 +120,7 @@ def attend(
 def mass_by_page(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
 ) -> Tensor:
-    """Share of each head's attention in a decode step that every page gets, 0 where it is not read.
+    """Fraction of each head's attention in a decode step that every page gets; 0: not read.
 
     Args: as ``attend``.
     Returns: [R, H, P] fp32, over the pages of all blocks.
@@ -189,7 +189,7 @@ def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) 
 
 
 def mass_outside(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, best_share: float
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, best_fraction: float
 ) -> Tensor:
     """``page_mass_outside`` of a decode step: [R, H] fp32; arguments as ``attend``."""
     if plan.valid_pages is None or plan.tokens_per_page is None:
@@ -197,7 +197,7 @@ def mass_outside(
     scores = _scores_of_pages(query, [block.expanded() for block in blocks], plan)
     # Masses are of whole pages: no token is to be counted again.
     tokens = plan.valid_pages.long() if plan.scorer.is_mass else plan.tokens_per_page
-    return page_mass_outside(scores, plan.valid_pages, tokens, best_share)
+    return page_mass_outside(scores, plan.valid_pages, tokens, best_fraction)
 
 
 def mass_outside_of_row(
@@ -206,7 +206,7 @@ def mass_outside_of_row(
     page_size: int,
     first_seen: int,
     scorer: PageScorer,
-    best_share: float,
+    best_fraction: float,
 ) -> Tensor:
     """``mass_outside`` of one row that reads every page: [H] fp32.
 
@@ -222,10 +222,10 @@ def mass_outside_of_row(
     if scorer.reads_codes:
         whole = torch.nn.functional.pad(keys[None], (0, 0, 0, -keys.shape[1] % OCTET))
         block = KVBlock(keys[None], keys[None], None, *encode_keys(whole))
-    return mass_outside(query[None], [block], plan, best_share)[0]
+    return mass_outside(query[None], [block], plan, best_fraction)[0]
 
 
-def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Tensor:
+def group_fractions(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Tensor:
     """Mean over the heads of each KV group of their softmax over pages.
 
     Args:
@@ -233,8 +233,8 @@ def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Te
         valid_pages: [R, P] bool.
     Returns: [R, Hkv, P] fp32.
     """
-    shares: Tensor = log_mass.masked_fill(~valid_pages[:, None, :], -torch.inf).softmax(-1)
-    grouped: Tensor = shares.unflatten(1, (num_kv_heads, -1)).mean(2)
+    fractions: Tensor = log_mass.masked_fill(~valid_pages[:, None, :], -torch.inf).softmax(-1)
+    grouped: Tensor = fractions.unflatten(1, (num_kv_heads, -1)).mean(2)
     return grouped
 
 
@@ -259,8 +259,8 @@ def _chosen_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan)
     scores = _scores_of_pages(query, blocks, plan)
     if plan.floors is None:
         return select_pages(scores, valid_pages, pages_kept)
-    shares = group_shares(scores, valid_pages, blocks[0].keys.shape[1])
-    return select_needed(shares, valid_pages, pages_kept, plan.floors)
+    fractions = group_fractions(scores, valid_pages, blocks[0].keys.shape[1])
+    return select_needed(fractions, valid_pages, pages_kept, plan.floors)
 
 
 def _scores_of_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
@@ -291,49 +291,49 @@ def select_pages(scores: Tensor, valid_pages: Tensor, pages_kept: Tensor) -> Ten
     return selected & valid_pages[:, None, :]
 
 
-def page_need(shares: Tensor, valid_pages: Tensor) -> Tensor:
-    """Shares [R, Hkv, P] of attention in units of a mean page's, pages valid as [R, P] says."""
-    return shares * valid_pages.sum(-1)[:, None, None]
+def page_need(fractions: Tensor, valid_pages: Tensor) -> Tensor:
+    """Fractions [R, Hkv, P] of attention in units of a mean page's, pages valid as [R, P] says."""
+    return fractions * valid_pages.sum(-1)[:, None, None]
 
 
 def select_needed(
-    shares: Tensor, valid_pages: Tensor, pages_kept: Tensor, floors: Tensor
+    fractions: Tensor, valid_pages: Tensor, pages_kept: Tensor, floors: Tensor
 ) -> Tensor:
     """The pages whose need reaches a floor, and the heaviest in any case: for a number of pages in
     all, those that hold the most attention, however they are spread over layers and groups.
 
     Args:
-        shares: [R, Hkv, P] fp32, 0 where not valid.
+        fractions: [R, Hkv, P] fp32, 0 where not valid.
         valid_pages: [R, P] bool.
         pages_kept: [R] int64; rows that keep as many as they have read all.
         floors: [R] fp32.
     Returns: [R, Hkv, P] bool.
     """
     counts = valid_pages.sum(-1)
-    least = torch.minimum((floors / counts)[:, None, None], shares.amax(-1, keepdim=True))
-    needed = (shares >= least) | (pages_kept >= counts)[:, None, None]
+    least = torch.minimum((floors / counts)[:, None, None], fractions.amax(-1, keepdim=True))
+    needed = (fractions >= least) | (pages_kept >= counts)[:, None, None]
     return needed & valid_pages[:, None, :]
 
 
 def page_mass_outside(
-    scores: Tensor, valid_pages: Tensor, tokens_per_page: Tensor, best_share: float
+    scores: Tensor, valid_pages: Tensor, tokens_per_page: Tensor, best_fraction: float
 ) -> Tensor:
     """Return the attention mass that the heaviest pages leave over: a measure of its spread.
 
     A page weighs as if each of its tokens had the page's score. The heaviest
-    ``ceil(best_share · P)`` of a row's P valid pages (at least one) are its best.
+    ``ceil(best_fraction · P)`` of a row's P valid pages (at least one) are its best.
 
     Args:
         scores: [..., H, P] fp32, already scaled.
         valid_pages: [..., P] bool, at least one True per row.
         tokens_per_page: [..., P], tokens of each page that the row may see.
-        best_share: of the valid pages, in (0, 1].
+        best_fraction: of the valid pages, in (0, 1].
     Returns: [..., H] fp32 in [0, 1), the softmax mass outside the best pages.
     """
     weights = scores + tokens_per_page.clamp(min=1).log()[..., None, :]
     weights = weights.masked_fill(~valid_pages[..., None, :], -torch.inf)
     mass = torch.softmax(weights, dim=-1).sort(dim=-1, descending=True).values
-    best = torch.ceil(valid_pages.sum(-1) * best_share - 1e-9).clamp(min=1)
+    best = torch.ceil(valid_pages.sum(-1) * best_fraction - 1e-9).clamp(min=1)
     rank = torch.arange(scores.shape[-1], device=scores.device)
     return mass.masked_fill(rank < best[..., None, None], 0.0).sum(-1)
 

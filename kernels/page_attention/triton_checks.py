@@ -18,8 +18,8 @@ from kernels.key_codes import OCTET
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import AttentionPlan
 
-HEAD_SIZES = (16, 256)  # smallest and largest; multiples of 8
-PAGE_SIZES = (1, 64)
+HEAD_SIZES = range(16, 257, 8)
+PAGE_SIZES = range(1, 65)
 MAX_PAGES = 16384  # one program ranks all pages of a head
 MAX_SPLITS = 64
 MAX_OFFSET = 2**31 - 1  # int32 offsets
@@ -31,40 +31,26 @@ def check_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
         raise UnsupportedByKernel(
             f"query must be [R, H, D] float32, got {list(query.shape)} {query.dtype}"
         )
-    _check_sizes(query.shape[2], blocks, plan)
-    for number, block in enumerate(blocks):
-        _check_block(f"blocks[{number}]", block, query, plan)
-    tokens = sum(block.keys.shape[2] for block in blocks)
-    num_pages = sum(-(-block.keys.shape[2] // plan.page_size) for block in blocks)
-    _check_extent(query, tokens, num_pages)
-    _check_plan(query, plan, tokens, num_pages)
-
-
-def largest_head(dtype: torch.dtype) -> int:
-    """The largest head size for keys of a dtype; fp32 tiles of larger ones spill registers."""
-    return 128 if dtype == torch.float32 else HEAD_SIZES[1]
-
-
-def _check_sizes(size: int, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
-    if size % 8 or not HEAD_SIZES[0] <= size <= HEAD_SIZES[1]:
+    rows, heads, size = query.shape
+    if size not in HEAD_SIZES:
         raise UnsupportedByKernel(
             f"query's head size must be a multiple of 8 from {HEAD_SIZES[0]} to "
-            f"{HEAD_SIZES[1]}, got {size}"
+            f"{HEAD_SIZES[-1]}, got {size}"
         )
-    if not PAGE_SIZES[0] <= plan.page_size <= PAGE_SIZES[1]:
+    if plan.page_size not in PAGE_SIZES:
         raise UnsupportedByKernel(
-            f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
+            f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[-1]}, got {plan.page_size}"
         )
     if plan.valid_pages is not None and not plan.has_kernels:
         raise UnsupportedByKernel(f"no kernel has a {plan.choice} choose pages by {plan.scorer}")
     if not 1 <= len(blocks) <= 2:
         raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")
-
-
-def _check_extent(query: Tensor, tokens: int, num_pages: int) -> None:
+    for number, block in enumerate(blocks):
+        _check_block(f"blocks[{number}]", block, query, plan)
+    tokens = sum(block.keys.shape[2] for block in blocks)
+    num_pages = sum(-(-block.keys.shape[2] // plan.page_size) for block in blocks)
     if num_pages > MAX_PAGES:
         raise UnsupportedByKernel(f"pages must be at most {MAX_PAGES} in all, got {num_pages}")
-    rows, heads, size = query.shape
     scratch = rows * heads * max(num_pages, 2 * MAX_SPLITS * size)
     largest = max(scratch, rows * tokens, tokens * size)
     if largest > MAX_OFFSET:
@@ -72,6 +58,12 @@ def _check_extent(query: Tensor, tokens: int, num_pages: int) -> None:
             f"query and blocks need offsets of at most {MAX_OFFSET}, got {largest}: "
             f"{rows} rows of {tokens} tokens"
         )
+    _check_plan(query, plan, tokens, num_pages)
+
+
+def largest_head(dtype: torch.dtype) -> int:
+    """The largest head size for keys of a dtype; fp32 tiles of larger ones spill registers."""
+    return 128 if dtype == torch.float32 else HEAD_SIZES[-1]
 
 
 def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) -> None:

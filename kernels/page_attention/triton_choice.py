@@ -60,12 +60,12 @@ def choose_pages(
     for start in range(0, num_pages, pages):
         page = start + tl.arange(0, pages)
         weights = group_weights(page_keys, member, page, members, num_pages)
-        shares = tl.sum(tl.exp(weights - top[:, None]) / total[:, None], 0) / members
+        fractions = tl.sum(tl.exp(weights - top[:, None]) / total[:, None], 0) / members
         valid = tl.max(weights, 0) > -INFINITY
-        keys = tl.where(valid, ordered_bits(shares), 0).to(tl.int32, bitcast=True)
+        keys = tl.where(valid, ordered_bits(fractions), 0).to(tl.int32, bitcast=True)
         tl.store(group_keys + page, keys, mask=page < num_pages)
         count += tl.sum(valid.to(tl.int32), 0)
-        most = tl.maximum(most, tl.max(tl.where(valid, shares, 0.0), 0))
+        most = tl.maximum(most, tl.max(tl.where(valid, fractions, 0.0), 0))
     kept = tl.load(pages_kept + row)
     least = tl.minimum(tl.load(floors + row) / count, most)
     threshold = tl.where(kept >= count, 1, ordered_bits(least)).to(tl.uint32)
@@ -82,9 +82,9 @@ def choose_pages(
     tl.store(tokens_read + index, tl.sum(tokens, 0))
 
 
-@triton.jit(do_not_specialize=["best_share", "num_pages"])
-def mass_outside_pages(page_keys, outside, best_share, num_pages, BLOCK_P: tl.constexpr):
-    """Attention mass that the heaviest ``best_share`` of the pages leaves over.
+@triton.jit(do_not_specialize=["best_fraction", "num_pages"])
+def mass_outside_pages(page_keys, outside, best_fraction, num_pages, BLOCK_P: tl.constexpr):
+    """Attention mass that the heaviest ``best_fraction`` of the pages leaves over.
 
     Args:
         page_keys: [R, H, num_pages] int32, logarithms of masses. outside: [R, H] fp32, written.
@@ -97,7 +97,7 @@ def mass_outside_pages(page_keys, outside, best_share, num_pages, BLOCK_P: tl.co
     weight = tl.where(valid, float_of(keys), -INFINITY)
     mass = tl.exp(weight - tl.max(weight, 0))
     total = tl.sum(mass, 0)
-    best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * best_share - 1e-9).to(tl.int32)
+    best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * best_fraction - 1e-9).to(tl.int32)
     # Masses are ≥ 0: their bits are in their order; + 1 keeps a vanished mass above 0.
     order = tl.where(valid, mass.to(tl.uint32, bitcast=True) + 1, 0)
     threshold, room = find_threshold(order, tl.maximum(best, 1))

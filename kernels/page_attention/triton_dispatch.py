@@ -9,12 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.gpu.triton_support import (
-    KernelInputError,
-    counters,
-    launch,
-    next_power_of_2,
-)
+from kernels.gpu.triton_support import KernelInputError, counters, launch, next_power_of_2
 from kernels.key_codes import OCTET
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import Attended, AttentionPlan, page_readers
@@ -55,7 +50,7 @@ def attend_with_triton(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    best_share: float,
+    best_fraction: float,
     dtype: torch.dtype = torch.float32,
     *,
     readers: bool = False,
@@ -67,18 +62,16 @@ def attend_with_triton(
     """
     check_attention(query, blocks, plan)
     counted = plan.valid_pages is not None and plan.tokens_per_page is not None
-    if not counted and (best_share > 0 or plan.selects):
+    if not counted and (best_fraction > 0 or plan.selects):
         raise KernelInputError(
             "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
-            f"observed, got None for a share of {best_share}"
+            f"observed, got None for a fraction of {best_fraction}"
         )
     attention = _Attention(query.contiguous(), blocks, plan, noting=readers)
-    mixed, outside = attention.run(best_share, dtype)
-    if not plan.selects:
-        seen = page_readers(query, blocks, plan) if readers else None
-        return Attended(mixed, None, outside, seen)
-    noted = attention.readings.sum(1, dtype=torch.uint8) if readers else None
-    return Attended(mixed, attention.tokens_read, outside, noted)
+    attended = attention.run(best_fraction, dtype)
+    if readers and not plan.selects:
+        return attended._replace(readers=page_readers(query, blocks, plan))
+    return attended
 
 
 class _Attention:
@@ -88,7 +81,9 @@ class _Attention:
         self, query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, *, noting: bool
     ) -> None:
         self.query, self.blocks, self.plan = query, blocks, plan
+        self.unused = query.view(torch.int32)  # for an argument that no kernel will read
         self.num_rows, self.num_heads, self.head_size = query.shape
+        self.padded_head = max(64, next_power_of_2(self.head_size))
         self.num_kv_heads = blocks[0].keys.shape[1]
         self.tiles = self._cut()
         last = self.tiles[-1]
@@ -98,27 +93,28 @@ class _Attention:
         self.tokens_read = query.new_empty(groups, dtype=torch.int64)
         self.readings = query.new_empty((*groups, self.num_pages * noting), dtype=torch.uint8)
 
-    def run(self, best_share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        outside, page_keys = self.query.new_empty(self.query.shape[:2]), self._unused()
-        thresholds = page_keys
-        if self.plan.selects or best_share > 0:
+    def run(self, best_fraction: float, dtype: torch.dtype) -> Attended:
+        query, selects = self.query, self.plan.selects
+        outside = query.new_empty(query.shape[:2])
+        group_keys = thresholds = self.unused
+        if selects or best_fraction > 0:
             page_keys, group_keys, thresholds = self._weighed()
-            if best_share > 0:
-                self._observe(page_keys, outside, best_share)
-            page_keys = group_keys
+            if best_fraction > 0:
+                self._observe(page_keys, outside, best_fraction)
         splits = sum(tiles.splits for tiles in self.tiles)
-        several = splits * (splits > 1)
-        shape = (*self.query.shape[:2], several)
-        parts = {
-            "parts": self.query.new_empty((*shape, self.head_size)),
-            "tops": self.query.new_empty(shape),
-            "sums": self.query.new_empty(shape),
-            "mixed": torch.empty_like(self.query, dtype=dtype),
-        }
+        shape = (*query.shape[:2], splits * (splits > 1))
+        mixed = torch.empty_like(query, dtype=dtype)
+        buffers = {
+            "page_keys": group_keys, "thresholds": thresholds,
+            "parts": query.new_empty((*shape, self.head_size)), "tops": query.new_empty(shape),
+            "sums": query.new_empty(shape), "mixed": mixed,
+        }  # fmt: skip
         for number in range(len(self.blocks)):
-            chosen = {"page_keys": page_keys, "thresholds": thresholds}
-            self._attend(number, chosen, parts, splits)
-        return parts["mixed"], outside
+            self._attend(number, buffers, splits)
+        if not selects:
+            return Attended(mixed, None, outside)
+        noted = self.readings.sum(1, dtype=torch.uint8) if self.noting else None
+        return Attended(mixed, self.tokens_read, outside, noted)
 
     def _cut(self) -> list[_Tiles]:
         cut: list[_Tiles] = []
@@ -127,7 +123,7 @@ class _Attention:
             sources = block.keys.shape[0] if block.sources is None else block.sources.shape[0]
             rows, heads = self.num_rows // sources, self.num_heads // self.num_kv_heads
             # Larger tiles would spill registers.
-            most = 16 if block.keys.dtype == torch.float32 else min(32, 4096 // self._padded_head())
+            most = 16 if block.keys.dtype == torch.float32 else min(32, 4096 // self.padded_head)
             block_m = min(most, max(16, next_power_of_2(rows * heads)))
             tokens = block.keys.shape[2]
             pages = -(-tokens // self.plan.page_size)
@@ -179,12 +175,12 @@ class _Attention:
                 },
                 {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
                  "WHOLE": slots == plan.page_size and slots % OCTET == 0,
-                 "HALF": self._padded_head() // 2, "MEMBERS": next_power_of_2(members)},
+                 "HALF": self.padded_head // 2, "MEMBERS": next_power_of_2(members)},
                 {"num_warps": 4, "num_stages": 1},
             )  # fmt: skip
         return page_keys, group_keys, thresholds
 
-    def _observe(self, page_keys: Tensor, outside: Tensor, best_share: float) -> None:
+    def _observe(self, page_keys: Tensor, outside: Tensor, best_fraction: float) -> None:
         """Fill ``outside`` [R, H], a program each, which sees all pages."""
         from kernels.page_attention.triton_choice import mass_outside_pages
 
@@ -193,38 +189,35 @@ class _Attention:
         launch(
             mass_outside_pages,
             (outside.numel(),),
-            {"page_keys": page_keys, "outside": outside, "best_share": best_share,
+            {"page_keys": page_keys, "outside": outside, "best_fraction": best_fraction,
              "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},
         )  # fmt: skip
 
-    def _attend(
-        self, number: int, chosen: dict[str, Tensor], parts: dict[str, Tensor], all_splits: int
-    ) -> None:
+    def _attend(self, number: int, buffers: dict[str, Tensor], all_splits: int) -> None:
         """Launch ``attend_pages`` on one block."""
         from kernels.page_attention.triton_kernel import attend_pages
 
         block, tiles = self.blocks[number], self.tiles[number]
         grid = (tiles.total, self.num_kv_heads, tiles.splits)
         width = -(-tiles.pages // tiles.splits)
-        head = self._padded_head()
         row_stride, head_stride, *_ = block.keys.stride()
-        numbers = head * tiles.block_m
+        numbers = self.padded_head * tiles.block_m
         launch(
             attend_pages,
             grid,
             {
-                **self._common(block, tiles), "keys": block.keys, "values": block.values, **chosen,
-                "page_list": self._unused().new_empty((*grid, width * self.plan.selects)),
-                **parts, "counters": counters(self.query, tiles.total * self.num_kv_heads),
+                **self._common(block, tiles), "keys": block.keys, "values": block.values,
+                "page_list": self.unused.new_empty((*grid, width * self.plan.selects)),
+                **buffers, "counters": counters(self.query, tiles.total * self.num_kv_heads),
                 "row_lines": row_stride // self.head_size,
                 "head_lines": head_stride // self.head_size, "list_width": width,
                 "first_split": 0 if number == 0 else self.tiles[0].splits,
                 "all_splits": all_splits, "selecting": int(self.plan.selects),
                 "joining": int(number == len(self.blocks) - 1),
             },
-            {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head,
+            {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": self.padded_head,
              "SPLITS": max(1, _JOINED_AT_ONCE // numbers)},
             {"num_warps": 4 if numbers <= 1024 else 8, "num_stages": 2},
         )  # fmt: skip
@@ -236,23 +229,10 @@ class _Attention:
             "query": self.query,
             "sources": self.query.view(torch.int64) if sources is None else sources,
             "valid_tokens": (self.query if mask is None else mask).view(torch.uint8),
-            "heads_per_group": tiles.heads_per_group,
-            "rows_per_source": tiles.rows_per_source,
-            "tiles": tiles.per_source,
-            "tokens": tiles.tokens,
-            "page_size": self.plan.page_size,
-            "head_size": self.head_size,
-            "first_page": tiles.first_page,
-            "num_pages": self.num_pages,
-            "first_token": tiles.first_token,
-            "mask_width": 0 if mask is None else mask.shape[1],
-            "masked": int(mask is not None),
+            "heads_per_group": tiles.heads_per_group, "rows_per_source": tiles.rows_per_source,
+            "tiles": tiles.per_source, "tokens": tiles.tokens, "page_size": self.plan.page_size,
+            "head_size": self.head_size, "first_page": tiles.first_page,
+            "num_pages": self.num_pages, "first_token": tiles.first_token,
+            "mask_width": 0 if mask is None else mask.shape[1], "masked": int(mask is not None),
             "has_sources": int(sources is not None),
-        }
-
-    def _unused(self) -> Tensor:
-        """Stands for an int32 argument that the kernel will not read."""
-        return self.query.view(torch.int32)
-
-    def _padded_head(self) -> int:
-        return max(64, next_power_of_2(self.head_size))
+        }  # fmt: skip

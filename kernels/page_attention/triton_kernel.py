@@ -19,14 +19,13 @@ from kernels.gpu.triton_helpers import (
     BLOCK_SCALARS,
     dot_wide,
     ends_last,
-    first_line,
     narrowed,
     only_if,
     tile_queries,
 )
+from kernels.key_codes.triton_kernel import INFINITY
 from kernels.page_attention.triton_choice import is_chosen
 
-INFINITY = tl.constexpr(float("inf"))
 LISTED_AT_ONCE = tl.constexpr(256)  # pages
 
 
@@ -96,7 +95,7 @@ def joined_parts(
 def attend_pages(
     query, sources, valid_tokens, heads_per_group, rows_per_source, tiles, tokens, page_size,
     head_size, first_page, num_pages, first_token, mask_width, masked, has_sources,
-    keys, values, page_keys, thresholds, page_list, parts, tops, sums, mixed, counters,
+    keys, values, page_list, page_keys, thresholds, parts, tops, sums, mixed, counters,
     row_lines, head_lines, list_width, first_split, all_splits, selecting, joining,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, HEAD: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
@@ -116,9 +115,10 @@ def attend_pages(
     """
     tile, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     splits, kv_heads = tl.num_programs(2), tl.num_programs(1)
-    source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    index = (row * kv_heads + kv_head) * heads_per_group + member
-    line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
+    _, row, chooser, index, used, line = tile_queries(
+        tile, kv_head, tiles, heads_per_group, rows_per_source, sources, row_lines, head_lines,
+        has_sources, BLOCK_M,
+    )  # fmt: skip
     keys, values = keys + line * head_size, values + line * head_size
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
@@ -127,7 +127,6 @@ def attend_pages(
         mask=used[:, None] & inside[None, :],
         other=0.0,
     )
-    chooser = row * kv_heads + kv_head
     threshold = tl.load(thresholds + chooser, mask=only_if(selecting, used), other=0)
     threshold = threshold.to(tl.uint32, bitcast=True)[:, None]
     page_keys += first_page

@@ -13,7 +13,6 @@ import triton.language as tl
 from kernels.gpu.triton_helpers import (
     BLOCK_SCALARS,
     ends_last,
-    first_line,
     only_if,
     ordered_bits,
     round_half_even,
@@ -65,10 +64,10 @@ def weigh_pages(
         WHOLE: pages are of SLOTS tokens, whole octets, which are then read whole.
     """
     tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    kv_heads = tl.num_programs(1)
-    index = (row * kv_heads + kv_head) * heads_per_group + member
-    line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
+    source, row, _, index, used, line = tile_queries(
+        tile, kv_head, tiles, heads_per_group, rows_per_source, sources, row_lines, head_lines,
+        has_sources, BLOCK_M,
+    )  # fmt: skip
     codes, scales = codes + line * head_size, scales + line * (2 * OCTET)
     channel, _ = low_channels(HALF)
     inside = channel < head_size
@@ -121,6 +120,7 @@ def weigh_pages(
     )
     if choosing != 0:
         programs = tiles * tl.num_programs(2)
+        kv_heads = tl.num_programs(1)
         if ends_last(counters + source * kv_heads + kv_head, programs):
             for offset in range(0, rows_per_source):
                 each = source.to(tl.int64) * rows_per_source + offset

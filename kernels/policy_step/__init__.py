@@ -40,7 +40,7 @@ class ByteTerms(NamedTuple):
 
     features: Any  # [R, F], of the episode so far. No rows: there is no such price
     history: Any  # [F, axes · 2], sensitivity and slope that these explain
-    trust: Any  # [axes], share of the rest that counts
+    trust: Any  # [axes], fraction of the rest that counts
     positions: Any  # [axes, L], of the levels, from -½ to ½
     log_means: Any  # [R, axes, L], log of the mean damage beyond the floor, nats
     bytes_read: Any  # [R, axes, L], beyond a dense step's, as shares of it

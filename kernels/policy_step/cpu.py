@@ -224,7 +224,7 @@ def _price_bytes(shapes, terms, logits):
 
 @helper
 def _observe(seen, previous, rows):
-    """Compute ``observation_row`` of ``sol_core/policy`` for an observation.
+    """Compute ``input_rows`` of ``sol_core/policy`` for an observation.
 
     Args:
         seen, previous: as of ``policy_step``.

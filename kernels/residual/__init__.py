@@ -83,12 +83,7 @@ def check_residual(residual: Residual) -> None:
 
 
 def row_arguments(
-    residual: Residual,
-    dtype: torch.dtype,
-    dropping: Dropping,
-    lines: int,
-    *,
-    norming: bool,
+    residual: Residual, dtype: torch.dtype, dropping: Dropping, lines: int, *, norming: bool
 ) -> dict[str, Any]:
     """The first arguments of ``prepare_rows`` in order, with memory for what it writes.
 
@@ -134,20 +129,19 @@ def prepare_with_triton(
     thresholds, counts = keys.new_empty((rows, 2)), keys.new_empty(rows)
     if ranked:
         zeros = counters(keys, rows * (BINS.value + 1))
-        tensors = {name: given[name] for name in ("rows", "update", "norm", "kept")}
-        sizes = {name: given[name] for name in ("width", "adding", "weighted")}
+        names = "rows", "update", "norm", "kept", "width", "adding", "weighted"
         launch(
             rank_rows,
             (rows, -(-width // _RANKED_AT_ONCE)),
-            {**tensors, "keys": keys, "thresholds": thresholds, "counts": zeros,
-             "counters": zeros[rows * BINS.value :], **sizes},
+            {**{name: given[name] for name in names}, "keys": keys, "thresholds": thresholds,
+             "counts": zeros, "counters": zeros[rows * BINS.value :]},
             {"BLOCK": _RANKED_AT_ONCE},
             {"num_warps": 4, "num_stages": 1},
         )  # fmt: skip
     given["counts"] = counts
     block, options = row_block(width)
-    constants = {"BLOCK": block, "PRUNED": pruned, "RANKED": ranked, "LISTED": lists,
-                 "QUANT_BLOCK": dropping.quant_block}  # fmt: skip
+    constants = {"BLOCK": block, "PRUNED": pruned, "RANKED": ranked, "LISTED": lists}
+    constants["QUANT_BLOCK"] = dropping.quant_block
     ranking = {"keys": keys, "thresholds": thresholds}
     launch(prepare_rows, (rows,), {**given, **ranking}, constants, options)
     return given

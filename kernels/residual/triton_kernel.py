@@ -26,17 +26,6 @@ UNTOUCHED = tl.constexpr(UNTOUCHED_BITS)
 
 
 @triton.jit
-def shared_scales(numbers, bits):
-    """Scale of each row of [B, N] fp32, 0 where padded, at a number of bits; NaN if one is."""
-    # Without the sign bit, patterns are in the order of the magnitudes, and NaN is largest.
-    patterns = numbers.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-    peak = tl.max(patterns, 1).to(tl.float32, bitcast=True)
-    levels = ((1 << (bits.to(tl.int32) - 1)) - 1).to(tl.float32)
-    scale = tl.div_rn(peak, levels + tl.zeros_like(peak))
-    return tl.where(scale < FLOOR, FLOOR, scale)
-
-
-@triton.jit
 def quantised(numbers, bits, QUANT_BLOCK: tl.constexpr):
     """``fake_quantise`` of one row, the reference's operations in its order.
 
@@ -47,7 +36,11 @@ def quantised(numbers, bits, QUANT_BLOCK: tl.constexpr):
     size: tl.constexpr = numbers.shape[0]
     block: tl.constexpr = QUANT_BLOCK if QUANT_BLOCK > 0 else size
     blocks = tl.reshape(numbers, [size // block, block])
-    scales = shared_scales(blocks, bits)[:, None] + tl.zeros_like(blocks)
+    # Without the sign bit, patterns are in the order of the magnitudes, and NaN is largest.
+    peaks = tl.max(blocks.to(tl.int32, bitcast=True) & 0x7FFFFFFF, 1).to(tl.float32, bitcast=True)
+    levels = ((1 << (bits.to(tl.int32) - 1)) - 1).to(tl.float32)
+    scales = tl.div_rn(peaks, levels + tl.zeros_like(peaks))
+    scales = tl.where(scales < FLOOR, FLOOR, scales)[:, None] + tl.zeros_like(blocks)
     rounded = tl.reshape(round_half_even(tl.div_rn(blocks, scales)) * scales, [size])
     return tl.where(bits < UNTOUCHED, rounded, numbers)
 
@@ -131,7 +124,7 @@ def prepare_rows(
 
 @triton.jit(do_not_specialize=["adding", "weighted"])
 def rank_rows(
-    rows, update, norm, kept, keys, thresholds, counts, counters, width, adding, weighted,
+    rows, update, norm, kept, width, adding, weighted, keys, thresholds, counts, counters,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The threshold of the ``kept`` largest |number · norm| of a row, as ``find_threshold`` has it.

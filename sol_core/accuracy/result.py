@@ -1,6 +1,6 @@
 """The result of the tasks as JSON (schema 4), described in ``docs/formats.md``.
 
-Accuracies are shares of questions; a gain is policy minus static, so above 0 the policy is better.
+Accuracies are fractions of questions; a gain is policy minus static, above 0 where that helps.
 Intervals are 95 % bootstraps over questions, paired for gains.
 """
 
@@ -83,7 +83,7 @@ class ScoredTask:
     requested: tuple[Budget, ...]
     dense: QuestionScores
     methods: Sequence[Mapping[str, QuestionScores]]  # by name, at each budget
-    chance: float  # share of its questions that are right by chance
+    chance: float  # fraction of its questions that are right by chance
     seed: int  # of the bootstrap over its questions
 
     def record(self) -> dict[str, Any]:

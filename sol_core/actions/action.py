@@ -50,7 +50,7 @@ class Axis:
     draws: Draws  # of the warm start
     start: tuple[float, float]
     measured: tuple[float, float, float]  # the values that training asks for on held-out texts
-    part_of: str = ""  # of what a value is a share
+    part_of: str = ""  # of what a value is a fraction
     by_layer: str = ""  # field of an action's values by layer; "" where all layers have one
     unit: str = "%"  # of a value as people read it; shares are read as percents
     dense: float = 1.0  # value that leaves nothing out
@@ -215,8 +215,8 @@ class Action(_AxisValues):
 
     Raises: ConfigError for a value that is not allowed.
     Attributes:
-        keep_fraction: share of cached tokens attention may read, in (0, 1].
-        channel_keep_ratio: share of MLP input channels kept, in (0, 1].
+        keep_fraction: fraction of cached tokens attention may read, in (0, 1].
+        channel_keep_ratio: fraction of the MLP's input channels kept, in (0, 1].
         bit_width: bits of the MLP activations, 2 to 16; 16 leaves them untouched.
         keep_by_layer, channels_by_layer: the first two per layer; empty: the same in all of them.
     """
@@ -312,10 +312,10 @@ class Budget(_AxisValues):
     """A requested or achieved mean spend over decode steps.
 
     Attributes:
-        keep_fraction: mean share of cached tokens that attention may read, in (0, 1].
-        channel_keep_ratio: mean share of the MLP's channels kept, in (0, 1].
+        keep_fraction: mean fraction of cached tokens that attention may read, in (0, 1].
+        channel_keep_ratio: mean fraction of the MLP's channels kept, in (0, 1].
         bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
-        bytes_share: mean share of a dense step's bytes, in (0, 1], in place of the two above: the
+        bytes_share: mean share of a dense step's bytes, in (0, 1], instead of the two above: the
             mix with the least measured damage is chosen (``sol_core/budgets``). None leaves
             the axes separate.
     Raises: ConfigError for a value that is not allowed.

@@ -112,8 +112,8 @@ class Mechanisms:
         given = (self.page_scorer, self.mlp_pruning)
         return tuple(part for part in given if not isinstance(part, str))
 
-    def mlp_shares(self, channel_keep_ratio: float) -> tuple[float, float]:
-        """Share of input channels and of inner channels that an action's ratio keeps."""
+    def mlp_fractions(self, channel_keep_ratio: float) -> tuple[float, float]:
+        """Fractions of input channels and of inner channels that an action's ratio keeps."""
         if channel_keep_ratio >= 1:
             return 1.0, 1.0
         return self.pruner.shares(channel_keep_ratio, self.mlp_split)

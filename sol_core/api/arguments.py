@@ -42,10 +42,10 @@ def found_policy(
     name: str, policy: Policy | Schedule | None, budget: Budget | None
 ) -> Path | Policy | Schedule | WithoutBudget:
     """The policy in hand; side rows and schedules of a configuration name others."""
-    from sol_core.generation.schedules import as_found, name_of
+    from sol_core.generation.schedules import mark_without_budget, schedule_name
 
-    if policy is not None and name == name_of(policy):
-        return as_found(policy, budget)
+    if policy is not None and name == schedule_name(policy):
+        return mark_without_budget(policy, budget)
     from sol_core.policy.files.locate import locate_policy
 
     return locate_policy(name)

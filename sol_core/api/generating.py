@@ -46,7 +46,7 @@ def load_model(
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
         data_dir: folder of downloads; None means ``SOL_DATA_DIR``, else the platform's own folder.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        on_progress: called with a message and the fraction done; None shows a bar on stderr.
     Raises: SolError with the remedy: ModelLoadError, UnsupportedModelError, DownloadError, or
         ConfigError for a dtype or device that is not available.
     """
@@ -129,11 +129,11 @@ def generate(
         options: see ``GenerateOptions``.
     Raises: SolError for a request that cannot run; TypeError for an unknown option.
     """
-    from sol_core.generation.schedules import resolved
+    from sol_core.generation.schedules import with_grid
 
     config, _, find = _request(policy, budget, **options)
     events = list(stream_generate(model, prompt, policy, budget, **options))
-    return _gathered(events, prompt, model.name, resolved(config, find))
+    return _gathered(events, prompt, model.name, with_grid(config, find))
 
 
 def generate_many(
@@ -160,7 +160,7 @@ def generate_many(
     for number, text in enumerate(prompts):
         check_kind(f"prompts[{number}]", text, str, "text")
     from sol_core.generation import engine
-    from sol_core.generation.schedules import resolved
+    from sol_core.generation.schedules import with_grid
 
     config, run_options, find = _request(policy, budget, **options)
     events: list[list[Event]] = [[] for _ in prompts]
@@ -168,7 +168,7 @@ def generate_many(
         model, prompts, config, policies=find, options=run_options
     ):
         events[number].append(event)
-    used = resolved(config, find)
+    used = with_grid(config, find)
     pairs = zip(events, prompts, strict=True)
     return [_gathered(of_text, text, model.name, used) for of_text, text in pairs]
 

@@ -112,14 +112,14 @@ def inspect(
     Returns: the rows' names, a row of numbers per token and method, and totals.
     Raises: SolError for what cannot be run.
     """
-    from sol_core.generation.schedules import resolved
+    from sol_core.generation.schedules import with_grid
     from sol_core.inspection.engine import inspect_text
 
     check_model(model)
     check_kind("text", text, str, "text")
     chosen, find = _asked(config, settings, methods, budget)
     events: list[Any] = list(inspect_text(model, text, chosen, policies=find))
-    used = resolved(chosen, find)
+    used = with_grid(chosen, find)
     return Inspection(events[0], tuple(events[1:-1]), events[-1], text, model.name, used)
 
 
@@ -186,7 +186,7 @@ def evaluate(
         corpus: as for ``train``.
         grid: of methods that are no policies; None is the policies', else the budgets'.
         data_dir: folder of cached text and stored policies; None as for ``load_model``.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        on_progress: called with a message and the fraction done; None shows a bar on stderr.
         settings: fields of ``EvaluationConfig`` with other values, as in ``texts=16``.
     Returns: the JSON that docs/formats.md describes, as a dict with the losses of every text.
     Raises: SolError for an evaluation that cannot run.
@@ -252,7 +252,7 @@ def _asked(
     budget: Budget | None,
 ) -> tuple[InspectionConfig, Callable[[str], Any]]:
     """The configuration with the schedules of some methods, and what finds them by name."""
-    from sol_core.generation.schedules import asked_schedules
+    from sol_core.generation.schedules import schedule_configs
     from sol_core.inspection.records import InspectionConfig
 
     asked = InspectionConfig(()) if config is None else config
@@ -260,13 +260,13 @@ def _asked(
     asked = changed(asked, settings)
     if asked.schedules:
         raise ConfigError("the schedules are the methods: leave those of the configuration out")
-    schedules, find = asked_schedules(_methods(methods), budget)
+    schedules, find = schedule_configs(_methods(methods), budget)
     return dataclasses.replace(asked, schedules=schedules), find
 
 
 def _methods(methods: Any) -> dict[str, Any]:
     """Methods by name; one alone by its own."""
-    from sol_core.generation.schedules import check_policy, name_of
+    from sol_core.generation.schedules import check_is_policy, schedule_name
 
     if isinstance(methods, Mapping):
         for name in methods:
@@ -274,8 +274,8 @@ def _methods(methods: Any) -> dict[str, Any]:
         return dict(methods)
     if isinstance(methods, (str, Path)):
         return {str(methods): methods}
-    check_policy(methods)
-    return {name_of(methods): methods}
+    check_is_policy(methods)
+    return {schedule_name(methods): methods}
 
 
 def _in_order(methods: dict[str, Any], spend_of: str | None, root: Path) -> dict[str, Any]:

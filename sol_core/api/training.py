@@ -47,45 +47,51 @@ def train(
             held-out text.
         on_event: called with every event of the run: metrics, samples, checkpoints.
         data_dir: folder of cached text; None as for ``load_model``.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        on_progress: called with a message and the fraction done; None shows a bar on stderr.
         settings: fields of ``TrainConfig`` with other values; those of a nested one may be a dict
             of changes, as in ``grpo={"updates": 3}``.
     Raises: SolError for a training that cannot run; PolicyError for a policy that is not kept;
         OSError when the disk is full; KeyboardInterrupt after a checkpoint, when Ctrl+C asks to
         end (at once when it asks twice): the same call goes on.
     """
-    from sol_core.evaluation.gains import trained_with_gains
-    from sol_core.evaluation.model_tables import measure_tables
     from sol_core.policy.policy import load_policy as load
-    from sol_core.training.checkpoint import check_own
     from sol_core.training.config import TrainConfig, preset
     from sol_core.training.trainer import check_kept
-    from sol_core.training.trainer import train as engine
 
     check_model(model)
     check_kind("folder", folder, (str, Path), "a folder")
     chosen = preset(config) if isinstance(config, str) else config
     check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
-    root = data_folder(data_dir)
+    root, run = data_folder(data_dir), Path(folder).expanduser()
     chosen = with_settings(chosen, settings, corpus, root)
-    if own := chosen.grid.own_parts:
+    with _stopped_by_ctrl_c(run) as asked:
+        finished = finished_work(_events(model, chosen, run, root, asked), on_progress, on_event)
+    if not allow_untrained:
+        check_kept(finished.result["summary"])
+    return load(Path(finished.result["folder"]), model)
+
+
+def _events(
+    model: LanguageModel, config: TrainConfig, run: Path, root: Path, asked: Callable[[], bool]
+) -> Iterator[WorkEvent]:
+    """The events of measuring the model's tables, training, and measuring where it pays."""
+    from sol_core.evaluation.gains import trained_with_gains
+    from sol_core.evaluation.model_tables import measure_tables
+    from sol_core.training.checkpoint import check_own
+    from sol_core.training.trainer import train as engine
+
+    if own := config.grid.own_parts:
         raise ConfigError(
             f"a policy's files cannot hold {own[0]}, an object of yours: train on a named one, or "
             "add it to the tables of a fork (docs/extending.md)"
         )
-    run = Path(folder).expanduser()
-    with _stopped_by_ctrl_c(run) as asked:
-        try:
-            check_own(run)
-            training = engine(model, chosen, run, data_dir=root, should_stop=asked)
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
-        training = trained_with_gains(training, model, chosen, data_dir=root, should_stop=asked)
-        events = chain(measure_tables(model, chosen.grid, root, asked), training)
-        finished = finished_work(events, on_progress, on_event)
-    if not allow_untrained:
-        check_kept(finished.result["summary"])
-    return load(Path(finished.result["folder"]), model)
+    try:
+        check_own(run)
+        training = engine(model, config, run, data_dir=root, should_stop=asked)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(f"cannot make the folder {run}: {error.strerror}") from error
+    training = trained_with_gains(training, model, config, data_dir=root, should_stop=asked)
+    return chain(measure_tables(model, config.grid, root, asked), training)
 
 
 @contextmanager

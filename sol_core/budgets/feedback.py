@@ -26,7 +26,7 @@ class Feedback:
         self.targets, self.excess = targets, 0 * targets
         self._steps, self._slack, self._sooner_steps = steps, slack, sooner_steps
 
-    def aims(self) -> Any:
+    def next_targets(self) -> Any:
         beyond = self.excess - self.excess.clip(-self._slack, self._slack)
         return self.targets - self.excess / self._steps - beyond / self._sooner_steps
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 _ANY_DROP = Action(bit_width=MAX_BITS - 1)
+Levels = tuple[float, ...]  # a number for each level of an axis
 CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
 
 
@@ -47,10 +48,10 @@ class DamageTable:
     """Mean KL to the dense step, nats, of the levels of two axes."""
 
     contexts: tuple[int, ...]  # tokens before the first step, ascending
-    keep_fractions: tuple[float, ...]  # keep_fractions, channel_keep_ratios: levels, ascending
-    channel_keep_ratios: tuple[float, ...]
-    attention: tuple[tuple[float, ...], ...]  # [contexts][levels]
-    channels: tuple[tuple[float, ...], ...]  # [contexts][levels]
+    keep_fractions: Levels  # keep_fractions, channel_keep_ratios: levels, ascending
+    channel_keep_ratios: Levels
+    attention: tuple[Levels, ...]  # [contexts][levels]
+    channels: tuple[Levels, ...]  # [contexts][levels]
     tokens: int  # scored for every number
 
     def __post_init__(self) -> None:
@@ -74,12 +75,12 @@ class DamageTable:
         """Read the JSON form. Raises: ConfigError when it is damaged."""
         return from_json(cls, record, "damage")
 
-    def of_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
+    def with_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
         """The table of those levels that a grid has too, so that a mix is of the grid's levels."""
 
         def take(
-            levels: tuple[float, ...], rows: tuple[tuple[float, ...], ...], wanted: Sequence[float]
-        ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+            levels: Levels, rows: tuple[Levels, ...], wanted: Sequence[float]
+        ) -> tuple[Levels, tuple[Levels, ...]]:
             kept = [level in wanted for level in levels]
             return tuple(compress(levels, kept)), tuple(tuple(compress(row, kept)) for row in rows)
 
@@ -87,11 +88,11 @@ class DamageTable:
         ratios, mlp = take(self.channel_keep_ratios, self.channels, channels)
         return DamageTable(self.contexts, fractions, ratios, attention, mlp, self.tokens)
 
-    def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def at(self, context: int) -> tuple[Levels, Levels]:
         """Damage of both, interpolated in log context, flat beyond it and never rising."""
         position, knots = log2(max(context, 1)), np.log2(self.contexts)
 
-        def mixed(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
+        def mixed(rows: tuple[Levels, ...]) -> Levels:
             damages = [
                 float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)
             ]
@@ -102,7 +103,7 @@ class DamageTable:
 
 def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
     """The table for a grid and the model it was measured on, the default one without its own."""
-    name, models = measured_name(grid), _shipped()
+    name, models = mechanisms_name(grid), _shipped()
     for record in (*(entry for entry in models if entry["fingerprint"] == fingerprint), models[0]):
         if name in record["damage"]:
             return DamageTable.from_dict(record["damage"][name]), record["model"]
@@ -112,14 +113,14 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
     )
 
 
-def mixes_of(lm: FrozenLM, grid: ActionGrid) -> MixTable:
+def decoder_mixes(lm: FrozenLM, grid: ActionGrid) -> MixTable:
     """Mixes of a decoder under a grid. Raises: ConfigError as ``damage_table``."""
     return _mixes(lm, grid, *damage_table(grid))
 
 
 def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
     """Mixes of a model under a grid. Raises: ConfigError as ``damage_table``."""
-    own = model.damage.get(measured_name(grid))
+    own = model.damage.get(mechanisms_name(grid))
     if own is not None:
         return _mixes(model.lm, grid, DamageTable.from_dict(own), model.name)
     table, measured_on = damage_table(grid, model.fingerprint)
@@ -130,7 +131,7 @@ def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
 
 def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
     """Return whether damage was measured of this model, with the program or here."""
-    name = measured_name(grid)
+    name = mechanisms_name(grid)
     shipped = any(
         entry["fingerprint"] == model.fingerprint and name in entry["damage"]
         for entry in _shipped()
@@ -140,10 +141,10 @@ def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
 
 def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str) -> MixTable:
     levels = grid.keep_fractions, grid.channel_keep_ratios
-    return MixTable(table.of_levels(*levels), CostModel.of(lm, grid), measured_on)
+    return MixTable(table.with_levels(*levels), CostModel.of(lm, grid), measured_on)
 
 
-def measured_name(grid: ActionGrid) -> str:
+def mechanisms_name(grid: ActionGrid) -> str:
     """The named grid whose mechanisms a grid has: damage depends on those and on levels."""
     how = _at_16_bits(grid.mechanisms)
     names = (name for name, entry in GRIDS.items() if _at_16_bits(entry.mechanisms) == how)
@@ -179,7 +180,7 @@ class MixTable:
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
     @property
-    def levels(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def levels(self) -> tuple[Levels, Levels]:
         """Return the levels of attention and of channels that mixes are made of."""
         return self._damage.keep_fractions, self._damage.channel_keep_ratios
 
@@ -191,8 +192,9 @@ class MixTable:
             self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
         return self._hulls[key]
 
-    def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
-        """Each level of both axes's damage and bytes beyond a dense step's, as shares; no head."""
+    def damage_and_bytes(self, context: int) -> tuple[tuple[Levels, Levels], ...]:
+        """Of both axes, each level's damage and its bytes beyond a dense step's, as shares of
+        those; without the head's."""
         costs, dense = self.costs, self.costs.dense_bytes(context)
 
         def beyond(action: Action) -> float:
@@ -213,13 +215,13 @@ class MixTable:
         """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
         return self._head_saving / self.costs.dense_bytes(context)
 
-    def lowest(self, context: int) -> float:
+    def lowest_share(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""
         return self.hull(context)[0].share
 
     def check(self, share: float | None, context: int) -> None:
         """Raises: ConfigError for a budget's share that no mix reaches after so many tokens."""
-        lowest = self.lowest(context)
+        lowest = self.lowest_share(context)
         if share is not None and share < lowest - 1e-9:
             raise ConfigError(
                 f"after {context:,} tokens of context at least {100 * lowest:.0f} % of the full "
@@ -246,7 +248,7 @@ class MixTable:
         weight = (low.damage - damage) / (low.damage - high.damage)
         return low.share + weight * (high.share - low.share)
 
-    def mean_of(self, budget: Budget, context: int) -> Budget:
+    def budget_per_axis(self, budget: Budget, context: int) -> Budget:
         """Mean spend per axis of the mixes that meet a budget of bytes.
 
         Raises: ConfigError for a share that no mix reaches after so many tokens.
@@ -267,7 +269,7 @@ class MixTable:
         lost = [
             float(np.interp(spend, levels, damages))
             for spend, levels, (damages, _) in zip(
-                spends, self.levels, self.per_axis(context), strict=True
+                spends, self.levels, self.damage_and_bytes(context), strict=True
             )
         ]
         return sum(lost) - min(self.floor(context), *lost)
@@ -290,7 +292,7 @@ class MixTable:
                 for level, lost, read in zip(levels, *axis, strict=True)
                 if read < 0 or level == levels[-1]  # others drop something and save nothing
             ]
-            for levels, axis in zip(self.levels, self.per_axis(context), strict=True)
+            for levels, axis in zip(self.levels, self.damage_and_bytes(context), strict=True)
         )
         floor = self.floor(context)
         previewed = self.head_saving(context)

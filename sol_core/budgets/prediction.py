@@ -68,7 +68,7 @@ def predict_step(
     taken: list[tuple[Action | Budget, float]]  # and how often
     share = budget.bytes_share
     if share is None:
-        damage, share = mixes.damage(budget, context), mixes.costs.share(budget, context)
+        damage, share = mixes.damage(budget, context), mixes.costs.bytes_share(budget, context)
         taken = [(budget, 1.0)]
     else:
         mixes.check(share, context)

@@ -56,7 +56,7 @@ class ShareSchedule:
             self._mixes.check(feedback.targets, context)
         else:
             feedback.add(self._read(observation))
-        low, high = self._mixes.neighbours(feedback.aims(), context)
+        low, high = self._mixes.neighbours(feedback.next_targets(), context)
         excess, target = feedback.excess, feedback.targets
         mix = high if abs(excess + high.share - target) <= abs(excess + low.share - target) else low
         self._previous = mix, context
@@ -69,7 +69,7 @@ class ShareSchedule:
         mix, context = self._previous
         if observation.reads is None or observation.reads[0].tokens is None:
             return mix.share
-        return self._mixes.costs.share(mix.action, context, *observation.reads[0])
+        return self._mixes.costs.bytes_share(mix.action, context, *observation.reads[0])
 
 
 class MeanOfMixes:
@@ -86,7 +86,7 @@ class MeanOfMixes:
     def __call__(self, observation: StepObservation) -> Action:
         if self._schedule is None:
             context = observation.cached_tokens[0] + 1
-            self._schedule = self._make(self._mixes.mean_of(self._budget, context))
+            self._schedule = self._make(self._mixes.budget_per_axis(self._budget, context))
         return self._schedule(observation)
 
 

@@ -55,14 +55,14 @@ class PageThresholds:
 
     def floors(self, levels: Sequence[float], context: int) -> list[float]:
         """The levels' floors, interpolated in the context's logarithm; flat beyond the table."""
-        first, last, weight = _between(self.contexts, context)
+        first, last, weight = _bracketing_knots(self.contexts, context)
         if last > first:
             weight = math.log(context / self.contexts[first])
             weight /= math.log(self.contexts[last] / self.contexts[first])
         short, long = self.log_floors[first], self.log_floors[last]
         floors = []
         for level in levels:
-            low, high, part = _between(self.levels, level)
+            low, high, part = _bracketing_knots(self.levels, level)
             at_low = (1 - weight) * short[low] + weight * long[low]
             at_high = (1 - weight) * short[high] + weight * long[high]
             floors.append(math.exp((1 - part) * at_low + part * at_high))
@@ -74,7 +74,7 @@ def shipped_floors() -> PageThresholds:
     return from_json(PageThresholds, json.loads(_SHIPPED_FLOORS.read_text("utf-8")), "page floors")
 
 
-def _between(knots: Sequence[float], at: float) -> tuple[int, int, float]:
+def _bracketing_knots(knots: Sequence[float], at: float) -> tuple[int, int, float]:
     """Indices of the knots around ``at``, and how far it is from the first to the second."""
     right = bisect_left(knots, at)
     if right in (0, len(knots)):
@@ -97,7 +97,7 @@ def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
         return MeasuredTables(
             floors if floors.fingerprint == fingerprint else None,
             {},
-            directions_of(head) if head["fingerprint"] == fingerprint else None,
+            directions_from_record(head) if head["fingerprint"] == fingerprint else None,
         )
     try:
         record = json.loads(read_regular(path, _MAX_BYTES))
@@ -109,7 +109,7 @@ def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
         return MeasuredTables(
             from_json(PageThresholds, record["floors"], "page floors"),
             damage,
-            directions_of(record["head"]),
+            directions_from_record(record["head"]),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise ModelLoadError(
@@ -144,7 +144,7 @@ def directions_record(directions: Tensor) -> dict[str, Any]:
     return {"shape": list(directions.shape), "float16": data.decode("ascii")}
 
 
-def directions_of(record: Mapping[str, Any]) -> Tensor:
+def directions_from_record(record: Mapping[str, Any]) -> Tensor:
     """Read ``directions_record`` back. Raises: ConfigError for anything else."""
     try:
         data = base64.b64decode(record["float16"], validate=True)

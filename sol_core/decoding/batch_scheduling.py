@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from sol_core.actions import Action, Budget
@@ -58,11 +57,6 @@ class StepObservation:
     entropy: Tensor | None = None
     surprisal: Tensor | None = None
     reads: tuple[StepReads, ...] | None = None
-
-    @staticmethod
-    def unseen(step: int, cached_tokens: int = 0) -> StepObservation:
-        """An observation of one row of which nothing else is known."""
-        return StepObservation(step, torch.empty(1, dtype=torch.int64), (cached_tokens,))
 
     def rows(self, numbers: Sequence[int]) -> StepObservation:
         """The observation of some rows; itself where these are all."""
@@ -199,7 +193,7 @@ def _check_arguments(schedule: Schedule, given: dict[str, Any]) -> None:
         ) from error
 
 
-def split_rows(parts: Sequence[tuple[Sequence[int], BatchScheduler]]) -> BatchScheduler:
+def join_schedulers(parts: Sequence[tuple[Sequence[int], BatchScheduler]]) -> BatchScheduler:
     """One scheduler of all parts: a ``SplitScheduler``, or the only part that has rows."""
     with_rows = [(rows, scheduler) for rows, scheduler in parts if rows]
     return with_rows[0][1] if len(with_rows) == 1 else SplitScheduler(with_rows)

@@ -83,7 +83,7 @@ class CostModel:
         if tokens_read is not None:
             flops += 4.0 * self.spec.query_width * tokens_read / self.spec.num_kv_heads
             num_bytes += 2.0 * self.spec.head_size * tokens_read * self.bytes_per_cached
-        weights = self._weights_of(action)
+        weights = self._weights_cost(action)
         return StepCost(
             attention_flops=weights.attention_flops + flops,
             mlp_flops=weights.mlp_flops,
@@ -104,7 +104,9 @@ class CostModel:
         """Bytes of ``dense_step``."""
         return self.dense_step(cached_tokens).bytes_read
 
-    def share(self, action: Action | Budget, cached_tokens: int, *reads: float | None) -> float:
+    def bytes_share(
+        self, action: Action | Budget, cached_tokens: int, *reads: float | None
+    ) -> float:
         """Bytes of a step as a share of a dense step's; reads as of ``decode_step``."""
         read = self.decode_step(action, cached_tokens, *reads).bytes_read
         return read / self.dense_bytes(cached_tokens)
@@ -161,15 +163,15 @@ class CostModel:
         scoring_flops, scoring_read = self.mechanisms.scorer.cost(work)
         return flops + scoring_flops, read + scoring_read
 
-    def _weights_of(self, action: Action | Budget) -> StepCost:
+    def _weights_cost(self, action: Action | Budget) -> StepCost:
         """A step's cost without the bytes of cache and head; kept, because few actions differ."""
         ratios = action.channels_by_layer or action.channel_keep_ratio
         key = ratios, action.bit_width, action.is_dense
         if key not in self._of_weights:
-            self._of_weights[key] = self._read_weights(action)
+            self._of_weights[key] = self._compute_weights_cost(action)
         return self._of_weights[key]
 
-    def _read_weights(self, action: Action | Budget) -> StepCost:
+    def _compute_weights_cost(self, action: Action | Budget) -> StepCost:
         spec, weights = self.spec, self.weights
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
         ratios = action.channels_by_layer or (action.channel_keep_ratio,) * spec.num_layers

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -131,15 +130,9 @@ def decode(
     device = torch.device("cpu") if options.on_host else lm.device
     at_once = len(first_tokens) if options.batched else 1
     observer = _Observer(lm, observes, prefix_state, (group, at_once), device)
-    finite = FiniteSteps(late=device.type != "cpu")
-    run_step = partial(
-        lm.decode_step,
-        mechanisms=options.mechanisms,
-        observe=observes,
-        left_out=options.left_out,
-        record=options.record,
-        batched=options.batched,
-    )
+    finite = FiniteCheck(late=device.type != "cpu")
+    names = "mechanisms", "left_out", "record", "batched"
+    how: dict[str, Any] = {name: getattr(options, name) for name in names}
     tokens: Sequence[int] = list(first_tokens)
     step: DecodeStep | None = None
     policy_reads: tuple[PolicyReads, ...] = ()
@@ -153,22 +146,14 @@ def decode(
         policy_reads = policy_reads or tuple(scheduler.reads())
         if clock is not None:
             clock.lap("policy")
-        output = run_step(fed, cache, actions, clock=clock)
+        output = lm.decode_step(fed, cache, actions, observe=observes, clock=clock, **how)
         if lm.device != device:
             output = output.on_host()
-        log_probabilities, entropy = log_softmax_and_entropy(output.logits)
-        finite.add(index, entropy)
+        distribution = log_softmax_and_entropy(output.logits)
+        finite.add(index, distribution[1])
+        lengths, reads = tuple(cache.lengths), _reads(output)
         step = DecodeStep(
-            index,
-            actions,
-            output,
-            log_probabilities,
-            entropy,
-            tuple(cache.lengths),
-            _reads(output),
-            policy_reads,
-            started,
-            clock,
+            index, actions, output, *distribution, lengths, reads, policy_reads, started, clock
         )
         yield step
         chosen = choose(step)
@@ -257,7 +242,7 @@ def require_finite(numbers: Tensor, where: str) -> None:
         )
 
 
-class FiniteSteps:
+class FiniteCheck:
     """The check of every decode step, by the entropy that is computed anyway.
 
     One NaN or infinite logit makes a row's entropy NaN.

@@ -112,11 +112,11 @@ def read_prefix(
     should_stop: Callable[[], bool] = no_stop,
     prefixes: OwnersPrefixes | None = None,
 ) -> ReadPrefix:
-    """Read a prefix densely; see ``reading_prefix``."""
-    return _drained(reading_prefix(lm, tokens, page_size, observe, should_stop, prefixes))
+    """Read a prefix densely; see ``read_prefix_in_chunks``."""
+    return _result(read_prefix_in_chunks(lm, tokens, page_size, observe, should_stop, prefixes))
 
 
-def reading_prefix(
+def read_prefix_in_chunks(
     lm: FrozenLM,
     tokens: Sequence[int],
     page_size: int,
@@ -142,8 +142,8 @@ def reading_prefix(
         if observe in states:
             return ReadPrefix(kept.cache, states[observe], reused)
     cache = lm.new_cache(1, len(tokens) + 1, page_size=page_size)
-    if kept is not None and (reused := _last_end(tokens, reused)):
-        cache.take_tokens(kept.cache, reused)
+    if kept is not None and (reused := _last_chunk_end(tokens, reused)):
+        cache.copy_tokens(kept.cache, reused)
     state = yield from _read(lm, tokens, cache, observe, should_stop)
     if prefixes is not None and state is not None:
         made = KeptPrefix(prefixes.owner, tuple(tokens), cache, {**states, observe: state})
@@ -163,9 +163,9 @@ def read_prefixes(
     for row, tokens in enumerate(prefixes):
         mine = cache.view(row, 1, current_codes=False)
         if row:
-            known = _last_end(tokens, _common_tokens(prefixes[row - 1], tokens))
-            mine.take_tokens(cache.view(row - 1, 1, current_codes=False), known)
-        state = _drained(_read(lm, tokens, mine, observe, no_stop))
+            known = _last_chunk_end(tokens, _common_tokens(prefixes[row - 1], tokens))
+            mine.copy_tokens(cache.view(row - 1, 1, current_codes=False), known)
+        state = _result(_read(lm, tokens, mine, observe, no_stop))
         assert state is not None
         states.append(state)
         cache.own_lengths[row] = len(tokens)
@@ -174,7 +174,7 @@ def read_prefixes(
     return cache, joined
 
 
-def observe_token(
+def prefill_token(
     lm: FrozenLM, token: Tensor, cache: KVCache, observe: Mechanisms | None
 ) -> PrefixState:
     """Read one token [B, 1] densely and keep what step 0's observation needs."""
@@ -183,7 +183,7 @@ def observe_token(
     return PrefixState.at(lm.observed_prefill(token, cache, mechanisms=observe), -1)
 
 
-def _drained(reading: Generator[PrefillProgress, None, ResultT]) -> ResultT:
+def _result(reading: Generator[PrefillProgress, None, ResultT]) -> ResultT:
     """The result of reading whose progress nobody watches."""
     while True:
         try:
@@ -211,7 +211,7 @@ def _read(
             raise _StoppedError
 
     known, began = cache.own_lengths[0], time.perf_counter()
-    ends = [end for end in _ends(len(tokens)) if end > known]
+    ends = [end for end in _chunk_ends(len(tokens)) if end > known]
     fed = torch.tensor([list(tokens)], device=lm.device)
     for start, end in pairwise([known, *ends[:-1]]):
         try:
@@ -220,7 +220,7 @@ def _read(
             return None
         if end - start == BLOCK:
             yield PrefillProgress(end, len(tokens), _seconds_left(known, end, len(tokens), began))
-    return observe_token(lm, fed[:, -1:], cache, observe) if tokens else None
+    return prefill_token(lm, fed[:, -1:], cache, observe) if tokens else None
 
 
 def _seconds_left(start: int, read: int, total: int, began: float) -> float:
@@ -232,7 +232,7 @@ def _seconds_left(start: int, read: int, total: int, began: float) -> float:
     return (time.perf_counter() - began) * work(read, total) / work(start, read)
 
 
-def _ends(num_tokens: int) -> Iterator[int]:
+def _chunk_ends(num_tokens: int) -> Iterator[int]:
     """Ends of the pieces in which so many tokens are read."""
     last, end = num_tokens - 1, 0
     size = BLOCK
@@ -251,14 +251,14 @@ def _ends(num_tokens: int) -> Iterator[int]:
 def _common_tokens(before: Sequence[int], tokens: Sequence[int]) -> int:
     """Tokens of the first pieces that two prefixes have in common."""
     common = 0
-    for end, other in zip(_ends(len(before)), _ends(len(tokens)), strict=False):
+    for end, other in zip(_chunk_ends(len(before)), _chunk_ends(len(tokens)), strict=False):
         if end != other or tuple(before[common:end]) != tuple(tokens[common:end]):
             break
         common = end
     return common
 
 
-def _last_end(tokens: Sequence[int], at_most: int) -> int:
+def _last_chunk_end(tokens: Sequence[int], at_most: int) -> int:
     """The last end of a piece that is so near, and leaves a token to be read."""
-    ends = (end for end in _ends(len(tokens)) if end <= at_most and end < len(tokens))
+    ends = (end for end in _chunk_ends(len(tokens)) if end <= at_most and end < len(tokens))
     return max(ends, default=0)

@@ -42,8 +42,7 @@ class EvaluationConfig(Record):
         REFERENCE_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
     baselines: tuple[str, ...] = setting(
-        ("static", "random:10"),
-        "static and the full model always run; also random:N, emc, dac",
+        ("static", "random:10"), "static and the full model always run; also random:N, emc, dac"
     )
     texts: Annotated[int, Range(2, 1_000_000)] = setting(
         128, "texts; texts × windows × steps tokens are scored"

@@ -88,7 +88,7 @@ def measure_gains(
     contexts = tuple(context for context in CONTEXTS if context < model.context_length // 2)
     for number, context in enumerate(contexts):
         own = policy.num_bytes / mixes.costs.dense_bytes(context + 1)
-        lowest = mixes.lowest(context + 1) + own + MARGIN
+        lowest = mixes.lowest_share(context + 1) + own + MARGIN
         reached = [share for share in SHARES if share >= lowest]
         config = EvaluationConfig(
             corpus=corpus,
@@ -114,7 +114,7 @@ def measure_gains(
 
 
 def _recovered_at_least(budget: dict[str, Any]) -> float:
-    """Return the lower end of the KL that is recovered, as a share of static's; 0: unmatched."""
+    """Return the lower end of the KL that is recovered, as a fraction of static's; 0: unmatched."""
     pair, static = budget["paired"]["static"], budget["methods"]["static"]
     if pair["kl_low"] is None:
         return 0.0

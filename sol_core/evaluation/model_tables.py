@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kernels.page_attention import KVBlock, page_need
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
-from sol_core.budgets.mixes import DamageTable, has_own_damage, measured_name
+from sol_core.budgets.mixes import DamageTable, has_own_damage, mechanisms_name
 from sol_core.calibration.tables import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.corpus.documents import BUILTIN, PAPERS
 from sol_core.corpus.load import load_corpus
@@ -32,7 +32,7 @@ from sol_core.evaluation.rollout import Prefix, roll_out
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
-from sol_core.models.signals import text_shares
+from sol_core.models.signals import text_fractions
 from sol_core.progress import WorkEvent, WorkProgress, WorkStopped, no_stop
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _weigh(
             if not len(here):
                 continue
             seen, window = query[:, :, here - start], lm.spec.windows[layer]
-            attention, valid = text_shares(seen, block, here, cache.page_size, window)
+            attention, valid = text_fractions(seen, block, here, cache.page_size, window)
             heaviest = attention >= attention.amax(-1, keepdim=True)  # read in any case
             need = page_need(attention, valid).masked_fill(heaviest, torch.inf)
             needs[number].append(need[valid[:, None].expand_as(need)].cpu())
@@ -114,7 +114,7 @@ def _around(context: int, length: int) -> Tensor:
 
 
 def _floors(needs: Tensor) -> tuple[float, ...]:
-    """The logarithms of the floors that each level's share of the pages reaches."""
+    """The logarithms of the floors that each level's fraction of the pages reaches."""
     ranked = needs.sort(descending=True).values
     most = float(ranked[ranked.isfinite()][0]) * 1.1  # where the heaviest pages alone are more
     floors = [ranked[max(1, round(level * len(ranked))) - 1].clamp(1e-30, most) for level in LEVELS]
@@ -213,15 +213,12 @@ def ensure_tables(
 
 
 def measure_tables(
-    model: LanguageModel,
-    grid: ActionGrid,
-    data_dir: Path,
-    should_stop: Callable[[], bool],
+    model: LanguageModel, grid: ActionGrid, data_dir: Path, should_stop: Callable[[], bool]
 ) -> Iterator[WorkEvent]:
     """Measure floors and damage where pages are read by need, unless that was done."""
     if not grid.mechanisms.by_need or has_own_damage(model, grid):
         return
-    lm, name = model.lm, measured_name(grid)
+    lm, name = model.lm, mechanisms_name(grid)
     known = read_tables(data_dir, model.fingerprint)
     lm.page_thresholds = known.floors
     model.damage.update(known.damage)

@@ -167,7 +167,7 @@ class BaselinePass(TablePass):
     def _at_share(self, row: Row, aim: float, rollout: int, mixes: MixTable) -> Schedule:
         setting, bits = self.setting, self._spends[row.budget].bit_width
         context = setting.config.first_context(rollout)
-        share = min(max(aim, mixes.lowest(context)), 1.0)
+        share = min(max(aim, mixes.lowest_share(context)), 1.0)
         is_static = row.method == "static"
         budget = Budget.share(share, bits) if is_static else mixes.mean(share, context, bits)
         seed = derive_seed(setting.config.seed, "random", row.budget, row.index, rollout)

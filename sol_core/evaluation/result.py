@@ -33,7 +33,7 @@ SCHEMA = 3
 SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
 _WORDS = {"good": "better", "bad": "worse", "open": "no difference shown"}  # in a record
-MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
+MIN_GAP = 1e-6  # nats; below it static loses nothing and no fraction of it can be recovered
 
 
 class MethodScores(NamedTuple):

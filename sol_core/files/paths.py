@@ -23,10 +23,7 @@ _SHIPPED = Path(__file__).parents[1] / "policy" / "shipped"
 SHIPPED_POLICY = _SHIPPED / "smollm2-135m-instruct"
 # "default" is one policy for each named grid: the one for the grid in use is taken.
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # opening a pipe would wait
-SHIPPED_POLICIES = {
-    "default": SHIPPED_POLICY,
-    "paper": _SHIPPED / "smollm2-135m-instruct-paper",
-}
+SHIPPED_POLICIES = {"default": SHIPPED_POLICY, "paper": _SHIPPED / "smollm2-135m-instruct-paper"}
 
 
 def default_data_dir() -> Path:

@@ -32,7 +32,7 @@ _OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes i
 def make_once(
     target: Path,
     is_there: Callable[[], bool],
-    make: Callable[[Path], Path],  # of a private folder: what takes the target's place
+    make: Callable[[Path], Path],  # of a private folder: what replaces the target
     on_wait: Callable[[], None] = lambda: None,  # called if another process is making it
 ) -> None:
     """Make a file or folder unless it is there; of several processes, one does."""
@@ -82,7 +82,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a private path beside ``target`` for a file that takes its place in one rename."""
+    """Yield a private path beside ``target`` for a file that replaces it in one rename."""
     staged = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
         yield staged

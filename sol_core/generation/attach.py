@@ -25,7 +25,12 @@ from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_kind, with_nearest
 from sol_core.generation.attached_calls import Call, Text, Texts, check_modes
-from sol_core.generation.schedules import GenerationSchedules, as_found, resolved, with_schedule
+from sol_core.generation.schedules import (
+    GenerationSchedules,
+    mark_without_budget,
+    with_grid,
+    with_schedule,
+)
 from sol_core.models.kept_prefixes import OwnersPrefixes
 from sol_core.models.loading import LanguageModel, frozen_copy
 from sol_core.policy.policy import Policy
@@ -94,9 +99,9 @@ def attach(
     check_kind("model", model, PreTrainedModel, "a model of transformers")
 
     def find(_: str) -> Any:
-        return as_found(policy, budget)  # type: ignore[arg-type]  # asked for a policy alone
+        return mark_without_budget(policy, budget)  # type: ignore[arg-type]  # asked for a policy alone
 
-    chosen = resolved(with_schedule(GenerationConfig(grid=grid), policy, budget), find)
+    chosen = with_grid(with_schedule(GenerationConfig(grid=grid), policy, budget), find)
     lm, fingerprint, _ = frozen_copy(model)
     # Neither tokenizer nor name: they stay with the caller's model.
     ours = LanguageModel("", fingerprint, lm, None, frozenset())  # type: ignore[arg-type]
@@ -198,7 +203,7 @@ class _Steps:
         """The output of ``forward``: logits after every token of a text, or after one more."""
         from transformers.modeling_outputs import CausalLMOutputWithPast
 
-        text, cache = self.texts.continued(call), call.cache
+        text, cache = self.texts.continued_text(call), call.cache
         before = [torch.empty(1, 0, self.lm.spec.vocab_size, device=self.lm.device)]
         if text is None:
             text = self._begun(call.ids)

@@ -96,7 +96,7 @@ class Call:
             others.get("logits_to_keep", 0),
         )
 
-    def begins_again(self, seen: list[int]) -> bool:
+    def restarts_text(self, seen: list[int]) -> bool:
         """Return whether it sends a text from its start that goes on where the cache's ended."""
         count = len(self.ids)
         from_start = self.mask_length == count or self.positions == list(range(count))
@@ -141,7 +141,7 @@ class Texts:
     by_cache: WeakKeyDictionary[Any, Text] = field(default_factory=WeakKeyDictionary)
     uncached: list[Text] = field(default_factory=list)
 
-    def continued(self, call: Call) -> Text | None:
+    def continued_text(self, call: Call) -> Text | None:
         """The text that a call goes on with by one token; None where it begins one."""
         if call.cache is None:
             call.check_position(0)
@@ -153,7 +153,7 @@ class Texts:
             raise ConfigError(
                 f"this cache is a copy, or of another block, and holds no keys: {_WHOLE}"
             )
-        if text is not None and call.begins_again(text.seen):
+        if text is not None and call.restarts_text(text.seen):
             text = None
         call.check_position(0 if text is None else len(text.seen))
         return text

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from sol_core.config import GenerationConfig
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
-from sol_core.decoding.prefix import PrefixState, ReadPrefix, reading_prefix
+from sol_core.decoding.prefix import PrefixState, ReadPrefix, read_prefix_in_chunks
 from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event, PrefillProgress
 from sol_core.fields import check_text
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, with_grid
 from sol_core.generation.sequence import GeneratedSequence, RunOptions, ms_since
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
@@ -75,7 +75,7 @@ def generate(
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
     ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
-    options, config = options or RunOptions(), resolved(config, policies)
+    options, config = options or RunOptions(), with_grid(config, policies)
     schedules = GenerationSchedules(model, config, policies, on_host=True)
     sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, options)
     batch = _Batch(model, config, [sequence], schedules, should_stop, options)
@@ -103,7 +103,7 @@ def generate_many(
     Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
     Raises: SolError naming the prompt that cannot be run, before any event.
     """
-    options, config = options or RunOptions(), resolved(config, policies)
+    options, config = options or RunOptions(), with_grid(config, policies)
     schedules = GenerationSchedules(model, config, policies, copies=True, on_host=True)
     sequences = []
     for number, prompt in enumerate(prompts):
@@ -132,7 +132,7 @@ def _batches(
             yield [sequence]
 
 
-def _numbered(
+def _with_number(
     number: int, reading: Generator[PrefillProgress, None, ReadPrefix]
 ) -> Generator[tuple[int, Event], None, ReadPrefix]:
     """Read a prefix, each event with the number of its prompt."""
@@ -161,7 +161,7 @@ class _Batch:
         caches, states = [], []
         for sequence in self.sequences:
             started = time.perf_counter()
-            reading = reading_prefix(
+            reading = read_prefix_in_chunks(
                 self.model.lm,
                 sequence.tokens[:-1],
                 size,
@@ -169,10 +169,10 @@ class _Batch:
                 self.should_stop,
                 self.model.prefixes,
             )
-            read = yield from _numbered(sequence.number, reading)
+            read = yield from _with_number(sequence.number, reading)
             caches.append(read.cache)
             states.append(read.state)
-            yield sequence.number, sequence.prefilled(ms_since(started), read.reused)
+            yield sequence.number, sequence.prefill_event(ms_since(started), read.reused)
         decode_began = time.perf_counter()
         pending = list(self.sequences)
         if self.should_stop():
@@ -180,7 +180,7 @@ class _Batch:
         else:
             for step in self._steps(caches, PrefixState.joined(states)):
                 # All are described before the first is shown: nobody's pause counts as work.
-                yield from list(self._consumed(step, began))
+                yield from list(self._token_events(step, began))
                 if self.should_stop():
                     self._stop()
                 for sequence in [sequence for sequence in pending if sequence.ended is not None]:
@@ -220,7 +220,7 @@ class _Batch:
             state,
         )
 
-    def _consumed(self, step: DecodeStep, began: float) -> Iterator[tuple[int, Event]]:
+    def _token_events(self, step: DecodeStep, began: float) -> Iterator[tuple[int, Event]]:
         chosen, rows_each = self.schedules.distributions(), 1 + len(self.config.side_rows)
         for index, sequence in enumerate(self.sequences):
             if sequence.ended is None:

@@ -116,7 +116,7 @@ class TextStream:
         self._specials = set(tokenizer.all_special_ids)
         self._shown: list[int] = []  # the last tokens whose text is out
         self._pending = [t for t in (context or []) if t not in self._specials]
-        self._take(len(self._pending))
+        self._mark_shown(len(self._pending))
 
     def push(self, token: int) -> str:
         """Return the text that this token adds: "" while a character is incomplete."""
@@ -124,30 +124,30 @@ class TextStream:
             return ""
         self._pending.append(token)
         count = len(self._pending)
-        text = self._added(count)
+        text = self._text_of_first(count)
         if text.endswith(_INCOMPLETE):
             if count < _MOST_HELD_BACK:
                 return ""
             count -= _UNFINISHED  # broken, but its last tokens may be a whole character's first
-            text = self._added(count)
-        self._take(count)
+            text = self._text_of_first(count)
+        self._mark_shown(count)
         return text
 
     def flush(self) -> str:
         """Return the text still held back, broken characters as U+FFFD."""
         count = len(self._pending)
-        text = self._added(count) if count else ""
-        self._take(count)
+        text = self._text_of_first(count) if count else ""
+        self._mark_shown(count)
         return text
 
-    def _added(self, count: int) -> str:
+    def _text_of_first(self, count: int) -> str:
         """Return the text added by the first ``count`` tokens held back."""
-        return _visible(self._tokenizer, self._shown + self._pending[:count])[self._known :]
+        return _decode_visible(self._tokenizer, self._shown + self._pending[:count])[self._known :]
 
-    def _take(self, count: int) -> None:
+    def _mark_shown(self, count: int) -> None:
         """Count the first tokens held back as shown."""
         self._shown = (self._shown + self._pending[:count])[-_CONTEXT:]
-        self._known = len(_visible(self._tokenizer, self._shown))  # characters of these
+        self._known = len(_decode_visible(self._tokenizer, self._shown))  # characters of these
         self._pending = self._pending[count:]
 
 
@@ -155,17 +155,17 @@ def page_texts(tokenizer: TextCodec, tokens: list[int], page_size: int) -> Itera
     """Yield the text that each page of tokens adds, special tokens left out."""
     for start in range(0, len(tokens), page_size):
         first = max(start - _CONTEXT, 0)
-        before = _visible(tokenizer, tokens[first:start])
-        yield _visible(tokenizer, tokens[first : start + page_size])[len(before) :]
+        before = _decode_visible(tokenizer, tokens[first:start])
+        yield _decode_visible(tokenizer, tokens[first : start + page_size])[len(before) :]
 
 
-def _visible(tokenizer: TextCodec, tokens: list[int]) -> str:
+def _decode_visible(tokenizer: TextCodec, tokens: list[int]) -> str:
     return str(
         tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     )
 
 
-class TextUntil:
+class TextUntilStop:
     """Visible text so far, which ends before the first of its stop strings.
 
     Attributes:

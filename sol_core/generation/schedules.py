@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_args
 
@@ -16,7 +16,7 @@ from sol_core.decoding.batch_scheduling import (
     RowSchedules,
     Schedule,
     is_schedule,
-    split_rows,
+    join_schedulers,
     takes_budget,
 )
 from sol_core.decoding.cost import CostModel
@@ -29,13 +29,12 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
-from sol_core.policy.scheduler import PolicyScheduler
-from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
+from sol_core.policy.policy_or_static import PolicyOrStatic, schedule_by_policy
+from sol_core.policy.scheduler import Distribution, PolicyScheduler
 
-# By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
+# By its name a policy's folder, a policy, or a function instead of one, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
-Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
 
 
 class RowsConfig(Protocol):
@@ -77,9 +76,9 @@ class GenerationSchedules:
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
         names, grid = {row.policy for row in self._rows if row.policy}, config.grid_in_use
         self._policies: dict[str, Policy | Schedule | WithoutBudget] = {
-            name: _usable(policies(name), model, grid, on_host=on_host) for name in names
+            name: _checked_policy(policies(name), model, grid, on_host=on_host) for name in names
         }
-        self._policy_rows: dict[int, PolicyScheduler | WhereItPays] = {}
+        self._policy_rows: dict[int, PolicyScheduler | PolicyOrStatic] = {}
         self._network_costs = {
             name: _network_cost(policy)
             for name, policy in self._policies.items()
@@ -122,26 +121,21 @@ class GenerationSchedules:
                     build_schedule(row, grid, horizon=horizon, mixes=mixes) for _ in batch_rows
                 ]
                 parts.append((batch_rows, RowSchedules(single)))
-        return split_rows(parts)
+        return join_schedulers(parts)
 
-    def distributions(self, row: int = 0) -> list[Distribution | None] | None:
+    def distributions(self, row: int = 0) -> Sequence[Distribution | None] | None:
         """Probability of every level, per axis, at the last step: of every sequence's row.
 
         None for a row without a policy, or whose policy leaves the step to the static mix. Row 0
         is the main row.
         """
         scheduler = self._policy_rows.get(row)
-        if scheduler is None:
-            return None
-        return [
-            None if axes is None else tuple(tuple(axis) for axis in axes)
-            for axes in scheduler.distribution()
-        ]
+        return None if scheduler is None else scheduler.distributions()
 
     def left_at(self, sequence: int) -> float | None:
         """Return the context whose gains left a sequence's main row to static, if they did."""
         scheduler = self._policy_rows.get(0)
-        return scheduler.left_at.get(sequence) if isinstance(scheduler, WhereItPays) else None
+        return scheduler.left_at.get(sequence) if isinstance(scheduler, PolicyOrStatic) else None
 
     def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
         """Computed cost of a row's step by what it read, where that is known.
@@ -155,7 +149,7 @@ class GenerationSchedules:
         return taken + self._network_costs[self._rows[row].policy or ""]
 
 
-def _usable(
+def _checked_policy(
     source: Path | Policy | Schedule | WithoutBudget,
     model: LanguageModel,
     grid: ActionGrid,
@@ -173,7 +167,7 @@ def _usable(
     return source
 
 
-def resolved(config: ConfigT, find: PolicyFinder) -> ConfigT:
+def with_grid(config: ConfigT, find: PolicyFinder) -> ConfigT:
     """The configuration with a grid: its own, else that of its first policy, else the default."""
     if config.grid is not None:
         return config
@@ -195,11 +189,11 @@ def with_schedule(
             f"the configuration has the schedule {chosen.schedule.name}: leave it out, or the "
             "policy and the budget"
         )
-    schedule = asked_schedule("static" if policy is None else policy, budget)
+    schedule = schedule_config("static" if policy is None else policy, budget)
     return dataclasses.replace(chosen, schedule=schedule)
 
 
-def asked_schedule(
+def schedule_config(
     given: Policy | Schedule | str, budget: Budget | None, name: str = ""
 ) -> ScheduleConfig:
     """The schedule of a policy, a function, a class of them or a kind.
@@ -213,21 +207,21 @@ def asked_schedule(
     if isinstance(given, Policy):
         if budget is None:
             raise ConfigError(f"a policy needs a budget: give {wanted.removeprefix('a ')}")
-        return ScheduleConfig("policy", budget, policy=name or name_of(given))
+        return ScheduleConfig("policy", budget, policy=name or schedule_name(given))
     if isinstance(given, str) and given in KINDS:
         if budget is None and given != "dense":
             raise ConfigError(f"{given} needs a budget: give {wanted.removeprefix('a ')}")
         return ScheduleConfig(cast(ScheduleKind, given), budget or Budget())
-    check_policy(given)
+    check_is_policy(given)
     if budget is not None and not takes_budget(cast(Schedule, given)):
         raise ConfigError(
             "a schedule of your own without a parameter budget decides alone: leave the budget out"
         )
-    chosen = name or name_of(cast(Schedule, given))
+    chosen = name or schedule_name(cast(Schedule, given))
     return ScheduleConfig("policy", budget or Budget(), policy=chosen)
 
 
-def asked_schedules(
+def schedule_configs(
     methods: Mapping[str, Policy | Schedule | str], budget: Budget | None
 ) -> tuple[tuple[ScheduleConfig, ...], PolicyFinder]:
     """Schedules of several methods, and what finds those in hand.
@@ -238,27 +232,29 @@ def asked_schedules(
 
     def schedule(name: str, given: Policy | Schedule | str) -> ScheduleConfig:
         decides = not isinstance(given, (Policy, str)) and not takes_budget(given)
-        return asked_schedule(given, None if decides else budget, name)
+        return schedule_config(given, None if decides else budget, name)
 
     def find(name: str) -> Policy | Schedule | WithoutBudget:
-        return as_found(cast("Policy | Schedule", methods[name]), budget)
+        return mark_without_budget(cast("Policy | Schedule", methods[name]), budget)
 
     return tuple(schedule(*method) for method in methods.items()), find
 
 
-def as_found(policy: Policy | Schedule, budget: Budget | None) -> Policy | Schedule | WithoutBudget:
+def mark_without_budget(
+    policy: Policy | Schedule, budget: Budget | None
+) -> Policy | Schedule | WithoutBudget:
     """A policy, function or class of the caller's as a ``PolicyFinder`` gives it."""
     return policy if isinstance(policy, Policy) or budget is not None else WithoutBudget(policy)
 
 
-def name_of(policy: Policy | Schedule) -> str:
+def schedule_name(policy: Policy | Schedule) -> str:
     """Return a name under which a configuration refers to a policy or function in hand."""
     if isinstance(policy, Policy):
         return policy.info.name or "policy"
     return str(getattr(policy, "__name__", type(policy).__name__))
 
 
-def check_policy(policy: object) -> None:
+def check_is_policy(policy: object) -> None:
     """Raises: ConfigError for what is neither a policy nor a schedule of the caller's."""
     if isinstance(policy, Policy) or not is_schedule(policy):
         wanted = "a Policy, as load_policy(name, model) returns it, or a function of an observation"

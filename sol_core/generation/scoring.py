@@ -30,17 +30,14 @@ from sol_core.actions import (
     Mechanisms,
 )
 from sol_core.config import GenerationConfig
-from sol_core.decoding.batch_scheduling import (
-    BatchScheduler,
-    PlannedRows,
-)
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, DecodeStep
 from sol_core.decoding.prefix import read_prefix
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.fields import check_text
 from sol_core.generation.finished import Score
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, with_grid
 from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
@@ -121,7 +118,7 @@ def score_text(
     policies: PolicyFinder = Path,
 ) -> Score:
     """The score of ``tokens[first:]`` under a generation's main schedule."""
-    config = resolved(replace(config, side_rows=()), policies)
+    config = with_grid(replace(config, side_rows=()), policies)
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
     grid, costs, dense_costs = config.grid_in_use, [], []
     case = ScoreCase(tuple(tokens), first - 1, (steps,), grid.page_size)

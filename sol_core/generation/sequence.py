@@ -31,13 +31,14 @@ from sol_core.events import (
 from sol_core.generation.sampling import (
     LogitsProcessor,
     TextStream,
-    TextUntil,
+    TextUntilStop,
     TokenSampler,
     page_texts,
 )
-from sol_core.generation.schedules import Distribution, GenerationSchedules
+from sol_core.generation.schedules import GenerationSchedules
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
+from sol_core.policy.scheduler import Distribution
 
 MOST_CELLS = 64  # of a layer
 _MOST_LEVELS = 3072  # of a record: 1,024 characters
@@ -171,7 +172,7 @@ class GeneratedSequence:
         self._stream = TextStream(model.text_codec, tokens)
         self._specials = set(model.text_codec.all_special_ids)
         self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
-        self._visible = TextUntil(config.stop_strings)
+        self._visible = TextUntilStop(config.stop_strings)
         self._prefill_ms, self._num_tokens = 0.0, 0
         self._spend, self._cost, self._dense_cost = np.zeros(len(AXES)), StepCost(), StepCost()
 
@@ -181,7 +182,7 @@ class GeneratedSequence:
         whole = self.max_steps == self._config.max_new_tokens
         return whole and len(self.tokens) > 1
 
-    def prefilled(self, elapsed_ms: float, reused: int) -> PrefillEvent:
+    def prefill_event(self, elapsed_ms: float, reused: int) -> PrefillEvent:
         self._prefill_ms = elapsed_ms
         count = len(self.tokens)
         cost = self._schedules.costs.prefill(count - 1 - reused, reused)
@@ -244,12 +245,7 @@ class GeneratedSequence:
         )
 
     def _event(
-        self,
-        step: DecodeStep,
-        token: int,
-        text: str,
-        began: float,
-        policy: Distribution | None,
+        self, step: DecodeStep, token: int, text: str, began: float, policy: Distribution | None
     ) -> TokenEvent:
         kl_to_dense, side = self._beside(step, token) if self._side_names else (None, ())
         step_ms, exact = ms_since(step.started), "pages" in self._options.record
@@ -260,7 +256,7 @@ class GeneratedSequence:
             action=step.actions[0],
             surprisal=-float(step.log_probabilities[0, token]),
             entropy=float(step.entropy[0]),
-            top=most_probable(self._model, step.log_probabilities[0]),
+            top=top_alternatives(self._model, step.log_probabilities[0]),
             kl_to_dense=kl_to_dense,
             side=side,
             step_ms=step_ms,
@@ -302,7 +298,7 @@ class GeneratedSequence:
         return divergences[0].tolist()
 
 
-def most_probable(model: LanguageModel, log_probabilities: Tensor) -> tuple[Alternative, ...]:
+def top_alternatives(model: LanguageModel, log_probabilities: Tensor) -> tuple[Alternative, ...]:
     """The five most probable tokens of a distribution [V], best first."""
     best = top_k(log_probabilities, min(NUM_ALTERNATIVES, log_probabilities.shape[0]))
     return alternatives(model, *best)

@@ -39,7 +39,7 @@ from sol_core.actions import (
 )
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, decode
-from sol_core.decoding.prefix import observe_token
+from sol_core.decoding.prefix import prefill_token
 from sol_core.models import FrozenLM
 from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.devices import pick_device, pick_dtype
@@ -203,7 +203,7 @@ def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> 
     cache = lm.new_cache(1, _CONTEXT)
     tokens = torch.zeros(1, _CONTEXT, dtype=torch.int64, device=lm.device)
     lm.prefill(tokens[:, 1:], cache)
-    state = observe_token(lm, tokens[:, :1], cache, options.mechanisms)
+    state = prefill_token(lm, tokens[:, :1], cache, options.mechanisms)
     for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
         if not threading.main_thread().is_alive():  # the program ends and waits for this
             return

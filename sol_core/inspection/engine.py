@@ -12,7 +12,7 @@ does not win by overspending.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from sol_core.config import ScheduleConfig
 from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import PrefixState, reading_prefix
+from sol_core.decoding.prefix import PrefixState, read_prefix_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
@@ -32,7 +32,7 @@ from sol_core.fields import check_text
 from sol_core.generation import sequence
 from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sampling import TextStream, page_texts
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, resolved
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder, with_grid
 from sol_core.generation.sequence import check_tokens, ms_since
 from sol_core.inspection import records
 from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionEvent
@@ -60,7 +60,7 @@ def inspect_text(
         scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
     """
-    config = resolved(config, policies)
+    config = with_grid(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     schedules = GenerationSchedules(model, config.as_generation(), policies)
     return _Inspection(model, tokens, prefix, config, schedules, should_stop).run()
@@ -144,28 +144,10 @@ class _Inspection:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
         grid, steps = config.grid_in_use, len(self.path) - 1
-        read = yield from reading_prefix(
-            model.lm,
-            prefix[:-1],
-            grid.page_size,
-            self.schedules.observed,
-            self.should_stop,
-            model.prefixes,
-        )
+        how = self.schedules.observed, self.should_stop, model.prefixes
+        read = yield from read_prefix_in_chunks(model.lm, prefix[:-1], grid.page_size, *how)
         cache, state = read.cache, read.state
-        codec, size = model.text_codec, grid.page_size
-        pages = page_texts(codec, prefix, size) if config.read_pages else ()
-        spelled = codec.decode(prefix, clean_up_tokenization_spaces=False)
-        yield records.InspectionStart(
-            rows=config.rows,
-            prefix=tuple(prefix),
-            prefix_text=str(spelled),
-            text_tokens=self.text_tokens,
-            scored_tokens=steps,
-            elapsed_ms=ms_since(began),
-            reused_tokens=read.reused,
-            page_texts=tuple(pages),
-        )
+        yield self._start(began, read.reused)
         options = DecodeOptions(
             max_steps=steps,
             mechanisms=grid.mechanisms,
@@ -182,13 +164,35 @@ class _Inspection:
                 stopped = len(self.made) < steps and self.should_stop()
                 if stopped:
                     break
-        decode_ms, count = ms_since(decode_began), len(self.made)
-        rows = enumerate(config.rows if count else ())
+        yield self._end(ms_since(decode_began), cache, state, stopped=stopped)
+
+    def _start(self, began: float, reused: int) -> records.InspectionStart:
+        codec, prefix = self.model.text_codec, self.tokens[: self.prefix]
+        pages: Iterable[str] = ()
+        if self.config.read_pages:
+            pages = page_texts(codec, prefix, self.config.grid_in_use.page_size)
+        return records.InspectionStart(
+            rows=self.config.rows,
+            prefix=tuple(prefix),
+            prefix_text=str(codec.decode(prefix, clean_up_tokenization_spaces=False)),
+            text_tokens=self.text_tokens,
+            scored_tokens=len(self.path) - 1,
+            elapsed_ms=ms_since(began),
+            reused_tokens=reused,
+            page_texts=tuple(pages),
+        )
+
+    def _end(
+        self, decode_ms: float, cache: KVCache, state: PrefixState | None, *, stopped: bool
+    ) -> records.InspectionEnd:
+        """The totals; static is scored again for them."""
+        names, count = self.config.rows, len(self.made)
+        rows = enumerate(names if count else ())
         totals = tuple(self._totals(row, name) for row, name in rows)
         matched: tuple[records.MatchedStatic, ...] = ()
-        if not stopped and "static" in config.rows and count >= ENOUGH_TOKENS:
+        if not stopped and "static" in names and count >= ENOUGH_TOKENS:
             matched = tuple(self._static_again(totals, cache, state))
-        yield records.InspectionEnd(
+        return records.InspectionEnd(
             reason="stopped" if stopped else "finished",
             num_tokens=count,
             decode_ms=decode_ms,
@@ -197,7 +201,7 @@ class _Inspection:
             report=difficulty(self.made) if count else None,
             matched=matched,
             verdicts=inspection_verdicts(self.made, totals, matched),
-            made_on=made_on(model),
+            made_on=made_on(self.model),
         )
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
@@ -224,7 +228,7 @@ class _Inspection:
             token_id=token,
             text=self.model.spelled(token) if token in self.specials else shown,
             kind=self.kinds[self.prefix + step.index - 1],
-            top=sequence.most_probable(self.model, step.log_probabilities[0]),
+            top=sequence.top_alternatives(self.model, step.log_probabilities[0]),
             rows=tuple(rows),
             cached_tokens=step.cached_tokens[0],
             step_ms=ms_since(step.started),

@@ -21,7 +21,7 @@ from sol_core.decoding.prefix import Windows, read_prefix
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.statistics import rank_correlation
-from sol_core.generation.schedules import PolicyFinder, resolved
+from sol_core.generation.schedules import PolicyFinder, with_grid
 from sol_core.generation.sequence import alternatives, check_tokens
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
 from sol_core.inspection.records import InspectedToken, InspectionConfig
@@ -110,7 +110,7 @@ class Lens:
         return (self._run.before + index) // self._run.grid.page_size
 
     def _attention(self, index: int) -> list[float]:
-        """The share of a dense step's attention that each page gets, where it can be left out."""
+        """Fraction of a dense step's attention that each page gets, where it can be left out."""
         at, pages = self._run.before + index, self._page_count(index)
         if not pages:
             return []
@@ -224,7 +224,7 @@ def run_of_text(
     policies: PolicyFinder = Path,
 ) -> tuple[LensRun, int]:
     """Return the run along a text, and the id of its token ``index``."""
-    config = resolved(config, policies)
+    config = with_grid(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     tokens = cut(model, tokens, config)
     count = len(tokens) - prefix

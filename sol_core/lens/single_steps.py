@@ -1,7 +1,7 @@
 """Single steps of a text, each compressed alone; spenders of them; and massive activations.
 
 Every step branches off one dense run under every action, so none sees what another's
-compression left behind. Spenders share out the same channels: evenly, by a policy, in hindsight.
+compression left behind. Spenders divide the same channels: evenly, by a policy, in hindsight.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sol_core.decoding.schedules import StaticSchedule
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.scoring import score_text
-from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads
+from sol_core.generation.sequence import check_tokens, row_page_reads, top_alternatives
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import Linear
@@ -142,7 +142,7 @@ def next_choices(
     (step,) = _steps(model, unread, range(len(tokens) - 1, len(tokens)), actions, ActionGrid())
     numbers = zip(step.kl[0].tolist(), step.step.entropy.tolist(), strict=True)
     return [
-        Choices(0.0 if action.is_dense else kl, entropy, most_probable(model, row))
+        Choices(0.0 if action.is_dense else kl, entropy, top_alternatives(model, row))
         for action, (kl, entropy), row in zip(
             (DENSE, *actions), numbers, step.log_probabilities[0], strict=True
         )

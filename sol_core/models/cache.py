@@ -144,8 +144,7 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         """Return the bytes of its own memory."""
-        buffers = (part for store in self.layers for part in store.buffers)
-        return sum(buffer.nbytes for buffer in buffers)
+        return sum(buffer.nbytes for store in self.layers for buffer in store.buffers)
 
     @property
     def lengths(self) -> list[int]:
@@ -190,7 +189,7 @@ class KVCache:
         layer: int,
         pending: int,
         *,
-        codes: bool = False,  # with the 4-bit keys, which ``take_token`` has made
+        codes: bool = False,  # with the 4-bit keys, which ``prepare_token_write`` has made
         width: int | None = None,
     ) -> list[KVBlock]:
         """The layer's keys in order, ``pending`` just-written tokens included."""
@@ -208,7 +207,7 @@ class KVCache:
         before, count = self._shared.layers[layer], self.lengths[row] - self.own_lengths[row]
         return torch.cat((before.keys[self.row_sources[row], :, :count], own), 1)
 
-    def take_token(self, *, reads_codes: bool) -> bool:
+    def prepare_token_write(self, *, reads_codes: bool) -> bool:
         """Prepare to write a token per row; return whether the step must encode its keys too."""
         self._check_room(1)
         if reads_codes:
@@ -296,7 +295,7 @@ class KVCache:
         """View some of the rows for one step; the memory is this cache's.
 
         Args:
-            current_codes: whether ``take_token`` said so for all rows.
+            current_codes: whether ``prepare_token_write`` said so for all rows.
         """
         part = slice(first, first + count)
         view = copy.copy(self)
@@ -306,10 +305,8 @@ class KVCache:
         view._pool, view._addresses = None, {}
         view._coded_ends = list(view.own_lengths) if current_codes else []
         if self._shared is not None:
-            view.shared_lengths = [
-                length - own
-                for length, own in zip(self.lengths[part], view.own_lengths, strict=True)
-            ]
+            pairs = zip(self.lengths[part], view.own_lengths, strict=True)
+            view.shared_lengths = [length - own for length, own in pairs]
             view._sources = torch.tensor(view.row_sources, device=self.device)
         return view
 
@@ -323,7 +320,7 @@ class KVCache:
         copy._copy(0, length - own, self, row, own)
         return copy
 
-    def take_tokens(self, other: KVCache, count: int) -> None:
+    def copy_tokens(self, other: KVCache, count: int) -> None:
         """Copy the first tokens of another cache of one row into this empty one."""
         self._copy(0, 0, other, 0, count)
         self.own_lengths = [count]

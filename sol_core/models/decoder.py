@@ -29,7 +29,7 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.devices import use_device
 from sol_core.models.rope import inverse_frequencies, rotary_angles
-from sol_core.models.signals import BEST_PAGES, Observe, PrefillOutput, prefill_concentration
+from sol_core.models.signals import BEST_PAGES, Observe, PrefillObserver, PrefillOutput
 from sol_core.models.spec import ModelSpec, RopeSpec, WeightBytes
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep
@@ -62,7 +62,7 @@ def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
         use_device(model.device)
         if how.get("watch") is not None:
             return method(*given, **how)
-        return retry_out_of_memory(lambda: method(*given, **how))
+        return retry_out_of_memory(method, *given, **how)
 
     return on_its_card
 
@@ -139,7 +139,7 @@ class FrozenLM:
             )
         self._check_context(start + count)
         angles = self._angles(torch.arange(start, start + count, device=self.device))
-        hidden, update = self._embed(tokens), None
+        hidden, update, scale = self._embed(tokens), None, spec.attention_scale
         weights = self.batch_weights if batched else self.weights
         for index, layer in enumerate(weights.layers):
             residual = self._residual(hidden, update, layer.attention_norm)
@@ -150,16 +150,10 @@ class FrozenLM:
             query, key, value = rotated(heads, spec.num_kv_heads, *turned)
             cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
             (block,) = cache.blocks(index, count)
-            query = query.transpose(1, 2)
-            mixed = causal_attention(
-                query,
-                block,
-                scale=spec.attention_scale,
-                window=spec.windows[index],
-                cap=spec.attention_cap,
-            )
+            query, window, cap = query.transpose(1, 2), spec.windows[index], spec.attention_cap
+            mixed = causal_attention(query, block, scale=scale, window=window, cap=cap)
             if watch is not None:
-                watch(index, query * spec.attention_scale, block)
+                watch(index, query * scale, block)
             update = layer.attention_output(mixed.transpose(1, 2).flatten(2))
             update = normed_update(update, layer.attention_output_norm, spec)
             residual = self._residual(hidden, update, layer.mlp_norm)
@@ -184,29 +178,11 @@ class FrozenLM:
         batched: bool = False,  # as of ``prefill``
     ) -> PrefillOutput:
         """``prefill`` and what a policy observes of it."""
-        seen = slice(None) if observed is None else observed
-        start = cache.own_lengths[0]
-        positions = torch.arange(start, start + tokens.shape[1], device=self.device)[seen]
-        concentration, middle = list[Tensor](), list[Tensor]()
-
-        def watch(index: int, query: Tensor, block: KVBlock) -> None:
-            outside = prefill_concentration(
-                query.transpose(1, 2)[:, seen].transpose(1, 2),
-                block,
-                positions,
-                page_size=cache.page_size,
-                window=self.spec.windows[index],
-                scorer=mechanisms.scorer,
-            )
-            concentration.append(outside.mean(-1))
-
-        def on_stream(index: int, hidden: Tensor) -> None:
-            middle.extend([hidden[:, seen].float()] * self.spec.middle_layers.count(index))
-
+        seen = PrefillObserver(self.spec, cache, tokens.shape[1], mechanisms.scorer, observed)
         hidden = self.prefill(
-            tokens, cache, lengths, watch=watch, on_stream=on_stream, batched=batched
+            tokens, cache, lengths, watch=seen.watch, on_stream=seen.on_stream, batched=batched
         )
-        return PrefillOutput(hidden, torch.stack(concentration, -1), torch.stack(middle, -2))
+        return seen.output(hidden)
 
     @torch.no_grad()
     @_on_its_card
@@ -239,9 +215,8 @@ class FrozenLM:
             taken.check_layers(self.spec.num_layers)
         self._check_context(max(cache.lengths) + 1)
         mechanisms.check_decodes()
-        floors = preview = None
-        if mechanisms.by_need:
-            floors = self.page_thresholds or shipped_floors()
+        floors = (self.page_thresholds or shipped_floors()) if mechanisms.by_need else None
+        preview = None
         if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
@@ -256,7 +231,7 @@ class FrozenLM:
         most = 1 if compiled is None else ROWS_AT_ONCE
         if cache.num_rows <= most or request.batched or self._in_buckets:
             return self._step_together(tokens, cache, request, compiled)
-        current_codes = cache.take_token(reads_codes=request.reads_codes)
+        current_codes = cache.prepare_token_write(reads_codes=request.reads_codes)
         parts = []
         for first in range(0, cache.num_rows, most):
             some = tokens[first : first + most]
@@ -336,7 +311,7 @@ class FrozenLM:
             layout = cache.layout()
             key, kind = (shape, layout), (shape.kind, layout)
             output = self.graphs.run(key, kind, step, tokens, numbers, request.clock, cache)
-        return output.by_page(cache.pages_in_order)
+        return output.with_pages_in_order(cache.pages_in_order)
 
     def _decode(
         self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap, record: Collection[str]
@@ -355,8 +330,7 @@ class FrozenLM:
             hidden, normed = add_and_norm(residual, dtype)
             kept.add_stream(index - 1, hidden)
             turned = angles[spec.ropes[index]]
-            masses = "attention" in record
-            attended = self._attend(index, layer, normed, cache, plan, turned, masses=masses)
+            attended = self._attend(index, layer, normed, cache, plan, turned, record)
             update = layer.attention_output(attended.mixed.flatten(1))
             update = normed_update(update, layer.attention_output_norm, spec)
             kept.add(attended, plan.tokens_seen[index])
@@ -366,8 +340,7 @@ class FrozenLM:
             hidden, update = step_mlp(layer, residual, mlp, pruner, spec.activation, dtype)
             update = normed_update(update, layer.mlp_output_norm, spec)
             lap("mlp")
-        residual = self._residual(hidden, update, self.weights.final_norm)
-        stream, hidden = add_and_norm(residual)
+        stream, hidden = add_and_norm(self._residual(hidden, update, self.weights.final_norm))
         kept.add_stream(spec.num_layers - 1, stream)
         lap("rest")
         logits = self.logits(hidden, batched=batched)
@@ -403,8 +376,7 @@ class FrozenLM:
         cache: KVCache,
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
-        *,
-        masses: bool,
+        record: Collection[str],
     ) -> Attended:
         heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
         attention, shape = plan.attention[index], plan.shape
@@ -414,8 +386,7 @@ class FrozenLM:
         codes = attention.valid_pages is not None and shape.mechanisms.scorer.reads_codes
         blocks = cache.blocks(index, 1, codes=codes, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0
-        cap = self.spec.attention_cap
-        readers = shape.records_pages
+        cap, readers, masses = self.spec.attention_cap, shape.records_pages, "attention" in record
         return attend(
             query, blocks, attention, share, cap, normed.dtype, readers=readers, masses=masses
         )

@@ -66,7 +66,7 @@ class KeptPrefixes:
             return best, length
 
     def add(self, made: KeptPrefix) -> None:
-        """Keep a text in place of those that it begins with, as far as the limit allows."""
+        """Keep a text instead of those that it begins with, as far as the limit allows."""
         with self._lock:
             self._kept = [kept for kept in self._kept if not _is_part(kept, made)]
             if made.cache.num_bytes <= self.limit:

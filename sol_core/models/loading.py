@@ -24,12 +24,7 @@ from sol_core.files.assets import (
     ensure_default_model,
     repair_default_model,
 )
-from sol_core.files.gguf_folder import (
-    converted_folder,
-    ensure_gguf_model,
-    gguf_kinds,
-    is_gguf_name,
-)
+from sol_core.files.gguf_folder import converted_folder, ensure_gguf_model, gguf_kinds, is_gguf_name
 from sol_core.files.paths import DEFAULT_MODEL, default_data_dir, first_line
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.card.self_test import checked_card

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
-from kernels.page_attention import KVBlock, group_shares, page_mass_outside
+from kernels.page_attention import KVBlock, group_fractions, page_mass_outside
 from kernels.page_scorers import PAGE_SCORERS, PageScorer, TextScores
+from sol_core.models.cache import KVCache
+from sol_core.models.spec import ModelSpec
 
-BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
+BEST_PAGES = 0.4  # fraction of the pages whose mass does not count as spread
 _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
 
 
@@ -38,42 +40,65 @@ class PrefillOutput:
     mid_hidden: Tensor  # [R, N, 2, C] fp32, a third and two thirds up the layers
 
 
-def prefill_concentration(
-    query: Tensor,  # [R, H, T, D] fp32, rotated and scaled
-    block: KVBlock,  # keys [R, Hkv, S, D], those of the new tokens among them
-    positions: Tensor,  # [T] int64 of the tokens
-    *,
-    page_size: int,
-    window: int | None,
-    scorer: PageScorer,
-) -> Tensor:
-    """Attention mass outside the best pages for each of T new tokens at once."""
-    rows, heads, _, _ = query.shape
-    kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
-    grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
-    find: TextScores = _RowScores(scorer, block)
-    if scorer.over_text is not None:
-        find = scorer.over_text(block.keys, page_size)
-    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * find.width))
-    parts = []
-    for some, piece in zip(positions.split(chunk), grouped.split(chunk, -2), strict=True):
-        tokens = _tokens_per_page(some, -(-cached // page_size), page_size, window)
-        scores = find(piece, some, page_size, window)
-        # Masses count a page's tokens already.
-        weights = (tokens > 0).long() if scorer.is_mass else tokens
-        parts.append(page_mass_outside(scores, tokens > 0, weights, BEST_PAGES))
-    return torch.cat(parts, dim=1)
+class PrefillObserver:
+    """Gathers the signals of a prefill's tokens, layer by layer.
+
+    Args:
+        cache: before the prefill of ``count`` tokens.
+        observed: [N] int64, ascending, of these tokens; None is all.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, cache: KVCache, count: int, scorer: PageScorer,
+        observed: Tensor | None,
+    ) -> None:  # fmt: skip
+        self._spec, self._page_size, self._scorer = spec, cache.page_size, scorer
+        self._seen = slice(None) if observed is None else observed
+        start = cache.own_lengths[0]
+        self._positions = torch.arange(start, start + count, device=cache.device)[self._seen]
+        self._concentration, self._middle = list[Tensor](), list[Tensor]()
+
+    def watch(self, index: int, query: Tensor, block: KVBlock) -> None:
+        """Take a layer's queries [R, H, T, D], rotated and scaled, and its keys, those of the new
+        tokens among them: the attention mass outside the best pages counts."""
+        scorer, size, window = self._scorer, self._page_size, self._spec.windows[index]
+        query = query.transpose(1, 2)[:, self._seen].transpose(1, 2)
+        rows, heads, _, _ = query.shape
+        kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
+        grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
+        find: TextScores = _RowScores(scorer, block)
+        if scorer.over_text is not None:
+            find = scorer.over_text(block.keys, size)
+        chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * find.width))
+        parts = []
+        pieces = zip(self._positions.split(chunk), grouped.split(chunk, -2), strict=True)
+        for some, piece in pieces:
+            tokens = _tokens_per_page(some, -(-cached // size), size, window)
+            scores = find(piece, some, size, window)
+            # Masses count a page's tokens already.
+            weights = (tokens > 0).long() if scorer.is_mass else tokens
+            parts.append(page_mass_outside(scores, tokens > 0, weights, BEST_PAGES))
+        self._concentration.append(torch.cat(parts, dim=1).mean(-1))
+
+    def on_stream(self, index: int, hidden: Tensor) -> None:
+        """Take the residual stream [R, T, C] after a layer."""
+        times = self._spec.middle_layers.count(index)
+        self._middle += [hidden[:, self._seen].float()] * times
+
+    def output(self, hidden: Tensor) -> PrefillOutput:
+        concentration = torch.stack(self._concentration, -1)
+        return PrefillOutput(hidden, concentration, torch.stack(self._middle, -2))
 
 
-def text_shares(
+def text_fractions(
     query: Tensor, block: KVBlock, positions: Tensor, page_size: int, window: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys."""
+    """Each page's fraction of a KV group's attention for T tokens of one text, by 4-bit keys."""
     _, kv_heads, cached, _ = block.keys.shape
     find = _RowScores(PAGE_SCORERS["int4"], block)
     seen = _tokens_per_page(positions, -(-cached // page_size), page_size, window) > 0
     grouped = query.unflatten(1, (kv_heads, -1))
-    return group_shares(find(grouped, positions, page_size, window)[0], seen, kv_heads), seen
+    return group_fractions(find(grouped, positions, page_size, window)[0], seen, kv_heads), seen
 
 
 class _RowScores:

@@ -96,7 +96,7 @@ class MatrixBytes:
     bits: int  # of a weight
 
     def read(self, channels_kept: float) -> float:
-        """Bytes that a step reads with this share of the channels."""
+        """Bytes that a step reads with this fraction of the channels."""
         return self.always + channels_kept * self.by_channel
 
     @property

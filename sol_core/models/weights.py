@@ -256,7 +256,7 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
         size = {"head": stored, "all": all_heads, None: None}[names.query_key_norms]
         return None if size is None else reader.norm(attention + name, size)
 
-    gate_up = reader.linear(mlp, _side_by_side(names.gate_up, [spec.intermediate_size] * 2), width)
+    gate_up = reader.linear(mlp, _output_sizes(names.gate_up, [spec.intermediate_size] * 2), width)
     down = reader.linear(mlp, {"down_proj": width}, spec.intermediate_size)
     # ZeroGPU's stand-in for a GPU: device says cuda, is_cuda says no.
     if down.weight.device.type == "cuda":
@@ -264,7 +264,7 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
     return LayerWeights(
         attention_norm=norm(names.attention_norm),
         query_key_value=reader.linear(
-            attention, _side_by_side(names.query_key_value, [query, key, key]), width, heads=0
+            attention, _output_sizes(names.query_key_value, [query, key, key]), width, heads=0
         ),
         attention_output=reader.linear(attention, {"o_proj": width}, query, heads=1),
         mlp_norm=norm(names.mlp_norm),
@@ -278,6 +278,6 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
     )
 
 
-def _side_by_side(names: tuple[str, ...], sizes: list[int]) -> dict[str, int]:
+def _output_sizes(names: tuple[str, ...], sizes: list[int]) -> dict[str, int]:
     """Outputs of the matrices; one name is of all of them."""
     return {names[0]: sum(sizes)} if len(names) == 1 else dict(zip(names, sizes, strict=True))

@@ -65,7 +65,7 @@ class SampleStates:
     @staticmethod
     def of(
         shapes: Floats,  # [E, T, axes, 2], what the network predicted
-        spends: Floats,  # [E, T, axes], what was taken then, shares of dense
+        spends: Floats,  # [E, T, axes], what was taken then, fractions of dense
         contexts: Floats,  # [E], tokens before each episode
         damages: Floats,  # [E, T], KL to the dense step, nats
         log_damages: LogDamages,  # of those levels, from shapes: [E, T, axes, 2] → [E, T]
@@ -199,7 +199,7 @@ class BytePrices:
         states, floor = self._states.near(context), self._mixes.floor(context)
         means, read = np.zeros_like(self._scaled_levels), np.full_like(self._scaled_levels, np.inf)
         factors = np.exp(states[..., :1] + states[..., 1:] * self._scaled_levels).mean(0)
-        for axis, (damages, beyond) in enumerate(self._mixes.per_axis(context)):
+        for axis, (damages, beyond) in enumerate(self._mixes.damage_and_bytes(context)):
             count = len(damages)
             dropped = 0.5 - self._scaled_levels[axis, :count]
             damage = np.maximum(np.asarray(damages) - floor, 0) + NEXT_TO_NOTHING * dropped**2

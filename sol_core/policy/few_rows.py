@@ -14,7 +14,7 @@ from kernels.decode_layer import DTYPES
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.policy.network import DamageNetwork, StateEncoder, observed_parts
+from sol_core.policy.network import DamageNetwork, StateEncoder, input_parts
 from sol_core.policy.policy import Policy, StepInputs, fits_float16
 from sol_core.policy.prices import PriceRule
 
@@ -55,13 +55,13 @@ class FewRowPolicy:
         self,
         observation: StepObservation,
         step: int,  # of the episode; they come in order
-        aims: Tensor,  # [R, 3] float32 as the next, shares of dense: what prices aim at
+        aims: Tensor,  # [R, 3] float32 as the next, fractions of dense: what prices aim at
         previous: Tensor,  # spends of the step before
         terms: ByteTerms,  # of a price on bytes
     ) -> tuple[StepInputs, Tensor, Tensor]:
         """Inputs of the step, T = 1, logits and the most probable levels."""
         num_rows = observation.tokens.shape[0]
-        seen = tuple(part.numpy() for part in observed_parts(observation, self._layout))
+        seen = tuple(part.numpy() for part in input_parts(observation, self._layout))
         if step == 0:
             self._refresh_arrays()
         row = np.empty((num_rows, 1, self._width), np.float32)

@@ -24,12 +24,12 @@ _MAX_NATS = 15.0
 _MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
 
 
-def observed_by(layout: InputLayout) -> Observe:
+def observed_signals(layout: InputLayout) -> Observe:
     """Return what a network with these inputs reads of a step."""
     return Observe.CONCENTRATION if layout.num_layers else Observe.STATES
 
 
-def observed_parts(observation: StepObservation, layout: InputLayout) -> tuple[Tensor, ...]:
+def input_parts(observation: StepObservation, layout: InputLayout) -> tuple[Tensor, ...]:
     """Parts [R, …] of a row: three states, concentration, entropy, surprisal, what is known."""
     num_rows = observation.tokens.shape[0]
     device = observation.tokens.device
@@ -51,16 +51,16 @@ def observed_parts(observation: StepObservation, layout: InputLayout) -> tuple[T
     )
 
 
-def observation_row(
+def input_rows(
     observation: StepObservation, previous_action: Tensor, layout: InputLayout
 ) -> Tensor:
     """The rows of one step. Returns: [R, layout.width] fp32."""
-    *parts, surprisal, known = observed_parts(observation, layout)
+    *parts, surprisal, known = input_parts(observation, layout)
     bounded = surprisal.clamp(max=_MAX_NATS)
     return torch.cat((*parts, bounded, known, previous_action.to(known.device)), dim=1)
 
 
-def kept_rows(rows: Tensor, layout: InputLayout) -> Tensor:
+def rows_in_float16(rows: Tensor, layout: InputLayout) -> Tensor:
     """Rows in fp16; states beyond it (Gemma 3: 100,000) are halved, as networks normalise them."""
     states, rest = layout.split(rows)
     largest = states.abs().amax(-1, keepdim=True)
@@ -69,7 +69,7 @@ def kept_rows(rows: Tensor, layout: InputLayout) -> Tensor:
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
-    """Each axis' levels as shares of dense: [levels] fp32."""
+    """Each axis' levels as fractions of dense: [levels] fp32."""
     return [
         torch.tensor(levels, dtype=torch.float32) / axis.dense
         for axis, levels in zip(AXES, grid.levels(), strict=True)

@@ -20,14 +20,10 @@ from sol_core.fields import check_names
 from sol_core.files.staging import publish, staged_folder
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
-from sol_core.policy.files.folder import (
-    PolicyParts,
-    read_policy_folder,
-    write_policy_files,
-)
-from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_for
+from sol_core.policy.files.folder import PolicyParts, read_policy_folder, write_policy_files
+from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_policy_for
 from sol_core.policy.info import PolicyInfo
-from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
+from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_signals
 from sol_core.policy.prices import GainTable, PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
@@ -38,7 +34,7 @@ class StepInputs(NamedTuple):
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
-    aims: Tensor  # [N, T, axes], mean spend to aim for at this step, shares of dense
+    aims: Tensor  # [N, T, axes], mean spend to aim for at this step, fractions of dense
 
 
 class Policy(
@@ -58,7 +54,7 @@ class Policy(
         states: that a price on bytes is read off; None of policies that lack them.
         gains: where it pays at a share of the bytes; None: not measured, so it always schedules.
         embedding: [V, C] of the language model, to look tokens up in.
-        levels: of each axis, ascending, shares of dense.
+        levels: of each axis, ascending, fractions of dense.
         ends: [axes] each, the axes' lowest and highest levels.
     """
 
@@ -124,7 +120,7 @@ class Policy(
     @property
     def observes(self) -> Observe:
         """Return what its network reads of a step."""
-        return observed_by(self.info.layout)
+        return observed_signals(self.info.layout)
 
     @property
     def reads(self) -> PolicyReads:
@@ -146,7 +142,7 @@ class Policy(
             joint, cache = self.network(inputs.rows, embedded, inputs.budget, cache)
             return joint[..., None, :], cache
         shapes, cache = self.shapes(inputs, cache)
-        return self.priced(self.network.log_damages(shapes), inputs.aims), cache
+        return self.logits_at_prices(self.network.log_damages(shapes), inputs.aims), cache
 
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache."""
@@ -154,7 +150,7 @@ class Policy(
         encoded, cache = network.encoder(inputs.rows, self.embedding[inputs.tokens], cache)
         return network.shapes(encoded), cache
 
-    def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
+    def logits_at_prices(self, log_damages: Tensor, aims: Tensor) -> Tensor:
         """Logits of predictions [..., axes, levels of the longest], at the prices of aims."""
         sharpness = self.damage_network.log_sharpness.exp()
         return self.rule.logits(log_damages.exp(), aims, sharpness)
@@ -164,7 +160,7 @@ class Policy(
         """Logits per unit of cost of a DamageNetwork: [axes]."""
         return self.damage_network.log_sharpness.detach().exp().double().cpu().numpy()
 
-    def per_head(self, values: Tensor) -> list[Tensor]:
+    def split_by_head(self, values: Tensor) -> list[Tensor]:
         """Split [..., heads, levels] by head, without what a short axis lacks: [..., levels]."""
         if self.num_heads == 1:
             return [values[..., 0, :]]
@@ -178,7 +174,7 @@ class Policy(
         return torch.stack(levels, -1)
 
     def spends(self, levels: Tensor) -> Tensor:
-        """Spends [..., axes] fp32, shares of dense, of levels [..., axes] int64."""
+        """Spends [..., axes] fp32, fractions of dense, of levels [..., axes] int64."""
         return self._level_table[self._axes, levels]
 
     def actions(self, choices: Tensor) -> list[Action]:
@@ -270,7 +266,7 @@ def budget_fractions(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    info, network, prices, states, gains = read_policy_folder(shipped_for(folder, grid))
+    info, network, prices, states, gains = read_policy_folder(shipped_policy_for(folder, grid))
     policy = Policy(info, network, prices, model.lm.weights.embedding, states, gains)
     policy.check_model(model.fingerprint)
     if grid is not None:

@@ -23,14 +23,14 @@ from sol_core.errors import ConfigError
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
-AT_END = 1e-6  # share of dense
+AT_END = 1e-6  # fraction of dense
 FORCE = 100.0  # unit of cost per unit of spend
 APART = 4.0  # axes in one table: more than any spend, and exact in floating point
 
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Mean spend (share of dense) against log price, one axis; rounded as its JSON is."""
+    """Mean spend (fraction of dense) against log price, one axis; rounded as its JSON is."""
 
     log_prices: tuple[float, ...]  # ascending
     spends: tuple[float, ...]  # falling, as long
@@ -43,7 +43,7 @@ class PriceTable:
     def measure(damages: Tensor, levels: Tensor) -> PriceTable:
         """Tabulate sample states; damages: [M, levels], nats, of M states."""
         log_prices = torch.linspace(*LOG_PRICE_RANGE, NUM_PRICES, dtype=torch.float64)
-        damages, levels = never_rising(damages).double(), levels.double()
+        damages, levels = non_increasing(damages).double(), levels.double()
         spends = [
             round(float(levels[choose_levels(damages, levels, price)].mean()), 8)
             for price in log_prices.exp()
@@ -51,7 +51,7 @@ class PriceTable:
         return PriceTable(tuple(round(value, 6) for value in log_prices.tolist()), tuple(spends))
 
 
-def never_rising(damages: Tensor) -> Tensor:
+def non_increasing(damages: Tensor) -> Tensor:
     """Damage that never rises with the level: [..., levels]."""
     return damages.cummin(-1).values
 
@@ -106,7 +106,7 @@ class PriceRule:
     def logits(self, damages: Tensor, aims: Tensor, sharpness: Tensor) -> Tensor:
         """Unnormalised log probabilities; the greatest is the choice at the aims' prices."""
         # In units of spend, so that how sure a choice is does not depend on the budget.
-        cost = never_rising(damages) / self.price(aims)[..., None] + self._levels
+        cost = non_increasing(damages) / self.price(aims)[..., None] + self._levels
         known, (lowest, highest) = aims.detach().cpu().numpy(), self._ends
         if (known <= lowest).any() or (known >= highest).any():
             # An aim at an end of the axis leaves nothing to choose, whatever is predicted.
@@ -143,14 +143,14 @@ class GainTable:
         """Return whether more than nothing is recovered at the context nearest in ratio, and on
         both sides of a share that lies between two."""
         recovered = self.recovered[self.contexts.index(self.nearest(context))]
-        return all(recovered[column] > 0 for column in _around(self.shares, share))
+        return all(recovered[column] > 0 for column in _neighbouring_knots(self.shares, share))
 
     def nearest(self, context: int) -> float:
         """Return the measured context that is nearest in ratio."""
         return min(self.contexts, key=lambda known: abs(math.log(known / max(context, 1))))
 
 
-def _around(knots: Sequence[float], at: float) -> set[int]:
+def _neighbouring_knots(knots: Sequence[float], at: float) -> set[int]:
     """The knots next to a value: two of them, or the one that it is at or beyond."""
     right = bisect_left(knots, at - 1e-9)
     if right == len(knots):

@@ -17,12 +17,13 @@ from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 from sol_core.policy.few_rows import FewRowPolicy
-from sol_core.policy.network import observation_row
+from sol_core.policy.network import input_rows
 from sol_core.policy.policy import Policy, StepInputs, budget_fractions
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
 
+Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
 # Overspending of an axis is made good over this many steps. Sixteen, an episode, halved the gain:
 # the point of a price is to spend unevenly (docs/results.md).
 FEEDBACK_STEPS = 32
@@ -72,7 +73,7 @@ class ByteBudgets:
         if self._previous is None:
             for share, context in zip(self._feedback.targets - own, self._contexts, strict=True):
                 self._mixes.check(share, context)
-        aims = self._feedback.aims() - own
+        aims = self._feedback.next_targets() - own
         if step == 0:
             self._began = np.asarray(observation.cached_tokens, np.float64)
             self._spent = np.zeros((len(aims), len(BYTE_AXES)))
@@ -175,7 +176,7 @@ class PolicyScheduler:
         terms = self._no_terms
         if self._bytes is not None:
             terms = self._bytes.terms(step, observation)
-        aims = self._feedback.aims().clamp(*policy.ends)
+        aims = self._feedback.next_targets().clamp(*policy.ends)
         if self._few_rows is None:
             inputs = self._inputs(observation, step, aims)
             with torch.no_grad():
@@ -209,7 +210,7 @@ class PolicyScheduler:
             return logits[:, 0]
         shapes, self._cache = policy.shapes(inputs, self._cache)
         log_damages = policy.damage_network.log_damages(shapes)
-        logits = policy.priced(log_damages, inputs.aims)[:, 0]
+        logits = policy.logits_at_prices(log_damages, inputs.aims)[:, 0]
         num_axes, num_levels = terms.positions.shape
         seen = shapes[:, 0, :num_axes].double().cpu().numpy()
         logits[:, :num_axes, :num_levels] = torch.from_numpy(price_bytes(seen, terms))
@@ -236,12 +237,12 @@ class PolicyScheduler:
     def entropies(self) -> Tensor:
         """Entropies of the kept steps, mean of rows and heads: [T], nats, on the CPU."""
         logits = torch.stack([step.logits.cpu() / step.temperature for step in self.steps])
-        heads = [head.log_softmax(-1) for head in self.policy.per_head(logits)]
+        heads = [head.log_softmax(-1) for head in self.policy.split_by_head(logits)]
         return mean_entropy(heads).mean(-1)
 
-    def distribution(self) -> list[list[list[float]]]:
-        """Probability of every level at the last step: [R][axes][levels]."""
-        probabilities = self.policy.per_head(self.steps[-1].log_probabilities.exp())
+    def distributions(self) -> list[Distribution]:
+        """Probabilities of the levels at the last step, of each row."""
+        probabilities = self.policy.split_by_head(self.steps[-1].log_probabilities.exp())
         if self.policy.num_heads == 1:
             shape = [len(values) for values in self.policy.levels]
             joint = probabilities[0].unflatten(-1, shape)
@@ -250,12 +251,12 @@ class PolicyScheduler:
                 joint.sum([other_axis for other_axis in axes if other_axis != axis])
                 for axis in axes
             ]
-        per_axis = [axis.tolist() for axis in probabilities]
-        return [list(row) for row in zip(*per_axis, strict=True)]
+        by_axis = (axis.tolist() for axis in probabilities)
+        return [tuple(map(tuple, row)) for row in zip(*by_axis, strict=True)]
 
     def _inputs(self, observation: StepObservation, step: int, aims: Tensor) -> StepInputs:
         policy = self.policy
-        row = observation_row(observation, self._previous, policy.info.layout)
+        row = input_rows(observation, self._previous, policy.info.layout)
         budget = self._no_budget
         if policy.num_heads == 1:
             targets, over = self._feedback.targets, self._feedback.excess / max(self._count, 1)
@@ -268,6 +269,6 @@ class PolicyScheduler:
     def _draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Logits [R, num_heads, levels] → choices [R, num_heads]."""
         probabilities = (logits / self._temperature).softmax(-1).to(generator.device)
-        heads = self.policy.per_head(probabilities)
+        heads = self.policy.split_by_head(probabilities)
         picks = [torch.multinomial(head, 1, generator=generator) for head in heads]
         return torch.cat(picks, 1).to(logits.device)

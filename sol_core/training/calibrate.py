@@ -115,7 +115,7 @@ def draw_shares(
 ) -> list[Budget]:
     """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
     drawn = torch.rand(len(contexts), generator=generator).tolist()
-    lowest = [mixes.lowest(context + 1) for context in contexts]
+    lowest = [mixes.lowest_share(context + 1) for context in contexts]
     return [
         mixes.mean(low + fraction * (HIGHEST - low), context + 1)
         for fraction, low, context in zip(drawn, lowest, contexts, strict=True)
@@ -166,7 +166,7 @@ def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
 def _damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
     """Compute damages per axis from sensitivity and slope [N, T, axes, 2]."""
     log_damages = policy.damage_network.log_damages(shapes.to(policy.embedding.device))
-    return [axis.flatten(0, 1).exp().cpu() for axis in policy.per_head(log_damages)]
+    return [axis.flatten(0, 1).exp().cpu() for axis in policy.split_by_head(log_damages)]
 
 
 def measured_prices(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:

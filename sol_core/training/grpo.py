@@ -45,7 +45,7 @@ class RolloutBatch:
     advantage: Tensor  # [N, T]
     damage: Tensor  # [N, T] KL to the dense step, nats
     reward: float  # mean task reward per step, nats
-    gap: list[float]  # mean spend minus target per axis, shares of dense
+    gap: list[float]  # mean spend minus target per axis, fractions of dense
 
 
 class GrpoLoss(NamedTuple):
@@ -171,11 +171,11 @@ def _loss(policy: Policy, batch: RolloutBatch, config: GrpoConfig) -> tuple[Tens
         # The warm start's loss too, on the rollouts' own steps.
         encoded, _ = network.encoder(inputs.rows, policy.embedding[inputs.tokens])
         log_damages = network.log_damages(network.shapes(encoded))
-        predicted = network.total_damage(policy.per_head(log_damages), batch.choices)
-        logits = policy.per_head(policy.priced(log_damages, inputs.aims))
+        predicted = network.total_damage(policy.split_by_head(log_damages), batch.choices)
+        logits = policy.split_by_head(policy.logits_at_prices(log_damages, inputs.aims))
         damage_loss = gamma_loss(predicted, batch.damage)
     else:
-        logits = policy.per_head(policy.logits(inputs)[0])
+        logits = policy.split_by_head(policy.logits(inputs)[0])
     result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
     return result.loss + damage_loss, result
 

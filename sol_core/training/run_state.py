@@ -18,7 +18,7 @@ from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
-from sol_core.policy.files.folder import prices_of, prices_record
+from sol_core.policy.files.folder import prices_from_record, prices_record
 from sol_core.policy.info import InputLayout, PolicyInfo
 from sol_core.policy.network import DamageNetwork, build_network
 from sol_core.policy.policy import Policy
@@ -112,7 +112,7 @@ class RunState:
             episode_steps=config.steps,
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
-        prices, states = prices_of(asdict(self.progress))
+        prices, states = prices_from_record(asdict(self.progress))
         self.policy = Policy(info, network, prices, model.lm.weights.embedding, states)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)

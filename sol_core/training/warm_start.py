@@ -24,10 +24,10 @@ from sol_core.models import FrozenLM
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import (
     DamageNetwork,
-    kept_rows,
+    input_rows,
     level_values,
-    observation_row,
-    observed_by,
+    observed_signals,
+    rows_in_float16,
 )
 from sol_core.progress import WorkEvent
 from sol_core.training.calibrate import damages_at, measured_prices
@@ -152,7 +152,7 @@ class ExplorationScheduler:
 
     def __init__(self, levels: Tensor, grid: ActionGrid, layout: InputLayout) -> None:
         self._levels, self._grid, self._layout = levels, grid, layout
-        self.observes = observed_by(layout)
+        self.observes = observed_signals(layout)
         self._values = level_values(grid)
         self.rows: list[Tensor] = []  # per step [R, layout.width] fp16
 
@@ -164,8 +164,8 @@ class ExplorationScheduler:
             taken = self._levels[:, step - 1].unbind(-1)
             axes = zip(self._values, taken, strict=True)
             previous = torch.stack([values[levels] for values, levels in axes], -1)
-        seen = observation_row(observation, previous, self._layout)
-        self.rows.append(kept_rows(seen, self._layout).cpu())
+        seen = input_rows(observation, previous, self._layout)
+        self.rows.append(rows_in_float16(seen, self._layout).cpu())
         return [self._grid.action(levels) for levels in self._levels[:, step].tolist()]
 
     def reads(self) -> Sequence[PolicyReads]:

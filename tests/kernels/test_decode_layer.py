@@ -186,7 +186,7 @@ def test_codes_stay_current_through_dense_and_compressed_steps():
     for step in range(30):
         how = PAPER if step % 5 == 3 else DEFAULT
         lm.decode_step(torch.tensor([step + 3]), cache, ACTIONS[step % 4], mechanisms=how)
-    cache.take_token(reads_codes=True)
+    cache.prepare_token_write(reads_codes=True)
     store, whole = cache.layers[0], cache.own_lengths[0] // 8
     codes, scales = store.codes
     fresh = encode_keys(store.keys[:, :, : 8 * whole])

@@ -12,7 +12,7 @@ from kernels.key_codes import (
     page_log_mass,
     round_queries,
 )
-from kernels.page_attention.reference import group_shares, select_pages
+from kernels.page_attention.reference import group_fractions, select_pages
 from tests.kernels.from_python import from_python
 
 
@@ -56,7 +56,7 @@ def test_a_page_weighs_what_its_visible_tokens_weigh():
 def test_a_group_chooses_by_the_mean_of_its_heads_shares():
     mass = torch.tensor([[[9.0, 1.0, 0.0], [0.0, 2.0, 3.0], [5.0, 5.0, 5.0], [5.0, 5.0, 6.0]]])
     valid = torch.ones(1, 3, dtype=torch.bool)
-    shares = group_shares(mass, valid, 2)
+    shares = group_fractions(mass, valid, 2)
     torch.testing.assert_close(shares.sum(-1), torch.ones(1, 2))
     chosen = select_pages(shares, valid, torch.tensor([2]))
     assert chosen[0].tolist() == [[True, False, True], [True, False, True]]

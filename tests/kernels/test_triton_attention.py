@@ -107,7 +107,7 @@ def test_a_group_reads_the_pages_that_it_needs_and_no_others(generator):
     plan = triton_cases.make_plan([block], 1, 4, torch.tensor([1.5]))
     clean = page_attention.attend(query, [block], plan).mixed
     scores = reference._scores_of_pages(query, [block], plan)
-    shares = reference.group_shares(scores, plan.valid_pages, 2)
+    shares = reference.group_fractions(scores, plan.valid_pages, 2)
     pages = reference.select_needed(shares, plan.valid_pages, plan.pages_kept, plan.floors)
     assert 0 < int(pages.sum()) < pages.numel()
     tokens = pages.repeat_interleave(4, dim=-1)[..., :61, None]

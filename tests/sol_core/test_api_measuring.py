@@ -38,7 +38,7 @@ from sol_core.budgets.row_schedules import schedule_for_sequence
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
 from sol_core.fields import from_json
-from sol_core.generation.schedules import asked_schedules, resolved
+from sol_core.generation.schedules import schedule_configs, with_grid
 from sol_core.models import provenance
 from sol_core.progress import WorkFinished
 from sol_core.training.config import WarmStartConfig
@@ -180,8 +180,8 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     assert careful.bits.tolist()[:3] == [8, 8, 16]
     assert inspect(model, TEXT, "static", BUDGET, max_tokens=12).start.rows == ("dense", "static")
     for methods in ({"asked": asked, "mine": policy}, {"mine": policy, "asked": asked}):
-        schedules, find = asked_schedules(methods, Budget.share(0.8))
-        grid = resolved(InspectionConfig(schedules), find).grid
+        schedules, find = schedule_configs(methods, Budget.share(0.8))
+        grid = with_grid(InspectionConfig(schedules), find).grid
         assert grid == policy.info.grid, "a policy's own, in any order"
         assert [schedule.budget.bytes_share for schedule in schedules] == [0.8, 0.8]
     view = what_if(model, TEXT, 4, Careful, BUDGET)
@@ -218,7 +218,7 @@ def test_tasks_are_measured_in_one_call(model, policy, tmp_path, monkeypatch):
 
 def test_at_a_share_of_the_bytes_a_schedule_gets_the_levels_of_the_best_mix():
     class Mixes:
-        def mean_of(self, budget, context):
+        def budget_per_axis(self, budget, context):
             assert (budget.bytes_share, context) == (0.6, 9)
             return Budget(0.3, 0.9, budget.bit_width)
 

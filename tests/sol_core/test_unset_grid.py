@@ -16,7 +16,7 @@ from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.evaluation.contenders import load_contenders
 from sol_core.files.paths import SHIPPED_POLICY
-from sol_core.generation.schedules import resolved
+from sol_core.generation.schedules import with_grid
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import load_policy
 from sol_core.training.config import PRESETS
@@ -70,8 +70,8 @@ def test_python_commands_and_pages_take_the_same_grid(model, tmp_path, budget):
         form = explore.DEFAULT_FORM | values | {"schedule": schedule.name}
         shown = {"schedules": [schedule.name, "", ""]}
         grids = [
-            resolved(GenerationConfig(schedule), Path).grid,
-            resolved(InspectionConfig((schedule,)), Path).grid,
+            with_grid(GenerationConfig(schedule), Path).grid,
+            with_grid(InspectionConfig((schedule,)), Path).grid,
             cli.grid_from(asked, [schedule], Path),
             explore.config_from_form(form, Path).grid,
             inspect.config_from_form(inspect.DEFAULT_FORM | values | shown, Path).grid,

@@ -72,7 +72,7 @@ def records(folder):
             for case in ((0, 0, None), (8, 0, 0.5), (10, 4, 0.3), (10, 5, 0.1), (10, 1, 0.31))
         ],
         "mlp": [
-            [grid.to_dict(), ratio, grid.mechanisms.mlp_shares(ratio)]
+            [grid.to_dict(), ratio, grid.mechanisms.mlp_fractions(ratio)]
             for grid in GRIDS.values() for ratio in (0.4, 0.123, 0.777, 1.0)
         ],
     }  # fmt: skip

@@ -144,7 +144,7 @@ def _within_reach(
     from sol_core.policy.files.locate import resolved_grid
 
     grid = resolved_grid(grid, sources)
-    lowest = mix_table(model, grid).lowest(config.context + 1)
+    lowest = mix_table(model, grid).lowest_share(config.context + 1)
     kept = tuple(budget for budget in config.budgets if (budget.bytes_share or 1) >= lowest)
     if not kept or kept == config.budgets:
         return config

@@ -111,7 +111,7 @@ def _say_prediction(model: LanguageModel, args: argparse.Namespace, console: Con
     prompt = encode_prompt(model, args.prompt, chat=config.chat)
     context = min(len(prompt) + config.max_new_tokens // 2, model.context_length)
     mixes = mix_table(model, config.grid_in_use)
-    if budget.bytes_share >= mixes.lowest(context):
+    if budget.bytes_share >= mixes.lowest_share(context):
         predicted = predict_step(mixes, model.lm.step_times, budget, context)
         console.say(f"expected  {predicted.words}")
 
@@ -124,11 +124,11 @@ def _finder(args: argparse.Namespace) -> Callable[[str], Any]:
         source = resolve(name)
         if isinstance(source, Path):
             return source
-        from sol_core.generation.schedules import as_found, asked_schedule
+        from sol_core.generation.schedules import mark_without_budget, schedule_config
 
         budget = None if args.asked.budget == Budget() else args.asked.budget
-        asked_schedule(source, budget)  # refuses a budget that the schedule does not take
-        return as_found(source, budget)
+        schedule_config(source, budget)  # refuses a budget that the schedule does not take
+        return mark_without_budget(source, budget)
 
     return find
 

@@ -30,7 +30,7 @@ JOB_KINDS: dict[JobKind, str] = {
 }
 _LIVE = ("queued", "running")
 
-# In place of what is done, while a request waits for its worker.
+# Instead of what is done, while a request waits for its worker.
 _STOPPING = {
     "pause": "saves after the text or update in work, usually within a minute",
     "cancel": "ends after the text or update in work, usually within a minute",

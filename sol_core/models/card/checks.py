@@ -24,13 +24,7 @@ from kernels.gpu.triton_support import (
 )
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
 from sol_core.models.card import operations
-from sol_core.models.card.comparing import (
-    Setting,
-    both,
-    by_references,
-    check_no_farther,
-    compare,
-)
+from sol_core.models.card.comparing import Setting, both, by_references, check_no_farther, compare
 from sol_core.models.card.small_model import Widths, small_model, small_tensors
 from sol_core.models.devices import DTYPES
 from sol_core.models.signals import Observe

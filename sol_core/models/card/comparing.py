@@ -65,11 +65,7 @@ def compare(what: str, numbers: Tensor, expected: Tensor, tolerance: float) -> N
 
 
 def check_no_farther(
-    what: str,
-    numbers: Tensor,
-    expected: Tensor,
-    exact: Tensor,
-    rounding: float = _ALWAYS_ALLOWED,
+    what: str, numbers: Tensor, expected: Tensor, exact: Tensor, rounding: float = _ALWAYS_ALLOWED
 ) -> None:
     """Raise WrongNumbersError where numbers are farther from fp32's than the reference's are, and
     than ``rounding``, which a few numbers may be off by luck."""

@@ -25,12 +25,7 @@ from pathlib import Path
 
 import torch
 
-from kernels.gpu.triton_support import (
-    CONTAINED,
-    OPERATIONS,
-    replaced_operations,
-    use_reference,
-)
+from kernels.gpu.triton_support import CONTAINED, OPERATIONS, replaced_operations, use_reference
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
@@ -63,13 +58,8 @@ class CardReport:
         wrong = {name: why for name in OPERATIONS if (why := self.verdicts.get(name)) is not None}
         if (steps := self.verdicts.get(STEPS)) is not None:
             return dict.fromkeys(OPERATIONS, steps) | wrong
-        contained = {
-            outer: f"it contains {name}"
-            for outer, inner in CONTAINED.items()
-            for name in inner
-            if name in wrong
-        }
-        return contained | wrong
+        pairs = ((outer, name) for outer, inner in CONTAINED.items() for name in inner)
+        return {outer: f"it contains {name}" for outer, name in pairs if name in wrong} | wrong
 
     @property
     def graphs(self) -> str | None:
@@ -96,11 +86,7 @@ class CardReport:
 
 
 def checked_card(
-    device: torch.device,
-    dtype: torch.dtype,
-    widths: Widths,
-    data_dir: Path,
-    report: Progress,
+    device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path, report: Progress
 ) -> CardReport:
     """The verdicts on this card for such a model; checks without one are run, once a process."""
     card, missing = torch.cuda.get_device_name(device), missing_for_triton()
@@ -156,9 +142,7 @@ def run_checks(card: str, run_child: RunChild, known: Verdicts | None = None) ->
 
 def _on_numbers(verdicts: Mapping[str, str | None]) -> Verdicts:
     wrong = WrongNumbersError.__name__
-    kept = {
-        name: error for name, error in verdicts.items() if error is None or error.startswith(wrong)
-    }
+    kept = {name: why for name, why in verdicts.items() if why is None or why.startswith(wrong)}
     # Steps ran without what has no verdict, and graphs are of these steps.
     for name, before in ((STEPS, OPERATIONS), (GRAPHS, (*OPERATIONS, STEPS))):
         if not kept.keys() >= set(before):
@@ -188,32 +172,22 @@ def _results(output: str, status: int) -> Verdicts:
     return verdicts
 
 
-class _TooLongError(Exception):
-    """A child has used up its time."""
-
-
 def _run_child(arguments: Sequence[str], report: Progress) -> tuple[str, int]:
     began, output = time.monotonic(), ""
 
     def look(so_far: str) -> None:
         nonlocal output
         output = so_far
-        begun = sum(name in arguments for name in _results(so_far, 0))
-        done = len(CHECKS) - sum(name in arguments for name in CHECKS) + begun
-        report("testing the GPU's kernels, once", min(0.9, done / len(CHECKS)))
+        left = sum(name in arguments for name in CHECKS) - len(_results(so_far, 0))
+        report("testing the GPU's kernels, once", min(0.9, 1 - left / len(CHECKS)))
         if time.monotonic() - began > CHILD_SECONDS:
-            raise _TooLongError
+            raise TimeoutError
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            result = run_module(
-                checks_module.__name__,
-                arguments,
-                Path(folder),
-                environment={"PYTHONPATH": own_python_path()},
-                on_poll=look,
-            )
-        except _TooLongError:
+            path, module = {"PYTHONPATH": own_python_path()}, checks_module.__name__
+            result = run_module(module, arguments, Path(folder), environment=path, on_poll=look)
+        except TimeoutError:
             return output, -1
     return result.stdout, result.returncode
 
@@ -226,14 +200,9 @@ def _path(device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Pa
 def _digest(device: torch.device, dtype: torch.dtype) -> str:
     """Digest of the card, what drives it, the number format and the source of the checks."""
     driver = Path("/proc/driver/nvidia/version")
-    parts = [
-        torch.cuda.get_device_name(device),
-        str(torch.cuda.get_device_capability(device)),
-        driver.read_text("utf-8") if driver.is_file() else "",
-        torch.__version__,
-        importlib.metadata.version("triton"),
-        str(dtype),
-    ]
+    card = torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
+    versions = torch.__version__, importlib.metadata.version("triton"), str(dtype)
+    parts = *card, driver.read_text("utf-8") if driver.is_file() else "", *versions
     digest = hashlib.sha256("\n".join(parts).encode())
     sources = [*_HERE.parent.glob("*.py"), *(_HERE.parents[1] / "step").glob("*.py")]
     # In a checkout, kernels lies beside sol_core; in a wheel, within it.

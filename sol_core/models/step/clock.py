@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -80,9 +81,14 @@ class StepClock:
     def part_times(self, step_ms: float) -> PartTimes:
         """Milliseconds by part; on a GPU it waits for the last lap."""
         sums = dict.fromkeys(("attention", "mlp", "head", "policy", "layers"), 0.0)
-        for part, taken in zip(self._parts, self._laps_ms(), strict=True):
+        if self._on_gpu:
+            self._events[-1].synchronize()
+            taken = [begin.elapsed_time(end) for begin, end in pairwise(self._events)]
+        else:
+            taken = [1000 * (end - begin) for begin, end in pairwise(self._times)]
+        for part, part_ms in zip(self._parts, taken, strict=True):
             if part in sums:
-                sums[part] += taken
+                sums[part] += part_ms
         apart, between = sums["attention"] + sums["mlp"], sums.pop("layers")
         if between and apart:
             sums["attention"] *= 1 + between / apart
@@ -97,10 +103,3 @@ class StepClock:
             self._events.append(event)
         else:
             self._times.append(time.perf_counter())
-
-    def _laps_ms(self) -> list[float]:
-        if self._on_gpu:
-            self._events[-1].synchronize()
-            pairs = zip(self._events, self._events[1:], strict=False)
-            return [begin.elapsed_time(end) for begin, end in pairs]
-        return [1000 * (b - a) for a, b in zip(self._times, self._times[1:], strict=False)]

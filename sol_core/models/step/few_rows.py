@@ -29,12 +29,7 @@ from sol_core.models.signals import BEST_PAGES
 from sol_core.models.spec import MatrixBytes, WeightBytes
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import (
-    StepRequest,
-    channel_limits,
-    page_limits,
-    pages_left_out,
-)
+from sol_core.models.step.plan import StepRequest, channel_limits, page_limits, pages_left_out
 
 if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable
@@ -244,8 +239,8 @@ class FewRowStep:
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
-            extend=cache.take_token(reads_codes=request.reads_codes),
-            best_share=BEST_PAGES if scores_pages and request.kernels_choose else 0.0,
+            extend=cache.prepare_token_write(reads_codes=request.reads_codes),
+            best_fraction=BEST_PAGES if scores_pages and request.kernels_choose else 0.0,
             left_out=pages_left_out(cache, request.left_out),
         )
         rounding = numbers[3], how.quant_site == "mlp_input", how.quant_block
@@ -297,7 +292,7 @@ def _weight_bytes(layers: Sequence[Sequence[Any]], head: Any) -> WeightBytes:
     )
 
 
-# Bits of a weight, and the share of a matrix' bytes that are scales and minima, by array type.
+# Bits of a weight, and the fraction of a matrix' bytes that are scales and minima, by array type.
 _STORAGE = {
     "float32": (32, 0.0),
     "uint16": (16, 0.0),

@@ -31,8 +31,6 @@ _MOST_COUNTS = 256
 _log = logging.getLogger(__name__)
 
 Step = Callable[[Tensor, Tensor, Lap], StepOutput]
-
-
 # Records what a step starts, its laps included: of a step, its lap and a graph whose memory it may
 # share, a graph that can be replayed, and where its output will be. RuntimeError where it cannot.
 Capture = Callable[[Callable[[Lap], StepOutput], Lap, Any], tuple[Any, StepOutput]]

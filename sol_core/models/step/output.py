@@ -26,12 +26,12 @@ class StepOutput:
     mid_hidden: Tensor | None = None  # [R, 2, C] fp32, a third and two thirds up the layers
     page_readers: Tensor | None = None  # [R, num_layers, P] uint8, KV heads that read a page
     hidden_states: Tensor | None = None  # [R, num_layers + 1, C] fp32; the last one is ``hidden``
-    page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, a page's share of the attention
+    page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, of the attention, by page
     head_rows: Tensor | None = None  # [R, 1] int64, outputs computed exactly after a preview
 
     def on_host(self) -> StepOutput:
         """Copy all tensors to the host at once; this waits for the device."""
-        given = self._given()
+        given = self._present()
         # fp32 holds counts below 2^24 exactly.
         flat = torch.cat([tensor.float().flatten() for tensor in given.values()]).cpu()
         parts = flat.split([tensor.numel() for tensor in given.values()])
@@ -41,7 +41,7 @@ class StepOutput:
         }
         return replace(self, **copies)
 
-    def by_page(self, in_order: Callable[[Tensor], Tensor]) -> StepOutput:
+    def with_pages_in_order(self, in_order: Callable[[Tensor], Tensor]) -> StepOutput:
         """Order pages as ``in_order`` orders those of [R, X, P]."""
         readers, mass = self.page_readers, self.page_mass
         if readers is not None:
@@ -59,12 +59,12 @@ class StepOutput:
             width = max(part.shape[-1] for part in parts)  # pages, of rows of other lengths
             return torch.cat([F.pad(part, (0, width - part.shape[-1])) for part in parts])
 
-        return StepOutput(**{name: cat(name) for name in outputs[0]._given()})
+        return StepOutput(**{name: cat(name) for name in outputs[0]._present()})
 
     def clone(self) -> StepOutput:
-        return replace(self, **{name: tensor.clone() for name, tensor in self._given().items()})
+        return replace(self, **{name: tensor.clone() for name, tensor in self._present().items()})
 
-    def _given(self) -> dict[str, Tensor]:
+    def _present(self) -> dict[str, Tensor]:
         tensors = {name: getattr(self, name) for name in self.__slots__}
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 

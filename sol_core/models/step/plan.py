@@ -191,7 +191,7 @@ def step_shape(
         observe=request.observe,
         records_pages="pages" in request.record,
         mechanisms=how,
-        extend=cache.take_token(reads_codes=request.reads_codes),
+        extend=cache.prepare_token_write(reads_codes=request.reads_codes),
     )
 
 
@@ -305,7 +305,7 @@ def mlp_channels(
     mechanisms: Mechanisms,
 ) -> tuple[int, int]:
     """Input and inner channels of one layer that an action's ratio keeps."""
-    entering, inner = mechanisms.mlp_shares(ratio)
+    entering, inner = mechanisms.mlp_fractions(ratio)
     return ceil_fraction(entering, sizes[0]), ceil_fraction(inner, sizes[1])
 
 
@@ -342,13 +342,7 @@ def _plan_attention(
     paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))
     tokens = paged.sum(-1)
     return AttentionPlan(
-        shape.page_size,
-        valid if masked else None,
-        tokens > 0,
-        None,
-        tokens,
-        *how,
-        spans=spans,
+        shape.page_size, valid if masked else None, tokens > 0, None, tokens, *how, spans=spans
     )
 
 

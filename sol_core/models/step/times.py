@@ -15,7 +15,7 @@ class StepTimes:
 
     dense: tuple[float, ...]  # of attention: whatever it reads, and for 1,000 tokens of a KV head
     sparse: tuple[float, ...]  # where pages are chosen, in between: for 1,000 tokens there are
-    channels: tuple[float, ...]  # shares of the MLP that are kept, ascending
+    channels: tuple[float, ...]  # fractions of the MLP that are kept, ascending
     mlp: tuple[float, ...]  # at each of them
     head: tuple[float, ...]  # whole, and previewed
     rest: float

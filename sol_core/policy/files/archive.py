@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import zipfile
 import zlib
@@ -22,15 +21,11 @@ NOTES_FILE = "notes.json"
 MAX_NOTES_BYTES = 1_000_000
 logger = logging.getLogger(__name__)
 MAX_ZIP_BYTES = sum(MAX_BYTES.values())
-_MAX_ENTRIES = 64
 _CHUNK = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: the same policy gives the same bytes
-_ENCRYPTED, _SYMLINK = 0x1, 0o120000
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# The last one: an entry's name that says it is UTF-8 and is not.
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError,
-               UnicodeDecodeError)  # fmt: skip
-_MAC_CLUTTER = re.compile(r"^__MACOSX/|(^|/)\.DS_Store$")  # in every zip that one makes
+# The last two: an encrypted entry, and an entry's name that says it is UTF-8 and is not.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, UnicodeDecodeError)
 _KINDS = f"{CONFIG_FILE}, {WEIGHTS_FILE} and {CARD_FILE}"
 
 
@@ -104,37 +99,19 @@ def unpack_policy(source: Path, target: Path) -> None:
 
 
 def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
-    """The entry of each of a policy's files; all must lie in the same folder."""
-    listed = [
-        entry
-        for entry in archive.infolist()
-        if not entry.is_dir() and not _MAC_CLUTTER.search(entry.filename)
-    ]
-    if len(listed) > _MAX_ENTRIES:
-        raise PolicyError(f"{source.name} holds {len(listed)} files: a policy has {_KINDS}")
+    """The entry of each of a policy's files, in any folder; no other entry is read."""
     entries: dict[str, zipfile.ZipInfo] = {}
-    folders = set()
-    for entry in listed:
-        path = PurePosixPath(entry.filename)
-        name = path.name
-        is_plain = name in MAX_BYTES and len(path.parts) <= 2 and ".." not in path.parts
-        if not is_plain or path.is_absolute() or "\\" in entry.filename:
-            raise PolicyError(
-                f"{source.name} holds {entry.filename[:80]!r}: only {_KINDS} are read, at the top "
-                "or in one folder; pickles and other files are refused"
-            )
+    for entry in archive.infolist():
+        name = PurePosixPath(entry.filename).name
+        if name not in MAX_BYTES or entry.is_dir():
+            continue
         if name in entries:
             raise PolicyError(f"{source.name} holds {name} twice")
-        if entry.flag_bits & _ENCRYPTED or (entry.external_attr >> 16) & 0o170000 == _SYMLINK:
-            raise PolicyError(f"{source.name}: {name} is encrypted or a link")
         if entry.compress_type not in _COMPRESSIONS:
             raise PolicyError(f"{source.name}: {name} is compressed in a way that is not read")
         entries[name] = entry
-        folders.add(path.parent)
-    missing = {CONFIG_FILE, WEIGHTS_FILE} - entries.keys()
-    if missing or len(folders) > 1:
-        lacking = f"lacks {min(missing)}" if missing else "spreads its files over two folders"
-        raise PolicyError(f"{source.name} {lacking}: a policy has {_KINDS}")
+    if missing := {CONFIG_FILE, WEIGHTS_FILE} - entries.keys():
+        raise PolicyError(f"{source.name} lacks {min(missing)}: a policy has {_KINDS}")
     return entries
 
 

@@ -142,7 +142,7 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
     try:
-        prices, states = prices_of(record)
+        prices, states = prices_from_record(record)
         gains = record.get("gains") and from_json(GainTable, record["gains"], "gains")
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
@@ -176,7 +176,7 @@ def prices_record(prices: Sequence[PriceTable], states: SampleStates | None) -> 
     }
 
 
-def prices_of(record: Mapping[str, Any]) -> tuple[list[PriceTable], SampleStates | None]:
+def prices_from_record(record: Mapping[str, Any]) -> tuple[list[PriceTable], SampleStates | None]:
     """Read ``prices_record`` back; older policies have no states."""
     states = record.get("states")
     return (

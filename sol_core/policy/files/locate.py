@@ -33,7 +33,7 @@ _LISTED = 12  # names in a message
 _FILES: dict[str, Any] = {"allow_patterns": list(MAX_BYTES)}
 
 
-def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
+def shipped_policy_for(folder: Path, grid: ActionGrid | None) -> Path:
     """The shipped policy for a grid where ``folder`` is the shipped one's, else ``folder``."""
     if folder != SHIPPED_POLICY:
         return folder

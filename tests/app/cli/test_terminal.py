@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.cli.generation_report import until_stop
 from app.cli.terminal import colour_depth, escape
-from sol_core.generation.sampling import TextUntil
+from sol_core.generation.sampling import TextUntilStop
 from tests.support.fake_engine import make_token
 
 
@@ -51,7 +51,7 @@ def test_escape(hostile, shown):
     st.lists(st.text("abE\n", min_size=1, max_size=4), max_size=2),
 )
 def test_text_that_is_printed_is_the_text_of_the_json(pieces, stops):
-    visible, made = TextUntil(stops), []
+    visible, made = TextUntilStop(stops), []
     for index, piece in enumerate(pieces):
         made.append(make_token(index, piece))
         if visible.add(piece):

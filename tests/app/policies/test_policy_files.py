@@ -78,20 +78,20 @@ def test_folders_and_zips_come_back_as_they_were(library, data_dir, stored, tmp_
     assert not any(name.startswith(".") for name in leftovers(data_dir))
 
 
-def test_a_zip_may_hold_its_folder_and_what_a_mac_adds(library, tmp_path):
-    inside = {f"my policy/{name}": data for name, data in FILES.items() if name != "README.md"}
-    clutter = {"__MACOSX/my policy/._config.json": b"x", "my policy/.DS_Store": b"x"}
-    made = write_zip(tmp_path / "a.zip", {"my policy/": b"", **inside, **clutter})
+def test_a_zip_may_hold_its_folder_and_other_files_which_are_not_read(library, data_dir, tmp_path):
+    """As a Mac adds them, or with names that lead elsewhere, or pickles."""
+    inside = {f"my policy/{name}": data for name, data in FILES.items()}
+    names = ("__MACOSX/my policy/._config.json", ".DS_Store", "policy.pkl", "../../x", "a\\b", "/x")
+    others = dict.fromkeys(names, b"\x80\x04.")
+    made = write_zip(tmp_path / "a.zip", {"my policy/": b"", **inside, **others})
     assert library.take_in(made, "a", MODEL) == "a"
+    assert held(data_dir.policies / "a").keys() == {*FILES, "notes.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "data"}
 
 
 # --- what is refused ---------------------------------------------------------------------------
 
 WEIGHTS = "model.safetensors"
-
-
-def links(entry):
-    entry.external_attr = 0o120777 << 16
 
 
 def squeezes(entry):
@@ -101,16 +101,10 @@ def squeezes(entry):
 ZIPS = [
     ({}, None, "lacks config.json"),
     ({"config.json": b"{}"}, None, "lacks model.safetensors"),
-    ({**FILES, "../config.json": b"{}"}, None, r"'../config.json': only"),
-    ({**FILES, "/etc/config.json": b"x"}, None, "only config.json"),
-    ({**FILES, "a\\config.json": b"x"}, None, "only config.json"),
-    ({**FILES, "policy.pkl": b"\x80\x04."}, None, "pickles and other files are refused"),
+    ({**FILES, "../config.json": b"{}"}, None, "holds config.json twice"),
     ({**FILES, "x/README.md": b"x"}, None, "holds README.md twice"),
-    ({"config.json": b"{}", "x/model.safetensors": b""}, None, "over two folders"),
-    (FILES, links, "encrypted or a link"),
     (FILES, squeezes, "compressed in a way that is not read"),
     ({**FILES, "README.md": b"0" * 1_000_001}, None, "README.md has more than 1 MB"),
-    ({f"f{number}": b"" for number in range(65)}, None, "holds 65 files"),
 ]
 
 

@@ -19,10 +19,10 @@ def test_means_return_to_their_targets(target, settings, disturbances):
     steps, slack, sooner = settings
     feedback = Feedback(np.float64(target), steps, slack=slack, sooner_steps=sooner)
     for disturbance in disturbances:
-        feedback.add(feedback.aims() + disturbance)
+        feedback.add(feedback.next_targets() + disturbance)
     before = abs(feedback.excess)
     for _ in range(steps):
-        feedback.add(feedback.aims())
+        feedback.add(feedback.next_targets())
     # (1 - 1/8)^8 = 0.34, (1 - 1/64)^64 = 0.36; sums of up to 114 steps round to some 1e-14
     assert abs(feedback.excess) <= 0.4 * before + 1e-12
 
@@ -30,7 +30,7 @@ def test_means_return_to_their_targets(target, settings, disturbances):
 def test_what_exceeds_the_slack_is_made_good_sooner():
     feedback = Feedback(np.array([0.5, 0.5]), 64, slack=0.25, sooner_steps=4)
     feedback.add(np.array([0.5, 1.75]))
-    assert feedback.aims() == pytest.approx([0.5, 0.5 - 1.25 / 64 - 1.0 / 4])
+    assert feedback.next_targets() == pytest.approx([0.5, 0.5 - 1.25 / 64 - 1.0 / 4])
 
 
 def test_tensors_and_arrays_are_alike():
@@ -39,4 +39,4 @@ def test_tensors_and_arrays_are_alike():
     for row in spent:
         array.add(np.array(row))
         tensor.add(torch.tensor(row))
-    assert tensor.aims().tolist() == pytest.approx(array.aims().tolist())
+    assert tensor.next_targets().tolist() == pytest.approx(array.next_targets().tolist())

@@ -195,7 +195,7 @@ def test_a_share_is_the_least_that_loses_so_much():
 
 
 def test_a_grids_mixes_are_of_its_own_levels():
-    table = made_up().of_levels((0.1, 0.5, 1.0, 0.77), (0.5, 1.0))
+    table = made_up().with_levels((0.1, 0.5, 1.0, 0.77), (0.5, 1.0))
     assert (table.keep_fractions, table.channel_keep_ratios) == ((0.1, 0.5, 1.0), (0.5, 1.0))
     places = [GRID.keep_fractions.index(level) for level in (0.1, 0.5)]
     assert table.at(64)[0] == (*(made_up().at(64)[0][place] for place in places), 0.0)

@@ -35,7 +35,7 @@ def test_times_between_levels_and_contexts_follow_from_those_measured():
 
 @given(st.integers(64, 8000), st.tuples(st.floats(0.3, 1), st.floats(0.3, 1)).map(sorted))
 def test_more_bytes_never_do_more_damage(context, shares):
-    low, high = (max(share, MIXES.lowest(context)) for share in shares)
+    low, high = (max(share, MIXES.lowest_share(context)) for share in shares)
     first, second = (predicted(Budget.share(share), context) for share in (low, high))
     assert first.damage >= second.damage - 1e-12
     assert ZONES.index(first.zone) >= ZONES.index(second.zone)

@@ -76,7 +76,7 @@ def test_blocks_have_scales_that_pruning_does_not_skip():
     costs = CostModel(SMOLLM2, some, 2)
     assert costs.decode_step(Action(1.0, 0.5), 9).mlp_bytes == 20 + 50 + some.down.nbytes
     how = GRIDS["default"].mechanisms
-    entering, inner = how.mlp_shares(0.5)
+    entering, inner = how.mlp_fractions(0.5)
     found = CostModel(SMOLLM2, some, 2, mechanisms=how).decode_step(Action(1.0, 0.5), 9)
     kept = math.ceil(entering * 576) / 576, math.ceil(inner * 1536)
     assert found.mlp_bytes == pytest.approx(20 + 100 * kept[0] + 10 + kept[1])

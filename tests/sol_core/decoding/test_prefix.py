@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sol_core.actions import GRIDS, Budget
 from sol_core.api.generating import generate, generate_many, score, stream_generate
 from sol_core.decoding import prefix as prefix_module
-from sol_core.decoding.prefix import _common_tokens, _ends, read_prefix, reading_prefix
+from sol_core.decoding.prefix import _chunk_ends, _common_tokens, read_prefix, read_prefix_in_chunks
 from sol_core.events import PrefillEvent, PrefillProgress, TokenEvent
 from sol_core.models.kept_prefixes import KeptPrefixes, OwnersPrefixes
 from sol_core.progress import no_stop
@@ -36,7 +36,7 @@ def small_pieces(monkeypatch):
 
 @given(st.integers(0, 5000))
 def test_pieces_follow_from_the_length(count):
-    ends = list(_ends(count))
+    ends = list(_chunk_ends(count))
     assert ends == sorted(set(ends))
     assert ends[-1:] == [count][:count]
     if count > 1:
@@ -50,7 +50,7 @@ def test_what_two_prefixes_have_in_common_is_whole_pieces_of_both(one, other, sa
     assert common == _common_tokens(second, first)
     assert first[:common] == second[:common]
     if common:
-        before = [list(_ends(len(tokens))) for tokens in (first, second)]
+        before = [list(_chunk_ends(len(tokens))) for tokens in (first, second)]
         cut = [ends[: ends.index(common) + 1] for ends in before]
         assert cut[0] == cut[1]
 
@@ -156,7 +156,7 @@ def test_reading_stops_within_a_piece_and_keeps_nothing_of_it(tiny):
 def test_progress_counts_what_was_kept_and_ends_before_the_whole(tiny):
     mine = OwnersPrefixes()
     read_prefix(tiny.lm, tokens_of(200), 8, prefixes=mine)
-    progress = list(reading_prefix(tiny.lm, tokens_of(300), 8, None, no_stop, mine))
+    progress = list(read_prefix_in_chunks(tiny.lm, tokens_of(300), 8, None, no_stop, mine))
     assert [event.tokens_read for event in progress] == [256]
     assert all(event.prompt_tokens == 300 and event.seconds_left >= 0 for event in progress)
 

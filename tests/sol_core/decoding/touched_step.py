@@ -142,7 +142,7 @@ class TouchedStep:
         spec, prefix = self.lm.spec, f"model.layers.{index}.mlp."
         layer = self.lm.weights.layers[index]
         normed = self._normed(hidden, "mlp", index)
-        shares = self.grid.mechanisms.mlp_shares(action.channel_keep_ratio)
+        shares = self.grid.mechanisms.mlp_fractions(action.channel_keep_ratio)
         kept = torch.tensor([ceil_fraction(shares[0], spec.hidden_size)])
         normed = keep_largest_channels(normed[None], kept)[0]
         columns = layer.gate_up.weight.split(spec.intermediate_size, 1)

@@ -16,7 +16,7 @@ from sol_core.accuracy.scoring import score_densely
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, FiniteSteps
+from sol_core.decoding.loop import DecodeOptions, FiniteCheck
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
 from sol_core.evaluation.rollout import read_windows, roll_out
 from sol_core.files import staging
@@ -95,17 +95,17 @@ def test_a_step_that_is_not_finite_ends_every_run(use, model, healthy):
 
 def test_a_gpu_is_asked_one_step_late_and_in_the_end():
     fine, bad = torch.zeros(2), torch.tensor([0.0, torch.nan])
-    steps = FiniteSteps(late=True)
+    steps = FiniteCheck(late=True)
     steps.add(0, fine)
     steps.add(1, bad)
     with pytest.raises(NotFiniteError, match="step 1"):
         steps.add(2, fine)
-    steps = FiniteSteps(late=True)
+    steps = FiniteCheck(late=True)
     steps.add(0, bad)
     with pytest.raises(NotFiniteError, match="step 0"):
         steps.finish()
     with pytest.raises(NotFiniteError, match="step 4"):
-        FiniteSteps(late=False).add(4, bad)
+        FiniteCheck(late=False).add(4, bad)
 
 
 @pytest.mark.parametrize("rows", [1, 24])

@@ -50,7 +50,7 @@ from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
 from sol_core.generation import warm_up
 from sol_core.decoding.loop import DecodeOptions, decode
-from sol_core.decoding.prefix import observe_token
+from sol_core.decoding.prefix import prefill_token
 
 if bits is None:
     place = {"data_dir": Path(sys.argv[3]), "device": "cpu"}
@@ -63,7 +63,7 @@ shapes = ((1, 1), (1, 3), (2, 16), (24, 1))
 for (texts, group), how in itertools.product(shapes, (PAPER, GRIDS["default"].mechanisms)):
     cache = lm.new_cache(texts, 30, page_size=8)
     lm.prefill(torch.ones(texts, 29, dtype=torch.int64), cache)
-    state = observe_token(lm, torch.ones(texts, 1, dtype=torch.int64), cache, how)
+    state = prefill_token(lm, torch.ones(texts, 1, dtype=torch.int64), cache, how)
     rows = warm_up._Rows(texts * group)
     options = DecodeOptions(6, how, rows_per_sequence=group, batched=True)
     for _ in decode(lm, cache, [1] * texts, rows, lambda step: [1] * texts, options, state):

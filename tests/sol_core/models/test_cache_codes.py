@@ -34,7 +34,7 @@ def _check(cache):
 
 def _step(cache, generator, *, reads_codes):
     spec = LM.spec
-    extend = cache.take_token(reads_codes=reads_codes)
+    extend = cache.prepare_token_write(reads_codes=reads_codes)
     assert extend or not reads_codes
     if reads_codes:
         _check(cache)
@@ -71,5 +71,5 @@ def test_copies_are_those_of_the_keys(first, apart, operations):
             elif name == "truncate" and some is alone:
                 some.truncate(argument)
     for some in (cache, alone):
-        some.take_token(reads_codes=True)
+        some.prepare_token_write(reads_codes=True)
         _check(some)

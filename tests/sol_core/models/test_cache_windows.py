@@ -61,7 +61,7 @@ def test_windows_equal_prefills_of_their_own(lm, group, sources, lengths):
 def test_windows_copy_no_shared_page(lm):
     prefix = _prefilled(lm, _texts(2, 64))
     windows = prefix.branch(4, STEPS, [16, 40, 64, 8], [1, 0, 0, 1])
-    windows.take_token(reads_codes=True)
+    windows.prepare_token_write(reads_codes=True)
     for codes in (False, True):
         shared, own = windows.blocks(0, 0, codes=codes)
         (block,) = prefix.blocks(0, 0, codes=codes)

@@ -8,7 +8,7 @@ import torch
 
 from kernels.head_preview import MARGIN, RESCORED
 from sol_core.actions import DENSE, GRIDS, Action
-from sol_core.calibration.tables import directions_of, directions_record
+from sol_core.calibration.tables import directions_from_record, directions_record
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 
@@ -20,7 +20,7 @@ ROUNDED = Action(bit_width=15)  # drops next to nothing but the head's second fo
 
 def test_directions_are_read_back_and_nothing_else_is():
     directions = torch.linalg.qr(torch.randn(64, 32)).Q.half().float()
-    assert torch.equal(directions_of(directions_record(directions)), directions)
+    assert torch.equal(directions_from_record(directions_record(directions)), directions)
     for record in (
         {},
         {"shape": [64, 32], "float16": "no base 64"},
@@ -29,7 +29,7 @@ def test_directions_are_read_back_and_nothing_else_is():
         directions_record(torch.full((4, 2), torch.nan)),
     ):
         with pytest.raises(ConfigError, match="directions"):
-            directions_of(record)
+            directions_from_record(record)
 
 
 @pytest.mark.model

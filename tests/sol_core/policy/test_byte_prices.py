@@ -57,10 +57,10 @@ def chosen(prices, shapes, features, shares, contexts):
 def test_states_like_the_sample_read_the_share(spread, context, place, seed):
     mixes, states = MixTable(made_up(), COSTS, "made up"), made_states(spread, seed)
     prices = BytePrices(GRID, mixes, states, SHARP)
-    share = mixes.lowest(context) + 0.02 + place * (0.98 - mixes.lowest(context))
+    share = mixes.lowest_share(context) + 0.02 + place * (0.98 - mixes.lowest_share(context))
     sample = states.near(context)
     found = chosen(prices, sample, no_history(64), [share] * 64, [context] * 64)
-    of_axes = [np.asarray(costs) for _, costs in mixes.per_axis(context)]
+    of_axes = [np.asarray(costs) for _, costs in mixes.damage_and_bytes(context)]
     read = [costs[found[:, axis]] for axis, costs in enumerate(of_axes)]
     # A step of the choices is 1/64 of a mean, and prices and contexts are a grid.
     assert abs(1 + sum(part.mean() for part in read) - share) < 0.03
@@ -159,7 +159,7 @@ def test_levels_without_a_measured_damage_are_not_priced(model):
     """Such a policy aims at the mixes' mean per axis, as one without states does."""
     grid = replace(GRID, channel_keep_ratios=(0.33, 0.66, 1.0))
     policy, _ = with_states(model, grid)
-    table = made_up().of_levels(GRID.keep_fractions, (1.0,))
+    table = made_up().with_levels(GRID.keep_fractions, (1.0,))
     mixes = MixTable(table, CostModel.of(model.lm, grid), "made up")
     assert not BytePrices.fits(grid, mixes)
     scheduler = PolicyScheduler(policy, [Budget.share(0.95)], mixes=mixes)

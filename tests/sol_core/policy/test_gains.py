@@ -13,9 +13,9 @@ from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
 from sol_core.generation.engine import generate
 from sol_core.policy.policy import load_policy, save_policy
+from sol_core.policy.policy_or_static import PolicyOrStatic, schedule_by_policy
 from sol_core.policy.prices import GainTable
 from sol_core.policy.scheduler import PolicyScheduler
-from sol_core.policy.where_it_pays import WhereItPays, schedule_by_policy
 from sol_core.progress import WorkFinished
 from sol_core.training.config import TrainConfig
 from tests.sol_core.policy.test_byte_prices import with_states
@@ -63,11 +63,11 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     policy, mixes = with_states(model)
     budgets = [Budget.share(share) for share in SHARES]
     policy.gains = GainTable((64.0, 7000.0), (0.5,), ((0.1,), (-0.1,)))
-    both = WhereItPays(policy, policy.gains, budgets, mixes)
+    both = PolicyOrStatic(policy, policy.gains, budgets, mixes)
     taken = actions(both, model, (64, 7000))
     assert both.reads() == [policy.reads, NO_POLICY]
     assert both.left_at == {1: 7000.0}
-    first, second = both.distribution()
+    first, second = both.distributions()
     assert second is None
     alone = PolicyScheduler(policy, budgets[:1], mixes=mixes)
     static = ShareSchedule(budgets[1], policy.info.grid, mixes)
@@ -75,7 +75,7 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
         seen = replace(observe(model, 2, step), cached_tokens=(64, 7000))
         assert by_policy == alone.next_actions(seen.rows([0]))[0]
         assert by_mix == static(seen.rows([1]))
-    assert first == alone.distribution()[0]
+    assert first == alone.distributions()[0]
 
 
 def test_only_measured_policies_at_shares_step_aside(model):
@@ -84,7 +84,7 @@ def test_only_measured_policies_at_shares_step_aside(model):
     assert isinstance(schedule_by_policy(policy, shares, mixes), PolicyScheduler)
     policy.gains = TABLE
     assert isinstance(schedule_by_policy(policy, axes), PolicyScheduler)
-    assert isinstance(schedule_by_policy(policy, shares, mixes), WhereItPays)
+    assert isinstance(schedule_by_policy(policy, shares, mixes), PolicyOrStatic)
 
 
 def test_a_run_says_which_context_left_it_to_static(model):

@@ -11,7 +11,7 @@ from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.policy.info import InputLayout, PolicyConfig, read_policy_info
-from sol_core.policy.network import JointNetwork, build_network, kept_rows, level_values
+from sol_core.policy.network import JointNetwork, build_network, level_values, rows_in_float16
 from sol_core.policy.policy import load_policy, save_policy
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.policy.scheduler import PolicyScheduler
@@ -66,7 +66,7 @@ def test_states_beyond_fp16_are_kept_as_the_network_sees_them(model, size):
     rows = torch.randn(2, 5, layout.width)
     states = rows[..., : 3 * layout.hidden_size].unflatten(-1, (3, -1))
     states[:, :, 1] *= size / states[:, :, 1].abs().amax(-1, keepdim=True)
-    kept = kept_rows(rows, layout)
+    kept = rows_in_float16(rows, layout)
     assert kept.dtype == torch.float16
     assert kept.isfinite().all()
     embedding = torch.randn(2, 5, layout.hidden_size)
@@ -136,7 +136,7 @@ def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(m
     budgets = [Budget(0.5, 0.7, 9)] * 4
     greedy = PolicyScheduler(policy, budgets)
     greedy.next_actions(observe(model, 4, 0))
-    for row, axes in enumerate(greedy.distribution()):
+    for row, axes in enumerate(greedy.distributions()):
         for axis, probabilities in enumerate(axes):
             assert sum(probabilities) == pytest.approx(1, abs=1e-5)
             best = max(range(len(probabilities)), key=probabilities.__getitem__)
@@ -234,7 +234,7 @@ def test_a_choice_tells_its_probability_when_asked(model):
     )
     for step in range(3):
         scheduler.next_actions(observe(model, 5, step))
-    whole = policy.per_head(policy.logits(scheduler.inputs())[0])
+    whole = policy.split_by_head(policy.logits(scheduler.inputs())[0])
     for step, choice in enumerate(scheduler.steps):
         expected = torch.zeros(5)
         for head, logits in enumerate(whole):

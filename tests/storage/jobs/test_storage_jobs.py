@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from storage import JobStatus, NotFoundError, open_store, statements
 from storage.errors import InvalidRecordError, JobStateError
-from storage.jobs import ABANDONED_ERROR, KEPT_SAMPLES, give_to
+from storage.job_turns import give_to
+from storage.jobs import ABANDONED_ERROR, KEPT_SAMPLES
 
 PARAMS = {"config": {"seed": 1}, "model": "m", "name": "p"}
 RESUMABLE = ("paused", "failed", "cancelled", "abandoned")

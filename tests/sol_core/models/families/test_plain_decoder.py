@@ -17,7 +17,7 @@ ACTIONS = [Action(0.3), Action(1.0, 0.5), Action(0.15, 0.7), Action(0.6, 0.4)]
 
 
 def _skipping(action, how, tokens):
-    entering, inner = how.mlp_shares(action.channel_keep_ratio)
+    entering, inner = how.mlp_fractions(action.channel_keep_ratio)
     if how.pruner.keep_inner is None:
         assert (entering, inner) == (action.channel_keep_ratio, 1.0)
     else:

@@ -47,7 +47,7 @@ export function sharesOf(row) {
   return (page) => (page >= reads.pages ? 0 : reads.by_page ? VALUES.get(reads.by_page[page]) ?? 0 : 1);
 }
 
-// Shares of the MLP's input and inner channels: Mechanisms.mlp_shares of sol_core/actions/grid.py.
+// Shares of the MLP's input and inner channels: Mechanisms.mlp_fractions of sol_core/actions/grid.py.
 /** @returns {[number, number]} */
 export function mlpShares(grid, ratio) {
   const { mlp_pruning: pruning = "input", mlp_split: knots = [] } = grid ?? {};

@@ -12,38 +12,32 @@ from sol_core.decoding.batch_scheduling import (
     PolicyReads,
     RowSchedules,
     StepObservation,
-    split_rows,
+    join_schedulers,
 )
 from sol_core.models.signals import Observe
 from sol_core.policy.policy import Policy
 from sol_core.policy.prices import GainTable
-from sol_core.policy.scheduler import PolicyScheduler
+from sol_core.policy.scheduler import Distribution, PolicyScheduler
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
 
 
 def schedule_by_policy(
-    policy: Policy,
-    budgets: Sequence[Budget],
-    mixes: MixTable | None = None,
-) -> PolicyScheduler | WhereItPays:
+    policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None = None
+) -> PolicyScheduler | PolicyOrStatic:
     """The scheduler of a policy's rows: itself everywhere, or where it pays."""
     by_share = all(budget.bytes_share is not None for budget in budgets)
     if policy.gains is None or mixes is None or not by_share:
         return PolicyScheduler(policy, budgets, mixes=mixes)
-    return WhereItPays(policy, policy.gains, budgets, mixes)
+    return PolicyOrStatic(policy, policy.gains, budgets, mixes)
 
 
-class WhereItPays:
+class PolicyOrStatic:
     """A policy's rows, decided at their first step: by the policy or by the static mix."""
 
     def __init__(
-        self,
-        policy: Policy,
-        gains: GainTable,
-        budgets: Sequence[Budget],
-        mixes: MixTable,
+        self, policy: Policy, gains: GainTable, budgets: Sequence[Budget], mixes: MixTable
     ) -> None:
         for budget in budgets:
             policy.info.grid.check_budget(budget)
@@ -67,11 +61,11 @@ class WhereItPays:
         assert self._all is not None
         return self._all.reads()
 
-    def distribution(self) -> list[list[list[float]] | None]:
+    def distributions(self) -> list[Distribution | None]:
         """Return ``PolicyScheduler``'s; None for a row whose network is not run."""
-        made: list[list[list[float]] | None] = [None] * len(self._budgets)
+        made: list[Distribution | None] = [None] * len(self._budgets)
         if self._by_policy is not None:
-            for row, axes in zip(self._rows, self._by_policy.distribution(), strict=True):
+            for row, axes in zip(self._rows, self._by_policy.distributions(), strict=True):
                 made[row] = axes
         return made
 
@@ -91,4 +85,4 @@ class WhereItPays:
             ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in self.left_at
         ]
         parts.append(([*self.left_at], RowSchedules(static)))
-        return split_rows(parts)
+        return join_schedulers(parts)
