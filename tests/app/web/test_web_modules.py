@@ -1,11 +1,13 @@
 """The pages' modules, as they are served and bundled; their words, colours and what they load."""
 
 import re
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app import lessons
 from app.web import assets
 from app.web.assets import JS, bundle, dependencies, in_order, module_route, module_url
 from app.web.calls import mount_script
@@ -86,7 +88,8 @@ TERM = re.compile(r"\[\[([a-z][a-z -]*)(?:\|[^\]\[]+)?\]\]")
 
 
 def test_every_term_used_is_explained_and_every_one_explained_is_used():
-    used = {key for path in JS.rglob("*.js") for key in TERM.findall(path.read_text("utf-8"))}
+    texts = [*JS.rglob("*.js"), Path(lessons.__file__).with_name("lessons.json")]
+    used = {key for path in texts for key in TERM.findall(path.read_text("utf-8"))}
     assert used == set(assets.terms())
 
 

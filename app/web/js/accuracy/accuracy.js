@@ -23,16 +23,16 @@ function taskFigure(task) {
   const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
     .filter(([share]) => isNumber(share));
   const hasBytes = styles.every(([id]) => task.points[id].every((one) => isNumber(one.share)));
-  const spent = hasBytes ? "compute" : "mean spend";
+  const spent = hasBytes ? "[[compute]]" : "[[mean spend]]";
   const of = (one) => 100 * (hasBytes ? one.share : one.net);
   return resultFigure({
     title: task.label,
-    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: [[${spent}]].`,
+    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: ${spent}.`,
     keys: [...styles.map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
     layout: () => ({ margin: { l: 46, r: 14, b: 38 },
-      xaxis: { title: smallTitle(spent), ticksuffix: " %" },
+      xaxis: { title: smallTitle(spent.slice(2, -2)), ticksuffix: " %" },
       yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
       shapes: lines.map(([share, colour, dash]) => across(100 * share, colour, dash)) }),
     traces: () => styles.map(([id, style]) => {
@@ -43,7 +43,7 @@ function taskFigure(task) {
         line: { color: themeColour(style.colour), width: 1.5, dash: style.dash },
         marker: { color: themeColour(style.colour), symbol: style.symbol, size: 8 },
         hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>`
-          + `spent %{x:.1f} % ${spent}<extra></extra>` };
+          + `spent %{x:.1f} % ${spent.slice(2, -2)}<extra></extra>` };
     }),
   });
 }
