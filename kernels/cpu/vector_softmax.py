@@ -31,6 +31,7 @@ from kernels.cpu.vector_code import (
     fused,
     line_of,
     load,
+    prefetch,
     shuffle,
     splat,
     store,
@@ -88,7 +89,7 @@ def weigh_scores(context, scores, tops, totals, fades):
 
 
 @intrinsic
-def weigh_octets(context, scores, at, count, top, masses):
+def weigh_octets(context, scores, at, count, top, masses, later):
     """masses[k] = Σ_t e^(scores[row, first + 8 k + t] − top), t below 8; returns their sum.
 
     Args:
@@ -97,12 +98,14 @@ def weigh_octets(context, scores, at, count, top, masses):
         count: int64.
         top: float32, no score is above it.
         masses: [≥ count] float32, overwritten.
+        later: int64 address, and bytes from each line to the next: one an octet is prefetched.
     """
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         row, first = cgutils.unpack_tuple(builder, args[1])
         start = builder.gep(Matrix.argument(target, builder, sig, args, 0).row(row), [first])
         out, _ = line_of(target, builder, sig.args[4], args[4])
+        address, step = cgutils.unpack_tuple(builder, args[5])
         total = cgutils.alloca_once_value(builder, FLOAT(0.0))
 
         def weights(octet: Any, lanes: int) -> Any:
@@ -115,6 +118,9 @@ def weigh_octets(context, scores, at, count, top, masses):
 
         whole = builder.and_(args[2], INDEX(-ROWS))
         with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(ROWS)) as (begin, _):
+            for k in range(ROWS):
+                line = builder.add(address, builder.mul(builder.add(begin, INDEX(k)), step))
+                prefetch(builder, builder.inttoptr(line, cgutils.voidptr_t))
             octets = []
             for k in range(0, ROWS, 2):
                 both = weights(builder.add(begin, INDEX(k)), _LANES)
@@ -130,7 +136,7 @@ def weigh_octets(context, scores, at, count, top, masses):
         return builder.load(total)
 
     pair = types.UniTuple(types.int64, 2)
-    return types.float32(scores, pair, types.int64, types.float32, masses), generate
+    return types.float32(scores, pair, types.int64, types.float32, masses, pair), generate
 
 
 def largest_of(builder: Any, some: list[Any], least: Any) -> Any:

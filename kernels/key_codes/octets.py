@@ -33,7 +33,7 @@ from kernels.cpu.vector_code import (
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _OCTET, _LINE = 8, 32  # tokens; bytes that hold eight channels of them
-_AHEAD = 16  # octets from those that are read to those that are prefetched
+AHEAD = 16  # octets from those that are read to those that are prefetched
 _TOGETHER = 4  # octets that AVX-512 takes at once: queries are loaded once for them
 _LINES_TOGETHER = 4  # whose products AVX2 adds up in 16 bits
 _HEADS_TOGETHER = 3  # for whom codes are unpacked once
@@ -104,7 +104,7 @@ def score_octets(context, codes, scales, stretch, queries, units, out, how):
 
 def _prefetch_octets(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
     """Prefetch the octets some further on, which need not be there."""
-    later = builder.add(octet, INDEX(_AHEAD))
+    later = builder.add(octet, INDEX(AHEAD))
     row_bytes = builder.mul(octets.lines, INDEX(_LINE))
     start = builder.gep(octets.codes, [builder.mul(later, row_bytes)])
     end = builder.mul(row_bytes, INDEX(together))

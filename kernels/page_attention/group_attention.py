@@ -190,7 +190,32 @@ def _list_part(job, blocks, rows, chosen, num_parts, apart, listed):
     first, _ = seen_pages(rows, row)
     pages = chosen[row, group, 1:], first, part_of(count, part, parts), every
     starts = start, (line, line), size
-    return row, group, part, _list_octets(pages, tokens, starts, rows.page_size, listed)
+    length = _list_octets(pages, tokens, starts, rows.page_size, listed)
+    # A line of each octet: the hardware goes on from there, with more lines on their way than a
+    # core can ask for (scattered rows by two cores of a Xeon: 9.4 → 12.3 GB/s).
+    for i in range(np.uint64(0 if every else length)):
+        prefetch_numbers(own.keys, listed[1, i], 1)
+        prefetch_numbers(own.values, listed[2, i], 1)
+    return row, group, part, length
+
+
+@helper
+def _first_job(rows, chosen, num_parts, member, members):
+    """The first job of one member, as ``_list_part`` counts them: all read about as many pages."""
+    pairs = chosen.shape[0] * chosen.shape[1]
+    total, before = 0, 0
+    for pair in range(pairs):
+        row, group = pair % chosen.shape[0], pair // chosen.shape[0]
+        total += _pages_and_parts(rows, row, chosen[row, group])[0]
+    for pair in range(pairs if member < members else 0):
+        row, group = pair % chosen.shape[0], pair // chosen.shape[0]
+        count, _, parts = _pages_and_parts(rows, row, chosen[row, group])
+        for part in range(parts):
+            begin, end = part_of(count, part, parts)
+            if (2 * before + begin + end) * members >= 2 * total * member:
+                return pair * num_parts + part
+        before += count
+    return pairs * num_parts
 
 
 @helper
@@ -216,25 +241,26 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
     apart = _numbers_apart(own.keys, shared.keys), _numbers_apart(own.values, shared.values)
     num_parts, page_size = tops.shape[0], rows.page_size
     per_group = query.shape[1] // rows.num_kv_heads
-    jobs = query.shape[0] * rows.num_kv_heads * num_parts
+    begin = _first_job(rows, chosen, num_parts, team.member, team.members)
+    end = _first_job(rows, chosen, num_parts, team.member + 1, team.members)
     # Room for the largest part; a new array for each one took as long as 100 tokens.
     pages = largest_part(chosen.shape[2] - 1, page_size)
     most = pages * ((page_size + ROWS - 1) // ROWS) + 1
     listed = np.empty((2, 3, most), np.int64)
     scores = np.empty((per_group, SCORES_AT_ONCE), np.float32)
     room = (scores, np.empty(per_group, np.float32), np.empty(most, np.int64))
-    if team.member < jobs:
-        upcoming = _list_part(team.member, blocks, rows, chosen, num_parts, apart, listed[0])
+    if begin < end:
+        upcoming = _list_part(begin, blocks, rows, chosen, num_parts, apart, listed[0])
         for i in range(min(upcoming[3], _OCTETS)):
             prefetch_numbers(own.keys, listed[0, 1, i], ROWS * query.shape[2])
     side = 0
-    for job in range(team.member, jobs, team.members):
+    for job in range(begin, end):
         row, group, part, length = upcoming
         lists = (listed[side], listed[1 - side])
         # Listed while this part's first keys are on their way.
-        upcoming, later = (row, group, part, 0), job + team.members
-        if later < jobs:
-            upcoming = _list_part(later, blocks, rows, chosen, num_parts, apart, lists[1])
+        upcoming = (row, group, part, 0)
+        if job + 1 < end:
+            upcoming = _list_part(job + 1, blocks, rows, chosen, num_parts, apart, lists[1])
         low, high, count = group * per_group, (group + 1) * per_group, 0
         for i in range(np.uint64(length)):
             count += lists[0][0, i]

@@ -16,7 +16,7 @@ from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST, largest, weigh, weigh_octets
 from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import round_rows
-from kernels.key_codes.octets import best_products, score_octets
+from kernels.key_codes.octets import AHEAD, best_products, score_octets
 from kernels.page_attention.group_attention import (
     chooses_pages,
     largest_part,
@@ -38,32 +38,34 @@ def _score_block(block, visible, queries, scores, column):
         queries: of a group's heads [V, D] and [V, 2], as ``round_rows`` leaves them.
         scores: [V, n] float32; up to seven columns beside those of the tokens are overwritten.
         column: of the first token, at least 7 where it is within an octet.
+    Returns: the address of the codes after those that it prefetched.
     """
     codes, scales, first = block
     begin, end = visible
     low, high = begin // OCTET, (end + OCTET - 1) // OCTET
     stretch, out = (first + low, high - low), scores[:, column - (begin - low * OCTET) :]
     score_octets(codes, scales, stretch, queries[0], queries[1], out, _PRODUCTS)
+    return np.int64(codes.ctypes.data) + codes.shape[1] * (first + high + AHEAD)
 
 
 @helper
-def _weigh_pages(scores, head, begin, tokens, page_size, masses):
+def _weigh_pages(scores, head, tokens, page_size, later, masses):
     """Weigh one head's tokens, and sum them up by page.
 
     Args:
-        scores: [V, n] float32, contiguous (a slice of it would not be weighed in vectors);
-            changed.
-        begin: column of the first token.
+        scores: [V, n] float32, contiguous (a slice of it would not be weighed in vectors), the
+            first token's in column ``OCTET``; changed.
         tokens: how many there are, and how many of them the first page holds.
+        later: as of ``weigh_octets``.
         masses: [P] float32, of the pages, overwritten; relative to the largest score.
     Returns: the largest score, and the sum of the masses.
     """
-    count, first = tokens
+    (count, first), begin = tokens, OCTET
     top = largest(scores, head, begin, begin + count)
     page, begun, total = 0, 0, np.float32(0.0)
     if page_size == OCTET and first == OCTET:
         page = count // OCTET
-        total = weigh_octets(scores, (head, begin), page, top, masses)
+        total = weigh_octets(scores, (head, begin), page, top, masses, later)
         begun = page * OCTET
     total += weigh(scores, head, begin + begun, begin + count, top)
     while page < masses.shape[0]:
@@ -81,9 +83,10 @@ def _score_pages(pair, pages, blocks, rows, queries, scores):
     """Score the visible tokens of pages [begin, end) of a pair of a row and a KV head; queries and
     scores as of ``_score_block``.
 
-    Returns: how many tokens there are, and how many of them the first page holds.
+    Returns: how many tokens there are, and how many of them the first page holds; and the address
+        that ``_score_block`` returns.
     """
-    (row, group), (own, shared) = pair, blocks
+    (row, group), (own, shared), later = pair, blocks, np.int64(0)
     shared_tokens, page_size = rows.shared_tokens[row], rows.page_size
     from_token = max(pages[0] * page_size, rows.first_seen[row])
     to_token = min(pages[1] * page_size, shared_tokens + rows.own_tokens[row] + 1)
@@ -91,13 +94,13 @@ def _score_pages(pair, pages, blocks, rows, queries, scores):
     if middle > from_token:
         line = (rows.sources[row] * rows.num_kv_heads + group) * shared.octet_capacity
         block = (shared.codes, shared.scales, line)
-        _score_block(block, (from_token, middle), queries, scores, OCTET)
+        later = _score_block(block, (from_token, middle), queries, scores, OCTET)
     if to_token > middle:
         line = (row * rows.num_kv_heads + group) * own.octet_capacity
         visible = (middle - shared_tokens, to_token - shared_tokens)
         block, column = (own.codes, own.scales, line), OCTET + middle - from_token
-        _score_block(block, visible, queries, scores, column)
-    return to_token - from_token, (pages[0] + 1) * page_size - from_token
+        later = _score_block(block, visible, queries, scores, column)
+    return (to_token - from_token, (pages[0] + 1) * page_size - from_token), later
 
 
 @helper
@@ -137,6 +140,7 @@ def _weigh_parts(blocks, rows, queries, weighed, team):
     page_size, per_group = rows.page_size, num_heads // rows.num_kv_heads
     jobs = num_rows * rows.num_kv_heads * num_parts
     room = page_size * largest_part(masses.shape[2], page_size) + 2 * OCTET
+    step = blocks[0].codes.shape[1] // per_group
     scores = np.empty((per_group, room), np.float32)
     for job in range(jobs * team.member // team.members, jobs * (team.member + 1) // team.members):
         pair, part = job // num_parts, job % num_parts
@@ -149,12 +153,14 @@ def _weigh_parts(blocks, rows, queries, weighed, team):
         mine = (queries[0][line : line + per_group], queries[1][line : line + per_group])
         begin, end = part_of(last - first, part, parts)
         pages = first + begin, first + end
-        tokens = _score_pages((row, group), pages, blocks, rows, mine, scores)
+        tokens, later = _score_pages((row, group), pages, blocks, rows, mine, scores)
         if rows.left_out.shape[1] > 0:
             _hide_pages(scores, rows.left_out[row], pages, tokens, page_size)
         for head in range(per_group):
+            # Weighing reads no memory: codes come meanwhile, mostly the next part's.
+            ahead = later + head * step * (tokens[0] // OCTET), step
             own_masses = masses[row, low + head, begin:end]
-            top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, own_masses)
+            top, total = _weigh_pages(scores, head, tokens, page_size, ahead, own_masses)
             tops[part, row, low + head], totals[part, row, low + head] = top, total
 
 
