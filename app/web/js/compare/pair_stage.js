@@ -8,7 +8,6 @@ import {
 import { leadOf, tablePanel } from "../shared/page_parts.js";
 import { tallyOf } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
-import { gridLevels } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
 import { VerdictLine } from "../shared/verdict.js";
@@ -80,7 +79,7 @@ export class PairStage extends TokenStage {
   }
 
   /** @returns {{ view: import("../shared/tokens/tokens.js").TokenView, rows: Token[], tally: any,
-   *   run: Run | null, levels: GridAxis[] | null, nll: number[] | null, state: HTMLElement,
+   *   run: Run | null, nll: number[] | null, state: HTMLElement,
    *   detail: HTMLElement, head: HTMLElement }} */
   buildSide(side, at, tail) {
     const view = this.addColumn(at, `Tokens of ${sideName(side)}`);
@@ -90,7 +89,7 @@ export class PairStage extends TokenStage {
     const head = h("header", { class: "sol-pair-head", "data-side": side },
       h("b", { class: "sol-side-letter" }, sideName(side)), state, detail, tail);
     return { view, get rows() { return view.rows; }, get tally() { return tallyOf(view.rows); }, run: null,
-      levels: null, nll: null, state, detail, head };
+      nll: null, state, detail, head };
   }
 
   build(tools = []) {
@@ -118,7 +117,6 @@ export class PairStage extends TokenStage {
   begin(at, run) {
     const side = this.sides[at];
     side.run = run;
-    side.levels = gridLevels(run);
     const { kind, asked, share } = scheduleOf(run);
     const spend = share ? `${percent(share)} compute` : spendText(formNumbers(asked));
     const isReduced = kind !== "dense";
@@ -184,11 +182,6 @@ export class PairStage extends TokenStage {
       }
     });
     this.place.scrollTop = 0;
-  }
-
-  enter(index, token, at) {
-    this.levels = this.sides[at].levels;
-    super.enter(index, token, at);
   }
 
   partnerOf(index, from, to) {

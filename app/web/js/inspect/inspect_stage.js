@@ -6,7 +6,6 @@ import { AXES, count, fixed, mean, nats, percent } from "../shared/format.js";
 import { folded, pillsField } from "../shared/forms/form_parts.js";
 import { dataTable, fillTable, leadOf } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
-import { gridLevels } from "../shared/tokens/card.js";
 import { leastCertain } from "../shared/tokens/token_stage.js";
 import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
 import { VerdictLine } from "../shared/verdict.js";
@@ -144,7 +143,6 @@ export class InspectionStage extends ChartedStage {
   begin(run) {
     this.run = run;
     this.colour([]);
-    this.levels = gridLevels(run);
     this.names = rowNames(run);
     this.totals.draw(this.names, []);
     this.note = TABLE_NOTE + (this.names.includes(PAINTED)

@@ -5,7 +5,7 @@ import { AXES, probability, probabilityOf, scheduleName, scheduleOf } from "../f
 import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
 import { gridLevels, isOfPolicy, LEAST_TOP, levelBars, levelText, nearest } from "../tokens/card.js";
-import { tokenNodes } from "../tokens/token_text.js";
+import { END, tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
 import { bytesText, cellNames, channelShares, flowOf, readsOf, spokenStep } from "./reads.js";
 
@@ -21,7 +21,6 @@ const icon = (shape) => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14
 const iconButton = (shape, label, onclick, more = {}) =>
   chip(icon(shape), onclick, { title: label, "aria-label": label, ...more });
 
-const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
 const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]",
   random: "[[random|Random]] choice" };
 
@@ -69,7 +68,7 @@ class Outcome {
   show(token) {
     const [read, ofDense] = bytesText(token);
     this.bytes.replaceChildren(h("b", {}, read), " ", h("span", { class: "sol-muted" }, ofDense));
-    const isSpecial = SPECIAL.test(token.text);
+    const isSpecial = END.test(token.text);
     this.token.classList.toggle("is-special", isSpecial);
     this.token.replaceChildren(...(isSpecial ? ["end of text"] : tokenNodes(token.text)));
     setText(this.chance, `${probability(probabilityOf(token.surprisal))} probable`);

@@ -4,7 +4,7 @@ import { ChartedStage } from "../charts/charts.js";
 import { chip, h, setText, show } from "../dom.js";
 import { mean } from "../format.js";
 import { Machine } from "../machine/machine.js";
-import { cardParts, gridLevels, TokenCard } from "../tokens/card.js";
+import { cardParts, TokenCard } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/tokens.js";
 
@@ -24,8 +24,8 @@ export class RunStage extends ChartedStage {
   }
 
   makeCard(root) {
-    return new TokenCard(root, (row) => // the machine shows a policy's probabilities
-      cardParts(row, null, this.view.origin(row, "given", "put in") || "taken"));
+    return new TokenCard(root, (row) =>
+      cardParts(row, this.view.origin(row, "given", "put in") || "taken"));
   }
 
   mark(index, bringIntoView = false) {
@@ -69,7 +69,6 @@ export class RunStage extends ChartedStage {
   }
 
   begin(run) {
-    this.levels = gridLevels(run);
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);

@@ -9,7 +9,6 @@ import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./tokens.js";
 
 export const LEAST_TOP = 0.001; // what the highest bar stands for at least
-const SPOKEN_FROM = 0.01; // levels less probable than this are not read out
 
 // The axes of a run's grid, each with its levels; null for a run that does not tell them.
 /** @returns {GridAxis[] | null} */
@@ -23,36 +22,8 @@ export function gridLevels(run) {
 export const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
   && row.policy.every((one, at) => one.length === axes[at].levels.length);
 
-// The probability of every level, per axis, on one scale: a flat row means no preference. null: not known.
-function cardPolicy(row, axes) {
-  if (!isOfPolicy(row, axes)) return null;
-  const top = Math.max(...row.policy.flat(), LEAST_TOP);
-  return h("div", { class: "sol-card-policy" },
-    h("div", { class: "sol-card-caption" }, "The policy's probabilities",
-      h("small", {}, `full height: ${probability(top)}`)),
-    h("div", { class: "sol-level-rows" }, axes.map(({ axis, levels }, at) =>
-      levelRow(axis, levels, row.policy[at], axis.of(row), top))));
-}
-
-function levelRow(axis, levels, shares, value, top) {
-  const chosen = nearest(levels, value);
-  const texts = levels.map((level) => levelText(axis, level));
-  const chances = shares.map(probability);
-  const titles = texts.map((text, at) => `${text}: ${chances[at]}`);
-  const others = texts.map((text, at) =>
-    at !== chosen && shares[at] >= SPOKEN_FROM && `${text} at ${chances[at]}`);
-  const spoken = `${axis.name}: ${texts[chosen]} taken, at ${chances[chosen]}`;
-  return h("div", { class: "sol-level-row", "data-axis": axis.key, role: "img",
-    "aria-label": [spoken, others.filter(Boolean).join(", ")].filter(Boolean).join("; ") + "." },
-  h("span", { class: "sol-name" }, axis.name),
-  h("span", { class: "sol-value" }, h("strong", {}, texts[chosen]),
-    h("span", { class: "sol-muted" }, ` at ${chances[chosen]}`)),
-  h("div", { class: "sol-levels" }, levelBars(shares.map((share) => share / top), chosen, titles)),
-  levelEnds(axis, levels));
-}
-
-export const levelBars = (shares, chosen, titles = []) => shares.map((share, at) =>
-  h("i", { class: at === chosen && "is-chosen", "--v": share, title: titles[at] }));
+export const levelBars = (shares, chosen) => shares.map((share, at) =>
+  h("i", { class: at === chosen && "is-chosen", "--v": share }));
 
 export const endsOf = (low, high) =>
   h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
@@ -181,10 +152,8 @@ export class TokenCard {
   }
 }
 
-export function cardParts(row, levels, came = "taken") {
-  return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row, came)),
-    cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
-}
+export const cardParts = (row, came = "taken") => [cardHead(row),
+  h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row, came)), cardFoot(row)];
 
 export function cardHead(row, id) {
   const words = id ?? [`token ${row.index + 1}`, row.kind, `id ${row.token_id}`].filter(Boolean).join(" · ");

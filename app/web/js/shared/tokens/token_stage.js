@@ -33,8 +33,6 @@ export class TokenStage {
   columns = [];
   /** Of the texts, where one run has several. @type {string[]} */
   names = [];
-  /** Of the grid of the run on show. @type {GridAxis[] | null} */
-  levels = null;
   /** The token that the lens looks at, and the number of its text. @type {[number | null, number]} */
   picked = [null, 0];
   /** The token on show while none is pointed at; of a run that goes on, the newest. @type {number | null} */
@@ -54,7 +52,7 @@ export class TokenStage {
   }
 
   makeCard(root) {
-    return new TokenCard(root, (row) => cardParts(row, this.levels));
+    return new TokenCard(root, (row) => cardParts(row));
   }
 
   addColumn(at, label, more = {}) {

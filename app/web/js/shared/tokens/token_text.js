@@ -51,7 +51,7 @@ export function spokenText(text) {
 }
 
 // The token that a model ends its answer with: no word of it.
-const END = /^(<\|[^<>|]+\|>|<\/s>|<eos>|<end_of_turn>)$/;
+export const END = /^(<\|[^<>|]+\|>|<\/s>|<eos>|<end_of_turn>)$/;
 
 /** @template {{ text: string }} Row @param {Row[]} rows @returns {Row[]} */
 export const withoutEnd = (rows) => (END.test(rows.at(-1)?.text ?? "") ? rows.slice(0, -1) : rows);
