@@ -41,7 +41,7 @@ METRICS: dict[str, str] = {
     "nll_static": "the same under static allocation at the same spend",
     "nll_dense": "the same, dense",
     **{
-        name: f"mean spend minus budget, {axis.term}, as a fraction of dense"
+        name: f"mean spend minus budget, {axis.term}, as a share of dense"
         for name, axis in zip(GAPS, AXES, strict=True)
     },
     "entropy": "mean entropy of the policy per axis, nats",
