@@ -197,9 +197,9 @@ function promptWords(prefill) {
 }
 
 // context: as a FinishEvent's left_at.
-const leftWords = (context, share) => (isNumber(context) ? ` Measured after ${count(context, "token")}, this `
-  + `policy gains nothing sure near ${percent(share)}: static took every step, two mixes in turn, that read `
-  + "by need. After other contexts, as an evaluation may have, it can gain." : "");
+const leftWords = (context, share) => (isNumber(context)
+  ? ` Near ${percent(share)} after ${count(context, "token")} this policy gains nothing (measured): static `
+    + "took its steps. After other contexts it can gain." : "");
 
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
