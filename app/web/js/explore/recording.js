@@ -15,6 +15,7 @@ import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js
 import { tokenNodes } from "../shared/tokens/token_text.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
+const ROUNDING_GAP = 0.105; // between two stops: a last bit decides which answers break there, so none stands
 const TOKEN_MS = 60; // from one token to the next while it plays
 
 /** What a step read: of PageReads in sol_core/events.py. @param {Token} row @returns {RecordedStep} */
@@ -58,8 +59,10 @@ export class RecordingView {
     let last = 0; // share that is named: there is no room for its neighbours
     this.stops.replaceChildren(...texts.toReversed().flatMap(({ asked }) => {
       if (asked - last < LEAST_APART) return [];
+      const label = (share, text) => h("span", { "--v": (share - low) / (1 - low) }, text);
+      const gap = last && asked - last > ROUNDING_GAP ? [label((asked + last) / 2, "rounding decides")] : [];
       last = asked;
-      return [h("span", { "--v": (asked - low) / (1 - low) }, Math.round(100 * asked))];
+      return [...gap, label(asked, Math.round(100 * asked))];
     }));
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
@@ -154,7 +157,10 @@ export class RecordingView {
   choose(at) {
     const { questions, pages, page_size: size } = this.recording;
     const [dense, text] = [this.textAt(0), this.textAt(at)];
-    setText(this.mark, this.isLive && this.live.has(at) ? "live, on this machine" : "recorded");
+    const linesOf = ({ answers }) => answers.map(({ tokens }) => tokens.join("")).join("\n");
+    const isSame = linesOf(text) === linesOf(this.recording.texts[at]);
+    setText(this.mark, this.isLive && this.live.has(at)
+      ? `live, on this machine${isSame ? ": as recorded" : ""}` : "recorded");
     this.at = at;
     this.dial.value = String(Math.round(100 * text.asked));
     this.dial.setAttribute("aria-valuetext",
@@ -185,11 +191,11 @@ export class RecordingView {
   }
 
   // What the answer needs is the full model's need, at any stop of the dial.
-  rowOf(which, reads) {
+  rowOf(which, word, reads) {
     const needs = numbersOf(this.recording.questions[which].needs);
     const needed = Array.from({ length: reads.pages }, (_, page) => needs[page] ?? 0);
     const text = this.textAt(0).answers[which].tokens.join("");
-    return { index: this.shown.length, text, page_reads: reads, needed };
+    return { index: this.shown.length, text, word, page_reads: reads, needed };
   }
 
   point(which, at) {
@@ -208,7 +214,7 @@ export class RecordingView {
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
         // Not pointerenter, which also comes where the dial puts other tokens under a resting pointer.
         onpointermove: point, onclick: point, [BIN]: binOf(this.axis, answer.costs[at]) }, tokenNodes(word));
-      const row = this.rowOf(which, readsOfStep(answer.steps[at]));
+      const row = this.rowOf(which, word, readsOfStep(answer.steps[at]));
       this.shown.push({ answer: which, at, row, element: token });
       return /^\s/.test(word) ? [h("wbr"), token] : [token];
     });

@@ -99,7 +99,7 @@ export class BudgetDial {
     });
     // Without a speed the zones say it to who sees them.
     this.promise.classList.toggle("sol-offscreen", !speed);
-    setText(this.promise, `Expected: ${zone}${speed && `, ${speed}`}.`);
+    setText(this.promise, `Likely: ${zone}${speed && `, ${speed}`}.`);
   }
 
   say() {

@@ -87,9 +87,13 @@ export class RunForm extends Form {
     return [h("div", { class: "sol-actions" }, this.go, this.stopButton), this.error];
   }
 
+  // Of both buttons one works, which takes the other's focus.
   setBusy(busy) {
-    this.go.disabled = busy;
-    this.stopButton.disabled = !busy;
+    const [on, off] = busy ? [this.stopButton, this.go] : [this.go, this.stopButton];
+    const hadFocus = document.activeElement === off;
+    on.disabled = false;
+    if (hadFocus) on.focus({ preventScroll: true });
+    off.disabled = true;
   }
 }
 

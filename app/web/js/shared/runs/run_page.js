@@ -153,6 +153,7 @@ export class RunPage {
     this.wasLive ||= view.live || run.id === this.liveId; // a short one may be over by the first answer
     if (view.live) this.liveId = run.id;
     else if (run.id === this.liveId) this.liveId = null;
+    const isWaitedFor = !view.live && this.form.stopButton.matches(":focus-visible");
     this.form.setBusy(view.live);
     if (view.live && view.stopping) this.form.stopButton.disabled = true;
     this.stage.setLive(view.live && view.status === "running");
@@ -162,6 +163,7 @@ export class RunPage {
     if (!view.live && !view.more) {
       this.stage.finish(view);
       this.finish(view);
+      if (isWaitedFor) this.stage.elements(this.stage.columns[0]?.at)[0]?.focus({ preventScroll: true });
       if (this.lens.waits) this.lens.ask();
       if (this.wantsPlace) this.showPlace();
       emit("runs-changed");

@@ -22,7 +22,6 @@ export const PARTS = [
   { key: "rest", name: "Rest", title: "Embedding, sampling, comparing rows" },
 ];
 
-const LEAST_REST = 0.02; // of a budget: less is not worth a word
 const LEAST_GAIN = 0.05; // of the full model's speed, as predict_step's words have it
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
@@ -181,9 +180,9 @@ export class Status extends StatusLine {
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
-    const isLess = share && share - tally.bytes > LEAST_REST;
+    const isOff = share && percent(share) !== percent(tally.bytes);
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
-      ` of the full model${isLess ? ` (budget: ${percent(share)})` : ""} · `],
+      ` of the full model${isOff ? ` (budget: ${percent(share)})` : ""} · `],
       this.gain, klWords(tally));
     show(this.verdict, true);
   }

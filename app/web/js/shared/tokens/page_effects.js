@@ -8,6 +8,7 @@ import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const NOTHING = 0.01; // nats, below which a page did not matter
 const LITTLE = 0.8; // of a word's probability: what leaves it more did not matter much
+const MANY = 0.4; // of all pages
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
 /** What was measured last of each run, which may be opened again.
@@ -143,10 +144,12 @@ export class PageEffects {
     const line = best && quotedStart(this.on.textOf(best.pages[0]));
     const isKept = best?.choice.token_id === this.on.rows()[index].token_id
       && Math.exp(-best.nll_change) > LITTLE;
+    const isMany = effects.filter(({ kl }) => kl > best?.kl / 2).length > Math.max(MANY * effects.length, 3);
     const verdict = isNone
       ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
       : (isKept ? `No single line mattered much to ${word}; without ${line} `
-        : `${word} needed ${line}: without it `) + this.change(index, best);
+        : isMany ? `Almost any line tips ${word}: without ${line} ` : `${word} needed ${line}: without it `)
+        + this.change(index, best);
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
     this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s. `
       + `KL without it: ${nats(best?.kl)} nats.${rank}`;

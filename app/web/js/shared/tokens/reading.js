@@ -2,7 +2,7 @@
 // fact's is then among the first five for 11 of 12 right answers, for 6 by what was read alone.
 
 import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } from "../dom.js";
-import { percent } from "../format.js";
+import { count, percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
 import { FIRST_PAGE, Strips } from "./strips.js";
@@ -101,8 +101,8 @@ export class Reading {
       h("header", {}, h("h2", {}, "What it read"),
         h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
-        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} a line to answer without it. `
-          + "Words underlined in the answer were read, too."),
+        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} lines to answer without them. `
+          + "Grey: the first page and the chat's own words, which say nothing."),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
@@ -341,11 +341,12 @@ export class Reading {
 
   sentence(row, lights) {
     if (row.needed && this.fact !== null) {
+      const heads = `${percent(sharesOf(row)?.(this.fact))} of the attention heads`;
       return `${quoted(row.text)} needs ${quotedStart(this.textOf(this.fact))}: `
-        + `${percent(sharesOf(row)?.(this.fact))} of the attention heads read it.`;
+        + `${heads} read it for ${quoted(row.word)}.`;
     }
     const word = quoted(row.text);
-    if (row.page_reads.share === 1) return `${word} read everything: all ${row.page_reads.pages} pages.`;
+    if (row.page_reads.share === 1) return `${word} read everything: ${count(row.page_reads.pages, "page")}.`;
     const best = lights.reduce((most, light, page) =>
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
     const isUsualKnown = this.numSummed >= FEWEST_STEPS;

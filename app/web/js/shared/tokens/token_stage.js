@@ -4,7 +4,7 @@ import { isTouch } from "../dom.js";
 import { isNumber } from "../format.js";
 import { cardParts, TokenCard } from "./card.js";
 import { Legend } from "./legend.js";
-import { TokenView } from "./tokens.js";
+import { densesChoice, TokenView } from "./tokens.js";
 
 export const TOKEN_HINT = isTouch ? "Tap a token."
   : "Hover a token, or focus the text and use the arrow keys.";
@@ -22,9 +22,12 @@ const FUNCTION_WORDS = new Set(("about after also because been before being betw
 const isContent = ({ text }) => /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(text)
   && !/^<.*>$/.test(text.trim()) && !FUNCTION_WORDS.has(text.trim().toLowerCase());
 
-// The word that the model was least sure of, which has most to ask; null where there is none.
+// The word that has most to ask: where the full model's answer would part, else the one that the model was
+// least sure of; null where there is none.
 export function leastCertain(rows, given = 0) {
   const words = rows.slice(given).filter((row) => isContent(row) && isNumber(row.entropy));
+  const parted = rows.slice(given).find(densesChoice);
+  if (words.includes(parted)) return parted.index;
   return words.reduce((most, row) => (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
 }
 
