@@ -59,8 +59,9 @@ export class RecordingView {
     let last = 0; // share that is named: there is no room for its neighbours
     this.stops.replaceChildren(...texts.toReversed().flatMap(({ asked }) => {
       if (asked - last < LEAST_APART) return [];
-      const label = (share, text) => h("span", { "--v": (share - low) / (1 - low) }, text);
-      const gap = last && asked - last > ROUNDING_GAP ? [label((asked + last) / 2, "rounding decides")] : [];
+      const label = (share, text, title) => h("span", { "--v": (share - low) / (1 - low), title }, text);
+      const gap = last && asked - last > ROUNDING_GAP ? [label((asked + last) / 2, "rounding decides",
+        "Which answers break here hangs on the last bit of a sum, and differs between machines.")] : [];
       last = asked;
       return [...gap, label(asked, Math.round(100 * asked))];
     }));
