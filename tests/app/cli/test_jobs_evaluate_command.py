@@ -103,7 +103,7 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
     def lowest(context):
         return 0.6 if context < 1000 else 0.3
 
-    mixes = SimpleNamespace(lowest=lowest)
+    mixes = SimpleNamespace(lowest_share=lowest)
     monkeypatch.setattr("sol_core.budgets.mixes.mix_table", lambda *_: mixes)
     asked = ["evaluate", "./mine", "--budgets", "50%,65%", "--out", "results"]
     asked += ["--context", "256, 2048"]
