@@ -104,7 +104,7 @@ told("a chart's lines can be hidden; what is selected or pointed at in it is so 
     { side: [], kl_to_dense: null, parts_ms: null, action: old.rows[0].action })); // the static mix
   old.summary.left_at = 32;
   const plain = await stageOf(old);
-  say(textOf(plain.status.sentence), textsOf(plain.status.numbers, ".sol-spend-value"));
+  say(textOf(plain.status.detail), textOf(plain.status.sentence), textsOf(plain.status.numbers, ".sol-spend-value"));
   say(textOf(plain.status.parts.element), textOf(plain.charts.quality.empty));
 });
 

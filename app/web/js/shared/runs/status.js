@@ -145,7 +145,9 @@ export class Status extends StatusLine {
   }
 
   showRun(rows, view, run, model) {
-    const words = [scheduleName(run), REASONS[view.summary?.reason]].filter(Boolean).join(" · ");
+    const { asked, share } = scheduleOf(run);
+    const words = [scheduleName(run), leftWords(view.summary?.left_at, share), REASONS[view.summary?.reason]]
+      .filter(Boolean).join(" · ");
     const isCut = view.status === "finished" && view.summary?.reason === "length";
     this.update(isCut ? { ...view, status: `Cut off at ${count(rows.length, "token")}` } : view, model, words,
       rows.length / run.config.max_new_tokens);
@@ -161,7 +163,6 @@ export class Status extends StatusLine {
     };
     for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
     setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}` : "generated");
-    const { asked, share } = scheduleOf(run);
     AXES.forEach((axis, at) => {
       const digits = fixed(axis.unit === "bit" ? tally.spend[at] : 100 * tally.spend[at], 1);
       setText(this.spend[at], `${digits} / ${Number.isNaN(asked[at]) ? MISSING : axis.show(asked[at])}`);
@@ -175,8 +176,7 @@ export class Status extends StatusLine {
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, basis + (tally.others ? partingWords(rows) : "")
-      + leftWords(view.summary?.left_at, share));
+    setText(this.sentence, basis + (tally.others ? partingWords(rows) : ""));
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
@@ -196,9 +196,8 @@ function promptWords(prefill) {
 }
 
 // context: as a FinishEvent's left_at.
-const leftWords = (context, share) => (isNumber(context)
-  ? ` Near ${percent(share)} after ${count(context, "token")} this policy gains nothing (measured): static `
-    + "took its steps. After other contexts it can gain." : "");
+const leftWords = (context, share) => isNumber(context)
+  && `left to static: it gains nothing near ${percent(share)} after ${count(context, "token")}`;
 
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
