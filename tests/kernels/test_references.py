@@ -150,8 +150,10 @@ def test_blocks_err_by_half_a_step_and_scale_by_powers_of_two(width, block, powe
     rounded = fake_quantise(values, bits, block)
     for begin in range(0, width, block):
         some = slice(begin, begin + block)
-        step = values[:, some].abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)[:, None]
-        assert ((rounded - values)[:, some].abs() <= 0.5001 * step.clamp_min(1e-8)).all()
+        most = values[:, some].abs().amax(1, keepdim=True)
+        half = 0.5 * (most / (2 ** (bits - 1) - 1)[:, None]).clamp_min(1e-8)
+        # The quotient and the product are fp32: of 8,191 steps their rounding is some thousandths.
+        assert ((rounded - values)[:, some].abs() <= half + 2.0**-22 * most).all()
     factor = torch.ones(width)
     factor[:block] = 2.0**power
     least = values[:, :block].abs().amax(1) * factor[0] / (2 ** (bits - 1) - 1)

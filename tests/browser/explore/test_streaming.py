@@ -68,6 +68,24 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
     assert "surprisal" in label
 
 
+def test_focus_goes_from_generate_to_stop_to_the_answer(serve, visit):
+    visitor = visit(serve(FakeEngine(step_s=0.05)))
+    page = visitor.page
+    visitor.unfold()
+    visitor.prompt.fill("Who asks?")
+    visitor.prompt.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Stop")).to_be_focused()
+    expect(visitor.tokens.nth(2)).to_be_visible()
+    page.keyboard.press("Enter")
+    visitor.expect_state("Stopped")
+    expect(visitor.tokens.first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="What if?")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(visitor.tokens.first).to_be_focused()
+
+
 def test_hostile_tokens_are_only_ever_text(serve, visit):
     server = serve(FakeEngine(HOSTILE, step_s=0.005, repeat=False))
     visitor = visit(server)

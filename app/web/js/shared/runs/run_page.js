@@ -109,8 +109,15 @@ export class RunPage {
 
   stop() {
     if (!this.liveId) return;
+    this.focusAnswer();
     this.form.stopButton.disabled = true;
     this.api("stop_run", { run_id: this.liveId }).catch(() => { this.form.stopButton.disabled = false; });
+  }
+
+  // From the Stop button, for who uses keys, before it takes the focus away.
+  focusAnswer() {
+    if (!this.form.stopButton.matches(":focus-visible")) return;
+    this.stage.elements(this.stage.columns[0]?.at)[0]?.focus({ preventScroll: true });
   }
 
   // history: "push" where somebody asked for it, "replace" where it was found; else the address names it.
@@ -153,7 +160,7 @@ export class RunPage {
     this.wasLive ||= view.live || run.id === this.liveId; // a short one may be over by the first answer
     if (view.live) this.liveId = run.id;
     else if (run.id === this.liveId) this.liveId = null;
-    const isWaitedFor = !view.live && this.form.stopButton.matches(":focus-visible");
+    if (!view.live) this.focusAnswer();
     this.form.setBusy(view.live);
     if (view.live && view.stopping) this.form.stopButton.disabled = true;
     this.stage.setLive(view.live && view.status === "running");
@@ -163,7 +170,6 @@ export class RunPage {
     if (!view.live && !view.more) {
       this.stage.finish(view);
       this.finish(view);
-      if (isWaitedFor) this.stage.elements(this.stage.columns[0]?.at)[0]?.focus({ preventScroll: true });
       if (this.lens.waits) this.lens.ask();
       if (this.wantsPlace) this.showPlace();
       emit("runs-changed");
