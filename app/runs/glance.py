@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ from sol_core.reporting.verdict import answer_verdict
 
 MOST_BARS = 120  # of a strip
 FIRST_WORDS = 32  # tokens of an answer
+_END = re.compile(r"(<\|[^<>|]+\|>|</s>|<eos>|<end_of_turn>)$")  # as in token_text.js
 
 
 def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
 
 def _first_words(tokens: Sequence[dict[str, Any]]) -> str:
     text = " ".join("".join(token["text"] for token in tokens[:FIRST_WORDS]).split())
-    return text if len(tokens) <= FIRST_WORDS else f"{text}…"
+    return _END.sub("", text) if len(tokens) <= FIRST_WORDS else f"{text}…"
 
 
 def _bytes(token: dict[str, Any], row: int) -> float:

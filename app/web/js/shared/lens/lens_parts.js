@@ -71,7 +71,8 @@ export function choiceNote(view, row) {
     "The most probable token at each level. As taken it is ", h("b", {}, tokenParts(choice.text)),
     others ? "; rows with another token are marked." : ", and so it is at every level.",
     choice.token_id !== row.token_id && [" The text has ", h("b", {}, tokenParts(row.text)),
-      " here: sampling, the repetition penalty or a choice changed it."],
+      row.dense_surprisal === undefined
+        ? " here: sampling, the repetition penalty or a choice changed it." : " here."],
   ];
 }
 

@@ -141,6 +141,7 @@ export class PageEffects {
     const isNone = !best || best.kl < NOTHING;
     this.found = { index, attention, kl: effects.map((effect) => effect.kl),
       best: isNone ? null : best.pages[0] };
+    const needed = best?.nll_change < 0 ? "was held back by" : "needed";
     const line = best && quotedStart(this.on.textOf(best.pages[0]));
     const isKept = best?.choice.token_id === this.on.rows()[index].token_id
       && Math.exp(-best.nll_change) > LITTLE;
@@ -148,7 +149,8 @@ export class PageEffects {
     const verdict = isNone
       ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
       : (isKept ? `No single line mattered much to ${word}; without ${line} `
-        : isMany ? `Almost any line tips ${word}: without ${line} ` : `${word} needed ${line}: without it `)
+        : isMany ? `Almost any line tips ${word}: without ${line} `
+          : `${word} ${needed} ${line}: without it `)
         + this.change(index, best);
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
     this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s. `
