@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -13,7 +12,6 @@ from sol_core.reporting.verdict import answer_verdict
 
 MOST_BARS = 120  # of a strip
 FIRST_WORDS = 32  # tokens of an answer
-_END = re.compile(r"(<\|[^<>|]+\|>|</s>|<eos>|<end_of_turn>)$")  # as in token_text.js
 
 
 def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
@@ -33,13 +31,16 @@ def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
         "strip": _strip([read / dense for read, dense in pairs if dense]),
         "share": finite(bytes_share(pairs)),
         "verdict": verdict,
-        "answer": "" if run.kind == "inspection" else _first_words(run.tokens),
+        "answer": "" if run.kind == "inspection" else _first_words(run.tokens, summary or {}),
     }
 
 
-def _first_words(tokens: Sequence[dict[str, Any]]) -> str:
-    text = " ".join("".join(token["text"] for token in tokens[:FIRST_WORDS]).split())
-    return _END.sub("", text) if len(tokens) <= FIRST_WORDS else f"{text}…"
+def _first_words(tokens: Sequence[dict[str, Any]], summary: dict[str, Any]) -> str:
+    """Text of the first tokens; of a short answer that has ended, ``FinishEvent.text``."""
+    text = "".join(token["text"] for token in tokens[:FIRST_WORDS])
+    if len(tokens) > FIRST_WORDS:
+        return " ".join(text.split()) + "…"
+    return " ".join(summary.get("text", text).split())
 
 
 def _bytes(token: dict[str, Any], row: int) -> float:

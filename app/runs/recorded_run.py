@@ -87,7 +87,7 @@ def question_of(prompt: str) -> str:
 def title_of_run(kind: RunKind, prompt: str, title: str = "") -> str:
     """The title of a text, by default its first line; of a generation what a long prompt asks."""
     question = question_of(prompt)
-    if kind != "generation" or not question.startswith("… "):
+    if kind != "generation" or question == prompt.strip():
         return title or title_of(prompt)
     return f"… {title_of(question[2:])}"
 
@@ -180,7 +180,7 @@ def config_without(run: RecordedRun, pages: Sequence[int]) -> GenerationConfig:
 
 
 def variant_words(run: RunRecord) -> str:
-    """What a run that has a parent does otherwise; "" of one without."""
+    """How a run differs from its parent, in words; "" without a parent."""
     given, left_out = (run.config.get(name) for name in ("given", "left_out"))
     if run.parent is None:
         return ""

@@ -3,9 +3,8 @@
 A token that spent more stands out more: its tint goes from nearly the panel's to navy in the light
 theme, along viridis (Smith, van der Walt, Firing 2015) in the dark one, in steps that look equally
 large (CIE 1976); its text is black or white, whichever stands out more, 4.6:1 at least. The lanes
-are Okabe and Ito's blue, vermilion and green, which stay apart under
-deuteranopia. A difference goes from orange over nothing to blue, the pair that every kind of colour
-vision tells apart.
+are Okabe and Ito's blue, vermilion and green, which stay apart under deuteranopia. A difference
+goes from orange over nothing to blue, the pair that every kind of colour vision tells apart.
 """
 
 from __future__ import annotations

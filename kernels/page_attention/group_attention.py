@@ -34,7 +34,7 @@ def seen_pages(rows, row):
 
 @helper
 def chooses_pages(rows, row, num_pages):
-    """Whether a row of StepRows reads listed pages instead of all that it sees."""
+    """Return whether a row of StepRows reads listed pages instead of all that it sees."""
     chooses = rows.pages_kept[row] < num_pages
     for page in range(rows.left_out.shape[1]):
         chooses |= rows.left_out[row, page] != 0

@@ -193,7 +193,7 @@ class MixTable:
         return self._hulls[key]
 
     def damage_and_bytes(self, context: int) -> tuple[tuple[Levels, Levels], ...]:
-        """Of both axes, each level's damage and its bytes beyond a dense step's, as shares of
+        """Damage of each level of both axes, and its bytes beyond a dense step's, as shares of
         those; without the head's."""
         costs, dense = self.costs, self.costs.dense_bytes(context)
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -131,8 +132,14 @@ def decode(
     at_once = len(first_tokens) if options.batched else 1
     observer = _Observer(lm, observes, prefix_state, (group, at_once), device)
     finite = FiniteCheck(late=device.type != "cpu")
-    names = "mechanisms", "left_out", "record", "batched"
-    how: dict[str, Any] = {name: getattr(options, name) for name in names}
+    run_step = partial(
+        lm.decode_step,
+        mechanisms=options.mechanisms,
+        observe=observes,
+        left_out=options.left_out,
+        record=options.record,
+        batched=options.batched,
+    )
     tokens: Sequence[int] = list(first_tokens)
     step: DecodeStep | None = None
     policy_reads: tuple[PolicyReads, ...] = ()
@@ -146,7 +153,7 @@ def decode(
         policy_reads = policy_reads or tuple(scheduler.reads())
         if clock is not None:
             clock.lap("policy")
-        output = lm.decode_step(fed, cache, actions, observe=observes, clock=clock, **how)
+        output = run_step(fed, cache, actions, clock=clock)
         if lm.device != device:
             output = output.on_host()
         distribution = log_softmax_and_entropy(output.logits)

@@ -144,8 +144,14 @@ class _Inspection:
         began = time.perf_counter()
         model, config, prefix = self.model, self.config, self.tokens[: self.prefix]
         grid, steps = config.grid_in_use, len(self.path) - 1
-        how = self.schedules.observed, self.should_stop, model.prefixes
-        read = yield from read_prefix_in_chunks(model.lm, prefix[:-1], grid.page_size, *how)
+        read = yield from read_prefix_in_chunks(
+            model.lm,
+            prefix[:-1],
+            grid.page_size,
+            self.schedules.observed,
+            self.should_stop,
+            model.prefixes,
+        )
         cache, state = read.cache, read.state
         yield self._start(began, read.reused)
         options = DecodeOptions(

@@ -12,7 +12,7 @@ import { PoliciesPage } from "../../app/web/js/policies/policies.js";
 import { setAddress } from "../../app/web/js/shared/address.js";
 import { h } from "../../app/web/js/shared/dom.js";
 import { LensPanel } from "../../app/web/js/shared/lens/lens.js";
-import { cardParts, gridLevels } from "../../app/web/js/shared/tokens/card.js";
+import { cardParts } from "../../app/web/js/shared/tokens/card.js";
 import { TrainPage } from "../../app/web/js/train/train.js";
 
 const MADE = "2020-01-02T03:04:05Z";
@@ -71,7 +71,7 @@ const DRAWINGS = {
   run: staged,
   cards: async ({ run }) => {
     const old = { ...run.rows[4], policy: null, parts_ms: null, side: [], kl_to_dense: null, surprisal: null, entropy: null, token_id: 7, text: "" };
-    return shown(...[[run.rows[3], run.run], [old, { config: {} }]].map(([row, about]) => h("div", {}, cardParts(row, gridLevels(about)))));
+    return shown(...[run.rows[3], old].map((row) => h("div", {}, cardParts(row))));
   },
   exported_run: ({ run }) => exported("run", run),
   inspection: ({ inspection }) => exported("inspection", inspection),

@@ -35,6 +35,8 @@ def test_a_generation_has_its_strip_share_and_verdict():
     assert len(long["strip"]) <= MOST_BARS
     assert glance(run_of([token(1.0)], schedule="dense"), None)["verdict"] is None
     assert long["answer"] == f"{'so ' * 32}".strip() + "…"
+    ended = run_of([token(0.5), token(0.5) | {"text": "<|im_end|>"}])
+    assert glance(ended, {"text": " so"})["answer"] == "so"
     alone = [token(0.5) | {"side": []}]
     assert glance(run_of(alone), None)["verdict"] is None
     assert glance(run_of([]), None) == {"strip": [], "share": None, "verdict": None, "answer": ""}

@@ -185,10 +185,10 @@ export class RecordingView {
     setChildren(this.said, this.sentence(text, sames));
     this.said.classList.remove("is-coming");
     // The strips stay with their answer, unless another one broke.
-    if (sames[this.which]) this.which = sames.includes(false) ? sames.indexOf(false) : this.which;
-    const { same, tokens } = text.answers[this.which];
+    const which = sames[this.which] && sames.includes(false) ? sames.indexOf(false) : this.which;
+    const { same, tokens } = text.answers[which];
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
-    this.point(this.which, sames[this.which] ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
+    this.point(which, sames[which] ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
   }
 
   // What the answer needs is the full model's need, at any stop of the dial.
@@ -224,13 +224,14 @@ export class RecordingView {
   // Lets the answers come token by token, once; not for who wants no motion.
   play() {
     if (isCalm()) return;
-    const all = this.answers.flatMap(({ tokens }) => [...tokens.querySelectorAll(".sol-token")]);
-    [...all, this.said].forEach((part) => part.classList.add("is-coming")); // the evidence first
+    const all = this.shown;
+    [...all.map(({ element }) => element), this.said].forEach((part) => part.classList.add("is-coming"));
     let next = 0;
     this.timer = setInterval(() => {
       if (next === all.length) return this.stop();
-      all[next].classList.remove("is-coming");
-      this.point(this.shown[next].answer, this.shown[next].at);
+      const { element, answer, at } = all[next];
+      element.classList.remove("is-coming");
+      this.point(answer, at);
       next += 1;
     }, TOKEN_MS);
   }

@@ -6,7 +6,7 @@ import { chip, h, scrollTo, show, whenSeen } from "../shared/dom.js";
 import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
-import { gridLevels } from "../shared/tokens/card.js";
+import { gridLevels } from "../shared/levels.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { LENS_HINT } from "../shared/tokens/token_stage.js";
 import { InspectForm } from "./inspect_form.js";

@@ -5,7 +5,7 @@ import { button, chip, errorLine, h, setChildren, setText, show, showText } from
 import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
-import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
+import { gridLevels, levelText, nearest } from "../shared/levels.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";

@@ -3,7 +3,7 @@
 import { h, setText } from "../shared/dom.js";
 import { count, fixed, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
-import { endsOf } from "../shared/tokens/card.js";
+import { endsOf } from "../shared/levels.js";
 import { dataTable } from "../shared/page_parts.js";
 import { Strips } from "../shared/tokens/strips.js";
 import { quoted } from "../shared/tokens/token_text.js";

@@ -5,7 +5,7 @@ import { chip, errorLine, h, setChildren, setText, show, showText, smallButton }
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { tablePlace } from "../page_parts.js";
-import { gridLevels, LEAST_TOP } from "../tokens/card.js";
+import { gridLevels, LEAST_TOP } from "../levels.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./lens_parts.js";
 

@@ -2,7 +2,7 @@
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability } from "../format.js";
-import { levelBars, levelEnds, levelText, nearest } from "../tokens/card.js";
+import { levelBars, levelEnds, levelText, nearest } from "../levels.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
 // Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.

@@ -4,7 +4,7 @@ import { chip, drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
 import { AXES, probability, probabilityOf, scheduleName, scheduleOf } from "../format.js";
 import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
-import { gridLevels, isOfPolicy, LEAST_TOP, levelBars, levelText, nearest } from "../tokens/card.js";
+import { gridLevels, LEAST_TOP, levelBars, levelText, nearest } from "../levels.js";
 import { END, tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
 import { bytesText, cellNames, channelShares, flowOf, readsOf, spokenStep } from "./reads.js";
@@ -26,6 +26,9 @@ const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[sta
 
 const titleOf = (run) =>
   TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
+
+const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
+  && row.policy.every((one, at) => one.length === axes[at].levels.length);
 
 // One small histogram an axis: the policy's probability of every level, or the one level that was taken.
 class Choices {

@@ -8,7 +8,7 @@ import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
 import { copyChip } from "../page_parts.js";
 import { RunFollower } from "../follower.js";
-import { gridLevels } from "../tokens/card.js";
+import { gridLevels } from "../levels.js";
 import { answerText } from "../tokens/token_text.js";
 
 export class RunPage {

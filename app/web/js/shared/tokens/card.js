@@ -2,39 +2,11 @@
 
 import { chip, drawInTurn, h, isTouch, SITE, uniqueId } from "../dom.js";
 import {
-  AXES, count, duration, isNumber, nats, probability, probabilityOf, quantity,
+  AXES, duration, isNumber, nats, probability, probabilityOf, quantity,
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./tokens.js";
-
-export const LEAST_TOP = 0.001; // what the highest bar stands for at least
-
-// The axes of a run's grid, each with its levels; null for a run that does not tell them.
-/** @returns {GridAxis[] | null} */
-export function gridLevels(run) {
-  const grid = run?.config?.grid;
-  const axes = AXES.map((axis) => ({ axis, levels: grid?.[axis.levels] }))
-    .filter(({ levels }) => Array.isArray(levels));
-  return axes.length ? axes : null;
-}
-
-export const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
-  && row.policy.every((one, at) => one.length === axes[at].levels.length);
-
-export const levelBars = (shares, chosen) => shares.map((share, at) =>
-  h("i", { class: at === chosen && "is-chosen", "--v": share }));
-
-export const endsOf = (low, high) =>
-  h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
-export const levelEnds = (axis, levels) => endsOf(levelText(axis, levels[0]), levelText(axis, levels.at(-1)));
-
-export function nearest(levels, value) {
-  const away = levels.map((level) => Math.abs(level - value));
-  return away.indexOf(Math.min(...away));
-}
-
-export const levelText = (axis, level) => axis.unit === "bit" ? count(level, "bit") : axis.show(level);
 
 const CARD_GAP = 10;
 const CARD_MARGIN = 8;

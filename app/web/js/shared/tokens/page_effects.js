@@ -38,7 +38,7 @@ export class PageEffects {
     this.element = h("div", { class: "sol-page-effects" }, this.answer,
       h("div", { class: "sol-tools" }, this.compare, this.none));
     this.other = new RunFollower(on.ask, { begin: () => {}, rows: (rows) => this.write(rows),
-      view: (view) => this.write([], view.live || view.more), lost: () => {},
+      view: (view) => this.setLive(view.live || view.more), lost: () => {},
       gone: (error) => this.say(error.message) });
     this.clear();
   }
@@ -87,8 +87,11 @@ export class PageEffects {
     }, this.say);
   }
 
-  write(rows, isLive = true) {
+  write(rows) {
     this.answer.append(answerText(rows));
+  }
+
+  setLive(isLive) {
     this.answer.classList.toggle("is-live", isLive);
     show(this.compare, !isLive);
   }
@@ -137,25 +140,27 @@ export class PageEffects {
     measured.set(this.on.id(), [index, view, seconds]);
     const [best] = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
       .toSorted((a, b) => b.kl - a.kl);
-    const word = quoted(this.on.rows()[index].text);
-    const isNone = !best || best.kl < NOTHING;
+    const matters = best?.kl >= NOTHING;
     this.found = { index, attention, kl: effects.map((effect) => effect.kl),
-      best: isNone ? null : best.pages[0] };
-    const needed = best?.nll_change < 0 ? "was held back by" : "needed";
-    const line = best && quotedStart(this.on.textOf(best.pages[0]));
-    const isKept = best?.choice.token_id === this.on.rows()[index].token_id
-      && Math.exp(-best.nll_change) > LITTLE;
-    const isMany = effects.filter(({ kl }) => kl > best?.kl / 2).length > Math.max(MANY * effects.length, 3);
-    const verdict = isNone
-      ? `No single line mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
-      : (isKept ? `No single line mattered much to ${word}; without ${line} `
-        : isMany ? `Almost any line tips ${word}: without ${line} `
-          : `${word} ${needed} ${line}: without it `)
-        + this.change(index, best);
+      best: matters ? best.pages[0] : null };
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
     this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s. `
       + `KL without it: ${nats(best?.kl)} nats.${rank}`;
-    this.say(verdict);
+    this.say(matters ? this.finding(index, best, effects) + this.change(index, best)
+      : `No single line mattered to ${quoted(this.on.rows()[index].text)}: without any one, KL stays below `
+        + `${NOTHING} nats.`);
     this.on.changed();
+  }
+
+  // The beginning of a sentence that ends in what a token's probability becomes without the best page.
+  finding(index, best, effects) {
+    const { text, token_id: id } = this.on.rows()[index];
+    const [word, line] = [quoted(text), quotedStart(this.on.textOf(best.pages[0]))];
+    if (best.choice.token_id === id && Math.exp(-best.nll_change) > LITTLE) {
+      return `No single line mattered much to ${word}; without ${line} `;
+    }
+    const alike = effects.filter(({ kl }) => kl > best.kl / 2).length;
+    if (alike > Math.max(MANY * effects.length, 3)) return `Almost any line tips ${word}: without ${line} `;
+    return `${word} ${best.nll_change < 0 ? "was held back by" : "needed"} ${line}: without it `;
   }
 }
