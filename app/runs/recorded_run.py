@@ -185,7 +185,7 @@ def variant_words(run: RunRecord) -> str:
     if run.parent is None:
         return ""
     if isinstance(left_out, list) and left_out:
-        return f"Without page {', '.join(str(page + 1) for page in left_out)}"
+        return "Without a line" if len(left_out) == 1 else f"Without {len(left_out)} lines"
     if isinstance(given, list) and given:
         return f"Another token {len(given)}"
     return "The full model's answer"

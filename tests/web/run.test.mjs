@@ -240,7 +240,7 @@ told("what a run gained and where a broken one went; the token that ends an answ
   const { status, view } = stage;
   say(textOf(status.verdict), status.pill.dataset.kind, textOf(status.pill));
   const said = [0.96, 1.3, 0.8].map((times) => {
-    status.setTimes(times);
+    status.setEstimate({ times });
     return textOf(status.gain);
   });
   say(said);

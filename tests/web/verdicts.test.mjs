@@ -84,7 +84,7 @@ function pairOf(change) {
 told("a comparison: both texts aligned, in numbers, and what may be said of them", async (say) => {
   const pair = pairOf(() => ({ kl_to_dense: 0.01, step_ms: 0.2 }));
   const root = await exported("comparison", pair);
-  say(textsOf(root, ".sol-pair-head"), textOf(root.querySelector(".sol-pair-parted")));
+  say(textsOf(root, ".sol-pair-head"), textOf(root.querySelector(".sol-findings")));
   say(textsOf(root, ".sol-pair-block.is-apart").map((text) => text === "nothing here"));
   say(root.querySelectorAll(".is-parted").length);
   const rows = cellsOf(root.querySelector(".sol-pair-table"));
@@ -100,11 +100,11 @@ told("a comparison: both texts aligned, in numbers, and what may be said of them
   const worse = pairOf(() => ({ kl_to_dense: 0.5, side: [] }));
   Object.assign(worse.compared, { parted: null, stretches: null });
   const second = await exported("comparison", worse);
-  say(textOf(second.querySelector(".sol-pair-parted")));
+  say(textOf(second.querySelector(".sol-findings")));
   say(cellsOf(second.querySelector(".sol-pair-table"))[1]);
   const dearer = pairOf((row) => ({ kl_to_dense: 0, cost: row.dense_cost }));
   dearer.compared.same_prompt = false;
   const third = await exported("comparison", dearer);
-  say(textOf(third.querySelector(".sol-pair-parted")));
+  say(textOf(third.querySelector(".sol-findings")));
   say(cellsOf(third.querySelector(".sol-pair-table"))[5].slice(1));
 });

@@ -193,7 +193,7 @@ def test_a_variant_names_its_parent_and_says_what_it_changed(services, call):
     parent = runs.create(ANNA, "The sea", "m", "static", {}).id
     for change, words in (
         ({"given": (5, 6, 7)}, "Another token 3"),
-        ({"left_out": (0, 4)}, "Without page 1, 5"),
+        ({"left_out": (0, 4)}, "Without 2 lines"),
         ({}, "The full model's answer"),
     ):
         config = GenerationConfig(grid=GRIDS["default"], **change).to_dict()

@@ -12,11 +12,11 @@ from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = (
     "Small changes. The full model disagrees with 6 of 40 tokens (dotted). "
-    "Token 4 would have been “dense”, not “calm”."
+    "Its own answer parts at token 4: “dense”, not “calm”."
 )
 SPENT = re.compile(
     r"^Compute: \d+\s% of the full model \(budget: \d+\s%\) · "
-    r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats$"
+    r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats · the dial expected: same text$"
 )
 pytestmark = pytest.mark.browser
 HOSTILE = [

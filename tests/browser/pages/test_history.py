@@ -82,5 +82,5 @@ def test_variants_of_a_run_stand_under_it(serve, visit):
     expect(top).to_have_count(1)
     expect(top.locator(".sol-history-answer")).to_be_visible()
     visitor.page.get_by_text("+ 1 variant").click()
-    expect(top.locator("li")).to_contain_text("Without page 3")
+    expect(top.locator("li")).to_contain_text("Without a line")
     expect(top.locator("li").get_by_text(run_id)).to_be_hidden()

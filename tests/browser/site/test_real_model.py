@@ -77,7 +77,7 @@ def test_the_main_path_of_every_page_of_the_model(load, serve, visit):
     visitor.answer("The keeper of the light", 12, WARM_UP_MS)
     page.get_by_role("button", name="Compare with …").click()
     page.get_by_role("button", name="Compare", exact=True).click()
-    note = page.locator(".sol-pair-parted")
+    note = page.locator(".sol-pair .sol-findings")
     told = re.compile("First difference at token|wrote the same")
     expect(note).to_have_text(told, timeout=WARM_UP_MS)
     visitor.tab("Learn")

@@ -2,11 +2,11 @@
 
 import { h, headRow, setText, show } from "../shared/dom.js";
 import {
-  AXES, count, duration, formNumbers, isNumber, leftOutText, mean, mechanismsOf, MISSING, nats, percent,
-  scheduleName, scheduleOf, signed, spendText,
+  AXES, count, duration, formNumbers, isNumber, leftOutText, mean, MECHANISMS, mechanismsOf, MISSING, nats,
+  percent, scheduleName, scheduleOf, signed, spendText,
 } from "../shared/format.js";
 import { leadOf, tablePanel } from "../shared/page_parts.js";
-import { tallyOf } from "../shared/runs/status.js";
+import { outcomeOf, tallyOf } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
@@ -35,6 +35,8 @@ const PAIR_LINES = [
 
 const isDense = (side) => scheduleOf(side.run).kind === "dense";
 
+const outcomeOfSide = (side) => outcomeOf(side.tally, isDense(side));
+
 function differenceText(line, one, other) {
   const gap = other - one;
   if (line.text === duration) return MISSING;
@@ -46,9 +48,11 @@ function differenceText(line, one, other) {
 function pairRow(line, sides) {
   const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
   const text = values.every(isNumber) ? differenceText(line, ...values) : MISSING;
-  // Without a sign it rounds to nothing.
-  const verdict = line.less === null || !/^[+−]/.test(text) ? "open"
-    : text.startsWith("−") === line.less ? "good" : "bad";
+  const isLess = text.startsWith("−");
+  const better = sides[isLess === line.less ? 1 : 0];
+  // Without a sign it rounds to nothing; of two texts that are no answer none is better.
+  const isOpen = line.less === null || !/^[+−]/.test(text) || outcomeOfSide(better).kind === "Broken";
+  const verdict = isOpen ? "open" : better === sides[1] ? "good" : "bad";
   return h("tr", {},
     h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
       line.name, h("small", {}, line.how)),
@@ -56,6 +60,7 @@ function pairRow(line, sides) {
     h("td", { class: "sol-gain", "data-verdict": verdict }, text));
 }
 
+const PILLS = { "Same as the full model": "good", "Small changes": "wait", Broken: "bad" };
 const TABLE_WORDS = "Two runs of one seed. NLL says how likely the full model finds a text, not how good "
   + "it is.";
 
@@ -120,7 +125,9 @@ export class PairStage extends TokenStage {
     const { kind, asked, share } = scheduleOf(run);
     const spend = share ? `${percent(share)} compute` : spendText(formNumbers(asked));
     const isReduced = kind !== "dense";
-    const parts = [scheduleName(run), isReduced && spend, isReduced && mechanismsOf(run), leftOutText(run)];
+    const how = mechanismsOf(run);
+    const parts = [scheduleName(run), isReduced && spend, isReduced && how !== MECHANISMS.default && how,
+      leftOutText(run)];
     setText(side.detail, parts.filter(Boolean).join(" · "));
     if (at > 0) return;
     this.lead.replaceChildren(...leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt));
@@ -128,24 +135,30 @@ export class PairStage extends TokenStage {
 
   append(at, rows) {
     this.sides[at].view.append(rows);
+    this.colour();
   }
 
+  // What an answer is worth, once it is whole.
   setState(at, status) {
-    const [name, kind] = STATES[status] ?? [status, "idle"];
-    setPill(this.sides[at].state, name, kind);
+    const { kind } = status === "finished" ? outcomeOfSide(this.sides[at]) : { kind: "" };
+    const [name, colour] = kind ? [kind, PILLS[kind]] : STATES[status] ?? [status, "idle"];
+    setPill(this.sides[at].state, name, colour);
+  }
+
+  // One scale for both, so that a colour means the same on either side.
+  colour() {
+    Object.assign(this.axes[0], stretched(this.sides.flatMap(({ rows }) => rows.map(shareOfBytes))));
+    this.legend.set(this.legend.axis.key);
   }
 
   draw(compared) {
     this.sides.forEach((one, at) => { one.nll = compared.sides[at].nll; });
-    // One scale for both, so that a colour means the same on either side.
-    Object.assign(this.axes[0], stretched(this.sides.flatMap(({ rows }) => rows.map(shareOfBytes))));
-    this.legend.set(this.legend.axis.key);
     if (compared.stretches) this.align(compared.stretches);
-    setText(this.parted, this.partedText(compared));
+    setText(this.parted, this.hint);
     if (compared.parted !== null) {
       this.sides.forEach((one) => one.view.elements[compared.parted]?.classList.add("is-parted"));
     }
-    this.verdict.draw([compared.verdict]);
+    this.verdict.draw([{ kind: "open", head: this.partedText(compared), rest: "" }, compared.verdict]);
     const problems = compared.sides.map(({ problem }, at) => problem && `${sideName(SIDES[at])}: ${problem}`);
     this.drawTable(problems.filter(Boolean));
   }
@@ -153,7 +166,7 @@ export class PairStage extends TokenStage {
   partedText({ same_prompt: isSame, parted, stretches }) {
     const ends = this.sides.map((one) => one.rows.length);
     if (!isSame) return "The prompts differ, so the texts stand side by side and are not aligned.";
-    if (parted === null) return `Both sides wrote the same ${count(ends[0], "token")}.`;
+    if (parted === null) return `Both wrote the same ${count(ends[0], "token")}.`;
     const same = stretches.filter(([is]) => is).reduce((sum, [, a, b]) => sum + b - a, 0);
     if (parted === 0 && !same) return "The answers differ from the first word.";
     return `First difference at token ${parted + 1}. ${count(same, "token")} of ${Math.max(...ends)} agree.`;

@@ -1,7 +1,7 @@
 // The Explore room: the recorded dial, the form, the run on show with another one beside it, the address bar.
 
 import { Beside } from "../compare/beside.js";
-import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/address.js";
+import { askedFor, handOverTo, noPlace, openInTab, setAddress } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
 import { bringIntoView, chip, h, isTouch, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
@@ -63,7 +63,7 @@ class ExplorePage extends RunPage {
     this.recording = new RecordingView(page.recording, {
       answer: (prompt, settings) => runOf(api, prompt, { ...page.defaults, ...settings }),
       own: () => this.unfold(),
-      learn: () => showTab("learn"),
+      learn: () => handOverTo("learn", "dial-turned", true),
     });
     this.beside = new Beside(api, page.defaults.schedule,
       { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
@@ -164,7 +164,7 @@ class ExplorePage extends RunPage {
   begin(run) {
     super.begin(run);
     const request = { settings: run.settings, characters: run.prompt.length };
-    const take = ({ times }) => run === this.follower.run && this.status.setTimes(times);
+    const take = (estimate) => run === this.follower.run && this.status.setEstimate(estimate);
     if (run.settings) this.api("estimate_budget", request).then(take, () => {});
     this.ofFork.forEach((one) => show(one, run.parent !== null));
   }

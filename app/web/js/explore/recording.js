@@ -105,7 +105,7 @@ export class RecordingView {
     } });
     this.stops = h("div", { class: "sol-recording-stops", "aria-hidden": "true" });
     this.mark = h("span", { class: "sol-recording-mark", role: "status" }, "recorded");
-    this.runs = button("Run it here", () => this.runHere());
+    this.runs = button("Run it here", () => (this.isLive ? this.rest() : this.runHere()));
     this.origin = h("small", { class: "sol-hint", hidden: true });
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
@@ -248,18 +248,26 @@ export class RecordingView {
     this.isLive = true;
     const turn = this.turn = {};
     const { at } = this;
-    show(this.runs, false);
+    setText(this.runs, "Stop");
     try {
       const stops = [...new Set([0, at])].filter((stop) => !this.live.has(stop));
       turn.left = stops.length * this.answers.length;
       for (const stop of stops) this.live.set(stop, await this.answersAt(stop, turn));
-      if (turn === this.turn) this.choose(at);
-    } catch (error) {
       if (turn !== this.turn) return;
-      setText(this.mark, `recorded: ${messageOf(error)}`);
-      this.isLive = false;
-      show(this.runs, true);
+      setText(this.runs, "Back to the recording");
+      this.choose(at);
+    } catch (error) {
+      if (turn === this.turn) this.rest(`: ${messageOf(error)}`);
     }
+  }
+
+  // Back to the recording.
+  rest(why = "") {
+    this.turn = null;
+    this.isLive = false;
+    this.choose(this.at);
+    setText(this.mark, `recorded${why}`);
+    setText(this.runs, "Run it here");
   }
 
   /** @param {number} at @returns {Promise<RecordedText>} */

@@ -108,7 +108,7 @@ class HistoryPage {
     const { parent } = run;
     const ofParent = h("span", {}, run.variant, h("span", { class: "sol-history-parent" }, " of ",
       h("a", { href: linkTo({ run: parent }), onclick: opensHere(() => openInTab(part, parent)) },
-        h("code", {}, parent))));
+        "another run")));
     const isDamaged = run.status === "damaged";
     const isWhole = run.status !== "running" && !isDamaged;
     const hasTokens = part === "run" && run.tokens > 0 && isWhole;

@@ -101,7 +101,11 @@ class LearnPage {
   }
 
   seen() {
-    if (!this.key) this.open(askedFor("lesson") ?? memory.get("lesson") ?? STEPS[0].key);
+    const wanted = this.key ?? askedFor("lesson") ?? memory.get("lesson") ?? DIAL.key;
+    if (wanted === DIAL.key && this.measured[DIAL.key]) { // who comes from the dial goes on
+      setAddress({ lesson: STEPS[1].key });
+      this.open(STEPS[1].key);
+    } else if (!this.key) this.open(wanted);
     else this.parts.get(this.key).enter?.();
     this.name ??= nameInFront("learn", () => ({ lesson: askedFor("lesson") ?? this.key }));
     this.name();

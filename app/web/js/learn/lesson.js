@@ -128,7 +128,7 @@ export class Lesson {
     show(this.again, false);
     show(this.cancel, true);
     setText(this.state, "Measuring…");
-    this.figure.classList.add("is-old");
+    [this.figure, this.verdict].forEach((part) => part.classList.add("is-old"));
     this.asked = 0;
     this.follower.follow({ text: this.text.get() });
   }
@@ -148,14 +148,17 @@ export class Lesson {
   showResult(result) {
     this.end();
     show(this.figure, true);
-    this.figure.classList.remove("is-old");
+    [this.figure, this.verdict].forEach((part) => part.classList.remove("is-old"));
     this.picture.draw(result);
-    if (this.text.get() === this.first) this.judge(result);
+    const start = this.text.get() === this.first ? this.judge(result)
+      : `On “${this.spec.texts[this.text.get()]}”: `;
+    this.verdict.replaceChildren(h("b", {}, start), ...glossed(this.spec.said(result)));
     const time = new Date(result.measured_at).toLocaleTimeString([], { timeStyle: "medium" });
     const took = duration(result.took_ms);
     setText(this.source, `Measured on ${modelName(result.model)} at ${time}, in ${took}. ${this.spec.how}`);
   }
 
+  // The guess was about the first text. Returns the beginning of a sentence.
   judge(result) {
     const right = this.spec.answer(result);
     this.options.forEach((one, at) => {
@@ -163,10 +166,9 @@ export class Lesson {
       const marks = [at === this.choice && "your guess", at === right && "measured"];
       setText(one.mark, marks.filter(Boolean).join(", "));
     });
-    const start = right === this.choice ? "As you guessed. " : "Not as you guessed. ";
-    this.verdict.replaceChildren(h("b", {}, start), ...glossed(this.spec.said(result)));
     show(this.outcome, true);
     this.on.measured(this.spec.key);
+    return right === this.choice ? "As you guessed. " : "Not as you guessed. ";
   }
 
   end() {

@@ -16,16 +16,16 @@ function choiceRanges(rows, taken) {
   return ranges;
 }
 
-const MOST_CHANGES = 3; // that a heading lists
-
 // "20 to 60 %": the unit stands once.
 const joined = (texts, word) =>
   [...texts.slice(0, -1).map((text) => text.split(" ")[0]), texts.at(-1)].join(word);
 const between = (low, high) => joined(low === high ? [high] : [low, high], " to ");
 
-function changesText(places) {
-  if (!places.length) return "the same at every level";
-  return `changes ${places.length > MOST_CHANGES ? `${places.length} times` : `at ${joined(places, ", ")}`}`;
+function changesText(ranges, textOf) {
+  const [first, second, ...more] = ranges;
+  if (!second) return "the same at every level";
+  return more.length ? `changes ${ranges.length - 1} times`
+    : `changes between ${joined([first.to, second.from].map(textOf), " and ")}`;
 }
 
 function probabilityText(rows) {
@@ -44,9 +44,8 @@ export function choiceTable(axis, levels, rows, taken, own, fork) {
   const takenAt = nearest(levels, taken.action[axis.field]);
   const id = uniqueId("choices");
   const textOf = (at) => levelText(axis, levels[at]);
-  const changes = changesText(ranges.slice(1).map((range) => textOf(range.from)));
   return h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-    h("h3", { id }, h("span", {}, axis.name), h("small", {}, changes)),
+    h("h3", { id }, h("span", {}, axis.name), h("small", {}, changesText(ranges, textOf))),
     h("table", { class: "sol-lens-choices", "aria-labelledby": id },
       headRow(["Level", "Would choose", "Probability"]),
       h("tbody", {}, ranges.map((range) => {

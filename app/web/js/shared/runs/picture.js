@@ -78,6 +78,10 @@ class PictureSheet {
       this.add("rect", { x, y: this.y - size, width: wide, height: size * 1.4, rx: 4,
         fill: this.tints[bin] ?? "none" });
       this.text(text, x, size, this.inks[bin] ?? this.colours.text);
+      if (elements[at].matches(".is-other")) {
+        this.add("path", { d: `M${x + 3} ${this.y + size * 0.26}h${wide - 6}`, "stroke-dasharray": "2 3",
+          "stroke-width": 2, stroke: this.inks[bin] ?? this.colours.text });
+      }
       x += wide + 2;
       if (text.includes("\n")) [x, this.y] = [EDGE, this.y + size * 1.7];
     });
@@ -128,7 +132,7 @@ function pictureOf({ question, view, status, reading, machine, legend }, theme) 
   sheet.paragraph(question.textContent ?? "", 19, muted);
   sheet.tokens(view.elements, view.rows);
   const verdict = status.verdict.firstElementChild?.textContent ?? "";
-  sheet.paragraph(verdict.replace(" (dotted)", ""), 21, text, 600);
+  sheet.paragraph(verdict, 21, text, 600);
   sheet.paragraph(status.spent.textContent ?? "", 17, muted);
   if (legend.note.textContent) sheet.paragraph(legend.note.textContent, 17, muted);
   else sheet.scale(legend.axis);

@@ -8,6 +8,8 @@ import { cardParts, TokenCard } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/tokens.js";
 
+const FEWEST_ROWS = 4; // of a run that goes on, before colours stretch over what it read
+
 export class RunStage extends ChartedStage {
   // options: as a ChartedStage's, and whatIf: a LensPanel, which opens under the answer.
   /** @param {import("./status.js").Status} status */
@@ -74,13 +76,14 @@ export class RunStage extends ChartedStage {
     this.charts.clear(run);
     this.question.replaceChildren(run.question);
     this.reading.follow();
-    this.colour(run);
+    this.colour();
     this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),
       "The full model was not measured beside this run");
   }
 
   append(rows) {
     this.view.append(rows);
+    this.colour();
     this.charts.append(rows);
     this.machine.follow();
     this.reading.follow();
@@ -98,10 +101,10 @@ export class RunStage extends ChartedStage {
     this.status.showRun(this.view.rows, view, run, model);
   }
 
-  // Colours stretch over what the steps read, once that is known; what they read evenly has one colour.
-  colour(run) {
+  // Colours stretch over what the steps have read so far; what they read evenly has one colour.
+  colour(fewest = FEWEST_ROWS) {
     const [cost] = this.axes;
-    const shares = this.view.rows.map(shareOfBytes);
+    const shares = this.view.rows.length < fewest ? [] : this.view.rows.map(shareOfBytes);
     const even = mean(shares);
     const { isEven, ...ends } = stretched(shares);
     Object.assign(cost, { ...ends, of: isEven ? () => even : shareOfBytes });
@@ -110,7 +113,7 @@ export class RunStage extends ChartedStage {
   }
 
   finish() {
-    this.colour(this.machine.run);
+    this.colour(1);
     this.unfold(false);
     if (!this.view.element.contains(document.activeElement)) this.toTop();
     this.charts.finish();

@@ -38,7 +38,7 @@ class PartTimes {
     const whole = times.reduce((sum, ms) => sum + ms, 0);
     const isKnown = isNumber(whole);
     setText(this.said, rows.length && !isKnown ? "Times were not recorded when this run was saved."
-      : isKnown && others ? `With ${count(others, "more row")} in each step.` : "");
+      : isKnown && others ? `Each step ran ${count(others, "more row")} to compare with.` : "");
     fillTable(this.table, PARTS.map((part, at) => [h("span", { title: part.title }, part.name),
       milliseconds(times[at]), percent(times[at] / whole), isKnown ? savedText(part, summary) : MISSING]));
   }
@@ -119,12 +119,14 @@ export class Status extends StatusLine {
     setText(this.machine, "");
     [this.verdict, this.full, this.fullAnswer].forEach((part) => show(part, false));
     this.say(null);
-    this.times = null;
+    this.setEstimate({});
   }
 
-  // times: estimated, of the full model's speed; where that is unknown, the measured speed is shown.
-  setTimes(times) {
+  // times: of the full model's speed; where that is unknown, the measured speed is shown.
+  /** @param {Partial<Estimate>} estimate what the dial said of the run */
+  setEstimate({ times, zone }) {
     this.times = times;
+    this.zone = zone;
     if (isNumber(times)) setText(this.gain, gainWords(times));
   }
 
@@ -146,7 +148,7 @@ export class Status extends StatusLine {
 
   showRun(rows, view, run, model) {
     const { asked, share } = scheduleOf(run);
-    const words = [scheduleName(run), leftWords(view.summary?.left_at, share), REASONS[view.summary?.reason]]
+    const words = [namedAs(run, view.summary?.left_at), REASONS[view.summary?.reason]]
       .filter(Boolean).join(" · ");
     const isCut = view.status === "finished" && view.summary?.reason === "length";
     this.update(isCut ? { ...view, status: `Cut off at ${count(rows.length, "token")}` } : view, model, words,
@@ -181,9 +183,10 @@ export class Status extends StatusLine {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
     const isOff = share && percent(share) !== percent(tally.bytes);
+    const isMissed = !view.live && kind && this.zone && ZONES[kind] !== this.zone;
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
       ` of the full model${isOff ? ` (budget: ${percent(share)})` : ""} · `],
-      this.gain, klWords(tally));
+      this.gain, klWords(tally), isMissed && ` · the dial expected: ${this.zone}`);
     show(this.verdict, true);
   }
 }
@@ -195,18 +198,22 @@ function promptWords(prefill) {
     + `read in ${duration(ms)}.`;
 }
 
-// context: as a FinishEvent's left_at.
-const leftWords = (context, share) => isNumber(context)
-  && `left to static: it gains nothing near ${percent(share)} after ${count(context, "token")}`;
+// context: as a FinishEvent's left_at, where a policy left its steps to the static mix.
+const namedAs = (run, context) => (isNumber(context) ? `Static: ${scheduleName(run)} gains nothing near `
+  + `${percent(scheduleOf(run).share)} after ${count(context, "token")}` : scheduleName(run));
 
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
   const { text = "" } = densesChoice(rows[at]) ?? {};
   if (!withoutEnd([{ text }]).length) return ` Both agree until token ${at + 1}, where it would have ended.`;
   const own = quoted(rows[at].text);
-  return at ? ` Token ${at + 1} would have been ${quoted(text)}, not ${own}.`
+  return at ? ` Its own answer parts at token ${at + 1}: ${quoted(text)}, not ${own}.`
     : ` The full model begins with ${quoted(text)}, not with ${own}.`;
 }
+
+// What a verdict is in the words of the dial's zones.
+const ZONES = { "Same as the full model": "same text", "Small changes": "small changes",
+  Broken: "will break" };
 
 // answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.
 export function outcomeOf({ compared, others, kl }, isDense) {

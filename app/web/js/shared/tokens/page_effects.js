@@ -77,7 +77,8 @@ export class PageEffects {
     return attempt(async () => {
       const index = this.index = this.on.at();
       const effect = await newest(this, this.on.ask("leave_out_pages", { index, pages }));
-      const without = pages.length === 1 ? "this line" : `these ${count(pages.length, "line")}`;
+      const without = pages.length === 1 ? quotedStart(this.on.textOf(pages[0]))
+        : `these ${count(pages.length, "line")}`;
       this.say(`${quoted(this.on.rows()[index].text)} without ${without}: ${this.change(index, effect)}`);
       if (!this.isOfPrompt) return;
       const { run_id: id } = await newest(this, this.on.ask("run_without", { pages }));

@@ -187,7 +187,7 @@ export class Reading {
 
   // Folded, only some pages stand in the text. What stands there already is not moved: it may have the focus.
   place() {
-    const named = new Set([...this.effects?.chosen ?? [], ...this.leftOut, this.fact, this.page]);
+    const named = new Set([...this.effects?.chosen ?? [], ...this.leftOut, this.fact, this.page, this.best]);
     const stands = this.pages.filter((span, page) => !this.isFolded || span.solShade || named.has(page));
     const nodes = stands.flatMap((span, at) => {
       if (span.solIndex === (stands[at - 1]?.solIndex ?? -1) + 1) return [span];
