@@ -61,6 +61,7 @@ def _answer_verdict(tokens: Sequence[dict[str, Any]]) -> dict[str, str] | None:
         for side in token.get("side", ())
         if side["name"] == "dense" and side.get("choice")
     ]
-    others = sum(own != full for own, full in choices)
+    others = [at for at, (own, full) in enumerate(choices) if own != full]
     known = [token["kl_to_dense"] for token in tokens if token.get("kl_to_dense") is not None]
-    return verdict_record(answer_verdict(len(choices), others, fmean(known) if known else None))
+    kl, parted = (fmean(known) if known else None), (others[0] if others else None)
+    return verdict_record(answer_verdict(len(choices), len(others), kl, parted))

@@ -236,24 +236,27 @@ def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
     return verdict_of(name, "static", gains, scored["questions"], "accuracy", spent)
 
 
-def answer_verdict(compared: int, others: int, kl: float | None) -> Verdict | None:
+def answer_verdict(
+    compared: int, others: int, kl: float | None, parted: int | None = None
+) -> Verdict | None:
     """Judge a run by the full model beside it; None where that did not run.
 
     Args:
         compared: tokens for which the full model's choice is known.
         others: of them, those for which it prefers another token.
         kl: mean to the full model, nats a token.
+        parted: index of the first of the others, after which its own answer is another text.
     """
     if not compared:
         return None
     tokens = f"{compared:,} token{'' if compared == 1 else 's'}"
     if not others:
         return Verdict("good", "Same as the full model", f": it agrees with all {tokens}.")
-    is_broken = others > BROKEN_OTHERS * compared or (kl or 0.0) > BROKEN_KL
     words = f": the full model disagrees with {others:,} of {tokens}."
-    return Verdict(
-        "bad" if is_broken else "open", "Broken" if is_broken else "Small changes", words
-    )
+    if others > BROKEN_OTHERS * compared or (kl or 0.0) > BROKEN_KL:
+        return Verdict("bad", "Broken", words)
+    is_another = parted is not None and 2 * parted < compared
+    return Verdict("open", "Another answer" if is_another else "Small changes", words)
 
 
 def gain_of(mean: Any, low: Any, high: Any) -> Interval | None:

@@ -70,8 +70,8 @@ test("reads and the MLP's split are as Python has them", () => {
       { levels: "A".repeat(1e6) }, { levels: "AAAA" }]) assert.equal(readsOf({ page_reads: { ...page_reads, ...change } }), null);
   }
   assert.equal(readsOf({}), null);
-  for (const [compared, others, kl, head] of records().outcomes) {
-    assert.equal(outcomeOf({ compared, others, kl }, false).kind, head);
+  for (const [compared, others, kl, parted, head] of records().outcomes) {
+    assert.equal(outcomeOf({ compared, others, kl, parted: parted ?? -1 }, false).kind, head);
   }
   for (const [grid, ratio, shares] of records().mlp) {
     mlpShares(grid, ratio).forEach((share, at) => assert.ok(Math.abs(share - shares[at]) < 1e-5, `${ratio}: ${share}`));

@@ -69,7 +69,10 @@ def records(folder):
         "reads": [_reads(*shape) for shape in ((1, 1), (2, 3), (30, 5), (31, 65))],
         "outcomes": [
             (*case, verdict.head if (verdict := answer_verdict(*case)) else "")
-            for case in ((0, 0, None), (8, 0, 0.5), (10, 4, 0.3), (10, 5, 0.1), (10, 1, 0.31))
+            for case in (
+                (0, 0, None, None), (8, 0, 0.5, None), (10, 4, 0.3, 4), (10, 4, 0.3, 5),
+                (10, 5, 0.1, 5), (10, 1, 0.31, 0),
+            )
         ],
         "mlp": [
             [grid.to_dict(), ratio, grid.mechanisms.mlp_fractions(ratio)]

@@ -60,7 +60,7 @@ GRID_HELP = {
 }
 _TAKES = {
     name: f" About {minutes:g} minutes on two CPU cores."
-    for name, minutes in NOMINAL_MINUTES.items()
+    for name, minutes in {**NOMINAL_MINUTES, "evaluate": 15, TASKS_JOB: 30}.items()
 }
 PRESET_WORDS = {
     "quick": ("Quick", f"A first look: a small policy that already saves.{_TAKES['quick']}"),
@@ -74,7 +74,8 @@ PRESET_WORDS = {
         "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone."
         + _TAKES["paper"],
     ),
-    "defaults": ("Defaults", ""),
+    "evaluate": ("Defaults", f"The defaults:{_TAKES['evaluate']}"),
+    TASKS_JOB: ("Defaults", f"The defaults:{_TAKES[TASKS_JOB]}"),
 }
 TRAIN_FORM = SchemaForm(
     TrainConfig,
@@ -88,6 +89,7 @@ TRAIN_FORM = SchemaForm(
         "quant_block": "Channels per scale",
         "head": "Vocabulary",
         **{axis.levels_field: f"{axis.name}: levels" for axis in AXES},
+        "mlp_pruning": "MLP pruning",
         "held_out_texts": "Held-out texts",
         "time_limit_minutes": "Time limit (min)",
     },
@@ -127,7 +129,7 @@ class LabJob:
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
     def constants(self, services: Services) -> dict[str, Any]:
-        presets = PRESETS if self.kind == "train" else {"defaults": self.form.config()}
+        presets = PRESETS if self.kind == "train" else {self.kind: self.form.config()}
         return {
             "kind": self.kind,
             "presets": [
@@ -141,7 +143,7 @@ class LabJob:
                 for key, (label, words) in PRESET_WORDS.items()
                 if (config := presets.get(key)) is not None
             ],
-            "defaultPreset": "standard" if self.kind == "train" else "defaults",
+            "defaultPreset": "standard" if self.kind == "train" else self.kind,
             "groups": self.form.groups(),
             "hasCorpus": self.has_corpus,
             "mostPolicies": self.most_policies,

@@ -11,7 +11,7 @@ from tests.browser.conftest import ENDED, comes_to
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = (
-    "Small changes. The full model disagrees with 6 of 40 tokens (dotted). "
+    "Another answer. The full model disagrees with 6 of 40 tokens (dotted). "
     "Its own answer parts at token 4: “dense”, not “calm”."
 )
 SPENT = re.compile(

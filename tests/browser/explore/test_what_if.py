@@ -44,5 +44,6 @@ def test_a_fork_is_made_and_left_by_keyboard_alone(serve, visit):
     page.reload()
     expect(page.locator(".sol-lines .is-given")).to_have_count(AT)
     page.get_by_role("button", name="Compare with parent").click()
-    expect(page.locator(".sol-pair .sol-findings")).to_contain_text(f"First difference at token {AT + 1}")
+    parted = f"First difference at token {AT + 1}"
+    expect(page.locator(".sol-pair .sol-findings")).to_contain_text(parted)
     expect(page).to_have_url(re.compile(f"compare={parent}%2C{fork}"))

@@ -47,9 +47,15 @@ export class EvaluatePage extends ResultPage {
   }
 }
 
+function windowsOf({ scored_tokens: scored, texts, steps }) {
+  const windows = scored / (texts * steps);
+  return windows > 1 ? `${windows} windows × ` : "";
+}
+
 const aboutParts = (about) =>
   [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
     about.corpus && `text ${modelName(about.corpus)}`,
     isNumber(about.scored_tokens) && count(about.scored_tokens, "scored token"),
-    about.texts && `${about.texts} texts × ${about.steps} steps after ${about.context} tokens`,
+    about.texts && `${about.texts} texts × ${windowsOf(about)}${about.steps} steps after `
+      + count(about.context, "token"),
     isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];

@@ -53,7 +53,6 @@ export class LabForm extends Form {
     const ofPresets = (name) => Object.fromEntries(page.presets.map((preset) => [preset.key, preset[name]]));
     this.preset = pillsField({ legend: "Preset", choices: ofPresets("label"),
       meanings: ofPresets("meaning") });
-    show(this.preset.element, page.presets.length > 1);
     this.policies = page.mostPolicies ? policyField(page.mostPolicies) : null;
     this.name = textField({ label: "Name of the policy", maxLength: page.maxNameLength,
       hint: "It appears in Explore and Evaluate under this name." });
@@ -75,7 +74,9 @@ export class LabForm extends Form {
       group.help && h("p", { class: "sol-hint" }, `${group.help}.`),
       h("div", { class: "sol-advanced-grid" }, group.fields.map((spec) => this.fields[spec.name].element))));
     const isLong = groups.length > 1;
-    return this.lay(this.preset.element, h("div", { class: "sol-changes-row" }, this.changes, this.back),
+    const { presets: [only, ...others] } = this.page;
+    return this.lay(others.length ? this.preset.element : h("p", { class: "sol-hint" }, only.meaning),
+      h("div", { class: "sol-changes-row" }, this.changes, this.back),
       this.policies?.element ?? this.name.element, this.corpus?.element, !isLong && groups,
       this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error,
       isLong && folded("Advanced", groups));

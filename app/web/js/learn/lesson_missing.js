@@ -20,7 +20,8 @@ class MissingPicture {
   place = h("div", {});
   page = h("p", { class: "sol-learn-passage", dir: "auto" });
   said = h("p", { class: "sol-learn-state", role: "status" });
-  strips = new Strips({ point: () => {}, leave: () => {}, choose: (page) => this.slider?.set(page) });
+  strips = new Strips({ point: () => {}, leave: () => {}, canChoose: () => true,
+    choose: (page) => this.slider?.set(page) });
   ranks = h("div", { class: "sol-page-ranks" });
   note = h("p", {});
   element = h("div", { class: "sol-learn-parts" }, this.prompt,

@@ -12,7 +12,7 @@ import { bytesText, cellNames, channelShares, flowOf, readsOf, spokenStep } from
 const PLAY_MS = 125;
 const SETTLED_MS = 300; // without another token: then the words for screen readers follow
 const UNFOLDED_FROM = 700; // px of the window
-const STACKED_BELOW = 640; // px of the panel: choice and outcome then stand under the drawing
+const STACKED_BELOW = 720; // px of the panel: choice and outcome then stand under the drawing
 const SHAPES = { back: "M11 2 4 8l7 6z", on: "M5 2l7 6-7 6z", play: "M4 2l9 6-9 6z",
   pause: "M4 2h3v12H4zM9 2h3v12H9z" };
 

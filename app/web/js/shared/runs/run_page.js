@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
 import { NOTHING_LOST, reasonOf } from "../api.js";
-import { copyText, h, scrollTo, show, wait } from "../dom.js";
+import { chip, copyText, h, scrollTo, show, wait } from "../dom.js";
 import { exportMenu } from "../download.js";
 import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
@@ -64,7 +64,9 @@ export class RunPage {
     const link = () => linkTo({ [this.part]: this.follower.id,
       ...Object.fromEntries(Object.values(this.names).map((name) => [name, askedFor(name)])),
       [this.names.colour]: this.stage.legend.axis.key });
-    return h("div", { class: "sol-tools" }, copyChip("Copy link", link), more,
+    const again = chip("Ask again", () => this.form.element.querySelector("textarea")?.focus(),
+      { class: "sol-chip is-narrow" }); // where the form is below
+    return h("div", { class: "sol-tools" }, again, copyChip("Copy link", link), more,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad"),
         { more: [{ name: "Copy text", hint: "without the prompt",
           act: () => copyText(answerText(this.stage.rows())) }] }));

@@ -75,6 +75,7 @@ export function tallyOf(rows) {
     spend: AXES.map((axis) => mean(rows.map(axis.of))),
     compared: kept.length, // steps where dense's choice is known
     others: kept.filter((isKept) => !isKept).length, // and where it is another
+    parted: kept.indexOf(false), // the first of these
     kl: mean(rows.map((row) => row.kl_to_dense)),
     klStatic: mean(rows.map((row) => row.side.find((one) => one.name === "static")?.kl_to_dense)) };
 }
@@ -133,7 +134,7 @@ export class Status extends StatusLine {
   // answer(write): the full model's to the same prompt, its tokens as they come.
   offerFull(answer) {
     this.answerFully = answer;
-    show(this.full, ["Broken", "Small changes"].includes(this.outcome.dataset.kind ?? ""));
+    show(this.full, Boolean(this.outcome.dataset.kind) && this.outcome.dataset.kind !== SAME);
   }
 
   async showFull() {
@@ -208,21 +209,22 @@ function partingWords(rows) {
   if (!withoutEnd([{ text }]).length) return ` Both agree until token ${at + 1}, where it would have ended.`;
   const own = quoted(rows[at].text);
   return at ? ` Its own answer parts at token ${at + 1}: ${quoted(text)}, not ${own}.`
-    : ` The full model begins with ${quoted(text)}, not with ${own}.`;
+    : ` Its own answer begins with ${quoted(text)}, not with ${own}.`;
 }
 
 // What a verdict is in the words of the dial's zones.
-const ZONES = { "Same as the full model": "same text", "Small changes": "small changes",
+const SAME = "Same as the full model";
+const ZONES = { [SAME]: "same text", "Small changes": "small changes", "Another answer": "small changes",
   Broken: "will break" };
 
 // answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.
-export function outcomeOf({ compared, others, kl }, isDense) {
+export function outcomeOf({ compared, others, kl, parted }, isDense) {
   if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: "Same as the full model", basis: ` It agrees with all ${whole}.` };
+  if (!others) return { kind: SAME, basis: ` It agrees with all ${whole}.` };
   const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
-  return { kind: isBroken ? "Broken" : "Small changes",
+  return { kind: isBroken ? "Broken" : 2 * parted < compared ? "Another answer" : "Small changes",
     basis: ` The full model disagrees with ${others} of ${whole} (dotted).` };
 }
 

@@ -81,7 +81,8 @@ export class Reading {
       changed: () => this.draw() });
     this.strips = new Strips({ point: (page) => page !== this.page && this.point(page),
       leave: () => this.point(null),
-      choose: (page) => (this.pages[page] || !this.effects?.isOfPrompt) && this.effects?.toggle(page) });
+      canChoose: (page) => Boolean(this.effects && (this.pages[page] || !this.effects.isOfPrompt)),
+      choose: (page) => this.effects?.toggle(page) });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
     this.clear();

@@ -26,7 +26,7 @@ export function barsPath(values, { x = 0, base, width, tall, isDown = false, isA
 export class Strips {
   numPages = 0;
 
-  // on: {point(page), leave(), choose(page)}
+  // on: {point(page), leave(), choose(page), canChoose(page)}
   constructor(on) {
     const part = (name) => svg("path", { class: `sol-strip-${name}` });
     this.looked = part("looked");
@@ -42,9 +42,12 @@ export class Strips {
       const { left, width } = this.field.getBoundingClientRect();
       return Math.min(Math.max(Math.floor((clientX - left) / width * this.numPages), 0), this.numPages - 1);
     };
-    this.field.addEventListener("pointermove", (event) => on.point(pageAt(event)));
+    this.field.addEventListener("pointermove", (event) => {
+      this.element.classList.toggle("is-choosable", on.canChoose(pageAt(event)));
+      on.point(pageAt(event));
+    });
     this.field.addEventListener("pointerleave", () => on.leave());
-    this.field.addEventListener("click", (event) => on.choose(pageAt(event)));
+    this.field.addEventListener("click", (event) => on.canChoose(pageAt(event)) && on.choose(pageAt(event)));
   }
 
   /** looked: by page; needed: KL without the page, null before it is known. @param {number[]} looked

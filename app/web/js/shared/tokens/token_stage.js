@@ -18,16 +18,18 @@ const FUNCTION_WORDS = new Set(("about after also because been before being betw
   + "some such than that their them then there these they this those through under very were what when where "
   + "which while will with within without would your").split(" "));
 
+const isWord = ({ text }) => /[\p{L}\p{N}]/u.test(text) && !/^<.*>$/.test(text.trim());
+
 // Words that say something: numbers and words of four letters and more; of other scripts all.
-const isContent = ({ text }) => /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(text)
-  && !/^<.*>$/.test(text.trim()) && !FUNCTION_WORDS.has(text.trim().toLowerCase());
+const isContent = (row) => isWord(row) && !FUNCTION_WORDS.has(row.text.trim().toLowerCase())
+  && /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(row.text);
 
 // The word that has most to ask: where the full model's answer would part, else the one that the model was
 // least sure of; null where there is none.
 export function leastCertain(rows, given = 0) {
   const words = rows.slice(given).filter((row) => isContent(row) && isNumber(row.entropy));
   const parted = rows.slice(given).find(densesChoice);
-  if (words.includes(parted)) return parted.index;
+  if (parted && isWord(parted)) return parted.index;
   return words.reduce((most, row) => (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
 }
 
