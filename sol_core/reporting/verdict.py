@@ -76,11 +76,6 @@ class Measure:
             return "open"
         return "good" if gain.low > 0 else "bad"
 
-    @property
-    def short_unit(self) -> str:
-        """The unit without what it is of: "nats"."""
-        return self.unit.partition(" ")[0]
-
     def side(self, value: float) -> str:
         """The word that stands for a gain's sign."""
         return self.more if value >= 0 else self.less
@@ -308,7 +303,7 @@ def _at_one_budget(
     form = _form(gains, of)
     kind = of.kind(gain, samples)
     if kind == "open":
-        words = f" ({form(gain.mean)} {of.short_unit} apart; the interval includes 0){at}."
+        words = f" ({form(gain.mean)} {of.unit} apart; the interval includes 0){at}."
         return Verdict(kind, _no_difference(name, other), words)
     compared = of.better if kind == "good" else of.worse
     ends = sorted((abs(gain.low), abs(gain.high)))
@@ -335,7 +330,7 @@ def _at_several_budgets(
         f"(95 % intervals from {_from_to(low, high, form, of)}){at}."
     )
     if not better and not worse:
-        words = f" ({form(mean)} {of.short_unit} apart on average; every interval includes 0){at}."
+        words = f" ({form(mean)} {of.unit} apart on average; every interval includes 0){at}."
         return Verdict("open", f"{_no_difference(name, other)} at any of {count} budgets", words)
     kind: Kind = "open" if better and worse else "good" if better else "bad"
     parts = [(better, of.better), (worse, of.worse)]

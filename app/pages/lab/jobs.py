@@ -129,7 +129,9 @@ class LabJob:
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
     def constants(self, services: Services) -> dict[str, Any]:
-        presets = PRESETS if self.kind == "train" else {self.kind: self.form.config()}
+        presets = dict[str, Any](PRESETS)
+        if self.kind != "train":
+            presets = {self.kind: self.form.config()}
         return {
             "kind": self.kind,
             "presets": [

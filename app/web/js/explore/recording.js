@@ -95,7 +95,8 @@ export class RecordingView {
     const { model, questions } = this.recording;
     const id = uniqueId("dial");
     this.dial = h("input", { type: "range", id, max: 100, step: 1, onkeydown: (event) => {
-      const step = { ArrowRight: -1, ArrowUp: -1, ArrowLeft: 1, ArrowDown: 1 }[event.key];
+      const step = { ArrowRight: -1, ArrowUp: -1, PageUp: -1,
+        ArrowLeft: 1, ArrowDown: 1, PageDown: 1 }[event.key];
       if (!step) return;
       event.preventDefault();
       this.turnTo(this.at + step);

@@ -103,8 +103,8 @@ class HistoryPage {
   row(run) {
     const part = partOf(run);
     const link = linkTo({ [part]: run.id });
-    const tool = (label, action) =>
-      chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
+    const tool = (label, action, style = "sol-chip") =>
+      chip(label, () => action(run), { class: style, "aria-label": `${label}: ${run.title}` });
     const { parent } = run;
     const ofParent = h("span", {}, run.variant, h("span", { class: "sol-history-parent" }, " of ",
       h("a", { href: linkTo({ run: parent }), onclick: opensHere(() => openInTab(part, parent)) },
@@ -129,7 +129,7 @@ class HistoryPage {
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),
         !isDamaged && copy,
         isWhole && exportMenu(this.api, part, () => run.id, this.fail, { spoken: `Export: ${run.title}` }),
-        run.can_delete && tool("Delete", () => this.ask(run))] });
+        run.can_delete && tool("Delete", () => this.ask(run), "sol-chip is-danger")] });
     if (run.tokens > 0 && isWhole) whenSeen(row, () => this.lookAt(run, glance));
     const name = h("summary", {});
     const variants = h("ol", { class: "sol-history-list" });

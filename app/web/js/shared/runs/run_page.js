@@ -97,10 +97,12 @@ export class RunPage {
   // Starts a run by a function of Python; the id, or null where it was refused, which fail(words) says.
   async ask(call, request, fail = this.form.fail) {
     this.form.setBusy(true);
+    this.stopsAtOnce = false;
     try {
       const { run_id: id } = await this.api(call, request);
       this.liveId = id;
       this.open(id, "push");
+      if (this.stopsAtOnce) this.stop();
       return id;
     } catch (error) {
       this.form.setBusy(false);
@@ -110,9 +112,10 @@ export class RunPage {
   }
 
   stop() {
-    if (!this.liveId) return;
     this.focusAnswer();
     this.form.stopButton.disabled = true;
+    this.stopsAtOnce = !this.liveId; // the server has not named the run yet
+    if (this.stopsAtOnce) return;
     this.api("stop_run", { run_id: this.liveId }).catch(() => { this.form.stopButton.disabled = false; });
   }
 
