@@ -58,7 +58,7 @@ GRID_HELP = {
     + ", or ".join(pruner.meaning for pruner in MLP_PRUNERS.values()),
     "page_size": "cached tokens per page; pages are kept or left as a whole",
 }
-# On a Xeon: CPU time of `evaluate default` (29 min), of `tasks default --limit 50` (9 min) times ten.
+# CPU time on a Xeon: `evaluate default` 29 min, `tasks default --limit 50` 9 min, times ten.
 _MINUTES = {**NOMINAL_MINUTES, "evaluate": 15, TASKS_JOB: 60}
 _TAKES = {key: f" About {minutes:g} minutes on two CPU cores." for key, minutes in _MINUTES.items()}
 PRESET_WORDS = {
