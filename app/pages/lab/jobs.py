@@ -62,7 +62,7 @@ GRID_HELP = {
 _MINUTES = {**NOMINAL_MINUTES, "evaluate": 15, TASKS_JOB: 60}
 _TAKES = {key: f" About {minutes:g} minutes on two CPU cores." for key, minutes in _MINUTES.items()}
 PRESET_WORDS = {
-    "quick": ("Quick", f"A first look: a small policy that already saves.{_TAKES['quick']}"),
+    "quick": ("Quick", f"A first look, with a small policy.{_TAKES['quick']}"),
     "standard": (
         "Standard",
         "The default: warm start on many texts, then learning from rollouts (GRPO)."
@@ -73,8 +73,8 @@ PRESET_WORDS = {
         "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone."
         + _TAKES["paper"],
     ),
-    "evaluate": ("Defaults", f"The defaults:{_TAKES['evaluate']}"),
-    TASKS_JOB: ("Defaults", f"The defaults:{_TAKES[TASKS_JOB]}"),
+    "evaluate": ("Defaults", _TAKES["evaluate"].strip()),
+    TASKS_JOB: ("Defaults", _TAKES[TASKS_JOB].strip()),
 }
 TRAIN_FORM = SchemaForm(
     TrainConfig,

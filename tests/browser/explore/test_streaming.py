@@ -12,11 +12,11 @@ from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = (
     "Another answer. The full model disagrees with 6 of 40 tokens (dotted). "
-    "Its own answer parts at token 4: “dense”, not “calm”."
+    "Its own answer diverges at token 4: “dense”, not “calm”."
 )
 SPENT = re.compile(
     r"^Compute: \d+\s% of the full model \(budget: \d+\s%\) · "
-    r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats · the dial expected: same text$"
+    r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats · predicted: same text \(missed\)$"
 )
 pytestmark = pytest.mark.browser
 HOSTILE = [

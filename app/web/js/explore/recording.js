@@ -187,9 +187,10 @@ export class RecordingView {
     this.said.classList.remove("is-coming");
     // The strips stay with their answer, unless another one broke.
     const which = sames[this.which] && sames.includes(false) ? sames.indexOf(false) : this.which;
-    const { same, tokens } = text.answers[which];
+    const { tokens } = text.answers[which];
+    const same = sames[which] ? 0 : text.answers[which].same;
     const words = tokens.findIndex((word, token) => token >= same && word.trim()); // no space
-    this.point(which, sames[which] ? 0 : words < 0 ? Math.min(same, tokens.length - 1) : words);
+    this.point(which, words < 0 ? Math.min(same, tokens.length - 1) : words);
   }
 
   // What the answer needs is the full model's need, at any stop of the dial.

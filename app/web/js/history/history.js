@@ -50,7 +50,7 @@ class HistoryPage {
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, SITE.isShared
           ? "Only you see this list; anyone you give a link sees that run."
-          : "All runs in this data directory.")),
+          : "All runs saved on this machine.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
       this.more);
     listen("runs-changed", () => this.load());

@@ -17,7 +17,7 @@ function waitingText(number, { state, before, seconds, model }) {
     return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself.`;
   }
   const time = seconds >= 1 ? ` ${Math.round(seconds)} s so far.` : "";
-  return before > 0 ? `Waiting: ${before} before you.` : `Your lesson ${number} is being measured…${time}`;
+  return before > 0 ? `Waiting: ${before} before you.` : `Measuring lesson ${number}…${time}`;
 }
 
 // A page of the path, hidden at first, whose heading can take the focus. texts: the glossary marks terms.

@@ -8,7 +8,7 @@ import { keptOpen } from "../memory.js";
 import { elementsOf, labelledRange } from "./form_parts.js";
 
 const ASK_AFTER_MS = 150;
-const ZONE_TOKENS = 40; // the zones were chosen on so many (docs/results.md)
+export const ZONE_TOKENS = 40; // the zones were chosen on so many (docs/results.md)
 
 // Python says which mix of attention and MLP meets a share of the bytes after a prompt of this length. Until
 // somebody turns the dial, it follows: it stands where the text stays the full model's.

@@ -73,7 +73,7 @@ export class LensPanel {
     show(this.message, false);
     show(this.again, false);
     this.element.setAttribute("aria-busy", "true");
-    this.body.classList.add("is-old");
+    this.setOld(true);
     setText(this.state, "Decoding the alternatives…");
     await newest(this, Promise.allSettled([this.asking]));
     await attempt(async () => {
@@ -81,6 +81,12 @@ export class LensPanel {
       this.draw(await newest(this, this.asking), rows);
     }, (words) => this.fail(words));
     this.element.removeAttribute("aria-busy");
+  }
+
+  // Another token's answer is dim, and nothing in it can be pressed.
+  setOld(isOld) {
+    this.body.classList.toggle("is-old", isOld);
+    this.body.inert = isOld;
   }
 
   complain(words) {
@@ -115,7 +121,7 @@ export class LensPanel {
       + "([[kv pollution|KV pollution]]), in [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here."));
     show(this.body, true);
-    this.body.classList.remove("is-old");
+    this.setOld(false);
   }
 }
 

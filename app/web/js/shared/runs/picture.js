@@ -31,7 +31,7 @@ class PictureSheet {
     const place = h("i", { class: `sol-${theme}`, hidden: true });
     document.body.append(place);
     const style = getComputedStyle(place);
-    const names = ["panel", "text", "muted", "edge", "attention", "channels"];
+    const names = ["panel", "text", "muted", "edge", "attention", "channels", "bad"];
     this.colours = Object.fromEntries(names.map((name) =>
       [name, style.getPropertyValue(`--sol-${name}`).trim()]));
     const byBin = (part) => Array.from({ length: SITE.numBins }, (_, bin) =>
@@ -76,7 +76,8 @@ class PictureSheet {
       if (x > EDGE && x + wide > EDGE + LINE_WIDTH) [x, this.y] = [EDGE, this.y + size * 1.7];
       const bin = elements[at].getAttribute(BIN);
       this.add("rect", { x, y: this.y - size, width: wide, height: size * 1.4, rx: 4,
-        fill: this.tints[bin] ?? "none" });
+        fill: this.tints[bin] ?? "none",
+        ...(elements[at].matches(".is-put") && { stroke: this.colours.bad, "stroke-width": 2 }) });
       this.text(text, x, size, this.inks[bin] ?? this.colours.text);
       if (elements[at].matches(".is-other")) {
         this.add("path", { d: `M${x + 3} ${this.y + size * 0.26}h${wide - 6}`, "stroke-dasharray": "2 3",
@@ -134,8 +135,8 @@ function pictureOf({ question, view, status, reading, machine, legend }, theme) 
   const verdict = status.verdict.firstElementChild?.textContent ?? "";
   sheet.paragraph(verdict, 21, text, 600);
   sheet.paragraph(status.spent.textContent ?? "", 17, muted);
+  if (!legend.isEven) sheet.scale(legend.axis);
   if (legend.note.textContent) sheet.paragraph(legend.note.textContent, 17, muted);
-  else sheet.scale(legend.axis);
   const { looked, needed, apart } = reading.strips?.values ?? {};
   if (looked && looked.length > 1 && !reading.element.hidden) {
     sheet.y += 14;

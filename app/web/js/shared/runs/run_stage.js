@@ -108,8 +108,10 @@ export class RunStage extends ChartedStage {
     const even = mean(shares);
     const { isEven, ...ends } = stretched(shares);
     Object.assign(cost, { ...ends, of: isEven ? () => even : shareOfBytes });
+    this.legend.isEven = isEven;
     this.legend.set(this.legend.axis.key);
-    setText(this.legend.note, isEven ? "Every token gets the same." : "");
+    setText(this.legend.note, isEven ? "Every token gets the same."
+      : shares.length ? "Scale fitted to this run." : "");
   }
 
   finish() {

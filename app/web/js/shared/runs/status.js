@@ -3,8 +3,10 @@
 import { attempt } from "../api.js";
 import { chip, h, setChildren, setText, show, SITE } from "../dom.js";
 import {
-  AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, scheduleName, scheduleOf,
+  AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
+  scheduleName, scheduleOf,
 } from "../format.js";
+import { ZONE_TOKENS } from "../forms/budget_dial.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
@@ -179,15 +181,16 @@ export class Status extends StatusLine {
     setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
-    setText(this.sentence, basis + (tally.others ? partingWords(rows) : ""));
+    setText(this.sentence, putWords(rows, run) + basis + (tally.others ? partingWords(rows) : ""));
     if (!isNumber(this.times) || isDense) {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
     const isOff = share && percent(share) !== percent(tally.bytes);
-    const isMissed = !view.live && kind && this.zone && ZONES[kind] !== this.zone;
+    const { kind: ofZone } = outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense);
+    const isMissed = !view.live && kind && this.zone && ZONES[ofZone] !== this.zone;
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
       ` of the full model${isOff ? ` (budget: ${percent(share)})` : ""} · `],
-      this.gain, klWords(tally), isMissed && ` · the dial expected: ${this.zone}`);
+      this.gain, klWords(tally), isMissed && ` · predicted: ${this.zone} (missed)`);
     show(this.verdict, true);
   }
 }
@@ -203,12 +206,19 @@ function promptWords(prefill) {
 const namedAs = (run, context) => (isNumber(context) ? `Static: ${scheduleName(run)} gains nothing near `
   + `${percent(scheduleOf(run).share)} after ${count(context, "token")}` : scheduleName(run));
 
+// The token that somebody put in, from which on a fork is judged.
+function putWords(rows, { config: { given = [] } }) {
+  const put = rows[given.length - 1];
+  return put
+    ? ` ${quoted(put.text)} was put in by hand (${probability(probabilityOf(put.surprisal))} probable).` : "";
+}
+
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
   const { text = "" } = densesChoice(rows[at]) ?? {};
   if (!withoutEnd([{ text }]).length) return ` Both agree until token ${at + 1}, where it would have ended.`;
   const own = quoted(rows[at].text);
-  return at ? ` Its own answer parts at token ${at + 1}: ${quoted(text)}, not ${own}.`
+  return at ? ` Its own answer diverges at token ${at + 1}: ${quoted(text)}, not ${own}.`
     : ` Its own answer begins with ${quoted(text)}, not with ${own}.`;
 }
 

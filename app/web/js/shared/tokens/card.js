@@ -175,5 +175,5 @@ function cardTop(row, came) {
 function cardFoot({ cost, dense_cost: dense, step_ms: ms }) {
   return h("div", { class: "sol-card-foot" }, `Read ${quantity(cost.bytes_read, "B")} of `
     + `${quantity(dense.bytes_read, "B")} in ${duration(ms)}`
-    + `${cost.bytes_read > dense.bytes_read ? ", with what choosing reads" : ""}.`);
+    + `${cost.bytes_read > dense.bytes_read ? ", including the cost of choosing" : ""}.`);
 }

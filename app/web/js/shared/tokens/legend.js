@@ -25,6 +25,8 @@ function laneLegend() {
 
 // onAxis(axis, isChosen): what the colour shows; isChosen: somebody chose it just now.
 export class Legend {
+  isEven = false; // every token has one colour
+
   /** @param {Axis[]} axes @param {(axis: Axis, isChosen: boolean) => void} onAxis */
   constructor(axes, onAxis, key = "axis") {
     this.axes = axes;

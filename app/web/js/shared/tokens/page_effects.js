@@ -8,6 +8,7 @@ import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const NOTHING = 0.01; // nats, below which a page did not matter
 const LITTLE = 0.8; // of a word's probability: what leaves it more did not matter much
+const TIE = 1.1; // of a word's probability: who has less more than it comes first by chance
 const MANY = 0.4; // of all pages
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
@@ -98,9 +99,11 @@ export class PageEffects {
   }
 
   change(index, { choice, nll, nll_change: change }) {
+    const own = Math.exp(-nll);
+    const other = `${quoted(choice.text)} ${choice.probability < TIE * own ? "ties with it" : "comes first"}`;
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
-      : `${quoted(choice.text)} comes first (${probability(choice.probability)})`;
-    return `${probability(Math.exp(change - nll))} becomes ${probability(Math.exp(-nll))}, and ${first}.`;
+      : `${other} (${probability(choice.probability)})`;
+    return `${probability(Math.exp(change - nll))} becomes ${probability(own)}, and ${first}.`;
   }
 
   // isNew: the run has just ended; of others only what was measured before is shown.
@@ -162,6 +165,7 @@ export class PageEffects {
     }
     const alike = effects.filter(({ kl }) => kl > best.kl / 2).length;
     if (alike > Math.max(MANY * effects.length, 3)) return `Almost any line tips ${word}: without ${line} `;
-    return `${word} ${best.nll_change < 0 ? "was held back by" : "needed"} ${line}: without it `;
+    return best.nll_change < 0 ? `${line} made ${word} less likely: without it `
+      : `${word} needed ${line}: without it `;
   }
 }

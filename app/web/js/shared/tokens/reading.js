@@ -103,7 +103,7 @@ export class Reading {
         h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
         && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} lines to answer without them. `
-          + "Grey: the first page and the chat's own words, which say nothing."),
+          + "Grey: the first page and the chat template, which carry no content."),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 

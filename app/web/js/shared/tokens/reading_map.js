@@ -21,7 +21,8 @@ export class ReadingMap {
     this.element = h("details", { class: "sol-reading-map", ontoggle: () => this.draw() },
       h("summary", {}, "Map of the run"), this.field,
       h("p", { class: "sol-muted" },
-        "Across: pages of prompt and answer. Down: generated tokens. Drag to select tokens."));
+        "Across: pages of prompt and answer. Down: generated tokens. Darker: read by more of the heads. "
+          + "Drag to select tokens."));
     watchPointer(this.field, (event) => this.tokenAt(event), on);
     whenThemeChanges(() => this.draw());
     this.clear();
