@@ -33,7 +33,6 @@ def quantise_rows(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Te
     """``reference.fake_quantise``. Raises: as ``check_rows``."""
     check_rows(activations)
     check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
-    rows = Residual(activations.contiguous(), None, None, 0.0)
-    how = Dropping(None, bit_widths, block)
+    rows, how = Residual(activations.contiguous()), Dropping(None, bit_widths, block)
     prepared: Tensor = prepare_with_triton(rows, activations.dtype, how)["prepared"]
     return prepared

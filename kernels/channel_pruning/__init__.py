@@ -56,6 +56,6 @@ def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     """
     check_rows(hidden, MAX_PRUNED, (torch.float32,))
     check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
-    rows = Residual(hidden.contiguous(), None, None, 0.0)
-    prepared: Tensor = prepare_with_triton(rows, torch.float32, Dropping(channels_kept))["prepared"]
+    rows, how = Residual(hidden.contiguous()), Dropping(channels_kept)
+    prepared: Tensor = prepare_with_triton(rows, torch.float32, how)["prepared"]
     return prepared

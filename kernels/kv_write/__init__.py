@@ -13,11 +13,11 @@ from kernels.cpu import as_array, takes_bf16
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
-    UnsupportedByKernel,
     by_kernels,
     check_operands,
     launch,
     next_power_of_2,
+    require,
 )
 from kernels.key_codes import OCTET
 from kernels.kv_write import reference
@@ -29,43 +29,31 @@ Pair = tuple[Tensor, Tensor]
 _NO_CODES = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint16)
 
 
-def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) -> Tensor:
-    """``reference.rotate`` of the first heads of each token; on a CPU a bf16 prefill's and those of
-    many rows go to Numba.
+def rotated(
+    heads: Tensor, num_kv_heads: int, cosine: Tensor, sine: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries [..., H, D] and keys [..., Hkv, D], fp32, and values likewise, as they are;
+    on a CPU a bf16 prefill's and those of many rows go to Numba.
 
     Args:
-        heads: [R, N, D] or [R, T, N, D] of any float dtype.
-        count: how many of the N heads.
+        heads: [R, H + 2 Hkv, D] or [R, T, H + 2 Hkv, D] of any float dtype.
         cosine, sine: [R, D] or [T, D] fp32.
-    Returns: [..., count, D] fp32.
     """
+    count = heads.shape[-2] - num_kv_heads
     is_step = heads.dim() == 3 and heads.shape[0] >= MANY_ROWS
     in_fp32 = heads.device.type == "cpu" and heads.dtype == torch.float32
     fits = (is_step and in_fp32) or ((is_step or heads.dim() == 4) and takes_bf16(heads))
     kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if fits else None
     if kernel is None:
-        return reference.rotate(heads[..., :count, :].float(), cosine[:, None], sine[:, None])
-    tokens = heads.contiguous().flatten(0, -3)
-    rotated = torch.empty(len(tokens), count, heads.shape[-1])
-    angles = (cosine.contiguous().numpy(), sine.contiguous().numpy())
-    with torch_with_numba():
-        kernel(as_array(tokens), *angles, rotated.numpy())
-    return rotated.view(*heads.shape[:-2], count, -1)
-
-
-def rotated(
-    heads: Tensor, num_kv_heads: int, cosine: Tensor, sine: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated queries [..., H, D] and keys [..., Hkv, D], fp32, and values likewise, as they are.
-
-    Args:
-        heads: [..., H + 2 Hkv, D] of any float dtype.
-        cosine, sine: [R, D] or [T, D] fp32.
-    """
-    num_rotated = heads.shape[-2] - num_kv_heads
-    turned = rotate_first_heads(heads, num_rotated, cosine, sine)
-    query, key = turned.split((num_rotated - num_kv_heads, num_kv_heads), -2)
-    return query, key, heads[..., num_rotated:, :]
+        turned = reference.rotate(heads[..., :count, :].float(), cosine[:, None], sine[:, None])
+    else:
+        tokens = as_array(heads.contiguous().flatten(0, -3))
+        turned = torch.empty(*heads.shape[:-2], count, heads.shape[-1])
+        angles = cosine.contiguous().numpy(), sine.contiguous().numpy()
+        with torch_with_numba():
+            kernel(tokens, *angles, turned.flatten(0, -3).numpy())
+    query, key = turned.split((count - num_kv_heads, num_kv_heads), -2)
+    return query, key, heads[..., count:, :]
 
 
 def rotate_and_write(
@@ -137,23 +125,18 @@ def rotate_and_write_with_triton(
             "scale": new.scale,
         },
         {"HEAD": max(64, next_power_of_2(size))},
-        {"num_warps": 1, "num_stages": 1},
+        num_warps=1,
     )  # fmt: skip
     return query
 
 
 def _check(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> None:
     keys, values = buffers
-    if keys.dim() != 4 or keys.dtype not in KERNEL_DTYPES or keys.shape[-1] % 8:
-        raise UnsupportedByKernel(
-            "buffers must be [R, Hkv, S, D] fp32, bf16 or fp16 with D a multiple of 8, "
-            f"got {list(keys.shape)} {keys.dtype}"
-        )
-    if new.heads.dim() != 3 or new.heads.dtype not in KERNEL_DTYPES:
-        raise UnsupportedByKernel(
-            "heads must be [R, N, D] fp32, bf16 or fp16, "
-            f"got {list(new.heads.shape)} {new.heads.dtype}"
-        )
+    fits = keys.dim() == 4 and keys.dtype in KERNEL_DTYPES and keys.shape[-1] % 8 == 0
+    lines = "buffers must be [R, Hkv, S, D] fp32, bf16 or fp16 with D a multiple of 8"
+    require(fits, lines, keys)
+    fits = new.heads.dim() == 3 and new.heads.dtype in KERNEL_DTYPES
+    require(fits, "heads must be [R, N, D] fp32, bf16 or fp16", new.heads)
     rows, kv_heads, capacity, size = keys.shape
     octets = (rows, kv_heads, -(-capacity // OCTET))
     pair = codes or (None, None)

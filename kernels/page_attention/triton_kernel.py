@@ -1,6 +1,6 @@
 """Page-sparse attention of one new token per row on CUDA.
 
-``attend_pages`` lists the pages that any query of a tile chose (``triton_choice.py``) and reads
+``attend_pages`` lists the pages that any query of a tile chose (``triton_weighing.py``) and reads
 each once for all of them; the last program of a tile joins the sequence's parts. A *tile* is up to
 BLOCK_M queries that read the same keys: the heads of one KV head's group, times the rows that share
 a prefix. A sequence is split by taking every ``splits``-th page, so that clusters of chosen pages
@@ -24,7 +24,7 @@ from kernels.gpu.triton_helpers import (
     tile_queries,
 )
 from kernels.key_codes.triton_kernel import INFINITY
-from kernels.page_attention.triton_choice import is_chosen
+from kernels.page_attention.triton_weighing import is_chosen
 
 LISTED_AT_ONCE = tl.constexpr(256)  # pages
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,11 @@ def driver_version() -> str:
 
 def _has_code_for(major: int, minor: int) -> bool:
     """Return whether torch holds machine code of a card's generation, or code to compile for it."""
-    for name in torch.cuda.get_arch_list():
-        kind, _, digits = name.partition("_")
-        number = int("".join(filter(str.isdigit, digits)) or 0)
-        if kind == "compute" and number <= 10 * major + minor:
-            return True
-        if kind == "sm" and number // 10 == major and number % 10 <= minor:
-            return True
-    return False
+    names = re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(torch.cuda.get_arch_list()))
+    return any(
+        (int(first), int(second)) <= (major, minor) and (kind == "compute" or int(first) == major)
+        for kind, first, second in names
+    )
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -112,18 +109,13 @@ def check_mlp(at: Setting) -> None:
     width, inner = at.widths.hidden, at.widths.inner
     groups = torch.randint(3, (inner,), device=at.device)
     up_to = groups.bincount(minlength=3).cumsum(0)
-    weights = MlpWeights(
-        at.random(width, 2 * inner, scale=width**-0.5),
-        at.random(inner, width, scale=inner**-0.5),
-        activation=at.widths.activation,
-        down_norms=10.0 ** (-6.0 * groups),
-    )
-    exact = replace(weights, gate_up=weights.gate_up.float(), down=weights.down.float())
-    if at.widths.biased:
-        biases = at.random(2 * inner), at.random(width)
-        weights = replace(weights, gate_up_bias=biases[0], down_bias=biases[1])
-        wide = biases[0].float(), biases[1].float()
-        exact = replace(exact, gate_up_bias=wide[0], down_bias=wide[1])
+    gate_up = at.random(width, 2 * inner, scale=width**-0.5)
+    down = at.random(inner, width, scale=inner**-0.5)
+    biases = (at.random(2 * inner), at.random(width)) if at.widths.biased else (None, None)
+    how = at.widths.activation, 10.0 ** (-6.0 * groups)
+    weights = MlpWeights(gate_up, down, biases[0], biases[1], *how)
+    in_fp32 = [None if bias is None else bias.float() for bias in biases]
+    exact = MlpWeights(gate_up.float(), down.float(), in_fp32[0], in_fp32[1], *how)
     rounding = max(1e-3, torch.finfo(at.dtype).eps)
     for rows in _MLP_ROWS:
         hidden = torch.randn(rows, width, device=at.device)
@@ -140,13 +132,12 @@ def check_mlp(at: Setting) -> None:
             entered = gated_mlp.fused_gated_mlp(entering, weights, plan)
             if entered is None:  # too wide for kernels, or dense
                 continue
-            made = partial(mlp_reference, hidden)
-            references = made(weights, plan), made(exact, plan)
-            check_no_farther(f"outputs of {rows} rows", entered[1], *references, rounding)
+            right, wide = (mlp_reference(hidden, some, plan) for some in (weights, exact))
+            check_no_farther(f"outputs of {rows} rows", entered[1], right, wide, rounding)
         products = at.random(rows, 2 * inner)
         mine, right = both(gated_mlp.activated, products, weights.activation)
-        wide_ones = gated_mlp.reference.activated(products.float(), weights.activation)
-        check_no_farther("activations", mine, right, wide_ones, rounding)
+        wide = gated_mlp.reference.activated(products.float(), weights.activation)
+        check_no_farther("activations", mine, right, wide, rounding)
 
 
 def check_pruning(at: Setting) -> None:

@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import sysconfig
 import tempfile
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from kernels.gpu.triton_support import CONTAINED, OPERATIONS, replaced_operations, use_reference
+from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_reference
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
@@ -58,7 +57,7 @@ class CardReport:
         wrong = {name: why for name in OPERATIONS if (why := self.verdicts.get(name)) is not None}
         if (steps := self.verdicts.get(STEPS)) is not None:
             return dict.fromkeys(OPERATIONS, steps) | wrong
-        pairs = ((outer, name) for outer, inner in CONTAINED.items() for name in inner)
+        pairs = ((outer, name) for outer, inner in OPERATIONS.items() for name in inner)
         return {outer: f"it contains {name}" for outer, name in pairs if name in wrong} | wrong
 
     @property
@@ -225,9 +224,8 @@ def missing_for_triton() -> str | None:
         return "Triton needs a C compiler: sudo apt install gcc (Fedora: sudo dnf install gcc)"
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not headers.is_file():
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return (
-            f"Triton needs {headers}: sudo apt install python{version}-dev "
+            f"Triton needs {headers}: sudo apt install python{sysconfig.get_python_version()}-dev "
             "(Fedora: sudo dnf install python3-devel)"
         )
     try:

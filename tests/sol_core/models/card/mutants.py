@@ -52,8 +52,8 @@ def spoilt(kernel_name, mutate, only=lambda arguments, constants: True, results=
     """
     right, times = triton_support.launch, []
 
-    def launch(kernel, grid, arguments, constants, options):
-        right(kernel, grid, arguments, constants, options)
+    def launch(kernel, grid, arguments, constants, *warps, **stages):
+        right(kernel, grid, arguments, constants, *warps, **stages)
         if kernel.__name__ == kernel_name and only(arguments, constants):
             times.append(1)
             for name in results or RESULTS[kernel_name]:

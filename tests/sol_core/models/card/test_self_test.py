@@ -18,7 +18,6 @@ from sol_core.models.card import checks, self_test
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
 from sol_core.models.card.self_test import checked_card, run_checks
 from sol_core.models.card.small_model import SMALL
-from sol_core.models.step import graph
 from sol_core.models.step.graph import StepGraphs
 
 ROOT = Path(__file__).parents[4]
@@ -99,7 +98,7 @@ def test_what_fails_is_done_by_its_reference_and_the_rest_is_tried(
     with caplog.at_level(logging.WARNING):
         made.apply()
     assert replaced_operations() == replaced
-    monkeypatch.setattr(graph, "_CudaCapture", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     assert (StepGraphs.make(torch.device("cuda")) is not None) == has_graphs
     assert bool(made.sentences()) == bool(reason)
     assert all(sentence in caplog.text for sentence in made.sentences())
