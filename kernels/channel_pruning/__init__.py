@@ -9,7 +9,7 @@ from torch import Tensor
 from kernels.channel_pruning import reference
 from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.gpu.triton_support import by_kernels, check_operands, check_rows
+from kernels.gpu import triton_support as gpu
 from kernels.residual import Dropping, Residual, prepare_with_triton
 
 __all__ = ["keep_heaviest_channels", "keep_largest_channels"]
@@ -23,7 +23,7 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
     # fp32 is what a decode step prunes.
-    made = by_kernels("keep_largest_channels", hidden, prune_rows, hidden, channels_kept)
+    made = gpu.by_kernels("keep_largest_channels", hidden, prune_rows, hidden, channels_kept)
     if made is not None:
         return made
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
@@ -54,8 +54,8 @@ def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
 
     Raises: UnsupportedByKernel for others.
     """
-    check_rows(hidden, MAX_PRUNED, (torch.float32,))
-    check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
+    gpu.check_rows(hidden, MAX_PRUNED, (torch.float32,))
+    gpu.check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
     rows, how = Residual(hidden.contiguous()), Dropping(channels_kept)
     prepared: Tensor = prepare_with_triton(rows, torch.float32, how)["prepared"]
     return prepared

@@ -1,10 +1,8 @@
 """Conditions, launches and refusals of the Triton kernels.
 
-A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the
-CPU under Triton's interpreter (``TRITON_INTERPRET=1`` before the first import, and inside
-``triton_on_cpu``). What a kernel cannot do goes to the reference, and the log says why
-once; so does an operation whose kernels failed on this card (``use_reference``), and one whose
-kernel does not start. Triton itself is imported by the ``triton_kernel.py`` files, on first use.
+A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the CPU under
+Triton's interpreter (``triton_on_cpu``). Others go to the reference (``by_kernels``). Triton itself
+is imported by the files of the kernels, on first use.
 """
 
 from __future__ import annotations
@@ -195,13 +193,10 @@ def by_kernels(
 ) -> ResultT | None:
     """Run an operation's kernels; returns None where torch must compute it.
 
-    That is where the tensor is not on a card, the operation is replaced, only torch takes the
-    arguments (``run`` raises UnsupportedByKernel), and where a kernel does not start, which
-    replaces the operation from then on. The log says so once.
+    That is where the tensor is not on a card, the operation (of ``OPERATIONS``) is replaced, only
+    torch takes the arguments (``run``, which checks them, raises UnsupportedByKernel), and where a
+    kernel does not start, which replaces the operation from then on. The log says so once.
 
-    Args:
-        operation: one of ``OPERATIONS``.
-        run: checks its arguments, then starts the kernels; may end at any of them.
     Raises: KernelInputError for arguments that are wrong for both.
     """
     if not runs_triton(tensor) or operation in _State.replaced:
@@ -228,18 +223,13 @@ def require(
 
 
 def check_operands(
-    wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...], torch.dtype]],
+    wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...], torch.dtype]],  # None passes
     beside: Tensor,
     *,
-    contiguous: bool = True,
+    contiguous: bool = True,  # False if strides do not matter
 ) -> None:
-    """Raise unless each tensor has its shape and dtype, lies beside another and is contiguous.
-
-    Args:
-        wanted: by argument name, the tensor (None passes), its shape and its dtype.
-        contiguous: False if strides do not matter.
-    Raises: KernelInputError for what is wrong; UnsupportedByKernel for strides.
-    """
+    """Raise unless each tensor has its shape and dtype, lies beside another and is contiguous:
+    KernelInputError for what is wrong, UnsupportedByKernel for strides."""
     for name, (tensor, shape, dtype) in wanted.items():
         if tensor is None:
             continue

@@ -11,14 +11,7 @@ from torch import Tensor
 
 from kernels.cpu import as_array, takes_bf16
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
-from kernels.gpu.triton_support import (
-    KERNEL_DTYPES,
-    by_kernels,
-    check_operands,
-    launch,
-    next_power_of_2,
-    require,
-)
+from kernels.gpu import triton_support as gpu
 from kernels.key_codes import OCTET
 from kernels.kv_write import reference
 from kernels.kv_write.reference import NewTokens
@@ -62,7 +55,7 @@ def rotate_and_write(
     """Rotated and scaled queries [R, H, D] fp32; keys and values are stored as ``write_tokens``
     does. One kernel on CUDA."""
     operation = "rotate_and_write", buffers[0], rotate_and_write_with_triton
-    made = by_kernels(*operation, new, buffers, slots, codes)
+    made = gpu.by_kernels(*operation, new, buffers, slots, codes)
     if made is not None:
         return made
     query, key, value = rotated(new.heads, buffers[0].shape[1], new.cosine, new.sine)
@@ -82,11 +75,8 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
     """
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))
-    many = (
-        slots.shape[0] >= MANY_ROWS
-        and slots.device.type == "cpu"
-        and dtype in (torch.float32, torch.bfloat16)
-    )
+    known = dtype in (torch.float32, torch.bfloat16) and slots.device.type == "cpu"
+    many = known and slots.shape[0] >= MANY_ROWS
     kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if many else None
     if kernel is not None:
         arrays = [tuple(as_array(part.contiguous()) for part in pair) for pair in (new, buffers)]
@@ -114,7 +104,7 @@ def rotate_and_write_with_triton(
     query = torch.empty((rows, num_heads, size), device=keys.device)
     spare = (keys.view(torch.uint8), keys.view(torch.bfloat16))
     key_codes, scales = codes or spare
-    launch(
+    gpu.launch(
         rotate_and_write_rows,
         (rows, num_heads + kv_heads),
         {
@@ -124,7 +114,7 @@ def rotate_and_write_with_triton(
             "capacity": capacity, "num_octets": key_codes.shape[2] if codes else 0,
             "scale": new.scale,
         },
-        {"HEAD": max(64, next_power_of_2(size))},
+        {"HEAD": max(64, gpu.next_power_of_2(size))},
         num_warps=1,
     )  # fmt: skip
     return query
@@ -132,15 +122,15 @@ def rotate_and_write_with_triton(
 
 def _check(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> None:
     keys, values = buffers
-    fits = keys.dim() == 4 and keys.dtype in KERNEL_DTYPES and keys.shape[-1] % 8 == 0
+    fits = keys.dim() == 4 and keys.dtype in gpu.KERNEL_DTYPES and keys.shape[-1] % 8 == 0
     lines = "buffers must be [R, Hkv, S, D] fp32, bf16 or fp16 with D a multiple of 8"
-    require(fits, lines, keys)
-    fits = new.heads.dim() == 3 and new.heads.dtype in KERNEL_DTYPES
-    require(fits, "heads must be [R, N, D] fp32, bf16 or fp16", new.heads)
+    gpu.require(fits, lines, keys)
+    fits = new.heads.dim() == 3 and new.heads.dtype in gpu.KERNEL_DTYPES
+    gpu.require(fits, "heads must be [R, N, D] fp32, bf16 or fp16", new.heads)
     rows, kv_heads, capacity, size = keys.shape
     octets = (rows, kv_heads, -(-capacity // OCTET))
     pair = codes or (None, None)
-    check_operands(
+    gpu.check_operands(
         {
             "heads": (new.heads, (rows, new.heads.shape[1], size), new.heads.dtype),
             "cosine": (new.cosine, (rows, size), torch.float32),

@@ -121,17 +121,15 @@ def weigh_pages(
     ``choosing``, in the last block, then the pages that groups need.
 
     Args:
-        query: [R, H, D] fp32, scaled. codes: lines of D words, int32 of four bytes each, scales:
-            lines of 16 bf16, an octet each. sources: [M] int64.
-        valid_tokens: [R, mask_width] uint8, read if ``masked``.
-        page_keys: [R, H, num_pages] int32, written.
-        group_keys: [R, Hkv, num_pages] int32, written.
-        pages_kept: [R] int64. floors: [R] fp32. tokens_per_page: [R, num_pages] int64.
-        thresholds: [R, Hkv] int32, written.
-        tokens_read: [R, Hkv] int64, written: how many the chosen pages have.
-        readings: [R, Hkv, num_pages] uint8, written if ``noting``: 1 for the chosen pages.
-        counters: [sources, Hkv] int32 zeros.
+        query: [R, H, D] fp32, scaled. sources: [M] int64. valid_tokens: [R, mask_width] uint8, read
+            if ``masked``. codes: lines of D words, int32 of four bytes each, scales: lines of 16
+            bf16, an octet each.
         pages, first_page, tokens, first_token: of this block, over all blocks' numbering.
+        page_keys: [R, H, num_pages] int32, group_keys: [R, Hkv, num_pages] int32; written.
+        pages_kept: [R] int64. floors: [R] fp32. tokens_per_page: [R, num_pages] int64.
+        thresholds: [R, Hkv] int32, written. tokens_read: [R, Hkv] int64, written: how many the
+            chosen pages have. readings: [R, Hkv, num_pages] uint8, written if ``noting``: 1 for
+            the chosen pages. counters: [sources, Hkv] int32 zeros.
         WHOLE: pages are of SLOTS tokens, whole octets, which are then read whole.
     """
     tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)

@@ -10,16 +10,7 @@ from torch import Tensor
 
 from kernels.cpu import as_array
 from kernels.cpu.threads import cpu_kernel, torch_with_numba
-from kernels.gpu.triton_support import (
-    KERNEL_DTYPES,
-    MAX_WIDTH,
-    by_kernels,
-    check_operands,
-    check_rows,
-    counters,
-    launch,
-    require,
-)
+from kernels.gpu import triton_support as gpu
 from kernels.residual import reference
 from kernels.residual.reference import Residual
 from kernels.rms_norm import rms_norm
@@ -48,7 +39,7 @@ def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tupl
     [R, T, C] for bf16 products on a CPU. A prefill never needs Triton."""
     rows, made = residual.hidden, None
     if rows.dim() == 2:
-        made = by_kernels("add_and_norm", rows, enter_with_triton, residual, dtype)
+        made = gpu.by_kernels("add_and_norm", rows, enter_with_triton, residual, dtype)
     elif rows.device.type == "cpu" and dtype == torch.bfloat16:
         made = _enter_on_cpu(residual)
     return reference.add_and_norm(residual, dtype, rms_norm) if made is None else made
@@ -74,9 +65,9 @@ def _enter_on_cpu(residual: Residual) -> tuple[Tensor, Tensor] | None:
 def check_residual(residual: Residual) -> None:
     """Raise UnsupportedByKernel or KernelInputError, naming the argument, for what is refused."""
     hidden, update, norm, _ = residual
-    check_rows(hidden, MAX_WIDTH, (torch.float32,))
+    gpu.check_rows(hidden, gpu.MAX_WIDTH, (torch.float32,))
     shape, dtype = tuple(hidden.shape), torch.float32 if update is None else update.dtype
-    check_operands(
+    gpu.check_operands(
         {
             "hidden": (hidden, shape, torch.float32),
             "norm": (norm, shape[1:], torch.float32),
@@ -84,7 +75,7 @@ def check_residual(residual: Residual) -> None:
         },
         hidden,
     )
-    require(dtype in KERNEL_DTYPES, "update must be fp32, bf16 or fp16", dtype)
+    gpu.require(dtype in gpu.KERNEL_DTYPES, "update must be fp32, bf16 or fp16", dtype)
 
 
 def row_arguments(
@@ -122,16 +113,16 @@ def prepare_with_triton(
     keys = given["channels"].new_empty((rows * ranked, width))
     ranking = {"keys": keys, "thresholds": keys.new_empty((rows, 2))}
     if ranked:
-        zeros = counters(keys, rows * (BINS.value + 1))
+        zeros = gpu.counters(keys, rows * (BINS.value + 1))
         names = "rows", "update", "norm", "kept", "width", "adding", "weighted"
         shared = {name: given[name] for name in names} | ranking
         counting = {"counts": zeros, "counters": zeros[rows * BINS.value :]}
         grid = rows, -(-width // _RANKED_AT_ONCE)
-        launch(rank_rows, grid, shared | counting, {"BLOCK": _RANKED_AT_ONCE})
+        gpu.launch(rank_rows, grid, shared | counting, {"BLOCK": _RANKED_AT_ONCE})
     block = next(size for size in _WARPS if size >= width)
     constants = {"BLOCK": block, "PRUNED": pruned, "RANKED": ranked, "LISTED": lists,
                  "QUANT_BLOCK": dropping.quant_block}  # fmt: skip
-    launch(prepare_rows, (rows,), given | ranking, constants, _WARPS[block])
+    gpu.launch(prepare_rows, (rows,), given | ranking, constants, _WARPS[block])
     return given
 
 
