@@ -50,10 +50,7 @@ def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) 
 
 
 def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
-    """``reference.keep_largest_channels`` of fp32 rows of at most ``MAX_PRUNED`` channels.
-
-    Raises: UnsupportedByKernel for others.
-    """
+    """``reference.keep_largest_channels``. Raises: as ``check_rows``."""
     gpu.check_rows(hidden, MAX_PRUNED, (torch.float32,))
     gpu.check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
     rows, how = Residual(hidden.contiguous()), Dropping(channels_kept)

@@ -94,33 +94,12 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
 def rotate_and_write_with_triton(
     new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
 ) -> Tensor:
-    """``rotate_and_write``. Raises: as ``_check``."""
-    _check(new, buffers, slots, codes)
+    """``rotate_and_write``.
+
+    Raises: UnsupportedByKernel or KernelInputError, naming the argument, for what is refused.
+    """
     from kernels.kv_write.triton_kernel import rotate_and_write_rows
 
-    keys, values = buffers
-    rows, kv_heads, capacity, size = keys.shape
-    num_heads = new.heads.shape[1] - 2 * kv_heads
-    query = torch.empty((rows, num_heads, size), device=keys.device)
-    spare = (keys.view(torch.uint8), keys.view(torch.bfloat16))
-    key_codes, scales = codes or spare
-    gpu.launch(
-        rotate_and_write_rows,
-        (rows, num_heads + kv_heads),
-        {
-            "heads": new.heads.contiguous(), "cosine": new.cosine, "sine": new.sine,
-            "query": query, "keys": keys, "values": values, "codes": key_codes, "scales": scales,
-            "slots": slots, "num_heads": num_heads, "num_kv_heads": kv_heads, "head_size": size,
-            "capacity": capacity, "num_octets": key_codes.shape[2] if codes else 0,
-            "scale": new.scale,
-        },
-        {"HEAD": max(64, gpu.next_power_of_2(size))},
-        num_warps=1,
-    )  # fmt: skip
-    return query
-
-
-def _check(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> None:
     keys, values = buffers
     fits = keys.dim() == 4 and keys.dtype in gpu.KERNEL_DTYPES and keys.shape[-1] % 8 == 0
     lines = "buffers must be [R, Hkv, S, D] fp32, bf16 or fp16 with D a multiple of 8"
@@ -143,3 +122,20 @@ def _check(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> 
         },
         keys,
     )
+    num_heads = new.heads.shape[1] - 2 * kv_heads
+    query = torch.empty((rows, num_heads, size), device=keys.device)
+    key_codes, scales = codes or (keys.view(torch.uint8), keys.view(torch.bfloat16))
+    gpu.launch(
+        rotate_and_write_rows,
+        (rows, num_heads + kv_heads),
+        {
+            "heads": new.heads.contiguous(), "cosine": new.cosine, "sine": new.sine,
+            "query": query, "keys": keys, "values": values, "codes": key_codes, "scales": scales,
+            "slots": slots, "num_heads": num_heads, "num_kv_heads": kv_heads, "head_size": size,
+            "capacity": capacity, "num_octets": key_codes.shape[2] if codes else 0,
+            "scale": new.scale,
+        },
+        {"HEAD": max(64, gpu.next_power_of_2(size))},
+        num_warps=1,
+    )  # fmt: skip
+    return query

@@ -223,7 +223,6 @@ def mass_outside_pages(page_keys, outside, best_fraction, num_pages, BLOCK_P: tl
     below = tl.where(order < threshold, tl.maximum(order, 1) - 1, 0).to(tl.uint32)
     left_over = tl.sum(below.to(tl.float32, bitcast=True), 0)
     num_tied = tl.sum((order == threshold).to(tl.int32), 0) - room
-    left_over += num_tied.to(tl.float32) * (threshold - 1).to(tl.uint32).to(
-        tl.float32, bitcast=True
-    )
+    least = (threshold - 1).to(tl.uint32).to(tl.float32, bitcast=True)
+    left_over += num_tied.to(tl.float32) * least
     tl.store(outside + index, left_over / total)

@@ -67,14 +67,8 @@ def check_residual(residual: Residual) -> None:
     hidden, update, norm, _ = residual
     gpu.check_rows(hidden, gpu.MAX_WIDTH, (torch.float32,))
     shape, dtype = tuple(hidden.shape), torch.float32 if update is None else update.dtype
-    gpu.check_operands(
-        {
-            "hidden": (hidden, shape, torch.float32),
-            "norm": (norm, shape[1:], torch.float32),
-            "update": (update, shape, dtype),
-        },
-        hidden,
-    )
+    added = {"norm": (norm, shape[1:], torch.float32), "update": (update, shape, dtype)}
+    gpu.check_operands({"hidden": (hidden, shape, torch.float32), **added}, hidden)
     gpu.require(dtype in gpu.KERNEL_DTYPES, "update must be fp32, bf16 or fp16", dtype)
 
 

@@ -52,10 +52,9 @@ class CardReport:
         """Why not, by operation that runs on its reference."""
         if self.missing is not None:
             return dict.fromkeys(gpu.OPERATIONS, self.missing)
-        wrong = {
-            name: why for name in gpu.OPERATIONS if (why := self.verdicts.get(name)) is not None
-        }
-        if (steps := self.verdicts.get(STEPS)) is not None:
+        verdict = self.verdicts.get
+        wrong = {name: why for name in gpu.OPERATIONS if (why := verdict(name)) is not None}
+        if (steps := verdict(STEPS)) is not None:
             return dict.fromkeys(gpu.OPERATIONS, steps) | wrong
         pairs = ((outer, name) for outer, inner in gpu.OPERATIONS.items() for name in inner)
         return {outer: f"it contains {name}" for outer, name in pairs if name in wrong} | wrong

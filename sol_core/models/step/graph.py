@@ -128,10 +128,9 @@ class StepGraphs:
         fed, given = tokens.clone(), from_host(numbers, tokens.device)
         laps = StepClock(tokens.device, in_graph=True) if key[1] else None
         beside = next((other.graph for other in self._graphs.values()), None)
+        lap = no_lap if laps is None else laps.lap
         try:
-            graph, output = self._capture(
-                lambda lap: step(fed, given, lap), no_lap if laps is None else laps.lap, beside
-            )
+            graph, output = self._capture(partial(step, fed, given), lap, beside)
         except RuntimeError as error:
             # Ending a capture that ran out of memory raises an error of its own.
             if any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__)):
