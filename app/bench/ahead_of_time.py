@@ -36,8 +36,7 @@ from kernels.gated_mlp import (
 from kernels.gpu.triton_support import KERNEL_DTYPES, Launch, recorded_launches
 from kernels.kv_write import NewTokens, rotate_and_write_with_triton
 from kernels.page_attention import AttentionPlan, KVBlock
-from kernels.page_attention.triton_checks import largest_head
-from kernels.page_attention.triton_dispatch import attend_with_triton
+from kernels.page_attention.triton_dispatch import attend_with_triton, largest_head
 from kernels.page_scorers import INT4
 from kernels.quantisation_levels import SCALE_BLOCK
 from kernels.residual import MAX_AT_ONCE, Residual, enter_with_triton

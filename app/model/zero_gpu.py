@@ -45,7 +45,6 @@ LONGEST_CALL_S = 120  # that a visitor may ask for
 START_CALL_S = 600  # of one call; a Space that has not started after 30 minutes is stopped
 WATCH_S = 0.1
 
-_CARD = "ZeroGPU"
 _ELSEWHERE = "or run SOL Explorer on your own machine (python launch.py)"
 _ADVICE = {
     "ZeroGPU quota exceeded": f"Log in to Hugging Face for a larger quota, wait, {_ELSEWHERE}.",
@@ -82,8 +81,8 @@ class ZeroGpu(Compute):
 
         try:
             missing = missing_for_triton()
-            tested = None if missing else run_checks(_CARD, self._tested)
-            report = tested or CardReport(_CARD, missing=missing)
+            tested = None if missing else run_checks(self._tested)
+            report = tested or CardReport(missing=missing)
             report.apply()
             self._loader.note(report.sentences())
             if tested is not None:
@@ -107,8 +106,7 @@ class ZeroGpu(Compute):
 
     def _test_here(self, names: Sequence[str], replaced: Sequence[str]) -> Iterator[str]:
         from sol_core.models.card.checks import check_lines
-        from sol_core.models.card.comparing import Setting
-        from sol_core.models.card.small_model import Widths
+        from sol_core.models.card.small_model import Setting, Widths
 
         lm = self._loader.loaded().lm
         yield from check_lines(names, Setting(lm.device, lm.dtype, Widths.of_model(lm)), replaced)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels.activation_quantisation import reference
 from kernels.cpu.threads import cpu_kernel
-from kernels.gpu.triton_support import by_kernels, check_operands, check_rows
+from kernels.gpu import triton_support as gpu
 from kernels.residual import Dropping, Residual, prepare_with_triton
 
 __all__ = ["fake_quantise"]
@@ -16,7 +16,7 @@ __all__ = ["fake_quantise"]
 def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
     """``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
     given = activations, bit_widths, block
-    made = by_kernels("fake_quantise", activations, quantise_rows, *given)
+    made = gpu.by_kernels("fake_quantise", activations, quantise_rows, *given)
     if made is not None:
         return made
     on_cpu = activations.device.type == "cpu"
@@ -31,9 +31,9 @@ def fake_quantise(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Te
 
 def quantise_rows(activations: Tensor, bit_widths: Tensor, block: int = 0) -> Tensor:
     """``reference.fake_quantise``. Raises: as ``check_rows``."""
-    check_rows(activations)
-    check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
-    rows = Residual(activations.contiguous(), None, None, 0.0)
-    how = Dropping(None, bit_widths, block)
+    gpu.check_rows(activations)
+    widths = bit_widths, (activations.shape[0],), torch.int64
+    gpu.check_operands({"bit_widths": widths}, activations)
+    rows, how = Residual(activations.contiguous()), Dropping(None, bit_widths, block)
     prepared: Tensor = prepare_with_triton(rows, activations.dtype, how)["prepared"]
     return prepared

@@ -9,7 +9,7 @@ from torch import Tensor
 from kernels.channel_pruning import reference
 from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.gpu.triton_support import by_kernels, check_operands, check_rows
+from kernels.gpu import triton_support as gpu
 from kernels.residual import Dropping, Residual, prepare_with_triton
 
 __all__ = ["keep_heaviest_channels", "keep_largest_channels"]
@@ -23,7 +23,7 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
     # fp32 is what a decode step prunes.
-    made = by_kernels("keep_largest_channels", hidden, prune_rows, hidden, channels_kept)
+    made = gpu.by_kernels("keep_largest_channels", hidden, prune_rows, hidden, channels_kept)
     if made is not None:
         return made
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
@@ -50,12 +50,9 @@ def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) 
 
 
 def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
-    """``reference.keep_largest_channels`` of fp32 rows of at most ``MAX_PRUNED`` channels.
-
-    Raises: UnsupportedByKernel for others.
-    """
-    check_rows(hidden, MAX_PRUNED, (torch.float32,))
-    check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
-    rows = Residual(hidden.contiguous(), None, None, 0.0)
-    prepared: Tensor = prepare_with_triton(rows, torch.float32, Dropping(channels_kept))["prepared"]
+    """``reference.keep_largest_channels``. Raises: as ``check_rows``."""
+    gpu.check_rows(hidden, MAX_PRUNED, (torch.float32,))
+    gpu.check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
+    rows, how = Residual(hidden.contiguous()), Dropping(channels_kept)
+    prepared: Tensor = prepare_with_triton(rows, torch.float32, how)["prepared"]
     return prepared

@@ -12,16 +12,7 @@ from kernels.cpu import as_array, takes_bf16
 from kernels.cpu.threads import cpu_kernel, torch_with_numba
 from kernels.gated_mlp import reference
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
-from kernels.gpu.triton_support import (
-    KERNEL_DTYPES,
-    KernelInputError,
-    UnsupportedByKernel,
-    by_kernels,
-    check_operands,
-    check_rows,
-    counters,
-    launch,
-)
+from kernels.gpu import triton_support as gpu
 from kernels.residual import (
     MAX_AT_ONCE,
     NOTHING,
@@ -62,7 +53,7 @@ def fused_gated_mlp(
     small = alone and plan.bit_widths is None and weights.gate_up.numel() <= MAX_DENSE
     if plan.channels_kept is None and not small:
         return None
-    return by_kernels("gated_mlp", rows, multiply_with_triton, residual, weights, plan)
+    return gpu.by_kernels("gated_mlp", rows, multiply_with_triton, residual, weights, plan)
 
 
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
@@ -70,7 +61,7 @@ def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tens
     [R, T, 2·I] bf16 on a CPU."""
     made = None
     if gate_up.dim() == 2:
-        made = by_kernels("gated_mlp", gate_up, activate_with_triton, gate_up, activation)
+        made = gpu.by_kernels("gated_mlp", gate_up, activate_with_triton, gate_up, activation)
     elif takes_bf16(gate_up):
         made = _activate_on_cpu(gate_up, activation)
     return reference.activated(gate_up, activation) if made is None else made
@@ -92,18 +83,12 @@ def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
     hidden, gate_up, down = residual.hidden, weights.gate_up, weights.down
     check_residual(residual)
     rows, width = hidden.shape
-    inner = gate_up.shape[1] // 2
-    if rows > MAX_ROWS:
-        raise UnsupportedByKernel(f"hidden must have at most {MAX_ROWS} rows, got {rows}")
-    if width > MAX_WIDTH or inner > MAX_INNER:
-        raise UnsupportedByKernel(
-            f"hidden and gate_up must have at most {MAX_WIDTH} and 2 x {MAX_INNER} columns, "
-            f"got {width} and 2 x {inner}"
-        )
-    if gate_up.dtype not in KERNEL_DTYPES:
-        raise UnsupportedByKernel(f"gate_up must be fp32, bf16 or fp16, got {gate_up.dtype}")
-    dtype = gate_up.dtype
-    check_operands(
+    inner, dtype = gate_up.shape[1] // 2, gate_up.dtype
+    gpu.require(rows <= MAX_ROWS, f"hidden must have at most {MAX_ROWS} rows", rows)
+    sizes = f"hidden and gate_up must have at most {MAX_WIDTH} and 2 x {MAX_INNER} columns"
+    gpu.require(width <= MAX_WIDTH and inner <= MAX_INNER, sizes, f"{width} and 2 x {inner}")
+    gpu.require(dtype in gpu.KERNEL_DTYPES, "gate_up must be fp32, bf16 or fp16", dtype)
+    gpu.check_operands(
         {
             "gate_up": (gate_up, (width, 2 * inner), dtype),
             "down": (down, (inner, width), dtype),
@@ -117,47 +102,34 @@ def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
         hidden,
     )
     if plan.inner_kept is not None and weights.down_norms is None:
-        raise KernelInputError("down_norms must be there where inner_kept is, got None")
+        raise gpu.KernelInputError("down_norms must be there where inner_kept is, got None")
 
 
 def activate_with_triton(gate_up: Tensor, activation: str) -> Tensor:
     """[R, 2·I], gate first → activation(gate) · up [R, I], computed in fp32."""
     from kernels.gated_mlp.triton_kernel import activate_rows
 
-    check_rows(gate_up, 2 * MAX_INNER)
+    gpu.check_rows(gate_up, 2 * MAX_INNER)
     rows, inner = gate_up.shape[0], gate_up.shape[1] // 2
     output = gate_up.new_empty((rows, inner))
-    launch(
-        activate_rows,
-        (rows, -(-inner // 1024)),
-        {"gate_up": gate_up.contiguous(), "output": output, "inner_size": inner,
-         "silu": int(activation == "silu")},
-        {"BLOCK": 1024},
-        {"num_warps": 4, "num_stages": 1},
-    )  # fmt: skip
+    given = {"gate_up": gate_up.contiguous(), "output": output, "inner_size": inner}
+    given["silu"] = int(activation == "silu")
+    gpu.launch(activate_rows, (rows, -(-inner // 1024)), given, {"BLOCK": 1024})
     return output
 
 
-def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Tensor]:
-    """List, for each tile of so many rows of [R, C], the channels that are not 0 in some row.
-
-    Returns: channels [tiles, C] int32, ascending, and how many of them count [tiles] int32.
-    """
+def _list_used_channels(prepared: Tensor, rows_at_once: int) -> dict[str, Tensor]:
+    """The rows [R, C] and, for each tile of so many, the channels that are not 0 in some of them
+    [tiles, C] int32, ascending, and their counts [tiles] int32."""
     from kernels.gated_mlp.triton_kernel import list_channels
 
     rows, width = prepared.shape
     tiles = -(-rows // rows_at_once)
     channels = prepared.new_empty((tiles, width), dtype=torch.int32)
-    counts = channels.new_empty(tiles)
-    launch(
-        list_channels,
-        (tiles,),
-        {"prepared": prepared, "channels": channels, "counts": counts,
-         "num_rows": rows, "num_channels": width, "rows_at_once": rows_at_once},
-        {"BLOCK": 1024},
-        {"num_warps": 4, "num_stages": 1},
-    )  # fmt: skip
-    return channels, counts
+    listed = {"prepared": prepared, "channels": channels, "counts": channels.new_empty(tiles)}
+    sizes = {"num_rows": rows, "num_channels": width, "rows_at_once": rows_at_once}
+    gpu.launch(list_channels, (tiles,), listed | sizes, {"BLOCK": 1024})
+    return listed
 
 
 def multiply_with_triton(
@@ -165,18 +137,17 @@ def multiply_with_triton(
 ) -> tuple[Tensor, Tensor]:
     """The stream and ``reference.gated_mlp`` of it. Raises: as ``check_mlp``."""
     check_mlp(residual, weights, plan)
-    bits, block = plan.bit_widths, plan.quant_block
+    bits, block, into, between = plan.bit_widths, plan.quant_block, NOTHING, NOTHING
     input_bits = bits if plan.quantise_inputs else None
-    into, between = (
-        NOTHING if kept is None else Dropping(kept, input_bits, block)
-        for kept in (plan.channels_kept, plan.inner_kept)
-    )
+    if plan.channels_kept is not None:
+        into = Dropping(plan.channels_kept, input_bits, block)
+    if plan.inner_kept is not None:
+        between = Dropping(plan.inner_kept, input_bits, block, weights.down_norms)
     gate_up = weights.gate_up, weights.gate_up_bias
     stream, inner = _multiplied(residual, into, *gate_up, weights.activation)
     if input_bits is not None and plan.inner_kept is None:
         inner = quantise_rows(inner, input_bits, block)
-    weighed = Residual(inner, None, weights.down_norms, 0.0)
-    _, output = _multiplied(weighed, between, weights.down, weights.down_bias)
+    _, output = _multiplied(Residual(inner), between, weights.down, weights.down_bias)
     if bits is not None and input_bits is None:
         output = quantise_rows(output, bits, block)
     return stream, output
@@ -187,7 +158,7 @@ def _multiplied(
     dropping: Dropping,
     weight: Tensor,
     bias: Tensor | None,
-    activation: str | None = None,  # of gate and up, whose rows are normalised first
+    activation: str | None = None,  # of gate and up
 ) -> tuple[Tensor, Tensor]:
     """The rows after their update, and their product, [R, N] in the weights' dtype."""
     from kernels.gated_mlp.triton_kernel import multiply_rows
@@ -200,31 +171,30 @@ def _multiplied(
     wanted = -(-TARGET_PROGRAMS // (tiles * parts))
     splits = max(1, min(wanted, width // CHANNELS_PER_SPLIT, MAX_SPLITS))
     prepares = num_rows == 1 and width <= MAX_AT_ONCE and (gated or listed)
-    if prepares or not listed:
-        lines = prepares * parts * splits
-        given = row_arguments(rows, dtype, dropping, lines, norming=gated)
-        given["counts"] = given["channels"]
+    if listed and not prepares:
+        lists_itself = num_rows == 1 and width <= MAX_LISTED
+        given = prepare_with_triton(rows, dtype, dropping, lists=lists_itself)
+        if not lists_itself:
+            given |= _list_used_channels(given["prepared"], block_m)
+    else:
+        given = row_arguments(rows, dtype, dropping, prepares * parts * splits)
         if not prepares:
             given["prepared"] = rows.hidden
-    else:
-        lists_itself = num_rows == 1 and width <= MAX_LISTED
-        given = prepare_with_triton(rows, dtype, dropping, norming=gated, lists=lists_itself)
-        if not lists_itself:
-            given["channels"], given["counts"] = _list_used_channels(given["prepared"], block_m)
     several = splits * (splits > 1)
     output = weight.new_empty((num_rows, columns))
     partial = weight.new_empty((several, num_rows, length), dtype=torch.float32)
-    launch(
+    gpu.launch(
         multiply_rows,
         (tiles, parts, splits),
         {**given, "columns": columns, "silu": int(activation == "silu"), "weight": weight,
          "bias": output if bias is None else bias, "partial": partial, "output": output,
-         "counters": counters(output, tiles * parts), "num_rows": num_rows,
+         "counters": gpu.counters(output, tiles * parts), "num_rows": num_rows,
          "biased": int(bias is not None)},
         {"BLOCK_M": block_m, "BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS,
          "BLOCK": MAX_AT_ONCE if prepares and width > 1024 else 1024, "PREPARES": prepares,
          "LISTED": listed, "GATED": gated, "SPLIT": several > 0,
          "QUANT_BLOCK": dropping.quant_block if prepares else -1},
-        {"num_warps": 4 if block_m == 16 else 8, "num_stages": 3},
+        num_warps=4 if block_m == 16 else 8,
+        num_stages=3,
     )  # fmt: skip
     return given["stream"], output

@@ -1,11 +1,9 @@
 """The gated MLP of a decode step on CUDA, reading the weights of kept channels only.
 
-``multiply_rows`` prepares a row (``kernels/residual``: adds, normalises, prunes, quantises), reads
-the weights of kept channels (a channel is a contiguous line of an [in, out] matrix) and, after gate
-and up, applies the activation. Where channels are split over programs, the last program of a tile
-sums up. A single short row is prepared by every program of a product for itself: that takes as long
-as once, and no launch. Several rows, and long ones, are prepared by ``prepare_rows``, and
-``list_channels`` joins the kept channels of up to BLOCK_M rows.
+A channel is a contiguous line of an [in, out] matrix. A single short row is prepared by every
+program of a product for itself: that takes as long as once, and no launch. Several rows, and long
+ones, are prepared by ``prepare_rows`` (``kernels/residual``), and ``list_channels`` joins the kept
+channels of up to BLOCK_M rows.
 """
 
 from __future__ import annotations
@@ -91,24 +89,6 @@ def sum_of_parts(partial, at, step, splits, written):
 
 
 @triton.jit
-def joined_splits(
-    partial, gate, up, at, columns, step, split, splits, counter, written, GATED: tl.constexpr
-):
-    """Store a split's products; a tile's last program gets the sums of all.
-
-    Returns: the sums, and where this program writes.
-    """
-    tl.store(partial + split * step + at, gate, mask=written)
-    if GATED:
-        tl.store(partial + split * step + at + columns, up, mask=written)
-    written = only_if(ends_last(counter, splits).to(tl.int32), written)
-    gate = sum_of_parts(partial, at, step, splits, written)
-    if GATED:
-        up = sum_of_parts(partial, at + columns, step, splits, written)
-    return gate, up, written
-
-
-@triton.jit
 def biases(bias, column, inside, biased):
     return tl.load(bias + column, mask=only_if(biased, inside), other=0.0).to(tl.float32)[None, :]
 
@@ -134,8 +114,8 @@ def multiply_rows(
             fills a line of its own of prepared [programs, C] and channels [programs, C].
             Otherwise prepared is [R, C], channels [tiles, C] int32 and counts [tiles] int32.
         weight: [C, N] and bias [N] of prepared's dtype; if GATED, [C, 2·N] and [2·N], gate first.
-        partial: [splits, R, N or 2·N] fp32, written if SPLIT. output: of that dtype, written.
-        counters: [tiles, parts] int32 zeros.
+        partial: [splits, R, N or 2·N] fp32, written if SPLIT, and summed by a tile's last program.
+        output: of that dtype, written. counters: [tiles, parts] int32 zeros.
     """
     tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     parts, splits = tl.num_programs(1), tl.num_programs(2)
@@ -172,11 +152,15 @@ def multiply_rows(
     inside = column < columns
     written = (row < num_rows)[:, None] & inside[None, :]
     if SPLIT:
-        at = row[:, None] * length + column[None, :]
-        total, up, written = joined_splits(
-            partial, total, up, at, columns, num_rows * length, split, splits,
-            counters + tile * parts + part, written, GATED,
-        )  # fmt: skip
+        at, step = row[:, None] * length + column[None, :], num_rows * length
+        tl.store(partial + split * step + at, total, mask=written)
+        if GATED:
+            tl.store(partial + split * step + at + columns, up, mask=written)
+        is_last = ends_last(counters + tile * parts + part, splits)
+        written = only_if(is_last.to(tl.int32), written)
+        total = sum_of_parts(partial, at, step, splits, written)
+        if GATED:
+            up = sum_of_parts(partial, at + columns, step, splits, written)
     total += biases(bias, column, inside, biased)
     if GATED:
         total = activated(total, up + biases(bias + columns, column, inside, biased), silu)

@@ -1,5 +1,1 @@
-"""Parts shared by several Triton kernels: conditions of use, launches, helpers.
-
-Operations are in the folders beside this one; each has its Triton code in ``triton_kernel.py``.
-Triton is imported on first use only.
-"""
+"""Parts that several Triton kernels share: conditions of use, launches and helpers."""

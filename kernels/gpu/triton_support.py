@@ -1,10 +1,8 @@
 """Conditions, launches and refusals of the Triton kernels.
 
-A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the
-CPU under Triton's interpreter (``TRITON_INTERPRET=1`` before the first import, and inside
-``triton_on_cpu``). What a kernel cannot do goes to the reference, and the log says why
-once; so does an operation whose kernels failed on this card (``use_reference``), and one whose
-kernel does not start. Triton itself is imported by the ``triton_kernel.py`` files, on first use.
+A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the CPU under
+Triton's interpreter (``triton_on_cpu``). Others go to the reference (``by_kernels``). Triton itself
+is imported by the files of the kernels, on first use.
 """
 
 from __future__ import annotations
@@ -24,15 +22,11 @@ from torch import Tensor
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAX_WIDTH = 16384  # of a row that one program has in its registers
-OPERATIONS = (
-    "add_and_norm", "rotate_and_write", "page_attention", "gated_mlp", "keep_largest_channels",
-    "fake_quantise",
-)  # fmt: skip
-# Operations that start kernels of others, which are replaced with them.
-CONTAINED = {
-    "fake_quantise": ("add_and_norm",),
-    "keep_largest_channels": ("add_and_norm",),
+# By operation, others whose kernels it starts: it is replaced with them.
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    **{"add_and_norm": (), "rotate_and_write": (), "page_attention": ()},
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
+    **dict.fromkeys(("keep_largest_channels", "fake_quantise"), ("add_and_norm",)),
 }
 MOST_COUNTERS = 2**18
 _TYPE_NAMES = {
@@ -103,7 +97,7 @@ def use_reference(operations: Iterable[str]) -> None:
     """Send these of ``OPERATIONS``, and those that contain one, to their PyTorch references from
     now on, and no others."""
     named = frozenset(operations)
-    _State.replaced = named | {name for name in CONTAINED if named.intersection(CONTAINED[name])}
+    _State.replaced = named | {name for name in OPERATIONS if named.intersection(OPERATIONS[name])}
 
 
 def replaced_operations() -> frozenset[str]:
@@ -142,8 +136,7 @@ def counters(beside: Tensor, count: int) -> Tensor:
     """
     on_gpu = beside.device.type == "cuda"
     stream = torch.cuda.current_stream(beside.device).cuda_stream if on_gpu else 0
-    if count > MOST_COUNTERS:
-        raise UnsupportedByKernel(f"counters must be at most {MOST_COUNTERS}, got {count}")
+    require(count <= MOST_COUNTERS, f"counters must be at most {MOST_COUNTERS}", count)
     return _stream_counters(beside.device, stream)
 
 
@@ -158,9 +151,11 @@ def launch(
     grid: tuple[int, ...],  # number of programs along up to three axes; none may be 0
     arguments: Mapping[str, Any],  # run-time arguments by name, in the kernel's order
     constants: Mapping[str, Any],  # compile-time arguments by name
-    options: Mapping[str, int],  # ``num_warps``, ``num_stages``
+    num_warps: int = 4,
+    num_stages: int = 1,
 ) -> None:
     """Start a Triton kernel on the device of its tensors."""
+    options = {"num_warps": num_warps, "num_stages": num_stages}
     if _State.record is not None:
         kinds = {name: getattr(value, "dtype", type(value)) for name, value in arguments.items()}
         signature = tuple((name, _TYPE_NAMES[kind]) for name, kind in kinds.items())
@@ -198,13 +193,10 @@ def by_kernels(
 ) -> ResultT | None:
     """Run an operation's kernels; returns None where torch must compute it.
 
-    That is where the tensor is not on a card, the operation is replaced, only torch takes the
-    arguments (``run`` raises UnsupportedByKernel), and where a kernel does not start, which
-    replaces the operation from then on. The log says so once.
+    That is where the tensor is not on a card, the operation (of ``OPERATIONS``) is replaced, only
+    torch takes the arguments (``run``, which checks them, raises UnsupportedByKernel), and where a
+    kernel does not start, which replaces the operation from then on. The log says so once.
 
-    Args:
-        operation: one of ``OPERATIONS``.
-        run: checks its arguments, then starts the kernels; may end at any of them.
     Raises: KernelInputError for arguments that are wrong for both.
     """
     if not runs_triton(tensor) or operation in _State.replaced:
@@ -221,19 +213,23 @@ def by_kernels(
     return None
 
 
+def require(
+    holds: bool, wanted: str, got: object, error: type[KernelInputError] = UnsupportedByKernel
+) -> None:
+    """Raise "WANTED, got GOT" unless it holds; a tensor's shape and dtype are named."""
+    if not holds:
+        what = f"{list(got.shape)} {got.dtype}" if isinstance(got, Tensor) else got
+        raise error(f"{wanted}, got {what}")
+
+
 def check_operands(
-    wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...], torch.dtype]],
+    wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...], torch.dtype]],  # None passes
     beside: Tensor,
     *,
-    contiguous: bool = True,
+    contiguous: bool = True,  # False if strides do not matter
 ) -> None:
-    """Raise unless each tensor has its shape and dtype, lies beside another and is contiguous.
-
-    Args:
-        wanted: by argument name, the tensor (None passes), its shape and its dtype.
-        contiguous: False if strides do not matter.
-    Raises: KernelInputError for what is wrong; UnsupportedByKernel for strides.
-    """
+    """Raise unless each tensor has its shape and dtype, lies beside another and is contiguous:
+    KernelInputError for what is wrong, UnsupportedByKernel for strides."""
     for name, (tensor, shape, dtype) in wanted.items():
         if tensor is None:
             continue
@@ -265,13 +261,6 @@ def check_rows(
 def next_power_of_2(number: int) -> int:
     """The smallest power of two that is at least ``number``."""
     return 1 << max(0, number - 1).bit_length()
-
-
-def row_block(width: int) -> tuple[int, dict[str, int]]:
-    """Block size and launch options of a kernel with one program a row of ``width`` numbers."""
-    warps = {1024: 4, 4096: 8, 8192: 16, 16384: 32}
-    block = next(size for size in warps if size >= width)
-    return block, {"num_warps": warps[block], "num_stages": 1}
 
 
 @cache

@@ -1,8 +1,6 @@
 """4-bit keys on CUDA: one key encoded, to the definition's numbers.
 
-Half a head's channels are looked at together, those in the low halves of an octet's bytes,
-then those in the high ones: byte 4 · t + c of octet line d has channels 8 d + c and 8 d + 4 + c
-of token t.
+Channels in the low halves of an octet's bytes are looked at together, and those in the high ones.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """Page-sparse attention of one new token per row on CUDA.
 
-``attend_pages`` lists the pages that any query of a tile chose (``triton_choice.py``) and reads
-each once for all of them; the last program of a tile joins the sequence's parts. A *tile* is up to
-BLOCK_M queries that read the same keys: the heads of one KV head's group, times the rows that share
-a prefix. A sequence is split by taking every ``splits``-th page, so that clusters of chosen pages
-spread over programs.
-Keys are addressed in lines of ``head_size`` numbers: an int64 offset leads to a sequence,
-int32 offsets within it (64-bit ones for every number of a tile spilled registers). After
+A *tile* is up to BLOCK_M queries that read the same keys: the heads of one KV head's group, times
+the rows that share a prefix. Pages that any of them chose (``triton_weighing.py``) are read once.
+A sequence is split by taking every ``splits``-th page, so that clusters of chosen pages spread over
+programs. Keys are addressed in lines of ``head_size`` numbers: an int64 offset leads to a
+sequence, int32 offsets within it (64-bit ones for every number of a tile spilled registers). After
 Quest (arXiv:2406.10774) and the split softmax of Flash-Decoding.
 """
 
@@ -24,7 +22,7 @@ from kernels.gpu.triton_helpers import (
     tile_queries,
 )
 from kernels.key_codes.triton_kernel import INFINITY
-from kernels.page_attention.triton_choice import is_chosen
+from kernels.page_attention.triton_weighing import is_chosen
 
 LISTED_AT_ONCE = tl.constexpr(256)  # pages
 
@@ -102,10 +100,9 @@ def attend_pages(
     """Softmax attention of a tile over its chosen pages of one block and split.
 
     Args:
-        query: [R, H, D] fp32, scaled. keys, values: lines of D.
-        page_keys: [R, Hkv, num_pages] int32. thresholds: [R, Hkv] int32.
+        query … has_sources, row_lines, head_lines: as of ``weigh_pages``. keys, values: lines of D.
         page_list: [tiles, Hkv, splits, list_width] int32, written.
-        valid_tokens: [R, mask_width] uint8, read if ``masked``.
+        page_keys: [R, Hkv, num_pages] int32. thresholds: [R, Hkv] int32.
         parts: [R, H, all_splits, D] fp32; tops, sums: [R, H, all_splits] fp32; written if there
             are several splits.
         mixed: [R, H, D], written; of several splits, if ``joining``, by a tile's last program.

@@ -10,17 +10,7 @@ from torch import Tensor
 
 from kernels.cpu import as_array
 from kernels.cpu.threads import cpu_kernel, torch_with_numba
-from kernels.gpu.triton_support import (
-    KERNEL_DTYPES,
-    MAX_WIDTH,
-    UnsupportedByKernel,
-    by_kernels,
-    check_operands,
-    check_rows,
-    counters,
-    launch,
-    row_block,
-)
+from kernels.gpu import triton_support as gpu
 from kernels.residual import reference
 from kernels.residual.reference import Residual
 from kernels.rms_norm import rms_norm
@@ -29,6 +19,7 @@ __all__ = ["Residual", "add_and_norm"]
 
 MAX_AT_ONCE = 2048  # channels of a row among which one program chooses
 _RANKED_AT_ONCE = 1024  # of a wider one, that each of its programs counts
+_WARPS = {1024: 4, 4096: 8, 8192: 16, 16384: 32}  # of a program with so many channels
 
 
 class Dropping(NamedTuple):
@@ -37,6 +28,7 @@ class Dropping(NamedTuple):
     kept: Tensor | None = None  # [R] int64 channels; None: all
     bits: Tensor | None = None  # [R] int64; None quantises nothing
     quant_block: int = -1  # channels that share a scale, 0: all; −1 where nothing is quantised
+    norms: Tensor | None = None  # [C] fp32 that weigh them; None: the row's norm does, if any
 
 
 NOTHING = Dropping()
@@ -47,7 +39,7 @@ def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tupl
     [R, T, C] for bf16 products on a CPU. A prefill never needs Triton."""
     rows, made = residual.hidden, None
     if rows.dim() == 2:
-        made = by_kernels("add_and_norm", rows, enter_with_triton, residual, dtype)
+        made = gpu.by_kernels("add_and_norm", rows, enter_with_triton, residual, dtype)
     elif rows.device.type == "cpu" and dtype == torch.bfloat16:
         made = _enter_on_cpu(residual)
     return reference.add_and_norm(residual, dtype, rms_norm) if made is None else made
@@ -72,78 +64,59 @@ def _enter_on_cpu(residual: Residual) -> tuple[Tensor, Tensor] | None:
 
 def check_residual(residual: Residual) -> None:
     """Raise UnsupportedByKernel or KernelInputError, naming the argument, for what is refused."""
-    hidden, update = residual.hidden, residual.update
-    check_rows(hidden, MAX_WIDTH, (torch.float32,))
-    wanted = {"norm": (residual.norm, tuple(hidden.shape[1:]), torch.float32)}
-    if update is not None:
-        wanted["update"] = (update, tuple(hidden.shape), update.dtype)
-    check_operands({"hidden": (hidden, tuple(hidden.shape), torch.float32), **wanted}, hidden)
-    if update is not None and update.dtype not in KERNEL_DTYPES:
-        raise UnsupportedByKernel(f"update must be fp32, bf16 or fp16, got {update.dtype}")
+    hidden, update, norm, _ = residual
+    gpu.check_rows(hidden, gpu.MAX_WIDTH, (torch.float32,))
+    shape, dtype = tuple(hidden.shape), torch.float32 if update is None else update.dtype
+    added = {"norm": (norm, shape[1:], torch.float32), "update": (update, shape, dtype)}
+    gpu.check_operands({"hidden": (hidden, shape, torch.float32), **added}, hidden)
+    gpu.require(dtype in gpu.KERNEL_DTYPES, "update must be fp32, bf16 or fp16", dtype)
 
 
 def row_arguments(
-    residual: Residual, dtype: torch.dtype, dropping: Dropping, lines: int, *, norming: bool
+    residual: Residual, dtype: torch.dtype, dropping: Dropping, lines: int
 ) -> dict[str, Any]:
-    """The first arguments of ``prepare_rows`` in order, with memory for what it writes.
-
-    Args:
-        lines: prepared rows, [lines, C] of a dtype, and lists of channels.
-        norming: False if the norm only weighs what is pruned.
-    """
+    """The first arguments of ``prepare_rows`` in order, with memory for what it writes: so many
+    lines of prepared rows [lines, C] of a dtype and, where channels are dropped, lists of them."""
     rows, update, norm, epsilon = residual
-    (kept, bits, _), width = dropping, rows.shape[1]
-    unused = rows.new_empty(1, dtype=torch.int64)
-    lists = lines * (kept is not None), width
+    kept, bits, _, norms = dropping
+    weights, unused = norm if norms is None else norms, rows.new_empty(1, dtype=torch.int64)
+    channels = rows.new_empty((lines * (kept is not None), rows.shape[1]), dtype=torch.int32)
     return {
         "rows": rows, "update": rows if update is None else update,
-        "norm": rows if norm is None else norm,
+        "norm": rows if weights is None else weights,
         "kept": unused if kept is None else kept,
         "bit_widths": unused if bits is None else bits,
         "stream": rows if update is None else torch.empty_like(rows),
-        "prepared": rows.new_empty((lines, width), dtype=dtype),
-        "channels": rows.new_empty(lists, dtype=torch.int32),
-        "width": width, "epsilon": epsilon, "adding": int(update is not None),
-        "weighted": int(norm is not None), "norming": int(norming and norm is not None),
-        "quantising": int(bits is not None),
+        "prepared": rows.new_empty((lines, rows.shape[1]), dtype=dtype), "channels": channels,
+        "width": rows.shape[1], "epsilon": epsilon, "adding": int(update is not None),
+        "weighted": int(weights is not None), "norming": int(norm is not None),
+        "quantising": int(bits is not None), "counts": channels.new_empty(lines),
     }  # fmt: skip
 
 
 def prepare_with_triton(
-    residual: Residual,
-    dtype: torch.dtype,
-    dropping: Dropping = NOTHING,
-    *,
-    norming: bool = True,
-    lists: bool = False,
+    residual: Residual, dtype: torch.dtype, dropping: Dropping = NOTHING, *, lists: bool = False
 ) -> dict[str, Any]:
-    """Prepare rows, and list the channels of each; returns the first arguments of
-    ``prepare_rows``, those of ``row_arguments`` and counts."""
+    """Prepare rows, and on request list the channels of each; returns ``row_arguments``."""
     from kernels.residual.triton_kernel import BINS, prepare_rows, rank_rows
 
     rows, width = residual.hidden.shape
-    given = row_arguments(residual, dtype, dropping, rows, norming=norming)
+    given = row_arguments(residual, dtype, dropping, rows)
     pruned = dropping.kept is not None
     ranked = pruned and width > MAX_AT_ONCE
     keys = given["channels"].new_empty((rows * ranked, width))
-    thresholds, counts = keys.new_empty((rows, 2)), keys.new_empty(rows)
+    ranking = {"keys": keys, "thresholds": keys.new_empty((rows, 2))}
     if ranked:
-        zeros = counters(keys, rows * (BINS.value + 1))
+        zeros = gpu.counters(keys, rows * (BINS.value + 1))
         names = "rows", "update", "norm", "kept", "width", "adding", "weighted"
-        launch(
-            rank_rows,
-            (rows, -(-width // _RANKED_AT_ONCE)),
-            {**{name: given[name] for name in names}, "keys": keys, "thresholds": thresholds,
-             "counts": zeros, "counters": zeros[rows * BINS.value :]},
-            {"BLOCK": _RANKED_AT_ONCE},
-            {"num_warps": 4, "num_stages": 1},
-        )  # fmt: skip
-    given["counts"] = counts
-    block, options = row_block(width)
-    constants = {"BLOCK": block, "PRUNED": pruned, "RANKED": ranked, "LISTED": lists}
-    constants["QUANT_BLOCK"] = dropping.quant_block
-    ranking = {"keys": keys, "thresholds": thresholds}
-    launch(prepare_rows, (rows,), {**given, **ranking}, constants, options)
+        shared = {name: given[name] for name in names} | ranking
+        counting = {"counts": zeros, "counters": zeros[rows * BINS.value :]}
+        grid = rows, -(-width // _RANKED_AT_ONCE)
+        gpu.launch(rank_rows, grid, shared | counting, {"BLOCK": _RANKED_AT_ONCE})
+    block = next(size for size in _WARPS if size >= width)
+    constants = {"BLOCK": block, "PRUNED": pruned, "RANKED": ranked, "LISTED": lists,
+                 "QUANT_BLOCK": dropping.quant_block}  # fmt: skip
+    gpu.launch(prepare_rows, (rows,), given | ranking, constants, _WARPS[block])
     return given
 
 

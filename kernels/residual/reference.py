@@ -15,9 +15,9 @@ class Residual(NamedTuple):
     """The stream before it enters attention or MLP."""
 
     hidden: Tensor  # [R, C] fp32
-    update: Tensor | None  # [R, C] of any float dtype, what the half before adds; None for nothing
-    norm: Tensor | None  # [C] fp32, weights of the RMS norm; None for no norm
-    epsilon: float  # of the norm
+    update: Tensor | None = None  # [R, C] of any float dtype, what the half before adds
+    norm: Tensor | None = None  # [C] fp32, weights of the RMS norm, if any
+    epsilon: float = 0.0  # of the norm
 
 
 def add_and_norm(

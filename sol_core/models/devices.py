@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,15 @@ def why_no_gpu() -> str | None:
             return NO_GPU
         needed = f"torch needs {torch.version.cuda}: install a newer driver"
         return f"the NVIDIA driver knows CUDA {driver}, {needed}"
-    if torch.version.hip is not None or _has_code_for(*torch.cuda.get_device_capability()):
-        return None
     major, minor = torch.cuda.get_device_capability()
+    # Machine code of the card's generation, or code to compile for it.
+    names = re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(torch.cuda.get_arch_list()))
+    has_code = any(
+        (int(first), int(second)) <= (major, minor) and (kind == "compute" or int(first) == major)
+        for kind, first, second in names
+    )
+    if torch.version.hip is not None or has_code:
+        return None
     return (
         f"this torch has no code for {torch.cuda.get_device_name()} (compute capability "
         f"{major}.{minor}), only for {', '.join(torch.cuda.get_arch_list())}"
@@ -73,18 +80,6 @@ def driver_version() -> str:
     ask: Any = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)  # with CUDA alone
     version = ask()
     return f"{version // 1000}.{version % 1000 // 10}"
-
-
-def _has_code_for(major: int, minor: int) -> bool:
-    """Return whether torch holds machine code of a card's generation, or code to compile for it."""
-    for name in torch.cuda.get_arch_list():
-        kind, _, digits = name.partition("_")
-        number = int("".join(filter(str.isdigit, digits)) or 0)
-        if kind == "compute" and number <= 10 * major + minor:
-            return True
-        if kind == "sm" and number // 10 == major and number % 10 <= minor:
-            return True
-    return False
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:

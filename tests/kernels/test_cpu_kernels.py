@@ -226,7 +226,9 @@ def test_norm_equals_the_reference(rows, channels):
 def test_rotation_equals_the_reference(dtype, shape, count):
     vectors = torch.randn(shape).to(dtype)
     cosine, sine = torch.randn(4, shape[-1]), torch.randn(4, shape[-1])
-    found = kv_write.rotate_first_heads(vectors, count, cosine, sine)
+    query, key, value = kv_write.rotated(vectors, shape[-2] - count, cosine, sine)
+    found = torch.cat((query, key), -2)
+    assert torch.equal(value, vectors[..., count:, :])
     some = vectors[..., :count, :].float()
     expected = kv_write.reference.rotate(some, cosine[:, None], sine[:, None])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

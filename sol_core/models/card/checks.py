@@ -15,17 +15,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from kernels.gpu.triton_support import (
-    OPERATIONS,
-    KernelNotStartedError,
-    kernels_must_start,
-    triton_on_cpu,
-    use_reference,
-)
+from kernels.gpu import triton_support as gpu
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
 from sol_core.models.card import operations
-from sol_core.models.card.comparing import Setting, both, by_references, check_no_farther, compare
-from sol_core.models.card.small_model import Widths, small_model, small_tensors
+from sol_core.models.card.operations import both, by_references, check_no_farther, compare
+from sol_core.models.card.small_model import Setting, Widths, small_model, small_tensors
 from sol_core.models.devices import DTYPES
 from sol_core.models.signals import Observe
 from sol_core.models.step.clock import StepClock
@@ -33,7 +27,6 @@ from sol_core.models.step.graph import StepGraphs
 
 STEPS = "steps"  # eager decode steps against the references'
 GRAPHS = "graphs"  # steps in CUDA graphs against eager ones
-CHECKS = (*OPERATIONS, STEPS, GRAPHS)
 
 _NUM_STEPS = 32  # of each kind
 _CONTEXT = {"cuda": 600, "cpu": 100}  # tokens: a long text's attention is split
@@ -45,16 +38,16 @@ _KINDS = {"dense": [DENSE], "sparse": [_HALF], "several": [_HALF, DENSE, Action(
 def run_check(name: str, at: Setting) -> None:
     """Run one of ``CHECKS``. Raises: WrongNumbersError; whatever a compiler or CUDA raises."""
     torch.manual_seed(at.seed)
-    with kernels_must_start():
-        _CHECKS[name](at)
+    with gpu.kernels_must_start():
+        CHECKS[name](at)
     if at.device.type == "cuda":
         torch.cuda.synchronize(at.device)  # an error of a launch is raised here at the latest
 
 
 def check_lines(names: Sequence[str], at: Setting, replaced: Collection[str] = ()) -> Iterator[str]:
     """Run some of ``CHECKS`` in order, up to the first error; yield the lines of the module."""
-    use_reference(replaced)
-    with triton_on_cpu() if at.device.type == "cpu" else contextlib.nullcontext():
+    gpu.use_reference(replaced)
+    with gpu.triton_on_cpu() if at.device.type == "cpu" else contextlib.nullcontext():
         for name in names:
             yield json.dumps([name])
             try:
@@ -87,10 +80,10 @@ def _check_graphs(at: Setting) -> None:
         for kind, logits in alone.items():
             compare(f"{kind} steps in CUDA graphs", graphed[kind], logits, 0.0)
     if graphs.failure is not None:
-        raise KernelNotStartedError(graphs.failure)
+        raise gpu.KernelNotStartedError(graphs.failure)
 
 
-_CHECKS: dict[str, Callable[[Setting], None]] = {
+CHECKS: dict[str, Callable[[Setting], None]] = {
     "add_and_norm": operations.check_residual,
     "rotate_and_write": operations.check_writes,
     "page_attention": operations.check_attention,
@@ -111,7 +104,7 @@ def _logits_of_steps(
 ) -> dict[str, Tensor]:
     """Logits [steps · R, V] of each kind of steps of a small model, after a prefill."""
     context, device = _CONTEXT[at.device.type], at.device
-    lm = small_model(tensors, at.widths.spec(), torch.empty(0, dtype=at.dtype, device=device))
+    lm = small_model(tensors, at)
     lm.graphs = graphs
     tokens = torch.arange(context + _NUM_STEPS, device=device) * 7 % lm.spec.vocab_size
     how, made = GRIDS[DEFAULT_GRID].mechanisms, {}

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from kernels import activation_quantisation, channel_pruning, gated_mlp, kv_write, residual
-from kernels.gated_mlp import MlpPlan, MlpWeights
-from kernels.gated_mlp.reference import gated_mlp as mlp_reference
+from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_reference
 from kernels.key_codes import encode_keys
-from kernels.kv_write import NewTokens
 from kernels.page_attention import AttentionPlan, KVBlock, attend
 from kernels.page_scorers import INT4
 from kernels.quantisation_levels import SCALE_BLOCK
-from kernels.residual import Residual
-from sol_core.models.card.comparing import Setting, both, check_no_farther, compare
+from sol_core.models.card.small_model import Setting
 
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
+# Rounding makes both choose other channels and pages than fp32: what counts is how far off both
+# are, root mean square of the differences over that of the numbers.
+FARTHER = 1.2
+_ALWAYS_ALLOWED = 1e-3
 PAGE = 8
 # Rows, tokens of each of two shared prefixes and of each row: a part of a sequence is a program of
 # its own from 128 tokens on, and from 513 pages on the kernel that ranks them is another.
@@ -27,13 +30,58 @@ _SHARE = 0.25  # of the pages, half of which stand out
 _MLP_ROWS = (1, 3, 18)
 
 
+class WrongNumbersError(ArithmeticError):
+    """A kernel's numbers are not its reference's."""
+
+
+def both(
+    operation: Callable[P, ResultT], *given: P.args, **how: P.kwargs
+) -> tuple[ResultT, ResultT]:
+    """The results of an operation as it is used now, and by references alone."""
+    return operation(*given, **how), by_references(operation, *given, **how)
+
+
+def by_references(operation: Callable[P, ResultT], *given: P.args, **how: P.kwargs) -> ResultT:
+    before = replaced_operations()
+    use_reference(OPERATIONS)
+    try:
+        return operation(*given, **how)
+    finally:
+        use_reference(before)
+
+
+def compare(what: str, numbers: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Raise WrongNumbersError beyond a tolerance, absolute for numbers below 1, else relative."""
+    mine, right = numbers.float(), expected.float()
+    worst = ((mine - right).abs() / right.abs().clamp(min=1)).max().item()
+    if not worst <= tolerance and not torch.equal(mine, right):
+        raise WrongNumbersError(f"{what} differ from the reference's by {worst:.3g}")
+
+
+def check_no_farther(
+    what: str, numbers: Tensor, expected: Tensor, exact: Tensor, rounding: float = _ALWAYS_ALLOWED
+) -> None:
+    """Raise WrongNumbersError where numbers are farther from fp32's than the reference's are, and
+    than ``rounding``, which a few numbers may be off by luck."""
+    mine, right = (_distance(some, exact) for some in (numbers, expected))
+    if not mine <= max(FARTHER * right, rounding):
+        raise WrongNumbersError(
+            f"{what} are off by {mine:.3g} of their size, those of the reference by {right:.3g}"
+        )
+
+
+def _distance(numbers: Tensor, exact: Tensor) -> float:
+    difference = (numbers.float() - exact).square().mean()
+    return float((difference / exact.square().mean()).sqrt())
+
+
 def check_residual(at: Setting) -> None:
     width, device = at.widths.hidden, at.device
     for rows in (1, 3):
         hidden, norm = torch.randn(rows, width, device=device), torch.rand(width, device=device)
         for update in (None, at.random(rows, width), torch.randn(rows, width, device=device)):
             for dtype in (torch.float32, at.dtype):
-                entering = Residual(hidden, update, norm, 1e-5)
+                entering = residual.Residual(hidden, update, norm, 1e-5)
                 mine, right = both(residual.add_and_norm, entering, dtype)
                 compare("the stream", mine[0], right[0], 0.0)
                 rounding = 1e-4 if dtype == torch.float32 else 0.01
@@ -56,11 +104,12 @@ def _written(at: Setting, turn: tuple[Tensor, Tensor], coded: bool) -> list[Tens
     widths, size = at.widths, at.widths.head_size
     keys, values = (at.random(2, widths.kv_heads, 5 * PAGE, size) for _ in range(2))
     heads = torch.randn(2, widths.heads + 2 * widths.kv_heads, size, device=at.device)
-    codes = _contiguous(encode_keys(keys)) if coded else None
+    codes, scales = (part.contiguous() for part in encode_keys(keys))
+    kept = (codes, scales) if coded else None
     slots = torch.tensor([37, 12], device=at.device)
-    new = NewTokens(heads, *turn, 0.125)
-    query = kv_write.rotate_and_write(new, (keys, values), slots, codes)
-    return [query, keys, values, *(codes or ())]
+    new = kv_write.NewTokens(heads, *turn, 0.125)
+    query = kv_write.rotate_and_write(new, (keys, values), slots, kept)
+    return [query, keys, values, *(kept or ())]
 
 
 def check_attention(at: Setting) -> None:
@@ -88,7 +137,7 @@ def _text(
         shape = sequences, widths.kv_heads, tokens, size
         stands_out = torch.arange(tokens, device=device)[:, None] // PAGE % 2 == 0
         keys = 0.5 * torch.randn(shape, device=device) + 4.0 * toward * stands_out
-        codes = _contiguous(encode_keys(keys))
+        codes = (part.contiguous() for part in encode_keys(keys))
         return KVBlock(keys.to(at.dtype), at.random(*shape), sources, *codes)
 
     blocks = [block(rows, own)]
@@ -112,41 +161,37 @@ def check_mlp(at: Setting) -> None:
     width, inner = at.widths.hidden, at.widths.inner
     groups = torch.randint(3, (inner,), device=at.device)
     up_to = groups.bincount(minlength=3).cumsum(0)
-    weights = MlpWeights(
-        at.random(width, 2 * inner, scale=width**-0.5),
-        at.random(inner, width, scale=inner**-0.5),
-        activation=at.widths.activation,
-        down_norms=10.0 ** (-6.0 * groups),
-    )
-    exact = replace(weights, gate_up=weights.gate_up.float(), down=weights.down.float())
-    if at.widths.biased:
-        biases = at.random(2 * inner), at.random(width)
-        weights = replace(weights, gate_up_bias=biases[0], down_bias=biases[1])
-        wide = biases[0].float(), biases[1].float()
-        exact = replace(exact, gate_up_bias=wide[0], down_bias=wide[1])
+    gate_up = at.random(width, 2 * inner, scale=width**-0.5)
+    down = at.random(inner, width, scale=inner**-0.5)
+    biases = (at.random(2 * inner), at.random(width)) if at.widths.biased else (None, None)
+    how = at.widths.activation, 10.0 ** (-6.0 * groups)
+    weights = gated_mlp.MlpWeights(gate_up, down, biases[0], biases[1], *how)
+    in_fp32 = [None if bias is None else bias.float() for bias in biases]
+    exact = gated_mlp.MlpWeights(gate_up.float(), down.float(), in_fp32[0], in_fp32[1], *how)
     rounding = max(1e-3, torch.finfo(at.dtype).eps)
     for rows in _MLP_ROWS:
         hidden = torch.randn(rows, width, device=at.device)
-        entering = Residual(hidden, None, None, 1e-5)
+        entering = residual.Residual(hidden, None, None, 1e-5)
         kept, bits = at.counts(width // 2, width, rows), at.counts(14, 16, rows)
         inner_kept = up_to[at.counts(0, 1, rows)]
         for plan in (
-            MlpPlan(kept, bits),
-            MlpPlan(kept, inner_kept=inner_kept),
-            MlpPlan(kept, bits, True, inner_kept, SCALE_BLOCK),
-            MlpPlan(kept, bits, True),
-            MlpPlan(),
+            gated_mlp.MlpPlan(kept, bits),
+            gated_mlp.MlpPlan(kept, inner_kept=inner_kept),
+            gated_mlp.MlpPlan(kept, bits, True, inner_kept, SCALE_BLOCK),
+            gated_mlp.MlpPlan(kept, bits, True),
+            gated_mlp.MlpPlan(),
         ):
             entered = gated_mlp.fused_gated_mlp(entering, weights, plan)
             if entered is None:  # too wide for kernels, or dense
                 continue
-            made = partial(mlp_reference, hidden)
-            references = made(weights, plan), made(exact, plan)
-            check_no_farther(f"outputs of {rows} rows", entered[1], *references, rounding)
+            right, wide = (
+                gated_mlp.reference.gated_mlp(hidden, some, plan) for some in (weights, exact)
+            )
+            check_no_farther(f"outputs of {rows} rows", entered[1], right, wide, rounding)
         products = at.random(rows, 2 * inner)
         mine, right = both(gated_mlp.activated, products, weights.activation)
-        wide_ones = gated_mlp.reference.activated(products.float(), weights.activation)
-        check_no_farther("activations", mine, right, wide_ones, rounding)
+        wide = gated_mlp.reference.activated(products.float(), weights.activation)
+        check_no_farther("activations", mine, right, wide, rounding)
 
 
 def check_pruning(at: Setting) -> None:
@@ -164,7 +209,3 @@ def check_quantisation(at: Setting) -> None:
         for block in (0, SCALE_BLOCK):
             mine, right = both(activation_quantisation.fake_quantise, rows, bits, block)
             compare("activations", mine, right, 0.0)
-
-
-def _contiguous(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return pair[0].contiguous(), pair[1].contiguous()

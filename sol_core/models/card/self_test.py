@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import sysconfig
 import tempfile
 import time
@@ -25,11 +24,11 @@ from pathlib import Path
 
 import torch
 
-from kernels.gpu.triton_support import CONTAINED, OPERATIONS, replaced_operations, use_reference
+from kernels.gpu import triton_support as gpu
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
-from sol_core.models.card.comparing import WrongNumbersError
+from sol_core.models.card.operations import WrongNumbersError
 from sol_core.models.card.small_model import Widths
 from sol_core.models.step.graph import StepGraphs
 from sol_core.progress import Progress
@@ -40,13 +39,11 @@ CHILD_SECONDS = 900.0  # a child compiles about 30 kernels
 RunChild = Callable[[Sequence[str], Collection[str]], tuple[str, int]]
 Verdicts = dict[str, str | None]  # by check; None for right numbers
 _REPORTS: dict[Path, CardReport] = {}  # of this process, by what would be kept of them
-_HERE = Path(__file__).resolve()
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
-    card: str  # its name, as CUDA tells it
     verdicts: Verdicts = field(default_factory=dict)
     missing: str | None = None  # what the system lacks for Triton; nothing was tried then
 
@@ -54,11 +51,12 @@ class CardReport:
     def replaced(self) -> dict[str, str]:
         """Why not, by operation that runs on its reference."""
         if self.missing is not None:
-            return dict.fromkeys(OPERATIONS, self.missing)
-        wrong = {name: why for name in OPERATIONS if (why := self.verdicts.get(name)) is not None}
-        if (steps := self.verdicts.get(STEPS)) is not None:
-            return dict.fromkeys(OPERATIONS, steps) | wrong
-        pairs = ((outer, name) for outer, inner in CONTAINED.items() for name in inner)
+            return dict.fromkeys(gpu.OPERATIONS, self.missing)
+        verdict = self.verdicts.get
+        wrong = {name: why for name in gpu.OPERATIONS if (why := verdict(name)) is not None}
+        if (steps := verdict(STEPS)) is not None:
+            return dict.fromkeys(gpu.OPERATIONS, steps) | wrong
+        pairs = ((outer, name) for outer, inner in gpu.OPERATIONS.items() for name in inner)
         return {outer: f"it contains {name}" for outer, name in pairs if name in wrong} | wrong
 
     @property
@@ -79,7 +77,7 @@ class CardReport:
 
     def apply(self) -> None:
         """Switch off in this process what was found wrong, for any of its models; log it."""
-        use_reference(replaced_operations().union(self.replaced))
+        gpu.use_reference(gpu.replaced_operations().union(self.replaced))
         StepGraphs.off = self.graphs or StepGraphs.off
         for sentence in self.sentences():
             _log.warning("%s", sentence)
@@ -89,19 +87,19 @@ def checked_card(
     device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path, report: Progress
 ) -> CardReport:
     """The verdicts on this card for such a model; checks without one are run, once a process."""
-    card, missing = torch.cuda.get_device_name(device), missing_for_triton()
-    if missing is not None:  # not kept: it must be installed
-        return CardReport(card, missing=missing)
-    path = _path(device, dtype, widths, data_dir)
+    if (missing := missing_for_triton()) is not None:  # not kept: it must be installed
+        return CardReport(missing=missing)
+    name = "-".join(map(str, (_digest(device, dtype), *widths)))
+    path = data_dir / FOLDER / f"{name}.json"
     if path in _REPORTS:
         return _REPORTS[path]
-    name = str(dtype).removeprefix("torch.")
 
     def run_child(checks: Sequence[str], replaced: Collection[str]) -> tuple[str, int]:
-        arguments = str(device), name, json.dumps(widths), json.dumps(sorted(replaced))
+        kind = str(dtype).removeprefix("torch.")
+        arguments = str(device), kind, json.dumps(widths), json.dumps(sorted(replaced))
         return _run_child([*arguments, *checks], report)
 
-    made = _REPORTS[path] = run_checks(card, run_child, _kept(path))
+    made = _REPORTS[path] = run_checks(run_child, _kept(path))
     with contextlib.suppress(OSError):  # a full disk: it is tested again at the next start
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(_on_numbers(made.verdicts)), "utf-8")
@@ -117,17 +115,16 @@ def forget_verdicts(data_dir: Path) -> None:
 
 def kept_reports(device: torch.device, dtype: torch.dtype, data_dir: Path) -> list[CardReport]:
     """Results without a test: what the system lacks, or what was found for each model."""
-    card, missing = torch.cuda.get_device_name(device), missing_for_triton()
-    if missing is not None:
-        return [CardReport(card, missing=missing)]
+    if (missing := missing_for_triton()) is not None:
+        return [CardReport(missing=missing)]
     paths = sorted((data_dir / FOLDER).glob(f"{_digest(device, dtype)}-*.json"))
     kept = map(_kept, paths)
-    return [CardReport(card, verdicts) for verdicts in kept if len(verdicts) == len(CHECKS)]
+    return [CardReport(verdicts) for verdicts in kept if len(verdicts) == len(CHECKS)]
 
 
-def run_checks(card: str, run_child: RunChild, known: Verdicts | None = None) -> CardReport:
+def run_checks(run_child: RunChild, known: Verdicts | None = None) -> CardReport:
     """Run what has no verdict; steps and their graphs run with what was found right."""
-    report = CardReport(card, dict(known or {}))
+    report = CardReport(dict(known or {}))
     while pending := [name for name in CHECKS if name not in report.verdicts]:
         output, status = run_child(pending, report.replaced)
         verdicts = _results(output, status)
@@ -144,7 +141,7 @@ def _on_numbers(verdicts: Mapping[str, str | None]) -> Verdicts:
     wrong = WrongNumbersError.__name__
     kept = {name: why for name, why in verdicts.items() if why is None or why.startswith(wrong)}
     # Steps ran without what has no verdict, and graphs are of these steps.
-    for name, before in ((STEPS, OPERATIONS), (GRAPHS, (*OPERATIONS, STEPS))):
+    for name, before in ((STEPS, gpu.OPERATIONS), (GRAPHS, (*gpu.OPERATIONS, STEPS))):
         if not kept.keys() >= set(before):
             kept.pop(name, None)
     return kept
@@ -192,11 +189,6 @@ def _run_child(arguments: Sequence[str], report: Progress) -> tuple[str, int]:
     return result.stdout, result.returncode
 
 
-def _path(device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path) -> Path:
-    name = "-".join(map(str, (_digest(device, dtype), *widths)))
-    return data_dir / FOLDER / f"{name}.json"
-
-
 def _digest(device: torch.device, dtype: torch.dtype) -> str:
     """Digest of the card, what drives it, the number format and the source of the checks."""
     driver = Path("/proc/driver/nvidia/version")
@@ -204,13 +196,10 @@ def _digest(device: torch.device, dtype: torch.dtype) -> str:
     versions = torch.__version__, importlib.metadata.version("triton"), str(dtype)
     parts = *card, driver.read_text("utf-8") if driver.is_file() else "", *versions
     digest = hashlib.sha256("\n".join(parts).encode())
-    sources = [*_HERE.parent.glob("*.py"), *(_HERE.parents[1] / "step").glob("*.py")]
-    # In a checkout, kernels lies beside sol_core; in a wheel, within it.
-    for home in (_HERE.parents[3] / "kernels", _HERE.parents[2] / "kernels"):
-        for pattern in ("*/triton_*.py", "*/__init__.py", "gpu/*.py"):
-            sources += home.glob(pattern)
-    for path in sorted(sources):
-        digest.update(path.read_bytes())
+    here, kernels = Path(__file__).resolve().parent, Path(gpu.__file__).parents[1]
+    for folder in (here, here.parent / "step", kernels):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 
 
@@ -225,9 +214,8 @@ def missing_for_triton() -> str | None:
         return "Triton needs a C compiler: sudo apt install gcc (Fedora: sudo dnf install gcc)"
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not headers.is_file():
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return (
-            f"Triton needs {headers}: sudo apt install python{version}-dev "
+            f"Triton needs {headers}: sudo apt install python{sysconfig.get_python_version()}-dev "
             "(Fedora: sudo dnf install python3-devel)"
         )
     try:

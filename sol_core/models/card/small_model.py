@@ -1,4 +1,4 @@
-"""A small model of random weights with the widths of the loaded one, for checks and warm-ups."""
+"""Subjects of checks and warm-ups: a small model of random weights, as wide as the loaded one."""
 
 from __future__ import annotations
 
@@ -50,14 +50,31 @@ class Widths(NamedTuple):
         return replace(plain_llama(_MAX_POSITIONS, **sizes), activation=self.activation)
 
 
+class Setting(NamedTuple):
+    """Subject of a check: a card, a number format and the loaded model's widths."""
+
+    device: torch.device
+    dtype: torch.dtype
+    widths: Widths
+    seed: int = 0
+
+    def random(self, *shape: int, scale: float = 1.0) -> Tensor:
+        """Normal numbers of the format, on the device."""
+        return (torch.randn(shape, device=self.device) * scale).to(self.dtype)
+
+    def counts(self, low: int, high: int, rows: int) -> Tensor:
+        """[rows] int64 in [low, high]."""
+        return torch.randint(low, high + 1, (rows,), device=self.device)
+
+
 # The proportions of a small Llama: the kernels for one text ask for whole vectors of channels.
 SMALL = Widths(192, 256, 3, 1, 64)
 SMALL_SPEC = SMALL.spec()
 
 
-def small_model(tensors: dict[str, Tensor], spec: ModelSpec, at: torch.Tensor) -> FrozenLM:
-    """The decoder over such weights in the number format and on the device of ``at``, laid out as
-    on a card everywhere."""
+def small_model(tensors: dict[str, Tensor], at: Setting) -> FrozenLM:
+    """The decoder over such weights, laid out as on a card everywhere."""
+    spec = at.widths.spec()
     weights = arrange_weights(tensors, spec, at.dtype, lambda tensor: tensor.to(at.device))
     layers = tuple(
         replace(layer, gate_up=in_channel_major(layer.gate_up), down=in_channel_major(layer.down))

@@ -11,6 +11,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -28,8 +29,10 @@ STEPS_BEFORE_CAPTURE = 2
 # bucket of lengths. A graph of a thousand launches takes the driver a few megabytes.
 MOST_GRAPHS = 16
 _MOST_COUNTS = 256
+_Key = tuple[Hashable, bool]  # of a step, and whether it has a clock
 _log = logging.getLogger(__name__)
 
+Numbers = list[list[int]]  # see ``step_numbers``
 Step = Callable[[Tensor, Tensor, Lap], StepOutput]
 # Records what a step starts, its laps included: of a step, its lap and a graph whose memory it may
 # share, a graph that can be replayed, and where its output will be. RuntimeError where it cannot.
@@ -53,7 +56,7 @@ class StepGraphs:
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
+        self._graphs: OrderedDict[_Key, _Captured] = OrderedDict()
         self._seen = Counter[Hashable]()  # steps of a kind that were due to run alone
         self.failure: str | None = None  # why there are no graphs any more; None while there are
         self._uncapturable: WeakSet[object] = WeakSet()  # caches with a step that was not captured
@@ -72,7 +75,7 @@ class StepGraphs:
         """Return the graphs of a model on a CUDA device; None elsewhere, and while they are off."""
         if device.type != "cuda" or StepGraphs.off is not None:
             return None
-        return StepGraphs(_CudaCapture(device))
+        return StepGraphs(partial(_captured_on, torch.cuda.Stream(device)))
 
     def run(
         self,
@@ -80,9 +83,9 @@ class StepGraphs:
         kind: Hashable,  # the key but for lengths
         step: Step,  # of tokens, numbers and a lap
         tokens: Tensor,  # [R] int64 on the model's device
-        numbers: list[list[int]],  # see ``step_numbers``
-        clock: StepClock | None = None,
-        owner: object = None,  # the cache; none of its steps is captured once one could not be
+        numbers: Numbers,
+        clock: StepClock | None,
+        owner: object,  # the cache; none of its steps is captured once one could not be
     ) -> StepOutput:
         # Graphs share memory on the default stream alone.
         cuda, device = torch.cuda, tokens.device
@@ -91,16 +94,16 @@ class StepGraphs:
         )
         if is_elsewhere or owner in self._uncapturable:
             return run_without_graph(step, tokens, numbers, clock)
-        key = (key, clock is not None)
+        timed_key = (key, clock is not None)
         with self._lock:
-            captured = self._graphs.get(key)
+            captured = self._graphs.get(timed_key)
             if captured is None and self._is_due(kind):
-                captured = self._captured(key, kind, step, tokens, numbers, clock is not None)
-                if captured is None and owner is not None:
+                captured = self._captured(timed_key, kind, step, tokens, numbers)
+                if captured is None:
                     self._uncapturable.add(owner)
             if captured is None:
                 return run_without_graph(step, tokens, numbers, clock)
-            self._graphs.move_to_end(key)
+            self._graphs.move_to_end(timed_key)
             captured.tokens.copy_(tokens)
             captured.numbers.copy_(from_host(numbers, tokens.device))
             captured.graph.replay()
@@ -119,23 +122,15 @@ class StepGraphs:
         return self._seen[kind] > STEPS_BEFORE_CAPTURE
 
     def _captured(
-        self,
-        key: Hashable,
-        kind: Hashable,
-        step: Step,
-        tokens: Tensor,
-        numbers: list[list[int]],
-        timed: bool,
+        self, key: _Key, kind: Hashable, step: Step, tokens: Tensor, numbers: Numbers
     ) -> _Captured | None:
         """A new graph; None, and a line in the log, where the step cannot be captured."""
-        fed = tokens.clone()
-        given = from_host(numbers, tokens.device)
-        laps = StepClock(tokens.device, in_graph=True) if timed else None
+        fed, given = tokens.clone(), from_host(numbers, tokens.device)
+        laps = StepClock(tokens.device, in_graph=True) if key[1] else None
         beside = next((other.graph for other in self._graphs.values()), None)
+        lap = no_lap if laps is None else laps.lap
         try:
-            graph, output = self._capture(
-                lambda lap: step(fed, given, lap), no_lap if laps is None else laps.lap, beside
-            )
+            graph, output = self._capture(partial(step, fed, given), lap, beside)
         except RuntimeError as error:
             # Ending a capture that ran out of memory raises an error of its own.
             if any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__)):
@@ -153,34 +148,25 @@ class StepGraphs:
 
 
 def run_without_graph(
-    step: Step, tokens: Tensor, numbers: list[list[int]], clock: StepClock | None = None
+    step: Step, tokens: Tensor, numbers: Numbers, clock: StepClock | None
 ) -> StepOutput:
     """Run one step without a graph; arguments as ``StepGraphs.run``."""
     lap = no_lap if clock is None else clock.lap
     return step(tokens, from_host(numbers, tokens.device), lap)
 
 
-class _CudaCapture:
-    """Captures on a stream of its own, after a warm-up there, as torch's documentation asks."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
-
-    def __call__(
-        self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Any
-    ) -> tuple[Any, StepOutput]:
-        before = torch.cuda.current_stream(self._stream.device)
-        self._stream.wait_stream(before)
-        # The outer context restores the stream even where ending a capture fails.
-        with torch.cuda.stream(self._stream):
-            step(no_lap)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(
-                graph,
-                pool=None if beside is None else beside.pool(),
-                stream=self._stream,
-                capture_error_mode="thread_local",  # other threads may allocate meanwhile
-            ):
-                output = step(lap)
-        before.wait_stream(self._stream)
-        return graph, output
+def _captured_on(
+    stream: torch.cuda.Stream, step: Callable[[Lap], StepOutput], lap: Lap, beside: Any
+) -> tuple[Any, StepOutput]:
+    """Capture on a stream of its own, after a warm-up there, as torch's documentation asks."""
+    before = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(before)
+    # The outer context restores the stream even where ending a capture fails.
+    with torch.cuda.stream(stream):
+        step(no_lap)
+        graph, pool = torch.cuda.CUDAGraph(), None if beside is None else beside.pool()
+        # Other threads may allocate meanwhile.
+        with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+            output = step(lap)
+    before.wait_stream(stream)
+    return graph, output

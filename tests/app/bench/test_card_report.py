@@ -31,7 +31,7 @@ def _report(folder, report, monkeypatch, speeds):
 
 @pytest.mark.parametrize(("sparse", "pays"), [(150.0, "pays"), (95.0, "does not pay")])
 def test_a_right_card_ends_with_whether_compressing_pays(folder, monkeypatch, sparse, pays):
-    made = _report(folder, CardReport("RTX 0"), monkeypatch, [100.0, sparse, 40.0, 30.0, 20.0])
+    made = _report(folder, CardReport(), monkeypatch, [100.0, sparse, 40.0, 30.0, 20.0])
     assert made["status"] == RIGHT
     text = record_text(made)
     for line in ("RTX 0", "6.0 of 8.0 GB free", "page_attention: right", "fit at once"):
@@ -42,7 +42,7 @@ def test_a_right_card_ends_with_whether_compressing_pays(folder, monkeypatch, sp
 
 
 def test_replaced_kernels_are_named_and_the_status_says_so(folder, monkeypatch):
-    checked = CardReport("T4", {"gated_mlp": "CompilationError: no", "graphs": "steps differ"})
+    checked = CardReport({"gated_mlp": "CompilationError: no", "graphs": "steps differ"})
     made = _report(folder, checked, monkeypatch, None)
     assert set(made["tokens_per_s"]) == {"dense", "sparse", "dense_eager", "sparse_eager", "cpu"}
     assert min(made["tokens_per_s"].values()) > 0
@@ -51,14 +51,14 @@ def test_replaced_kernels_are_named_and_the_status_says_so(folder, monkeypatch):
     text = record_text(made)
     assert "gated_mlp: CompilationError: no" in text
     assert f"{'gpu graphs':24} steps differ" in text
-    missing = CardReport("T4", missing="Triton needs a C compiler: sudo apt install gcc")
+    missing = CardReport(missing="Triton needs a C compiler: sudo apt install gcc")
     made = _report(folder, missing, monkeypatch, [100.0, 90.0, 40.0, 30.0, 20.0])
     assert made["status"] == FALLBACKS
     assert record_text(made).count("sudo apt install gcc") == len(OPERATIONS)
 
 
 def test_a_slower_card_and_one_that_cannot_load_say_use_the_cpu(folder, monkeypatch):
-    made = _report(folder, CardReport("old"), monkeypatch, [10.0, 9.0, 8.0, 7.0, 20.0])
+    made = _report(folder, CardReport(), monkeypatch, [10.0, 9.0, 8.0, 7.0, 20.0])
     assert (made["status"], made["verdict"]) == (
         USE_CPU, "Use --device cpu: this machine's CPU is faster.",
     )  # fmt: skip
@@ -67,6 +67,6 @@ def test_a_slower_card_and_one_that_cannot_load_say_use_the_cpu(folder, monkeypa
         raise ModelLoadError("m takes 9.0 GB, more than cuda has free (6.0 GB)")
 
     monkeypatch.setattr(reporting, "load_language_model", load)
-    made = _report(folder, CardReport("small"), monkeypatch, [])
+    made = _report(folder, CardReport(), monkeypatch, [])
     assert made["status"] == USE_CPU
     assert "9.0 GB" in made["verdict"]

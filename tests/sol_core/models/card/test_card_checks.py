@@ -10,8 +10,8 @@ from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_refe
 from kernels.page_attention import triton_dispatch
 from sol_core.models.card import checks, operations
 from sol_core.models.card.checks import STEPS
-from sol_core.models.card.comparing import Setting, WrongNumbersError
-from sol_core.models.card.small_model import SMALL, Widths
+from sol_core.models.card.operations import WrongNumbersError
+from sol_core.models.card.small_model import SMALL, Setting, Widths
 from tests.kernels.triton_cases import DTYPES, triton_here
 from tests.sol_core.models.card.mutants import MUTATIONS, RESULTS, spoilt, too_few, zeroed
 
