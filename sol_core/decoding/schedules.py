@@ -64,7 +64,6 @@ class AlternatingLevels:
             self._weight = (target - self._low) / (self._high - self._low)
 
     def at(self, step: int) -> float:
-        """The level of a step."""
         # Rounding the running count of the upper level spreads it evenly.
         due = math.floor((step + 1) * self._weight + 0.5)
         before = math.floor(step * self._weight + 0.5)

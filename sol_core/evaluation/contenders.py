@@ -27,7 +27,7 @@ from sol_core.models.signals import Observe
 from sol_core.policy.files.folder import weights_sha256
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
-from sol_core.policy.policy_or_static import schedule_by_policy
+from sol_core.policy.scheduler import schedule_by_policy
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 MakeScheduler = Callable[[Sequence[Budget]], BatchScheduler]  # fresh, of one row per budget

@@ -201,7 +201,6 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _price(state: RunState, labels: LabelledSteps) -> None:
-    """Prices from states among the labels."""
     episodes = labels.damage.shape[0]
     sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
     damages = damages_at(state.policy, sample.rows, sample.tokens)
