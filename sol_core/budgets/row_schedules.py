@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
     Schedule,
@@ -29,7 +29,6 @@ from sol_core.decoding.schedules import (
     RandomSchedule,
     SignalSchedule,
     StaticSchedule,
-    dense_schedule,
 )
 from sol_core.errors import ConfigError
 
@@ -128,7 +127,7 @@ def build_schedule(
         return _build_by_share(config, grid, horizon, mixes)
     match config.kind:
         case "dense":
-            return dense_schedule
+            return FixedSchedule((DENSE,))
         case "static":
             return StaticSchedule(budget, grid)
         case "random":
