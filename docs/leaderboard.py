@@ -66,7 +66,7 @@ def budgets_of(model, grid, corners):
         return Budget(*(float(np.interp(point, range(len(corners)), axis)) for axis in axes))
 
     def share(point):
-        return costs.decode_step(at(point), context).bytes_read / costs.dense_bytes(context)
+        return costs.bytes_share(at(point), context)
 
     budgets = []
     for wanted in SHARES:

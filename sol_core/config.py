@@ -124,9 +124,23 @@ class SamplingConfig:
             )
 
 
+class WithGrid(Record):
+    """A configuration whose grid may be unset until it is resolved."""
+
+    __slots__ = ()
+    grid: ActionGrid | None
+
+    @property
+    def grid_in_use(self) -> ActionGrid:
+        """The grid, chosen or resolved. Raises: ConfigError for one that is unset."""
+        if self.grid is None:
+            raise ConfigError("the configuration's grid is unset: give one, or resolve it first")
+        return self.grid
+
+
 @configuration
 @dataclass(frozen=True, slots=True)
-class GenerationConfig(Record):
+class GenerationConfig(WithGrid):
     """Settings that decide a generation besides the model and the prompt.
 
     Attributes:
@@ -184,18 +198,6 @@ class GenerationConfig(Record):
     def schedules(self) -> tuple[ScheduleConfig, ...]:
         """The main row's schedule and the side rows'."""
         return (self.schedule, *(row.schedule for row in self.side_rows))
-
-    @property
-    def grid_in_use(self) -> ActionGrid:
-        """The grid, chosen or resolved. Raises: ConfigError for one that is unset."""
-        return required_grid(self.grid)
-
-
-def required_grid(grid: ActionGrid | None) -> ActionGrid:
-    """Raises: ConfigError for a grid that is unset where a resolved one is needed."""
-    if grid is None:
-        raise ConfigError("the configuration's grid is unset: give one, or resolve it first")
-    return grid
 
 
 def _check_stop_strings(texts: tuple[str, ...]) -> None:

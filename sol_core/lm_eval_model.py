@@ -265,7 +265,7 @@ class SolLM(TemplateLM):
     ) -> list[tuple[float, bool]]:
         steps = sum(len(request.tokens) for request in asked)
         dense = math.fsum(
-            self._costs.dense_bytes(len(request.context) + step)
+            self._costs.dense_step(len(request.context) + step).bytes_read
             for request in asked
             for step in range(len(request.tokens))
         )

@@ -76,10 +76,11 @@ class _Ours:
         return self.new_tokens / (time.perf_counter() - start)
 
     def _through_loop(self, scheduler: BatchScheduler, context: int) -> tuple[float, list[Action]]:
-        """Rate of the decode loop after its first step, which copies the prefix; all actions."""
+        """Rate of the decode loop after its first step; all actions."""
         options = DecodeOptions(self.new_tokens + 1, self.grid.mechanisms)
         first = self.text[context : context + 1]
-        steps = decode(self.lm, self._cached(context), first, scheduler, _greedy, options)
+        cache = self._cached(context).branch(1, options.max_steps)
+        steps = decode(self.lm, cache, first, scheduler, _greedy, options)
         chosen = [next(steps).actions[0]]
         start = time.perf_counter()
         chosen += [step.actions[0] for step in steps]

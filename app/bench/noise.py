@@ -17,9 +17,8 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.loop import DecodeOptions, teacher_forced
 from sol_core.decoding.prefix import read_prefix
-from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
@@ -69,8 +68,9 @@ def _losses(
     """NLL and KL of every row and token: [2, rows, tokens] nats."""
     prefix = read_prefix(lm, text[:CONTEXT], grid.page_size).cache
     rows = PlannedRows([[action] for action in actions])
-    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=len(actions), batched=batched)
-    steps = teacher_forced(lm, prefix, [text[CONTEXT:]], rows, options)
+    options = DecodeOptions(STEPS, grid.mechanisms, batched=batched)
+    cache = prefix.branch(len(actions), STEPS)
+    steps = teacher_forced(lm, cache, [text[CONTEXT:]], rows, options)
     return torch.stack([torch.stack((step.nll[0], step.kl[0])) for step in steps], -1)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
 from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads, StepObservation
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.teacher_forcing import ScoredStep
+from sol_core.decoding.loop import ScoredStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.devices import cpu_name

@@ -1,7 +1,5 @@
 """Fake quantisation on the CPU, in Numba: one pass for a scale, one for the rounding."""
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 

@@ -14,8 +14,6 @@ from kernels.cpu import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
 
-__all__ = ["causal_attention"]
-
 _TORCH_WITH_TILES = 1024  # tokens up to which torch, which uses a matrix unit too, is as fast
 
 

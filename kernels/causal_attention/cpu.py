@@ -4,8 +4,6 @@ A task is some queries of one key-value head, which read keys and values tile by
 online softmax (Dao et al., arXiv:2205.14135). The heads of a group are done together.
 """
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Magnitude pruning on the CPU, in Numba: finds the k-th magnitude without sorting."""
 
-from __future__ import annotations
-
 import numba
 
 from kernels.cpu.compiling import team_kernel

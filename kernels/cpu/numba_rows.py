@@ -3,8 +3,6 @@
 Importing this compiles nothing: they are compiled into the kernels that call them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper

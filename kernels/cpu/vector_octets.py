@@ -93,30 +93,40 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
         span = cgutils.unpack_tuple(builder, args[2])
         prefetch = _prefetcher(target, builder, sig.args[3], args[3])
 
-        order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
-
         def together(v: Any, number: int) -> None:
             indices = [builder.add(v, INDEX(k)) for k in range(number)]
             factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
             with cgutils.for_range_slice(builder, *span, INDEX(1)) as (octet, passed):
                 prefetch(octet)
                 line, count = (builder.load(builder.gep(row, [octet])) for row in lists)
-                starts = rows.neighbours(line, count, ROWS)
-                there = builder.icmp_signed("<", order, splat(builder, count, ROWS))
+                totals = _dot(builder, rows, (line, count), factors, width)
                 column = builder.mul(passed, INDEX(ROWS))
-                parts = []
-                for k in range(0, ROWS, _ROWS_TOGETHER):
-                    some = starts[k : k + _ROWS_TOGETHER]
-                    parts.append(_products(builder, rows, some, factors, width))
-                sums = [list(itertools.chain(*some)) for some in zip(*parts, strict=True)]
-                for score, some in zip(scores, sums, strict=True):
-                    total = sum_each(builder, some) if width > 1 else _joined(builder, some)
-                    store(builder, builder.select(there, total, _NOTHING), score, column, ROWS)
+                for score, total in zip(scores, totals, strict=True):
+                    store(builder, total, score, column, ROWS)
 
         in_turns(builder, vectors.height, _HEADS, together)
         return target.get_dummy_value()
 
     return signature, generate
+
+
+def _dot(
+    builder: Any, rows: Matrix, octet: tuple[Any, Any], vectors: list[Any], lanes: int
+) -> list[Any]:
+    """Each vector's products with an octet, which begins at a line; −inf from its count on."""
+    line, count = octet
+    starts = rows.neighbours(line, count, ROWS)
+    parts = [
+        _products(builder, rows, starts[k : k + _ROWS_TOGETHER], vectors, lanes)
+        for k in range(0, ROWS, _ROWS_TOGETHER)
+    ]
+    join = sum_each if lanes > 1 else _joined
+    order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
+    there = builder.icmp_signed("<", order, splat(builder, count, ROWS))
+    return [
+        builder.select(there, join(builder, list(itertools.chain(*some))), _NOTHING)
+        for some in zip(*parts, strict=True)
+    ]
 
 
 def _products(

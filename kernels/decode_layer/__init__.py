@@ -17,15 +17,6 @@ from torch import Tensor
 
 from kernels.cpu.threads import cpu_kernel
 
-__all__ = [
-    "DTYPES",
-    "HAS_TICKS",
-    "MOST_HEADS",
-    "few_row_kernel",
-    "lies_out_major",
-    "multiplies_quantised",
-]
-
 DTYPES = (torch.float32, torch.bfloat16)
 # Whether compiled code can time its own parts; see ``ticks_now``.
 HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")

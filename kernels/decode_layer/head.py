@@ -1,7 +1,5 @@
 """The head of a decode step of a few rows: whole, or previewed and then exact where it counts."""
 
-from __future__ import annotations
-
 import numpy as np
 from numba.core import types
 
@@ -51,7 +49,6 @@ def head_rows(hidden, head, out_major, preview, logits, team):
 
 @by_types
 def preview_rows(hidden, head, preview, logits, counts, team):
-    """Logits of rows that are previewed."""
     if head.dtype != types.int8:  # nothing more to compile for other weights
         return lambda hidden, head, preview, logits, counts, team: None
     return _in_two_passes

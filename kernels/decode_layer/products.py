@@ -6,8 +6,6 @@ out-channel-major, [out, in]. Quantised ones are uint8 (4 bits) or int8 (8 bits)
 ``kernels/quantised_weights``, and count as in-channel-major.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba.core import types
 

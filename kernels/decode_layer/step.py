@@ -107,7 +107,6 @@ def _block(addresses, sizes, rows, head_size, number):
 
 @helper
 def _sizes(hidden, model, rows, angles):
-    """Sizes of the step."""
     (num_rows, channels), size, width = hidden.shape, angles.shape[3], model.widths[0]
     heads = width // size - 2 * rows.num_kv_heads
     pages = most_pages(rows.shared_tokens, rows.own_tokens, rows.page_size)

@@ -1,7 +1,5 @@
 """The activation of many rows on the CPU, in Numba."""
 
-from __future__ import annotations
-
 import numba
 
 from kernels.cpu.compiling import team_kernel

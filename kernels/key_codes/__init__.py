@@ -18,15 +18,6 @@ from torch import Tensor
 from kernels.cpu import as_array
 from kernels.cpu.threads import cpu_kernel, torch_with_numba
 
-__all__ = [
-    "OCTET",
-    "encode_keys",
-    "encode_tokens",
-    "estimated_scores",
-    "page_log_mass",
-    "round_queries",
-]
-
 OCTET = 8  # tokens stored together; the head size is a multiple of it, too
 HIGHEST_CODE = 15
 HIGHEST_QUERY = 127

@@ -3,8 +3,6 @@
 The definition's numbers, bit for bit.
 """
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 

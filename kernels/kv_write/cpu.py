@@ -1,7 +1,5 @@
 """Rotating heads, and storing one new token per row and its 4-bit key in one pass; in Numba."""
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from kernels.cpu.threads import cpu_kernel, torch_on_one_thread, torch_with_numba
 
-__all__ = ["FEW_ROWS", "linear", "pack_weight", "packed_product", "step_threads"]
-
 _log = logging.getLogger(__name__)
 FEW_ROWS = 4  # up to here the product is bound by reading the weights; measured, see cpu.py
 

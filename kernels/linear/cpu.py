@@ -5,8 +5,6 @@ One decode step reads every weight once; torch's bf16 product for one row reads
 a time in registers and reaches 29–38 (``docs/decisions.md``).
 """
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 

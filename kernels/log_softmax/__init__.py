@@ -1,17 +1,15 @@
-"""Log probabilities of the next token, and how uncertain they are."""
+"""Log probabilities of the next token, how uncertain they are, and the most probable ones."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kernels.cpu.threads import cpu_kernel, torch_with_numba
 from kernels.log_softmax import reference
-
-__all__ = ["kl_to_dense", "log_softmax_and_entropy"]
 
 _FEW_ROWS = 2
 
@@ -24,7 +22,9 @@ def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
         logits: [R, V] fp32.
     """
     few = logits.shape[0] <= _FEW_ROWS
-    kernel = _kernel("log_softmax_few_rows" if few else "log_softmax_rows", logits)
+    name = "log_softmax_few_rows" if few else "log_softmax_rows"
+    fits = logits.device.type == "cpu" and logits.dtype == torch.float32
+    kernel = cpu_kernel(f"{__name__}.cpu", name) if fits else None
     if kernel is None:
         return reference.log_softmax_and_entropy(logits)
     log_probabilities = torch.empty_like(logits, memory_format=torch.contiguous_format)
@@ -41,7 +41,8 @@ def kl_to_dense(dense: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         dense: [B, V] fp32 log probabilities.
         given: [B, G, V] fp32 log probabilities.
     """
-    kernel = _kernel("kl_rows", dense, given)
+    fits = dense.device.type == "cpu" and dense.dtype == given.dtype == torch.float32
+    kernel = cpu_kernel(f"{__name__}.cpu", "kl_rows") if fits else None
     if kernel is None:
         return reference.kl_to_dense(dense, given)
     kl, entropy = torch.empty(given.shape[:2]), torch.empty(dense.shape[0])
@@ -51,7 +52,24 @@ def kl_to_dense(dense: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     return kl, entropy
 
 
-def _kernel(name: str, *operands: Tensor) -> Callable[..., None] | None:
-    if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in operands):
-        return None
-    return cpu_kernel(f"{__name__}.cpu", name)
+def top_k(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest few numbers, in falling order, and their indices; of equal ones the first.
+
+    A look for each on a CPU, where torch's own takes 1.3 ms of a vocabulary of 49,000.
+
+    Args:
+        values: [N] fp32, no NaN; N at least ``count``.
+    Returns: [count] fp32, and int64.
+    """
+    if values.device.type == "cpu":
+        left, indices = values.detach().numpy().copy(), np.empty(count, np.int64)
+        for rank in range(count):
+            indices[rank] = left.argmax()
+            if left[indices[rank]] == -np.inf:  # of which those that were taken are some
+                break
+            left[indices[rank]] = -np.inf
+        else:
+            chosen = torch.from_numpy(indices)
+            return values[chosen], chosen
+    ranked, order = values.sort(descending=True, stable=True)
+    return ranked[:count], order[:count]

@@ -5,8 +5,6 @@ order of their own: left to the compiler, code that had just been compiled and t
 from the cache summed differently, and a resumed run was not the uninterrupted one.
 """
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 

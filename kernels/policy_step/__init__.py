@@ -16,15 +16,6 @@ from numpy.typing import NDArray
 
 from kernels.cpu.threads import cpu_kernel
 
-__all__ = [
-    "KERNEL_AXES",
-    "NEVER",
-    "ByteTerms",
-    "damages_beyond",
-    "policy_step_kernel",
-    "price_bytes",
-]
-
 KERNEL_AXES = 3
 # Cost of a level that an axis does not have. Finite: an infinite one has no gradient.
 NEVER = 1e6

@@ -17,8 +17,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "KINDS", "GgufBlocks", "pack_blocks", "unpack_blocks"]
-
 BLOCK = 32  # input channels
 LINE_WORDS = 16  # of four bytes: a cache line
 HEADER = 4  # bytes of a scale and a minimum, per output and block
@@ -35,7 +33,6 @@ class GgufBlocks(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Bits of a number."""
         return KINDS[self.kind][0]
 
 

@@ -1,7 +1,5 @@
 """The residual stream between two halves of a layer, of many rows on the CPU; in Numba."""
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 

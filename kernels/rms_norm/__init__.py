@@ -8,8 +8,6 @@ from torch import Tensor
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.rms_norm import reference
 
-__all__ = ["rms_norm"]
-
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """``reference.rms_norm``; many fp32 rows [R, C] on a CPU go to Numba."""

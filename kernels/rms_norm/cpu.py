@@ -1,7 +1,5 @@
 """RMS norm on the CPU, in Numba: one pass to sum, one to scale, instead of torch's seven."""
 
-from __future__ import annotations
-
 import numba
 
 from kernels.cpu.compiling import FAST_SUMS, team_kernel

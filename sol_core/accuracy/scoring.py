@@ -17,11 +17,11 @@ from sol_core.accuracy.questions import Continuation
 from sol_core.actions import AXES, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, require_finite
-from sol_core.decoding.prefix import PrefixState, Windows
-from sol_core.decoding.teacher_forcing import teacher_forced
+from sol_core.decoding.loop import DecodeOptions, require_finite, teacher_forced
+from sol_core.decoding.prefix import PrefixState
 from sol_core.evaluation.rollout import Floats, floats, step_levels, step_reading
 from sol_core.models import FrozenLM
+from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
 
 POSITIONS_AT_ONCE = 1024  # whose logits are made together
@@ -68,17 +68,15 @@ class ReadContexts:
     lm: FrozenLM
     grid: ActionGrid
     asked: Sequence[Continuation]
-    windows: Windows  # a window for each continuation
+    cache: KVCache  # a row for each different context
+    sources: list[int]  # the row of each continuation's context
     state: PrefixState  # what the last token that was read leaves for the first step
 
     def rows(self, numbers: Sequence[int]) -> ReadContexts:
         """Some of the continuations, in this order; one may come several times."""
-        before = self.windows
-        sources = tuple(before.sources[number] for number in numbers)
-        lengths = tuple(before.lengths[number] for number in numbers)
-        windows = Windows(before.prefix, sources, lengths)
         asked = [self.asked[number] for number in numbers]
-        return replace(self, asked=asked, windows=windows, state=self.state.rows(numbers))
+        sources = [self.sources[number] for number in numbers]
+        return replace(self, asked=asked, sources=sources, state=self.state.rows(numbers))
 
 
 @torch.no_grad()
@@ -99,13 +97,13 @@ def score_after(
         for text in asked
     ]
     read = np.asarray([continuation.read for continuation in asked])
-    options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group, batched=True)
-
+    options = DecodeOptions(longest, grid.mechanisms, batched=True)
+    cache = contexts.cache.branch(group, longest, sources=contexts.sources)
     likelihood, num_bytes = np.zeros((2, len(asked), group))
     greedy = np.ones((len(asked), group))
     spend = np.zeros((len(asked), group, len(AXES)))
     costs = CostModel.of(lm, grid)
-    for scored in teacher_forced(lm, contexts.windows, paths, scheduler, options, contexts.state):
+    for scored in teacher_forced(lm, cache, paths, scheduler, options, contexts.state):
         step = scored.step
         runs = step.index < lengths
         counts = (runs & (step.index >= read))[:, None]
@@ -145,8 +143,7 @@ def read_contexts(
         )
     else:
         state = PrefixState(lm.prefill(fed, cache, lengths, batched=True)[sources, last])
-    windows = Windows(cache, tuple(sources), tuple(lengths[source] for source in sources))
-    return ReadContexts(lm, grid, asked, windows, state)
+    return ReadContexts(lm, grid, asked, cache, sources, state)
 
 
 def _padded(lm: FrozenLM, texts: Sequence[tuple[int, ...]]) -> Tensor:

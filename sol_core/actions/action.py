@@ -70,7 +70,6 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """Its label in forms."""
         return self.term[:1].upper() + self.term[1:]
 
     def text(self, value: float) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, compress, pairwise
 from math import ceil, isfinite, log, log2
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,11 +71,6 @@ class DamageTable:
             ):
                 raise ConfigError("a damage table needs a finite number per context and level")
 
-    @classmethod
-    def from_dict(cls, record: Any) -> DamageTable:
-        """Read the JSON form. Raises: ConfigError when it is damaged."""
-        return from_json(cls, record, "damage")
-
     def with_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
         """The table of those levels that a grid has too, so that a mix is of the grid's levels."""
 
@@ -106,7 +102,7 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
     name, models = mechanisms_name(grid), _shipped()
     for record in (*(entry for entry in models if entry["fingerprint"] == fingerprint), models[0]):
         if name in record["damage"]:
-            return DamageTable.from_dict(record["damage"][name]), record["model"]
+            return from_json(DamageTable, record["damage"][name], "damage"), record["model"]
     raise ConfigError(
         f"no damage was measured for the grid {grid}: give a budget per axis, or use the grid "
         + " or ".join(models[0]["damage"])
@@ -122,7 +118,7 @@ def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
     """Mixes of a model under a grid. Raises: ConfigError as ``damage_table``."""
     own = model.damage.get(mechanisms_name(grid))
     if own is not None:
-        return _mixes(model.lm, grid, DamageTable.from_dict(own), model.name)
+        return _mixes(model.lm, grid, from_json(DamageTable, own, "damage"), model.name)
     table, measured_on = damage_table(grid, model.fingerprint)
     if has_own_damage(model, grid):
         measured_on = model.name  # a file of the same weights may have another name
@@ -195,7 +191,7 @@ class MixTable:
     def damage_and_bytes(self, context: int) -> tuple[tuple[Levels, Levels], ...]:
         """Damage of each level of both axes, and its bytes beyond a dense step's, as shares of
         those; without the head's."""
-        costs, dense = self.costs, self.costs.dense_bytes(context)
+        costs, dense = self.costs, self.costs.dense_step(context).bytes_read
 
         def beyond(action: Action) -> float:
             read = costs.decode_step(action, context).bytes_read - dense
@@ -213,7 +209,7 @@ class MixTable:
 
     def head_saving(self, context: int) -> float:
         """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
-        return self._head_saving / self.costs.dense_bytes(context)
+        return self._head_saving / self.costs.dense_step(context).bytes_read
 
     def lowest_share(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""
@@ -232,7 +228,7 @@ class MixTable:
     def neighbours(self, share: float, context: int) -> tuple[Mix, Mix]:
         """The two mixes around a share: the lower one twice below all, the dense one above."""
         hull = self.hull(context)
-        upper = bisect_left(hull, share, key=lambda mix: mix.share)
+        upper = bisect_left(hull, share, key=attrgetter("share"))
         if upper == 0:
             return hull[0], hull[0]
         upper = min(upper, len(hull) - 1)
@@ -311,7 +307,7 @@ class MixTable:
 def lower_hull(mixes: Sequence[Mix]) -> list[Mix]:
     """Corners of the lower convex hull, by ascending share and falling damage."""
     corners: list[Mix] = []
-    for mix in sorted(mixes, key=lambda mix: (mix.share, mix.damage)):
+    for mix in sorted(mixes, key=attrgetter("share", "damage")):
         if corners and mix.damage >= corners[-1].damage:
             continue
         while len(corners) > 1 and _slope(corners[-2], corners[-1]) >= _slope(corners[-1], mix):

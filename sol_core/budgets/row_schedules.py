@@ -1,5 +1,6 @@
 """Schedules of one row from its configuration, and schedules under a share of the dense bytes.
 
+``Feedback`` keeps a mean spend at what was requested, of these and of policies.
 ``ShareSchedule`` is static: at every step the mix with the least measured damage at the share and
 context. The schedules that spend unevenly get that mix as their budget per axis.
 """
@@ -8,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.budgets.feedback import Feedback
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
     Schedule,
@@ -28,7 +29,6 @@ from sol_core.decoding.schedules import (
     RandomSchedule,
     SignalSchedule,
     StaticSchedule,
-    dense_schedule,
 )
 from sol_core.errors import ConfigError
 
@@ -36,6 +36,35 @@ if TYPE_CHECKING:
     from sol_core.budgets.mixes import Mix, MixTable
 
 RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even out is made good
+
+
+class Feedback:
+    """Aims of the next step, so that means end at their targets.
+
+    A schedule spends unevenly on purpose, so overspending is compensated slowly.
+
+    Attributes:
+        targets: requested means, an array or tensor of any shape.
+        excess: spent beyond them so far, of the same shape.
+
+    Args:
+        steps: over which an excess is compensated.
+        slack: an excess beyond it is compensated over ``sooner_steps``.
+    """
+
+    def __init__(
+        self, targets: Any, steps: float, *, slack: float = inf, sooner_steps: float = 1.0
+    ) -> None:
+        self.targets, self.excess = targets, 0 * targets
+        self._steps, self._slack, self._sooner_steps = steps, slack, sooner_steps
+
+    def next_targets(self) -> Any:
+        beyond = self.excess - self.excess.clip(-self._slack, self._slack)
+        return self.targets - self.excess / self._steps - beyond / self._sooner_steps
+
+    def add(self, spent: Any) -> None:
+        """Account for one more step."""
+        self.excess = self.excess + (spent - self.targets)
 
 
 class ShareSchedule:
@@ -98,7 +127,7 @@ def build_schedule(
         return _build_by_share(config, grid, horizon, mixes)
     match config.kind:
         case "dense":
-            return dense_schedule
+            return FixedSchedule((DENSE,))
         case "static":
             return StaticSchedule(budget, grid)
         case "random":

@@ -117,11 +117,12 @@ class RowSchedules:
         self._schedules, self.observes = list(schedules), observes
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
-        rows = enumerate(self._schedules)
-        actions = [schedule(observation.rows([row])) for row, schedule in rows]
-        for action in actions:
+        actions = []
+        for row, schedule in enumerate(self._schedules):
+            action = schedule(observation.rows([row]))
             if not isinstance(action, Action):
                 raise ConfigError(f"a schedule must return an Action, got {kind_of(action)}")
+            actions.append(action)
         return actions
 
     def reads(self) -> Sequence[PolicyReads]:

@@ -100,16 +100,12 @@ class CostModel:
             self._dense[cached_tokens] = self.decode_step(DENSE, cached_tokens)
         return self._dense[cached_tokens]
 
-    def dense_bytes(self, cached_tokens: int) -> float:
-        """Bytes of ``dense_step``."""
-        return self.dense_step(cached_tokens).bytes_read
-
     def bytes_share(
         self, action: Action | Budget, cached_tokens: int, *reads: float | None
     ) -> float:
         """Bytes of a step as a share of a dense step's; reads as of ``decode_step``."""
         read = self.decode_step(action, cached_tokens, *reads).bytes_read
-        return read / self.dense_bytes(cached_tokens)
+        return read / self.dense_step(cached_tokens).bytes_read
 
     def head_saving(self, action: Action | Budget, head_rows: float | None = None) -> float:
         """Bytes of the head that a step does not read because it previews it; below 0 for one that

@@ -1,8 +1,8 @@
 """The decode loop: the only one, for generation, scoring, evaluation and training.
 
-Rows of one sequence share its token path and its prefix; each row has a scheduler and
-a KV cache of its own. The consumer of the steps decides the next token, by sampling
-or by reading it from a text (teacher forcing).
+Rows of one sequence share its token path; each row has a scheduler and a KV cache of its own, which
+may begin with a prefix that it shares (``KVCache.branch``). The consumer of the steps decides the
+next token, by sampling or by reading it from a text (teacher forcing).
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from kernels.log_softmax import log_softmax_and_entropy
+from kernels.log_softmax import kl_to_dense, log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -25,13 +24,12 @@ from sol_core.decoding.batch_scheduling import (
     StepObservation,
     StepReads,
 )
-from sol_core.decoding.prefix import PrefixState, Windows
+from sol_core.decoding.prefix import PrefixState
 from sol_core.errors import NotFiniteError
 from sol_core.files.paths import program_name
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
-from sol_core.models.signals import Observe
 from sol_core.models.step.clock import StepClock
 
 
@@ -42,20 +40,16 @@ class DecodeOptions:
     Attributes:
         on_host: bring every step to the host by one copy, for consumers that look at every token;
             the scheduler sees that copy.
-        in_place: steps are cached in the prefix itself, which grows and must have the room;
-            it has a row for every row that decodes.
         batched: many rows faster on a CPU, where a row's last digits then depend on its company;
             see ``FrozenLM.decode_step``.
     """
 
     max_steps: int  # at most this many steps
     mechanisms: Mechanisms = PAPER  # how steps skip what their actions drop
-    rows_per_sequence: int = 1  # rows (schedules) on each sequence's token path
     timed: bool = False  # give every step a clock
     on_host: bool = False
     record: Collection[str] = ()  # "pages" that were read, "hidden", "attention"
     left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
-    in_place: bool = False
     batched: bool = False
 
 
@@ -85,14 +79,10 @@ class DecodeStep:
         if count == len(self.actions):
             return self
         part = slice(first, first + count)
-        output: dict[str, Any] = {}
-        for field in fields(StepOutput):
-            value = getattr(self.output, field.name)
-            output[field.name] = None if value is None else value[part]
         return replace(
             self,
             actions=self.actions[part],
-            output=StepOutput(**output),
+            output=self.output.rows(part),
             log_probabilities=self.log_probabilities[part],
             entropy=self.entropy[part],
             cached_tokens=self.cached_tokens[part],
@@ -106,7 +96,7 @@ ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
 
 def decode(
     lm: FrozenLM,
-    prefix: KVCache | Windows,
+    cache: KVCache,
     first_tokens: Sequence[int],
     scheduler: BatchScheduler,
     choose: ChooseToken,
@@ -116,58 +106,122 @@ def decode(
     """Decode step by step from a dense prefix.
 
     Args:
-        prefix: B sequences, prefilled densely up to (not including) their first token
-            to feed.
+        cache: of R rows, equally many for each of B sequences, one sequence after another; has room
+            for a token of every step.
         first_tokens: B tokens, the input of step 0.
-        scheduler: of B · ``options.rows_per_sequence`` rows, sequence after sequence.
+        scheduler: of the R rows.
         choose: called after each step is consumed; the B next tokens, or None to end.
-        prefix_state: for step 0's observation.
+        prefix_state: of the B sequences, for step 0's observation.
     Yields: a DecodeStep per step; its tensors are not overwritten later.
     Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late, unless
         steps are brought to the host.
     """
-    group, observes = options.rows_per_sequence, scheduler.observes
-    cache = _step_cache(prefix, options)
-    device = torch.device("cpu") if options.on_host else lm.device
-    at_once = len(first_tokens) if options.batched else 1
-    observer = _Observer(lm, observes, prefix_state, (group, at_once), device)
-    finite = FiniteCheck(late=device.type != "cpu")
-    run_step = partial(
-        lm.decode_step,
-        mechanisms=options.mechanisms,
-        observe=observes,
-        left_out=options.left_out,
-        record=options.record,
-        batched=options.batched,
-    )
-    tokens: Sequence[int] = list(first_tokens)
-    step: DecodeStep | None = None
-    policy_reads: tuple[PolicyReads, ...] = ()
+    loop = _Loop(lm, cache, scheduler, options, len(first_tokens), prefix_state)
+    tokens, step = first_tokens, None
     for index in range(options.max_steps):
-        started = time.perf_counter()
-        fed = from_host(tokens, lm.device).repeat_interleave(group)
-        clock = StepClock.for_step(lm.device, index) if options.timed else None
-        seen = fed if lm.device == device else torch.tensor(tokens).repeat_interleave(group)
-        observation = observer.observe(index, seen, cache.lengths, step)
-        actions = tuple(scheduler.next_actions(observation))
-        policy_reads = policy_reads or tuple(scheduler.reads())
-        if clock is not None:
-            clock.lap("policy")
-        output = run_step(fed, cache, actions, clock=clock)
-        if lm.device != device:
-            output = output.on_host()
-        distribution = log_softmax_and_entropy(output.logits)
-        finite.add(index, distribution[1])
-        lengths, reads = tuple(cache.lengths), _reads(output)
-        step = DecodeStep(
-            index, actions, output, *distribution, lengths, reads, policy_reads, started, clock
-        )
+        step = loop.run(index, tokens, step)
         yield step
         chosen = choose(step)
         if chosen is None:
             break
         tokens = chosen
-    finite.finish()
+    if step is not None and loop.checks_late:
+        require_finite(step.entropy, f"decode step {step.index}")
+
+
+class _Loop:
+    """Runs one step after another, each observed by the scheduler as the last one left it."""
+
+    def __init__(
+        self,
+        lm: FrozenLM,
+        cache: KVCache,
+        scheduler: BatchScheduler,
+        options: DecodeOptions,
+        sequences: int,
+        prefix: PrefixState | None,
+    ) -> None:
+        self._lm, self._cache, self._scheduler, self._options = lm, cache, scheduler, options
+        self._group = cache.num_rows // sequences
+        self._device = torch.device("cpu") if options.on_host else lm.device  # of observations
+        self._observes = scheduler.observes
+        self._policy_reads: tuple[PolicyReads, ...] = ()
+        self._known: dict[str, Any] = {}  # fields of the observation that the step before left
+        self._log_probabilities: Tensor | None = None
+        if prefix is not None:
+            self._observe_prefix(prefix, sequences if options.batched else 1)
+
+    @property
+    def checks_late(self) -> bool:
+        """A GPU that is asked about a step before the next one was started is idle meanwhile."""
+        return self._device.type != "cpu"
+
+    def run(self, index: int, tokens: Sequence[int], last: DecodeStep | None) -> DecodeStep:
+        """Take a step that feeds ``tokens``; ``last`` is the step before it."""
+        lm, options, started = self._lm, self._options, time.perf_counter()
+        fed = from_host(tokens, lm.device).repeat_interleave(self._group)
+        clock = StepClock.for_step(lm.device, index) if options.timed else None
+        observation = self._observation(index, tokens, fed, last)
+        actions = tuple(self._scheduler.next_actions(observation))
+        self._policy_reads = self._policy_reads or tuple(self._scheduler.reads())
+        if clock is not None:
+            clock.lap("policy")
+        output = lm.decode_step(
+            fed,
+            self._cache,
+            actions,
+            mechanisms=options.mechanisms,
+            observe=self._observes,
+            left_out=options.left_out,
+            record=options.record,
+            clock=clock,
+            batched=options.batched,
+        )
+        if lm.device != self._device:
+            output = output.on_host()
+        distribution = log_softmax_and_entropy(output.logits)
+        lengths, reads, added = tuple(self._cache.lengths), _reads(output), self._policy_reads
+        step = DecodeStep(
+            index, actions, output, *distribution, lengths, reads, added, started, clock
+        )
+        checked = last if self.checks_late else step
+        if checked is not None:
+            require_finite(checked.entropy, f"decode step {checked.index}")
+        return step
+
+    def _observe_prefix(self, prefix: PrefixState, at_once: int) -> None:
+        """Begin with what a prefix left; ``at_once`` sequences' logits are computed together."""
+
+        def spread(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
+            return values.repeat_interleave(self._group, 0).to(self._device)
+
+        self._known["hidden"] = spread(prefix.hidden)
+        if self._observes:
+            logits = torch.cat([self._lm.logits(some) for some in prefix.hidden.split(at_once)])
+            log_probabilities, entropy = log_softmax_and_entropy(logits)
+            self._known["mid_hidden"] = spread(prefix.mid_hidden)
+            self._known["concentration"] = spread(prefix.concentration)
+            self._known["entropy"] = spread(entropy)
+            self._log_probabilities = spread(log_probabilities)
+
+    def _observation(
+        self, index: int, tokens: Sequence[int], fed: Tensor, last: DecodeStep | None
+    ) -> StepObservation:
+        if last is not None:
+            output = last.output
+            self._known = {"hidden": output.hidden, "entropy": last.entropy, "reads": last.reads}
+            if self._observes:
+                self._known["mid_hidden"] = output.mid_hidden
+                self._known["concentration"] = output.attention_concentration
+                self._log_probabilities = last.log_probabilities
+        if fed.device != self._device:
+            fed = torch.tensor(tokens).repeat_interleave(self._group)
+        if self._log_probabilities is not None:
+            drawn = self._log_probabilities.gather(-1, fed[:, None])[:, 0]
+            self._known["surprisal"] = -drawn
+        return StepObservation(index, fed, tuple(self._cache.lengths), **self._known)
 
 
 def _reads(output: StepOutput) -> tuple[StepReads, ...]:
@@ -177,65 +231,6 @@ def _reads(output: StepOutput) -> tuple[StepReads, ...]:
     by_row = tokens.sum(1).tolist()
     exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
     return tuple(map(StepReads, by_row, exact))
-
-
-def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:
-    group, room = options.rows_per_sequence, options.max_steps
-    if isinstance(prefix, KVCache):
-        return prefix if options.in_place else prefix.branch(group, room)
-    return prefix.prefix.branch(
-        group, room, lengths=list(prefix.lengths), sources=list(prefix.sources)
-    )
-
-
-class _Observer:
-    """Turns the previous step, or the prefix, into the next step's observation.
-
-    Args:
-        rows: of each sequence, and sequences whose prefixes' logits are computed together.
-        device: of the observations.
-    """
-
-    def __init__(
-        self,
-        lm: FrozenLM,
-        observes: Observe,
-        prefix: PrefixState | None,
-        rows: tuple[int, int],
-        device: torch.device,
-    ) -> None:
-        self._observes = observes
-        self._known: dict[str, Any] = {}  # fields of the observation that the step before left
-        self._log_probabilities: Tensor | None = None
-        if prefix is None:
-            return
-
-        def spread(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.repeat_interleave(rows[0], 0).to(device)
-
-        self._known["hidden"] = spread(prefix.hidden)
-        if observes:
-            logits = torch.cat([lm.logits(hidden) for hidden in prefix.hidden.split(rows[1])])
-            log_probabilities, entropy = log_softmax_and_entropy(logits)
-            self._known["mid_hidden"] = spread(prefix.mid_hidden)
-            self._known["concentration"] = spread(prefix.concentration)
-            self._known["entropy"] = spread(entropy)
-            self._log_probabilities = spread(log_probabilities)
-
-    def observe(
-        self, index: int, tokens: Tensor, lengths: Sequence[int], last: DecodeStep | None
-    ) -> StepObservation:
-        if last is not None:
-            output = last.output
-            self._known = {"hidden": output.hidden, "entropy": last.entropy, "reads": last.reads}
-            if self._observes:
-                self._known["mid_hidden"] = output.mid_hidden
-                self._known["concentration"] = output.attention_concentration
-                self._log_probabilities = last.log_probabilities
-        if self._log_probabilities is not None:
-            drawn = self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
-            self._known["surprisal"] = -drawn
-        return StepObservation(index, tokens, tuple(lengths), **self._known)
 
 
 def require_finite(numbers: Tensor, where: str) -> None:
@@ -249,27 +244,60 @@ def require_finite(numbers: Tensor, where: str) -> None:
         )
 
 
-class FiniteCheck:
-    """The check of every decode step, by the entropy that is computed anyway.
+class ScoredStep(NamedTuple):
+    """One step of B sequences × G rows, and the tokens that it should have predicted."""
 
-    One NaN or infinite logit makes a row's entropy NaN.
+    step: DecodeStep
+    targets: Tensor  # [B] int64
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """[B, G, V] fp32, nats."""
+        rows: Tensor = self.step.log_probabilities.unflatten(0, (len(self.targets), -1))
+        return rows
+
+    @property
+    def nll(self) -> Tensor:
+        """[B, G] fp32, nats."""
+        return token_nll(self.log_probabilities, self.targets)
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(row 0 ‖ row) [B, G] fp32, nats; that of row 0 is 0."""
+        return kl_to_first(self.log_probabilities)
+
+
+def teacher_forced(
+    lm: FrozenLM,
+    cache: KVCache,
+    paths: Sequence[Sequence[int]],
+    scheduler: BatchScheduler,
+    options: DecodeOptions,
+    state: PrefixState | None = None,
+) -> Iterator[ScoredStep]:
+    """Decode along given tokens; all but ``paths`` as of ``decode``.
 
     Args:
-        late: check a step after the next one was started, as on a GPU, which would be idle in
-            between if it was asked at once.
+        paths: of each of B sequences ``options.max_steps`` + 1 tokens or more: those to feed and,
+            shifted by one, those to score.
     """
 
-    def __init__(self, *, late: bool) -> None:
-        self._most_waiting = 1 if late else 0
-        self._waiting: list[tuple[int, Tensor]] = []
+    def following(step: DecodeStep) -> list[int]:
+        return [path[step.index + 1] for path in paths]
 
-    def add(self, index: int, entropy: Tensor) -> None:
-        """Take a step's entropy [R]; raise NotFiniteError for this step or, late, the last."""
-        self._waiting.append((index, entropy))
-        self.finish(self._most_waiting)
+    first = [path[0] for path in paths]
+    for step in decode(lm, cache, first, scheduler, following, options, state):
+        yield ScoredStep(step, from_host(following(step), lm.device))
 
-    def finish(self, left: int = 0) -> None:
-        """Check the steps that are still waiting, but for the newest ``left``."""
-        while len(self._waiting) > left:
-            index, entropy = self._waiting.pop(0)
-            require_finite(entropy, f"decode step {index}")
+
+def token_nll(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """[B, G, V] fp32 and [B] int64 → [B, G], nats."""
+    wanted = targets[:, None, None].expand(-1, log_probabilities.shape[1], 1)
+    return -log_probabilities.gather(-1, wanted).squeeze(-1)
+
+
+def kl_to_first(log_probabilities: Tensor) -> Tensor:
+    """KL(row 0 ‖ row) of [B, G, V] fp32: [B, G], nats; that of row 0 is 0."""
+    kl = torch.zeros_like(log_probabilities[..., 0])
+    kl[:, 1:], _ = kl_to_dense(log_probabilities[:, 0], log_probabilities[:, 1:])
+    return kl

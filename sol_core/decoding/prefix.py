@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,8 +32,7 @@ LEAST_PIECE = 256  # tokens; smaller ones make reading slower, by a third of 512
 EQUAL_WORK = 2500  # tokens before a token at which attention to them takes as long as all the rest
 
 
-@dataclass(frozen=True, slots=True)
-class PrefixState:
+class PrefixState(NamedTuple):
     """Observation that the dense prefix's last token left for step 0, B sequences.
 
     Attributes:
@@ -55,38 +54,19 @@ class PrefixState:
 
     def rows(self, numbers: Sequence[int]) -> PrefixState:
         """The state of some sequences, in this order; one may come several times."""
-        which = list(numbers)
-
-        def picked(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[which]
-
-        return PrefixState(self.hidden[which], picked(self.mid_hidden), picked(self.concentration))
+        rows = list(numbers)
+        return PrefixState._make(None if part is None else part[rows] for part in self)
 
     @staticmethod
     def joined(states: Sequence[PrefixState | None]) -> PrefixState | None:
         """The states of several prefixes as that of their sequences; None where one has none."""
-
-        def cat(parts: list[Tensor | None]) -> Tensor | None:
-            known = [part for part in parts if part is not None]
-            return torch.cat(known) if len(known) == len(parts) else None
-
-        present = [state for state in states if state is not None]
-        if len(present) < len(states):
+        known = [state for state in states if state is not None]
+        if len(known) < len(states):
             return None
-        return PrefixState(
-            torch.cat([state.hidden for state in present]),
-            cat([state.mid_hidden for state in present]),
-            cat([state.concentration for state in present]),
+        parts = zip(*known, strict=True)
+        return PrefixState._make(
+            None if any(some is None for some in part) else torch.cat(part) for part in parts
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Sequences that start inside longer prefilled ones, so that one prefill serves many."""
-
-    prefix: KVCache  # N texts, prefilled densely
-    sources: tuple[int, ...]  # per sequence, which text it continues
-    lengths: tuple[int, ...]  # per sequence, how many tokens of that text it starts from
 
 
 @dataclass(frozen=True, slots=True)

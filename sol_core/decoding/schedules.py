@@ -1,6 +1,6 @@
 """Schedules of one row: functions from an observation to the action of the next decode step.
 
-``dense_schedule`` and ``StaticSchedule`` (neighbouring levels mixed evenly) ignore the model;
+``FixedSchedule`` and ``StaticSchedule`` (neighbouring levels mixed evenly) ignore the model;
 ``RandomSchedule`` draws levels of the exact mean; ``SignalSchedule`` spends where a signal is high:
 the previous step's entropy (EMC) or how far the hidden state moved (DAC), the heuristics that SOL
 (arXiv:2605.10875, section 5) compares against.
@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
 
@@ -35,11 +35,6 @@ class Horizon:
     def steps_from(self, step: int) -> int:
         """Length of the episode that begins at ``step``, at least 1."""
         return max(1, min(self.episode_steps, self.total_steps - step))
-
-
-def dense_schedule(observation: StepObservation) -> Action:
-    """Keep everything, always."""
-    return DENSE
 
 
 class FixedSchedule:
@@ -64,7 +59,6 @@ class AlternatingLevels:
             self._weight = (target - self._low) / (self._high - self._low)
 
     def at(self, step: int) -> float:
-        """The level of a step."""
         # Rounding the running count of the upper level spreads it evenly.
         due = math.floor((step + 1) * self._weight + 0.5)
         before = math.floor(step * self._weight + 0.5)

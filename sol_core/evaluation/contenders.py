@@ -27,7 +27,7 @@ from sol_core.models.signals import Observe
 from sol_core.policy.files.folder import weights_sha256
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
-from sol_core.policy.policy_or_static import schedule_by_policy
+from sol_core.policy.scheduler import schedule_by_policy
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 MakeScheduler = Callable[[Sequence[Budget]], BatchScheduler]  # fresh, of one row per budget
@@ -99,14 +99,10 @@ def _own(
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
-    grid = resolved_grid(None, [given])
-    if isinstance(given, Path):
-        policy = load_policy(given, model, grid=grid)
-    else:
-        policy = given
-        policy.info.check_grid(grid)
+    policy = load_policy(given, model) if isinstance(given, Path) else given
     policy.check_model(model.fingerprint)
-    info, mixes = policy.info, mix_table(model, grid) if by_share else None
+    info = policy.info
+    mixes = mix_table(model, info.grid) if by_share else None
 
     def scheduler(budgets: Sequence[Budget]) -> BatchScheduler:
         if policy.embedding.device.type != "cpu":
@@ -121,7 +117,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
 
     checksum = weights_sha256(policy.parts)
     steps, trained_on = info.episode_steps, info.corpus_fingerprint
-    return Contender(name, scheduler, grid, steps, trained_on, checksum, checksum)
+    return Contender(name, scheduler, info.grid, steps, trained_on, checksum, checksum)
 
 
 def _source_sha256(made_of: Any) -> str | None:

@@ -87,7 +87,7 @@ def measure_gains(
     mixes = mix_table(model, policy.info.grid)
     contexts = tuple(context for context in CONTEXTS if context < model.context_length // 2)
     for number, context in enumerate(contexts):
-        own = policy.num_bytes / mixes.costs.dense_bytes(context + 1)
+        own = policy.num_bytes / mixes.costs.dense_step(context + 1).bytes_read
         lowest = mixes.lowest_share(context + 1) + own + MARGIN
         reached = [share for share in SHARES if share >= lowest]
         config = EvaluationConfig(

@@ -26,7 +26,7 @@ from sol_core.corpus.documents import BUILTIN, PAPERS
 from sol_core.corpus.load import load_corpus
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import PrefixState, Windows
+from sol_core.decoding.prefix import PrefixState
 from sol_core.errors import ConfigError, SolError
 from sol_core.evaluation.rollout import Prefix, roll_out
 from sol_core.models import FrozenLM
@@ -182,14 +182,13 @@ def _damage(
     grid: ActionGrid,
 ) -> torch.Tensor:
     """Mean KL of each action over the windows after a context: [actions] fp64."""
-    starts = tuple(context + STEPS * window for window in range(WINDOWS))
-    windows = Windows(cache, (0,) * WINDOWS, starts)
+    starts = [context + STEPS * window for window in range(WINDOWS)]
     path = [list(text[start : start + STEPS + 1]) for start in starts]
     state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
-    group = 1 + len(actions)
+    branch = cache.branch(1 + len(actions), STEPS, starts, [0] * WINDOWS)
     rows = PlannedRows([[action] for action in (DENSE, *actions)] * WINDOWS)
-    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=group, batched=True)
-    scores = roll_out(lm, Prefix(windows, state, path), rows, options)
+    options = DecodeOptions(STEPS, grid.mechanisms, batched=True)
+    scores = roll_out(lm, branch, Prefix(cache, state, path), rows, options)
     return torch.from_numpy(scores.kl[:, 1:].mean((0, 2)))
 
 

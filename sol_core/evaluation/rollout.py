@@ -18,9 +18,8 @@ from torch import Tensor
 from sol_core.actions import AXES, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepReads
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, DecodeStep
-from sol_core.decoding.prefix import PrefixState, Windows, read_prefixes
-from sol_core.decoding.teacher_forcing import teacher_forced
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, teacher_forced
+from sol_core.decoding.prefix import PrefixState, read_prefixes
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 
@@ -31,7 +30,7 @@ Floats = NDArray[np.float64]
 class Prefix:
     """B windows, read densely up to their first token to feed."""
 
-    cache: KVCache | Windows
+    cache: KVCache  # that their rows branch from
     state: PrefixState
     path: list[list[int]]  # [B][T + 1], the tokens to feed and, shifted by one, to score
 
@@ -65,15 +64,16 @@ def read_windows(
 @torch.no_grad()
 def roll_out(
     lm: FrozenLM,
+    cache: KVCache,  # of the rows
     prefix: Prefix,
     scheduler: BatchScheduler,
     options: DecodeOptions,
     costs: CostModel | None = None,  # counts the bytes read
 ) -> RolloutScores:
     """Run all rows of the windows and score them; the first row of each must be dense."""
-    group = options.rows_per_sequence
+    group = cache.num_rows // len(prefix.path)
     nll, kl, spend, num_bytes = [], [], [], []
-    for scored in teacher_forced(lm, prefix.cache, prefix.path, scheduler, options, prefix.state):
+    for scored in teacher_forced(lm, cache, prefix.path, scheduler, options, prefix.state):
         step = scored.step
         nll.append(scored.nll)
         kl.append(scored.kl)

@@ -135,9 +135,11 @@ class TablePass:
             for start, stop in self._pieces:
                 group, how = 1 + stop - start, setting.grid.mechanisms
                 scheduler = assemble(self._parts(self.rows[start:stop], first, count), count, group)
-                options = DecodeOptions(config.steps, how, rows_per_sequence=group)
+                options = DecodeOptions(config.steps, how)
+                cache = prefix.cache.branch(group, config.steps)
                 counted = self.costs if config.by_share else None
-                self._add(first, start, roll_out(setting.lm, prefix, scheduler, options, counted))
+                scores = roll_out(setting.lm, cache, prefix, scheduler, options, counted)
+                self._add(first, start, scores)
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
         """Return the numbers of a batch's texts, as views into the pass's own arrays."""

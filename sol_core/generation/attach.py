@@ -240,6 +240,8 @@ class _Steps:
         lm, scheduler = self.lm, self.schedules.build(self.options.max_steps)
         observe = self.options.mechanisms if scheduler.observes else None
         read = read_prefix(lm, ids[:-1], self.page_size, observe, prefixes=self.prefixes)
-        prefix, seen = (read.cache, ids[-1:]), list(ids)
-        steps = decode(lm, *prefix, scheduler, lambda _: seen[-1:], self.options, read.state)
-        return Text(seen, steps)
+        seen, cache = list(ids), read.cache.branch(1, self.options.max_steps)
+        return Text(
+            seen,
+            decode(lm, cache, seen[-1:], scheduler, lambda _: seen[-1:], self.options, read.state),
+        )

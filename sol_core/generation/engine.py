@@ -197,22 +197,23 @@ class _Batch:
 
     def _steps(self, caches: list[KVCache], state: PrefixState | None) -> Iterator[DecodeStep]:
         several, rows_each = len(caches) > 1, 1 + len(self.config.side_rows)
-        in_place = several and rows_each == 1
         max_steps, left_out = self.sequences[0].max_steps, self.config.left_out
+        if several and rows_each == 1:
+            cache = KVCache.joined(caches, max_steps)
+        else:
+            prefix = KVCache.joined(caches, 0) if several else caches[0]
+            cache = prefix.branch(rows_each, max_steps)
         options = DecodeOptions(
             max_steps=max_steps,
             mechanisms=self.config.grid_in_use.mechanisms,
-            rows_per_sequence=rows_each,
             timed=True,
             on_host=True,
             record=self.options.record | ({"pages"} if self.config.page_reads else frozenset()),
             left_out=[left_out, *[()] * (rows_each - 1)] * len(caches) if left_out else None,
-            in_place=in_place,
         )
-        room = max_steps if in_place else 0
         return decode(
             self.model.lm,
-            KVCache.joined(caches, room) if several else caches[0],
+            cache,
             [sequence.next_token for sequence in self.sequences],
             self.schedules.build(max_steps, len(caches)),
             lambda _: [sequence.next_token for sequence in self.sequences],

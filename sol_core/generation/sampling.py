@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kernels.top_k import top_k
+from kernels.log_softmax import top_k
 from sol_core.config import SamplingConfig
 from sol_core.errors import ConfigError
 

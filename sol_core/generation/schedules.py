@@ -29,8 +29,12 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
-from sol_core.policy.policy_or_static import PolicyOrStatic, schedule_by_policy
-from sol_core.policy.scheduler import Distribution, PolicyScheduler
+from sol_core.policy.scheduler import (
+    Distribution,
+    PolicyOrStatic,
+    PolicyScheduler,
+    schedule_by_policy,
+)
 
 # By its name a policy's folder, a policy, or a function instead of one, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]

@@ -31,9 +31,8 @@ from sol_core.actions import (
 )
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
-from sol_core.decoding.loop import DecodeOptions, DecodeStep
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, teacher_forced
 from sol_core.decoding.prefix import read_prefix
-from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.fields import check_text
 from sol_core.generation.finished import Score
@@ -143,13 +142,14 @@ def _score(
     """NLL [rows][steps] and the first row's actions."""
     check_tokens(model, case.input_ids, "the text", case.context_len + case.num_steps)
     lm, start = model.lm, case.context_len
-    options = DecodeOptions(case.num_steps, mechanisms, rows_per_sequence=len(case.schedules))
+    options = DecodeOptions(case.num_steps, mechanisms)
     observe = mechanisms if scheduler.observes else None
     prefix = case.input_ids[:start]
     read = read_prefix(lm, prefix, case.page_size, observe, prefixes=model.prefixes)
+    cache = read.cache.branch(len(case.schedules), case.num_steps)
     columns, actions = [], []
     path = case.input_ids[start:]
-    for scored in teacher_forced(lm, read.cache, [path], scheduler, options, read.state):
+    for scored in teacher_forced(lm, cache, [path], scheduler, options, read.state):
         columns.append(scored.nll[0])
         actions.append(scored.step.actions[0])
         on_step(scored.step)

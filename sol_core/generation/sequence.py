@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from kernels.log_softmax import kl_to_dense
-from kernels.top_k import top_k
+from kernels.log_softmax import kl_to_dense, top_k
 from sol_core.actions import AXES, ActionGrid, Spend
 from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
@@ -81,18 +80,20 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
     return PageReads(pages, len(starts), _packed(levels), share, by_page)
 
 
-def page_readers(step: DecodeStep, row: int, grid: ActionGrid) -> Any:
-    """Array [L, P], how many KV heads of a row read each page; None unless it was recorded."""
-    readers, pages = step.output.page_readers, -(-step.cached_tokens[row] // grid.page_size)
-    return None if readers is None else readers[row, :, :pages].cpu().numpy()
-
-
 def row_page_reads(
     model: LanguageModel, step: DecodeStep, row: int, grid: ActionGrid, *, exact: bool = False
 ) -> PageReads | None:
     """Record of which pages a row of a step read; None unless that was recorded."""
-    readers = page_readers(step, row, grid)
-    return None if readers is None else page_reads(readers, model.spec.num_kv_heads, exact=exact)
+    if step.output.page_readers is None:
+        return None
+    readers = page_readers(step.output.page_readers, step, row, grid)
+    return page_reads(readers, model.spec.num_kv_heads, exact=exact)
+
+
+def page_readers(recorded: Tensor, step: DecodeStep, row: int, grid: ActionGrid) -> Any:
+    """Array [L, P], how many KV heads of a row read each page, of those of all rows."""
+    pages = -(-step.cached_tokens[row] // grid.page_size)
+    return recorded[row, :, :pages].cpu().numpy()
 
 
 def reads_by_page(readers: Any, num_kv_heads: int) -> str:
@@ -125,11 +126,6 @@ class RunOptions:
 
     logits_processors: Sequence[LogitsProcessor] = ()
     record: frozenset[str] = frozenset()
-
-    @property
-    def tensors(self) -> frozenset[str]:
-        """Records that no event of a stored run has."""
-        return self.record - {"pages"}
 
 
 class GeneratedSequence:
@@ -167,6 +163,7 @@ class GeneratedSequence:
         self.ended: FinishReason | None = None
         self._model, self._config, self._schedules = model, config, schedules
         self._prompt, self._options = prompt, options
+        self._keeps_tensors = bool(options.record - {"pages"})  # which no stored run has
         self._side_names = [row.name for row in config.side_rows]
         self._sampler = TokenSampler(config.sampling, tokens, options.logits_processors)
         self._stream = TextStream(model.text_codec, tokens)
@@ -208,7 +205,7 @@ class GeneratedSequence:
         self._spend += event.action.as_tuple()
         self._cost += event.cost
         self._dense_cost += event.dense_cost
-        return self._recorded(event, step) if self._options.tensors else event
+        return self._recorded(event, step) if self._keeps_tensors else event
 
     def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
         values = {field.name: getattr(event, field.name) for field in fields(event)}

@@ -186,8 +186,7 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     sites = (replace(_DEFAULT, quant_site=site) for site in get_args(QuantSite))
     for how in (Mechanisms(), *sites):
         for rows in (1, MANY_ROWS):
-            options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows, batched=True)
-            _decode(lm, _Rows(rows), options)
+            _decode(lm, _Rows(rows), DecodeOptions(2 * len(_ACTIONS), how, batched=True), rows)
     _decode(lm, _policy(lm), DecodeOptions(2))
 
 
@@ -199,12 +198,13 @@ def warm_up_card(lm: FrozenLM) -> None:
     _decode(lm, _policy(lm), DecodeOptions(2, on_host=True))
 
 
-def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:
+def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions, rows: int = 1) -> None:
     cache = lm.new_cache(1, _CONTEXT)
     tokens = torch.zeros(1, _CONTEXT, dtype=torch.int64, device=lm.device)
     lm.prefill(tokens[:, 1:], cache)
     state = prefill_token(lm, tokens[:, :1], cache, options.mechanisms)
-    for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
+    branch = cache.branch(rows, options.max_steps)
+    for _ in decode(lm, branch, [0], scheduler, lambda step: [0], options, state):
         if not threading.main_thread().is_alive():  # the program ends and waits for this
             return
 

@@ -23,9 +23,8 @@ from sol_core.actions import ActionGrid, Budget, Spend
 from sol_core.config import ScheduleConfig
 from sol_core.corpus.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
 from sol_core.decoding.prefix import PrefixState, read_prefix_in_chunks
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_text
@@ -157,14 +156,14 @@ class _Inspection:
         options = DecodeOptions(
             max_steps=steps,
             mechanisms=grid.mechanisms,
-            rows_per_sequence=len(config.rows),
             record={"pages"} if config.read_pages else (),
         )
         decode_began = time.perf_counter()
         stopped = self.should_stop()
         if not stopped:
             scheduler = self.schedules.build(steps)
-            for step in teacher_forced(model.lm, cache, [self.path], scheduler, options, state):
+            branch = cache.branch(len(config.rows), steps)
+            for step in teacher_forced(model.lm, branch, [self.path], scheduler, options, state):
                 self.made.append(self._scored(step, began))
                 yield self.made[-1]
                 stopped = len(self.made) < steps and self.should_stop()
@@ -222,8 +221,9 @@ class _Inspection:
         )
         rows = []
         for row, score in enumerate(scores):
-            readers, pages_read = sequence.page_readers(step, row, self.config.grid_in_use), ""
-            if readers is not None:
+            pages_read, recorded = "", step.output.page_readers
+            if recorded is not None:
+                readers = sequence.page_readers(recorded, step, row, self.config.grid_in_use)
                 pages_read = sequence.reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = self.schedules.step_cost(step, row)
             policy = (self.schedules.distributions(row) or (None,))[0]
@@ -292,10 +292,10 @@ class _Inspection:
         config = replace(self.config, schedules=(ScheduleConfig("static", budget),))
         schedules = GenerationSchedules(self.model, config.as_generation(), Path)
         scheduler = schedules.build(steps)
-        options = DecodeOptions(steps, grid.mechanisms, rows_per_sequence=2)
+        options = DecodeOptions(steps, grid.mechanisms)
         nll, kl, cost = [], [], StepCost()
-        lm, paths = self.model.lm, [self.path]
-        for scored in teacher_forced(lm, cache, paths, scheduler, options, state):
+        lm, rows = self.model.lm, cache.branch(2, steps)
+        for scored in teacher_forced(lm, rows, [self.path], scheduler, options, state):
             if self.should_stop():
                 break
             cost += schedules.step_cost(scored.step, 1)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import Action, ActionGrid, Budget, Record, Spend, record_of
+from sol_core.actions import Action, ActionGrid, Budget, Spend, record_of
 from sol_core.config import (
     MAX_EPISODE_STEPS,
     GenerationConfig,
     ScheduleConfig,
     SideRowConfig,
-    required_grid,
+    WithGrid,
 )
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, PrefillProgress, StepCost
@@ -29,7 +29,7 @@ INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning o
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class InspectionConfig(Record):
+class InspectionConfig(WithGrid):
     """Settings that decide an inspection besides the model and the text.
 
     Attributes:
@@ -77,11 +77,6 @@ class InspectionConfig(Record):
     def rows(self) -> tuple[str, ...]:
         """The rows' names, in the order of every token's scores."""
         return ("dense", *(schedule.name for schedule in self.schedules))
-
-    @property
-    def grid_in_use(self) -> ActionGrid:
-        """The grid, chosen or resolved. Raises: ConfigError for one that is unset."""
-        return required_grid(self.grid)
 
     def as_generation(self) -> GenerationConfig:
         """These rows as a generation's: a dense one, and the others beside it."""

@@ -16,9 +16,8 @@ import torch
 from kernels.log_softmax import kl_to_dense
 from sol_core.actions import AXES, DENSE, Action
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import Windows, read_prefix
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
+from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
+from sol_core.decoding.prefix import read_prefix
 from sol_core.errors import ConfigError
 from sol_core.evaluation.statistics import rank_correlation
 from sol_core.generation.schedules import PolicyFinder, with_grid
@@ -160,8 +159,11 @@ class Lens:
         left_out: Sequence[Sequence[int]] | None = None,
     ) -> list[ScoredStep]:
         """The steps from ``index`` on, one row per schedule."""
-        prefix = Windows(self._replay(index), (0,), (self._run.before + index,))
-        return list(self._decode(prefix, index, schedules, in_place=False, left_out=left_out))
+        steps, start = len(schedules[0]), self._run.before + index
+        cache = self._replay(index).branch(len(schedules), steps, [start], [0])
+        if left_out is None and self._run.left_out:
+            left_out = [self._run.left_out] * len(schedules)
+        return list(self._decode(cache, index, schedules, left_out))
 
     def _replay(self, index: int) -> KVCache:
         """Replay the run through step ``index`` at least; return the cache of its row."""
@@ -174,7 +176,9 @@ class Lens:
         if first <= index or self._cache is None:
             schedules = [run.actions[first : index + 1]]
             schedules += [(DENSE,) * len(schedules[0])] * run.shadow
-            for step in self._decode(self._along, first, schedules, in_place=True):
+            # The full model reads all pages.
+            left_out = [run.left_out, *[()] * run.shadow] if run.left_out else None
+            for step in self._decode(self._along, first, schedules, left_out):
                 self._replayed.append(self._replayed_step(step))
             self._cache = self._along.copy_row(0)
         return self._cache
@@ -187,26 +191,15 @@ class Lens:
 
     def _decode(
         self,
-        prefix: KVCache | Windows,
+        cache: KVCache,
         first: int,
         schedules: Sequence[Sequence[Action]],
-        *,
-        in_place: bool,
-        left_out: Sequence[Sequence[int]] | None = None,
+        left_out: Sequence[Sequence[int]] | None,
     ) -> Iterator[ScoredStep]:
         """The loop from step ``first`` on along the run's tokens, one row per schedule."""
-        if left_out is None and self._run.left_out:
-            full = [()] * (in_place and self._run.shadow)  # the full model reads all
-            left_out = [self._run.left_out] * (len(schedules) - len(full)) + full
-        options = DecodeOptions(
-            len(schedules[0]),
-            self._run.grid.mechanisms,
-            rows_per_sequence=len(schedules),
-            left_out=left_out,
-            in_place=in_place,
-        )
+        options = DecodeOptions(len(schedules[0]), self._run.grid.mechanisms, left_out=left_out)
         path = self._run.tokens[self._run.before + first :]
-        return teacher_forced(self._lm, prefix, [path], PlannedRows(schedules), options)
+        return teacher_forced(self._lm, cache, [path], PlannedRows(schedules), options)
 
 
 def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:

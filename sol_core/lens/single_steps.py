@@ -17,10 +17,9 @@ from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import Windows, read_prefix
+from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
+from sol_core.decoding.prefix import read_prefix
 from sol_core.decoding.schedules import StaticSchedule
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.scoring import score_text
 from sol_core.generation.sequence import check_tokens, row_page_reads, top_alternatives
@@ -161,13 +160,13 @@ def _steps(
     """Decode the steps that feed these tokens, under a dense action and the given ones."""
     lm, record = model.lm, {"pages"} if with_reads else ()
     group, how = 1 + len(actions), grid.mechanisms
-    options = DecodeOptions(1, how, rows_per_sequence=group, record=record)
+    options = DecodeOptions(1, how, record=record)
     read = read_prefix(lm, tokens[: fed[0]], grid.page_size, prefixes=model.prefixes)
     past = read.cache.branch(1, len(fed))
     for at in fed:
         rows = PlannedRows([[action] for action in (DENSE, *actions)])
-        windows, path = Windows(past, (0,), (at,)), tokens[at : at + 2]
-        yield from teacher_forced(lm, windows, [path], rows, options)
+        cache, path = past.branch(group, 1), tokens[at : at + 2]
+        yield from teacher_forced(lm, cache, [path], rows, options)
         lm.decode_step(torch.tensor(tokens[at : at + 1], device=lm.device), past, mechanisms=how)
 
 

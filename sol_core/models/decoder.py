@@ -59,6 +59,8 @@ def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
     @wraps(method)
     def on_its_card(*given: P.args, **how: P.kwargs) -> ResultT:
         model: Any = given[0]
+        if model.device.type == "cpu":
+            return method(*given, **how)
         use_device(model.device)
         if how.get("watch") is not None:
             return method(*given, **how)
@@ -211,17 +213,18 @@ class FrozenLM:
                 f"decode_step of {cache.num_rows} rows needs tokens [{cache.num_rows}] and as "
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
-        for taken in actions:
-            taken.check_layers(self.spec.num_layers)
         self._check_context(max(cache.lengths) + 1)
         mechanisms.check_decodes()
         floors = (self.page_thresholds or shipped_floors()) if mechanisms.by_need else None
-        preview = None
-        if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
-            preview = self._previewed_head
-        form = None if preview is None else preview.form
-        asked = actions, mechanisms, observe, clock, floors, form, left_out, record, batched
-        output = self._step(tokens, cache, StepRequest(*asked))
+        asked = actions, mechanisms, observe, clock, floors, left_out, record, batched
+        request = StepRequest(*asked)
+        if request.is_by_layer:
+            for taken in actions:
+                taken.check_layers(self.spec.num_layers)
+        previews = mechanisms.head == "preview" and not request.is_dense
+        if previews and (head := self._previewed_head) is not None:
+            request.preview = head.form
+        output = self._step(tokens, cache, request)
         cache.advance(1)
         return output
 
@@ -385,7 +388,7 @@ class FrozenLM:
         query = rotate_and_write(new, buffers, plan.slots, taken)
         codes = attention.valid_pages is not None and shape.mechanisms.scorer.reads_codes
         blocks = cache.blocks(index, 1, codes=codes, width=shape.own_width)
-        share = BEST_PAGES if shape.observe.scores_pages else 0.0
+        share = BEST_PAGES if shape.observe is Observe.CONCENTRATION else 0.0
         cap, readers, masses = self.spec.attention_cap, shape.records_pages, "attention" in record
         return attend(
             query, blocks, attention, share, cap, normed.dtype, readers=readers, masses=masses

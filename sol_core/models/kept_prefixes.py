@@ -43,7 +43,6 @@ class KeptPrefixes:
 
     @property
     def num_bytes(self) -> int:
-        """Return the bytes of all caches."""
         with self._lock:
             return sum(kept.cache.num_bytes for kept in self._kept)
 

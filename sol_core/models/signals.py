@@ -23,12 +23,7 @@ class Observe(IntEnum):
 
     NOTHING = 0
     STATES = 1
-    CONCENTRATION = 2
-
-    @property
-    def scores_pages(self) -> bool:
-        """Return whether pages are scored even where all are read."""
-        return self is Observe.CONCENTRATION
+    CONCENTRATION = 2  # pages are then scored even where all are read
 
 
 @dataclass(frozen=True, slots=True)

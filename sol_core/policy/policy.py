@@ -108,7 +108,6 @@ class Policy(
 
     @property
     def parts(self) -> PolicyParts:
-        """Return the stored parts of it."""
         return PolicyParts(self.info, self.network, self.prices, self.states, self.gains)
 
     @property
@@ -125,7 +124,7 @@ class Policy(
     @property
     def reads(self) -> PolicyReads:
         """Return what it adds to the bytes of every step."""
-        return PolicyReads(self.num_bytes, self.observes.scores_pages)
+        return PolicyReads(self.num_bytes, self.observes is Observe.CONCENTRATION)
 
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unnormalised log probabilities of T steps of N episodes.

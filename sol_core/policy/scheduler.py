@@ -1,4 +1,5 @@
-"""Scheduler of a policy in a decode loop: observe, aim, choose, account."""
+"""Schedulers of a policy in a decode loop: observe, aim, choose, account; or static where it does
+not pay."""
 
 from __future__ import annotations
 
@@ -11,14 +12,22 @@ from torch import Tensor
 
 from kernels.policy_step import ByteTerms, price_bytes
 from sol_core.actions import Action, Budget
-from sol_core.budgets.feedback import Feedback
-from sol_core.decoding.batch_scheduling import PolicyReads, StepObservation, StepReads
+from sol_core.budgets.row_schedules import Feedback, ShareSchedule
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    PolicyReads,
+    RowSchedules,
+    StepObservation,
+    StepReads,
+    join_schedulers,
+)
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.network import input_rows
 from sol_core.policy.policy import Policy, StepInputs, budget_fractions
+from sol_core.policy.prices import GainTable
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -68,7 +77,9 @@ class ByteBudgets:
         """Terms of the choice of attention and MLP at this step."""
         self._account(observation)
         self._contexts = [cached + 1 for cached in observation.cached_tokens]
-        self._dense = np.array([self._mixes.costs.dense_bytes(at) for at in self._contexts])
+        self._dense = np.array(
+            [self._mixes.costs.dense_step(at).bytes_read for at in self._contexts]
+        )
         own = self._own.num_bytes / self._dense
         if self._previous is None:
             for share, context in zip(self._feedback.targets - own, self._contexts, strict=True):
@@ -221,7 +232,7 @@ class PolicyScheduler:
         means = []
         for budget, context in zip(self._budgets, contexts, strict=True):
             if budget.bytes_share is not None:
-                own = self.policy.num_bytes / mixes.costs.dense_bytes(context + 1)
+                own = self.policy.num_bytes / mixes.costs.dense_step(context + 1).bytes_read
                 share = budget.bytes_share - own
                 mixes.check(share, context + 1)
                 budget = mixes.mean(share, context + 1, budget.bit_width)
@@ -272,3 +283,68 @@ class PolicyScheduler:
         heads = self.policy.split_by_head(probabilities)
         picks = [torch.multinomial(head, 1, generator=generator) for head in heads]
         return torch.cat(picks, 1).to(logits.device)
+
+
+class PolicyOrStatic:
+    """A policy's rows, decided at their first step: by the policy or by the static mix."""
+
+    def __init__(
+        self, policy: Policy, gains: GainTable, budgets: Sequence[Budget], mixes: MixTable
+    ) -> None:
+        for budget in budgets:
+            policy.info.grid.check_budget(budget)
+        self._policy, self._gains, self._budgets = policy, gains, list(budgets)
+        self._mixes = mixes
+        self._rows: list[int] = []  # those of the policy
+        self.left_at: dict[int, float] = {}  # static's rows: the measured context that decided it
+        self._by_policy: PolicyScheduler | None = None
+        self._all: BatchScheduler | None = None
+
+    @property
+    def observes(self) -> Observe:
+        return self._policy.observes
+
+    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
+        if self._all is None:
+            self._all = self._begin(observation.cached_tokens)
+        return self._all.next_actions(observation)
+
+    def reads(self) -> Sequence[PolicyReads]:
+        assert self._all is not None
+        return self._all.reads()
+
+    def distributions(self) -> list[Distribution | None]:
+        """Return ``PolicyScheduler``'s; None for a row whose network is not run."""
+        made: list[Distribution | None] = [None] * len(self._budgets)
+        if self._by_policy is not None:
+            for row, axes in zip(self._rows, self._by_policy.distributions(), strict=True):
+                made[row] = axes
+        return made
+
+    def _begin(self, cached_tokens: Sequence[int]) -> BatchScheduler:
+        policy, mixes, parts = self._policy, self._mixes, list[tuple[list[int], BatchScheduler]]()
+        for row, (budget, cached) in enumerate(zip(self._budgets, cached_tokens, strict=True)):
+            assert budget.bytes_share is not None
+            if self._gains.pays(cached, budget.bytes_share):
+                self._rows.append(row)
+            else:
+                self.left_at[row] = self._gains.nearest(cached)
+        if self._rows:
+            budgets = [self._budgets[row] for row in self._rows]
+            self._by_policy = PolicyScheduler(policy, budgets, mixes=mixes)
+            parts.append((self._rows, self._by_policy))
+        static = [
+            ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in self.left_at
+        ]
+        parts.append(([*self.left_at], RowSchedules(static)))
+        return join_schedulers(parts)
+
+
+def schedule_by_policy(
+    policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None = None
+) -> PolicyScheduler | PolicyOrStatic:
+    """The scheduler of a policy's rows: itself everywhere, or where it pays."""
+    by_share = all(budget.bytes_share is not None for budget in budgets)
+    if policy.gains is None or mixes is None or not by_share:
+        return PolicyScheduler(policy, budgets, mixes=mixes)
+    return PolicyOrStatic(policy, policy.gains, budgets, mixes)

@@ -12,9 +12,8 @@ from torch import Tensor
 from kernels.log_softmax import kl_to_dense
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.prefix import PrefixState, Windows
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced, token_nll
+from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced, token_nll
+from sol_core.decoding.prefix import PrefixState
 from sol_core.models import FrozenLM, PrefillOutput
 from sol_core.models.cache import KVCache
 from sol_core.training.config import TrainConfig
@@ -52,11 +51,11 @@ class TextPrefill:
             self.output.attention_concentration[0, seen],
         )
         steps, mechanisms = self.config.steps, self.config.grid.mechanisms
-        options = DecodeOptions(steps, mechanisms, rows_per_sequence=rows_per_start, batched=True)
-        windows = Windows(self.cache, (0,) * len(starts), tuple(starts))
+        options = DecodeOptions(steps, mechanisms, batched=True)
+        cache = self.cache.branch(rows_per_start, steps, list(starts), [0] * len(starts))
         paths = [self.tokens[start : start + steps + 1].tolist() for start in starts]
         scores, actions = list[tuple[Tensor, ...]](), list[Sequence[Action]]()
-        for scored in teacher_forced(self.lm, windows, paths, scheduler, options, prefix):
+        for scored in teacher_forced(self.lm, cache, paths, scheduler, options, prefix):
             scores.append(self._score(scored, first))
             actions.append(scored.step.actions)
         kl, nll, dense_nll, entropy = (

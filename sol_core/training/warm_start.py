@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid
-from sol_core.decoding.batch_scheduling import NO_POLICY, PolicyReads, StepObservation
+from sol_core.decoding.batch_scheduling import PlannedRows, StepObservation
 from sol_core.errors import PolicyError
 from sol_core.files.staging import read_safetensors, replacing, sealed, write_safetensors
 from sol_core.models import FrozenLM
@@ -147,16 +147,17 @@ def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Gener
     return torch.stack(axes, -1)
 
 
-class ExplorationScheduler:
+class ExplorationScheduler(PlannedRows):
     """Plays drawn levels and keeps what a policy would have seen; levels: [R, T, axes] int64."""
 
     def __init__(self, levels: Tensor, grid: ActionGrid, layout: InputLayout) -> None:
-        self._levels, self._grid, self._layout = levels, grid, layout
+        super().__init__([[grid.action(step) for step in row] for row in levels.tolist()])
+        self._levels, self._layout = levels, layout
         self.observes = observed_signals(layout)
         self._values = level_values(grid)
         self.rows: list[Tensor] = []  # per step [R, layout.width] fp16
 
-    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
+    def next_actions(self, observation: StepObservation) -> list[Action]:
         step = observation.step
         if step == 0:
             previous = torch.ones(self._levels.shape[0], len(self._values))
@@ -166,10 +167,7 @@ class ExplorationScheduler:
             previous = torch.stack([values[levels] for values, levels in axes], -1)
         seen = input_rows(observation, previous, self._layout)
         self.rows.append(rows_in_float16(seen, self._layout).cpu())
-        return [self._grid.action(levels) for levels in self._levels[:, step].tolist()]
-
-    def reads(self) -> Sequence[PolicyReads]:
-        return [NO_POLICY] * len(self._levels)
+        return super().next_actions(observation)
 
 
 def warm_start(state: RunState) -> Iterator[WorkEvent]:
@@ -201,7 +199,6 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _price(state: RunState, labels: LabelledSteps) -> None:
-    """Prices from states among the labels."""
     episodes = labels.damage.shape[0]
     sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
     damages = damages_at(state.policy, sample.rows, sample.tokens)

@@ -23,10 +23,10 @@ from kernels.causal_attention import causal_attention
 from kernels.causal_attention import reference as causal
 from kernels.channel_pruning import reference as pruning
 from kernels.key_codes import encode_keys
+from kernels.log_softmax import top_k
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention import reference as attention
 from kernels.page_scorers import INT4
-from kernels.top_k import top_k
 from tests.kernels.triton_cases import kept_pages, same_counts, some_floors
 
 TOLERANCE = 1e-5  # 16 bits widen exactly, and sums are in fp32

@@ -79,13 +79,14 @@ def by_evaluating(model, tokens, context, action, grid):
     starts = [max(1, context - 9), context]
     windows = [(tokens, start) for start in starts]
     rows = [(DENSE,), (action,), *((other,) for other in COMPANY)]
-    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=len(rows))
+    options = DecodeOptions(STEPS, grid.mechanisms)
     for observe in (False, True):
         prefix = read_windows(model.lm, windows, STEPS, grid, observe=observe)
         scheduler = PlannedRows(rows * len(windows))
         if observe:
             scheduler.observes = Observe.CONCENTRATION
-        yield roll_out(model.lm, prefix, scheduler, options).nll[-1, 1].tolist()
+        cache = prefix.cache.branch(len(rows), STEPS)
+        yield roll_out(model.lm, cache, prefix, scheduler, options).nll[-1, 1].tolist()
 
 
 def by_own_function(model, tokens, context, action, grid):

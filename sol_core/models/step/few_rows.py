@@ -25,7 +25,7 @@ from kernels.page_attention import mass_of_pages, mass_outside_of_row
 from kernels.page_scorers import PageScorer
 from kernels.quantised_weights import BYTES_4, BYTES_8, HEADER, pack_blocks
 from sol_core.models.rope import RotaryTable
-from sol_core.models.signals import BEST_PAGES
+from sol_core.models.signals import BEST_PAGES, Observe
 from sol_core.models.spec import MatrixBytes, WeightBytes
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
@@ -90,7 +90,7 @@ class FewRowStep:
     def supports(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         # A row's action decides, not what is observed: its sums would be others.
-        reads = request.kernels_choose or all(action.is_dense for action in request.actions)
+        reads = request.kernels_choose or request.is_dense
         few = cache.num_rows <= FEW_ROWS or not request.batched
         return few and cache.dtype in DTYPES and reads and request.mechanisms.pruner.fused
 
@@ -109,7 +109,8 @@ class FewRowStep:
         concentration, read = np.zeros(per_layer, np.float32), np.empty(per_layer, np.int64)
         readers = np.zeros((*per_layer, spec.num_kv_heads, pages), np.uint8)
         streams_of = np.empty((*per_layer, spec.hidden_size * ("hidden" in record)), np.float32)
-        seen_by_reference = request.observe.scores_pages and not request.kernels_choose
+        concentrates = request.observe is Observe.CONCENTRATION
+        seen_by_reference = concentrates and not request.kernels_choose
         keeps_queries = seen_by_reference or "attention" in record
         shape = (*per_layer, spec.num_heads, spec.head_size * keeps_queries)
         queries = np.empty(shape, np.float32)
@@ -129,7 +130,7 @@ class FewRowStep:
             hidden,
             final_logits(torch.from_numpy(logits), spec),
             torch.from_numpy(read),
-            outside if request.observe.scores_pages else None,
+            outside if concentrates else None,
             torch.from_numpy(middle) if request.observe else None,
             flags.sum(2, dtype=torch.uint8) if "pages" in record else None,
             torch.cat((layers, hidden[:, None]), 1) if "hidden" in record else None,
@@ -216,7 +217,7 @@ class FewRowStep:
         from kernels.page_attention.chosen_pages import StepRows
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
-        how, scores_pages = request.mechanisms, request.observe.scores_pages
+        how, scores_pages = request.mechanisms, request.observe is Observe.CONCENTRATION
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows

@@ -61,6 +61,9 @@ class StepOutput:
 
         return StepOutput(**{name: cat(name) for name in outputs[0]._present()})
 
+    def rows(self, part: slice) -> StepOutput:
+        return replace(self, **{name: tensor[part] for name, tensor in self._present().items()})
+
     def clone(self) -> StepOutput:
         return replace(self, **{name: tensor.clone() for name, tensor in self._present().items()})
 
@@ -74,7 +77,8 @@ class LayerOutputs:
 
     def __init__(self, spec: ModelSpec, observe: Observe, *, keeps_streams: bool) -> None:
         self._middle_layers = spec.middle_layers if observe else ()
-        self._scores_pages, self._keeps_streams = observe.scores_pages, keeps_streams
+        self._scores_pages = observe is Observe.CONCENTRATION
+        self._keeps_streams = keeps_streams
         self._kept: dict[str, list[Tensor]] = defaultdict(list)  # by field of StepOutput
 
     def add_stream(self, index: int, stream: Tensor) -> None:

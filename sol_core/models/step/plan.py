@@ -40,24 +40,25 @@ class StepRequest:
     observe: Observe
     clock: StepClock | None
     thresholds: PageThresholds | None
-    preview: HeadPreview | None
     left_out: Sequence[Iterable[int]] | None
     record: Collection[str]
     batched: bool
+    preview: HeadPreview | None = None
+    is_dense: bool = field(init=False, default=True)  # every row keeps everything
     is_layered: bool = field(init=False)  # no graph: made layer by layer, each on its own
-    is_by_layer: bool = field(init=False)  # some row's layers differ in what they may read
-    is_sparse: bool = field(init=False)  # some row drops pages
+    is_by_layer: bool = field(init=False, default=False)  # some row has numbers by layer
+    is_sparse: bool = field(init=False, default=False)  # some row drops pages
     scores_pages: bool = field(init=False)
     reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
     kernels_choose: bool = field(init=False)  # the CPU's kernels know how pages are chosen
 
     def __post_init__(self) -> None:
-        self.is_layered = self.left_out is not None or any(kind != "pages" for kind in self.record)
-        self.is_by_layer = any(
-            action.keep_by_layer or action.channels_by_layer for action in self.actions
-        )
-        self.is_sparse = any(action.keep_fraction < 1 for action in self.actions)
-        self.scores_pages = self.is_sparse or self.observe.scores_pages
+        self.is_layered = self.left_out is not None or not {"pages"}.issuperset(self.record)
+        for action in self.actions:
+            self.is_dense &= action.is_dense
+            self.is_by_layer |= bool(action.keep_by_layer or action.channels_by_layer)
+            self.is_sparse |= action.keep_fraction < 1
+        self.scores_pages = self.is_sparse or self.observe is Observe.CONCENTRATION
         scorer = self.mechanisms.scorer
         self.reads_codes = self.scores_pages and scorer.reads_codes
         self.kernels_choose = self.mechanisms.page_choice == scorer.compiled_choice
@@ -145,17 +146,16 @@ def channel_limits(
     how, sizes = request.mechanisms, (spec.hidden_size, spec.intermediate_size)
     if not request.is_by_layer:
         pairs = [mlp_channels(action.channel_keep_ratio, sizes, how) for action in request.actions]
-        return [[entering for entering, _ in pairs]], [[inner for _, inner in pairs]]
+        entering, inner = map(list, zip(*pairs, strict=True))
+        return [entering], [inner]
     rows = [
         _channels_of(action.channels_by_layer, sizes, how)
         if action.channels_by_layer
         else [mlp_channels(action.channel_keep_ratio, sizes, how)] * spec.num_layers
         for action in request.actions
     ]
-    entering, inner = (
-        [[pair[side] for pair in layer] for layer in zip(*rows, strict=True)] for side in range(2)
-    )
-    return entering, inner
+    lines = [list(zip(*layer, strict=True)) for layer in zip(*rows, strict=True)]
+    return [list(entering) for entering, _ in lines], [list(inner) for _, inner in lines]
 
 
 def step_shape(
@@ -326,7 +326,7 @@ def _plan_attention(
     left_out: Tensor | None,
 ) -> AttentionPlan:
     """The plan of a window's layers without the pages that they keep."""
-    spans, scored = None, shape.sparse or shape.observe.scores_pages
+    spans, scored = None, shape.sparse or shape.observe is Observe.CONCENTRATION
     if slots.device.type == "cpu" and left_out is None:
         first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
         spans = torch.stack((positions - slots, slots, first_seen))

@@ -40,7 +40,6 @@ class PreviewedHead:
 
     @property
     def bytes_read(self) -> tuple[float, float] | None:
-        """Return ``preview_bytes``."""
         return preview_bytes(self._blocks, self._directions.shape[1])
 
     @cached_property

@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sol_core.budgets.feedback import Feedback
+from sol_core.budgets.row_schedules import Feedback
 
 
 @example(0.5, (8, np.inf, 1), [2.0**-52])

@@ -162,9 +162,9 @@ def test_damage_is_interpolated_in_log_context_and_never_rises():
 )
 def test_a_damaged_table_is_refused(change, words):
     record = json.loads(json.dumps(asdict(made_up())))
-    assert DamageTable.from_dict(record) == made_up()
+    assert from_json(DamageTable, record) == made_up()
     with pytest.raises(ConfigError, match=words):
-        DamageTable.from_dict(record | change)
+        from_json(DamageTable, record | change)
 
 
 def test_a_budget_is_a_share_or_per_axis_and_says_which():

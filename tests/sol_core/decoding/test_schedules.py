@@ -13,8 +13,8 @@ from kernels.log_softmax import kl_to_dense
 from sol_core.actions import GRIDS, ActionGrid, Budget, grid_name
 from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import ScheduleConfig
+from sol_core.decoding.loop import kl_to_first, token_nll
 from sol_core.decoding.schedules import Horizon
-from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
 from tests.sol_core.observations import observed
 
 GRID = ActionGrid()

@@ -12,6 +12,7 @@ from sol_core.calibration.tables import read_tables
 from sol_core.errors import ConfigError, CorpusError, ModelLoadError
 from sol_core.evaluation import model_tables
 from sol_core.evaluation.model_tables import measure_page_floors
+from sol_core.fields import from_json
 from sol_core.progress import WorkStopped
 from tests.support.tiny_language_model import make_language_model
 
@@ -55,11 +56,11 @@ def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir):
     kept = read_tables(data_dir, model.fingerprint)
     assert kept.floors == model.lm.page_thresholds
     assert kept.floors.fingerprint == model.fingerprint
-    tables = [DamageTable.from_dict(one["default"]) for one in (kept.damage, model.damage)]
+    tables = [from_json(DamageTable, one["default"]) for one in (kept.damage, model.damage)]
     assert tables[0] == tables[1]
     again = make_language_model()
     assert not list(model_tables.measure_tables(again, GRID, data_dir, never))
-    assert DamageTable.from_dict(again.damage["default"]) == tables[0]
+    assert from_json(DamageTable, again.damage["default"]) == tables[0]
     assert again.lm.page_thresholds == kept.floors
 
 

@@ -16,7 +16,7 @@ from sol_core.accuracy.scoring import score_densely
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, FiniteCheck
+from sol_core.decoding.loop import DecodeOptions, decode
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
 from sol_core.evaluation.rollout import read_windows, roll_out
 from sol_core.files import staging
@@ -63,7 +63,7 @@ def _scored(model):
 def _evaluated(model):
     prefix = read_windows(model.lm, [(TOKENS, 8)], 4, ActionGrid(), observe=False)
     rows = PlannedRows([[DENSE], [Action(0.5, 0.5, 8)]])
-    roll_out(model.lm, prefix, rows, DecodeOptions(4, rows_per_sequence=2))
+    roll_out(model.lm, prefix.cache.branch(2, 4), prefix, rows, DecodeOptions(4))
 
 
 def _labelled(model):
@@ -93,19 +93,32 @@ def test_a_step_that_is_not_finite_ends_every_run(use, model, healthy):
     USES[use](healthy)
 
 
-def test_a_gpu_is_asked_one_step_late_and_in_the_end():
-    fine, bad = torch.zeros(2), torch.tensor([0.0, torch.nan])
-    steps = FiniteCheck(late=True)
-    steps.add(0, fine)
-    steps.add(1, bad)
-    with pytest.raises(NotFiniteError, match="step 1"):
-        steps.add(2, fine)
-    steps = FiniteCheck(late=True)
-    steps.add(0, bad)
-    with pytest.raises(NotFiniteError, match="step 0"):
-        steps.finish()
-    with pytest.raises(NotFiniteError, match="step 4"):
-        FiniteCheck(late=False).add(4, bad)
+def _steps_on_a_gpu(lm, bad, count, monkeypatch):
+    """Steps that are checked as on a GPU; the entropy of one is NaN."""
+
+    def entropy(logits):
+        number = float("nan") if len(made) == bad else 1.0
+        made.append(number)
+        return logits, torch.full((len(logits),), number)
+
+    made = []
+    monkeypatch.setattr("sol_core.decoding.loop.log_softmax_and_entropy", entropy)
+    monkeypatch.setattr("sol_core.decoding.loop._Loop.checks_late", True)
+    cache = lm.new_cache(1, count)
+    rows = PlannedRows([[DENSE]])
+    yield from decode(lm, cache, [1], rows, lambda _: [1], DecodeOptions(count))
+
+
+def test_a_gpu_is_asked_one_step_late_and_in_the_end(healthy, monkeypatch):
+    def steps_until_raised(bad, count):
+        seen = []
+        steps = _steps_on_a_gpu(healthy.lm, bad, count, monkeypatch)
+        with pytest.raises(NotFiniteError, match=f"step {bad}:"):
+            seen.extend(step.index for step in steps)
+        return seen
+
+    assert steps_until_raised(bad=1, count=4) == [0, 1]
+    assert steps_until_raised(bad=3, count=4) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("rows", [1, 24])

@@ -65,7 +65,7 @@ for (texts, group), how in itertools.product(shapes, (PAPER, GRIDS["default"].me
     lm.prefill(torch.ones(texts, 29, dtype=torch.int64), cache)
     state = prefill_token(lm, torch.ones(texts, 1, dtype=torch.int64), cache, how)
     rows = warm_up._Rows(texts * group)
-    options = DecodeOptions(6, how, rows_per_sequence=group, batched=True)
+    options, cache = DecodeOptions(6, how, batched=True), cache.branch(group, 6)
     for _ in decode(lm, cache, [1] * texts, rows, lambda step: [1] * texts, options, state):
         pass
 late = {key: value - warm.get(key, set()) for key, value in compiled().items()}

@@ -116,7 +116,7 @@ def test_a_generated_token_waits_for_the_device_once(monkeypatch):
             assert step.entropy.tolist()[0] > 0
             return [sampler.draw(step.output.logits[0])]
 
-        assert len(list(decode(lm, cache, [7], rows, drawn, options))) == 5
+        assert len(list(decode(lm, cache.branch(1, 5), [7], rows, drawn, options))) == 5
     assert copies == [1] * 5
 
 

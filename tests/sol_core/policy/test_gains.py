@@ -13,9 +13,8 @@ from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
 from sol_core.generation.engine import generate
 from sol_core.policy.policy import load_policy, save_policy
-from sol_core.policy.policy_or_static import PolicyOrStatic, schedule_by_policy
 from sol_core.policy.prices import GainTable
-from sol_core.policy.scheduler import PolicyScheduler
+from sol_core.policy.scheduler import PolicyOrStatic, PolicyScheduler, schedule_by_policy
 from sol_core.progress import WorkFinished
 from sol_core.training.config import TrainConfig
 from tests.sol_core.policy.test_byte_prices import with_states
