@@ -29,10 +29,10 @@ MECHANISMS = GRIDS["default"].mechanisms
 _CONTEXTS, _KEPT = (256, 2000, 7000), (0.9, 0.5, 0.1)
 _MOST_READ = 2000  # tokens; reading 7,000 takes several seconds
 _CHANNELS = (0.25, 0.5, 0.75, 0.95, 1.0)
-_STEPS = 16  # of each kind; the lower quartile counts, because other programs only add
+_STEPS, _TURNS = 20, 4  # of each kind; the lower quartile counts: other programs only add
 _MOST_SPREAD = 1.2  # 1.03 to 1.14 on a quiet machine; 1.07 to 2.9 beside one busy program
 _ALTERNATIVES = 5  # of a token, that are shown
-_WRITTEN = 144  # tokens of the model's own, whose states are those of text
+_WRITTEN = 128 + _STEPS  # tokens of the model's own, whose states are those of text
 
 
 class _Parts(NamedTuple):
@@ -61,12 +61,13 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
     contexts = [context for context in _CONTEXTS if context + _STEPS <= lm.spec.max_positions]
     at, mlp, spreads = list[TimesAtContext](), list[float](), list[float]()
     for context in contexts:
-        cache = _prefix(lm, text, context)
-        dense = _parts(lm, cache, text, DENSE)
-        sparse = [_parts(lm, cache, text, Action(keep)) for keep in _KEPT]
-        of_mlp = [_parts(lm, cache, text, Action(1.0, level, 15)) for level in _CHANNELS if not at]
-        mlp += [round(parts.mlp, 4) for parts in of_mlp]
-        spreads += [parts.spread for parts in (dense, *sparse, *of_mlp)]
+        actions = [DENSE, *map(Action, _KEPT)]
+        if not at:
+            actions += [Action(1.0, level) for level in _CHANNELS[:-1]]
+        timed = _parts_by_turns(lm, _prefix(lm, text, context), text[-_STEPS:], actions)
+        (dense, *sparse), of_mlp = timed[: 1 + len(_KEPT)], timed[1 + len(_KEPT) :]
+        mlp += [round(parts.mlp, 4) for parts in ([*of_mlp, dense] if not at else [])]
+        spreads += [parts.spread for parts in timed]
         chosen = [(1.0, parts.tokens_read / 1000) for parts in sparse]
         fixed, for_tokens = _fitted(chosen, [parts.attention for parts in sparse])
         head = float(np.median([parts.head for parts in sparse]))
@@ -87,7 +88,7 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
 
 def _prefix(lm: FrozenLM, text: torch.Tensor, context: int) -> KVCache:
     """A cache of so many tokens: the text, and copies of what was read, which takes as long."""
-    cache, read = lm.new_cache(1, context), min(context, _MOST_READ)
+    cache, read = lm.new_cache(1, context + _STEPS), min(context, _MOST_READ)
     before = text[:-_STEPS]  # the steps' tokens are new
     fed = before.repeat(-(-read // len(before)))[None, :read]
     lm.prefill(fed, cache)
@@ -132,17 +133,33 @@ def _describe(logits: torch.Tensor) -> None:
         top_k(log_probabilities[0], count)
 
 
-def _parts(lm: FrozenLM, prefix: KVCache, text: torch.Tensor, action: Action) -> _Parts:
-    cache = prefix.branch(1, _STEPS)
-    taken, read = [], []
-    for token in text[-_STEPS:]:
-        clock, started = StepClock(lm.device), time.perf_counter()
-        output = lm.decode_step(token[None], cache, action, mechanisms=MECHANISMS, clock=clock)
-        _describe(output.logits)
-        parts = clock.part_times(1000 * (time.perf_counter() - started))
-        taken.append((parts.attention, parts.mlp, parts.head, parts.rest))
-        read.append(float(output.tokens_read.sum()))
-    steps = np.sum(taken, axis=1)
-    spread = float(np.median(steps) / steps.min())
-    attention, mlp, head, around = np.percentile(taken[2:], 25, axis=0).tolist()
-    return _Parts(attention, mlp, head, around, float(np.mean(read)), spread)
+def _parts_by_turns(
+    lm: FrozenLM, cache: KVCache, text: torch.Tensor, actions: Sequence[Action]
+) -> list[_Parts]:
+    """Time each action's steps, a few at a time, so that a busy moment meets all of them."""
+    context = cache.lengths[0]
+    steps: list[list[tuple[float, ...]]] = [[] for _ in actions]
+    for tokens in text.split(_STEPS // _TURNS):
+        for action, taken in zip(actions, steps, strict=True):
+            cache.truncate(context)
+            # A turn's first step is of what the one before left in the caches.
+            taken += [_parts(lm, cache, token, action) for token in tokens][1:]
+    made = []
+    for taken in steps:
+        whole = np.sum([step[:4] for step in taken], axis=1)
+        attention, mlp, head, around = np.percentile(taken, 25, axis=0)[:4].tolist()
+        read, spread = float(np.mean([step[4] for step in taken])), np.median(whole) / whole.min()
+        made.append(_Parts(attention, mlp, head, around, read, float(spread)))
+    return made
+
+
+def _parts(
+    lm: FrozenLM, cache: KVCache, token: torch.Tensor, action: Action
+) -> tuple[float, float, float, float, float]:
+    """One step's attention, MLP, head, what is around them, ms, and tokens read."""
+    clock, started = StepClock(lm.device), time.perf_counter()
+    output = lm.decode_step(token[None], cache, action, mechanisms=MECHANISMS, clock=clock)
+    _describe(output.logits)
+    parts = clock.part_times(1000 * (time.perf_counter() - started))
+    read = float(output.tokens_read.sum())
+    return parts.attention, parts.mlp, parts.head, parts.rest, read
