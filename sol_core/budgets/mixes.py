@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _ANY_DROP = Action(bit_width=MAX_BITS - 1)
 Levels = tuple[float, ...]  # a number for each level of an axis
 CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
+# Tables of the last models and grids are kept: 100 tokens after 256 need 17 hulls of 0.7 ms.
+_MOST_KEPT = 8
+_kept: list[MixTable] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,14 @@ def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
 
 
 def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str) -> MixTable:
-    levels = grid.keep_fractions, grid.channel_keep_ratios
-    return MixTable(table.with_levels(*levels), CostModel.of(lm, grid), measured_on)
+    damage = table.with_levels(grid.keep_fractions, grid.channel_keep_ratios)
+    made = MixTable(damage, CostModel.of(lm, grid), measured_on)
+    for kept in list(_kept):
+        if kept.is_like(made):
+            return kept
+    _kept.append(made)
+    del _kept[:-_MOST_KEPT]
+    return made
 
 
 def mechanisms_name(grid: ActionGrid) -> str:
@@ -167,13 +176,21 @@ class Mix:
 
 
 class MixTable:
-    """The mixes of one model under one grid, by context."""
+    """The mixes of one model under one grid, by context, each made when it is first asked for."""
 
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
         self._damage, self.costs = damage, costs
         self.measured_on = measured_on  # name of the model that ``damage`` was measured on
         self._head_saving = costs.head_saving(_ANY_DROP)
         self._hulls: dict[int, tuple[Mix, ...]] = {}
+
+    def is_like(self, other: MixTable) -> bool:
+        """Return whether another table has the same mixes."""
+        mine, theirs = (
+            (table._damage, table.costs, table.measured_on, table._head_saving)
+            for table in (self, other)
+        )
+        return mine == theirs
 
     @property
     def levels(self) -> tuple[Levels, Levels]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from kernels.key_codes import OCTET, encode_tokens
 from kernels.page_attention import KVBlock
 from sol_core.card_errors import KEEPERS
 from sol_core.errors import ContextLengthError, ShapeError
+from sol_core.models.huge_pages import HugePages
 from sol_core.models.spec import ModelSpec
 
 POOLED_TOKENS = 256  # capacities of pooled stores are multiples of this
@@ -35,18 +36,6 @@ class LayerStore:
     keys: Tensor  # keys, values: [R, Hkv, capacity, D]
     values: Tensor
     codes: tuple[Tensor, Tensor] | None = None  # and scales; see ``encode_keys``
-
-    def encode(self, start: int, end: int) -> None:
-        """Make the codes of tokens ``start`` to ``end`` of every row."""
-        if self.codes is None:
-            rows, heads, capacity, size = self.keys.shape
-            octets, device = (rows, heads, -(-capacity // OCTET)), self.keys.device
-            self.codes = (
-                torch.zeros((*octets, size // 8, 8, 4), dtype=torch.uint8, device=device),
-                torch.zeros((*octets, 2, 8), dtype=torch.bfloat16, device=device),
-            )
-        if end > start:
-            encode_tokens(self.keys, *self.codes, start, end)
 
     def rows(self, part: slice) -> LayerStore:
         """View some rows; the memory stays theirs."""
@@ -119,8 +108,8 @@ class KVCache:
         shape = (num_rows, spec.num_kv_heads, self.capacity, spec.head_size)
 
         def make() -> list[LayerStore]:
-            empty = partial(torch.zeros, shape, dtype=dtype, device=device)
-            return [LayerStore(empty(), empty()) for _ in range(spec.num_layers)]
+            kinds = [(shape, dtype), (shape, dtype)]
+            return [LayerStore(keys, values) for keys, values in self._zeros(*kinds)]
 
         self._pool = pool
         if pool is None:
@@ -384,12 +373,33 @@ class KVCache:
             block = dataclasses.replace(block, codes=made, scales=scales)
         return block
 
+    def _zeros(self, *kinds: tuple[Sequence[int], torch.dtype]) -> list[tuple[Tensor, ...]]:
+        """Make zeros of these shapes for each layer; on a CPU they lie together."""
+        layers, sizes = range(self.spec.num_layers), [math.prod(s) * d.itemsize for s, d in kinds]
+        pages = HugePages(len(layers) * sum(sizes))
+
+        def make(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+            if self.device.type == "cpu":
+                return pages.zeros(shape, dtype)
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+
+        return [tuple(make(*kind) for kind in kinds) for _ in layers]
+
     def _encode(self) -> None:
         """Bring the 4-bit keys of all layers up to date."""
-        if self._coded_ends != self.own_lengths:
-            for store in self.layers:
-                store.encode(self._coded, max(self.own_lengths))
-            self._coded, self._coded_ends = min(self.own_lengths), list(self.own_lengths)
+        if self._coded_ends == self.own_lengths:
+            return
+        if self.layers[0].codes is None:
+            rows, heads, capacity, size = self.layers[0].keys.shape
+            octets = (rows, heads, -(-capacity // OCTET))
+            kinds = ((*octets, size // 8, 8, 4), torch.uint8), ((*octets, 2, 8), torch.bfloat16)
+            for store, made in zip(self.layers, self._zeros(*kinds), strict=True):
+                store.codes = made[0], made[1]
+        start, end = self._coded, max(self.own_lengths)
+        for store in self.layers if end > start else ():
+            assert store.codes is not None
+            encode_tokens(store.keys, *store.codes, start, end)
+        self._coded, self._coded_ends = min(self.own_lengths), list(self.own_lengths)
 
     def _check_room(self, count: int) -> None:
         if max(self.own_lengths) + count > self.capacity:

@@ -48,6 +48,7 @@ from sol_core.models.devices import (
     why_no_gpu,
 )
 from sol_core.models.families.readers import refuse_denied_biases
+from sol_core.models.huge_pages import HugePages
 from sol_core.models.kept_prefixes import OwnersPrefixes
 from sol_core.models.spec import ModelSpec
 from sol_core.models.weights import arrange_weights, block_kinds, common_bits, read_blocks
@@ -169,9 +170,9 @@ def load_language_model(
         prepared = torch_device, kind, Widths.of(spec, tensors), data_dir, on_progress
         notes.extend(_prepare_card(*prepared))
         _check_fits(name, tensors, kind, torch_device)
-        return FrozenLM(
-            spec, arrange_weights(tensors, spec, kind, lambda t: t.to(torch_device), blocks)
-        )
+        on_cpu = torch_device.type == "cpu"
+        to_device = HugePages().copy if on_cpu else lambda tensor: tensor.to(torch_device)
+        return FrozenLM(spec, arrange_weights(tensors, spec, kind, to_device, blocks))
 
     try:
         lm = arrange(torch_dtype)
@@ -379,5 +380,6 @@ def frozen_copy(model: PreTrainedModel) -> tuple[FrozenLM, str, list[str]]:
     if model.device.type == "cuda":
         given = model.device, model.dtype, widths, default_data_dir()
         notes = _prepare_card(*given, ignore_progress)
-    weights = arrange_weights(tensors, spec, model.dtype, torch.clone)
+    copy = HugePages().copy if model.device.type == "cpu" else torch.clone
+    weights = arrange_weights(tensors, spec, model.dtype, copy)
     return FrozenLM(spec, weights), fingerprint_of(spec, tensors), notes

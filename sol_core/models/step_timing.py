@@ -1,7 +1,8 @@
 """Times of a few decode steps, from which those of all others follow.
 
-Attention takes a part for each cached token and one for each that it reads, MLP and head take what
-their levels do.
+Attention takes a part for each token that it reads, MLP and head take what their levels do; all of
+them take longer after a long text, which leaves less of the caches. What a generation does with a
+step's logits is a step's, too.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ import numpy as np
 import torch
 
 from kernels.decode_layer import HAS_TICKS
+from kernels.log_softmax import log_softmax_and_entropy
+from kernels.top_k import top_k
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import StepClock
-from sol_core.models.step.times import StepTimes
+from sol_core.models.step.times import StepTimes, TimesAtContext
 
 if TYPE_CHECKING:
     from sol_core.models.cache import KVCache
     from sol_core.models.decoder import FrozenLM
 
 MECHANISMS = GRIDS["default"].mechanisms
-_CONTEXTS, _KEPT = (256, 2000), (0.9, 0.5, 0.1)
+_CONTEXTS, _KEPT = (256, 2000, 7000), (0.9, 0.5, 0.1)
+_MOST_READ = 2000  # tokens; reading 7,000 takes several seconds
 _CHANNELS = (0.25, 0.5, 0.75, 0.95, 1.0)
-_STEPS = 16  # of each kind; the lower quartile counts, because other programs only add
+_STEPS, _TURNS = 20, 4  # of each kind; the lower quartile counts: other programs only add
 _MOST_SPREAD = 1.2  # 1.03 to 1.14 on a quiet machine; 1.07 to 2.9 beside one busy program
-_WRITTEN = 128  # tokens of the model's own, whose states are those of text
+_ALTERNATIVES = 5  # of a token, that are shown
+_WRITTEN = 128 + _STEPS  # tokens of the model's own, whose states are those of text
 
 
 class _Parts(NamedTuple):
@@ -36,14 +41,14 @@ class _Parts(NamedTuple):
     attention: float  # ms, as the next two
     mlp: float
     head: float
-    rest: float
+    around: float
     tokens_read: float  # summed over layers and KV heads, in the mean
     spread: float  # median of the steps' times over the shortest
 
 
 def can_time_steps(lm: FrozenLM) -> bool:
     """Return whether a step's parts can be told apart, after as long a text as is needed."""
-    return HAS_TICKS and lm.spec.max_positions >= max(_CONTEXTS) + _STEPS
+    return HAS_TICKS and lm.spec.max_positions >= _CONTEXTS[1] + _STEPS
 
 
 def measure_step_times(lm: FrozenLM) -> StepTimes | None:
@@ -52,30 +57,48 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
     See ``can_time_steps``.
     """
     text = _written(lm)
-    dense, sparse, mlp = [], [], []
-    for context in _CONTEXTS:
-        cache = lm.new_cache(1, context)
-        fed = text.repeat(-(-context // len(text)))[None, :context]
-        lm.prefill(fed, cache)
-        dense.append((context, _parts(lm, cache, text, DENSE)))
-        sparse += [(context, _parts(lm, cache, text, Action(keep))) for keep in _KEPT]
-        if context == _CONTEXTS[0]:
-            mlp = [_parts(lm, cache, text, Action(1.0, level, 15)) for level in _CHANNELS]
-    timed = [parts for _, parts in (*dense, *sparse)] + mlp
-    if np.median([parts.spread for parts in timed]) > _MOST_SPREAD:
-        return None
     readers = lm.spec.num_layers * lm.spec.num_kv_heads
-    whole = [(1.0, readers * context / 1000) for context, _ in dense]
-    chosen = [(1.0, context / 1000, parts.tokens_read / 1000) for context, parts in sparse]
-    return StepTimes(
-        _fitted(whole, [parts.attention for _, parts in dense]),
-        _fitted(chosen, [parts.attention for _, parts in sparse]),
-        _CHANNELS,
-        tuple(round(parts.mlp, 4) for parts in mlp),
-        (round(dense[0][1].head, 4), round(mlp[-1].head, 4)),
-        round(dense[0][1].rest, 4),
-        readers,
-    )
+    contexts = [context for context in _CONTEXTS if context + _STEPS <= lm.spec.max_positions]
+    at, mlp, spreads = list[TimesAtContext](), list[float](), list[float]()
+    for context in contexts:
+        actions = [DENSE, *map(Action, _KEPT)]
+        if not at:
+            actions += [Action(1.0, level) for level in _CHANNELS[:-1]]
+        timed = _parts_by_turns(lm, _prefix(lm, text, context), text[-_STEPS:], actions)
+        (dense, *sparse), of_mlp = timed[: 1 + len(_KEPT)], timed[1 + len(_KEPT) :]
+        mlp += [round(parts.mlp, 4) for parts in ([*of_mlp, dense] if not at else [])]
+        spreads += [parts.spread for parts in timed]
+        chosen = [(1.0, parts.tokens_read / 1000) for parts in sparse]
+        fixed, for_tokens = _fitted(chosen, [parts.attention for parts in sparse])
+        head = float(np.median([parts.head for parts in sparse]))
+        at.append(
+            TimesAtContext(
+                context,
+                round(dense.attention, 4),
+                (fixed, for_tokens),
+                round(dense.mlp, 4),
+                (round(dense.head, 4), round(head, 4)),
+                round(dense.around, 4),
+            )
+        )
+    if np.median(spreads) > _MOST_SPREAD:
+        return None
+    return StepTimes(tuple(at), _CHANNELS, tuple(mlp), readers)
+
+
+def _prefix(lm: FrozenLM, text: torch.Tensor, context: int) -> KVCache:
+    """A cache of so many tokens: the text, and copies of what was read, which takes as long."""
+    cache, read = lm.new_cache(1, context + _STEPS), min(context, _MOST_READ)
+    before = text[:-_STEPS]  # the steps' tokens are new
+    fed = before.repeat(-(-read // len(before)))[None, :read]
+    lm.prefill(fed, cache)
+    for at in range(read, context, read):
+        count = min(read, context - at)
+        for store in cache.layers:
+            for buffer in (store.keys, store.values):
+                buffer[:, :, at : at + count] = buffer[:, :, :count]
+        cache.advance(count)
+    return cache
 
 
 def _fitted(known: Sequence[tuple[float, ...]], taken: Sequence[float]) -> tuple[float, ...]:
@@ -102,16 +125,41 @@ def _written(lm: FrozenLM) -> torch.Tensor:
     return torch.tensor(tokens)
 
 
-def _parts(lm: FrozenLM, prefix: KVCache, text: torch.Tensor, action: Action) -> _Parts:
-    cache = prefix.branch(1, _STEPS)
-    taken, read = [], []
-    for token in text[:_STEPS]:
-        clock, started = StepClock(lm.device), time.perf_counter()
-        output = lm.decode_step(token[None], cache, action, mechanisms=MECHANISMS, clock=clock)
-        parts = clock.part_times(1000 * (time.perf_counter() - started))
-        taken.append((parts.attention, parts.mlp, parts.head, parts.rest))
-        read.append(float(output.tokens_read.sum()))
-    steps = np.sum(taken, axis=1)
-    spread = float(np.median(steps) / steps.min())
-    attention, mlp, head, rest = np.percentile(taken[2:], 25, axis=0).tolist()
-    return _Parts(attention, mlp, head, rest, float(np.mean(read)), spread)
+def _describe(logits: torch.Tensor) -> None:
+    """Do what a generation does after each step."""
+    log_probabilities, entropy = log_softmax_and_entropy(logits)
+    entropy.tolist()
+    for count in (1, _ALTERNATIVES):
+        top_k(log_probabilities[0], count)
+
+
+def _parts_by_turns(
+    lm: FrozenLM, cache: KVCache, text: torch.Tensor, actions: Sequence[Action]
+) -> list[_Parts]:
+    """Time each action's steps, a few at a time, so that a busy moment meets all of them."""
+    context = cache.lengths[0]
+    steps: list[list[tuple[float, ...]]] = [[] for _ in actions]
+    for tokens in text.split(_STEPS // _TURNS):
+        for action, taken in zip(actions, steps, strict=True):
+            cache.truncate(context)
+            # A turn's first step is of what the one before left in the caches.
+            taken += [_parts(lm, cache, token, action) for token in tokens][1:]
+    made = []
+    for taken in steps:
+        whole = np.sum([step[:4] for step in taken], axis=1)
+        attention, mlp, head, around = np.percentile(taken, 25, axis=0)[:4].tolist()
+        read, spread = float(np.mean([step[4] for step in taken])), np.median(whole) / whole.min()
+        made.append(_Parts(attention, mlp, head, around, read, float(spread)))
+    return made
+
+
+def _parts(
+    lm: FrozenLM, cache: KVCache, token: torch.Tensor, action: Action
+) -> tuple[float, float, float, float, float]:
+    """One step's attention, MLP, head, what is around them, ms, and tokens read."""
+    clock, started = StepClock(lm.device), time.perf_counter()
+    output = lm.decode_step(token[None], cache, action, mechanisms=MECHANISMS, clock=clock)
+    _describe(output.logits)
+    parts = clock.part_times(1000 * (time.perf_counter() - started))
+    read = float(output.tokens_read.sum())
+    return parts.attention, parts.mlp, parts.head, parts.rest, read

@@ -233,6 +233,9 @@ def arrange_weights(
         tied = join_blocks(reader.blocks, [embedding_name])
         head = Linear(to_device(_in_out_view(embedding.to(dtype))), blocks=tied)
         looked_up = head.weight.t()
+    if head.blocks is not None:  # a previewed head reads some of them
+        data = to_device(head.blocks.data)
+        head = dataclasses.replace(head, blocks=head.blocks._replace(data=data))
     # Old checkpoints carry the rotary frequencies, which are recomputed.
     left = [name for name in tensors if not name.endswith("rotary_emb.inv_freq")]
     if unknown := sorted(set(left) - reader.used):

@@ -24,6 +24,7 @@ from kernels.linear import FEW_ROWS
 from kernels.page_attention import mass_of_pages, mass_outside_of_row
 from kernels.page_scorers import PageScorer
 from kernels.quantised_weights import BYTES_4, BYTES_8, HEADER, pack_blocks
+from sol_core.models.huge_pages import HugePages
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES, Observe
 from sol_core.models.spec import MatrixBytes, WeightBytes
@@ -57,7 +58,8 @@ class FewRowStep:
         self.quantised = packed is not None  # whether they are read as the blocks of a GGUF file
         self._blocks = 0 if in_major or packed else kernel_threads()
         if packed is None:
-            matrices = [_unpacked_matrices(layer, self._blocks) for layer in weights.layers]
+            pages = HugePages()
+            matrices = [_unpacked_matrices(layer, self._blocks, pages) for layer in weights.layers]
             self._head, head_out_major = _matrix(weights.head)
             self._out_major = head_out_major, _matrix(weights.layers[0].attention_output)[1]
         else:
@@ -317,26 +319,25 @@ def _fits(layer: LayerWeights, dtype: torch.dtype, head_size: int) -> bool:
     )
 
 
-def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
+def _unpacked_matrices(layer: LayerWeights, blocks: int, pages: HugePages) -> list[Any]:
     """Query, key and value, attention output, gate and up, and down."""
     from kernels.decode_layer.mlp import in_blocks
 
-    gate_up, down = as_array(layer.gate_up.weight), as_array(layer.down.weight)
-    return [
-        _matrix(layer.query_key_value)[0],
-        _matrix(layer.attention_output)[0],
-        in_blocks(gate_up, blocks, sides=2) if blocks else gate_up,
-        in_blocks(down, blocks) if blocks else down,
-    ]
+    mlp = [as_array(layer.gate_up.weight), as_array(layer.down.weight)]
+    if blocks:
+        cut = [in_blocks(matrix, blocks, sides) for matrix, sides in zip(mlp, (2, 1), strict=True)]
+        mlp = [pages.copy(torch.from_numpy(matrix)).numpy() for matrix in cut]
+    return [_matrix(layer.query_key_value)[0], _matrix(layer.attention_output)[0], *mlp]
 
 
 def packed_weights(weights: ModelWeights) -> tuple[list[list[Tensor]], Tensor] | None:
     """Pack the matrices of every layer, and the head, as the few-row kernels take them."""
-    head = _packed(weights.head, 8)
+    pages = HugePages()
+    head = _packed(weights.head, 8, pages)
     first = weights.layers[0].gate_up.blocks
     layers: list[list[Tensor]] = []
     for layer in weights.layers if head is not None else ():
-        some = [_packed(linear, first.bits if first else 0) for linear in layer.matrices]
+        some = [_packed(linear, first.bits if first else 0, pages) for linear in layer.matrices]
         whole = [matrix for matrix in some if matrix is not None]
         # Gate and up are one matrix: up's first output must begin a tile.
         if len(whole) < len(some) or layer.gate_up.weight.shape[1] % 256:
@@ -345,9 +346,10 @@ def packed_weights(weights: ModelWeights) -> tuple[list[list[Tensor]], Tensor] |
     return None if head is None else (layers, head)
 
 
-def _packed(linear: Linear, bits: int) -> Tensor | None:
+def _packed(linear: Linear, bits: int, pages: HugePages) -> Tensor | None:
     blocks = linear.blocks
-    return None if blocks is None or blocks.bits != bits else pack_blocks(blocks)
+    packed = None if blocks is None or blocks.bits != bits else pack_blocks(blocks)
+    return None if packed is None else pages.copy(packed)
 
 
 def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:

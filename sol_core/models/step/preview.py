@@ -17,6 +17,7 @@ from kernels.head_preview import (
 )
 from kernels.quantised_weights import GgufBlocks, unpack_blocks
 from sol_core.actions import Action
+from sol_core.models.huge_pages import HugePages
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.output import StepOutput
 
@@ -45,7 +46,8 @@ class PreviewedHead:
     @cached_property
     def form(self) -> HeadPreview:
         """The form that the kernels of few rows take."""
-        return make_preview(self._blocks, self._directions)
+        made = make_preview(self._blocks, self._directions)
+        return made._replace(packed=HugePages(made.packed.nbytes).copy(made.packed))
 
     @cached_property
     def _weights(self) -> Tensor:

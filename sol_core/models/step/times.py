@@ -10,24 +10,40 @@ from sol_core.actions import Action, Budget
 
 
 @dataclass(frozen=True, slots=True)
-class StepTimes:
-    """Milliseconds of the parts of a step."""
+class TimesAtContext:
+    """Milliseconds of the parts of a step after so many tokens."""
 
-    dense: tuple[float, ...]  # of attention: whatever it reads, and for 1,000 tokens of a KV head
-    sparse: tuple[float, ...]  # where pages are chosen, in between: for 1,000 tokens there are
+    context: int
+    dense: float  # attention that reads all
+    sparse: tuple[float, float]  # where pages are chosen, and for 1,000 tokens read of a KV head
+    mlp: float  # whole
+    head: tuple[float, float]  # whole, and previewed
+    around: float  # of a token: what the kernel is given, drawing and describing it
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Times at some contexts, ascending, two or more; a step's lie on lines through them."""
+
+    at: tuple[TimesAtContext, ...]
     channels: tuple[float, ...]  # fractions of the MLP that are kept, ascending
-    mlp: tuple[float, ...]  # at each of them
-    head: tuple[float, ...]  # whole, and previewed
-    rest: float
+    mlp: tuple[float, ...]  # ms at each of them, after the first context
     readers: int  # layers times KV heads
 
     def step_ms(self, action: Action | Budget, context: int) -> float:
         """Estimate a step after so many tokens, ms; a mean spend is interpolated."""
-        head = self.head[0 if action.is_dense else 1]
-        read = self.readers * context * action.keep_fraction / 1000
+        known = [self._known(times, action) for times in self.at]
+        contexts = [times.context for times in self.at]
+        last = min(int(np.searchsorted(contexts, context)), len(contexts) - 1)
+        first = max(last, 1) - 1  # the nearest two, beyond them too
+        slope = (known[first + 1] - known[first]) / (contexts[first + 1] - contexts[first])
+        return known[first] + slope * (context - contexts[first])
+
+    def _known(self, times: TimesAtContext, action: Action | Budget) -> float:
+        attention = times.dense
         if action.keep_fraction < 1:
-            attention = float(np.dot(self.sparse, (1.0, context / 1000, read)))
-        else:
-            attention = float(np.dot(self.dense, (1.0, read)))
-        mlp = float(np.interp(action.channel_keep_ratio, self.channels, self.mlp))
-        return attention + mlp + head + self.rest
+            read = self.readers * times.context * action.keep_fraction / 1000
+            attention = times.sparse[0] + times.sparse[1] * read
+        kept = float(np.interp(action.channel_keep_ratio, self.channels, self.mlp))
+        mlp = times.mlp * kept / self.mlp[-1]
+        return attention + mlp + times.head[0 if action.is_dense else 1] + times.around

@@ -6,11 +6,12 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, Budget
-from sol_core.budgets.mixes import DamageTable, Mix, MixTable, lower_hull
+from sol_core.budgets.mixes import DamageTable, Mix, MixTable, decoder_mixes, lower_hull
 from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
@@ -20,6 +21,7 @@ from sol_core.fields import from_json
 from sol_core.models.spec import MatrixBytes, WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
 from tests.sol_core.observations import observed
+from tests.support.tiny_models import make_tiny_lm
 
 GRID = GRIDS["default"]
 # The default model's file: 4-bit blocks, a head in 8 bits.
@@ -199,3 +201,14 @@ def test_a_grids_mixes_are_of_its_own_levels():
     assert (table.keep_fractions, table.channel_keep_ratios) == ((0.1, 0.5, 1.0), (0.5, 1.0))
     places = [GRID.keep_fractions.index(level) for level in (0.1, 0.5)]
     assert table.at(64)[0] == (*(made_up().at(64)[0][place] for place in places), 0.0)
+
+
+def test_mixes_are_made_once_for_a_model_and_a_grid():
+    lm, other = make_tiny_lm(), make_tiny_lm(dtype=torch.bfloat16)
+    made = decoder_mixes(lm, GRID)
+    assert decoder_mixes(lm, GRID) is made
+    assert decoder_mixes(make_tiny_lm(), GRID).hull(300) is made.hull(300)  # of the same sizes
+    coarse = replace(GRID, keep_fractions=GRID.keep_fractions[::2])
+    for apart in (decoder_mixes(other, GRID), decoder_mixes(lm, coarse)):
+        assert apart is not made
+        assert apart.hull(300) != made.hull(300)

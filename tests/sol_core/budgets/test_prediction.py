@@ -7,16 +7,17 @@ from hypothesis import strategies as st
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.prediction import ZONE_ENDS, ZONES, predict_step
 from sol_core.errors import ConfigError
-from sol_core.models.step.times import StepTimes
+from sol_core.models.step.times import StepTimes, TimesAtContext
 from tests.sol_core.budgets.test_mixes import MIXES
 
 TIMES = StepTimes(
-    dense=(1.0, 0.01),
-    sparse=(1.2, 0.1, 0.02),
+    at=(
+        TimesAtContext(200, 1.2, (1.1, 0.02), 2.0, (0.6, 0.5), 0.1),
+        TimesAtContext(2000, 3.0, (1.4, 0.02), 2.2, (0.7, 0.5), 0.2),
+        TimesAtContext(7000, 9.0, (2.4, 0.02), 2.4, (0.9, 0.7), 0.3),
+    ),
     channels=(0.5, 1.0),
     mlp=(1.0, 2.0),
-    head=(0.6, 0.5),
-    rest=0.1,
     readers=90,
 )
 
@@ -26,11 +27,18 @@ def predicted(budget, context, times=TIMES):
 
 
 def test_times_between_levels_and_contexts_follow_from_those_measured():
-    assert TIMES.step_ms(DENSE, 1000) == pytest.approx(1.0 + 0.9 + 2.0 + 0.6 + 0.1)
+    short = 1.2 + 2.0 + 0.6 + 0.1
+    long, longest = 3.0 + 2.2 + 0.7 + 0.2, 9.0 + 2.4 + 0.9 + 0.3
+    assert TIMES.step_ms(DENSE, 200) == pytest.approx(short)
+    assert TIMES.step_ms(DENSE, 2000) == pytest.approx(long)
+    assert TIMES.step_ms(DENSE, 1100) == pytest.approx((short + long) / 2)
+    assert TIMES.step_ms(DENSE, 7000) == pytest.approx(longest)
+    assert TIMES.step_ms(DENSE, 8000) == pytest.approx(longest + (longest - long) / 5)
+    assert TIMES.step_ms(DENSE, 110) == pytest.approx(short - (long - short) / 20)
     assert TIMES.step_ms(Action(0.5, 0.75), 2000) == pytest.approx(
-        1.2 + 0.2 + 0.02 * 90 + 1.5 + 0.5 + 0.1
+        1.4 + 0.02 * 90 + 1.5 * 1.1 + 0.5 + 0.2
     )
-    assert TIMES.step_ms(Action(1.0, 1.0, 8), 1000) == pytest.approx(4.5)  # the head is previewed
+    assert TIMES.step_ms(Action(1.0, 1.0, 8), 2000) == pytest.approx(long - 0.2)  # previewed head
 
 
 @given(st.integers(64, 8000), st.tuples(st.floats(0.3, 1), st.floats(0.3, 1)).map(sorted))

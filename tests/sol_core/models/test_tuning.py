@@ -128,9 +128,24 @@ def test_steps_are_timed_once_and_kept_with_the_tuning(tmp_path, monkeypatch):
     tuning.tune(model, tmp_path / "data", lambda: None)
     times = model.lm.step_times
     assert min(times.mlp) > 0
-    assert min(*times.head, times.rest, *times.dense, *times.sparse) >= 0
-    assert times.step_ms(DENSE, 2000) > 0
+    assert [at.context for at in times.at] == [256, 2000]
+    for at in times.at:
+        assert min(*at.head, at.around, at.dense, at.mlp, *at.sparse) >= 0
+        assert times.step_ms(DENSE, at.context) > 0
     other = make_long_model(max_positions=2048)
     said = []
     tuning.tune(other, tmp_path / "data", lambda: said.append("measuring"))
     assert (other.lm.step_times, said) == (times, [])
+
+
+def test_a_long_text_is_timed_on_copies_of_a_shorter_one():
+    lm = make_long_model(max_positions=8192).lm
+    text = torch.arange(100)
+    cache = step_timing._prefix(lm, text, 5000)
+    read = step_timing._prefix(lm, text, 2000)
+    assert cache.lengths == [5000]
+    for store, first in zip(cache.layers, read.layers, strict=True):
+        for copied, own in ((store.keys, first.keys), (store.values, first.values)):
+            assert torch.equal(copied[:, :, :2000], own[:, :, :2000])
+            assert torch.equal(copied[:, :, 2000:4000], own[:, :, :2000])
+            assert torch.equal(copied[:, :, 4000:5000], own[:, :, :1000])

@@ -1,0 +1,100 @@
+"""A CPU's memory in huge pages: a step reads more than a TLB of 4 kB pages covers.
+
+Memory that nothing uses is kept for the next cache, up to a limit: on a virtual machine the first
+use of a page can take 2 s a gigabyte. The system may take it meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+import weakref
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+HUGE_PAGE = 2 << 20  # bytes; of x86-64, and of ARM with pages of 4 kB
+MOST_FREE = 256 << 20  # bytes that are kept for the next
+_LINE = 64  # bytes; tensors begin at multiples of it
+_PIECE = 64 << 20
+
+
+class HugePages:
+    """Hands out a CPU's memory, in huge pages where the system has them.
+
+    A piece is free with the last tensor in it. What is never written takes no memory.
+    """
+
+    def __init__(self, piece: int = _PIECE) -> None:
+        """Take so many bytes at once, for several tensors; a larger tensor has its own piece."""
+        self._piece, self._left = piece, torch.empty(0, dtype=torch.uint8)
+
+    def zeros(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        size = math.prod(shape) * dtype.itemsize
+        taken = -(-size // _LINE) * _LINE
+        if taken > len(self._left):
+            piece = _piece(max(taken, self._piece))
+            if piece is None:
+                return torch.zeros(shape, dtype=dtype)
+            self._left = piece
+        memory, self._left = self._left[:size], self._left[taken:]
+        return memory.view(dtype).view(shape)
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """A tensor's copy; a transposed matrix lies as it does."""
+        if tensor.dim() == 2 and not tensor.is_contiguous():
+            return self.copy(tensor.t().contiguous()).t()
+        return self.zeros(tensor.shape, tensor.dtype).copy_(tensor)
+
+
+_free: list[mmap.mmap] = []  # the last one given back last; changed by finalizers, at any time
+
+
+def free_bytes() -> int:
+    """Bytes that are kept for the next."""
+    return sum(len(area) - HUGE_PAGE for area in list(_free))
+
+
+def _piece(size: int) -> Tensor | None:
+    """[size] zeros, uint8; None for a small piece, and where there are no huge pages."""
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)  # of Linux alone
+    if advice is None or size < HUGE_PAGE:
+        return None
+    area, used = _kept(size), True
+    if area is None:
+        try:
+            # Private: other memory of this kind is a file's, and under another switch.
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            area, used = mmap.mmap(-1, size + HUGE_PAGE, flags=flags), False
+            area.madvise(advice)
+        except OSError:  # too large, or a system without huge pages
+            return None
+    view = (ctypes.c_char * len(area)).from_buffer(area)
+    weakref.finalize(view, _give, area).atexit = False
+    before = -ctypes.addressof(view) % HUGE_PAGE
+    piece = torch.frombuffer(view, dtype=torch.uint8, count=size, offset=before)
+    return piece.zero_() if used else piece
+
+
+def _kept(size: int) -> mmap.mmap | None:
+    """The smallest free area that holds this, unless half of it would be too much."""
+    fits = [area for area in list(_free) if size <= len(area) - HUGE_PAGE <= 2 * size]
+    for area in sorted(fits, key=len):
+        try:
+            _free.remove(area)
+        except ValueError:  # another thread's by now
+            continue
+        return area
+    return None
+
+
+def _give(area: mmap.mmap) -> None:
+    try:
+        area.madvise(mmap.MADV_FREE)  # the system takes its pages when it needs them
+    except OSError:  # before Linux 4.5
+        return
+    _free.append(area)
+    while free_bytes() > MOST_FREE:
+        _free.pop(0)
