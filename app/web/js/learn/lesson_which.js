@@ -82,11 +82,9 @@ const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answ
 export const LESSON_WHICH = {
   key: "which",
   picture: () => {
-    const element = h("div", { class: "sol-learn-parts" });
     const zooms = { pages: WAYS.map(() => new PagesZoom()), mlp: WAYS.map(() => new MlpZoom()) };
-    const draw = (result) => element.replaceChildren(...Object.entries(COMPARED).map(([part, words]) =>
-      new WaysPicture(words, result, result[part], zooms[part]).element));
-    return { element, draw };
+    return (result) => Object.entries(COMPARED).map(([part, words]) =>
+      new WaysPicture(words, result, result[part], zooms[part]).element);
   },
   answer: ({ pages }) => LEFT_BOUNDS.filter((bound) => leftOf(pages, 0) >= bound).length,
   said: ({ pages, mlp }) => {
