@@ -47,15 +47,11 @@ export class EvaluatePage extends ResultPage {
   }
 }
 
-function windowsOf({ scored_tokens: scored, texts, steps }) {
+function aboutParts({ policy, model, corpus, scored_tokens: scored, texts, steps, context, elapsed_s: s }) {
   const windows = scored / (texts * steps);
-  return windows > 1 ? `${windows} windows × ` : "";
+  return [policy && `Policy ${policy}`, model && modelName(model), corpus && `text ${modelName(corpus)}`,
+    isNumber(scored) && count(scored, "scored token"),
+    texts && `${texts} texts × ${windows > 1 ? `${windows} windows × ` : ""}${steps} steps after `
+      + count(context, "token"),
+    isNumber(s) && `took ${roughly(s)}`];
 }
-
-const aboutParts = (about) =>
-  [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
-    about.corpus && `text ${modelName(about.corpus)}`,
-    isNumber(about.scored_tokens) && count(about.scored_tokens, "scored token"),
-    about.texts && `${about.texts} texts × ${windowsOf(about)}${about.steps} steps after `
-      + count(about.context, "token"),
-    isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];

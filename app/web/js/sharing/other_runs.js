@@ -1,6 +1,6 @@
 // Exported pages also show other runs: a JSON document that is chosen, dropped, or named by ?run=ADDRESS.
 
-import { h, setText } from "../shared/dom.js";
+import { h, messageOf, setText } from "../shared/dom.js";
 import { filePicker, takeDrops } from "../shared/forms/form_parts.js";
 import { sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 
@@ -54,7 +54,7 @@ export async function showRuns(root, part, makeStage, words, partsOf = (stage) =
       setText(said, "");
     } catch (error) {
       if (before) draw(before);
-      setText(said, `Not opened: ${error instanceof Error ? error.message : error}`);
+      setText(said, `Not opened: ${messageOf(error)}`);
     }
   }
 

@@ -80,14 +80,10 @@ function trailName(trail) {
   return axis ? `${axis.name} at ${levelText(axis, trail.action[axis.field])}` : "As taken";
 }
 
-function cellText(value) {
-  if (!isNumber(value)) return MISSING;
-  return value < 0.005 ? "·" : value.toFixed(2).replace(/^0/, "");
-}
-
 function heatCell(value, top, title) {
   const share = isNumber(value) ? Math.min(value / top, 1) : 0;
-  return h("td", { class: "sol-heat", "--v": share, title, "aria-label": title }, cellText(value));
+  const text = isNumber(value) && value < 0.005 ? "·" : fixed(value, 2).replace(/^0/, "");
+  return h("td", { class: "sol-heat", "--v": share, title, "aria-label": title }, text);
 }
 
 // rows: the run's tokens.

@@ -139,12 +139,16 @@ function drawBits(sheet, bits) {
 function drawComing(sheet, colour, from, to) {
   const { brush, scale, colours } = sheet;
   const [begin, end] = [4 * scale, (BESIDE.choices - 6) * scale];
-  Object.assign(brush, { strokeStyle: colours[colour], lineWidth: 2 * scale });
+  Object.assign(brush, { strokeStyle: colours[colour], fillStyle: colours[colour], lineWidth: 2 * scale });
   brush.beginPath();
   brush.moveTo(begin, from * scale);
   brush.bezierCurveTo(end * 0.85, from * scale, end * 0.35, to * scale, end, to * scale);
   brush.stroke();
-  sheet.tip(colour, end, to * scale, 4 * scale, 6 * scale);
+  brush.beginPath();
+  brush.moveTo(end, (to - 4) * scale);
+  brush.lineTo(end, (to + 4) * scale);
+  brush.lineTo(end + 6 * scale, to * scale);
+  brush.fill();
 }
 
 const LEAST_PARTED = 4; // pixels: taller pages have a line between them
