@@ -42,8 +42,8 @@ export class EvaluatePage extends ResultPage {
     if (hasTable) {
       this.table.take(view, ({ name }, measure) => this.verdict.draw([view.verdicts[name][measure]]));
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
-    this.drawFigures(Object.entries(FIGURES).flatMap(([name, made]) =>
-      (view.figures[name] ? made.map((make) => make(view.figures[name])) : [])));
+    this.drawFigures(Object.entries(FIGURES).filter(([name]) => view.figures[name])
+      .map(([name, make]) => make(view.figures[name])));
   }
 }
 

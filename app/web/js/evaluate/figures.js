@@ -211,4 +211,4 @@ function adherenceFigure(data) {
   });
 }
 
-export const FIGURES = { pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure] };
+export const FIGURES = { pareto: paretoFigure, violin: violinFigure, adherence: adherenceFigure };

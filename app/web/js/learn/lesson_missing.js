@@ -44,7 +44,6 @@ function missingNodes({ rows, question, stem, said, correlation, probability: wh
 
 const numChanged = ({ rows }) => rows.filter((row) => row.changed).length;
 const worst = ({ rows }) => rows.reduce((most, row) => (row.kl > most.kl ? row : most));
-const mostLooked = ({ rows }) => Math.max(...rows.map((row) => row.attention));
 
 export const LESSON_MISSING = {
   key: "missing",
@@ -53,5 +52,5 @@ export const LESSON_MISSING = {
   said: (result) => `Without ${count(numChanged(result), "page")} of ${result.rows.length} the model says `
     + `something else. The page that mattered most, ${quoted(worst(result).text)}, had `
     + `${percent(worst(result).attention, 1)} of the attention; the page that was looked at most had `
-    + `${percent(mostLooked(result))}.`,
+    + `${percent(Math.max(...result.rows.map((row) => row.attention)))}.`,
 };

@@ -155,20 +155,15 @@ export class LevelPlot {
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
     LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
-      at: this.taken, range: scale[key], full: of(dense) })), shares && this.bars(top));
-    this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
-      this.plot,
-      levelEnds(axis, levels),
-      this.readout);
-    this.show(this.taken);
-  }
-
-  bars(top) {
-    return h("div", { class: "sol-lens-lane is-bars", "data-lane": "policy" },
+      at: this.taken, range: scale[key], full: of(dense) })),
+    shares && h("div", { class: "sol-lens-lane", "data-lane": "policy" },
       h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),
       h("div", { class: "sol-levels", "aria-hidden": "true" },
-        levelBars(this.shares.map((share) => share / top), this.taken)));
+        levelBars(shares.map((share) => share / top), this.taken))));
+    this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
+      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
+      this.plot, levelEnds(axis, levels), this.readout);
+    this.show(this.taken);
   }
 
   point(event) {

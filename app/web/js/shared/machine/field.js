@@ -1,6 +1,6 @@
 // The drawing of one step: every layer's KV cache as a strip of pages; below it bytes, channels and bits.
 
-import { h } from "../dom.js";
+import { h, setText } from "../dom.js";
 import { percent } from "../format.js";
 import { FLOW, meanShare, pagesRead, readersOf } from "./reads.js";
 import { BESIDE, Sheet } from "./sheet.js";
@@ -218,10 +218,10 @@ export class Zoom {
     this.element = h("div", { class: "sol-zoom" }, this.drawing, this.caption);
   }
 
-  // said: the caption; more: what else the picture shows; shown: the caption's nodes, where it is not plain.
-  draw(step, said, more, shown = [said]) {
+  // said: the caption; more: what else the picture shows.
+  draw(step, said, more) {
     this.field.show(step);
-    this.caption.replaceChildren(...shown);
+    setText(this.caption, said);
     this.drawing.setAttribute("aria-label", `The machine: ${said} ${more}`);
   }
 }

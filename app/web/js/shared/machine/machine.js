@@ -69,9 +69,7 @@ class Outcome {
   show(token) {
     const [read, ofDense] = bytesText(token);
     this.bytes.replaceChildren(h("b", {}, read), " ", h("span", { class: "sol-muted" }, ofDense));
-    const isSpecial = END.test(token.text);
-    this.token.classList.toggle("is-special", isSpecial);
-    this.token.replaceChildren(...(isSpecial ? ["end of text"] : tokenNodes(token.text)));
+    this.token.replaceChildren(...(END.test(token.text) ? ["end of text"] : tokenNodes(token.text)));
     setText(this.chance, `${probability(probabilityOf(token.surprisal))} probable`);
   }
 }
