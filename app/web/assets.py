@@ -35,8 +35,8 @@ _TOP_LEVEL = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MU
 _CSS = Path(__file__).with_name("css")
 _STYLE_SHEETS = (
     *("base", "controls", "stage", "runs/machine", "tokens"),
-    *("runs/reading", "lens", "compare", "inspect", "history", "jobs", "train", "tables"),
-    *("policies", "learn/lessons"),
+    *("runs/reading", "lens", "compare", "inspect", "history", "lab", "tables"),
+    "learn/lessons",
 )
 _AXIS_FIELDS = (
     *("field", "short", "key", "name", "noun", "term", "label", "hint", "unit", "scale"),

@@ -32,7 +32,7 @@ told("the verdict of an evaluation follows the baseline; nothing is said where a
   const few = await opened(mounting(AccuracyPage), "benchmark", accuracy);
   say(textOf(few.querySelector(".sol-finding")), cellsOf(few.querySelector(".sol-task-table"))[0].slice(2));
   say(plainText("<b>%{x}&"));
-  assert.ok(FIGURES.pareto[0](named(records().evaluation.figures.pareto, HOSTILE)).spec.traces().every((trace) => !trace.hovertemplate?.includes("<img")));
+  assert.ok(FIGURES.pareto(named(records().evaluation.figures.pareto, HOSTILE)).spec.traces().every((trace) => !trace.hovertemplate?.includes("<img")));
 });
 
 told("a training says what Python makes of its last report", async (say) => {

@@ -63,8 +63,6 @@ function tieTabs(rooms, bring) {
 }
 
 // Keys of Gradio's tabs, each a stop of Tab there: one stop, arrows from tab to tab; Enter shows the focused.
-const KEY_STEPS = { ArrowLeft: -1, ArrowRight: 1 };
-
 // The tabs may come later than the page's head, and Gradio makes them anew when some fit no longer.
 function tieTabKeys() {
   const head = /** @type {HTMLElement | null} */ (document.querySelector(".tab-wrapper"));
@@ -84,11 +82,10 @@ function tieTabKeys() {
     const all = tabs();
     const at = all.findIndex((tab) => tab === event.target);
     if (at < 0) return;
-    const next = { Home: 0, End: all.length - 1 }[event.key]
-      ?? (event.key in KEY_STEPS ? (at + KEY_STEPS[event.key] + all.length) % all.length : null);
-    if (next === null) return;
+    const next = { Home: 0, End: -1, ArrowLeft: at - 1, ArrowRight: (at + 1) % all.length }[event.key];
+    if (next === undefined) return;
     event.preventDefault();
-    all[next].focus();
+    all.at(next)?.focus();
   });
   stopAtOne();
 }

@@ -58,14 +58,13 @@ const megabytes = (point) =>
 
 function accuracyTable(tasks) {
   const methods = Object.entries(TASK_METHODS).filter(([id]) => tasks.some((one) => one.points[id]));
-  const nats = (one) => signed(one, 3);
   const row = (task, one, at) => h("tr", {},
     at === 0 ? h("th", { scope: "rowgroup", rowspan: task.rows.length }, task.label,
       h("small", {}, `full model ${percent(task.dense.mean, 1)}`
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("th", { scope: "row" }, one.label),
     gainCell(bounded(one.gain), one.kinds.gain, points),
-    gainCell(bounded(one.nll_gain), one.kinds.nll_gain, nats),
+    gainCell(bounded(one.nll_gain), one.kinds.nll_gain, signed),
     ...methods.map(([id]) => h("td", {}, accuracyText(one.methods[id]))),
     h("td", {}, taskSpend(one.methods.policy), h("small", {}, taskSpend(one.methods.static))),
     h("td", {}, megabytes(one.methods.policy),

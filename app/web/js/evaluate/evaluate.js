@@ -42,20 +42,16 @@ export class EvaluatePage extends ResultPage {
     if (hasTable) {
       this.table.take(view, ({ name }, measure) => this.verdict.draw([view.verdicts[name][measure]]));
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
-    this.drawFigures(Object.entries(FIGURES).flatMap(([name, made]) =>
-      (view.figures[name] ? made.map((make) => make(view.figures[name])) : [])));
+    this.drawFigures(Object.entries(FIGURES).filter(([name]) => view.figures[name])
+      .map(([name, make]) => make(view.figures[name])));
   }
 }
 
-function windowsOf({ scored_tokens: scored, texts, steps }) {
+function aboutParts({ policy, model, corpus, scored_tokens: scored, texts, steps, context, elapsed_s: s }) {
   const windows = scored / (texts * steps);
-  return windows > 1 ? `${windows} windows × ` : "";
+  return [policy && `Policy ${policy}`, model && modelName(model), corpus && `text ${modelName(corpus)}`,
+    isNumber(scored) && count(scored, "scored token"),
+    texts && `${texts} texts × ${windows > 1 ? `${windows} windows × ` : ""}${steps} steps after `
+      + count(context, "token"),
+    isNumber(s) && `took ${roughly(s)}`];
 }
-
-const aboutParts = (about) =>
-  [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
-    about.corpus && `text ${modelName(about.corpus)}`,
-    isNumber(about.scored_tokens) && count(about.scored_tokens, "scored token"),
-    about.texts && `${about.texts} texts × ${windowsOf(about)}${about.steps} steps after `
-      + count(about.context, "token"),
-    isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];

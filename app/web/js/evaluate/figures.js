@@ -100,7 +100,6 @@ const methodStyle = (name, at) => METHOD_STYLE[name]
 
 const measurePills = () =>
   pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "kl", kind: "is-head" });
-const headSelect = (label, options) => selectOf(options, { class: "sol-input is-head", "aria-label": label });
 
 const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
@@ -118,7 +117,8 @@ function rangeAround(values) {
 
 function paretoFigure(data) {
   const measure = measurePills();
-  const cost = headSelect("Cost", data.costs.map((name) => [name, COSTS[name][0]]));
+  const cost = selectOf(data.costs.map((name) => [name, COSTS[name][0]]),
+    { class: "sol-input is-head", "aria-label": "Cost" });
   const styles = data.methods.map((one, place) => methodStyle(one.name, place));
   const known = (one) => one.points
     .filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
@@ -211,4 +211,4 @@ function adherenceFigure(data) {
   });
 }
 
-export const FIGURES = { pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure] };
+export const FIGURES = { pareto: paretoFigure, violin: violinFigure, adherence: adherenceFigure };

@@ -218,7 +218,9 @@ export class InspectionStage extends ChartedStage {
     const { prefill } = view;
     if (prefill && !this.lead.length) {
       this.scored = this.charts.data.limit = prefill.scored_tokens;
-      this.lead = inspectionLead(prefill, run);
+      // Read densely, without a score.
+      this.lead = leadOf(run.config.generated.length ? "Prompt, read in full" : "Read first, not scored",
+        prefill.prefix_text);
       this.columns.forEach(({ view: { lead } }) => this.showLead(lead));
       this.reading.begin(run.config.grid.page_size, view.pages ?? [], prefill.prefix.length);
       this.reading.follow();
@@ -253,7 +255,3 @@ function inspectionWords({ scored_tokens: scored, prefix, text_tokens: whole }, 
   return `${done.toLocaleString("en")} of ${count(scored, "token")} scored`
     + (left > 0 ? ` · the last ${count(left, "token")} of the text left out` : "");
 }
-
-// The text before the scored tokens, which was read densely and has no score.
-const inspectionLead = ({ prefix_text: text }, { config }) =>
-  leadOf(config.generated.length ? "Prompt, read in full" : "Read first, not scored", text);

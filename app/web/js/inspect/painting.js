@@ -26,15 +26,11 @@ class Painting {
   /** @param {number[][]} levels of each axis, ascending @param {number[][]} actions one per token */
   constructor(levels, actions) {
     this.levels = levels;
-    this.load(actions);
+    this.places = this.placesOf(actions);
   }
 
   placesOf(actions) {
     return actions.map((values) => values.map((value, axis) => nearest(this.levels[axis], value)));
-  }
-
-  load(actions) {
-    this.places = this.placesOf(actions);
   }
 
   actionAt(step) {
@@ -217,9 +213,10 @@ export class PaintPanel {
   }
 
   load(actions) {
+    if (!this.painting) return;
     this.view.select(null);
-    this.painting?.remember();
-    this.painting?.load(actions);
+    this.painting.remember();
+    this.painting.places = this.painting.placesOf(actions);
     this.refresh([0, this.tokens.length - 1]);
   }
 

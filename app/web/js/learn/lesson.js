@@ -1,7 +1,7 @@
 // One lesson: a text, a question that is answered first, then the measurement and what to make of it.
 
 import {
-  button, errorLine, h, scrollTo, setText, show, showText, smallButton, uniqueId,
+  button, errorLine, h, scrollTo, setChildren, setText, show, showText, smallButton, uniqueId,
 } from "../shared/dom.js";
 import { Follower } from "../shared/follower.js";
 import { duration, modelName, percent } from "../shared/format.js";
@@ -31,12 +31,14 @@ export function pathPage(title, texts, ...rest) {
 export class Lesson {
   asked = 0; // times
 
-  // spec: see lesson_*.js and app/lessons/lessons.json. on: {answered(key, choice), measured(key), next()}
+  // spec: see lesson_*.js and app/lessons/lessons.json; its picture() gives what draws a result, as nodes.
+  // on: {answered(key, choice), measured(key), next()}
   constructor(spec, number, api, on) {
     this.spec = spec;
     this.number = number;
     this.on = on;
-    this.picture = spec.picture();
+    this.draw = spec.picture();
+    this.parts = h("div", { class: "sol-learn-parts" });
     this.follower = new Follower({
       ask: (parameters) => api("ask_experiment", { experiment: spec.experiment, parameters }),
       take: (answer) => this.take(answer), gone: (error) => this.fail(error.message),
@@ -77,7 +79,7 @@ export class Lesson {
     this.again = smallButton("Measure again", () => this.measure(), { hidden: true });
     this.cancel = smallButton("Cancel", () => this.fail("Cancelled. Nothing is measured."), { hidden: true });
     this.verdict = h("p", { class: "sol-verdict", role: "status" });
-    this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.picture.element);
+    this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.parts);
     this.source = h("p", { class: "sol-hint" });
     this.outcome = h("div", { class: "sol-outcome", hidden: true },
       h("div", { class: "sol-remember" }, h("h3", {}, "What to keep"),
@@ -149,7 +151,7 @@ export class Lesson {
     this.end();
     show(this.figure, true);
     [this.figure, this.verdict].forEach((part) => part.classList.remove("is-old"));
-    this.picture.draw(result);
+    setChildren(this.parts, this.draw(result));
     const start = this.text.get() === this.first ? this.judge(result)
       : `On “${this.spec.texts[this.text.get()]}”: `;
     this.verdict.replaceChildren(h("b", {}, start), ...glossed(this.spec.said(result)));

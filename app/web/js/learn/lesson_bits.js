@@ -7,45 +7,38 @@ import { barRow, BitsZoom, learnPart, pickedText } from "./pictures.js";
 
 const threeDigits = (value) => value.toPrecision(3);
 
-class BitsPicture {
-  zoom = new BitsZoom();
-  element = h("div", { class: "sol-learn-parts" });
+const SITES = { mlp_output: "Rounding the MLP's output", mlp_input: "Rounding its inputs" };
 
-  draw(result) {
-    this.result = result;
-    this.drawing = h("div", {});
-    this.numbers = h("p", { class: "sol-learn-state" });
-    const slider = levelSlider({ label: "Bits", axis: "bits", levels: result.bits,
-      text: (bits) => count(bits, "bit"), at: 0, show: (at) => this.show(at) });
-    const sites = { mlp_output: "Rounding the MLP's output", mlp_input: "Rounding its inputs" };
-    const most = Math.max(...Object.values(result.kl).flat(), 1e-3);
-    this.element.replaceChildren(
-      h("p", {}, "The output of layer ", h("b", {}, `${result.layer} of ${result.layers}`), " for ",
-        pickedText(result.token),
-        `: ${result.magnitudes.length} numbers, largest first, each grid line ten times the one below.`),
-      slider.element, this.zoom.element, this.drawing, this.numbers,
+function bitsPicture() {
+  const zoom = new BitsZoom();
+  return ({ magnitudes, bits, zeros, median, kl, levels, steps, token, layer, layers }) => {
+    const drawing = h("div", {});
+    const numbers = h("p", { class: "sol-learn-state" });
+    const slider = levelSlider({ label: "Bits", axis: "bits", levels: bits, at: 0,
+      text: (level) => count(level, "bit"), show: (at) => {
+        const spacing = magnitudes[0] / (2 ** (bits[at] - 1) - 1);
+        const isRounded = bits[at] < 16;
+        zoom.show(bits[at]);
+        setText(numbers, isRounded
+          ? `${2 ** bits[at] - 1} values, ${threeDigits(spacing)} apart: what is smaller than half of that, `
+            + `${threeDigits(spacing / 2)}, becomes 0. These are ${zeros[at]} of ${magnitudes.length} `
+            + `numbers, ${percent(zeros[at] / magnitudes.length)}; the middle one is ${threeDigits(median)}`
+          : "16 bits leave the numbers as they are");
+        drawing.replaceChildren(magnitudeDrawing(magnitudes, isRounded ? spacing / 2 : 0));
+      } });
+    slider.update();
+    const most = Math.max(...Object.values(kl).flat(), 1e-3);
+    return [
+      h("p", {}, "The output of layer ", h("b", {}, `${layer} of ${layers}`), " for ", pickedText(token),
+        `: ${magnitudes.length} numbers, largest first, each grid line ten times the one below.`),
+      slider.element, zoom.element, drawing, numbers,
       learnPart("What it does to the predictions",
         h("p", { class: "sol-hint" },
-          `Mean KL to the full model of the passage's last ${count(result.steps, "step")}, nats.`),
-        h("div", { class: "sol-learn-columns" }, Object.entries(sites).map(([site, name]) =>
+          `Mean KL to the full model of the passage's last ${count(steps, "step")}, nats.`),
+        h("div", { class: "sol-learn-columns" }, Object.entries(SITES).map(([site, name]) =>
           h("section", {}, h("h4", {}, name), h("div", { class: "sol-learn-bars", "data-axis": "bits" },
-            result.kl[site].map((kl, at) =>
-              barRow(count(result.levels[at], "bit"), kl / most, nats(kl)))))))));
-    slider.update();
-  }
-
-  show(at) {
-    const { magnitudes, bits, zeros, median } = this.result;
-    const spacing = magnitudes[0] / (2 ** (bits[at] - 1) - 1);
-    const isRounded = bits[at] < 16;
-    this.zoom.show(bits[at]);
-    setText(this.numbers, isRounded
-      ? `${2 ** bits[at] - 1} values, ${threeDigits(spacing)} apart: what is smaller than half of that, `
-        + `${threeDigits(spacing / 2)}, becomes 0. These are ${zeros[at]} of ${magnitudes.length} numbers, `
-        + `${percent(zeros[at] / magnitudes.length)}; the middle one is ${threeDigits(median)}`
-      : "16 bits leave the numbers as they are");
-    this.drawing.replaceChildren(magnitudeDrawing(magnitudes, isRounded ? spacing / 2 : 0));
-  }
+            kl[site].map((value, at) => barRow(count(levels[at], "bit"), value / most, nats(value))))))))];
+  };
 }
 
 // Magnitudes on a logarithmic axis; below `limit` they round to 0.
@@ -71,7 +64,7 @@ const ZERO_BOUNDS = [0.05, 0.5]; // shares of the numbers between the three answ
 
 export const LESSON_BITS = {
   key: "bits",
-  picture: () => new BitsPicture(),
+  picture: bitsPicture,
   answer: ({ zeros, magnitudes }) => {
     const share = zeros[0] / magnitudes.length;
     return ZERO_BOUNDS.filter((bound) => share >= bound).length;

@@ -11,42 +11,38 @@ import { barRow, MlpZoom, pickedText } from "./pictures.js";
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
 const LOOKED_AT = 0.7; // of the channels, what the lowest level is set beside
 
-class ChannelsPicture {
-  zoom = new MlpZoom();
-  element = h("div", { class: "sol-learn-parts" });
-
-  draw(result) {
-    this.result = result;
-    this.bars = h("div", { class: "sol-learn-bars" });
-    this.numbers = h("p", { class: "sol-learn-state" });
-    this.line = h("div", { "data-axis": "channels" });
-    const slider = levelSlider({ label: "Channels kept", axis: "channels", levels: result.levels,
-      text: percent, at: 0, show: (at) => this.show(at) });
-    this.element.replaceChildren(
-      h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
-      slider.element, this.numbers,
-      h("section", {}, h("h3", {}, "The machine: what the step read of the MLP"), this.zoom.element),
-      h("div", { class: "sol-learn-columns" },
-        h("section", {}, h("h3", {}, "Most probable next tokens"), this.bars),
-        h("section", {}, h("h3", {}, "KL to the full model, by channels kept"), this.line,
-          h("p", { class: "sol-hint" }, endingOf(result)))));
+function channelsPicture() {
+  const zoom = new MlpZoom();
+  return (result) => {
+    const { rows, levels, width, layers } = result;
+    const bars = h("div", { class: "sol-learn-bars" });
+    const numbers = h("p", { class: "sol-learn-state" });
+    const line = h("div", { "data-axis": "channels" });
+    const full = rows.at(-1);
+    const dense = new Map(full.top.map((one) => [one.token_id, one.probability]));
+    const values = rows.map((row) => row.kl);
+    const slider = levelSlider({ label: "Channels kept", axis: "channels", levels, text: percent, at: 0,
+      show: (at) => {
+        const { kl, entropy, top, mlp_shares: shares, mlp_bytes: bytes } = rows[at];
+        setText(numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(kl)} `
+          + `nats, entropy ${nats(entropy)} nats`);
+        zoom.show(layers, shares, bytes / full.mlp_bytes);
+        bars.replaceChildren(...top.map(({ token_id: id, text, probability: share }) =>
+          barRow(pickedText(text), share,
+            `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
+        line.replaceChildren(levelLane({ key: "kl", name: "KL", values, at, full: 0,
+          range: [0, Math.max(...values, FULL_SCALE)] }), endsOf(percent(levels[0]), percent(levels.at(-1))));
+      } });
     slider.update();
-  }
-
-  show(at) {
-    const { rows, levels, width, layers } = this.result;
-    const { kl, entropy, ...row } = rows[at];
-    const dense = new Map(rows.at(-1).top.map((one) => [one.token_id, one.probability]));
-    setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(kl)} `
-      + `nats, entropy ${nats(entropy)} nats`);
-    this.zoom.show(layers, row.mlp_shares, row.mlp_bytes / rows.at(-1).mlp_bytes);
-    this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) =>
-      barRow(pickedText(text), share,
-        `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
-    const values = rows.map((one) => one.kl);
-    this.line.replaceChildren(levelLane({ key: "kl", name: "KL", values, at, full: 0,
-      range: [0, Math.max(...values, FULL_SCALE)] }), endsOf(percent(levels[0]), percent(levels.at(-1))));
-  }
+    return [
+      h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
+      slider.element, numbers,
+      h("section", {}, h("h3", {}, "The machine: what the step read of the MLP"), zoom.element),
+      h("div", { class: "sol-learn-columns" },
+        h("section", {}, h("h3", {}, "Most probable next tokens"), bars),
+        h("section", {}, h("h3", {}, "KL to the full model, by channels kept"), line,
+          h("p", { class: "sol-hint" }, endingOf(result))))];
+  };
 }
 
 function endingOf({ rows, levels }) {
@@ -61,7 +57,7 @@ function endingOf({ rows, levels }) {
 
 export const LESSON_CHANNELS = {
   key: "channels",
-  picture: () => new ChannelsPicture(),
+  picture: channelsPicture,
   answer: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
     if (now.token_id !== dense.token_id) return 2;

@@ -1,6 +1,6 @@
 // Step 8 of the path: why spend unevenly. The same channels in total, spent in different ways.
 
-import { h, setChildren, setText } from "../shared/dom.js";
+import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { dataTable } from "../shared/page_parts.js";
@@ -9,39 +9,31 @@ import { paintScale, PassageView } from "./pictures.js";
 
 const SPENDERS = { even: "Evenly", policy: "By a policy", hindsight: "In hindsight" };
 
-class SpendPicture {
-  element = h("div", { class: "sol-learn-parts" });
-
-  draw(result) {
-    this.result = result;
-    const byName = Object.fromEntries(result.spenders.map((one) => [one.name, one]));
-    const order = Object.keys(SPENDERS).map((name) => byName[name]).filter(Boolean);
-    const view = new PassageView(result.tokens, result.first,
-      "The passage, coloured by the channels each step kept");
-    const paint = () => this.paint(view, choice.get());
-    const choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: paint,
-      choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
-    this.note = h("span", { class: "sol-hint" });
-    setChildren(this.element,
-      dataTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
-        order.map(({ name, channels, kl }) => [SPENDERS[name], percent(mean(channels), 1),
-          `${nats(mean(kl))} nats`, percent(mean(kl) / mean(byName.even.kl))])),
-      h("p", { class: "sol-hint" }, spendNote(result)),
-      result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
-      choice.element, view.element,
-      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note));
-    paint();
-  }
-
-  paint(view, name) {
-    const { tokens, first, spenders, levels: [low] } = this.result;
-    const { channels, kl } = spenders.find((one) => one.name === name);
+function spendNodes(result) {
+  const { tokens, first, spenders, levels: [low] } = result;
+  const byName = Object.fromEntries(spenders.map((one) => [one.name, one]));
+  const names = Object.keys(SPENDERS).filter((name) => name in byName);
+  const view = new PassageView(tokens, first, "The passage, coloured by the channels each step kept");
+  const note = h("span", { class: "sol-hint" });
+  const paint = (name) => {
+    const { channels, kl } = byName[name];
     view.paint(channels.map((value) => value - low), 1 - low,
       (at) => `${percent(channels[at])} of the channels, KL ${nats(kl[at])}`);
     const worst = kl.indexOf(Math.max(...kl));
-    setText(this.note, `Loses most at ${quoted(tokens[first + worst])}: ${nats(kl[worst])} nats at `
+    setText(note, `Loses most at ${quoted(tokens[first + worst])}: ${nats(kl[worst])} nats at `
       + percent(channels[worst]));
-  }
+  };
+  const choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: paint,
+    choices: Object.fromEntries(names.map((name) => [name, SPENDERS[name]])) });
+  paint(choice.get());
+  return [
+    dataTable("Spenders", ["Spent", "Channels kept", "KL to the full model", "Of the even loss"],
+      names.map((name) => [SPENDERS[name], percent(mean(byName[name].channels), 1),
+        `${nats(mean(byName[name].kl))} nats`, percent(mean(byName[name].kl) / mean(byName.even.kl))])),
+    h("p", { class: "sol-hint" }, spendNote(result)),
+    result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
+    choice.element, view.element,
+    h("p", { class: "sol-learn-caption" }, paintScale(percent(low), "100 %"), note)];
 }
 
 // Why everybody has less or more than the half that was asked for.
@@ -58,7 +50,7 @@ const savedShare = ({ spenders }, name) => {
 
 export const LESSON_SPEND = {
   key: "spend",
-  picture: () => new SpendPicture(),
+  picture: () => spendNodes,
   answer: (result) => {
     const saved = savedShare(result, "hindsight");
     return saved < 0.2 ? 0 : saved <= 0.5 ? 1 : 2;

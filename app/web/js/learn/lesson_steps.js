@@ -3,31 +3,26 @@
 import { h } from "../shared/dom.js";
 import { duration, mean, MISSING, nats, percent, quantity } from "../shared/format.js";
 import { dataTable } from "../shared/page_parts.js";
-import { meter, pickedText } from "./pictures.js";
+import { learnPart, meter, pickedText } from "./pictures.js";
 
-class StepsPicture {
-  rows = h("div", {});
-  prompt = h("p", { class: "sol-learn-passage" });
-  times = h("section", { class: "sol-learn-part" });
-  element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times);
-
-  draw(result) {
-    const hardest = Math.max(...result.rows.map((row) => row.surprisal), 1e-3);
-    const most = Math.max(...result.rows.map((row) => row.cost.bytes_read));
-    this.prompt.replaceChildren(h("span", { class: "sol-muted" }, result.prompt),
-      ...result.rows.map((row) => h("span", {}, row.text)));
-    const columns = ["Token", "Surprisal, measured", "Read, computed", "Time, measured"];
-    this.rows.replaceChildren(dataTable("Steps", columns, result.rows.map((row) => [pickedText(row.text),
-      [meter(row.surprisal / hardest, "is-surprisal"), `${nats(row.surprisal)} nats`],
-      [meter(row.cost.bytes_read / most), quantity(row.cost.bytes_read, "B")], duration(row.step_ms)])));
-    this.times.replaceChildren(...timesOf(result));
-  }
+function stepNodes(result) {
+  const { rows } = result;
+  const hardest = Math.max(...rows.map((row) => row.surprisal), 1e-3);
+  const most = Math.max(...rows.map((row) => row.cost.bytes_read));
+  return [
+    h("p", { class: "sol-learn-passage" }, h("span", { class: "sol-muted" }, result.prompt),
+      rows.map((row) => h("span", {}, row.text))),
+    dataTable("Steps", ["Token", "Surprisal, measured", "Read, computed", "Time, measured"],
+      rows.map((row) => [pickedText(row.text),
+        [meter(row.surprisal / hardest, "is-surprisal"), `${nats(row.surprisal)} nats`],
+        [meter(row.cost.bytes_read / most), quantity(row.cost.bytes_read, "B")], duration(row.step_ms)])),
+    timesPart(result)];
 }
 
 const TIMED_PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities",
   other: "Choosing, sampling, the rest" };
 
-function timesOf({ parts: { dense, least }, least: levels }) {
+function timesPart({ parts: { dense, least }, least: levels }) {
   const ms = ({ ms: { policy, rest, ...reading } }) => ({ ...reading, other: policy + rest });
   const total = (values) => Object.values(values).reduce((sum, one) => sum + one, 0);
   const [bytes, times] = [[dense.bytes, least.bytes], [ms(dense), ms(least)]];
@@ -35,7 +30,7 @@ function timesOf({ parts: { dense, least }, least: levels }) {
     ...times.map((one) => duration(of(one)))];
   const shareOf = (of) => total(of[1]) / total(of[0]);
   const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
-  return [h("h3", {}, "Fewer bytes, how much faster?"),
+  return learnPart("Fewer bytes, how much faster?",
     h("p", {}, `The same twelve tokens once more, at the lowest levels there are: ${percent(levels[0])} of `
       + `the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. A step then reads `
       + `${percent(shareOf(bytes))} of the bytes. Its time, measured, is ${percent(shareOf(times))} of the `
@@ -47,7 +42,7 @@ function timesOf({ parts: { dense, least }, least: levels }) {
     h("p", { class: "sol-hint" }, `Medians of twelve steps. ${timeWords(...[bytes, times].map(shareOf))} `
       + `Attention's weights and a copy of the head are always read: ${fixedShare} of all bytes. `
       + "Finding channels and pages is work, and so is rounding. And a step that waits less for memory "
-      + "waits for arithmetic.")];
+      + "waits for arithmetic."));
 }
 
 const TIED = 0.02; // of the full step's
@@ -65,7 +60,7 @@ export function timeWords(bytes, time) {
 
 export const LESSON_STEPS = {
   key: "steps",
-  picture: () => new StepsPicture(),
+  picture: () => stepNodes,
   answer: ({ rows }) => {
     const read = rows.toSorted((one, other) => other.surprisal - one.surprisal)
       .map((row) => row.cost.bytes_read);

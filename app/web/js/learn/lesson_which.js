@@ -14,58 +14,41 @@ const COMPARED = {
 const WAYS = ["paper", "default"];
 
 // The same tokens twice, coloured by what each step loses, and both ways in numbers.
-class WaysPicture {
-  constructor(words, result, ways, zooms) {
-    const { tokens, first } = result;
-    this.words = words;
-    this.result = result;
-    this.ways = ways;
-    this.zooms = zooms;
-    const choices = Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)]));
-    this.choice = pillsField({ legend: words.legend, choices, value: "0", kind: "sol-learn-texts",
-      changed: () => this.show() });
-    this.views = WAYS.map((way) => new PassageView(tokens.slice(first), 0,
-      `The passage's end, coloured by what each step loses: ${words[way]}`));
-    this.top = Math.max(...WAYS.flatMap((way) => ways[way][0].kl)) / 2;
-    this.steps = ways.paper[0].reads && this.stepChoice(tokens, first);
-    this.bars = h("div", { class: "sol-learn-bars", "data-axis": words.axis });
-    this.note = h("p", { role: "status" });
-    this.element = learnPart(words.title, this.choice.element, this.steps?.element, WAYS.map((way, at) =>
-      h("section", {}, h("h4", {}, words[way]), this.views[at].element, zooms[at].element)),
-    h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${nats(this.top)} nats`)),
-    this.bars, this.note);
-    this.steps?.update();
-    this.show();
+function waysPart(words, { tokens, first, layers, page_size: pageSize }, ways, zooms) {
+  const top = Math.max(...WAYS.flatMap((way) => ways[way][0].kl)) / 2;
+  const views = WAYS.map((way) => new PassageView(tokens.slice(first), 0,
+    `The passage's end, coloured by what each step loses: ${words[way]}`));
+  const bars = h("div", { class: "sol-learn-bars", "data-axis": words.axis });
+  const note = h("p", { role: "status" });
+  const chosen = () => WAYS.map((way) => ways[way][choice.get()]);
+  const showStep = (place) => {
+    views.forEach((view) => view.mark(place));
+    chosen().forEach((one, at) => zooms[at].show(one.reads[place], first + place));
+  };
+  const show = () => {
+    const most = Math.max(...chosen().map(({ kl }) => mean(kl)), 1e-6);
+    chosen().forEach(({ kl }, at) => views[at].paint(kl, top, (place) => `KL ${nats(kl[place])} nats`));
+    bars.replaceChildren(...chosen().map((one, at) => barRow(words[WAYS[at]], mean(one.kl) / most,
+      `${nats(mean(one.kl))} nats, ${quantity(one[words.bytes], "B")}`)));
+    setText(note, saidOf(words, ways, choice.get()));
+    if (steps) steps.update();
+    else chosen().forEach((one, at) =>
+      zooms[at].show(layers, one.mlp_shares, one.mlp_bytes / ways.dense_bytes));
+  };
+  const choice = pillsField({ legend: words.legend, value: "0", kind: "sol-learn-texts", changed: show,
+    choices: Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)])) });
+  // At first the step to which the ways make most difference.
+  const [paper, other] = WAYS.map((way) => ways[way][0].kl);
+  const steps = ways.paper[0].reads
+    && stepSlider(tokens, first, paper.map((kl, at) => kl - other[at]), showStep);
+  if (steps) {
+    zooms.forEach((zoom) => zoom.begin(tokens, pageSize));
+    views.forEach((view) => view.choosing(steps.set));
   }
-
-  // Whose step is drawn: at first the one to which the ways make most difference.
-  stepChoice(tokens, first) {
-    const [paper, other] = WAYS.map((way) => this.ways[way][0].kl);
-    this.zooms.forEach((zoom) => zoom.begin(tokens, this.result.page_size));
-    const steps = stepSlider(tokens, first, paper.map((kl, at) => kl - other[at]), () => this.showStep());
-    this.views.forEach((view) => view.choosing((place) => steps.set(place)));
-    return steps;
-  }
-
-  showStep() {
-    const place = this.steps.at;
-    this.views.forEach((view) => view.mark(place));
-    WAYS.forEach((way, at) =>
-      this.zooms[at].show(this.ways[way][this.choice.get()].reads[place], this.result.first + place));
-  }
-
-  show() {
-    const found = WAYS.map((way) => this.ways[way][this.choice.get()]);
-    found.forEach(({ kl }, at) =>
-      this.views[at].paint(kl, this.top, (place) => `KL ${nats(kl[place])} nats`));
-    const most = Math.max(...found.map(({ kl }) => mean(kl)), 1e-6);
-    this.bars.replaceChildren(...found.map((one, at) => barRow(this.words[WAYS[at]], mean(one.kl) / most,
-      `${nats(mean(one.kl))} nats, ${quantity(one[this.words.bytes], "B")}`)));
-    setText(this.note, saidOf(this.words, this.ways, this.choice.get()));
-    if (this.steps) this.showStep();
-    else found.forEach((one, at) =>
-      this.zooms[at].show(this.result.layers, one.mlp_shares, one.mlp_bytes / this.ways.dense_bytes));
-  }
+  show();
+  return learnPart(words.title, choice.element, steps?.element, WAYS.map((way, at) =>
+    h("section", {}, h("h4", {}, words[way]), views[at].element, zooms[at].element)),
+  h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${nats(top)} nats`)), bars, note);
 }
 
 const leftOf = ({ paper, default: other }, at) => mean(other[at].kl) / mean(paper[at].kl);
@@ -82,11 +65,9 @@ const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answ
 export const LESSON_WHICH = {
   key: "which",
   picture: () => {
-    const element = h("div", { class: "sol-learn-parts" });
     const zooms = { pages: WAYS.map(() => new PagesZoom()), mlp: WAYS.map(() => new MlpZoom()) };
-    const draw = (result) => element.replaceChildren(...Object.entries(COMPARED).map(([part, words]) =>
-      new WaysPicture(words, result, result[part], zooms[part]).element));
-    return { element, draw };
+    return (result) => Object.entries(COMPARED).map(([part, words]) =>
+      waysPart(words, result, result[part], zooms[part]));
   },
   answer: ({ pages }) => LEFT_BOUNDS.filter((bound) => leftOf(pages, 0) >= bound).length,
   said: ({ pages, mlp }) => {

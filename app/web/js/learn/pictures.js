@@ -34,8 +34,8 @@ export class PassageView {
   // For who sees the text; the keyboard has a slider.
   choosing(chosen) {
     this.element.classList.add("is-choosing");
-    const own = this.tokens.slice(this.first);
-    own.forEach((token, place) => token.addEventListener("click", () => chosen(place)));
+    this.tokens.slice(this.first).forEach((token, place) =>
+      token.addEventListener("click", () => chosen(place)));
   }
 
   mark(place) {
@@ -83,12 +83,11 @@ export class PagesZoom extends Zoom {
   show(record, place) {
     const reads = readsOf({ page_reads: record });
     if (!reads) return;
-    const { layers } = reads;
     const names = cellNames(reads, (page) =>
       this.tokens.slice(page * this.pageSize, Math.min((page + 1) * this.pageSize, place)).join(""));
     const readers = readersOf(reads);
     const never = readers.filter((number) => number === 0).length;
-    const ofLayers = count(layers, "layer");
+    const ofLayers = count(reads.layers, "layer");
     this.draw({ reads, names },
       `The step to ${quoted(this.tokens[place])}: ${pagesText(reads)}`
         + (never ? `, ${never} in none.` : "."),

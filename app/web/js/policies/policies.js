@@ -84,7 +84,12 @@ export class PoliciesPage {
       this.drawn = JSON.stringify(policy);
       this.shown = policy.name;
       this.drawList();
-      if (!isSame) this.stage.replaceChildren(...policyPanels(policy, this.isFixed, this));
+      if (isSame) return;
+      this.stage.replaceChildren(
+        policyHead(policy, this.isFixed, this), policyEvaluations(policy.evaluations),
+        h("details", { class: "sol-panel sol-card-place", open: true }, h("summary", {}, "Model card"),
+          h("div", { class: "sol-model-card", dir: "auto" },
+            cardNodes(policy.card || "This policy has no model card.", policy.name))));
     });
   }
 
@@ -127,13 +132,7 @@ export class PoliciesPage {
   }
 }
 
-/** Of a policy. isFixed: nobody may change the library; on: {rename, remove, download}, of a policy each. */
-const policyPanels = (policy, isFixed, on) =>
-  [policyHead(policy, isFixed, on), policyEvaluations(policy.evaluations),
-    h("details", { class: "sol-panel sol-card-place", open: true }, h("summary", {}, "Model card"),
-      h("div", { class: "sol-model-card", dir: "auto" },
-        cardNodes(policy.card || "This policy has no model card.", policy.name)))];
-
+// isFixed: nobody may change the library; on: {rename, remove, download}, of a policy each.
 function policyHead(policy, isFixed, on) {
   const act = (label, name) => smallButton(label, () => on[name](policy));
   const handOver = (label, tab, order) => smallButton(label, () => handOverTo(tab, order, policy.name));

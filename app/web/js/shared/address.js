@@ -15,7 +15,7 @@ export const LOOK_NAMES = {
 /** The tab of every name. @type {Record<string, string>} */
 const OWNERS = { search: "history", ...TAB_OF, ...Object.fromEntries(Object.entries(LOOK_NAMES)
   .flatMap(([part, names]) => Object.values(names).map((name) => [name, TAB_OF[part]]))) };
-/** Values of all tabs, by their names. @type {Map<string, string>} */
+/** Values of all tabs, by their names. @type {Map<string, string | null>} */
 const known = new Map();
 
 // Links of older releases: their tabs, and their names, each with its new name or the tab opened instead.
@@ -44,8 +44,7 @@ function take(url) {
   const tab = tabOf(url);
   for (const [name, owner] of Object.entries(OWNERS)) {
     const value = url.searchParams.get(name);
-    if (value !== null) known.set(name, value);
-    else if (owner === tab) known.delete(name);
+    if (value !== null || owner === tab) known.set(name, value);
   }
 }
 
@@ -78,10 +77,7 @@ export function setAddress(wanted, isStep = false) {
   const url = new URL(window.location.href);
   const { tab = tabOf(url), ...parts } = wanted;
   take(url);
-  for (const [name, value] of Object.entries(parts)) {
-    if (value === null) known.delete(name);
-    else known.set(name, value);
-  }
+  for (const [name, value] of Object.entries(parts)) known.set(name, value);
   url.searchParams.delete("tab");
   keepInFront(url, tab);
   changeAddress(url, isStep);

@@ -47,10 +47,8 @@ export function quantity(value, unit) {
   if (!isNumber(value)) return MISSING;
   /** @type {[number, string][]} */
   const steps = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
-  for (const [size, letter] of steps) {
-    if (value >= size) return `${(value / size).toPrecision(3)} ${letter}${unit}`;
-  }
-  return `${value.toPrecision(3)} ${unit}`;
+  const [size, letter] = steps.find(([least]) => value >= least) ?? [1, ""];
+  return `${(value / size).toPrecision(3)} ${letter}${unit}`;
 }
 
 export function duration(ms) {

@@ -7,16 +7,16 @@ const SHOW_AFTER_MS = 130;
 const HIDE_AFTER_MS = 160; // time to move the pointer onto the explanation
 const GAP = 7;
 const MARGIN = 8;
-let opened = null; // {term, tip, byClick}
+let opened = null; // {term, tip}, and isClicked
 let timer = 0;
 
-function open(button, byClick) {
+function open(button) {
   clearTimeout(timer);
   if (opened?.term === button) return;
   close();
   const tip = document.getElementById(idOf(button.dataset.term));
   if (!tip) return;
-  opened = { term: button, tip, byClick };
+  opened = { term: button, tip };
   tip.hidden = false;
   // A passive word's tip lets the pointer through to what the word stands in.
   tip.classList.toggle("is-passive", button.classList.contains("is-passive"));
@@ -55,13 +55,13 @@ export function explainTerms() {
     if (isInside(event)) return clearTimeout(timer);
     if (button) {
       clearTimeout(timer);
-      timer = setTimeout(() => open(button, false), SHOW_AFTER_MS);
+      timer = setTimeout(() => open(button), SHOW_AFTER_MS);
     } else if (opened && opened.term !== document.activeElement) leave();
     else if (!opened) clearTimeout(timer);
   });
   document.addEventListener("focusin", (event) => {
     const button = termOf(event);
-    if (button) open(button, false);
+    if (button) open(button);
     else if (opened && !opened.tip.contains(event.target)) close();
   });
   document.addEventListener("focusout", (event) => termOf(event) && opened && leave());
@@ -69,9 +69,9 @@ export function explainTerms() {
     const button = termOf(event);
     if (!button) return isInside(event) ? undefined : close();
     event.preventDefault();
-    if (opened?.term === button && opened.byClick) return close();
-    open(button, true);
-    if (opened) opened.byClick = true;
+    if (opened?.term === button && opened.isClicked) return close();
+    open(button);
+    if (opened) opened.isClicked = true;
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !opened) return;

@@ -1,8 +1,8 @@
 // Exported pages also show other runs: a JSON document that is chosen, dropped, or named by ?run=ADDRESS.
 
-import { h, setText } from "../shared/dom.js";
+import { h, messageOf, setText } from "../shared/dom.js";
 import { filePicker, takeDrops } from "../shared/forms/form_parts.js";
-import { sharedHead, sharedView, showStage } from "./shared_parts.js";
+import { sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 
 const asked = (name) => new URLSearchParams(location.search).get(name);
 
@@ -35,7 +35,15 @@ export async function showRuns(root, part, makeStage, words, partsOf = (stage) =
     const picker = filePicker("Open another run", ".json,application/json", take, "A run as JSON");
     root.append(sharedHead(view.run, h("div", { class: "sol-tools" }, picker, said), view === own));
     const stage = makeStage();
-    showStage(root, stage, view, words, partsOf(stage));
+    const place = stage.build(partsOf(stage));
+    place.append(sharedSettings(view.run, words));
+    root.append(place);
+    stage.clear();
+    stage.begin(view.run);
+    stage.append(view.rows);
+    stage.toTop();
+    stage.update(view, view.run, null);
+    stage.finish(view);
     shown = view;
   }
 
@@ -46,7 +54,7 @@ export async function showRuns(root, part, makeStage, words, partsOf = (stage) =
       setText(said, "");
     } catch (error) {
       if (before) draw(before);
-      setText(said, `Not opened: ${error instanceof Error ? error.message : error}`);
+      setText(said, `Not opened: ${messageOf(error)}`);
     }
   }
 

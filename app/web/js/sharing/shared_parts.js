@@ -1,4 +1,4 @@
-// Parts of every exported page: its data, its head, the settings; and a stage with a run that is over.
+// Parts of every exported page: its data, its head, the settings.
 
 import { h, pageElement } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
@@ -36,16 +36,3 @@ export const sharedSettings = (run, title) =>
   h("details", { class: "sol-panel sol-shared-settings" }, h("summary", {}, title),
     h("dl", {}, settingRows(run.config).map(([name, value]) =>
       [h("dt", {}, name), h("dd", { dir: "auto" }, value)])));
-
-export function showStage(root, stage, view, words, parts = {}) {
-  const { run, rows } = view;
-  const place = stage.build(parts);
-  place.append(sharedSettings(run, words));
-  root.append(place);
-  stage.clear();
-  stage.begin(run);
-  stage.append(rows);
-  stage.toTop();
-  stage.update(view, run, null);
-  stage.finish(view);
-}

@@ -25,8 +25,7 @@ function valueScale({ range, grows, title, ...scale }, lines) {
   return { low, high, title, ticks, texts: scale.texts ?? ticks.map((tick) => String(+tick.toPrecision(6))) };
 }
 
-/** Where a chart's lines lie, and how a token and a value become a place there: px.
- * @typedef {ReturnType<typeof areaOf>} Area */
+// Where a chart's lines lie, and how a token and a value become a place there: px.
 function areaOf(wide, tall, [from, to], { low, high }) {
   const { left, top } = AROUND;
   const [width, height] = [wide - left - AROUND.right, tall - top - AROUND.bottom];
@@ -74,7 +73,7 @@ const dotsOf = (area, { x, y, colour, dot }) => x.map((token, at) => svg("circle
   cx: (area.left + area.x(token)).toFixed(1), cy: area.y(y[at]).toFixed(1) }));
 
 export class SvgChart extends Chart {
-  /** @type {Area | null} */
+  /** @type {ReturnType<typeof areaOf> | null} */
   area = null;
 
   // spec: as of a Chart, with scale: of the values, and lines(data): {id, x, y, colour, width, dash, opacity,

@@ -46,7 +46,7 @@ export class LensPanel {
 
   clear() {
     this.turn = {};
-    this.wanted = this.view = null; // what is asked about, and the answer
+    this.wanted = null; // what is asked about
     this.waits = false; // for the run's end
     this.element.removeAttribute("aria-busy");
     [this.element, this.message, this.again].forEach((part) => show(part, false));
@@ -102,7 +102,6 @@ export class LensPanel {
   }
 
   draw(view, rows) {
-    this.view = view;
     const row = rows[view.index];
     setChildren(this.choiceNote, choiceNote(view, row));
     const fork = this.on.fork && ((token) => this.on.fork(view.index, token));

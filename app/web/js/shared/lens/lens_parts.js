@@ -80,14 +80,10 @@ function trailName(trail) {
   return axis ? `${axis.name} at ${levelText(axis, trail.action[axis.field])}` : "As taken";
 }
 
-function cellText(value) {
-  if (!isNumber(value)) return MISSING;
-  return value < 0.005 ? "·" : value.toFixed(2).replace(/^0/, "");
-}
-
 function heatCell(value, top, title) {
   const share = isNumber(value) ? Math.min(value / top, 1) : 0;
-  return h("td", { class: "sol-heat", "--v": share, title, "aria-label": title }, cellText(value));
+  const text = isNumber(value) && value < 0.005 ? "·" : fixed(value, 2).replace(/^0/, "");
+  return h("td", { class: "sol-heat", "--v": share, title, "aria-label": title }, text);
 }
 
 // rows: the run's tokens.
@@ -159,20 +155,15 @@ export class LevelPlot {
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
     LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
-      at: this.taken, range: scale[key], full: of(dense) })), shares && this.bars(top));
-    this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
-      this.plot,
-      levelEnds(axis, levels),
-      this.readout);
-    this.show(this.taken);
-  }
-
-  bars(top) {
-    return h("div", { class: "sol-lens-lane is-bars", "data-lane": "policy" },
+      at: this.taken, range: scale[key], full: of(dense) })),
+    shares && h("div", { class: "sol-lens-lane", "data-lane": "policy" },
       h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),
       h("div", { class: "sol-levels", "aria-hidden": "true" },
-        levelBars(this.shares.map((share) => share / top), this.taken)));
+        levelBars(shares.map((share) => share / top), this.taken))));
+    this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
+      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
+      this.plot, levelEnds(axis, levels), this.readout);
+    this.show(this.taken);
   }
 
   point(event) {

@@ -1,6 +1,6 @@
 // The drawing of one step: every layer's KV cache as a strip of pages; below it bytes, channels and bits.
 
-import { h } from "../dom.js";
+import { h, setText } from "../dom.js";
 import { percent } from "../format.js";
 import { FLOW, meanShare, pagesRead, readersOf } from "./reads.js";
 import { BESIDE, Sheet } from "./sheet.js";
@@ -139,12 +139,16 @@ function drawBits(sheet, bits) {
 function drawComing(sheet, colour, from, to) {
   const { brush, scale, colours } = sheet;
   const [begin, end] = [4 * scale, (BESIDE.choices - 6) * scale];
-  Object.assign(brush, { strokeStyle: colours[colour], lineWidth: 2 * scale });
+  Object.assign(brush, { strokeStyle: colours[colour], fillStyle: colours[colour], lineWidth: 2 * scale });
   brush.beginPath();
   brush.moveTo(begin, from * scale);
   brush.bezierCurveTo(end * 0.85, from * scale, end * 0.35, to * scale, end, to * scale);
   brush.stroke();
-  sheet.tip(colour, end, to * scale, 4 * scale, 6 * scale);
+  brush.beginPath();
+  brush.moveTo(end, (to - 4) * scale);
+  brush.lineTo(end, (to + 4) * scale);
+  brush.lineTo(end + 6 * scale, to * scale);
+  brush.fill();
 }
 
 const LEAST_PARTED = 4; // pixels: taller pages have a line between them
@@ -214,10 +218,10 @@ export class Zoom {
     this.element = h("div", { class: "sol-zoom" }, this.drawing, this.caption);
   }
 
-  // said: the caption; more: what else the picture shows; shown: the caption's nodes, where it is not plain.
-  draw(step, said, more, shown = [said]) {
+  // said: the caption; more: what else the picture shows.
+  draw(step, said, more) {
     this.field.show(step);
-    this.caption.replaceChildren(...shown);
+    setText(this.caption, said);
     this.drawing.setAttribute("aria-label", `The machine: ${said} ${more}`);
   }
 }

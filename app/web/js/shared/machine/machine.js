@@ -24,9 +24,6 @@ const iconButton = (shape, label, onclick, more = {}) =>
 const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]",
   random: "[[random|Random]] choice" };
 
-const titleOf = (run) =>
-  TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
-
 const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
   && row.policy.every((one, at) => one.length === axes[at].levels.length);
 
@@ -42,7 +39,8 @@ class Choices {
 
   begin(run) {
     this.axes = gridLevels(run);
-    this.title.replaceChildren(...glossed(titleOf(run), true));
+    this.title.replaceChildren(...glossed(TITLES[scheduleOf(run).kind]
+      ?? scheduleName(run).replace("Policy", "[[policy|Policy]]"), true));
     this.rows.forEach(({ bars }) => bars.replaceChildren());
   }
 
@@ -71,9 +69,7 @@ class Outcome {
   show(token) {
     const [read, ofDense] = bytesText(token);
     this.bytes.replaceChildren(h("b", {}, read), " ", h("span", { class: "sol-muted" }, ofDense));
-    const isSpecial = END.test(token.text);
-    this.token.classList.toggle("is-special", isSpecial);
-    this.token.replaceChildren(...(isSpecial ? ["end of text"] : tokenNodes(token.text)));
+    this.token.replaceChildren(...(END.test(token.text) ? ["end of text"] : tokenNodes(token.text)));
     setText(this.chance, `${probability(probabilityOf(token.surprisal))} probable`);
   }
 }

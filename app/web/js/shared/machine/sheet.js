@@ -136,13 +136,4 @@ export class Sheet {
     while (letters.length && this.brush.measureText(`${letters.join("")}…`).width > room) letters.pop();
     return `${letters.join("")}…`;
   }
-
-  tip(colour, x, middle, half, length) {
-    this.brush.fillStyle = this.colours[colour];
-    this.brush.beginPath();
-    this.brush.moveTo(x, middle - half);
-    this.brush.lineTo(x, middle + half);
-    this.brush.lineTo(x + length, middle);
-    this.brush.fill();
-  }
 }
