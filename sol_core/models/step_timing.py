@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from kernels.decode_layer import HAS_TICKS
-from kernels.log_softmax import log_softmax_and_entropy
-from kernels.top_k import top_k
+from kernels.log_softmax import log_softmax_and_entropy, top_k
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import StepClock
 from sol_core.models.step.times import StepTimes, TimesAtContext

@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 QUESTIONS = (
-    ("How far can the lamp be seen?", "The lamp can be seen for"),
+    ("What colour is the lighthouse door?", "The door of the lighthouse is"),
+    ("What does the teacher play on Sunday?", "On Sunday he plays the"),
     ("When was the bridge finished?", "The bridge of grey stone was finished in"),
-    ("What is the doctor's horse called?", "The doctor's horse is called"),
 )
 MAX_NEW_TOKENS = 5
 STOP_STRINGS = ("\n", ".")
 # From dense to the lowest that a mix reads after the story, whole percents as the form has them;
 # without shares where a last bit decides which answers break (docs/decisions.md).
 SHARES = {
-    "bfloat16": (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.48),
-    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.43, 0.41, 0.39),
+    "bfloat16": (1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.57, 0.54, 0.48),
+    "float32": (1.0, 0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.46, 0.44, 0.42, 0.39),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from app.results.shipped import likely_dtype, shipped_recording
 from tests.app.recordings.recorder import QUESTIONS, SHARES, RecordedStep, answers_at, story_text
 
-ANSWERS = (" twenty miles", " 1874", " Juniper")
+ANSWERS = (" blue", " organ", " 1874")
 
 
 def _same(one: list[str], other: list[str]) -> int:
@@ -46,7 +46,7 @@ def test_the_answers_stand_on_their_pages_and_break_on_the_way(dtype: str) -> No
     for answer, words in zip(first["answers"], ANSWERS, strict=True):
         assert "".join(answer["tokens"]).startswith(words)
     facts = [recording["pages"][one["fact"]] for one in recording["questions"]]
-    for fact, word in zip(facts, ("twenty", "1874", "Juniper"), strict=True):
+    for fact, word in zip(facts, ("blue", "organ", "1874"), strict=True):
         assert word in fact
     for one in recording["questions"]:
         assert len(one["needs"]) == len(recording["pages"])
@@ -54,7 +54,9 @@ def test_the_answers_stand_on_their_pages_and_break_on_the_way(dtype: str) -> No
     dense = [answer["tokens"] for answer in first["answers"]]
     whole = [sum(_whole([one["tokens"] for one in text["answers"]], dense)) for text in others]
     assert whole == sorted(whole, reverse=True)
-    assert whole[0] == 3 > whole[-1]
+    assert whole[0] == 3
+    assert whole[-1] == 0
+    assert set(whole) & {1, 2}  # not all at once
 
 
 def test_a_model_is_shown_the_recording_of_its_format() -> None:

@@ -15,7 +15,6 @@ import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js
 import { tokenNodes } from "../shared/tokens/token_text.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
-const ROUNDING_GAP = 0.105; // between two stops: a last bit decides which answers break there, so none stands
 const TOKEN_MS = 60; // from one token to the next while it plays
 
 /** What a step read: of PageReads in sol_core/events.py. @param {Token} row @returns {RecordedStep} */
@@ -59,11 +58,8 @@ export class RecordingView {
     let last = 0; // share that is named: there is no room for its neighbours
     this.stops.replaceChildren(...texts.toReversed().flatMap(({ asked }) => {
       if (asked - last < LEAST_APART) return [];
-      const label = (share, text, title) => h("span", { "--v": (share - low) / (1 - low), title }, text);
-      const gap = last && asked - last > ROUNDING_GAP ? [label((asked + last) / 2, "rounding decides",
-        "Which answers break here hangs on the last bit of a sum, and differs between machines.")] : [];
       last = asked;
-      return [...gap, label(asked, Math.round(100 * asked))];
+      return [h("span", { "--v": (asked - low) / (1 - low) }, Math.round(100 * asked))];
     }));
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
