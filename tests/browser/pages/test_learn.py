@@ -153,12 +153,13 @@ def test_the_first_step_is_done_once_the_dial_was_turned(serve, visit):
 # The picture of a page taken away, with three pages; each part's width as a share of its place's.
 WIDTHS = f"""async (lesson) => {{
   const address = new URL("{module_url("learn/lesson_missing.js")}", document.baseURI);
-  const picture = (await import(address)).LESSON_MISSING.picture();
-  lesson.append(picture.element);
+  const draw = (await import(address)).LESSON_MISSING.picture();
+  const picture = Object.assign(document.createElement("div"), {{ className: "sol-learn-parts" }});
+  lesson.append(picture);
   const row = {{ text: "is called Juniper", said: "the", changed: true, attention: 0.1, kl: 1 }};
-  picture.draw({{ rows: [row, row, row], question: "What is its name?", stem: "It is called",
-    said: "Jun", correlation: 0.5, probability: 0.9 }});
-  return [...picture.element.querySelector("section").children]
+  picture.append(...draw({{ rows: [row, row, row], question: "What is its name?",
+    stem: "It is called", said: "Jun", correlation: 0.5, probability: 0.9 }}));
+  return [...picture.querySelector("section").children]
     .map((part) => part.clientWidth / part.parentElement.clientWidth);
 }}"""
 

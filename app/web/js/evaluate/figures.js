@@ -64,8 +64,7 @@ export class ResultTable {
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" },
         `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
-      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Recovered",
-        "Spent"]),
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Recovered", "Spent"]),
       h("tbody", {}, rows));
   }
 }

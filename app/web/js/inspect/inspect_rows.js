@@ -51,8 +51,7 @@ export function rowOf(token, at, pageSize = 0) {
 // Nats that a token cost less (blue) or more (orange) than under static.
 export const differenceAxis = {
   key: "difference", name: "vs static", of: (row) => row.below_static,
-  low: -DIFFERENCE_TOP, high: DIFFERENCE_TOP, bins: SITE.differenceBins,
-  attribute: "data-difference",
+  low: -DIFFERENCE_TOP, high: DIFFERENCE_TOP, bins: SITE.differenceBins, attribute: "data-difference",
   show: (value) => `≥ ${Math.abs(value)} nats ${value < 0 ? "lost" : "saved"}`,
 };
 

@@ -211,8 +211,7 @@ export class ResultPage extends JobPage {
     super.rest();
     this.shown = this.turn = null;
     this.drawFigures([]);
-    show(this.about, false);
-    show(this.exports, false);
+    [this.about, this.exports].forEach((part) => show(part, false));
   }
 
   download(form) {

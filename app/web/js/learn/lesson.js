@@ -126,8 +126,7 @@ export class Lesson {
 
   measure() {
     this.isWanted = true;
-    show(this.error, false);
-    show(this.again, false);
+    [this.error, this.again].forEach((part) => show(part, false));
     show(this.cancel, true);
     setText(this.state, "Measuring…");
     [this.figure, this.verdict].forEach((part) => part.classList.add("is-old"));

@@ -19,7 +19,6 @@ export const levelBars = (shares, chosen) => shares.map((share, at) =>
 
 export const endsOf = (low, high) =>
   h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
-export const levelEnds = (axis, levels) => endsOf(levelText(axis, levels[0]), levelText(axis, levels.at(-1)));
 
 export function nearest(levels, value) {
   const away = levels.map((level) => Math.abs(level - value));

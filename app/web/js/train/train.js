@@ -117,8 +117,7 @@ export class TrainPage extends JobPage {
 
   openFromList(job) {
     const page = JOB_PAGES[job.kind];
-    if (!page) return super.openFromList(job);
-    return openInTab(page, job.id);
+    return page ? openInTab(page, job.id) : super.openFromList(job);
   }
 
   rest() {
@@ -166,7 +165,6 @@ export class TrainPage extends JobPage {
 
   async clone(job) {
     const page = JOB_PAGES[job.kind];
-    if (!page) return super.clone(job);
-    return handOverTo(TAB_OF[page], `clone-${page}`, job.id);
+    return page ? handOverTo(TAB_OF[page], `clone-${page}`, job.id) : super.clone(job);
   }
 }

@@ -70,8 +70,7 @@ export class LensPanel {
     if (!this.wanted) return;
     this.waits = false;
     const { run, index, rows, which } = this.wanted;
-    show(this.message, false);
-    show(this.again, false);
+    [this.message, this.again].forEach((part) => show(part, false));
     this.element.setAttribute("aria-busy", "true");
     this.setOld(true);
     setText(this.state, "Decoding the alternatives…");

@@ -2,7 +2,7 @@
 
 import { h, headRow, smallButton, svg, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability } from "../format.js";
-import { levelBars, levelEnds, levelText, nearest } from "../levels.js";
+import { endsOf, levelBars, levelText, nearest } from "../levels.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
 // Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
@@ -162,7 +162,7 @@ export class LevelPlot {
         levelBars(shares.map((share) => share / top), this.taken))));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
-      this.plot, levelEnds(axis, levels), this.readout);
+      this.plot, endsOf(levelText(axis, levels[0]), levelText(axis, levels.at(-1))), this.readout);
     this.show(this.taken);
   }
 
