@@ -78,8 +78,12 @@ BEGINNINGS: dict[str, str] = {
     "door": "She opened the door and saw a",
 }
 
-# Questions of the recorded story, in its order.
-STORY_QUESTIONS = ("lamp", "bridge", "horse")
+# Questions about the story that Explore opens with, and how an answer begins.
+STORY_QUESTIONS = {
+    "horse": ("What is the doctor's horse called?", "The doctor's horse is called"),
+    "lamp": ("How far can the lamp be seen?", "The lamp can be seen for"),
+    "bridge": ("When was the bridge finished?", "The bridge of grey stone was finished in"),
+}
 
 
 def steps(model: Any, name: str) -> dict[str, Any]:
@@ -123,9 +127,8 @@ def missing(model: Any, name: str) -> dict[str, Any]:
     from sol_core.lens.engine import Lens
     from sol_core.lens.records import LensRun
 
-    recording = shipped_recording(model.dtype_name)
-    asked = recording["questions"][STORY_QUESTIONS.index(name)]
-    prompt = prompt_of(recording["story"], asked["question"], asked["stem"])
+    question, stem = STORY_QUESTIONS[name]
+    prompt = prompt_of(shipped_recording(model.dtype_name)["story"], question, stem)
     config, grid = GenerationConfig(max_new_tokens=1, ignore_end_of_text=True), GRIDS[DEFAULT_GRID]
     (said,) = _tokens_of(model, prompt, config)
     tokens = _tokens(model, prompt)
@@ -136,8 +139,8 @@ def missing(model: Any, name: str) -> dict[str, Any]:
         measured = lens.page_effects(0)
     texts, size = _texts(model, tokens), grid.page_size
     return {
-        "question": asked["question"],
-        "stem": asked["stem"],
+        "question": question,
+        "stem": stem,
         "tokens": len(tokens),
         "said": said.text,
         "probability": math.exp(-said.surprisal),
