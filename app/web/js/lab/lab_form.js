@@ -75,10 +75,11 @@ export class LabForm extends Form {
       h("div", { class: "sol-advanced-grid" }, group.fields.map((spec) => this.fields[spec.name].element))));
     const isLong = groups.length > 1;
     const { presets: [only, ...others] } = this.page;
-    return this.lay(others.length ? this.preset.element : h("p", { class: "sol-hint" }, only.meaning),
+    return this.lay(others.length > 0 && this.preset.element,
       h("div", { class: "sol-changes-row" }, this.changes, this.back),
       this.policies?.element ?? this.name.element, this.corpus?.element, !isLong && groups,
-      this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error,
+      this.refused, h("div", { class: "sol-actions is-single" }, this.go),
+      !others.length && h("p", { class: "sol-hint" }, only.meaning), this.error,
       isLong && folded("Advanced", groups));
   }
 
