@@ -24,10 +24,10 @@ KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAX_WIDTH = 16384  # of a row that one program has in its registers
 # By operation, others whose kernels it starts: it is replaced with them.
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    **{"add_and_norm": (), "rotate_and_write": (), "page_attention": ()},
+    "add_and_norm": (), "rotate_and_write": (), "page_attention": (),
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
-    **dict.fromkeys(("keep_largest_channels", "fake_quantise"), ("add_and_norm",)),
-}
+    "keep_largest_channels": ("add_and_norm",), "fake_quantise": ("add_and_norm",),
+}  # fmt: skip
 MOST_COUNTERS = 2**18
 _TYPE_NAMES = {
     torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16",
