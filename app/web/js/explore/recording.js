@@ -164,7 +164,8 @@ export class RecordingView {
     this.dial.setAttribute("aria-valuetext",
       `${percent(text.asked)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, percent(text.asked));
-    setText(this.details, `${axesOf(text.spend)}: ${percent(text.share, 1)} of the full model's bytes.`);
+    setText(this.details, `${axesOf(text.spend)}. Asked: ${percent(text.asked)}; read in these steps: `
+      + `${percent(text.share, 1)} of the full model's bytes.`);
     const sames = this.samesOf(text);
     this.shown = [];
     this.answers.forEach(({ tokens, full }, which) => {
