@@ -30,6 +30,7 @@ _MOST_READ = 2000  # tokens; reading 7,000 takes several seconds
 _CHANNELS = (0.25, 0.5, 0.75, 0.95, 1.0)
 _STEPS, _TURNS = 20, 4  # of each kind; the lower quartile counts: other programs only add
 _MOST_SPREAD = 1.2  # 1.03 to 1.14 on a quiet machine; 1.07 to 2.9 beside one busy program
+_MOST_APART = 1.4  # of the MLP after different contexts: 1.2 on a quiet machine
 _ALTERNATIVES = 5  # of a token, that are shown
 _WRITTEN = 128 + _STEPS  # tokens of the model's own, whose states are those of text
 
@@ -66,7 +67,7 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
         timed = _parts_by_turns(lm, _prefix(lm, text, context), text[-_STEPS:], actions)
         (dense, *sparse), of_mlp = timed[: 1 + len(_KEPT)], timed[1 + len(_KEPT) :]
         mlp += [round(parts.mlp, 4) for parts in ([*of_mlp, dense] if not at else [])]
-        spreads += [parts.spread for parts in timed]
+        spreads.append(float(np.median([parts.spread for parts in timed])))
         chosen = [(1.0, parts.tokens_read / 1000) for parts in sparse]
         fixed, for_tokens = _fitted(chosen, [parts.attention for parts in sparse])
         head = float(np.median([parts.head for parts in sparse]))
@@ -80,7 +81,8 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
                 round(dense.around, 4),
             )
         )
-    if np.median(spreads) > _MOST_SPREAD:
+    whole = [one.mlp for one in at]  # which no context changes
+    if max(spreads) > _MOST_SPREAD or max(whole) > _MOST_APART * min(whole):
         return None
     return StepTimes(tuple(at), _CHANNELS, tuple(mlp), readers)
 

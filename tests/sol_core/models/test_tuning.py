@@ -114,11 +114,13 @@ def test_steps_are_timed_once_and_kept_with_the_tuning(tmp_path, monkeypatch):
     monkeypatch.delenv(tuning.TUNING_VARIABLE, raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(tuning, "_LEAST_BUSY", 0.0)
-    monkeypatch.setattr(step_timing, "_MOST_SPREAD", 0.0)
-    tuning.tune(make_long_model(max_positions=2048), tmp_path / "data", lambda: None)
-    (kept,) = tuning.stored_tunings(tmp_path).values()
-    assert kept.times is None  # other programs had the cores
-    monkeypatch.setattr(step_timing, "_MOST_SPREAD", 1e9)
+    for spread, apart in ((0.0, 1e9), (1e9, 0.0)):
+        monkeypatch.setattr(step_timing, "_MOST_SPREAD", spread)
+        monkeypatch.setattr(step_timing, "_MOST_APART", apart)
+        tuning.tune(make_long_model(max_positions=2048), tmp_path / "data", lambda: None)
+        (kept,) = tuning.stored_tunings(tmp_path).values()
+        assert kept.times is None  # other programs had the cores
+    monkeypatch.setattr(step_timing, "_MOST_APART", 1e9)
     monkeypatch.setattr(tuning, "_QUICK_STEPS_MS", 0.0)
     tuning.tune(make_long_model(max_positions=2048), tmp_path / "data", lambda: None)
     (kept,) = tuning.stored_tunings(tmp_path).values()
