@@ -180,7 +180,7 @@ def config_without(run: RecordedRun, pages: Sequence[int]) -> GenerationConfig:
 
 
 def variant_words(run: RunRecord) -> str:
-    """How a run differs from its parent, in words; "" without a parent."""
+    """Tell how a run differs from its parent, in words; "" without a parent."""
     given, left_out = (run.config.get(name) for name in ("given", "left_out"))
     if run.parent is None:
         return ""

@@ -81,7 +81,7 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
                 round(dense.around, 4),
             )
         )
-    whole = [one.mlp for one in at]  # which no context changes
+    whole = [times.mlp for times in at]  # which no context changes
     if max(spreads) > _MOST_SPREAD or max(whole) > _MOST_APART * min(whole):
         return None
     return StepTimes(tuple(at), _CHANNELS, tuple(mlp), readers)

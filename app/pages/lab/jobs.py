@@ -60,21 +60,21 @@ GRID_HELP = {
 }
 # CPU time on a Xeon: `evaluate default` 29 min, `tasks default --limit 50` 9 min, times ten.
 _MINUTES = {**NOMINAL_MINUTES, "evaluate": 15, TASKS_JOB: 60}
-_TAKES = {key: f" About {minutes:g} minutes on two CPU cores." for key, minutes in _MINUTES.items()}
+_TAKES = {key: f"About {minutes:g} minutes on two CPU cores." for key, minutes in _MINUTES.items()}
 PRESET_WORDS = {
-    "quick": ("Quick", f"A first look, with a small policy.{_TAKES['quick']}"),
+    "quick": ("Quick", f"A first look, with a small policy. {_TAKES['quick']}"),
     "standard": (
         "Standard",
-        "The default: warm start on many texts, then learning from rollouts (GRPO)."
+        "The default: warm start on many texts, then learning from rollouts (GRPO). "
         + _TAKES["standard"],
     ),
     "paper": (
         "Paper",
-        "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone."
+        "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone. "
         + _TAKES["paper"],
     ),
-    "evaluate": ("Defaults", _TAKES["evaluate"].strip()),
-    TASKS_JOB: ("Defaults", _TAKES[TASKS_JOB].strip()),
+    "evaluate": ("Defaults", _TAKES["evaluate"]),
+    TASKS_JOB: ("Defaults", _TAKES[TASKS_JOB]),
 }
 TRAIN_FORM = SchemaForm(
     TrainConfig,

@@ -186,8 +186,8 @@ export class Status extends StatusLine {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
     const isOff = share && percent(share) !== percent(tally.bytes);
-    const { kind: ofZone } = outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense);
-    const isMissed = !view.live && kind && this.zone && ZONES[ofZone] !== this.zone;
+    const isMissed = !view.live && kind && this.zone
+      && ZONES[outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense).kind] !== this.zone;
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
       ` of the full model${isOff ? ` (budget: ${percent(share)})` : ""} · `],
       this.gain, klWords(tally), isMissed && ` · predicted: ${this.zone} (missed)`);
