@@ -15,23 +15,26 @@ FIRST_WORDS = 32  # tokens of an answer
 
 
 def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
-    """ "strip" (shares of the full model's bytes, in the text's order), "share", "verdict" and
-    "answer", its first words.
+    """ "strip" (shares of the full model's bytes, in the text's order), "share", "verdict",
+    "answer", its first words, and "is_left_to_static": whether a policy left its steps to static.
 
     Of an inspection they are those of its last schedule.
     """
+    kind = run.config.get("schedule", {}).get("kind")
     if run.kind == "inspection":
         pairs = [(_bytes(token, -1), _bytes(token, 0)) for token in run.tokens]
         verdict = next(iter((summary or {}).get("verdicts", ())), None)
     else:
         pairs = [step_bytes(token) for token in run.tokens]
-        is_full = run.config.get("schedule", {}).get("kind") == "dense"
-        verdict = None if is_full else _answer_verdict(run.tokens)
+        verdict = None if kind == "dense" else _answer_verdict(run.tokens)
     return {
         "strip": _strip([read / dense for read, dense in pairs if dense]),
         "share": finite(bytes_share(pairs)),
         "verdict": verdict,
         "answer": "" if run.kind == "inspection" else _first_words(run.tokens, summary or {}),
+        "is_left_to_static": kind == "policy"
+        and bool(run.tokens)
+        and not run.tokens[-1].get("policy"),
     }
 
 

@@ -16,7 +16,7 @@ from app.host.errors import DocumentError, naming_damage
 from app.host.json_size import has_more
 from app.runs.views import whole_view
 from app.sharing.alignment import align, first_divergence
-from app.sharing.run_document import VERSION, RunDocument, ended_run
+from app.sharing.run_document import VERSION, RunDocument, SeenRun, ended_run
 from app.sharing.run_kinds import GENERATION, INSPECTION
 from app.web.document import html_page
 from sol_core.errors import SolError
@@ -63,7 +63,12 @@ _MEDIA_TYPES = {"html": "text/html", "json": "application/json", "csv": "text/cs
 
 
 def export(
-    store: Store, kind: str, thing_id: str, form: str, score: ScorePair | None = None
+    store: Store,
+    kind: str,
+    thing_id: str,
+    form: str,
+    score: ScorePair | None = None,
+    seen: SeenRun | None = None,
 ) -> Export:
     """One thing in one form; a loaded model may ``score`` a comparison."""
     forms = FORMS if kind in DOCUMENTS else ("html",) if kind == COMPARISON else ()
@@ -76,7 +81,7 @@ def export(
         if kind == COMPARISON:
             text = comparison_page(store, thing_id, score)
         else:
-            text = DOCUMENTS[kind].text(store, thing_id, form)
+            text = DOCUMENTS[kind].text(store, thing_id, form, seen)
         if form != "json":
             # CSV and HTML have no escape for half characters: they become U+FFFD.
             text = whole_characters(text)

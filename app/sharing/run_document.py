@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +39,27 @@ class SavedHead:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenRun:
+    """What the page had found out about a run and no record holds, for the exported page.
+
+    Attributes:
+        full: the full model's answer, where it was shown.
+        index: number of the token whose pages were left out in turn; None where none's were.
+        lost: by page, how much of its probability goes without it.
+        attention: by page, what a dense step gives it.
+        best: the page that it needed most.
+        said: the finding in a sentence.
+    """
+
+    full: str = ""
+    index: int | None = None
+    lost: tuple[float, ...] = ()
+    attention: tuple[float, ...] = ()
+    best: int | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunDocument:
     """One kind of run in files: as JSON, which is read again, as CSV and as an HTML page."""
 
@@ -58,13 +79,13 @@ class RunDocument:
     def format(self) -> str:
         return f"sol-explorer-{self.part}"
 
-    def text(self, store: Store, run_id: str, form: str) -> str:
+    def text(self, store: Store, run_id: str, form: str, seen: SeenRun | None = None) -> str:
         """A run as "json", "csv" or "html". Raises: as ``ended_run``."""
         record, events = ended_run(store, run_id, self.kind)
         if form == "csv":
             return self.csv(events)
         if form == "html":
-            view = whole_view(record, events)
+            view = whole_view(record, events) | {"seen": seen and asdict(seen)}
             return html_page(view["run"]["title"], view, f"shared_{self.part}", self.styles)
         part = {name: getattr(record, name) for name in _SHARED}
         part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}

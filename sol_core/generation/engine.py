@@ -48,7 +48,8 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
         raise ConfigError("the prompt has no token for this model; type some text")
     if len(tokens) >= model.context_length:
         raise ContextLengthError(
-            f"Too long: {len(tokens):,} tokens; this model holds {model.context_length:,}."
+            f"Too long: {len(tokens):,} tokens; this model holds {model.context_length:,}. Shorten "
+            "the text, or load a model with a longer context."
         )
     return tokens
 

@@ -327,7 +327,7 @@ def _at_several_budgets(
     low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
     average = (
         f"{form(mean)} {of.unit} {of.side(mean)} on average "
-        f"(95 % intervals from {_from_to(low, high, form, of)}){at}."
+        f"(95 % intervals of the budgets reach from {_from_to(low, high, form, of)}){at}."
     )
     if not better and not worse:
         words = f" ({form(mean)} {of.unit} apart on average; every interval includes 0){at}."

@@ -101,7 +101,7 @@ told("a chart's lines can be hidden; what is selected or pointed at in it is so 
   const { run: old } = records();
   old.run.config.schedule.budget = { bytes_share: 0.8, bit_width: 16 };
   old.rows.forEach((row) => Object.assign(row,
-    { side: [], kl_to_dense: null, parts_ms: null, action: old.rows[0].action })); // the static mix
+    { side: [], kl_to_dense: null, parts_ms: null, policy: null, action: old.rows[0].action })); // the static mix
   old.summary.left_at = 32;
   const plain = await stageOf(old);
   say(textOf(plain.status.detail), textOf(plain.status.sentence), textsOf(plain.status.numbers, ".sol-spend-value"));

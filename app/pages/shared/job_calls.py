@@ -32,8 +32,8 @@ _LIVE = ("queued", "running")
 
 # Instead of what is done, while a request waits for its worker.
 _STOPPING = {
-    "pause": "saves after the text or update in work, usually within a minute",
-    "cancel": "ends after the text or update in work, usually within a minute",
+    "pause": "saves after the current text or update, usually within a minute",
+    "cancel": "stops after the current text or update, usually within a minute",
 }
 _ADVICE = {
     "failed": "Put right what the message names. Then resume from the last checkpoint, or clone "

@@ -24,9 +24,11 @@ from app.sharing.kinds import (
     import_documents,
     pair_verdict,
 )
+from app.sharing.run_document import SeenRun
 from app.web.calls import Handler, Request, by_name, field, owner_of, whole_numbers
 from app.web.services import Services
 from sol_core.errors import SolError
+from sol_core.fields import from_json
 from storage import RunKind, RunRecord
 
 NUM_SAVED = 50
@@ -193,7 +195,10 @@ def _dense_nll(
 
 
 def export_file(services: Services, request: Request) -> dict[str, Any]:
-    """Write one thing as a file: "kind", "id" and "form" in; name, media type and text out."""
+    """Write one thing as a file: "kind", "id" and "form" in, and of a run's page ``SeenRun``.
+
+    Answers with name, media type and text.
+    """
     kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
     owner = owner_of(request)
     for run_id in thing_id.split(SEPARATOR):
@@ -202,7 +207,8 @@ def export_file(services: Services, request: Request) -> dict[str, Any]:
     def score(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
         return [side["nll"] for side in compare_pair(services, owner, run_ids)["sides"]]
 
-    made = export(services.store, kind, thing_id, form, score)
+    seen = from_json(SeenRun, request["seen"], "seen") if request.get("seen") else None
+    made = export(services.store, kind, thing_id, form, score, seen)
     return {"name": made.name, "type": made.media_type, "text": made.text}
 
 

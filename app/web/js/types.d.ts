@@ -97,6 +97,8 @@ interface View {
   run?: Run;
   /** Texts of the prompt's pages, with the first rows. */
   pages?: string[];
+  /** What the page found out after the run, of an exported one: SeenRun in app/sharing/run_document.py. */
+  seen?: any;
 }
 
 /** The loading of the model: app/model/compute.py. */

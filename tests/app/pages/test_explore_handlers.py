@@ -64,7 +64,10 @@ def test_too_long_a_prompt_is_refused_before_it_waits_in_line(call, services, mo
     services.loader.wait(lambda: False)
     monkeypatch.setattr(FAKE_MODEL, "encode", lambda text, **_: [1] * 2048, raising=False)
     refused = call("start_run", prompt="long", settings={"chat": False})["refused"]
-    assert refused == "Too long: 2,048 tokens; this model holds 2,048."
+    assert refused == (
+        "Too long: 2,048 tokens; this model holds 2,048. Shorten the text, or load a model with a "
+        "longer context."
+    )
     assert call("list_runs", query="", limit=9)["runs"] == []
     assert call("estimate_budget", settings={}, characters=4 * 2048) == {}
 

@@ -6,6 +6,7 @@ python -m tests.app.recordings.recorder
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,8 +82,8 @@ class RecordedQuestion:
     """A question after the story, and how its answer begins.
 
     Attributes:
-        needs: a base64 digit per page of the story, as of ``PageReads.by_page``: KL of the full
-            model's first token without the page, of the largest but the first page's, rounded down.
+        needs: a base64 digit per page of the story, as of ``PageReads.by_page``: how much of the
+            full model's probability of its first token goes without the page, rounded down.
         fact: the page of the story that this token needs most.
     """
 
@@ -126,11 +127,15 @@ def story_text() -> str:
     return Path(__file__).with_name("story.txt").read_text(encoding="utf-8").strip()
 
 
-def answer_config(share: float) -> GenerationConfig:
-    """How a question is answered at a share of the bytes; 1 is dense."""
-    static = ScheduleConfig("static", Budget.share(share))
+def answers_at(model: LanguageModel, shares: Sequence[float]) -> list[list[Answered]]:
+    """The answers to all questions at each share, of which 1 is dense."""
+    return [answers_under(model, Budget.share(share) if share < 1 else None) for share in shares]
+
+
+def answer_config(budget: Budget | None) -> GenerationConfig:
+    """How a question is answered under a budget, without one densely."""
     return GenerationConfig(
-        schedule=static if share < 1 else ScheduleConfig("dense"),
+        schedule=ScheduleConfig("static", budget) if budget else ScheduleConfig("dense"),
         grid=grid_named(DEFAULT_GRID),
         max_new_tokens=MAX_NEW_TOKENS,
         stop_strings=STOP_STRINGS,
@@ -138,12 +143,10 @@ def answer_config(share: float) -> GenerationConfig:
     )
 
 
-def answers_at(model: LanguageModel, shares: Sequence[float]) -> list[list[Answered]]:
-    """The answers to all questions at each share; a prompt is read once."""
-    prompts = [prompt_of(story_text(), *question) for question in QUESTIONS]
-    return [
-        [_answer(model, prompt, answer_config(share)) for prompt in prompts] for share in shares
-    ]
+def answers_under(model: LanguageModel, budget: Budget | None) -> list[Answered]:
+    """The answers to all questions; a prompt is read once."""
+    config, story = answer_config(budget), story_text()
+    return [_answer(model, prompt_of(story, *question), config) for question in QUESTIONS]
 
 
 def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
@@ -163,7 +166,7 @@ def make_recording(model: LanguageModel, shares: Sequence[float]) -> Recording:
         RecordedQuestion(
             *question,
             tokens=answered.prefill.prompt_tokens,
-            needs=base64_digits(np.floor(63 * np.clip(need / need[1:].max(), 0, 1)) / 63),
+            needs=base64_digits(np.floor(63 * need) / 63),
             fact=1 + int(need[1:].argmax()),
         )
         for question, answered, need in zip(QUESTIONS, dense, needs, strict=True)
@@ -200,7 +203,7 @@ def _answer(model: LanguageModel, prompt: str, config: GenerationConfig) -> Answ
 
 
 def _needs(model: LanguageModel, prompt: str, answered: Answered) -> FloatArray:
-    """KL of the first token's step without each page of the prompt, nats."""
+    """How much of the first token's probability goes without each page of the prompt, 0 to 1."""
     from sol_core.actions import DENSE
     from sol_core.generation.engine import encode_prompt
     from sol_core.lens.engine import Lens
@@ -209,7 +212,7 @@ def _needs(model: LanguageModel, prompt: str, answered: Answered) -> FloatArray:
     tokens = *encode_prompt(model, prompt, chat=False), answered.tokens[0].token_id
     lens = Lens(model, LensRun(tokens, (DENSE,), grid_named(DEFAULT_GRID)))
     effects = lens.page_effects(0, most=len(tokens)).effects
-    return np.array([effect.kl for effect in effects])
+    return np.array([max(1 - math.exp(-effect.nll_change), 0.0) for effect in effects])
 
 
 def _recorded_step(token: TokenEvent) -> RecordedStep:

@@ -40,6 +40,15 @@ def test_a_run_goes_out_and_comes_back(call, send, services):
     assert list(services.data_dir.uploads.iterdir()) == []
 
 
+def test_what_the_page_found_out_goes_with_its_file(call, services):
+    run_id = save_run(services.store)
+    words = {"kind": "run", "id": run_id, "form": "html"}
+    seen = {"full": "Full model: no", "index": 1, "lost": [0.5, 0], "attention": [0.9, 0.1]}
+    assert call("export_file", **words, seen=seen)["text"] != call("export_file", **words)["text"]
+    refused = call("export_file", **words, seen=seen | {"lost": "<b>"})["refused"]
+    assert "seen.lost must be a list" in refused
+
+
 def test_what_is_not_imported(send, services):
     for kind in ("import", "policy"):
         answer = send(kind, "x", b"x", **{"Content-Length": str(2**40)})

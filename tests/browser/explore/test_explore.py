@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.results.shipped import shipped_recording
+from sol_core.actions import Budget
 from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
 from sol_core.models import tuning
@@ -71,7 +72,7 @@ def test_the_recording_shows_which_answer_breaks_first_and_it_runs_here(serve, v
     asked = [from_json(GenerationConfig, run.config) for run in runs]
     assert len(runs) == 6  # three questions, in full and at this stop
     assert all(run.prompt.startswith(RECORDING["story"]) for run in runs)
-    assert asked.count(answer_config(TEXTS[1]["asked"])) == 3
+    assert asked.count(answer_config(Budget.share(TEXTS[1]["asked"]))) == 3
     slider.press("End")
     expect(mark).to_have_text("live, on this machine")
     slider.press("Home")

@@ -6,7 +6,7 @@ import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/do
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
-import { scheduleOf } from "../shared/format.js";
+import { isLeftToStatic, scheduleOf } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import { folded, labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
 import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
@@ -71,7 +71,9 @@ class BesideForm extends RunForm {
     this.changed();
   }
 
-  matchSpend(spent) {
+  // isStatic: static took the first run's steps, so it would write the same.
+  matchSpend(spent, isStatic = false) {
+    if (isStatic && this.fields.schedule.get() === "static") this.fields.schedule.set("dense");
     this.matched = Math.min(Math.max(Math.round(100 * spent), 1), 100);
     this.fields.share.set(this.matched);
   }
@@ -182,9 +184,9 @@ export class Beside {
     if (view.live || view.more) return;
     this.ended[at] = true;
     show(this.links[at], true);
-    const { rows, tally } = this.stage.sides[at];
+    const { run, rows, tally } = this.stage.sides[at];
     if (this.ids.every((_, side) => this.ended[side])) this.stage.place.scrollTop = 0;
-    if (at === 0 && rows.length) this.form.matchSpend(tally.bytes);
+    if (at === 0 && rows.length) this.form.matchSpend(tally.bytes, isLeftToStatic(run, rows));
     if (this.ended.every(Boolean)) this.finish();
   }
 

@@ -123,19 +123,24 @@ export class PairStage extends TokenStage {
   begin(at, run) {
     const side = this.sides[at];
     side.run = run;
-    const { kind, asked, share } = scheduleOf(run);
-    const spend = share ? `${percent(share)} compute` : spendText(formNumbers(asked));
-    const isReduced = kind !== "dense";
-    const how = mechanismsOf(run);
-    const parts = [scheduleName(run), isReduced && spend, isReduced && how !== MECHANISMS.default && how,
-      leftOutText(run)];
-    setText(side.detail, parts.filter(Boolean).join(" · "));
+    this.describe(side);
     if (at > 0) return;
     this.lead.replaceChildren(...leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt));
   }
 
+  describe({ run, rows, detail }) {
+    const { kind, asked, share } = scheduleOf(run);
+    const spend = share ? `${percent(share)} compute` : spendText(formNumbers(asked));
+    const isReduced = kind !== "dense";
+    const how = mechanismsOf(run);
+    const parts = [scheduleName(run, rows), isReduced && spend,
+      isReduced && how !== MECHANISMS.default && how, leftOutText(run)];
+    setText(detail, parts.filter(Boolean).join(" · "));
+  }
+
   append(at, rows) {
     this.sides[at].view.append(rows);
+    this.describe(this.sides[at]);
     this.colour();
   }
 
@@ -160,7 +165,9 @@ export class PairStage extends TokenStage {
     if (compared.parted !== null) {
       this.sides.forEach((one) => one.view.elements[compared.parted]?.classList.add("is-parted"));
     }
-    this.verdict.draw([{ kind: "open", head: this.partedText(compared), rest: "" }, compared.verdict]);
+    const isOne = compared.same_prompt && compared.parted === null;
+    this.verdict.draw([{ kind: "open", head: this.partedText(compared), rest: "" },
+      !isOne && compared.verdict]);
     const problems = compared.sides.map(({ problem }, at) => problem && `${sideName(SIDES[at])}: ${problem}`);
     this.drawTable(problems.filter(Boolean));
   }
@@ -168,7 +175,7 @@ export class PairStage extends TokenStage {
   partedText({ same_prompt: isSame, parted, stretches }) {
     const ends = this.sides.map((one) => one.rows.length);
     if (!isSame) return "The prompts differ, so the texts stand side by side and are not aligned.";
-    if (parted === null) return `Both wrote the same ${count(ends[0], "token")}.`;
+    if (parted === null) return `Identical: both wrote the same ${count(ends[0], "token")}.`;
     const same = stretches.filter(([is]) => is).reduce((sum, [, a, b]) => sum + b - a, 0);
     if (parted === 0 && !same) return "The answers differ from the first word.";
     return `First difference at token ${parted + 1}. ${count(same, "token")} of ${Math.max(...ends)} agree.`;

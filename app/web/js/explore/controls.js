@@ -20,7 +20,7 @@ function advancedFields(mostTokens) {
     repetition_penalty: numberField({ label: "Repetition penalty", min: 0, step: "any", hint: "1 is off." }),
     ...stepFields("Of sampling and of the random schedule."),
     ignore_end_of_text: toggleField({ label: "Ignore end of text", hint: "Go on to the token limit." }),
-    stop: linesField({ label: "Stop strings", hint: "One a line; \\n stands for a line break." }),
+    stop: linesField({ label: "Stop strings", hint: "One per line; \\n stands for a line break." }),
   };
 }
 

@@ -111,12 +111,13 @@ export class RecordingView {
       h("div", { class: "sol-recording-head" },
         h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
         h("p", { class: "sol-muted" }, this.mark, " ", modelName(model),
-          ` reads a story of ${count(questions[0].tokens, "token")} and answers three questions.`),
+          ` reads a story of ${count(questions[0].tokens, "token")} and completes three answers: `
+          + "the coloured words are its own."),
         this.origin),
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),
       h("div", { class: "sol-recording-result" }, this.said,
-        h("span", { class: "sol-muted" }, "Colour: compute", colourScale(this.axis))),
+        h("span", { class: "sol-muted" }, "Colour: compute (bytes read)", colourScale(this.axis))),
       h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
       this.reading.element,
       folded("Details", this.details),
@@ -158,14 +159,14 @@ export class RecordingView {
     const linesOf = ({ answers }) => answers.map(({ tokens }) => tokens.join("")).join("\n");
     const isSame = linesOf(text) === linesOf(this.recording.texts[at]);
     setText(this.mark, this.isLive && this.live.has(at)
-      ? `live, on this machine${isSame ? ": as recorded" : ""}` : "recorded");
+      ? `live, on this machine${isSame ? ": same as the recording" : ""}` : "recorded");
     this.at = at;
     this.dial.value = String(Math.round(100 * text.asked));
     this.dial.setAttribute("aria-valuetext",
       `${percent(text.asked)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, percent(text.asked));
-    setText(this.details, `${axesOf(text.spend)}. Asked: ${percent(text.asked)}; read in these steps: `
-      + `${percent(text.share, 1)} of the full model's bytes.`);
+    setText(this.details, `${axesOf(text.spend)}. Asked: ${percent(text.asked)}; spent: `
+      + `${percent(text.share, 1)} of the full model's bytes. Free writing breaks sooner than that.`);
     const sames = this.samesOf(text);
     this.shown = [];
     this.answers.forEach(({ tokens, full }, which) => {
@@ -191,11 +192,11 @@ export class RecordingView {
   }
 
   // What the answer needs is the full model's need, at any stop of the dial.
-  rowOf(which, word, reads) {
+  rowOf(which, word, reads, isSame) {
     const needs = numbersOf(this.recording.questions[which].needs);
     const needed = Array.from({ length: reads.pages }, (_, page) => needs[page] ?? 0);
     const text = this.textAt(0).answers[which].tokens.join("");
-    return { index: this.shown.length, text, word, page_reads: reads, needed };
+    return { index: this.shown.length, text, word, page_reads: reads, needed, isSame };
   }
 
   point(which, at) {
@@ -214,7 +215,7 @@ export class RecordingView {
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
         // Not pointerenter, which also comes where the dial puts other tokens under a resting pointer.
         onpointermove: point, onclick: point, [BIN]: binOf(this.axis, answer.costs[at]) }, tokenNodes(word));
-      const row = this.rowOf(which, word, readsOfStep(answer.steps[at]));
+      const row = this.rowOf(which, word, readsOfStep(answer.steps[at]), parting === Infinity);
       this.shown.push({ answer: which, at, row, element: token });
       return /^\s/.test(word) ? [h("wbr"), token] : [token];
     });

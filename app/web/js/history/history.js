@@ -115,13 +115,14 @@ class HistoryPage {
     const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     const glance = h("div", { class: "sol-history-glance" });
+    const label = h("span", {}, run.schedule_label);
     const row = listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
       link: { title: `Run ${run.id}` }, facts: [
         glance,
         run.status !== "finished"
           && h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
         run.variant && ofParent,
-        [run.schedule_label, run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
+        label, [run.budget, count(run.tokens, "token")].map((fact) => h("span", {}, fact)),
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
         h("span", {}, modelName(run.model))],
       tools: [
@@ -130,7 +131,7 @@ class HistoryPage {
         !isDamaged && copy,
         isWhole && exportMenu(this.api, part, () => run.id, this.fail, { spoken: `Export: ${run.title}` }),
         run.can_delete && tool("Delete", () => this.ask(run), "sol-chip is-danger")] });
-    if (run.tokens > 0 && isWhole) whenSeen(row, () => this.lookAt(run, glance));
+    if (run.tokens > 0 && isWhole) whenSeen(row, () => this.lookAt(run, glance, label));
     const name = h("summary", {});
     const variants = h("ol", { class: "sol-history-list" });
     const folded = h("details", { class: "sol-history-variants", hidden: true }, name, variants);
@@ -140,18 +141,20 @@ class HistoryPage {
   }
 
   // What became of the text, and its strip; where that cannot be read the card goes without.
-  lookAt(run, place) {
+  lookAt(run, place, label) {
     if (place.dataset.run) return null;
     place.dataset.run = run.id;
     return attempt(async () => {
-      const { strip, share, verdict, answer } = await this.api("run_glance", { run_id: run.id });
+      const { strip, share, verdict, answer, is_left_to_static: isLeft } = await this.api("run_glance",
+        { run_id: run.id });
+      if (isLeft) setText(label, `${run.schedule_label}: static here`);
       const axis = { ...stretched(strip), of: (read) => read };
       place.append(answer && h("p", { class: "sol-history-answer", dir: "auto" }, asIs(answer)),
         h("div", { class: "sol-strip", "aria-hidden": "true" },
           strip.map((read) => h("i", { [BIN]: binOf(axis, read) }))),
         h("span", {}, verdict && [h("b", partOf(run) === "run"
           ? { class: "sol-outcome-name", "data-kind": verdict.head } : {}, verdict.head), verdict.rest, " "],
-          h("span", { class: "sol-muted" }, isNumber(share) && `${percent(share)} compute`)));
+          h("span", { class: "sol-muted" }, isNumber(share) && `spent ${percent(share)}`)));
     }, () => {});
   }
 

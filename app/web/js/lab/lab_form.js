@@ -10,7 +10,7 @@ import {
 import { recall, remember } from "../shared/memory.js";
 import { CorpusPicker } from "./corpus_picker.js";
 
-const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or 65 % compute";
+const BUDGETS_HINT = "One per line: 50 % attention · 70 % MLP · 8 bits, or 65 % compute";
 
 const FIELDS = { toggle: toggleField, choice: choiceField, checks: checksField, levels: linesField,
   words: linesField, text: linesField };

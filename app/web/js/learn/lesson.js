@@ -82,7 +82,7 @@ export class Lesson {
     this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.parts);
     this.source = h("p", { class: "sol-hint" });
     this.outcome = h("div", { class: "sol-outcome", hidden: true },
-      h("div", { class: "sol-remember" }, h("h3", {}, "What to keep"),
+      h("div", { class: "sol-remember" }, h("h3", {}, "Remember"),
         this.spec.remember.map((text) => h("p", {}, glossed(text)))),
       this.on.next && button("Next step", this.on.next));
     return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
@@ -164,7 +164,7 @@ export class Lesson {
     const right = this.spec.answer(result);
     this.options.forEach((one, at) => {
       one.element.classList.toggle("is-right", at === right);
-      const marks = [at === this.choice && "your guess", at === right && "measured"];
+      const marks = [at === this.choice && "your guess", at === right && "correct"];
       setText(one.mark, marks.filter(Boolean).join(", "));
     });
     show(this.outcome, true);

@@ -17,7 +17,8 @@ function missingNodes({ rows, question, stem, said, correlation, probability: wh
   const effect = h("p", { class: "sol-learn-state", role: "status" });
   const strips = new Strips({ point: () => {}, leave: () => {}, canChoose: () => true,
     choose: (page) => slider.set(page) });
-  strips.draw(rows.map((row) => row.attention), rows.map((row) => row.kl));
+  strips.draw(rows.map((row) => row.attention),
+    rows.map((row) => Math.max(1 - row.probability / whole, 0)));
   const slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
     text: (page) => `${page + 1} of ${rows.length}`, show: (page) => {
       const { changed, said: other, probability: left, kl } = rows[page];
@@ -31,8 +32,8 @@ function missingNodes({ rows, question, stem, said, correlation, probability: wh
   return [
     h("p", { class: "sol-learn-passage" },
       h("span", { class: "sol-muted" }, `… ${question} ${stem}`), pickedText(said)),
-    learnPart("Where the step looked, and what it needed: KL without the page", strips.element,
-      endsOf("the story's beginning", "the question"), slider.element, text, effect),
+    learnPart("Where the step looked, and what it needed: the probability lost without the page",
+      strips.element, endsOf("the story's beginning", "the question"), slider.element, text, effect),
     learnPart("The five pages that mattered most",
       h("div", { class: "sol-page-ranks" },
         dataTable("Pages by effect", ["Page left out", "KL, nats", "Attention"],

@@ -1,7 +1,7 @@
 // Step 3 of the path: attention reads pages of the cache; which steps suffer when it reads few.
 
 import { h, setText } from "../shared/dom.js";
-import { mean, percent, signed } from "../shared/format.js";
+import { mean, nats, percent, signed } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { barRow, learnPart, PagesZoom, paintScale, PassageView, pickedText, stepSlider } from "./pictures.js";
 
@@ -73,6 +73,8 @@ export const LESSON_PAGES = {
     const losses = LOST_WORDS.map((word) => wordLoss(result, word, 0) ?? -Infinity);
     return losses.indexOf(Math.max(...losses));
   },
-  said: (result) => `At ${percent(result.levels[0])} of the attention, ${LOST_WORDS.map((word) =>
-    `“${word}” changed by ${signed(wordLoss(result, word, 0))} nats`).join(", ")}.`,
+  said: (result) => `At ${percent(result.levels[0])} of the attention, ${LOST_WORDS.map((word) => {
+    const loss = wordLoss(result, word, 0) ?? NaN;
+    return `“${word}” ${loss < 0 ? "gained" : "lost"} ${nats(Math.abs(loss))} nats`;
+  }).join(", ")}.`,
 };

@@ -43,11 +43,12 @@ export function menu(label, entries, spoken) {
 /** @typedef {{ name: string, hint: string, act: () => void }} MenuEntry */
 
 // kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
-/** @param {{ spoken?: string, more?: MenuEntry[] }} [words] entries after the forms */
+/** @param {{ spoken?: string, more?: MenuEntry[], seen?: () => object | null }} [words] more: entries after
+ * the forms; seen: what the page found out besides */
 export function exportMenu(api, kind, id, fail, words = {}) {
-  const { spoken, more = [] } = words;
+  const { spoken, more = [], seen } = words;
   const save = (form) => attempt(async () => {
-    const file = await api("export_file", { kind, id: id(), form });
+    const file = await api("export_file", { kind, id: id(), form, seen: seen?.() });
     saveFile(file.name, new Blob([file.text], { type: file.type }));
   }, fail);
   const [[first, hint], ...others] = EXPORT_FORMS[kind];

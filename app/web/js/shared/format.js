@@ -94,7 +94,13 @@ export function scheduleLabel(kind, policy) {
   return policy === "default" ? "Default policy" : policy ? `${name} ${modelName(policy)}` : name;
 }
 
-export const scheduleName = (run) => scheduleLabel(scheduleOf(run).kind, scheduleOf(run).policy);
+// Whether a policy left these steps to the static mix.
+export const isLeftToStatic = (run, rows) => scheduleOf(run).kind === "policy" && rows.length > 0
+  && !rows.at(-1)?.policy;
+
+/** Name of a run's schedule, and whether static took its tokens. @param {Token[]} [rows] */
+export const scheduleName = (run, rows = []) => scheduleLabel(scheduleOf(run).kind, scheduleOf(run).policy)
+  + (isLeftToStatic(run, rows) ? ": static here" : "");
 
 export const MECHANISMS = { default: "Default: 4-bit keys", paper: "Paper: page bounds" };
 

@@ -27,7 +27,7 @@ export function heldOutTiles(measured) {
   return [
     ["[[kl|KL]], [[held out]]", nats(kl), than(klStatic)],
     ["[[nll|NLL]], held out", nats(nll), than(nllStatic, isNumber(full) ? `, full model ${nats(full)}` : "")],
-    ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
+    ["Largest miss of the budget", fixed(largestGap(measured), 2), "percentage points"],
   ];
 }
 

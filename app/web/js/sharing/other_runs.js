@@ -44,6 +44,7 @@ export async function showRuns(root, part, makeStage, words, partsOf = (stage) =
     stage.toTop();
     stage.update(view, view.run, null);
     stage.finish(view);
+    if (view.seen) stage.seen = view.seen;
     shown = view;
   }
 

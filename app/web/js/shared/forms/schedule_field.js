@@ -7,9 +7,9 @@ import { choiceField, numberField, pillsField, sliderField } from "./form_parts.
 
 export const POLICY_PREFIX = "policy:";
 const MEANINGS = {
-  policy: "A trained [[policy]] decides, step by step; where it gains nothing, the static mix.",
+  policy: "A trained [[policy]] decides, step by step; where that is no better, it is static.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
-  static: "[[static|Every token]] gets the same, or two mixes in turn.",
+  static: "[[static|Every step]] gets the same [[mix]], or two in turn.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
   emc: "[[emc|Spends more]] where the previous step was unsure, and still meets the budget.",
   dac: "[[dac|Spends more]] where the hidden state moves fast, and still meets the budget.",

@@ -110,13 +110,13 @@ export class LensPanel {
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
-    setText(this.state, "One knob moved at a time.");
+    setText(this.state, "One setting changed, the others as they were.");
     setText(this.curvesNote, replayedText(row, view));
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
     this.trails.replaceChildren(followed ? trailTable(view, rows) : "");
     this.trailNote.replaceChildren(...glossed(followed ? "What each of these steps changes in later tokens "
-      + "([[kv pollution|KV pollution]]), in [[nats]]; a dot is less than 0.005."
+      + "([[kv pollution|errors left in the cache]]), in [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here."));
     show(this.body, true);
     this.setOld(false);
@@ -130,6 +130,7 @@ function replayedText(row, view) {
       + "other pages or channels.";
   }
   const noise = view.noise ? ` Differences of surprisal below ${nats(view.noise)} nats may be rounding.` : "";
-  const own = isNumber(kl) ? ` KL is to one full step on this run's cache; its own is ${nats(kl)}.` : "";
+  const own = isNumber(kl) ? " KL compares with a full step on this run's own cache; "
+    + `compared with the full model that ran beside it, this step's is ${nats(kl)}.` : "";
   return `Dashed: nothing left out.${noise}${own}`;
 }

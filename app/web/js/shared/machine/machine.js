@@ -39,13 +39,19 @@ class Choices {
 
   begin(run) {
     this.axes = gridLevels(run);
-    this.title.replaceChildren(...glossed(TITLES[scheduleOf(run).kind]
-      ?? scheduleName(run).replace("Policy", "[[policy|Policy]]"), true));
+    this.run = run;
+    this.name([]);
     this.rows.forEach(({ bars }) => bars.replaceChildren());
+  }
+
+  name(rows) {
+    this.title.replaceChildren(...glossed(TITLES[scheduleOf(this.run).kind]
+      ?? scheduleName(this.run, rows).replace("Policy", "[[policy|Policy]]"), true));
   }
 
   /** @param {Token} token */
   show(token) {
+    this.name([token]);
     const shares = isOfPolicy(token, this.axes) ? token.policy : null;
     const top = Math.max(...(shares ?? []).flat(), LEAST_TOP);
     this.rows.forEach(({ axis, value, bars }) => {

@@ -108,9 +108,9 @@ class PictureSheet {
     word(show(high));
   }
 
-  strip(name, values, apart, colour, isDown) {
-    const place = { x: EDGE + 110, base: isDown ? this.y : this.y + BARS_TALL, width: LINE_WIDTH - 110,
-      tall: BARS_TALL, isDown };
+  strip(name, values, apart, colour, isNeed) {
+    const place = { x: EDGE + 110, base: isNeed ? this.y : this.y + BARS_TALL, width: LINE_WIDTH - 110,
+      tall: BARS_TALL, isNeed };
     this.add("path", { d: barsPath(values, place, apart), fill: this.colours[colour] });
     this.add("path", { d: barsPath(values, { ...place, isApart: true }, apart), fill: this.colours.edge });
     this.y += BARS_TALL / 2;

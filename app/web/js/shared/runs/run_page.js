@@ -68,7 +68,7 @@ export class RunPage {
       { class: "sol-chip is-narrow" }); // where the form is below
     return h("div", { class: "sol-tools" }, again, copyChip("Copy link", link), more,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad"),
-        { more: [{ name: "Copy text", hint: "without the prompt",
+        { seen: () => this.stage.seen, more: [{ name: "Copy text", hint: "without the prompt",
           act: () => copyText(answerText(this.stage.rows())) }] }));
   }
 

@@ -2,7 +2,7 @@
 
 import { ChartedStage } from "../charts/charts.js";
 import { chip, h, setText, show } from "../dom.js";
-import { mean } from "../format.js";
+import { isNumber, mean } from "../format.js";
 import { Machine } from "../machine/machine.js";
 import { cardParts, TokenCard } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
@@ -59,6 +59,18 @@ export class RunStage extends ChartedStage {
     const isCut = !isWhole && element.scrollHeight > element.clientHeight + 1;
     element.classList.toggle("is-cut", isCut);
     show(this.more, isCut);
+  }
+
+  // What was found out after the run: an exported page shows it, too.
+  get seen() {
+    const { found, said } = this.reading.effects ?? {};
+    return { full: this.status.fullText, ...found, ...found && { said: said?.textContent } };
+  }
+
+  set seen({ full, ...found }) {
+    this.status.fullText = full;
+    if (isNumber(found.index)) Object.assign(this.reading, { found });
+    this.reading.draw();
   }
 
   clear() {

@@ -139,6 +139,15 @@ export class Status extends StatusLine {
     show(this.full, Boolean(this.outcome.dataset.kind) && this.outcome.dataset.kind !== SAME);
   }
 
+  get fullText() {
+    return this.fullAnswer.hidden ? "" : this.fullAnswer.textContent ?? "";
+  }
+
+  set fullText(text) {
+    setText(this.fullAnswer, text);
+    show(this.fullAnswer, Boolean(text));
+  }
+
   async showFull() {
     const place = h("p", { class: "sol-page-answer is-live", dir: "auto" }, h("b", {}, "Full model: "));
     this.fullAnswer.replaceWith(place); // a new one: tokens may still come for the last
@@ -151,7 +160,7 @@ export class Status extends StatusLine {
 
   showRun(rows, view, run, model) {
     const { asked, share } = scheduleOf(run);
-    const words = [namedAs(run, view.summary?.left_at), REASONS[view.summary?.reason]]
+    const words = [namedAs(run, rows, view.summary?.left_at), REASONS[view.summary?.reason]]
       .filter(Boolean).join(" · ");
     const isCut = view.status === "finished" && view.summary?.reason === "length";
     this.update(isCut ? { ...view, status: `Cut off at ${count(rows.length, "token")}` } : view, model, words,
@@ -189,8 +198,8 @@ export class Status extends StatusLine {
     const isMissed = !view.live && kind && this.zone
       && ZONES[outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense).kind] !== this.zone;
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
-      ` of the full model${isOff ? ` (budget: ${percent(share)})` : ""} · `],
-      this.gain, klWords(tally), isMissed && ` · predicted: ${this.zone} (missed)`);
+      ` of the full model${isOff ? ` (asked: ${percent(share)})` : ""} · `],
+      this.gain, klWords(tally), isMissed && ` · not as expected: ${this.zone}`);
     show(this.verdict, true);
   }
 }
@@ -203,8 +212,8 @@ function promptWords(prefill) {
 }
 
 // context: as a FinishEvent's left_at, where a policy left its steps to the static mix.
-const namedAs = (run, context) => (isNumber(context) ? `Static: ${scheduleName(run)} gains nothing near `
-  + `${percent(scheduleOf(run).share)} after ${count(context, "token")}` : scheduleName(run));
+const namedAs = (run, rows, context) => scheduleName(run, rows) + (isNumber(context)
+  ? `, as it is no better near ${percent(scheduleOf(run).share)} after some ${count(context, "token")}` : "");
 
 // The token that somebody put in, from which on a fork is judged.
 function putWords(rows, { config: { given = [] } }) {

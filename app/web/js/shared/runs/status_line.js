@@ -91,7 +91,7 @@ export class StatusLine extends StateHead {
 }
 
 const AHEAD = { lesson: "A lesson is being measured.", own: "Your earlier request is still running.",
-  other: "Another visitor is using the model." };
+  other: "Another visitor or tab is using the model." };
 
 const queueText = ({ place, ahead }) => (place > 0
   ? `${AHEAD[ahead]} ${place > 1 ? `${place} are before you.` : "You are next."}` : "");

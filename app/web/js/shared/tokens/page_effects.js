@@ -3,11 +3,10 @@
 import { attempt, newest } from "../api.js";
 import { chip, h, setText, show } from "../dom.js";
 import { RunFollower } from "../follower.js";
-import { count, isNumber, nats, probability } from "../format.js";
+import { count, isNumber, probability } from "../format.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
-const NOTHING = 0.01; // nats, below which a page did not matter
-const LITTLE = 0.8; // of a word's probability: what leaves it more did not matter much
+const LEAST_LOST = 0.2; // of a word's probability: a line whose absence costs less did not matter much
 const TIE = 1.1; // of a word's probability: who has less more than it comes first by chance
 const MANY = 0.4; // of all pages
 const AT_ONCE = 400; // pages that are left out in turn without being asked
@@ -21,8 +20,9 @@ export class PageEffects {
   chosen = new Set();
   /** Number of the token that the words are about. @type {number | null} */
   index = null;
-  /** Effects of all pages on a token; best: the one that matters most.
-   * @type {{ index: number, kl: number[], attention: number[], best: number | null } | null} */
+  /** Effects of all pages on a token. lost: of its probability without the page; best: where that is
+   * most. @type {{ index: number, lost: number[], attention: number[], best: number | null,
+   * said?: string } | null} */
   found = null;
   say = (text) => setText(this.said, text);
 
@@ -142,30 +142,36 @@ export class PageEffects {
     const { effects, attention, correlation } = view;
     this.index = index;
     measured.set(this.on.id(), [index, view, seconds]);
-    const [best] = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
-      .toSorted((a, b) => b.kl - a.kl);
-    const matters = best?.kl >= NOTHING;
-    this.found = { index, attention, kl: effects.map((effect) => effect.kl),
-      best: matters ? best.pages[0] : null };
-    const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
-    this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s. `
-      + `KL without it: ${nats(best?.kl)} nats.${rank}`;
-    this.say(matters ? this.finding(index, best, effects) + this.change(index, best)
-      : `No single line mattered to ${quoted(this.on.rows()[index].text)}: without any one, KL stays below `
-        + `${NOTHING} nats.`);
+    const own = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
+      .toSorted((a, b) => b.nll_change - a.nll_change);
+    const lost = effects.map(lostWithout);
+    const isNeeded = own.length > 0 && lostWithout(own[0]) >= LEAST_LOST;
+    this.found = { index, attention, lost, best: isNeeded ? own[0].pages[0] : null };
+    const rank = isNumber(correlation)
+      ? ` Rank correlation of KL with attention: ${correlation.toFixed(2)}.` : "";
+    this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s.${rank}`;
+    this.say(this.finding(index, own, lost, isNeeded));
     this.on.changed();
   }
 
-  // The beginning of a sentence that ends in what a token's probability becomes without the best page.
-  finding(index, best, effects) {
-    const { text, token_id: id } = this.on.rows()[index];
-    const [word, line] = [quoted(text), quotedStart(this.on.textOf(best.pages[0]))];
-    if (best.choice.token_id === id && Math.exp(-best.nll_change) > LITTLE) {
-      return `No single line mattered much to ${word}; without ${line} `;
+  // own: effects of the lines that say something, the one that the word needed most first.
+  finding(index, own, lost, isNeeded) {
+    const word = quoted(this.on.rows()[index].text);
+    const lineOf = (effect) => quotedStart(this.on.textOf(effect.pages[0]));
+    const [best, least] = [own[0], own.at(-1)];
+    if (isNeeded) {
+      const alike = lost.filter((one) => one > lostWithout(best) / 2).length;
+      return (alike > Math.max(MANY * lost.length, 3)
+        ? `${word} was a close call, which almost any line decides: without ${lineOf(best)} `
+        : `${word} needed ${lineOf(best)}: without it `) + this.change(index, best);
     }
-    const alike = effects.filter(({ kl }) => kl > best.kl / 2).length;
-    if (alike > Math.max(MANY * effects.length, 3)) return `Almost any line tips ${word}: without ${line} `;
-    return best.nll_change < 0 ? `${line} made ${word} less likely: without it `
-      : `${word} needed ${line}: without it `;
+    if (least && 1 - Math.exp(least.nll_change) >= LEAST_LOST) {
+      return `${word} needed no single line, and ${lineOf(least)} held it back: without it `
+        + this.change(index, least);
+    }
+    return `${word} needed no single line: it keeps most of its probability without any one of them.`;
   }
 }
+
+// Of a word's probability, what goes with a page: 0 to 1.
+const lostWithout = ({ nll_change: change }) => Math.max(1 - Math.exp(-change), 0);

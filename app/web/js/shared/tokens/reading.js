@@ -25,17 +25,16 @@ function shadesOf(shares) {
     : Math.max(1, Math.ceil((share / most - 0.5) * 2 * STRENGTHS))));
 }
 
-// The first page, and pages that are words of a chat's template for the most part.
-function apartOf(texts, asked) {
+// Pages without the words of a chat's template.
+function ownTexts(texts, asked) {
   const start = texts.join("").indexOf(asked);
-  const apart = new Set(FIRST_PAGE);
+  if (!asked || start < 0) return texts;
   let end = 0;
-  texts.forEach((text, page) => {
+  return texts.map((text) => {
     end += text.length;
-    const own = Math.min(end, start + asked.length) - Math.max(end - text.length, start);
-    if (asked && start >= 0 && own < text.trim().length / 2) apart.add(page);
+    const first = start - (end - text.length);
+    return text.slice(Math.max(first, 0), Math.max(first + asked.length, 0));
   });
-  return apart;
 }
 
 // Writes an attribute only where it changes: there are hundreds of pages.
@@ -63,6 +62,9 @@ export class Reading {
   stop = 0;
   /** Pages that tell nothing: every step's first one, and words of a chat's template. @type {Set<number>} */
   apart = FIRST_PAGE;
+  /** Effects of all pages on a token, in an exported page. @type {{ index: number, lost: number[],
+   * attention: number[], best: number | null, said?: string } | null} */
+  found = null;
   numPrompt = 0; // tokens
   size = 8;
   isFolded = false;
@@ -103,7 +105,7 @@ export class Reading {
         h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
         && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} lines to answer without them. `
-          + "Grey: the first page and the chat template, which carry no content."),
+          + "Grey: the first page and the chat template, which say nothing."),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
@@ -147,7 +149,9 @@ export class Reading {
   /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut]
    * @param {string} [asked] */
   begin(size, texts, numPrompt, leftOut = [], asked = "") {
-    Object.assign(this, { isBegun: true, size, texts, numPrompt, leftOut, apart: apartOf(texts, asked) });
+    Object.assign(this, { isBegun: true, size, texts: ownTexts(texts, asked), numPrompt, leftOut });
+    this.apart = new Set([...FIRST_PAGE, ...texts.flatMap((text, page) =>
+      (this.texts[page].length < text.trim().length / 2 ? [page] : []))]); // mostly the template's
     this.text.classList.toggle("is-short", texts.length <= SHORT_PAGES);
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
@@ -173,7 +177,7 @@ export class Reading {
     this.isFolded = isFolded;
     this.text.classList.toggle("is-folded", isFolded);
     this.folder.setAttribute("aria-expanded", String(!isFolded));
-    setText(this.folder, isFolded ? "Whole prompt" : "Only what was read");
+    setText(this.folder, isFolded ? "Whole prompt" : "Fewer lines");
     show(this.folder, this.pages.length > 1);
     this.place();
     const strongest = this.pages.find((span) => span.solShade === STRENGTHS);
@@ -263,16 +267,16 @@ export class Reading {
     const shares = row && sharesOf(row);
     if (!shares) return;
     const lights = this.lights(row);
-    const found = this.effects?.found;
+    const found = this.effects?.found ?? this.found;
     const measured = found?.index === row.index ? found : null;
-    const need = row.needed ? { kl: row.needed, best: this.fact } : measured;
-    const shades = shadesOf(need ? need.kl.map((kl, page) => (this.apart.has(page) ? 0 : kl)) : lights);
+    const need = row.needed ? { lost: row.needed, best: this.fact } : measured;
+    const shades = shadesOf(need?.lost.map((lost, page) => (this.apart.has(page) ? 0 : lost)) ?? lights);
     this.best = need?.best ?? null;
     // Where all heads read all pages, what their attention is tells more, once that was measured.
     const looked = row.page_reads.share === 1 && measured ? measured.attention
       : Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
     show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
-    this.strips.draw(looked, need ? looked.map((_, page) => need.kl[page] ?? 0) : null, this.apart);
+    this.strips.draw(looked, need ? looked.map((_, page) => need.lost[page] ?? 0) : null, this.apart);
     this.markStrips();
     this.effects?.which.classList.toggle("is-spare", Boolean(need));
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);
@@ -291,8 +295,8 @@ export class Reading {
         element.classList.toggle("is-left-out", chosen.has(pageOf(token))));
     }
     this.map.mark(this.at);
-    if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
-    setText(this.caption, measured ? "" : this.sentence(row, lights)); // else that is said
+    if (!this.pages[this.stop]?.isConnected) this.makeStop(Math.max(shades.findIndex(Boolean), 0));
+    setText(this.caption, measured ? measured.said ?? "" : this.sentence(row, lights)); // else effects say it
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
     this.settling = setTimeout(
@@ -343,8 +347,9 @@ export class Reading {
   sentence(row, lights) {
     if (row.needed && this.fact !== null) {
       const heads = `${percent(sharesOf(row)?.(this.fact))} of the attention heads`;
-      return `${quoted(row.text)} needs ${quotedStart(this.textOf(this.fact))}: `
-        + `${heads} read it for ${quoted(row.word)}.`;
+      const line = quotedStart(this.textOf(this.fact));
+      return row.isSame ? `${quoted(row.text)} needs ${line}: ${heads} read it for ${quoted(row.word)}.`
+        : `The full model's ${quoted(row.text)} needs ${line}; ${heads} read it for ${quoted(row.word)}.`;
     }
     const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read everything: ${count(row.page_reads.pages, "page")}.`;
@@ -354,8 +359,8 @@ export class Reading {
     if (best < 0 || (isUsualKnown && lights[best] < LEAST_GAP)) {
       return `${word} read no line much more than other tokens did.`;
     }
-    const usual = isUsualKnown ? `; ${percent(this.meanOf(best))} is usual` : "";
+    const usual = isUsualKnown ? `; by ${percent(this.meanOf(best))} for other tokens` : "";
     return `${word} looked most at ${quotedStart(this.textOf(best))} `
-      + `(${percent(sharesOf(row)?.(best))} of the attention heads read it${usual}).`;
+      + `(read by ${percent(sharesOf(row)?.(best))} of the attention heads${usual}).`;
   }
 }

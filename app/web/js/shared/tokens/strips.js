@@ -10,16 +10,17 @@ const STRIPS_HEIGHT = STRIPS_TALL * 2 + STRIPS_GAP;
 
 export const FIRST_PAGE = new Set([0]); // that every step needs
 
-/** Bars of one strip as a path, the largest as tall as the strip, but for those of pages that tell nothing:
- * they may be cut off, and are drawn apart (isApart). They hang from the base of a strip upside down.
+/** Bars of one strip as a path. The largest is as tall as the strip, but for those of pages that tell
+ * nothing: they may be cut off, and are drawn apart (isApart). What was needed hangs from the base, and all
+ * of a word's probability is as tall as the strip.
  * @param {number[]} values @param {{ x?: number, base: number, width: number, tall: number,
- * isDown?: boolean, isApart?: boolean }} place @param {Set<number>} apart */
-export function barsPath(values, { x = 0, base, width, tall, isDown = false, isApart = false }, apart) {
-  const most = Math.max(...values.filter((_, page) => !apart.has(page)), 1e-9);
+ * isNeed?: boolean, isApart?: boolean }} place @param {Set<number>} apart */
+export function barsPath(values, { x = 0, base, width, tall, isNeed = false, isApart = false }, apart) {
+  const most = isNeed ? 1 : Math.max(...values.filter((_, page) => !apart.has(page)), 1e-9);
   const step = width / values.length;
   return values.map((value, page) => (value > 0 && isApart === apart.has(page)
     ? `M${(x + page * step).toFixed(2)} ${base}`
-      + `v${((isDown ? tall : -tall) * Math.min(value / most, 1)).toFixed(2)}`
+      + `v${((isNeed ? tall : -tall) * Math.min(value / most, 1)).toFixed(2)}`
       + `h${(step * BAR).toFixed(2)}V${base}z` : "")).join("");
 }
 
@@ -35,7 +36,8 @@ export class Strips {
     this.apart = part("apart");
     this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
       "aria-hidden": "true" }, this.marked, this.apart, this.looked, this.needed);
-    this.names = [h("span", {}, "Looked at"), h("span", {}, "Needed")];
+    const meaning = "How much of the word's probability goes without each line: a full bar is all of it";
+    this.names = [h("span", {}, "Looked at"), h("span", { title: meaning }, "Needed")];
     this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
       this.field);
     const pageAt = ({ clientX }) => {
@@ -50,13 +52,14 @@ export class Strips {
     this.field.addEventListener("click", (event) => on.canChoose(pageAt(event)) && on.choose(pageAt(event)));
   }
 
-  /** looked: by page; needed: KL without the page, null before it is known. @param {number[]} looked
-   * @param {number[] | null} needed @param {Set<number>} [apart] pages that tell nothing */
+  /** looked, needed: by page; needed: null before it is known.
+   * @param {number[]} looked @param {number[] | null} needed
+   * @param {Set<number>} [apart] pages that tell nothing */
   draw(looked, needed, apart = FIRST_PAGE) {
     this.values = { looked, needed, apart };
     this.numPages = looked.length;
     const above = { width: STRIPS_WIDTH, tall: STRIPS_TALL, base: STRIPS_TALL };
-    const below = { ...above, base: STRIPS_TALL + STRIPS_GAP, isDown: true };
+    const below = { ...above, base: STRIPS_TALL + STRIPS_GAP, isNeed: true };
     this.looked.setAttribute("d", barsPath(looked, above, apart));
     this.needed.setAttribute("d", needed ? barsPath(needed, below, apart) : "");
     this.apart.setAttribute("d", barsPath(looked, { ...above, isApart: true }, apart)
