@@ -181,6 +181,7 @@ class MixTable:
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
         self._damage, self.costs = damage, costs
         self.measured_on = measured_on  # name of the model that ``damage`` was measured on
+        self.levels = damage.keep_fractions, damage.channel_keep_ratios  # that mixes are made of
         self._head_saving = costs.head_saving(_ANY_DROP)
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
@@ -191,11 +192,6 @@ class MixTable:
             for table in (self, other)
         )
         return mine == theirs
-
-    @property
-    def levels(self) -> tuple[Levels, Levels]:
-        """Return the levels of attention and of channels that mixes are made of."""
-        return self._damage.keep_fractions, self._damage.channel_keep_ratios
 
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
