@@ -219,9 +219,8 @@ class FewRowStep:
         windows = self._spec.windows if request.is_by_layer else self._windows
         budgets, floors = page_limits(cache, request, windows)
         channels, inner = channel_limits(self._spec, request)
-        shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.
-        alone = [cache.row_sources, shared, own, [action.bit_width for action in actions]]
+        alone = [cache.row_sources, cache.shared_lengths, own, [a.bit_width for a in actions]]
         numbers = np.array(alone + first_seen + budgets + channels + inner, np.int64)
         of_layers = numbers.take(self._lines[request.is_by_layer], 0)
         rows = StepRows(

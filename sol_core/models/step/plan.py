@@ -226,10 +226,10 @@ def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]
     pages = torch.from_numpy(pages_left_out(cache, left_out)).bool()
     tokens = pages.repeat_interleave(cache.page_size, 1)
     missing = torch.zeros(cache.num_rows, cache.shared_width + width, dtype=torch.bool)
-    for row, (length, own) in enumerate(zip(cache.lengths, cache.own_lengths, strict=True)):
-        shared = length - own
+    pairs = zip(cache.shared_lengths, cache.own_lengths, strict=True)
+    for row, (shared, own) in enumerate(pairs):
         missing[row, :shared] = tokens[row, :shared]
-        missing[row, cache.shared_width :][:own] = tokens[row, shared:length]
+        missing[row, cache.shared_width :][:own] = tokens[row, shared : shared + own]
     return missing.to(cache.device)
 
 
