@@ -12,6 +12,7 @@ import math
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import add
 from typing import Any
 
@@ -349,10 +350,8 @@ class KVCache:
                 f"(0 to {self.num_rows - 1}), got {sources}"
             )
         limits = [self.own_lengths[n] for n in sources]
-        fits = len(lengths) == len(limits) and all(
-            0 <= length <= limit for length, limit in zip(lengths, limits, strict=True)
-        )
-        if not fits:
+        pairs = zip(lengths, limits, strict=False)
+        if len(lengths) != len(limits) or not all(0 <= length <= most for length, most in pairs):
             raise ShapeError(
                 f"branching needs one length per group, each within its sequence's {limits}, "
                 f"got {lengths}"
@@ -369,15 +368,12 @@ class KVCache:
 
     def _zeros(self, *kinds: tuple[Sequence[int], torch.dtype]) -> list[tuple[Tensor, ...]]:
         """Make zeros of these shapes for each layer; on a CPU they lie together."""
-        layers, sizes = range(self.spec.num_layers), [math.prod(s) * d.itemsize for s, d in kinds]
-        pages = HugePages(len(layers) * sum(sizes))
-
-        def make(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-            if self.device.type == "cpu":
-                return pages.zeros(shape, dtype)
-            return torch.zeros(shape, dtype=dtype, device=self.device)
-
-        return [tuple(make(*kind) for kind in kinds) for _ in layers]
+        layers = range(self.spec.num_layers)
+        make: Callable[..., Tensor] = partial(torch.zeros, device=self.device)
+        if self.device.type == "cpu":
+            sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in kinds]
+            make = HugePages(len(layers) * sum(sizes)).zeros
+        return [tuple(make(shape, dtype=dtype) for shape, dtype in kinds) for _ in layers]
 
     def _encode(self) -> None:
         """Bring the 4-bit keys of all layers up to date."""

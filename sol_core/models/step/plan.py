@@ -48,7 +48,6 @@ class StepRequest:
     is_layered: bool = field(init=False)  # no graph: made layer by layer, each on its own
     is_by_layer: bool = field(init=False, default=False)  # some row has numbers by layer
     is_sparse: bool = field(init=False, default=False)  # some row drops pages
-    scores_pages: bool = field(init=False)
     reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
     kernels_choose: bool = field(init=False)  # the CPU's kernels know how pages are chosen
 
@@ -58,9 +57,9 @@ class StepRequest:
             self.is_dense &= action.is_dense
             self.is_by_layer |= bool(action.keep_by_layer or action.channels_by_layer)
             self.is_sparse |= action.keep_fraction < 1
-        self.scores_pages = self.is_sparse or self.observe is Observe.CONCENTRATION
+        scores_pages = self.is_sparse or self.observe is Observe.CONCENTRATION
         scorer = self.mechanisms.scorer
-        self.reads_codes = self.scores_pages and scorer.reads_codes
+        self.reads_codes = scores_pages and scorer.reads_codes
         self.kernels_choose = self.mechanisms.page_choice == scorer.compiled_choice
 
     def rows(self, first: int, count: int) -> StepRequest:
