@@ -233,7 +233,11 @@ class FrozenLM:
         compiled = few if few is not None and few.supports(cache, request) else None
         most = 1 if compiled is None else ROWS_AT_ONCE
         if cache.num_rows <= most or request.batched or self._in_buckets:
-            return self._step_together(tokens, cache, request, compiled)
+            if compiled is None:
+                with step_threads(cache.num_rows, self.weights.head.weight):
+                    return self._decode_planned(tokens, cache, request)
+            with torch_on_one_thread():
+                return compiled.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
         current_codes = cache.prepare_token_write(reads_codes=request.reads_codes)
         parts = []
         for first in range(0, cache.num_rows, most):
@@ -241,18 +245,6 @@ class FrozenLM:
             view = cache.view(first, len(some), current_codes=current_codes)
             parts.append(self._step(some, view, request.rows(first, len(some))))
         return StepOutput.joined(parts)
-
-    def _step_together(
-        self, tokens: Tensor, cache: KVCache, request: StepRequest, compiled: FewRowStep | None
-    ) -> StepOutput:
-        if compiled is not None:
-            with torch_on_one_thread():
-                return compiled.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
-        with step_threads(cache.num_rows, self.weights.head.weight):
-            output = self._decode_planned(tokens, cache, request)
-            if request.preview is None:
-                return output
-            return replace(output, logits=request.preview.logits(output, request.actions))
 
     @torch.no_grad()
     def logits(self, hidden: Tensor, *, batched: bool = False) -> Tensor:
@@ -307,6 +299,8 @@ class FrozenLM:
             layout = cache.layout()
             key, kind = (shape, layout), (shape.kind, layout)
             output = self.graphs.run(key, kind, step, tokens, numbers, request.clock, cache)
+        if request.preview is not None:
+            output = replace(output, logits=request.preview.logits(output, request.actions))
         return output.with_pages_in_order(cache.pages_in_order)
 
     def _decode(
