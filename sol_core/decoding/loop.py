@@ -144,14 +144,17 @@ class _Loop:
         self._lm, self._cache, self._scheduler, self._options = lm, cache, scheduler, options
         self._group = cache.num_rows // sequences
         self._device = torch.device("cpu") if options.on_host else lm.device  # of observations
-        # A GPU that is asked about a step before the next one was started is idle meanwhile.
-        self.checks_late = self._device.type != "cpu"
         self._observes = scheduler.observes
         self._policy_reads: tuple[PolicyReads, ...] = ()
         self._known: dict[str, Any] = {}  # fields of the observation that the step before left
         self._log_probabilities: Tensor | None = None
         if prefix is not None:
             self._observe_prefix(prefix, sequences if options.batched else 1)
+
+    @property
+    def checks_late(self) -> bool:
+        """A GPU that is asked about a step before the next one was started is idle meanwhile."""
+        return self._device.type != "cpu"
 
     def run(self, index: int, tokens: Sequence[int], last: DecodeStep | None) -> DecodeStep:
         """Take a step that feeds ``tokens``; ``last`` is the step before it."""
