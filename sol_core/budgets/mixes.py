@@ -90,14 +90,11 @@ class DamageTable:
     def at(self, context: int) -> tuple[Levels, Levels]:
         """Damage of both, interpolated in log context, flat beyond it and never rising."""
         position, knots = log2(max(context, 1)), np.log2(self.contexts)
-
-        def mixed(rows: tuple[Levels, ...]) -> Levels:
-            damages = [
-                float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)
-            ]
-            return tuple(accumulate(damages, min))
-
-        return mixed(self.attention), mixed(self.channels)
+        attention, channels = (
+            [float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)]
+            for rows in (self.attention, self.channels)
+        )
+        return tuple(accumulate(attention, min)), tuple(accumulate(channels, min))
 
 
 def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
@@ -181,6 +178,7 @@ class MixTable:
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
         self._damage, self.costs = damage, costs
         self.measured_on = measured_on  # name of the model that ``damage`` was measured on
+        self.levels = damage.keep_fractions, damage.channel_keep_ratios  # that mixes are made of
         self._head_saving = costs.head_saving(_ANY_DROP)
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
@@ -191,11 +189,6 @@ class MixTable:
             for table in (self, other)
         )
         return mine == theirs
-
-    @property
-    def levels(self) -> tuple[Levels, Levels]:
-        """Return the levels of attention and of channels that mixes are made of."""
-        return self._damage.keep_fractions, self._damage.channel_keep_ratios
 
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
@@ -209,14 +202,13 @@ class MixTable:
         """Damage of each level of both axes, and its bytes beyond a dense step's, as shares of
         those; without the head's."""
         costs, dense = self.costs, self.costs.dense_step(context).bytes_read
-
-        def beyond(action: Action) -> float:
-            read = costs.decode_step(action, context).bytes_read - dense
-            return (read + costs.head_saving(action)) / dense
-
         attention = [Action.at(level, 1.0, MAX_BITS) for level in self.levels[0]]
         channels = [Action.at(1.0, level, MAX_BITS) for level in self.levels[1]]
-        read = [tuple(map(beyond, actions)) for actions in (attention, channels)]
+        read = []
+        for actions in (attention, channels):
+            beyond = [costs.decode_step(a, context).bytes_read - dense for a in actions]
+            pairs = zip(beyond, map(costs.head_saving, actions), strict=True)
+            read.append(tuple((num_bytes + saved) / dense for num_bytes, saved in pairs))
         return tuple(zip(self._damage.at(context), read, strict=True))
 
     def floor(self, context: int) -> float:

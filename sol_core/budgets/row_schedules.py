@@ -84,21 +84,17 @@ class ShareSchedule:
         if self._previous is None:
             self._mixes.check(feedback.targets, context)
         else:
-            feedback.add(self._read(observation))
+            before, at = self._previous
+            share, reads = before.share, observation.reads
+            if reads is not None and reads[0].tokens is not None:
+                share = self._mixes.costs.bytes_share(before.action, at, *reads[0])
+            feedback.add(share)
         low, high = self._mixes.neighbours(feedback.next_targets(), context)
         excess, target = feedback.excess, feedback.targets
         mix = high if abs(excess + high.share - target) <= abs(excess + low.share - target) else low
         self._previous = mix, context
         bits = int(self._bits.at(observation.step))
         return Action.at(mix.action.keep_fraction, mix.action.channel_keep_ratio, bits)
-
-    def _read(self, observation: StepObservation) -> float:
-        """Share of the dense bytes that the previous step read."""
-        assert self._previous is not None
-        mix, context = self._previous
-        if observation.reads is None or observation.reads[0].tokens is None:
-            return mix.share
-        return self._mixes.costs.bytes_share(mix.action, context, *observation.reads[0])
 
 
 class MeanOfMixes:

@@ -22,7 +22,7 @@ from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, MAX_BITS, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec, WeightBytes
-from sol_core.models.step.plan import mlp_channels, pages_kept
+from sol_core.models.step.plan import channels_kept, pages_kept
 
 if TYPE_CHECKING:
     from sol_core.models import FrozenLM
@@ -71,7 +71,7 @@ class CostModel:
             head_rows: outputs of a previewed head that were read exactly; None counts the mean.
             observed: the step also scored the pages for a policy, as it does when it is dense.
         """
-        if isinstance(action, Action):
+        if isinstance(action, Action) and (action.keep_by_layer or action.channels_by_layer):
             action.check_layers(self.spec.num_layers)
         flops, num_bytes = 0.0, 0.0
         keeps = action.keep_by_layer or repeat(action.keep_fraction)
@@ -83,7 +83,11 @@ class CostModel:
         if tokens_read is not None:
             flops += 4.0 * self.spec.query_width * tokens_read / self.spec.num_kv_heads
             num_bytes += 2.0 * self.spec.head_size * tokens_read * self.bytes_per_cached
-        weights = self._weights_cost(action)
+        ratios = action.channels_by_layer or action.channel_keep_ratio
+        key = ratios, action.bit_width, action.is_dense
+        if key not in self._of_weights:  # few actions differ
+            self._of_weights[key] = self._weights_cost(action)
+        weights = self._of_weights[key]
         return StepCost(
             attention_flops=weights.attention_flops + flops,
             mlp_flops=weights.mlp_flops,
@@ -160,20 +164,12 @@ class CostModel:
         return flops + scoring_flops, read + scoring_read
 
     def _weights_cost(self, action: Action | Budget) -> StepCost:
-        """A step's cost without the bytes of cache and head; kept, because few actions differ."""
-        ratios = action.channels_by_layer or action.channel_keep_ratio
-        key = ratios, action.bit_width, action.is_dense
-        if key not in self._of_weights:
-            self._of_weights[key] = self._compute_weights_cost(action)
-        return self._of_weights[key]
-
-    def _compute_weights_cost(self, action: Action | Budget) -> StepCost:
+        """A step's cost without the bytes of cache and head."""
         spec, weights = self.spec, self.weights
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
         ratios = action.channels_by_layer or (action.channel_keep_ratio,) * spec.num_layers
         sizes = spec.hidden_size, spec.intermediate_size
-        known = {ratio: mlp_channels(ratio, sizes, self.mechanisms) for ratio in set(ratios)}
-        pairs = [known[ratio] for ratio in ratios]
+        pairs = channels_kept(ratios, sizes, self.mechanisms)
         entering, inner = (sum(side) for side in zip(*pairs, strict=True))  # of all layers
         gate_up, down = 2 * spec.intermediate_size * entering, spec.hidden_size * inner
         head, projected = spec.hidden_size * spec.vocab_size, spec.num_layers * projections

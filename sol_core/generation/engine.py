@@ -181,7 +181,7 @@ class _Batch:
         else:
             for step in self._steps(caches, PrefixState.joined(states)):
                 # All are described before the first is shown: nobody's pause counts as work.
-                yield from list(self._token_events(step, began))
+                yield from self._token_events(step, began)
                 if self.should_stop():
                     self._stop()
                 for sequence in [sequence for sequence in pending if sequence.ended is not None]:
@@ -222,13 +222,15 @@ class _Batch:
             state,
         )
 
-    def _token_events(self, step: DecodeStep, began: float) -> Iterator[tuple[int, Event]]:
+    def _token_events(self, step: DecodeStep, began: float) -> list[tuple[int, Event]]:
         chosen, rows_each = self.schedules.distributions(), 1 + len(self.config.side_rows)
+        events: list[tuple[int, Event]] = []
         for index, sequence in enumerate(self.sequences):
             if sequence.ended is None:
                 rows = step.rows(index * rows_each, rows_each)
                 policy = None if chosen is None else chosen[index]
-                yield sequence.number, sequence.consume(rows, began, policy)
+                events.append((sequence.number, sequence.consume(rows, began, policy)))
+        return events
 
     def _stop(self) -> None:
         for sequence in self.sequences:

@@ -9,6 +9,7 @@ tokens as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -114,9 +115,9 @@ class TextStream:
     def __init__(self, tokenizer: TextCodec, context: list[int] | None = None) -> None:
         self._tokenizer = tokenizer
         self._specials = set(tokenizer.all_special_ids)
-        self._shown: list[int] = []  # the last tokens whose text is out
-        self._pending = [t for t in (context or []) if t not in self._specials]
-        self._mark_shown(len(self._pending))
+        visible = [token for token in context or [] if token not in self._specials]
+        self._shown = visible[-_CONTEXT:]  # the last tokens whose text is out
+        self._pending: list[int] = []  # those held back
 
     def push(self, token: int) -> str:
         """Return the text that this token adds: "" while a character is incomplete."""
@@ -124,45 +125,34 @@ class TextStream:
             return ""
         self._pending.append(token)
         count = len(self._pending)
-        text = self._text_of_first(count)
+        text = _added_text(self._tokenizer, self._shown, self._pending)
         if text.endswith(_INCOMPLETE):
             if count < _MOST_HELD_BACK:
                 return ""
             count -= _UNFINISHED  # broken, but its last tokens may be a whole character's first
-            text = self._text_of_first(count)
-        self._mark_shown(count)
+            text = _added_text(self._tokenizer, self._shown, self._pending[:count])
+        self._shown = (self._shown + self._pending[:count])[-_CONTEXT:]
+        self._pending = self._pending[count:]
         return text
 
     def flush(self) -> str:
         """Return the text still held back, broken characters as U+FFFD."""
-        count = len(self._pending)
-        text = self._text_of_first(count) if count else ""
-        self._mark_shown(count)
+        text = _added_text(self._tokenizer, self._shown, self._pending)
+        self._shown, self._pending = (self._shown + self._pending)[-_CONTEXT:], []
         return text
-
-    def _text_of_first(self, count: int) -> str:
-        """Return the text added by the first ``count`` tokens held back."""
-        return _decode_visible(self._tokenizer, self._shown + self._pending[:count])[self._known :]
-
-    def _mark_shown(self, count: int) -> None:
-        """Count the first tokens held back as shown."""
-        self._shown = (self._shown + self._pending[:count])[-_CONTEXT:]
-        self._known = len(_decode_visible(self._tokenizer, self._shown))  # characters of these
-        self._pending = self._pending[count:]
 
 
 def page_texts(tokenizer: TextCodec, tokens: list[int], page_size: int) -> Iterator[str]:
     """Yield the text that each page of tokens adds, special tokens left out."""
     for start in range(0, len(tokens), page_size):
-        first = max(start - _CONTEXT, 0)
-        before = _decode_visible(tokenizer, tokens[first:start])
-        yield _decode_visible(tokenizer, tokens[first : start + page_size])[len(before) :]
+        before, page = tokens[max(start - _CONTEXT, 0) : start], tokens[start : start + page_size]
+        yield _added_text(tokenizer, before, page)
 
 
-def _decode_visible(tokenizer: TextCodec, tokens: list[int]) -> str:
-    return str(
-        tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    )
+def _added_text(tokenizer: TextCodec, before: list[int], tokens: list[int]) -> str:
+    """Text that tokens add to that of others before them, special tokens left out."""
+    decode = partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(decode(before + tokens))[len(decode(before)) :]
 
 
 class TextUntilStop:

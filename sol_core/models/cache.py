@@ -12,6 +12,8 @@ import math
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -120,8 +122,8 @@ class KVCache:
             weakref.finalize(self, pool.give, key, self.layers).atexit = False
         self._shared: KVCache | None = None
         self._sources: Tensor | None = None
-        self.shared_lengths: list[int] = []
-        self.own_lengths = [0] * num_rows  # per row, tokens in its own memory
+        # Per row, tokens in the shared prefix, and in its own memory.
+        self.shared_lengths, self.own_lengths = [0] * num_rows, [0] * num_rows
         # The 4-bit keys of all rows' tokens below the first, and of so many of each row, are
         # current; they are made when a step first reads them.
         self._coded, self._coded_ends = 0, list[int]()
@@ -138,13 +140,7 @@ class KVCache:
     @property
     def lengths(self) -> list[int]:
         """Cached tokens per row, the shared prefix included."""
-        if self._shared is None:
-            return list(self.own_lengths)
-        per_sequence = self.num_rows // len(self.shared_lengths)
-        return [
-            self.shared_lengths[row // per_sequence] + own
-            for row, own in enumerate(self.own_lengths)
-        ]
+        return list(map(add, self.shared_lengths, self.own_lengths))
 
     @property
     def shared_width(self) -> int:
@@ -193,7 +189,7 @@ class KVCache:
         own = self.layers[layer].keys[row, :, : self.own_lengths[row] + 1]
         if self._shared is None:
             return own
-        before, count = self._shared.layers[layer], self.lengths[row] - self.own_lengths[row]
+        before, count = self._shared.layers[layer], self.shared_lengths[row]
         return torch.cat((before.keys[self.row_sources[row], :, :count], own), 1)
 
     def prepare_token_write(self, *, reads_codes: bool) -> bool:
@@ -226,18 +222,19 @@ class KVCache:
         """[R, L, P] per page of a step's blocks → per page of each row, oldest first, and zeros."""
         size, first_own = self.page_size, self.shared_width // self.page_size
         rows = []
-        for row, (length, own) in enumerate(zip(self.lengths, self.own_lengths, strict=True)):
-            shared, mine = (length - own) // size, own // size + 1
-            pieces = values[row, :, :shared], values[row, :, first_own : first_own + mine]
+        pairs = zip(self.shared_lengths, self.own_lengths, strict=True)
+        for row, (shared, own) in enumerate(pairs):
+            mine = values[row, :, first_own:][:, : own // size + 1]
+            pieces = values[row, :, : shared // size], mine
             rows.append(torch.cat(pieces, -1).T)
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).transpose(1, 2)
 
     def layout(self) -> Hashable:
         """Equal for two caches whose steps read and write the same memory in the same way."""
-        sources = None if self._sources is None else self._sources.data_ptr()
-        groups = len(self.shared_lengths)
+        known = self._sources
+        sources = None if known is None else (known.data_ptr(), len(known))
         addresses, sizes = self.addresses()
-        return self.dtype, self.page_size, groups, sources, addresses.tobytes(), sizes.tobytes()
+        return self.dtype, self.page_size, sources, addresses.tobytes(), sizes.tobytes()
 
     def branch(
         self,
@@ -257,7 +254,7 @@ class KVCache:
         child = self._empty(len(sources) * rows_per_group, max(tails) + extra_capacity)
         if max(shared) > 0:
             child._shared = self
-            child.shared_lengths = shared
+            child.shared_lengths = [length for length in shared for _ in range(rows_per_group)]
             child.row_sources = [source for source in sources for _ in range(rows_per_group)]
             repeats = len(sources) // self.num_rows
             if sources != [row for row in range(self.num_rows) for _ in range(repeats)]:
@@ -288,25 +285,23 @@ class KVCache:
         """
         part = slice(first, first + count)
         view = copy.copy(self)
-        view.num_rows, view.own_lengths = count, self.own_lengths[part]
-        view.row_sources = self.row_sources[part]
+        view.num_rows, view.row_sources = count, self.row_sources[part]
+        view.shared_lengths, view.own_lengths = self.shared_lengths[part], self.own_lengths[part]
         view.layers = [store.rows(part) for store in self.layers]
         view._pool, view._addresses = None, {}
         view._coded_ends = list(view.own_lengths) if current_codes else []
         if self._shared is not None:
-            pairs = zip(self.lengths[part], view.own_lengths, strict=True)
-            view.shared_lengths = [length - own for length, own in pairs]
             view._sources = torch.tensor(view.row_sources, device=self.device)
         return view
 
     def copy_row(self, row: int) -> KVCache:
         """Copy a row to a cache of its own, which can be branched; no memory is shared with it."""
-        own, length = self.own_lengths[row], self.lengths[row]
-        copy = self._empty(1, length)
-        copy.own_lengths = [length]
+        shared, own = self.shared_lengths[row], self.own_lengths[row]
+        copy = self._empty(1, shared + own)
+        copy.own_lengths = [shared + own]
         if self._shared is not None:
-            copy._copy(0, 0, self._shared, self.row_sources[row], length - own)
-        copy._copy(0, length - own, self, row, own)
+            copy._copy(0, 0, self._shared, self.row_sources[row], shared)
+        copy._copy(0, shared, self, row, own)
         return copy
 
     def copy_tokens(self, other: KVCache, count: int) -> None:
@@ -355,10 +350,8 @@ class KVCache:
                 f"(0 to {self.num_rows - 1}), got {sources}"
             )
         limits = [self.own_lengths[n] for n in sources]
-        fits = len(lengths) == len(limits) and all(
-            0 <= length <= limit for length, limit in zip(lengths, limits, strict=True)
-        )
-        if not fits:
+        pairs = zip(lengths, limits, strict=False)
+        if len(lengths) != len(limits) or not all(0 <= length <= most for length, most in pairs):
             raise ShapeError(
                 f"branching needs one length per group, each within its sequence's {limits}, "
                 f"got {lengths}"
@@ -375,15 +368,12 @@ class KVCache:
 
     def _zeros(self, *kinds: tuple[Sequence[int], torch.dtype]) -> list[tuple[Tensor, ...]]:
         """Make zeros of these shapes for each layer; on a CPU they lie together."""
-        layers, sizes = range(self.spec.num_layers), [math.prod(s) * d.itemsize for s, d in kinds]
-        pages = HugePages(len(layers) * sum(sizes))
-
-        def make(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-            if self.device.type == "cpu":
-                return pages.zeros(shape, dtype)
-            return torch.zeros(shape, dtype=dtype, device=self.device)
-
-        return [tuple(make(*kind) for kind in kinds) for _ in layers]
+        layers = range(self.spec.num_layers)
+        make: Callable[..., Tensor] = partial(torch.zeros, device=self.device)
+        if self.device.type == "cpu":
+            sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in kinds]
+            make = HugePages(len(layers) * sum(sizes)).zeros
+        return [tuple(make(shape, dtype=dtype) for shape, dtype in kinds) for _ in layers]
 
     def _encode(self) -> None:
         """Bring the 4-bit keys of all layers up to date."""

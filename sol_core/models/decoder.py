@@ -221,45 +221,30 @@ class FrozenLM:
         if request.is_by_layer:
             for taken in actions:
                 taken.check_layers(self.spec.num_layers)
-        previews = mechanisms.head == "preview" and not request.is_dense
-        if previews and (head := self._previewed_head) is not None:
-            request.preview = head.form
+        if mechanisms.head == "preview" and not request.is_dense:
+            request.preview = self._previewed_head
         output = self._step(tokens, cache, request)
         cache.advance(1)
         return output
 
     def _step(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """One step, of some rows at a time; the cache is written but not advanced."""
-        compiled = self._compiled_for(cache, request)
+        few = self._few_rows
+        compiled = few if few is not None and few.supports(cache, request) else None
         most = 1 if compiled is None else ROWS_AT_ONCE
         if cache.num_rows <= most or request.batched or self._in_buckets:
-            return self._step_together(tokens, cache, request, compiled)
+            if compiled is None:
+                with step_threads(cache.num_rows, self.weights.head.weight):
+                    return self._decode_planned(tokens, cache, request)
+            with torch_on_one_thread():
+                return compiled.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
         current_codes = cache.prepare_token_write(reads_codes=request.reads_codes)
         parts = []
         for first in range(0, cache.num_rows, most):
             some = tokens[first : first + most]
             view = cache.view(first, len(some), current_codes=current_codes)
-            asked = request.rows(first, len(some))
-            parts.append(self._step_together(some, view, asked, self._compiled_for(view, asked)))
+            parts.append(self._step(some, view, request.rows(first, len(some))))
         return StepOutput.joined(parts)
-
-    def _compiled_for(self, cache: KVCache, request: StepRequest) -> FewRowStep | None:
-        """The compiled step, where it can read this cache and take this request."""
-        few = self._few_rows
-        return few if few is not None and few.supports(cache, request) else None
-
-    def _step_together(
-        self, tokens: Tensor, cache: KVCache, request: StepRequest, compiled: FewRowStep | None
-    ) -> StepOutput:
-        if compiled is not None:
-            with torch_on_one_thread():
-                return compiled.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
-        with step_threads(cache.num_rows, self.weights.head.weight):
-            output = self._decode_planned(tokens, cache, request)
-            if request.preview is None or self._previewed_head is None:
-                return output
-            logits = self._previewed_head.logits(output, request.actions)
-            return replace(output, logits=logits)
 
     @torch.no_grad()
     def logits(self, hidden: Tensor, *, batched: bool = False) -> Tensor:
@@ -314,6 +299,8 @@ class FrozenLM:
             layout = cache.layout()
             key, kind = (shape, layout), (shape.kind, layout)
             output = self.graphs.run(key, kind, step, tokens, numbers, request.clock, cache)
+        if request.preview is not None:
+            output = replace(output, logits=request.preview.logits(output, request.actions))
         return output.with_pages_in_order(cache.pages_in_order)
 
     def _decode(

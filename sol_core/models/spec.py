@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Activation = Literal["silu", "gelu_tanh"]
@@ -30,7 +31,7 @@ class RopeSpec:
     amplitude: float | None = None  # factor on the rotated channels of queries and keys; None is 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelSpec:
     """Shapes and switches of a decoder-only transformer with gated MLPs."""
 
@@ -62,11 +63,11 @@ class ModelSpec:
         """The layers a third and two thirds up, after which a policy sees the stream."""
         return self.num_layers // 3, 2 * self.num_layers // 3
 
-    @property
+    @cached_property
     def kv_width(self) -> int:
         return self.num_kv_heads * self.head_size
 
-    @property
+    @cached_property
     def query_width(self) -> int:
         return self.num_heads * self.head_size
 
@@ -87,7 +88,7 @@ def plain_llama(max_positions: int, **sizes: int) -> ModelSpec:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MatrixBytes:
     """Bytes of a matrix, or of the same matrix of all layers."""
 
@@ -99,7 +100,7 @@ class MatrixBytes:
         """Bytes that a step reads with this fraction of the channels."""
         return self.always + channels_kept * self.by_channel
 
-    @property
+    @cached_property
     def nbytes(self) -> float:
         return self.always + self.by_channel
 

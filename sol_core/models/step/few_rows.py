@@ -34,7 +34,6 @@ from sol_core.models.step.plan import StepRequest, channel_limits, page_limits, 
 
 if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable
-    from kernels.head_preview import HeadPreview
     from kernels.page_attention.chosen_pages import StepRows
     from sol_core.models.cache import KVCache
     from sol_core.models.spec import ModelSpec
@@ -75,7 +74,6 @@ class FewRowStep:
         self._scale = np.float32(spec.attention_scale)
         self._vocab_size = weights.head.weight.shape[1]
         self._table = self._model_table(weights, [ropes.index(rope) for rope in spec.ropes])
-        self._preview: tuple[HeadPreview | None, Any] = (None, _NO_PREVIEW)
 
     @staticmethod
     def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
@@ -117,7 +115,9 @@ class FewRowStep:
         shape = (*per_layer, spec.num_heads, spec.head_size * keeps_queries)
         queries = np.empty(shape, np.float32)
         noted = concentration, readers, read, streams_of, queries
-        preview = self._head_preview(request)
+        head, head_rows = request.preview, np.zeros(num_rows, np.int64)
+        previewed = np.array([head is not None and not a.is_dense for a in request.actions])
+        preview = *(_NO_PREVIEW if head is None else head.arrays), previewed, head_rows
         arguments = streams, self._table, memory, rows, mlp, preview, angles, noted
         threads = kernel_threads()
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
@@ -137,7 +137,7 @@ class FewRowStep:
             flags.sum(2, dtype=torch.uint8) if "pages" in record else None,
             torch.cat((layers, hidden[:, None]), 1) if "hidden" in record else None,
             self._page_mass(cache, query, flags) if "attention" in record else None,
-            None if request.preview is None else torch.from_numpy(preview[-1])[:, None],
+            None if head is None else torch.from_numpy(head_rows)[:, None],
         )
 
     def _concentration(self, cache: KVCache, queries: Tensor, scorer: PageScorer) -> Tensor:
@@ -181,17 +181,6 @@ class FewRowStep:
             half: Part = "mlp" if part % 2 else "attention"
             clock.lap("head" if part == parts - 1 else half)
 
-    def _head_preview(self, request: StepRequest) -> tuple[Any, ...]:
-        """The head's preview, and which rows read it, as ``decode_layer/head.py`` takes them."""
-        if request.preview is None:
-            count = len(request.actions)
-            return *_NO_PREVIEW, np.zeros(count, np.bool_), np.zeros(count, np.int64)
-        if self._preview[0] is not request.preview:
-            _, *parts = request.preview
-            self._preview = request.preview, [as_array(part) for part in parts]
-        previewed = np.array([not action.is_dense for action in request.actions])
-        return *self._preview[1], previewed, np.zeros(len(previewed), np.int64)
-
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
         from kernels.cpu.addresses import table_of
         from kernels.decode_layer.step import ModelTable
@@ -219,6 +208,9 @@ class FewRowStep:
         from kernels.page_attention.chosen_pages import StepRows
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
+        missing = np.empty((len(own), 0), np.uint8)
+        if request.left_out is not None:
+            missing = pages_left_out(cache, request.left_out)
         how, scores_pages = request.mechanisms, request.observe is Observe.CONCENTRATION
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
@@ -227,9 +219,8 @@ class FewRowStep:
         windows = self._spec.windows if request.is_by_layer else self._windows
         budgets, floors = page_limits(cache, request, windows)
         channels, inner = channel_limits(self._spec, request)
-        shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.
-        alone = [cache.row_sources, shared, own, [action.bit_width for action in actions]]
+        alone = [cache.row_sources, cache.shared_lengths, own, [a.bit_width for a in actions]]
         numbers = np.array(alone + first_seen + budgets + channels + inner, np.int64)
         of_layers = numbers.take(self._lines[request.is_by_layer], 0)
         rows = StepRows(
@@ -244,7 +235,7 @@ class FewRowStep:
             scale=self._scale,
             extend=cache.prepare_token_write(reads_codes=request.reads_codes),
             best_fraction=BEST_PAGES if scores_pages and request.kernels_choose else 0.0,
-            left_out=pages_left_out(cache, request.left_out),
+            left_out=missing,
         )
         rounding = numbers[3], how.quant_site == "mlp_input", how.quant_block
         mlp = (of_layers[2], of_layers[3]), rounding

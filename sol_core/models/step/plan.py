@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from kernels.gated_mlp import MlpPlan
-from kernels.head_preview import HeadPreview
 from kernels.page_attention import AttentionPlan
 from sol_core.actions import MAX_BITS, Action, Mechanisms, ceil_fraction
 from sol_core.calibration.tables import PageThresholds
@@ -25,6 +24,7 @@ from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.clock import StepClock
+from sol_core.models.step.preview import PreviewedHead
 
 # Own tokens are rounded up to a multiple of this where a step must not depend on their number: at
 # most four programs of the attention kernel idle.
@@ -43,12 +43,11 @@ class StepRequest:
     left_out: Sequence[Iterable[int]] | None
     record: Collection[str]
     batched: bool
-    preview: HeadPreview | None = None
+    preview: PreviewedHead | None = None
     is_dense: bool = field(init=False, default=True)  # every row keeps everything
     is_layered: bool = field(init=False)  # no graph: made layer by layer, each on its own
     is_by_layer: bool = field(init=False, default=False)  # some row has numbers by layer
     is_sparse: bool = field(init=False, default=False)  # some row drops pages
-    scores_pages: bool = field(init=False)
     reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
     kernels_choose: bool = field(init=False)  # the CPU's kernels know how pages are chosen
 
@@ -58,9 +57,9 @@ class StepRequest:
             self.is_dense &= action.is_dense
             self.is_by_layer |= bool(action.keep_by_layer or action.channels_by_layer)
             self.is_sparse |= action.keep_fraction < 1
-        self.scores_pages = self.is_sparse or self.observe is Observe.CONCENTRATION
+        scores_pages = self.is_sparse or self.observe is Observe.CONCENTRATION
         scorer = self.mechanisms.scorer
-        self.reads_codes = self.scores_pages and scorer.reads_codes
+        self.reads_codes = scores_pages and scorer.reads_codes
         self.kernels_choose = self.mechanisms.page_choice == scorer.compiled_choice
 
     def rows(self, first: int, count: int) -> StepRequest:
@@ -120,7 +119,7 @@ def page_limits(
         windows: attention windows of the model, or of every layer where the request is by layer.
     Returns: a line of R numbers per window; the needs [1, R], or [L, R] by layer.
     """
-    lengths, by_need = [length + 1 for length in cache.lengths], request.mechanisms.by_need
+    lengths = [length + 1 for length in cache.lengths]
     budgets = [[max(lengths)] * len(lengths) for _ in windows]
     floors = np.zeros((len(windows) if request.is_by_layer else 1, len(lengths)), np.float32)
     for row, (action, length) in enumerate(zip(request.actions, lengths, strict=True)):
@@ -135,7 +134,8 @@ def page_limits(
             if keep >= 1:
                 continue
             seen = min(length, window or length)
-            budget[row] = 1 if by_need else pages_kept(keep, seen, cache.page_size)
+            by_count = request.thresholds is None
+            budget[row] = pages_kept(keep, seen, cache.page_size) if by_count else 1
     return budgets, floors
 
 
@@ -144,14 +144,9 @@ def channel_limits(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Input and inner channels that each row keeps: a line of R numbers, or of each layer one."""
     how, sizes = request.mechanisms, (spec.hidden_size, spec.intermediate_size)
-    if not request.is_by_layer:
-        pairs = [mlp_channels(action.channel_keep_ratio, sizes, how) for action in request.actions]
-        entering, inner = map(list, zip(*pairs, strict=True))
-        return [entering], [inner]
+    count = spec.num_layers if request.is_by_layer else 1
     rows = [
-        _channels_of(action.channels_by_layer, sizes, how)
-        if action.channels_by_layer
-        else [mlp_channels(action.channel_keep_ratio, sizes, how)] * spec.num_layers
+        channels_kept(action.channels_by_layer or (action.channel_keep_ratio,) * count, sizes, how)
         for action in request.actions
     ]
     lines = [list(zip(*layer, strict=True)) for layer in zip(*rows, strict=True)]
@@ -182,9 +177,9 @@ def step_shape(
         ),
         sparse=request.is_sparse,
         pruned=any(
-            mlp_channels(ratio, every_channel, how) != every_channel
+            set(channels_kept(ratios, every_channel, how)) != {every_channel}
             for action in actions
-            for ratio in set(action.channels_by_layer or (action.channel_keep_ratio,))
+            for ratios in [action.channels_by_layer or (action.channel_keep_ratio,)]
         ),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
         by_layer=request.is_by_layer,
@@ -202,22 +197,17 @@ def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[
     budgets, floors = page_limits(cache, request, windows)
     bits = [action.bit_width for action in request.actions]
     lines = [cache.own_lengths, cache.lengths, bits, *entering, *inner, *budgets]
-    if request.mechanisms.by_need:
+    if request.thresholds is not None:
         lines += floors.view(np.int32).tolist()
     # Every line starts at 16 bytes then: Triton compiles no other variant of the kernels.
     return [line + [0] * (-len(line) % 4) for line in lines]
 
 
 def pages_left_out(
-    cache: KVCache, left_out: Sequence[Iterable[int]] | None
+    cache: KVCache, left_out: Sequence[Iterable[int]]
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """[R, P]: 1 for a page left out, oldest page 0; [R, 0] for None.
-
-    Raises: ShapeError: no such page.
-    """
+    """[R, P]: 1 for a page left out, oldest page 0. Raises: ShapeError: no such page."""
     size, lengths = cache.page_size, cache.lengths
-    if left_out is None:
-        return np.empty((len(lengths), 0), np.uint8)
     pages_out = np.zeros((len(lengths), max(lengths) // size + 1), np.uint8)
     for row, (pages, length) in enumerate(zip(left_out, lengths, strict=True)):
         for page in pages:
@@ -235,10 +225,10 @@ def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]
     pages = torch.from_numpy(pages_left_out(cache, left_out)).bool()
     tokens = pages.repeat_interleave(cache.page_size, 1)
     missing = torch.zeros(cache.num_rows, cache.shared_width + width, dtype=torch.bool)
-    for row, (length, own) in enumerate(zip(cache.lengths, cache.own_lengths, strict=True)):
-        shared = length - own
+    pairs = zip(cache.shared_lengths, cache.own_lengths, strict=True)
+    for row, (shared, own) in enumerate(pairs):
         missing[row, :shared] = tokens[row, :shared]
-        missing[row, cache.shared_width :][:own] = tokens[row, shared:length]
+        missing[row, cache.shared_width :][:own] = tokens[row, shared : shared + own]
     return missing.to(cache.device)
 
 
@@ -299,22 +289,15 @@ def _windows(spec: ModelSpec) -> list[int | None]:
     return sorted(set(spec.windows), key=lambda window: (window is None, window))
 
 
-def mlp_channels(
-    ratio: float,
+@lru_cache(maxsize=256)  # of 30 layers 0.15 ms, and a schedule has few lists
+def channels_kept(
+    ratios: tuple[float, ...],
     sizes: tuple[int, int],  # of a layer's input and of what is between
     mechanisms: Mechanisms,
-) -> tuple[int, int]:
-    """Input and inner channels of one layer that an action's ratio keeps."""
-    entering, inner = mechanisms.mlp_fractions(ratio)
-    return ceil_fraction(entering, sizes[0]), ceil_fraction(inner, sizes[1])
-
-
-@lru_cache(maxsize=256)  # of 30 layers 0.15 ms, and a schedule has few lists
-def _channels_of(
-    ratios: tuple[float, ...], sizes: tuple[int, int], mechanisms: Mechanisms
 ) -> list[tuple[int, int]]:
-    """``mlp_channels`` of every layer's ratio."""
-    return [mlp_channels(ratio, sizes, mechanisms) for ratio in ratios]
+    """Input and inner channels that each of some layers keeps, by an action's ratios."""
+    pairs = [mechanisms.mlp_fractions(ratio) for ratio in ratios]
+    return [(ceil_fraction(a, sizes[0]), ceil_fraction(b, sizes[1])) for a, b in pairs]
 
 
 def _plan_attention(

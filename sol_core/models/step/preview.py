@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from kernels.cpu import as_array
 from kernels.head_preview import (
     HeadPreview,
     make_preview,
@@ -44,15 +46,20 @@ class PreviewedHead:
         return preview_bytes(self._blocks, self._directions.shape[1])
 
     @cached_property
-    def form(self) -> HeadPreview:
-        """The form that the kernels of few rows take."""
+    def _form(self) -> HeadPreview:
         made = make_preview(self._blocks, self._directions)
         return made._replace(packed=HugePages(made.packed.nbytes).copy(made.packed))
 
     @cached_property
+    def arrays(self) -> list[Any]:
+        """Return the arrays that the kernels of few rows take, see ``decode_layer/head.py``."""
+        _, *parts = self._form
+        return [as_array(part) for part in parts]
+
+    @cached_property
     def _weights(self) -> Tensor:
         """[V, C + D]."""
-        return unpack_blocks(self.form.blocks).to(self._dtype)
+        return unpack_blocks(self._form.blocks).to(self._dtype)
 
     def logits(self, output: StepOutput, actions: Sequence[Action]) -> Tensor:
         """Logits [R, V] of a step of many rows: previewed in the rows that drop something."""
