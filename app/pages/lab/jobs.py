@@ -49,7 +49,7 @@ GRID_HELP = {
     + ", or ".join(scorer.meaning for scorer in PAGE_SCORERS.values()),
     "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
     "page_budget": "what a level of attention is: so many pages, where heads choose alone; or a "
-    "mean that layers and steps take a share of as they need, where groups choose",
+    "mean that layers and steps divide as they need, where groups choose",
     "head": "how the vocabulary's weights are read: whole, or a 4-bit preview and then exactly "
     "those of the likely tokens",
     "quant_block": "channels that share a scale when bits are rounded: 0 for all of a token, as in "
@@ -128,6 +128,7 @@ class LabJob:
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
     def constants(self, services: Services) -> dict[str, Any]:
+        """Constants from which the Lab draws this kind's form."""
         presets = dict[str, Any](PRESETS)
         if self.kind != "train":
             presets = {self.kind: self.form.config()}
