@@ -39,6 +39,7 @@ def method_label(name: str) -> str:
 
 
 def result_view(result: Result) -> dict[str, Any]:
+    """An evaluation as its page draws it."""
     budgets, samples = in_roles(result), int(result.get("scored_tokens") or 0)
     baselines = list(dict.fromkeys(name for record in budgets for name in record.get("paired", {})))
     made = {

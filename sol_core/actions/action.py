@@ -52,7 +52,7 @@ class Axis:
     measured: tuple[float, float, float]  # the values that training asks for on held-out texts
     part_of: str = ""  # of what a value is a fraction
     by_layer: str = ""  # field of an action's values by layer; "" where all layers have one
-    unit: str = "%"  # of a value as people read it; shares are read as percents
+    unit: str = "%"  # of a value as people read it; fractions are read as percents
     dense: float = 1.0  # value that leaves nothing out
     lowest: float = 0.0  # of what an action may have; 0 is itself excluded
     whole: bool = False  # whether an action's values are whole numbers
@@ -100,8 +100,8 @@ AXES = (
         name="Attention",
         noun="attention",
         term="attention kept",
-        meaning="share of cached tokens that attention may read",
-        hint="Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]].",
+        meaning="fraction of cached tokens that attention may read",
+        hint="Part of the cached tokens a [[decode step|step]] may read: its best [[page|pages]].",
         draws=Draws(above=0.05, high=0.95, scatter=0.20, dense=0.15),
         start=(0.7, 5.0),
         measured=(0.5, 0.4, 0.3),
@@ -115,8 +115,8 @@ AXES = (
         name="MLP",
         noun="MLP",
         term="MLP kept",
-        meaning="share of the MLP's channels kept",
-        hint="Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not "
+        meaning="fraction of the MLP's channels kept",
+        hint="Part of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not "
         "read.",
         draws=Draws(above=0.0, high=0.95, scatter=0.12, dense=0.15),
         start=(0.8, 6.0),

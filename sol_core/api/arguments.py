@@ -84,6 +84,7 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
 
 
 def with_settings(config: Any, settings: Mapping[str, Any], corpus: Any, root: Path) -> Any:
+    """The configuration with other settings, and a corpus by its name."""
     given = dict(settings)
     if corpus is not None:
         given["corpus"] = corpus_name(corpus, root)

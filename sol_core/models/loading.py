@@ -154,6 +154,7 @@ def load_language_model(
     device: str = "auto",  # auto, cpu, cuda, cuda:1 …
     on_progress: Progress = ignore_progress,  # called with a message and a fraction in [0, 1]
 ) -> LanguageModel:
+    """Load a model from its folder, file or Hub id, downloaded first where it must be."""
     torch_device = pick_device(device)
     torch_dtype = pick_dtype(dtype, torch_device)
     folder = locate_model(name, data_dir, on_progress)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 class StepInputs(NamedTuple):
+    """Inputs of a policy for T steps of N episodes."""
+
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
@@ -265,6 +267,7 @@ def budget_fractions(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
+    """Read a policy's folder. Raises: PolicyError for another model's, or another grid."""
     info, network, prices, states, gains = read_policy_folder(shipped_policy_for(folder, grid))
     policy = Policy(info, network, prices, model.lm.weights.embedding, states, gains)
     policy.check_model(model.fingerprint)
@@ -274,6 +277,7 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
+    """Write a policy into a new folder, in one rename."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged_folder(folder) as staging:
         made = staging / "policy"
