@@ -20,7 +20,7 @@ from sol_core.corpus.documents import PAPERS
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.decoding.prefix import read_prefix
-from sol_core.evaluation.model_tables import joined_texts
+from sol_core.evaluation.measure_tables import joined_texts
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model

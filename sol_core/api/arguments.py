@@ -83,6 +83,20 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
     return _kept(texts, data_dir, "jsonl")
 
 
+def methods_by_name(methods: Any) -> dict[str, Any]:
+    """Methods of a call by their names; one alone by its own."""
+    from sol_core.generation.schedules import check_is_policy, schedule_name
+
+    if isinstance(methods, Mapping):
+        for name in methods:
+            check_kind("a method's name", name, str, "text")
+        return dict(methods)
+    if isinstance(methods, (str, Path)):
+        return {str(methods): methods}
+    check_is_policy(methods)
+    return {schedule_name(methods): methods}
+
+
 def with_settings(config: Any, settings: Mapping[str, Any], corpus: Any, root: Path) -> Any:
     """The configuration with other settings, and a corpus by its name."""
     given = dict(settings)
