@@ -121,10 +121,7 @@ def _measure_transformers(
         return time.perf_counter() - start
 
     many, first = run(new_tokens + 1), run(1)
-    return {
-        "prefill_tokens_per_s": len(text) / first,
-        "tokens_per_s": new_tokens / (many - first),
-    }
+    return {"prefill_tokens_per_s": len(text) / first, "tokens_per_s": new_tokens / (many - first)}
 
 
 def _serve_ours(given: dict[str, Any]) -> None:

@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from app.host.errors import AppError, naming_damage
-from app.pages.explore import (
-    BudgetForm,
-    budget_values,
-    estimate_budget,
-    grid_choice,
-    schedule_from,
-)
+from app.pages.explore import BudgetForm, budget_values, estimate_budget, grid_choice, schedule_from
 from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls
 from app.runs.recorded_run import RecordedRun
 from app.web.calls import Page, Request, by_name, field, owner_of, read_form

@@ -9,13 +9,7 @@ from app.formats import finite, rounded, verdict_record
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 from sol_core.reporting.verdict import MEASURES as VERDICT_MEASURES
-from sol_core.reporting.verdict import (
-    METHOD_LABELS,
-    Verdict,
-    budgets_verdict,
-    gain_of,
-    method_name,
-)
+from sol_core.reporting.verdict import METHOD_LABELS, Verdict, budgets_verdict, gain_of, method_name
 
 Result = dict[str, Any]
 MEASURES = ("nll", "kl")

@@ -104,9 +104,7 @@ TRAIN_FORM = SchemaForm(
     },
 )
 EVALUATE_FORM = SchemaForm(
-    EvaluationConfig,
-    elsewhere=("corpus",),
-    labels={"windows": "Windows per text"},
+    EvaluationConfig, elsewhere=("corpus",), labels={"windows": "Windows per text"}
 )
 TASKS_FORM = SchemaForm(
     TasksConfig,
