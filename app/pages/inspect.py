@@ -88,7 +88,7 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:
-    """Put the inspection of ``text``, or of what run ``run_id`` generated, in line; its id."""
+    """Queue the inspection of ``text``, or of the answer of run ``run_id``; return its id."""
     owner, form = owner_of(request), field(request, "settings", dict)
     config = config_from_form(form, services.policies.resolve_name)
     if request.get("run_id") is None:

@@ -56,7 +56,7 @@ EngineFunction = Callable[[Any, str, Any, ShouldStop], Iterator[Any]]
 
 
 class GenerationRuns:
-    """Live runs of this process, falling back to the database; ``line`` is that for the model."""
+    """Live runs of this process, falling back to the database; ``model_queue`` orders them."""
 
     def __init__(
         self,

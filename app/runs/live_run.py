@@ -20,7 +20,7 @@ LATE_S = 1.0  # one batch of rows takes milliseconds
 
 @dataclass(eq=False, slots=True)
 class LiveRun:
-    """Written by the run's own thread and, as to what is saved, by the saver's; read by polls."""
+    """A run in memory: its own thread and the saver write it, polls read it."""
 
     run_id: str
     ticket: Ticket  # for the model; only its owner sees the run before it has ended

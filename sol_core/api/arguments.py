@@ -1,4 +1,4 @@
-"""Arguments that the library's functions share: a model, a policy in hand, folders, texts."""
+"""Arguments that the library's functions share: a model, methods, folders, texts."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def data_folder(data_dir: str | Path | None) -> Path:
     return default_data_dir() if data_dir is None else Path(data_dir).expanduser().absolute()
 
 
-def found_policy(
+def policy_by_name(
     name: str, policy: Policy | Schedule | None, budget: Budget | None
 ) -> Path | Policy | Schedule | WithoutBudget:
-    """The policy in hand; side rows and schedules of a configuration name others."""
+    """The given policy if it has this name, else the stored one; with a budget to obey."""
     from sol_core.generation.schedules import mark_without_budget, schedule_name
 
     if policy is not None and name == schedule_name(policy):

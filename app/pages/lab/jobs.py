@@ -16,8 +16,8 @@ from app.pages.policies import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
+    admitted_job,
     check_jobs_allowed,
-    place_for_job,
     refusal,
     visible_job,
 )
@@ -199,7 +199,7 @@ def start_job(services: Services, request: Request) -> dict[str, Any]:
         others["corpus"] = corpus_source(services, owner, field(request, "corpus", dict))
     config = job.form.config_of(field(request, "values", dict), **others)
     params = {"config": config.to_dict()} | params | {"model": services.loader.status().name}
-    with place_for_job(services, owner) as address:
+    with admitted_job(services, owner) as address:
         return {"job_id": jobs.create(job.kind, owner, title, params, address=address).id}
 
 
