@@ -31,7 +31,7 @@ def largest(values, kept):
 
 TEAL = MlpPruner(
     name="teal",
-    shares=lambda ratio, split: (ratio, ratio),
+    fractions=lambda ratio, split: (ratio, ratio),
     ratio=lambda of_bytes: of_bytes,
     keep_input=largest,
     keep_inner=lambda inner, norms, kept: largest(inner, kept),

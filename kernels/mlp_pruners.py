@@ -18,15 +18,9 @@ Split = tuple[tuple[float, float], ...]
 
 # Fraction of the MLP's bytes → of its input channels: the split with the least measured KL.
 MEASURED_SPLIT = (
-    (0.3, 0.36),
-    (0.4, 0.46),
-    (0.5, 0.56),
-    (0.6, 0.685),
-    (0.7, 0.785),
-    (0.8, 0.865),
-    (0.9, 0.95),
+    (0.3, 0.36), (0.4, 0.46), (0.5, 0.56), (0.6, 0.685), (0.7, 0.785), (0.8, 0.865), (0.9, 0.95),
     (1.0, 1.0),
-)
+)  # fmt: skip
 
 
 def largest(normed: Tensor, kept: Tensor) -> Tensor:
@@ -47,23 +41,23 @@ def heaviest(inner: Tensor, norms: Tensor, kept: Tensor) -> Tensor:
 class MlpPruner:
     """A way to prune the MLP's input and the channels between its projections.
 
-    FLOPs and bytes follow from the shares: of the three matrices, gate and up have a row for
+    FLOPs and bytes follow from the fractions: of the three matrices, gate and up have a row for
     each input channel, down one for each inner channel.
     """
 
     name: str  # in grids, policies and results
     label: str = ""  # in forms
     meaning: str = ""  # in forms, goes on a sentence
-    unit: str = "MLP bytes"  # of which the action's ratio is a share
-    # Of a ratio below 1 and the grid's split → shares of the input channels and of the inner
+    unit: str = "MLP bytes"  # of which the action's ratio is a fraction
+    # Of a ratio below 1 and the grid's split → fractions of the input channels and of the inner
     # channels that are kept, each above 0 and at most 1.
-    shares: Callable[[float, Split], tuple[float, float]]
-    ratio: Callable[[float], float]  # that reads a share of the MLP's bytes, the inverse
+    fractions: Callable[[float, Split], tuple[float, float]]
+    ratio: Callable[[float], float]  # that reads a fraction of the MLP's bytes, the inverse
     split: Split = ()  # knots that a grid has unless it brings its own; () where it takes none
     # Of [R, C] and how many channels each row keeps [R] → the others zeroed.
     keep_input: Callable[[Tensor, Tensor], Tensor] = largest
     # Of [R, I], norms of down's rows [I] and how many [R] → the others zeroed; None where the inner
-    # share is always 1.
+    # fraction is always 1.
     keep_inner: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     fused: bool = False  # whether kernels that do a whole MLP choose the same channels
 
@@ -72,10 +66,10 @@ class MlpPruner:
 
 
 @lru_cache(maxsize=1024)
-def _both_shares(ratio: float, split: Split) -> tuple[float, float]:
-    """Shares of input and inner channels; the former counts twice (gate and up) in the ratio."""
+def _both_fractions(ratio: float, split: Split) -> tuple[float, float]:
+    """Fractions of input and inner channels; the former counts twice (gate and up) in the ratio."""
     entering = _interpolated(split, ratio)
-    # The inner share that is left must be above 0 and at most 1.
+    # The inner fraction that is left must be above 0 and at most 1.
     lowest, highest = (3 * ratio - 1) / 2, (3 * ratio - 0.02) / 2
     entering = min(max(entering, lowest, 0.01), highest, 1.0)
     return entering, 3 * ratio - 2 * entering
@@ -94,18 +88,18 @@ INPUT = MlpPruner(
     label="Input channels",
     meaning="input ones",
     unit="MLP inputs",
-    shares=lambda ratio, split: (ratio, 1.0),
+    fractions=lambda ratio, split: (ratio, 1.0),
     # The third matrix is read whole.
     ratio=lambda of_bytes: (3 * of_bytes - 1) / 2,
     fused=True,
 )
-# Input and inner activation are pruned; the ratio is the share of the MLP's bytes.
+# Input and inner activation are pruned; the ratio is the fraction of the MLP's bytes.
 BOTH = MlpPruner(
     name="both",
     label="Input and inner channels",
     meaning="inner ones too",
     unit="MLP bytes",
-    shares=_both_shares,
+    fractions=_both_fractions,
     ratio=lambda of_bytes: of_bytes,
     split=MEASURED_SPLIT,
     keep_inner=heaviest,

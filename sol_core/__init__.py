@@ -22,6 +22,7 @@ from sol_core.threads import limit_spinning
 if TYPE_CHECKING:
     from sol_core.accuracy.config import TasksConfig
     from sol_core.actions import Action, ActionGrid, Budget, MlpPruner, PageScorer, Spend
+    from sol_core.api.evaluating import evaluate, tasks
     from sol_core.api.generating import (
         count_tokens,
         generate,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         score,
         stream_generate,
     )
-    from sol_core.api.measuring import Inspection, evaluate, inspect, tasks, what_if
+    from sol_core.api.inspecting import Inspection, inspect, what_if
     from sol_core.api.training import train
     from sol_core.budgets.prediction import Prediction
     from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
@@ -50,62 +51,23 @@ if TYPE_CHECKING:
     from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig, preset
 
 __all__ = [
-    "Action",
-    "ActionGrid",
-    "Budget",
-    "EvaluationConfig",
-    "EvaluationResult",
-    "FinishEvent",
-    "Generation",
-    "GenerationConfig",
-    "GrpoConfig",
-    "Inspection",
-    "InspectionConfig",
-    "LanguageModel",
-    "MlpPruner",
-    "PageScorer",
-    "Policy",
-    "PolicyConfig",
-    "Prediction",
-    "PrefillEvent",
-    "PrefillProgress",
-    "SamplingConfig",
-    "ScheduleConfig",
-    "Score",
-    "SideRowConfig",
-    "SolError",
-    "Spend",
-    "StepObservation",
-    "TasksConfig",
-    "TokenEvent",
-    "TrainConfig",
-    "WarmStartConfig",
-    "__version__",
-    "attach",
-    "count_tokens",
-    "evaluate",
-    "from_transformers",
-    "generate",
-    "generate_many",
-    "inspect",
-    "load_model",
-    "load_policy",
-    "predict",
-    "preset",
-    "score",
-    "sol_generate",
-    "stream_generate",
-    "tasks",
-    "train",
-    "what_if",
-]
+    "Action", "ActionGrid", "Budget", "EvaluationConfig", "EvaluationResult", "FinishEvent",
+    "Generation", "GenerationConfig", "GrpoConfig", "Inspection", "InspectionConfig",
+    "LanguageModel", "MlpPruner", "PageScorer", "Policy", "PolicyConfig", "Prediction",
+    "PrefillEvent", "PrefillProgress", "SamplingConfig", "ScheduleConfig", "Score", "SideRowConfig",
+    "SolError", "Spend", "StepObservation", "TasksConfig", "TokenEvent", "TrainConfig",
+    "WarmStartConfig", "__version__", "attach", "count_tokens", "evaluate", "from_transformers",
+    "generate", "generate_many", "inspect", "load_model", "load_policy", "predict", "preset",
+    "score", "sol_generate", "stream_generate", "tasks", "train", "what_if",
+]  # fmt: skip
 
 _NAMES = {
     "actions": "Action ActionGrid Budget MlpPruner PageScorer Spend",
     "api.generating": (
         "count_tokens generate generate_many load_model load_policy predict score stream_generate"
     ),
-    "api.measuring": "Inspection evaluate inspect tasks what_if",
+    "api.evaluating": "evaluate tasks",
+    "api.inspecting": "Inspection inspect what_if",
     "api.training": "train",
     "budgets.prediction": "Prediction",
     "config": "GenerationConfig SamplingConfig ScheduleConfig SideRowConfig",

@@ -17,6 +17,8 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class WorkProgress:
+    """Some of the work is done."""
+
     fraction: float  # of the whole work, in [0, 1]
     message: str  # what is being done, for people; of a training, its phase
     eta_s: float | None = None  # estimate of the seconds left; None while unknown

@@ -74,7 +74,7 @@ class JobRecord:
     title: str
     status: JobStatus
     params: Record  # what the job was asked to do, as JSON
-    progress: float  # share of the work that is done, in [0, 1]
+    progress: float  # fraction of the work that is done, in [0, 1]
     message: str  # what is being done, in the user's words
     eta_s: float | None  # seconds left, estimated; None while unknown or not running
     result: Record | None  # as JSON; None until it succeeded

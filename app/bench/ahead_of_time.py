@@ -59,6 +59,8 @@ WIDTHS = (1024, MAX_AT_ONCE, 4096, 8192, 16384)
 
 @dataclass(frozen=True, slots=True)
 class Binary:
+    """One kernel compiled for one architecture, and the resources it takes."""
+
     kernel: str  # its name; ``variant`` tells its compile-time choices apart
     variant: str
     architecture: int  # one of ``SHARED_LIMIT``

@@ -49,6 +49,8 @@ COMPILERS = ("g++", "clang++")  # what torch.compile needs on a CPU
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
+    """Subject and rivals of a decode benchmark."""
+
     model_folder: Path | None  # local folder of the model (both sides read it); None for a shape
     dtype: str = "auto"  # of our decode; auto is what the app uses
     context: int = 256  # prompt tokens before the first measured step, beside ``LONG_CONTEXTS``
@@ -87,6 +89,7 @@ class BenchOptions:
 
 
 def bench_decode(options: BenchOptions, on_progress: Progress) -> dict[str, Any]:
+    """Measure tokens per second of our decoding and of others', by turns."""
     bandwidth, files = measure_read_bandwidth(), _gguf_files(options, on_progress)
     ours = _Worker(_command(OURS, options.dtype, options), OURS, on_progress)
     workers = {(OURS, options.dtype): ours}

@@ -20,7 +20,7 @@ from sol_core.corpus.documents import PAPERS
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.decoding.prefix import read_prefix
-from sol_core.evaluation.model_tables import joined_texts
+from sol_core.evaluation.measure_tables import joined_texts
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model
@@ -121,10 +121,7 @@ def _measure_transformers(
         return time.perf_counter() - start
 
     many, first = run(new_tokens + 1), run(1)
-    return {
-        "prefill_tokens_per_s": len(text) / first,
-        "tokens_per_s": new_tokens / (many - first),
-    }
+    return {"prefill_tokens_per_s": len(text) / first, "tokens_per_s": new_tokens / (many - first)}
 
 
 def _serve_ours(given: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ def bench_kernels(
     context: int = 2048,  # cached tokens
     grid: str = DEFAULT_GRID,  # a name in ``actions.GRIDS``, whose mechanisms the step has
 ) -> dict[str, Any]:
+    """Compile all kernels, and list those that one decode step starts."""
     if model not in MODELS:
         raise ConfigError(f"shape must be one of {', '.join(MODELS)}, got {model!r}")
     if context < 1:

@@ -59,11 +59,7 @@ def bench_noise(
 
 
 def _losses(
-    lm: FrozenLM,
-    batched: bool,
-    text: Sequence[int],
-    actions: Sequence[Action],
-    grid: ActionGrid,
+    lm: FrozenLM, batched: bool, text: Sequence[int], actions: Sequence[Action], grid: ActionGrid
 ) -> Tensor:
     """NLL and KL of every row and token: [2, rows, tokens] nats."""
     prefix = read_prefix(lm, text[:CONTEXT], grid.page_size).cache

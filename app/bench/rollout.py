@@ -40,6 +40,8 @@ PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
+    """Size of the update that a rollout benchmark measures."""
+
     context: int = 256  # dense tokens before the first window
     rows: int = 64  # schedules decoded at once, over all windows
     steps: int = 16  # decode steps of a window
@@ -76,6 +78,7 @@ class RolloutOptions:
 def bench_rollout(
     model: LanguageModel, options: RolloutOptions, on_progress: Progress
 ) -> dict[str, Any]:
+    """Measure a training update, beside the time of its matrix products alone."""
     config = options.training()
     if config.block_len - 1 > model.context_length:
         raise ConfigError(

@@ -314,7 +314,7 @@ def load_model(
         only_once=True,
     )
     if any(budget != Budget() for budget in budgets) and getattr(args, "grid", None) != "paper":
-        from sol_core.evaluation.model_tables import ensure_tables
+        from sol_core.evaluation.measure_tables import ensure_tables
 
         ensure_tables(model, data_dir.root, console.progress)
     console.clear()

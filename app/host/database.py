@@ -28,7 +28,7 @@ def database_location(data_dir: DataDir) -> Path | str:
 
 
 def open_database(data_dir: DataDir, **options: Any) -> Store:
-    """``open_store`` on the right place. Raises: as that; DataDirError."""
+    """``open_store`` at ``database_location``. Raises: as that; DataDirError."""
     location = database_location(data_dir)
     if isinstance(location, Path):  # it holds the rows of this data directory only
         return open_store(location, **options)

@@ -55,7 +55,7 @@ class DataDir:
             raise DataDirError(f"cannot use {argument!r} as data directory: {error}") from error
 
     def prepare(self, *, fills: bool = True) -> None:
-        """Make the directory and its folders; it ``fills`` them, or one that is there will do."""
+        """Create the directory and its folders; with ``fills=False`` an existing one suffices."""
         if not fills and self.root.is_dir():
             return
         failed = f"cannot write to the data directory {self.root}"

@@ -45,7 +45,7 @@ def _train_events(task: JobTask) -> Updates:
         yield WorkStopped()
         return
     from sol_core.evaluation.gains import trained_with_gains
-    from sol_core.evaluation.model_tables import measure_tables
+    from sol_core.evaluation.measure_tables import measure_tables
     from sol_core.training.trainer import train
 
     root, stops = task.data_dir.root, task.should_stop
@@ -92,7 +92,7 @@ def _resumable(task: JobTask) -> dict[str, Any]:
 
 
 def _load_measured(task: JobTask) -> LanguageModel:
-    from sol_core.evaluation.model_tables import ensure_tables
+    from sol_core.evaluation.measure_tables import ensure_tables
 
     model = _load_model(task)
     ensure_tables(model, task.data_dir.root, lambda message, fraction: task.say(message))

@@ -1,7 +1,7 @@
 """Carries a running job's progress to its row, and the user's wishes back.
 
 A thread beats every second, so that a long step does not look like death. A report is saved before
-the work goes on, but a locked database holds nothing up: reports wait in line.
+the work goes on, but a locked database holds nothing up: reports are queued.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ JobFunctions = Mapping[str, JobFunction]  # by the kind of job
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class JobResources:
     """Resources that a worker brings to every job."""
 
     jobs: JobStore
@@ -108,35 +108,35 @@ def _delete_files(data_dir: DataDir, job_id: str) -> None:
     log_path(data_dir, job_id).unlink(missing_ok=True)
 
 
-def run_job(job: JobRecord, function: JobFunction | None, workplace: Workplace) -> JobOutcome:
+def run_job(job: JobRecord, function: JobFunction | None, resources: JobResources) -> JobOutcome:
     """Run a job that this worker has claimed; its row says how it ended. Raises: StorageError."""
-    log_file = log_path(workplace.data_dir, job.id)
-    reporter = JobReporter(workplace.jobs, job, workplace.worker, str(log_file))
+    log_file = log_path(resources.data_dir, job.id)
+    reporter = JobReporter(resources.jobs, job, resources.worker, str(log_file))
     with _logging_to(log_file):
         logger.info("job %s (%s) begins: %s", job.id, job.kind, job.params)
         reporter.start()
         try:
-            outcome = _work(job, function, workplace, reporter)
+            outcome = _work(job, function, resources, reporter)
         finally:
             reporter.stop()
-        outcome = _save_ending(job, outcome, workplace, reporter)
+        outcome = _save_ending(job, outcome, resources, reporter)
         logger.info("job %s ends: %s", job.id, outcome.status or "taken by another worker")
     return outcome
 
 
 def _work(
-    job: JobRecord, function: JobFunction | None, workplace: Workplace, reporter: JobReporter
+    job: JobRecord, function: JobFunction | None, resources: JobResources, reporter: JobReporter
 ) -> JobOutcome:
-    ends_at = time.monotonic() + workplace.time_limit_s
+    ends_at = time.monotonic() + resources.time_limit_s
 
     def is_released() -> bool:
-        return workplace.stop.is_set() or reporter.control != "run" or reporter.is_lost
+        return resources.stop.is_set() or reporter.control != "run" or reporter.is_lost
 
     def should_stop() -> bool:
         return is_released() or time.monotonic() > ends_at
 
-    folder, say = workplace.data_dir.jobs / job.id, partial(_take, workplace, reporter)
-    task = JobTask(job, folder, workplace.data_dir, workplace.dtype, should_stop, say)
+    folder, say = resources.data_dir.jobs / job.id, partial(_take, resources, reporter)
+    task = JobTask(job, folder, resources.data_dir, resources.dtype, should_stop, say)
     try:
         if function is None:
             raise AppError(f"this release cannot run a job of kind {job.kind!r}")
@@ -144,14 +144,14 @@ def _work(
             raise AppError(job.damage)
         lock = _lock_folder(folder, should_stop)
         if lock is None:
-            return JobOutcome(workplace.released_as)
+            return JobOutcome(resources.released_as)
         try:
             with reserved_room(folder), closing(function(task)) as updates:
-                outcome = _follow(updates, task, workplace, reporter)
+                outcome = _follow(updates, task, resources, reporter)
             is_cut = outcome.status != "succeeded" and time.monotonic() > ends_at
             if is_cut and not is_released():
                 raise AppError(
-                    f"a job works for {workplace.time_limit_s / 60:,.4g} minutes at a stretch on "
+                    f"a job works for {resources.time_limit_s / 60:,.4g} minutes at a stretch on "
                     "this server, and they are over. Its checkpoint is kept: resume it, and it "
                     "goes on from there when it is its turn"
                 )
@@ -160,10 +160,10 @@ def _work(
             lock.release()
     except Exception as error:  # a bug ends the job, not the worker
         logger.info("job %s failed", job.id, exc_info=True)
-        return _failure(error, folder, workplace)
+        return _failure(error, folder, resources)
 
 
-def _failure(error: Exception, folder: Path, workplace: Workplace) -> JobOutcome:
+def _failure(error: Exception, folder: Path, resources: JobResources) -> JobOutcome:
     """The outcome of an error. A job that lost its card waits for a new worker; once."""
     if isinstance(error, SolError):
         return JobOutcome("failed", error=str(error), reason=error)
@@ -171,12 +171,12 @@ def _failure(error: Exception, folder: Path, workplace: Workplace) -> JobOutcome
     give_memory_back(error)
     if isinstance(known, CardLostError) and not (folder / CARD_LOST_NAME).exists():
         (folder / CARD_LOST_NAME).touch()
-        return JobOutcome(workplace.released_as, reason=known)
+        return JobOutcome(resources.released_as, reason=known)
     if known is not None:
         return JobOutcome("failed", error=str(known), reason=known)
     message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        root = workplace.data_dir.root
+        root = resources.data_dir.root
         message = (
             f"The disk is full ({shutil.disk_usage(root).free / 1e6:.0f} MB are left): free at "
             f"least {WANTED_MB} MB in {root} and press Resume. The job goes on from its last "
@@ -186,44 +186,44 @@ def _failure(error: Exception, folder: Path, workplace: Workplace) -> JobOutcome
 
 
 def _follow(
-    updates: Iterator[WorkEvent], task: JobTask, workplace: Workplace, reporter: JobReporter
+    updates: Iterator[WorkEvent], task: JobTask, resources: JobResources, reporter: JobReporter
 ) -> JobOutcome:
     for update in updates:
-        _take(workplace, reporter, update)
+        _take(resources, reporter, update)
         if isinstance(update, WorkFinished):
             return JobOutcome("succeeded", result=json_safe(update.result))
         if isinstance(update, WorkStopped):
-            return JobOutcome(workplace.released_as)
+            return JobOutcome(resources.released_as)
     if task.should_stop():
-        return JobOutcome(workplace.released_as)
+        return JobOutcome(resources.released_as)
     raise AppError("the engine ended without a result")
 
 
-def _take(workplace: Workplace, reporter: JobReporter, update: JobUpdate) -> None:
+def _take(resources: JobResources, reporter: JobReporter, update: JobUpdate) -> None:
     if isinstance(update, str):
         reporter.say(update)
     elif isinstance(update, WorkProgress):
         reporter.progress(update.fraction, update.message, update.eta_s, update.row)
     elif isinstance(update, WorkSample):
         reporter.sample(update.record)
-    workplace.on_update(update)
+    resources.on_update(update)
 
 
 def _save_ending(
-    job: JobRecord, outcome: JobOutcome, workplace: Workplace, reporter: JobReporter
+    job: JobRecord, outcome: JobOutcome, resources: JobResources, reporter: JobReporter
 ) -> JobOutcome:
     """Save every report, then the ending."""
     ends_at: list[float] = []
 
     def gives_up() -> bool:
-        if workplace.stop.is_set() and not ends_at:
+        if resources.stop.is_set() and not ends_at:
             ends_at.append(time.monotonic() + FINAL_SAVE_TIMEOUT_S)
         return bool(ends_at) and time.monotonic() > ends_at[0]
 
     def finish() -> JobRecord:
-        status = outcome.status or workplace.released_as
-        return workplace.jobs.finish(
-            job.id, workplace.worker, status, outcome.result, outcome.error
+        status = outcome.status or resources.released_as
+        return resources.jobs.finish(
+            job.id, resources.worker, status, outcome.result, outcome.error
         )
 
     patiently(reporter.flush, gives_up)

@@ -1,6 +1,6 @@
 """The worker: takes one queued job after another until it is told to end.
 
-A signal asks the running job for a checkpoint and puts it back in line. A supervised worker holds a
+A signal asks the running job for a checkpoint and queues it again. A supervised worker holds a
 lock that keeps it single, and ends when its page was killed and nothing is left to do. Every
 worker, and the page beside its own, also looks for jobs whose worker died.
 """
@@ -23,7 +23,7 @@ from app.host.interrupts import StopFlag, set_by_signals
 from app.host.paths import DataDir
 from app.host.processes import is_worker_alive, own_worker_id, process_exists, read_note, write_note
 from app.jobs.engines import ENGINES
-from app.jobs.runner import JobFunctions, Workplace, patiently, run_job
+from app.jobs.runner import JobFunctions, JobResources, patiently, run_job
 from sol_core.card_errors import give_memory_back
 from sol_core.errors import CardLostError
 from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore, StorageError
@@ -58,10 +58,10 @@ def run_worker(
         opening = partial(open_database, data_dir, busy_timeout_s=busy_timeout_s)
         store = opened.enter_context(patiently(opening, stop.is_set))
         opened.enter_context(reaping(store.jobs))
-        workplace = Workplace(
+        resources = JobResources(
             store.jobs, data_dir, own_worker_id(), stop, dtype, time_limit_s=time_limit_s
         )
-        return _serve_the_line(workplace, engines, poll_s, lonely_s if is_supervised else math.inf)
+        return _serve_the_queue(resources, engines, poll_s, lonely_s if is_supervised else math.inf)
 
 
 def read_holder(lock_file: Path) -> str | None:
@@ -70,28 +70,28 @@ def read_holder(lock_file: Path) -> str | None:
     return worker if isinstance(worker, str) else None
 
 
-def _serve_the_line(
-    workplace: Workplace, engines: JobFunctions, poll_s: float, lonely_s: float
+def _serve_the_queue(
+    resources: JobResources, engines: JobFunctions, poll_s: float, lonely_s: float
 ) -> int:
     """Work until there is a reason to end; returns the exit status."""
     alone_since: float | None = None
-    while not workplace.stop.is_set():
-        job = _claim(workplace.jobs, workplace.worker)
+    while not resources.stop.is_set():
+        job = _claim(resources.jobs, resources.worker)
         if job is not None:
-            outcome = run_job(job, engines.get(job.kind), workplace)
+            outcome = run_job(job, engines.get(job.kind), resources)
             give_memory_back()  # the page's model may need it
             if isinstance(outcome.reason, CardLostError):
                 logger.warning("this worker ends: %s", outcome.reason)
                 return EXIT_CARD_LOST
             alone_since = None
             continue
-        page = read_note(workplace.data_dir.lock_file).get("pid")
+        page = read_note(resources.data_dir.lock_file).get("pid")
         is_served = isinstance(page, int) and process_exists(page)
         alone_since = None if is_served else alone_since or time.monotonic()
         if alone_since is not None and time.monotonic() - alone_since > lonely_s:
             logger.info("the page is gone and nothing is queued")
             return 0
-        workplace.stop.wait(poll_s)
+        resources.stop.wait(poll_s)
     return 0
 
 
@@ -99,7 +99,7 @@ def _claim(jobs: JobStore, worker: str) -> JobRecord | None:
     try:
         return jobs.claim(worker)
     except (DatabaseLockedError, DatabaseWriteError) as error:
-        logger.warning("no look at the line: %s", error)
+        logger.warning("the queue could not be read: %s", error)
         return None
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from app.lessons.desk import Experiment, check_wanted
+from app.lessons.experiment_queue import Experiment, check_wanted
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
@@ -34,8 +34,8 @@ BIT_STEPS = 12
 SPEND_STEPS = 24
 SPEND_BUDGET = 0.5  # of the channels
 SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
-PAGE_SHARES = (0.2, 0.4)
-MLP_SHARES = (0.6, 0.8)  # of its weights
+PAGE_FRACTIONS = (0.2, 0.4)
+MLP_FRACTIONS = (0.6, 0.8)  # of its weights
 
 # Long enough for attention to have something to leave out; each comes back to a name or a
 # number from its beginning.
@@ -152,9 +152,9 @@ def missing(model: Any, name: str) -> dict[str, Any]:
                 "probability": math.exp(-effect.nll),
                 "said": effect.choice.text,
                 "changed": effect.choice.token_id != said.token_id,
-                "attention": share,
+                "attention": attention,
             }
-            for page, (effect, share) in enumerate(
+            for page, (effect, attention) in enumerate(
                 zip(measured.effects, measured.attention, strict=True)
             )
         ],
@@ -162,7 +162,7 @@ def missing(model: Any, name: str) -> dict[str, Any]:
 
 
 def channels(model: Any, name: str) -> dict[str, Any]:
-    """Run one step under every share of the MLP's channels: KL, five tokens, and what is read."""
+    """Run one step at every level of the MLP's channels: KL, five tokens, and what is read."""
     from sol_core.decoding.cost import CostModel
     from sol_core.lens.single_steps import next_choices
 
@@ -189,12 +189,12 @@ def mechanisms(model: Any, name: str) -> dict[str, Any]:
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(1, len(tokens) - SCORED)
-    pages: dict[str, Any] = {"shares": PAGE_SHARES}
-    mlp: dict[str, Any] = {"shares": MLP_SHARES}
+    pages: dict[str, Any] = {"fractions": PAGE_FRACTIONS}
+    mlp: dict[str, Any] = {"fractions": MLP_FRACTIONS}
     for way in ("paper", "default"):
         grid = GRIDS[way]
-        few = [Action(keep_fraction=share) for share in PAGE_SHARES]
-        ratios = map(grid.mechanisms.pruner.ratio, MLP_SHARES)  # with which a step reads them
+        few = [Action(keep_fraction=kept) for kept in PAGE_FRACTIONS]
+        ratios = map(grid.mechanisms.pruner.ratio, MLP_FRACTIONS)  # with which a step reads them
         thin = [Action(channel_keep_ratio=ratio) for ratio in ratios]
         table = _losses(model, tokens, first, few + thin, grid, with_reads=True)
         costs = CostModel.of(model.lm, grid)
@@ -322,9 +322,9 @@ def _reads(row: Sequence[StepLoss]) -> list[dict[str, Any]]:
 
 
 def _mlp_reads(costs: CostModel, action: Action) -> dict[str, Any]:
-    """Shares of the MLP's input and inner channels that a step keeps, and its bytes."""
+    """Fractions of the MLP's input and inner channels that a step keeps, and its bytes."""
     return {
-        "mlp_shares": costs.mechanisms.mlp_fractions(action.channel_keep_ratio),
+        "mlp_fractions": costs.mechanisms.mlp_fractions(action.channel_keep_ratio),
         "mlp_bytes": costs.decode_step(action, 0).mlp_bytes,
     }
 

@@ -81,6 +81,7 @@ class ModelLoader:
             self._set("failed", message, 0.0)
 
     def note(self, sentences: Sequence[str]) -> None:
+        """Add sentences to the notes that pages show about the model."""
         with self._lock:
             facts = self._status.facts
             notes = [*facts.get("notes", ()), *sentences]
@@ -90,6 +91,7 @@ class ModelLoader:
         return self._status
 
     def loaded(self) -> Any:
+        """The model; None while it loads or after it failed."""
         return self._model
 
     def wait(self, should_stop: Callable[[], bool]) -> Any:

@@ -209,7 +209,7 @@ def start_run(services: Services, request: Request) -> dict[str, Any]:
 
 
 def _refuse_too_long(services: Services, prompt: str, config: GenerationConfig) -> None:
-    """Raises: ContextLengthError, so that no run waits in line which then fails."""
+    """Raises: ContextLengthError, so that no run is queued which then fails."""
     from sol_core.generation.engine import encode_prompt  # torch
 
     model = services.loader.loaded()
@@ -224,13 +224,13 @@ def _refuse_too_long(services: Services, prompt: str, config: GenerationConfig) 
 
 
 def fork_run(services: Services, request: Request) -> dict[str, Any]:
-    """Put a run in line that is another one with one token exchanged; answers with its id."""
+    """Queue a copy of a run with one token replaced; return its id."""
     asked = field(request, "index", int), field(request, "token_id", int)
     return _run_again(services, request, fork_config, *asked, services.limits.new_tokens)
 
 
 def run_without(services: Services, request: Request) -> dict[str, Any]:
-    """Put a run in line that is another one without pages of its prompt; answers with its id."""
+    """Queue a copy of a run without some pages of its prompt; return its id."""
     return _run_again(services, request, config_without, whole_numbers(request, "pages"))
 
 

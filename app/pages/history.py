@@ -7,8 +7,8 @@ from typing import Any
 from app.host.errors import naming_damage
 from app.pages.shared.run_calls import EXPORT_HANDLERS, run_row
 from app.results.shipped import recorded_prompts
+from app.runs.generation_runs import RunNotFoundError
 from app.runs.glance import glance
-from app.runs.queue import RunNotFoundError
 from app.runs.recorded_run import RecordedRun
 from app.web.calls import Page, Request, RequestError, by_name, field, owner_of
 from app.web.services import Services

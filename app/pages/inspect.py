@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from app.host.errors import AppError, naming_damage
-from app.pages.explore import (
-    BudgetForm,
-    budget_values,
-    estimate_budget,
-    grid_choice,
-    schedule_from,
-)
+from app.pages.explore import BudgetForm, budget_values, estimate_budget, grid_choice, schedule_from
 from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls
 from app.runs.recorded_run import RecordedRun
 from app.web.calls import Page, Request, by_name, field, owner_of, read_form
@@ -94,7 +88,7 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:
-    """Put the inspection of ``text``, or of what run ``run_id`` generated, in line; its id."""
+    """Queue the inspection of ``text``, or of the answer of run ``run_id``; return its id."""
     owner, form = owner_of(request), field(request, "settings", dict)
     config = config_from_form(form, services.policies.resolve_name)
     if request.get("run_id") is None:

@@ -14,7 +14,7 @@ from app.web.services import Services
 
 
 def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
-    """A lesson's experiment: its result, or how many come first; see ``ExperimentDesk.ask``."""
+    """A lesson's experiment: its result, or how many come first; see ``ExperimentQueue.ask``."""
     owner = owner_of(request)
     name, parameters = field(request, "experiment", str), field(request, "parameters", dict)
     answer = services.experiments.ask(owner, name, parameters)

@@ -9,13 +9,7 @@ from app.formats import finite, rounded, verdict_record
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 from sol_core.reporting.verdict import MEASURES as VERDICT_MEASURES
-from sol_core.reporting.verdict import (
-    METHOD_LABELS,
-    Verdict,
-    budgets_verdict,
-    gain_of,
-    method_name,
-)
+from sol_core.reporting.verdict import METHOD_LABELS, Verdict, budgets_verdict, gain_of, method_name
 
 Result = dict[str, Any]
 MEASURES = ("nll", "kl")
@@ -39,6 +33,7 @@ def method_label(name: str) -> str:
 
 
 def result_view(result: Result) -> dict[str, Any]:
+    """An evaluation as its page draws it."""
     budgets, samples = in_roles(result), int(result.get("scored_tokens") or 0)
     baselines = list(dict.fromkeys(name for record in budgets for name in record.get("paired", {})))
     made = {
@@ -121,8 +116,8 @@ def budget_label(requested: dict[str, Any]) -> str:
     return " · ".join(axis.text(requested[axis.short]) for axis in AXES if axis.short in requested)
 
 
-def dense_share(axis: Axis, value: float) -> float:
-    """A value as a share of dense; bits of at most 1 are one already (no width is below 2)."""
+def dense_fraction(axis: Axis, value: float) -> float:
+    """A value as a fraction of dense; bits of at most 1 are one already (no width is below 2)."""
     return value / axis.dense if value > 1 else value
 
 
@@ -217,7 +212,7 @@ def _violin(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Per axis [requested, achieved, mean deviation of a text, budget], all as shares."""
+    """Per axis [requested, achieved, mean deviation of a text, budget], all as fractions."""
     axes: dict[str, list[list[Any]]] = {axis: [] for axis in SHORT_AXES}
     for record in budgets:
         spend = record["methods"].get("policy", {}).get("spend")
@@ -226,7 +221,7 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
         episode = record.get("adherence", {}).get("episode", {})
         for axis in AXES:
             asked, spent = (values[axis.short] for values in (record["requested"], spend))
-            shares = dense_share(axis, asked), dense_share(axis, spent)
+            ends = dense_fraction(axis, asked), dense_fraction(axis, spent)
             label = budget_label(record["requested"])
-            axes[axis.short].append([*shares, episode.get(axis.short), label])
+            axes[axis.short].append([*ends, episode.get(axis.short), label])
     return axes if axes["keep"] else None

@@ -124,6 +124,7 @@ class RecordedRun:
         return self.prompt, bool(self.config.get("chat"))
 
     def check_model(self, model: Any) -> None:
+        """Raises: AppError where another model is loaded than the run's."""
         if _known_as(self.model) != _known_as(model.name):
             raise AppError(
                 f"{self.model} made this run, {model.name} is loaded: what-ifs need the same model."

@@ -23,7 +23,7 @@ EVERY_S = 5.0
 MOST_AT_ONCE = 500  # runs
 MAX_STEPS = 100
 SHRINK_TO = 0.95  # of the limit: to find who has most, the whole database is read
-JOBS_SHARE = 0.1  # of the limit; what runs leave, too
+JOBS_FRACTION = 0.1  # of the limit; what runs leave, too
 
 
 class StorageCap:
@@ -45,6 +45,7 @@ class StorageCap:
             logger.warning("old runs could not be deleted: %s", error)
 
     def enforce(self) -> None:
+        """Delete what exceeds the limits, oldest first."""
         with self._lock:
             if self._limits.kept_runs != UNLIMITED:
                 self._store.runs.delete_beyond(self._limits.kept_runs)
@@ -63,12 +64,12 @@ class StorageCap:
             )
             # The database takes half as much again as what is in it.
             most = SHRINK_TO * max_bytes * (of_jobs + of_runs) / used
-            for_jobs = max(most - of_runs, JOBS_SHARE * most)
+            for_jobs = max(most - of_runs, JOBS_FRACTION * most)
             doomed = fair_choice(ended, math.ceil(of_jobs - for_jobs))
             for job_id in doomed:
                 with suppress(NotFoundError, JobStateError):  # it goes on, or is deleted
                     self._delete_job(job_id)
-            too_much = math.ceil(of_runs - max(most - of_jobs, (1 - JOBS_SHARE) * most))
+            too_much = math.ceil(of_runs - max(most - of_jobs, (1 - JOBS_FRACTION) * most))
             if self._store.runs.delete_ended(fair_choice(runs, too_much)) == 0 and not doomed:
                 return
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from app.formats import iso
-from app.model.model_line import LESSONS
+from app.model.model_queue import LESSONS
 from app.runs.live_run import ENDED, LiveRun
 from app.runs.recorded_run import KINDS, KindOfRun, RecordedRun, question_of, title_of_run
 from storage import RunRecord
@@ -24,7 +24,7 @@ def live_view(run: LiveRun, ahead: Sequence[str] | None, cursor: int) -> dict[st
     state = {
         "live": status not in ENDED,
         "stopping": run.stop_requested.is_set() and status not in ENDED,
-        "place": None if ahead is None else len(ahead),
+        "position": None if ahead is None else len(ahead),
         "ahead": _kind(ahead[0], run.owner) if ahead else None,
         "reading": run.reading if status == "prefill" else None,
         "rows": rows,
@@ -40,7 +40,7 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
     """State of a run in the database; ``events`` are from ``cursor`` on, with one that is next."""
     kind = KINDS[record.kind]
     rows = [_with(event, kind.token) for event in events[:ROWS_PER_POLL]]
-    missing = ("place", "ahead", "reading", "warning")
+    missing = ("position", "ahead", "reading", "warning")
     state = (
         {"live": False, "stopping": False}
         | dict.fromkeys(missing)

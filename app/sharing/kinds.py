@@ -200,6 +200,7 @@ def _recorded_dense_nll(
 
 
 def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
+    """An HTML file of two runs side by side. Raises: DocumentError."""
     left, _, right = pair.partition(SEPARATOR)
     if not (left and right):
         raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {pair!r}")

@@ -86,6 +86,7 @@ class GatePolicy:
         )
 
     def serves(self, netloc: str) -> bool:
+        """Return whether a request may name this host."""
         name = _name_of(netloc)
         if name in self.names or _is_address(name):
             return True

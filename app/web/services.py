@@ -12,11 +12,11 @@ from app.host.hosting import is_public, is_zero_gpu
 from app.host.limits import Limits
 from app.host.paths import DataDir
 from app.jobs.runner import delete_job
-from app.lessons.desk import ExperimentDesk
+from app.lessons.experiment_queue import ExperimentQueue
 from app.lessons.experiments import lesson_experiments
 from app.model.compute import Compute, LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
-from app.runs.queue import EngineFunction, GenerationRuns
+from app.runs.generation_runs import EngineFunction, GenerationRuns
 from app.runs.recorded_run import RunConfig
 from app.runs.storage_cap import StorageCap
 from sol_core.inspection.records import InspectionConfig
@@ -30,7 +30,7 @@ class Services:
     store: Store
     loader: ModelLoader
     runs: GenerationRuns
-    experiments: ExperimentDesk
+    experiments: ExperimentQueue
     is_shared: bool  # strangers use this server: each sees only their own history
     data_dir: DataDir
     policies: PolicyLibrary
@@ -66,7 +66,7 @@ def build_services(
     loader.start()
     compute.prepare()
     policies = PolicyLibrary(data_dir)
-    experiments = ExperimentDesk(runs, loader, lesson_experiments(policies))
+    experiments = ExperimentQueue(runs, loader, lesson_experiments(policies))
     return Services(
         store=store,
         loader=loader,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
 DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
-DIFFERENCE_SHARE = 0.5
+DIFFERENCE_OPACITY = 0.5
 _LANE, _LANE_PITCH = 5, 6  # height of a token's lane, from one to the next: px
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
@@ -83,9 +83,9 @@ BLACK, WHITE = Rgb(0, 0, 0), Rgb(255, 255, 255)
 _EVEN_LUMINANCE = (0.05 * 1.05) ** 0.5 - 0.05  # on which both have the same contrast
 
 
-def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
-    """``over`` at opacity ``share`` in [0, 1] on ``under``."""
-    return Rgb(*(share * a + (1 - share) * b for a, b in zip(over, under, strict=True)))
+def mix(over: Rgb, under: Rgb, opacity: float) -> Rgb:
+    """``over`` at an opacity in [0, 1] on ``under``."""
+    return Rgb(*(opacity * a + (1 - opacity) * b for a, b in zip(over, under, strict=True)))
 
 
 def scale_colour(value: float) -> Rgb:
@@ -104,8 +104,8 @@ def difference_tint(bin_index: int, palette: Palette) -> Rgb:
     """The background of a token in bin ``bin_index`` of ``DIFFERENCE_BINS``: worse to better."""
     middle = DIFFERENCE_BINS // 2
     end = palette["better" if bin_index > middle else "worse"]
-    share = DIFFERENCE_SHARE * abs(bin_index - middle) / middle
-    return mix(Rgb.parse(end), Rgb.parse(palette["panel"]), share)
+    opacity = DIFFERENCE_OPACITY * abs(bin_index - middle) / middle
+    return mix(Rgb.parse(end), Rgb.parse(palette["panel"]), opacity)
 
 
 def _luminance(colour: Rgb) -> float:

@@ -62,31 +62,21 @@ class CacheTable(NamedTuple):
 @helper
 def _attention_weights(locations, model, single):
     return AttentionWeights(
-        vector_at(locations[0], single),
-        matrix_at(locations[1], model.like),
-        vector_at(locations[2], single),
-        vector_at(locations[3], single),
-        vector_at(locations[4], single),
-        matrix_at(locations[5], model.like),
-        vector_at(locations[6], single),
-        vector_at(locations[7], single),
-        model.out_major,
-        model.epsilon,
-    )
+        vector_at(locations[0], single), matrix_at(locations[1], model.like),
+        vector_at(locations[2], single), vector_at(locations[3], single),
+        vector_at(locations[4], single), matrix_at(locations[5], model.like),
+        vector_at(locations[6], single), vector_at(locations[7], single),
+        model.out_major, model.epsilon,
+    )  # fmt: skip
 
 
 @helper
 def _mlp_weights(locations, model, single):
     return MlpWeights(
-        vector_at(locations[8], single),
-        matrix_at(locations[9], model.like),
-        model.blocks,
-        matrix_at(locations[10], model.like),
-        vector_at(locations[11], single),
-        model.gelu,
-        model.epsilon,
-        vector_at(locations[12], single),
-    )
+        vector_at(locations[8], single), matrix_at(locations[9], model.like), model.blocks,
+        matrix_at(locations[10], model.like), vector_at(locations[11], single),
+        model.gelu, model.epsilon, vector_at(locations[12], single),
+    )  # fmt: skip
 
 
 @helper

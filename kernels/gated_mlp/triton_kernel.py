@@ -56,11 +56,8 @@ def product(
         channel = slot
         if LISTED:
             channel = tl.load(channels + slot, mask=inside, other=0)
-        numbers = tl.load(
-            left + row[:, None] * num_channels + channel[None, :],
-            mask=(row < num_rows)[:, None] & inside[None, :],
-            other=0.0,
-        )
+        at = left + row[:, None] * num_channels + channel[None, :]
+        numbers = tl.load(at, mask=(row < num_rows)[:, None] & inside[None, :], other=0.0)
         # A weight matrix may hold more than 2^31 numbers.
         where = channel.to(tl.int64)[:, None] * width + column[None, :]
         read = inside[:, None] & (column < width)[None, :]

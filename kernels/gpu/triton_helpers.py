@@ -25,14 +25,11 @@ def dot_wide(left, right, total):
     A 16-bit ``right`` meets ``left`` as the sum of two 16-bit numbers: 16 significant
     bits of a bfloat16 pair, 22 of a float16 pair. fp32 operands are three TF32 products.
     """
-    if right.dtype == tl.float32:
-        total = tl.dot(left, right, total, input_precision="tf32x3")
-    else:
+    if right.dtype != tl.float32:
         high = narrowed(left, right.dtype)
-        low = narrowed(left - high.to(tl.float32), right.dtype)
         total = dot_narrow(high, right, total)
-        total = dot_narrow(low, right, total)
-    return total
+        left = narrowed(left - high.to(tl.float32), right.dtype)
+    return dot_narrow(left, right, total)
 
 
 @triton.jit

@@ -213,13 +213,11 @@ def by_kernels(
     return None
 
 
-def require(
-    holds: bool, wanted: str, got: object, error: type[KernelInputError] = UnsupportedByKernel
-) -> None:
-    """Raise "WANTED, got GOT" unless it holds; a tensor's shape and dtype are named."""
+def require(holds: bool, wanted: str, got: object) -> None:
+    """Raise UnsupportedByKernel "WANTED, got GOT" unless it holds; of a tensor, shape and dtype."""
     if not holds:
         what = f"{list(got.shape)} {got.dtype}" if isinstance(got, Tensor) else got
-        raise error(f"{wanted}, got {what}")
+        raise UnsupportedByKernel(f"{wanted}, got {what}")
 
 
 def check_operands(
@@ -275,9 +273,7 @@ def _triton_starts() -> bool:
 
 @cache
 def _say_once(operation: str, reason: str) -> None:
-    _log.warning(
-        "%s runs on the PyTorch reference, not on its Triton kernel: %s", operation, reason
-    )
+    _log.warning("%s runs on PyTorch's reference, not on its Triton kernel: %s", operation, reason)
 
 
 def _is_this_kernels(error: Exception, device: torch.device) -> bool:

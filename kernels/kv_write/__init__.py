@@ -94,10 +94,7 @@ def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = N
 def rotate_and_write_with_triton(
     new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
 ) -> Tensor:
-    """``rotate_and_write``.
-
-    Raises: UnsupportedByKernel or KernelInputError, naming the argument, for what is refused.
-    """
+    """``rotate_and_write``. Raises: UnsupportedByKernel or KernelInputError for what is refused."""
     from kernels.kv_write.triton_kernel import rotate_and_write_rows
 
     keys, values = buffers

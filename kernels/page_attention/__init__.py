@@ -32,17 +32,9 @@ if TYPE_CHECKING:
     from kernels.page_attention.chosen_pages import CacheBlock, StepRows
 
 __all__ = [
-    "Attended",
-    "AttentionPlan",
-    "KVBlock",
-    "attend",
-    "group_fractions",
-    "mass_of_pages",
-    "mass_outside_of_row",
-    "page_mass_outside",
-    "page_need",
-    "soft_cap",
-]
+    "Attended", "AttentionPlan", "KVBlock", "attend", "group_fractions", "mass_of_pages",
+    "mass_outside_of_row", "page_mass_outside", "page_need", "soft_cap",
+]  # fmt: skip
 
 _CPU = f"{__name__}.cpu", "attend_rows"
 _CPU_DTYPES = (torch.float32, torch.bfloat16)

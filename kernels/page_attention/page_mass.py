@@ -203,8 +203,8 @@ def least_needed(fractions, count, heads, floor):
     for page in range(np.uint64(fractions.shape[0])):
         most = max(most, np.float32(fractions[page]).view(np.int32))
     part = np.float32(1.0) / np.float32(heads)
-    largest_share = np.int32(most).view(np.float32) * part
-    return min(largest_share, np.float32(np.float32(floor) / np.float32(count)))
+    largest = np.int32(most).view(np.float32) * part
+    return min(largest, np.float32(np.float32(floor) / np.float32(count)))
 
 
 @helper

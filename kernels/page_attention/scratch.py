@@ -98,17 +98,11 @@ def scratch_at(address, sizes, single):
         begins[part] = begin
         begin += 4 * _rounded(counts[part])
     return Scratch(
-        line_at(begins[0], counts[0], single),
-        line_at(begins[1], counts[1], single),
-        line_at(begins[2], counts[2], single),
-        line_at(begins[3], counts[3], single),
-        line_at(begins[4], counts[4], single),
-        line_at(begins[5], counts[5], single),
-        line_at(begins[6], counts[6], single),
-        line_at(begins[7], counts[7], single),
-        line_at(begins[8], counts[8], single),
-        line_at(begins[9], counts[9], single),
-        line_at(begins[10], counts[10], single),
-        line_at(begins[11], counts[11], single),
+        line_at(begins[0], counts[0], single), line_at(begins[1], counts[1], single),
+        line_at(begins[2], counts[2], single), line_at(begins[3], counts[3], single),
+        line_at(begins[4], counts[4], single), line_at(begins[5], counts[5], single),
+        line_at(begins[6], counts[6], single), line_at(begins[7], counts[7], single),
+        line_at(begins[8], counts[8], single), line_at(begins[9], counts[9], single),
+        line_at(begins[10], counts[10], single), line_at(begins[11], counts[11], single),
         line_at(begins[12], counts[12], _PAGES),
-    )
+    )  # fmt: skip

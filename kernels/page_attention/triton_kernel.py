@@ -73,12 +73,9 @@ def joined_parts(
         shrink, weights = tl.exp(top - anchor), tl.exp(here - anchor[None, :])
         part_sums = tl.load(sums + at, mask=there, other=0.0, cache_modifier=".cg")
         total = total * shrink + tl.sum(weights * part_sums, 0)
-        part = tl.load(
-            parts + at[:, :, None] * head_size + channel[None, None, :],
-            mask=there[:, :, None] & inside[None, None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        )
+        where = parts + at[:, :, None] * head_size + channel[None, None, :]
+        read = there[:, :, None] & inside[None, None, :]
+        part = tl.load(where, mask=read, other=0.0, cache_modifier=".cg")
         joined = joined * shrink[:, None] + tl.sum(weights[:, :, None] * part, 0)
         top = new_top
     return joined / tl.where(used, total, 1.0)[:, None]
@@ -119,11 +116,9 @@ def attend_pages(
     keys, values = keys + line * head_size, values + line * head_size
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
-    vector = tl.load(
-        query + index[:, None] * head_size + channel[None, :],
-        mask=used[:, None] & inside[None, :],
-        other=0.0,
-    )
+    outputs = used[:, None] & inside[None, :]
+    own = query + index[:, None] * head_size + channel[None, :]
+    vector = tl.load(own, mask=outputs, other=0.0)
     threshold = tl.load(thresholds + chooser, mask=only_if(selecting, used), other=0)
     threshold = threshold.to(tl.uint32, bitcast=True)[:, None]
     page_keys += first_page
@@ -169,7 +164,6 @@ def attend_pages(
         value = tl.load(values + where, mask=needed, other=0.0)
         sum_of_values = dot_wide(weights, value, sum_of_values * shrink[:, None])
         top = new_top
-    outputs = used[:, None] & inside[None, :]
     at = mixed + index[:, None] * head_size + channel[None, :]
     if all_splits == 1:
         numbers = sum_of_values / tl.where(used, total, 1.0)[:, None]

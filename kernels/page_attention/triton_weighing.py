@@ -182,15 +182,11 @@ def weigh_pages(
     mass = anchor + tl.log(tl.where(hidden, 1.0, total))
     keys = tl.where(hidden, 0, ordered_bits(mass)).to(tl.int32, bitcast=True)
     page = part * PAGES + tl.arange(0, PAGES)
-    tl.store(
-        page_keys + index[:, None] * num_pages + (first_page + page)[None, :],
-        keys,
-        mask=used[:, None] & (page < pages)[None, :],
-    )
+    at = page_keys + index[:, None] * num_pages + (first_page + page)[None, :]
+    tl.store(at, keys, mask=used[:, None] & (page < pages)[None, :])
     if choosing != 0:
-        programs = tiles * tl.num_programs(2)
         kv_heads = tl.num_programs(1)
-        if ends_last(counters + source * kv_heads + kv_head, programs):
+        if ends_last(counters + source * kv_heads + kv_head, tiles * tl.num_programs(2)):
             for offset in range(0, rows_per_source):
                 each = source.to(tl.int64) * rows_per_source + offset
                 choose_pages(

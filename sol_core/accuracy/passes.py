@@ -62,7 +62,7 @@ class TaskSetting:
 
 
 class StaticPlan:
-    """Static actions of one run of the mixing; every question takes a stretch."""
+    """Static's actions for a task: one sequence, of which each question takes a stretch."""
 
     def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
         longest = [max(steps) for steps in lengths]
@@ -173,6 +173,7 @@ class TaskPass:
         return self._title
 
     def run(self, batch: Batch) -> None:
+        """Score a batch of continuations under all rows."""
         indices = self.members[batch.first]
         observe = self._scheduler(indices, int(self.lengths[indices].max())).observes
         read = read_contexts(self.setting.lm, self._chosen(indices), self.grid, observe=observe)

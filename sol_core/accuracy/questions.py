@@ -37,6 +37,8 @@ MIN_CONTEXT = 2  # something must be there to be read before the first step
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """A question of a task, with its choices."""
+
     contexts: tuple[str, ...]  # what is read before each choice
     choices: tuple[str, ...]  # the continuations to score
     answer: int  # index of the right choice

@@ -52,6 +52,7 @@ class QuestionScores:
     steps: int  # that spend and bytes are means of
 
     def record(self, seed: int, dense: QuestionScores) -> dict[str, Any]:
+        """The method's means as JSON; bytes beside those of the dense model."""
         return {
             "accuracy": _over_questions(self.correct, seed),
             "answer_nll": float(self.answer_nll.mean()),

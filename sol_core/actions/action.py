@@ -52,7 +52,7 @@ class Axis:
     measured: tuple[float, float, float]  # the values that training asks for on held-out texts
     part_of: str = ""  # of what a value is a fraction
     by_layer: str = ""  # field of an action's values by layer; "" where all layers have one
-    unit: str = "%"  # of a value as people read it; shares are read as percents
+    unit: str = "%"  # of a value as people read it; fractions are read as percents
     dense: float = 1.0  # value that leaves nothing out
     lowest: float = 0.0  # of what an action may have; 0 is itself excluded
     whole: bool = False  # whether an action's values are whole numbers
@@ -94,55 +94,31 @@ class Axis:
 # single steps of a small model showed.
 AXES = (
     Axis(
-        field="keep_fraction",
-        short="keep",
-        key="attention",
-        name="Attention",
-        noun="attention",
-        term="attention kept",
-        meaning="share of cached tokens that attention may read",
-        hint="Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]].",
+        field="keep_fraction", short="keep", key="attention", by_layer="keep_by_layer",
+        name="Attention", noun="attention", term="attention kept", part_of="cached tokens",
+        meaning="fraction of cached tokens that attention may read",
+        hint="Part of the cached tokens a [[decode step|step]] may read: its best [[page|pages]].",
         draws=Draws(above=0.05, high=0.95, scatter=0.20, dense=0.15),
-        start=(0.7, 5.0),
-        measured=(0.5, 0.4, 0.3),
-        part_of="cached tokens",
-        by_layer="keep_by_layer",
+        start=(0.7, 5.0), measured=(0.5, 0.4, 0.3),
     ),
     Axis(
-        field="channel_keep_ratio",
-        short="channels",
-        key="channels",
-        name="MLP",
-        noun="MLP",
-        term="MLP kept",
-        meaning="share of the MLP's channels kept",
-        hint="Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not "
-        "read.",
+        field="channel_keep_ratio", short="channels", key="channels", by_layer="channels_by_layer",
+        name="MLP", noun="MLP", term="MLP kept", part_of="MLP channels",
+        meaning="fraction of the MLP's channels kept",
+        hint="Part of the [[mlp|MLP]]'s [[channel|channels]]; weights of the rest are not read.",
         draws=Draws(above=0.0, high=0.95, scatter=0.12, dense=0.15),
-        start=(0.8, 6.0),
-        measured=(0.6, 0.7, 0.5),
-        part_of="MLP channels",
-        by_layer="channels_by_layer",
+        start=(0.8, 6.0), measured=(0.6, 0.7, 0.5),
     ),
     Axis(
-        field="bit_width",
-        short="bits",
-        key="bits",
-        name="Bits",
-        noun="bits",
-        term="bits",
+        field="bit_width", short="bits", key="bits",
+        name="Bits", noun="bits", term="bits",
+        unit="bit", dense=MAX_BITS, lowest=MIN_BITS, whole=True, penalty=2.0,
         meaning="bits of the MLP activations, 16 leaves them alone",
         hint="Width of the MLP's [[activation|activations]]; 16 leaves them as they are.",
         draws=Draws(above=0.0, high=0.75, scatter=1.5 / 16, dense=0.30),
-        start=(0.2, 6.0),
-        measured=(8, 16, 7),
-        unit="bit",
-        dense=MAX_BITS,
-        lowest=MIN_BITS,
-        whole=True,
-        penalty=2.0,
+        start=(0.2, 6.0), measured=(8, 16, 7),
     ),
-)
+)  # fmt: skip
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
 

@@ -35,11 +35,11 @@ class Mechanisms:
         page_scorer, mlp_pruning: what pages are chosen by, and which channels of the MLP are
             dropped: a name in ``PAGE_SCORERS`` and ``MLP_PRUNERS``, or a ``PageScorer`` or
             ``MlpPruner`` of your own, which plain PyTorch runs on every device.
-        mlp_split: knots (share of the MLP's bytes, share of input channels), ascending, of a
+        mlp_split: knots (fraction of the MLP's bytes, of its input channels), ascending, of a
             piecewise linear curve; only with a pruner that takes one.
         page_budget: a level of attention is a "count" of pages, the same in every layer, for heads
-            that choose alone; or the mean of a share that each layer, KV group and step takes by
-            "need" (``sol_core/calibration/tables.py``), for pages chosen by a group's masses.
+            that choose alone; or the mean of a fraction that each layer, KV group and step takes by
+            "need" (``sol_core/model_tables/tables.py``), for pages chosen by a group's masses.
         head: a step that drops something reads the vocabulary's weights "whole", or a "preview" of
             4 bits and then those of the likely tokens (``kernels/head_preview``), where the model
             has one: 8-bit blocks on a CPU, and directions that were measured.
@@ -116,7 +116,7 @@ class Mechanisms:
         """Fractions of input channels and of inner channels that an action's ratio keeps."""
         if channel_keep_ratio >= 1:
             return 1.0, 1.0
-        return self.pruner.shares(channel_keep_ratio, self.mlp_split)
+        return self.pruner.fractions(channel_keep_ratio, self.mlp_split)
 
 
 PAPER = Mechanisms()

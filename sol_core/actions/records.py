@@ -1,4 +1,4 @@
-"""Dataclasses as JSON, without the fields that say no more than files of before there were them."""
+"""Dataclasses as JSON, without later fields at their defaults: older files lack them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments that the library's functions share: a model, a policy in hand, folders, texts."""
+"""Arguments that the library's functions share: a model, methods, folders, texts."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def data_folder(data_dir: str | Path | None) -> Path:
     return default_data_dir() if data_dir is None else Path(data_dir).expanduser().absolute()
 
 
-def found_policy(
+def policy_by_name(
     name: str, policy: Policy | Schedule | None, budget: Budget | None
 ) -> Path | Policy | Schedule | WithoutBudget:
-    """The policy in hand; side rows and schedules of a configuration name others."""
+    """The given policy if it has this name, else the stored one; with a budget to obey."""
     from sol_core.generation.schedules import mark_without_budget, schedule_name
 
     if policy is not None and name == schedule_name(policy):
@@ -83,7 +83,22 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
     return _kept(texts, data_dir, "jsonl")
 
 
+def methods_by_name(methods: Any) -> dict[str, Any]:
+    """Methods of a call by their names; one alone by its own."""
+    from sol_core.generation.schedules import check_is_policy, schedule_name
+
+    if isinstance(methods, Mapping):
+        for name in methods:
+            check_kind("a method's name", name, str, "text")
+        return dict(methods)
+    if isinstance(methods, (str, Path)):
+        return {str(methods): methods}
+    check_is_policy(methods)
+    return {schedule_name(methods): methods}
+
+
 def with_settings(config: Any, settings: Mapping[str, Any], corpus: Any, root: Path) -> Any:
+    """The configuration with other settings, and a corpus by its name."""
     given = dict(settings)
     if corpus is not None:
         given["corpus"] = corpus_name(corpus, root)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sol_core.actions import DEFAULT_GRID, Budget, grid_named
-from sol_core.api.arguments import check_model, data_folder, found_policy
+from sol_core.api.arguments import check_model, data_folder, policy_by_name
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, PrefillEvent, TokenEvent
@@ -225,7 +225,7 @@ def score(
     check_kind("context", context, str, "text")
     chosen = with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
-    find = cache(partial(found_policy, policy=policy, budget=budget))
+    find = cache(partial(policy_by_name, policy=policy, budget=budget))
     return score_text(model, ids, first, chosen, find)
 
 
@@ -286,7 +286,7 @@ def _request(
     chosen = with_schedule(options.get("config"), policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
-    find = cache(partial(found_policy, policy=policy, budget=budget))
+    find = cache(partial(policy_by_name, policy=policy, budget=budget))
     return chosen, RunOptions(tuple(logits_processors), frozenset(record)), find
 
 

@@ -76,7 +76,7 @@ def _events(
 ) -> Iterator[WorkEvent]:
     """The events of measuring the model's tables, training, and measuring where it pays."""
     from sol_core.evaluation.gains import trained_with_gains
-    from sol_core.evaluation.model_tables import measure_tables
+    from sol_core.evaluation.measure_tables import measure_tables
     from sol_core.training.checkpoint import check_own
     from sol_core.training.trainer import train as engine
 

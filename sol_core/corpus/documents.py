@@ -34,6 +34,8 @@ _WORD = re.compile(r"\w+")
 
 
 class HubDataSet(NamedTuple):
+    """A data set on the Hugging Face Hub, as ``name:config:part:column`` says it."""
+
     name: str  # "owner/name"
     config: str = ""  # its configuration, "" for the only one or the default
     part: str = ""  # its part (train, test …), "" for train, or the first where there is none

@@ -2,7 +2,7 @@
 
 Rows of tables are split by a hash; of ten text files or more, whole files are held out, of fewer
 the last tenth of each. Everything is read in small pieces:
-``datasets`` holds a growing share of a large Parquet file in memory (0.7 GB for 1.1 GB of text),
+``datasets`` holds a growing part of a large Parquet file in memory (0.7 GB for 1.1 GB of text),
 and cannot say which line of JSON is wrong.
 """
 

@@ -192,6 +192,7 @@ def load_corpus(
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
+    """Open one side of a corpus. Raises: CorpusError for one that cannot be read or split."""
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)

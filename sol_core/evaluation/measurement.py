@@ -31,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """Texts or continuations that a stage runs, saves and restores together."""
+
     first: int  # number that names its file: of its first text, or of the batch
     count: int  # of its texts or continuations
     work: float  # in steps of one row

@@ -49,6 +49,7 @@ class BaselineSchedules:
         self._plans: dict[Row, list[FixedSchedule]] = {}  # of random rows, by rollout
 
     def schedule(self, row: Row, rollout: int) -> Schedule:
+        """The schedule of a baseline row in one rollout."""
         spend, steps = self._spends[row.budget], self._horizon.total_steps
         if row.method == "static":  # mixes levels by the number of the step
             return StaticSchedule(spend, self._grid, first_step=rollout * steps)

@@ -29,6 +29,8 @@ ScheduledRows = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their s
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """A method at a budget, decoded as one row of each rollout."""
+
     method: str  # policy, policy:NAME, static, random, emc or dac
     budget: int  # index of the requested budget
     index: int = 0  # which of the random schedules
@@ -84,7 +86,7 @@ class TablePass:
     """
 
     name, title = "", ""
-    part = ""  # "part 1 of 2": its place among the passes
+    part = ""  # "part 1 of 2": its number among the passes
     observes = False  # whether the rows look at the prefill's signals
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTexts:
+    """Tokens that an evaluation scores, and the corpus they are from."""
+
     corpus: str  # short name for people
     fingerprint: str  # of the whole corpus
     held_out_only: bool  # the policy was trained on this corpus, so only its other side is here

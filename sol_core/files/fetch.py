@@ -68,6 +68,8 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True, slots=True)
 class PinnedWheel:
+    """A file on PyPI that must have a known checksum."""
+
     project: str
     version: str
     filename: str

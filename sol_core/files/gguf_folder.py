@@ -29,6 +29,8 @@ CHECKSUM_FRACTION = 0.1  # of the progress bar
 
 
 class FileRecord(NamedTuple):
+    """Size and checksum of a file, as the manifest has them."""
+
     num_bytes: int
     sha256: str
 

@@ -48,6 +48,8 @@ class GgufTensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
+    """A file's metadata, and where its tensors are."""
+
     path: Path
     metadata: dict[str, Any]  # by GGUF's keys; of an array of texts only its length
     tensors: dict[str, GgufTensor]  # by GGUF's names
@@ -61,6 +63,7 @@ class GgufHeader:
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
     def number(self, key: str, default: float | None = None) -> float:
+        """A number of the architecture, one for all layers. Raises: SolError for anything else."""
         value = self.value(key, default)
         if value is None:
             raise ModelLoadError(

@@ -75,9 +75,9 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
     read = np.add.reduceat(readers.astype(np.int64), starts, axis=1)
     pairs = np.diff(starts, append=pages) * num_kv_heads
     levels = -(-_PARTLY * read // pairs) + (read == pairs)
-    share = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
+    read_fraction = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
     by_page = reads_by_page(readers, num_kv_heads)
-    return PageReads(pages, len(starts), _packed(levels), share, by_page)
+    return PageReads(pages, len(starts), _packed(levels), read_fraction, by_page)
 
 
 def row_page_reads(
@@ -98,10 +98,10 @@ def page_readers(recorded: Tensor, step: DecodeStep, row: int, grid: ActionGrid)
 
 def reads_by_page(readers: Any, num_kv_heads: int) -> str:
     """``PageReads.by_page`` of array [L, P], as of ``page_reads``."""
-    shares = readers.mean(0, dtype=np.float64) / num_kv_heads
-    if shares.min() == 1:
+    fractions = readers.mean(0, dtype=np.float64) / num_kv_heads
+    if fractions.min() == 1:
         return ""
-    return base64_digits(shares)
+    return base64_digits(fractions)
 
 
 def base64_digits(parts: Any) -> str:

@@ -190,7 +190,7 @@ class KindSpend:
 
     kind: str
     tokens: int  # how many there are
-    share: float  # of all scored tokens
+    share: float  # fraction of all scored tokens that are of it
     keep: float  # mean spend per axis, by the axes' short names
     channels: float
     bits: float

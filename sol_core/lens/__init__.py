@@ -1,1 +1,1 @@
-"""The counterfactual lens: one token of a run or a text under every level of every axis."""
+"""The counterfactual lens, *What if?* on the page: one token under every level of every axis."""

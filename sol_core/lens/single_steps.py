@@ -31,6 +31,8 @@ from sol_core.policy.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class MlpOutput:
+    """One token's output of one layer's MLP, and its rounding."""
+
     token: int  # its number in the text
     layer: int  # 1-based
     layers: int  # of the model
@@ -172,6 +174,8 @@ def _steps(
 
 @dataclass(frozen=True, slots=True)
 class Spender:
+    """A way to divide channels among steps, and its losses."""
+
     name: str  # "even", "policy" or "hindsight"
     channels: tuple[float, ...]  # kept, per step
     losses: tuple[StepLoss, ...]  # per step, at these channels, alone

@@ -68,6 +68,7 @@ def read_config(folder: Path) -> Any:
 
 
 def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
+    """Token ids that end a text, by the configurations and the tokenizer."""
     sources = [config.eos_token_id, tokenizer.eos_token_id]
     path = folder / "generation_config.json"
     if path.is_file():

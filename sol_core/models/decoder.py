@@ -23,9 +23,9 @@ from kernels.linear import step_threads
 from kernels.page_attention import Attended, KVBlock, attend
 from kernels.residual import Residual, add_and_norm
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
-from sol_core.calibration.tables import PageThresholds, shipped_floors
 from sol_core.card_errors import retry_out_of_memory
 from sol_core.errors import ContextLengthError, ShapeError
+from sol_core.model_tables.tables import PageThresholds, shipped_floors
 from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.devices import use_device
 from sol_core.models.rope import inverse_frequencies, rotary_angles

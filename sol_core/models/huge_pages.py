@@ -53,7 +53,7 @@ _free: list[mmap.mmap] = []  # the last one given back last; changed by finalize
 
 
 def free_bytes() -> int:
-    """Bytes that are kept for the next."""
+    """Bytes that later tensors can take without asking the system."""
     return sum(len(area) - HUGE_PAGE for area in list(_free))
 
 
@@ -79,7 +79,7 @@ def _piece(size: int) -> Tensor | None:
 
 
 def _kept(size: int) -> mmap.mmap | None:
-    """The smallest free area that holds this, unless half of it would be too much."""
+    """Take the smallest free area that holds this and wastes at most half of itself."""
     fits = [area for area in list(_free) if size <= len(area) - HUGE_PAGE <= 2 * size]
     for area in sorted(fits, key=len):
         try:

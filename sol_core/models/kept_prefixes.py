@@ -1,4 +1,4 @@
-"""Caches of the texts that were read last, so that a text is read once.
+"""KV caches of the texts that were read last, so that a text is read once.
 
 The caches are only branched, never written to, so any number of runs may start from one. Texts are
 kept by owner: how fast a server answers must not tell a visitor what others have read.
@@ -83,7 +83,7 @@ class KeptPrefixes:
 
 @dataclass(frozen=True, slots=True)
 class OwnersPrefixes:
-    """Kept texts as one owner has them."""
+    """The kept texts of one owner."""
 
     kept: KeptPrefixes = field(default_factory=KeptPrefixes)
     owner: str = ""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sol_core.calibration.tables import read_tables
 from sol_core.card_errors import give_memory_back
 from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.fields import check_kind, with_nearest
@@ -26,6 +25,7 @@ from sol_core.files.assets import (
 )
 from sol_core.files.gguf_folder import converted_folder, ensure_gguf_model, gguf_kinds, is_gguf_name
 from sol_core.files.paths import DEFAULT_MODEL, default_data_dir, first_line
+from sol_core.model_tables.tables import read_tables
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.card.self_test import checked_card
 from sol_core.models.card.small_model import Widths
@@ -76,7 +76,7 @@ class LanguageModel:
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
-        damage: by name of a grid, what was measured of this model (``calibration/tables.py``).
+        damage: by name of a grid, what was measured of this model (``model_tables/tables.py``).
         prefixes: caches of the texts that were read last, see ``kept_prefixes.py``.
         notes: what its device does in another way than it should, in sentences.
     """
@@ -154,6 +154,7 @@ def load_language_model(
     device: str = "auto",  # auto, cpu, cuda, cuda:1 …
     on_progress: Progress = ignore_progress,  # called with a message and a fraction in [0, 1]
 ) -> LanguageModel:
+    """Load a model from its folder, file or Hub id, downloaded first where it must be."""
     torch_device = pick_device(device)
     torch_dtype = pick_dtype(dtype, torch_device)
     folder = locate_model(name, data_dir, on_progress)

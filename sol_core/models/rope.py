@@ -1,4 +1,4 @@
-"""Angles of rotary position embeddings (RoFormer, arXiv:2104.09864); see kernels/rotary."""
+"""Angles of rotary position embeddings (RoFormer, arXiv:2104.09864), see kernels/kv_write."""
 
 from __future__ import annotations
 

@@ -107,6 +107,8 @@ class MatrixBytes:
 
 @dataclass(frozen=True, slots=True)
 class WeightBytes:
+    """Bytes of a model's weights as they are stored, by matrix."""
+
     attention: MatrixBytes  # of the projections of queries, keys, values and output
     gate_up: MatrixBytes  # gate_up, down: of the MLP
     down: MatrixBytes  # its input channels are the inner ones

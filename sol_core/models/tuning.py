@@ -45,6 +45,8 @@ _CAPACITY = 512  # tokens
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTuning:
+    """The fastest tuning of a model, and the step times it was chosen by."""
+
     model: str  # its name when it was measured
     threads: int  # threads, ahead: as of Tuning
     ahead: int

@@ -149,6 +149,8 @@ class _Terms:
 
 
 class BytePrices:
+    """Prices per byte at which a policy's steps meet their shares."""
+
     def __init__(
         self, grid: ActionGrid, mixes: MixTable, states: SampleStates, sharpness: Floats
     ) -> None:

@@ -45,7 +45,7 @@ class PolicyConfig:
     width: Annotated[int, Range(8, 4096)] = setting(256, "hidden width of the network")
     num_heads: Annotated[int, Range(1, 4096)] = setting(4, "attention heads over past steps")
     dropout: Annotated[float, Range(0, 1)] = setting(
-        0.3, "share of units dropped while training, against overfitting"
+        0.3, "fraction of units dropped while training, against overfitting"
     )
     concentration: bool = setting(
         True, "the network sees how spread attention is; dense steps then score their pages"

@@ -22,15 +22,18 @@ from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.folder import PolicyParts, read_policy_folder, write_policy_files
 from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_policy_for
+from sol_core.policy.gains import GainTable
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_signals
-from sol_core.policy.prices import GainTable, PriceRule, PriceTable, padded_levels
+from sol_core.policy.prices import PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 
 class StepInputs(NamedTuple):
+    """Inputs of a policy for T steps of N episodes."""
+
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
@@ -265,6 +268,7 @@ def budget_fractions(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
+    """Read a policy's folder. Raises: PolicyError for another model's, or another grid."""
     info, network, prices, states, gains = read_policy_folder(shipped_policy_for(folder, grid))
     policy = Policy(info, network, prices, model.lm.weights.embedding, states, gains)
     policy.check_model(model.fingerprint)
@@ -274,6 +278,7 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
+    """Write a policy into a new folder, in one rename."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged_folder(folder) as staging:
         made = staging / "policy"

@@ -83,37 +83,22 @@ class Measure:
 
 MEASURES = {
     "kl": Measure(
-        "closer to the full model",
-        "further from the full model",
-        "closer",
-        "further",
+        "closer to the full model", "further from the full model", "closer", "further",
         "nats of KL a token",
     ),
     "nll": Measure(
-        "better at predicting the text",
-        "worse at predicting the text",
-        "less",
-        "more",
+        "better at predicting the text", "worse at predicting the text", "less", "more",
         "nats of NLL a token",
     ),
     "likelihood": Measure(
-        "more likely under the full model",
-        "less likely under the full model",
-        "less",
-        "more",
+        "more likely under the full model", "less likely under the full model", "less", "more",
         "nats of NLL a token",
     ),
     "accuracy": Measure(
-        "right more often",
-        "right less often",
-        "more",
-        "fewer",
-        "points of accuracy",
-        "question",
-        ENOUGH_QUESTIONS,
-        100.0,
+        "right more often", "right less often", "more", "fewer", "points of accuracy",
+        "question", ENOUGH_QUESTIONS, 100.0,
     ),
-}
+}  # fmt: skip
 
 
 def method_name(name: str) -> str:

@@ -41,11 +41,11 @@ METRICS: dict[str, str] = {
     "nll_static": "the same under static allocation at the same spend",
     "nll_dense": "the same, dense",
     **{
-        name: f"mean spend minus budget, {axis.term}, as a share of dense"
+        name: f"mean spend minus budget, {axis.term}, as a fraction of dense"
         for name, axis in zip(GAPS, AXES, strict=True)
     },
     "entropy": "mean entropy of the policy per axis, nats",
-    "clip_fraction": "share of actions whose probability ratio was clipped",
+    "clip_fraction": "fraction of actions whose probability ratio was clipped",
     "decisions_per_s": "actions taken or labelled per second",
 }
 # Held-out quality is measured every minute, later every thirtieth of the time worked so far, but

@@ -148,6 +148,7 @@ class RunState:
         return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
     def generator_of(self, unit: str, number: int) -> torch.Generator:
+        """A random generator seeded by ``seed_of``."""
         return torch.Generator().manual_seed(self.seed_of(unit, number))
 
     def set_prices(self, tables: Sequence[PriceTable]) -> None:

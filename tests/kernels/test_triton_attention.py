@@ -178,7 +178,7 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
         for _ in range(2):
             found = page_attention.attend(query, [block], plan).mixed
     assert torch.equal(found, reference.attend(query, [block], plan).mixed)
-    assert caplog.text.count("page_attention runs on the PyTorch reference") == 1
+    assert caplog.text.count("page_attention runs on PyTorch's reference") == 1
     assert argument in caplog.text
 
 

@@ -7,7 +7,7 @@ import { asIs, h, selectOf, setText } from "../../app/web/js/shared/dom.js";
 import * as format from "../../app/web/js/shared/format.js";
 import { glossed } from "../../app/web/js/shared/glossary.js";
 import { outcomeOf } from "../../app/web/js/shared/runs/status.js";
-import { bytesText, mlpShares, readsOf, sharesOf } from "../../app/web/js/shared/machine/reads.js";
+import { bytesText, mlpFractions, readsOf, fractionsOf } from "../../app/web/js/shared/machine/reads.js";
 import { quoted, spokenText, tokenNodes } from "../../app/web/js/shared/tokens/token_text.js";
 
 test("numbers, budgets and names are written alike everywhere", () => {
@@ -19,7 +19,7 @@ test("numbers, budgets and names are written alike everywhere", () => {
   assert.deepEqual(["2001-02-03T04:05:06Z", new Date().toISOString()].map((one) => format.whenText(one).length), [16, 5]);
   assert.deepEqual(format.formNumbers([0.5, 0.725, 8]), [50, 72.5, 8]);
   assert.deepEqual(format.actionOf([0.5, 0.7, 8]), { keep_fraction: 0.5, channel_keep_ratio: 0.7, bit_width: 8 });
-  assert.deepEqual([format.AXES[0].of({ action: {} }), format.AXES[0].share(0.5), format.AXES[0].show(0.25)], [1, 0.5, "25 %"]);
+  assert.deepEqual([format.AXES[0].of({ action: {} }), format.AXES[0].fraction(0.5), format.AXES[0].show(0.25)], [1, 0.5, "25 %"]);
 });
 
 test("a run's schedule, budget and mechanisms", () => {
@@ -74,12 +74,12 @@ test("reads and the MLP's split are as Python has them", () => {
     assert.equal(outcomeOf({ compared, others, kl, parted: parted ?? -1 }, false).kind, head);
   }
   for (const [grid, ratio, shares] of records().mlp) {
-    mlpShares(grid, ratio).forEach((share, at) => assert.ok(Math.abs(share - shares[at]) < 1e-5, `${ratio}: ${share}`));
+    mlpFractions(grid, ratio).forEach((share, at) => assert.ok(Math.abs(share - shares[at]) < 1e-5, `${ratio}: ${share}`));
   }
-  const shares = sharesOf({ page_reads: { pages: 3, share: 0.5, by_page: "A/f" } });
+  const shares = fractionsOf({ page_reads: { pages: 3, share: 0.5, by_page: "A/f" } });
   assert.deepEqual([0, 1, 2, 3].map(shares), [0, 1, 31 / 63, 0]);
-  assert.equal(sharesOf({ page_reads: { pages: 3, share: 1, by_page: "" } })(2), 1);
-  assert.equal(sharesOf({ page_reads: { pages: 3, share: 0.5 } }), null);
+  assert.equal(fractionsOf({ page_reads: { pages: 3, share: 1, by_page: "" } })(2), 1);
+  assert.equal(fractionsOf({ page_reads: { pages: 3, share: 0.5 } }), null);
   assert.deepEqual(bytesText({ cost: { bytes_read: 5e5 }, dense_cost: { bytes_read: 2e6 } }), ["500 kB", "of 2.00 MB read"]);
 });
 

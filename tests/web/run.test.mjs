@@ -33,9 +33,9 @@ told("a run that waits says for whom, and one that was stopped early that nothin
     line.update({ live: true, cursor: 0, ...view }, null, "Default policy", 0);
     say(textOf(line.pill), textOf(line.detail), textOf(line.announce));
   };
-  seen({ status: "queued", place: 2, ahead: "lesson" });
-  seen({ status: "queued", place: 1, ahead: "own" });
-  seen({ status: "queued", place: 0, ahead: null });
+  seen({ status: "queued", position: 2, ahead: "lesson" });
+  seen({ status: "queued", position: 1, ahead: "own" });
+  seen({ status: "queued", position: 0, ahead: null });
   seen({ status: "running" });
   seen({ status: "stopped", live: false });
   seen({ status: "stopped", live: false, cursor: 3 });

@@ -129,7 +129,7 @@ def _noise(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dic
     from app.bench.noise import CONTEXT, STEPS, bench_noise
     from sol_core.actions import grid_named
     from sol_core.corpus.documents import BUILTIN
-    from sol_core.evaluation.model_tables import joined_texts
+    from sol_core.evaluation.measure_tables import joined_texts
     from sol_core.inspection.report import HARMLESS_KL
     from sol_core.models.loading import load_language_model
 

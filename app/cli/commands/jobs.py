@@ -22,7 +22,7 @@ ACTIONS = {
     "show": "one job, with its newest metrics",
     "cancel": "end a job at its next step; its checkpoint is kept",
     "pause": "checkpoint a job and put it aside",
-    "resume": "put a paused, failed, cancelled or abandoned job back in line",
+    "resume": "queue a paused, failed, cancelled or abandoned job again",
     "delete": "delete a job that does not run, with its checkpoints and log; its policy stays",
 }
 STORED_KINDS = {"tasks": "benchmark"}  # the database's word, where it is another one

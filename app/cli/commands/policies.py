@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with open_jobs(args, fills=args.action in ("import", "pull")) as (data_dir, store):
-        desk = _Desk(args, data_dir, store)
-        record, text = getattr(desk, f"do_{args.action}")()
+        actions = _Actions(args, data_dir, store)
+        record, text = getattr(actions, f"do_{args.action}")()
     cli.print_result(args, record, escape(text))
     return 0
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 _Answer = tuple[dict[str, Any], str]
 
 
-class _Desk:
+class _Actions:
     """Actions of the command, a method each; an answer is its JSON and its words."""
 
     def __init__(self, args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:

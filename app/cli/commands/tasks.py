@@ -58,10 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> TasksConfig:
-    parsers: dict[str, Callable[[str], Any]] = {
-        "tasks": parse_names,
-        "budgets": parse_budgets,
-    }
+    parsers: dict[str, Callable[[str], Any]] = {"tasks": parse_names, "budgets": parse_budgets}
     texts = {name: text for name in parsers if (text := getattr(args, name)) is not None}
     lists = {name: parsers[name](text) for name, text in texts.items()}
     return TasksConfig(limit=args.limit, seed=args.seed, **lists)

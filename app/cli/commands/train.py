@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from app.host.interrupts import StopFlag, set_by_signals
     from app.jobs.engines import ENGINES, train_job
-    from app.jobs.runner import Workplace, run_job
+    from app.jobs.runner import JobResources, run_job
 
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):
@@ -81,11 +81,11 @@ def run(args: argparse.Namespace) -> int:
         if args.allow_untrained:
             engine = partial(train_job, allow_untrained=True)
         stop, show = StopFlag(), partial(_show, console, ProgressLine(console))
-        workplace = Workplace(
+        resources = JobResources(
             store.jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show
         )
         with set_by_signals(stop):
-            outcome = run_job(job, engine, workplace)
+            outcome = run_job(job, engine, resources)
         console.clear()
         return _report(args, job, outcome, data_dir)
 

@@ -20,6 +20,7 @@ TASKS = {
 
 
 def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
+    """A result of the tasks as its page draws it."""
     names = ("policy", "model", "limit", "seed", "elapsed_s")
     return {
         "about": {name: result.get(name) for name in names} | {"asked": _asked(result)},

@@ -16,8 +16,8 @@ from app.pages.policies import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
+    admitted_job,
     check_jobs_allowed,
-    place_for_job,
     refusal,
     visible_job,
 )
@@ -49,7 +49,7 @@ GRID_HELP = {
     + ", or ".join(scorer.meaning for scorer in PAGE_SCORERS.values()),
     "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
     "page_budget": "what a level of attention is: so many pages, where heads choose alone; or a "
-    "mean that layers and steps take a share of as they need, where groups choose",
+    "mean that layers and steps divide as they need, where groups choose",
     "head": "how the vocabulary's weights are read: whole, or a 4-bit preview and then exactly "
     "those of the likely tokens",
     "quant_block": "channels that share a scale when bits are rounded: 0 for all of a token, as in "
@@ -104,9 +104,7 @@ TRAIN_FORM = SchemaForm(
     },
 )
 EVALUATE_FORM = SchemaForm(
-    EvaluationConfig,
-    elsewhere=("corpus",),
-    labels={"windows": "Windows per text"},
+    EvaluationConfig, elsewhere=("corpus",), labels={"windows": "Windows per text"}
 )
 TASKS_FORM = SchemaForm(
     TasksConfig,
@@ -128,6 +126,7 @@ class LabJob:
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
     def constants(self, services: Services) -> dict[str, Any]:
+        """Constants from which the Lab draws this kind's form."""
         presets = dict[str, Any](PRESETS)
         if self.kind != "train":
             presets = {self.kind: self.form.config()}
@@ -200,7 +199,7 @@ def start_job(services: Services, request: Request) -> dict[str, Any]:
         others["corpus"] = corpus_source(services, owner, field(request, "corpus", dict))
     config = job.form.config_of(field(request, "values", dict), **others)
     params = {"config": config.to_dict()} | params | {"model": services.loader.status().name}
-    with place_for_job(services, owner) as address:
+    with admitted_job(services, owner) as address:
         return {"job_id": jobs.create(job.kind, owner, title, params, address=address).id}
 
 

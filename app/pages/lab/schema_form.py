@@ -47,6 +47,7 @@ class Item(typing.NamedTuple):
         return {int: "integer", bool: "toggle", str: "text"}.get(self.hint, "number")
 
     def shown(self, value: Any) -> Any:
+        """The form's value for a configuration's."""
         if self.kind == "budgets":
             return "\n".join(map(_budget_text, value))
         if self.kind == "checks":

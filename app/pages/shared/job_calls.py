@@ -42,7 +42,7 @@ _ADVICE = {
     "Resume goes on from the last checkpoint.",
     "cancelled": "Resume takes it up again from its last checkpoint.",
     "cancelled early": "It ended before its first checkpoint: Resume starts from the beginning.",
-    "paused": "It is saved in a checkpoint and holds no processor. Resume puts it back in line.",
+    "paused": "It is saved in a checkpoint and holds no processor. Resume queues it again.",
 }
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
@@ -82,7 +82,7 @@ def check_jobs_allowed(services: Services) -> None:
 
 
 @contextmanager
-def place_for_job(services: Services, owner: str, job_id: str = "") -> Iterator[str | None]:
+def admitted_job(services: Services, owner: str, job_id: str = "") -> Iterator[str | None]:
     """Let a visitor add a job, or one that is to go on; yields the address. Raises: AppError."""
     here = address() if services.is_shared else None
     with _ADDING:
@@ -149,10 +149,10 @@ def cancel_job(services: Services, request: Request) -> dict[str, Any]:
 
 
 def resume_job(services: Services, request: Request) -> dict[str, Any]:
-    """Put a job back in line; it goes on from its last checkpoint."""
+    """Queue a job again; it goes on from its last checkpoint."""
     check_jobs_allowed(services)
     job = visible_job(services, request)
-    with place_for_job(services, job.owner, job.id):
+    with admitted_job(services, job.owner, job.id):
         services.store.jobs.resume(job.id)
     return {}
 

@@ -14,7 +14,7 @@ from app.host.errors import DamagedError, naming_damage
 from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind
 from app.results.shipped import recorded_prompts
-from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
+from app.runs.lens import Look, ask_lens, levels_of, page_effects, without_pages
 from app.runs.recorded_run import RecordedRun, title_of_run, variant_words
 from app.sharing.kinds import (
     MAX_DOCUMENT_BYTES,
@@ -159,8 +159,8 @@ def run_row(record: RunRecord) -> dict[str, Any]:
 
 def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
     """The runs' alignment, and each side's "nll" per token under the dense model or "problem"."""
-    # Reading and aligning long runs is work too: the ticket in line bounds how often it is done.
-    with services.runs.line.held(owner) as ticket:
+    # Reading and aligning long runs is work too: a queued ticket bounds how often it is done.
+    with services.runs.model_queue.held(owner) as ticket:
         first, second = (services.runs.recorded(owner, run_id) for run_id in run_ids)
         same = first.asked == second.asked
         with naming_damage("One of these runs"):

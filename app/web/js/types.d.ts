@@ -133,7 +133,7 @@ interface DeclaredAxis extends
 
 interface SpendAxis extends DeclaredAxis, Axis {
   of(row: Token): number;
-  share(value: number): number;
+  fraction(value: number): number;
 }
 
 interface GridAxis {

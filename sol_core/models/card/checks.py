@@ -74,10 +74,8 @@ def _check_graphs(at: Setting) -> None:
         return
     tensors = small_tensors(at.widths, at.seed)
     for timed in (False, True):
-        graphed, alone = (
-            _logits_of_steps(at, tensors, some, timed=timed) for some in (graphs, None)
-        )
-        for kind, logits in alone.items():
+        graphed = _logits_of_steps(at, tensors, graphs, timed=timed)
+        for kind, logits in _logits_of_steps(at, tensors, timed=timed).items():
             compare(f"{kind} steps in CUDA graphs", graphed[kind], logits, 0.0)
     if graphs.failure is not None:
         raise gpu.KernelNotStartedError(graphs.failure)
@@ -96,11 +94,7 @@ CHECKS: dict[str, Callable[[Setting], None]] = {
 
 
 def _logits_of_steps(
-    at: Setting,
-    tensors: dict[str, Tensor],
-    graphs: StepGraphs | None = None,
-    *,
-    timed: bool = False,
+    at: Setting, tensors: dict[str, Tensor], graphs: StepGraphs | None = None, timed: bool = False
 ) -> dict[str, Tensor]:
     """Logits [steps · R, V] of each kind of steps of a small model, after a prefill."""
     context, device = _CONTEXT[at.device.type], at.device
@@ -115,12 +109,8 @@ def _logits_of_steps(
             cache = prefix.branch(len(actions), _NUM_STEPS)
         made[kind] = torch.cat([
             lm.decode_step(
-                tokens[step : step + 1].expand(len(actions)),
-                cache,
-                actions,
-                mechanisms=how,
-                observe=Observe.CONCENTRATION,
-                clock=StepClock(device) if timed else None,
+                tokens[step : step + 1].expand(len(actions)), cache, actions, mechanisms=how,
+                observe=Observe.CONCENTRATION, clock=StepClock(device) if timed else None,
             ).logits
             for step in range(context, context + _NUM_STEPS)
         ])  # fmt: skip

@@ -26,7 +26,7 @@ PAGE = 8
 # Rows, tokens of each of two shared prefixes and of each row: a part of a sequence is a program of
 # its own from 128 tokens on, and from 513 pages on the kernel that ranks them is another.
 _TEXTS = {"ragged rows": (2, 0, 72), "a long text": (1, 0, 4200), "shared prefixes": (4, 528, 24)}
-_SHARE = 0.25  # of the pages, half of which stand out
+_BEST_FRACTION = 0.25  # of the pages, half of which stand out
 _MLP_ROWS = (1, 3, 18)
 
 
@@ -116,7 +116,7 @@ def check_attention(at: Setting) -> None:
     """Pages that are needed, and all; the former stand out, so that rounding chooses no others."""
     for name, (rows, shared, own) in _TEXTS.items():
         query, blocks, plan = _text(at, rows, shared, own)
-        mine, right = both(attend, query, blocks, plan, _SHARE, readers=True)
+        mine, right = both(attend, query, blocks, plan, _BEST_FRACTION, readers=True)
         check_no_farther(f"{name}: values", mine.mixed, right.mixed, right.mixed)
         compare(f"{name}: mass", mine.outside, right.outside, 1e-3)
         for part in ("tokens_read", "readers"):

@@ -44,12 +44,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
+    """Verdicts of the self-test on one card, and what follows from them."""
+
     verdicts: Verdicts = field(default_factory=dict)
     missing: str | None = None  # what the system lacks for Triton; nothing was tried then
 
     @property
     def replaced(self) -> dict[str, str]:
-        """Why not, by operation that runs on its reference."""
+        """Operations that run on their references, and why."""
         if self.missing is not None:
             return dict.fromkeys(gpu.OPERATIONS, self.missing)
         verdict = self.verdicts.get
@@ -114,7 +116,7 @@ def forget_verdicts(data_dir: Path) -> None:
 
 
 def kept_reports(device: torch.device, dtype: torch.dtype, data_dir: Path) -> list[CardReport]:
-    """Results without a test: what the system lacks, or what was found for each model."""
+    """Read reports without a test: what the system lacks, or what was found for each model."""
     if (missing := missing_for_triton()) is not None:
         return [CardReport(missing=missing)]
     paths = sorted((data_dir / FOLDER).glob(f"{_digest(device, dtype)}-*.json"))
@@ -123,7 +125,7 @@ def kept_reports(device: torch.device, dtype: torch.dtype, data_dir: Path) -> li
 
 
 def run_checks(run_child: RunChild, known: Verdicts | None = None) -> CardReport:
-    """Run what has no verdict; steps and their graphs run with what was found right."""
+    """Run the checks without a verdict; steps and graphs use the operations that passed."""
     report = CardReport(dict(known or {}))
     while pending := [name for name in CHECKS if name not in report.verdicts]:
         output, status = run_child(pending, report.replaced)

@@ -166,7 +166,7 @@ def _rope_spec(values: Mapping[str, Any], config: Any, stored: int, used: int) -
 
 
 def _longest_text(values: Mapping[str, Any], positions: int) -> int:
-    """Tokens up to which a rope is what it is from the first token on."""
+    """Tokens up to which a rope's angles do not depend on the text's length."""
     if values.get("rope_type") == "longrope":
         return min(positions, _original(values, positions))
     return positions

@@ -87,6 +87,7 @@ class StepGraphs:
         clock: StepClock | None,
         owner: object,  # the cache; none of its steps is captured once one could not be
     ) -> StepOutput:
+        """Run a step in its graph, or without one where it has none."""
         # Graphs share memory on the default stream alone.
         cuda, device = torch.cuda, tokens.device
         is_elsewhere = device.type == "cuda" and (

@@ -18,8 +18,8 @@ from torch import Tensor
 from kernels.gated_mlp import MlpPlan
 from kernels.page_attention import AttentionPlan
 from sol_core.actions import MAX_BITS, Action, Mechanisms, ceil_fraction
-from sol_core.calibration.tables import PageThresholds
 from sol_core.errors import ShapeError
+from sol_core.model_tables.tables import PageThresholds
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
 from sol_core.models.spec import ModelSpec

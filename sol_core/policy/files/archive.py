@@ -39,6 +39,8 @@ class FormerName:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNotes:
+    """Notes on a policy, beside its files; they stay on this machine."""
+
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"tags": list}
 
     former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still name these
@@ -47,6 +49,7 @@ class PolicyNotes:
 
 
 def read_notes(folder: Path) -> PolicyNotes:
+    """Read a policy's notes; empty ones where they are missing or damaged."""
     try:
         return from_json(
             PolicyNotes, json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))

@@ -21,6 +21,7 @@ from sol_core.files.paths import DEFAULT_MODEL, read_regular
 from sol_core.files.staging import replacing, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.locate import is_hub_id
+from sol_core.policy.gains import GainTable
 from sol_core.policy.info import (
     CARD_FILE,
     CONFIG_FILE,
@@ -32,7 +33,7 @@ from sol_core.policy.info import (
     read_config,
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
-from sol_core.policy.prices import GainTable, PriceTable
+from sol_core.policy.prices import PriceTable
 
 logger = logging.getLogger(__name__)
 _CHECKSUM = "weights_sha256"

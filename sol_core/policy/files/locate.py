@@ -143,6 +143,7 @@ def push_policy(folder: Path, repository: str, *, private: bool = False) -> str:
 
 
 def pull_policy(repository: str, target: Path) -> None:
+    """Copy a Hub repository's policy into ``target``. Raises: DownloadError, PolicyError."""
     with hub_client(repository, None) as api:
         about = _checked(api, repository, None)
         # The commit that was looked at, even if the branch moves on meanwhile.
@@ -205,6 +206,7 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def hub_client(repository: str, token: str | bool | None) -> Iterator[HfApi]:
+    """Yield a client of the Hub; in the block its errors become DownloadError."""
     from huggingface_hub import HfApi
 
     if repository.count("/") != 1:

@@ -25,7 +25,7 @@ def model():
 def file(tmp_path, monkeypatch, model):
     """A text file, and a loader that gives the tiny model at once."""
     monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda *_, **__: model)
-    monkeypatch.setattr("sol_core.evaluation.model_tables.ensure_tables", lambda *_: None)
+    monkeypatch.setattr("sol_core.evaluation.measure_tables.ensure_tables", lambda *_: None)
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return str(path)

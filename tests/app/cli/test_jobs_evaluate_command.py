@@ -62,7 +62,7 @@ def evaluated(monkeypatch, data_dir, tmp_path):
     monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
     monkeypatch.setattr("sol_core.accuracy.runner.run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda name, **_: name)
-    monkeypatch.setattr("sol_core.evaluation.model_tables.ensure_tables", lambda *_: None)
+    monkeypatch.setattr("sol_core.evaluation.measure_tables.ensure_tables", lambda *_: None)
     info = SimpleNamespace(grid=ActionGrid())
     monkeypatch.setitem(vars(sol_core.policy.info), "read_policy_info", lambda folder: info)
     monkeypatch.setattr("sol_core.policy.files.locate.read_policy_info", lambda folder: info)

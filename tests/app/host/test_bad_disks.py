@@ -13,7 +13,7 @@ import torch
 
 from app.host.database import open_database
 from app.host.paths import DataDir
-from app.jobs.runner import Workplace, run_job
+from app.jobs.runner import JobResources, run_job
 from sol_core.files.staging import write_safetensors
 from sol_core.progress import WorkProgress
 from storage import DatabaseWriteError
@@ -88,7 +88,7 @@ def filling(task):
 
 def run_once(store, data_dir, function):
     job = store.jobs.create("train", "a", "t", {}, worker="w")
-    outcome = run_job(job, function, Workplace(store.jobs, data_dir, "w"))
+    outcome = run_job(job, function, JobResources(store.jobs, data_dir, "w"))
     return outcome, store.jobs.get(job.id)
 
 

@@ -9,8 +9,8 @@ from app.host.errors import PolicyNotFoundError
 from app.jobs.engines import ENGINES
 from app.jobs.runner import JobTask
 from sol_core.accuracy.config import TasksConfig
-from sol_core.calibration.tables import shipped_floors
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.model_tables.tables import shipped_floors
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from sol_core.training.config import preset
 from storage import TASKS_JOB

@@ -18,7 +18,7 @@ from app.host import processes
 from app.host.interrupts import StopFlag, set_by_signals
 from app.host.processes import is_worker_alive, own_worker_id, process_exists, process_id_of
 from app.jobs import runner
-from app.jobs.runner import JobOutcome, Workplace, run_job
+from app.jobs.runner import JobOutcome, JobResources, run_job
 from sol_core.errors import CorpusError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import JobRecord
@@ -33,7 +33,7 @@ def run(store, data_dir):
 
     def call(function, **options):
         job = store.jobs.create("train", "a", "t", {"x": 1}, worker="w")
-        outcome = run_job(job, function, Workplace(store.jobs, data_dir, "w", **options))
+        outcome = run_job(job, function, JobResources(store.jobs, data_dir, "w", **options))
         return outcome, store.jobs.get(job.id)
 
     return call
@@ -111,7 +111,7 @@ def test_an_interrupt_passes_and_leaves_the_job_to_the_reaper(store, data_dir):
 
     job = store.jobs.create("train", "a", "t", {}, worker="w")
     with pytest.raises(KeyboardInterrupt):
-        run_job(job, function, Workplace(store.jobs, data_dir, "w"))
+        run_job(job, function, JobResources(store.jobs, data_dir, "w"))
     assert store.jobs.get(job.id).status == "running"
     assert not [thread for thread in threading.enumerate() if thread.name == "job-reporter"]
     assert not [handler for handler in logging.getLogger().handlers if "job-" in str(handler)]
@@ -154,7 +154,7 @@ def test_a_folder_in_use_is_left_alone(run, store, data_dir, monkeypatch):
         started.append(task)
         yield WorkFinished({})
 
-    place = Workplace(store.jobs, data_dir, "w", StopFlag())
+    place = JobResources(store.jobs, data_dir, "w", StopFlag())
     with FileLock(data_dir.jobs / job.id / ".lock"):
         outcome = run_job(job, function, place)
         assert outcome.status == "failed"

@@ -7,7 +7,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from app.lessons import desk, experiments
+from app.lessons import experiment_queue, experiments
 from app.lessons.experiments import BEGINNINGS, PASSAGES, lesson_experiments
 from app.pages.learn import PAGE
 from app.web.calls import server_functions
@@ -50,9 +50,9 @@ def test_every_measurement_ends_where_nobody_asks_about_it(services, monkeypatch
     experiment = lesson_experiments(services.policies)[name]
     is_left = MagicMock()
     is_left.get.return_value = lambda: True
-    monkeypatch.setattr(desk, "_IS_LEFT", is_left)
+    monkeypatch.setattr(experiment_queue, "_IS_LEFT", is_left)
     monkeypatch.setattr(experiments, "prompt_of", lambda *_: "a story that fits this model")
-    with pytest.raises(desk.LeftError):
+    with pytest.raises(experiment_queue.LeftError):
         experiment.measure(services.loader.loaded(), next(iter(experiment.texts)))
 
 

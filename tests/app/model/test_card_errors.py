@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from app.jobs.runner import Workplace, run_job
+from app.jobs.runner import JobResources, run_job
 from app.jobs.worker import EXIT_CARD_LOST, run_worker
 from app.model.compute import Compute, ModelLoader
 from sol_core import card_errors
@@ -109,7 +109,7 @@ def test_after_an_error_that_lasts_the_loader_says_restart(compute):
 
 def test_a_job_without_memory_fails_in_words(store, data_dir):
     job = store.jobs.create("train", "a", "t", {}, worker="w")
-    outcome = run_job(job, _raising(FULL), Workplace(store.jobs, data_dir, "w"))
+    outcome = run_job(job, _raising(FULL), JobResources(store.jobs, data_dir, "w"))
     assert outcome.status == "failed"
     assert "2.50 GiB was asked for" in str(store.jobs.get(job.id).error)
 

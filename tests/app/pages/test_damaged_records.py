@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from app.jobs.runner import Workplace, run_job
+from app.jobs.runner import JobResources, run_job
 from app.pages.explore import HANDLERS as EXPLORE
 from app.pages.history import HANDLERS as HISTORY
 from app.pages.inspect import HANDLERS as INSPECT
@@ -139,7 +139,7 @@ def test_a_worker_fails_a_damaged_job_and_goes_on(services, data_dir):
     fine = jobs.create("train", ANNA, "good", {})
     plant(data_dir, "jobs", damaged.id, params=BAD_PARAMS["seed"])
     first = jobs.claim("w")
-    outcome = run_job(first, lambda task: iter(()), Workplace(jobs, data_dir, "w"))
+    outcome = run_job(first, lambda task: iter(()), JobResources(jobs, data_dir, "w"))
     assert (first.id, outcome.status) == (damaged.id, "failed")
     assert "beyond 64 bits" in str(outcome.error)
     second = jobs.claim("w")

@@ -7,7 +7,7 @@ import pytest
 from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.pages.explore import HANDLERS
-from app.runs import queue as generation_runs
+from app.runs import generation_runs
 from app.web.services import build_services
 from sol_core.actions import GRIDS
 from tests.app.page_calls import ANNA, BEN, caller, engine_services
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_refused(call, services):
 
 
 def ask(services, owner, question):
-    with services.runs.line.held(owner) as ticket:
+    with services.runs.model_queue.held(owner) as ticket:
         return services.runs.ask(ticket, question)
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from app.host.errors import AppError
 from app.host.limits import Limits
-from app.model import model_line
+from app.model import model_queue
 from app.model.compute import ModelLoader
-from app.model.model_line import LESSONS, ModelLine
-from app.runs.queue import GenerationRuns, RunNotFoundError
+from app.model.model_queue import LESSONS, ModelQueue
+from app.runs.generation_runs import GenerationRuns, RunNotFoundError
 from app.runs.recorded_run import question_of, title_of_run
 from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
@@ -103,14 +103,14 @@ def test_a_run_that_waits_is_told_how_many_are_before_it_and_whose_turn_is_first
 
     def told(owner, run_id):
         view = service.runs.poll(owner, run_id, 0)
-        return view["place"], view["ahead"]
+        return view["position"], view["ahead"]
 
     assert told(ANNA, first) == (0, None)
     assert {told(ANNA, own), told(BEN, other)} == {(2, "own"), (1, "other")}
     engine.resume.set()
     for owner, run_id in ((ANNA, own), (BEN, other)):
         service.wait_for(run_id, "finished", owner=owner)
-    with service.runs.line.held(LESSONS):
+    with service.runs.model_queue.held(LESSONS):
         late = service.runs.start(ANNA, "late", TEN)
         assert told(ANNA, late) == (1, "lesson")
         service.stop(late)
@@ -327,13 +327,13 @@ def test_close_stops_runs_and_saves_what_there_is(store):
 MANY = Limits(queue=1000, runs_per_visitor=100, runs_per_address=0)
 
 
-class Line(ModelLine):
+class Line(ModelQueue):
     """A line in which places come from given addresses; the first one is served."""
 
     def __init__(self, monkeypatch, limits=MANY):
         super().__init__(limits)
         self.here = None
-        monkeypatch.setattr(model_line, "address", lambda: self.here)
+        monkeypatch.setattr(model_queue, "address", lambda: self.here)
 
     def come(self, owner, address):
         self.here = address
@@ -359,7 +359,7 @@ def test_whoever_waits_has_as_many_turns_as_the_others_but_two(visits):
                 line.end()
                 for one in line._waiting:
                     turns[one].append(line._served[0])
-            ahead = line._line()
+            ahead = line._in_order()
             owners = [one.owner for one in ahead]
             assert [line.ahead(one) for one in ahead] == [owners[:at] for at in range(len(ahead))]
             for one in line._waiting:

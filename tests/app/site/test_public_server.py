@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.host.limits import Limits
 from app.pages.shared import job_calls, run_calls
-from app.runs import queue as generation_runs
+from app.runs import generation_runs
 from app.runs.storage_cap import fair_choice
 from app.sharing.kinds import align_tokens
 from sol_core.errors import ConfigError
@@ -382,7 +382,7 @@ def test_a_flood_of_comparisons_leaves_the_others_their_answers(serve, monkeypat
         calls = [pool.submit(visit.call, "explore", "compare_runs", **pair) for visit in visits]
         wait_until(lambda: sum(call.done() for call in calls) >= 37)  # refused, and not in line
         assert ben.call("history", "list_runs", query="", limit=9) == {"runs": [], "next": None}
-        assert ben.poll(ben.start("Ben comes next"))["place"] == 2  # takes turns with Anna
+        assert ben.poll(ben.start("Ben comes next"))["position"] == 2  # takes turns with Anna
         server.engine.resume.set()
         answers = [call.result(60) for call in calls]
     refused = [answer["refused"] for answer in answers if "refused" in answer]

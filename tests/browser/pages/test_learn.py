@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
-from app.lessons import desk
+from app.lessons import experiment_queue
 from app.web.assets import module_url
 from app.web.services import engine_run
 from tests.browser.conftest import WARM_UP_MS, comes_to
@@ -111,7 +111,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_
 def test_a_lesson_that_is_left_is_not_measured_and_one_that_waits_can_be_cancelled(
     serve, visit, monkeypatch
 ):
-    monkeypatch.setattr(desk, "LEFT_S", 1.5)
+    monkeypatch.setattr(experiment_queue, "LEFT_S", 1.5)
     engine = FakeEngine(pause_at=2)
     server = serve(engine)
     visitor = visit(server)

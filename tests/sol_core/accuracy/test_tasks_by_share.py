@@ -12,7 +12,7 @@ from sol_core.budgets.mixes import mix_table
 from sol_core.decoding.batch_scheduling import PlannedRows, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.evaluation.contenders import Contender
-from sol_core.evaluation.model_tables import measure_page_floors
+from sol_core.evaluation.measure_tables import measure_page_floors
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import run_questions
 from tests.support.tiny_language_model import make_language_model

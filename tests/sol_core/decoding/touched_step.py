@@ -12,7 +12,7 @@ from kernels.key_codes import encode_keys, estimated_scores, page_log_mass
 from kernels.page_scorers import page_bounds
 from kernels.quantised_weights import GgufBlocks
 from sol_core.actions import Action, ActionGrid, ceil_fraction
-from sol_core.calibration.tables import shipped_floors
+from sol_core.model_tables.tables import shipped_floors
 from sol_core.models import FrozenLM
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol_core.actions import GRIDS
-from sol_core.calibration.tables import PageThresholds, read_tables, shipped_floors
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
+from sol_core.model_tables.tables import PageThresholds, read_tables, shipped_floors
 
 TABLE = PageThresholds("abc", (64, 1024), (0.1, 0.5), ((0.0, -2.0), (-1.0, -4.0)))
 

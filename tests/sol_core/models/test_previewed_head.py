@@ -8,9 +8,9 @@ import torch
 
 from kernels.head_preview import MARGIN, RESCORED
 from sol_core.actions import DENSE, GRIDS, Action
-from sol_core.calibration.tables import directions_from_record, directions_record
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
+from sol_core.model_tables.tables import directions_from_record, directions_record
 
 DEFAULT = GRIDS["default"].mechanisms
 WHOLE = replace(DEFAULT, head="whole")

@@ -41,8 +41,8 @@ export class Difficulty {
     const title = "Spend by kind of token";
     const columns = ["Kind of [[token]]", "Tokens", ...AXIS_TERMS, "[[kl|KL]]",
       "Lost vs [[dense|full model]]"];
-    const spent = (kind, { key, short, share, unit }) => h("span", { "data-axis": key },
-      h("span", { class: "sol-meter", "--v": share(kind[short]), "aria-hidden": "true" }),
+    const spent = (kind, { key, short, fraction, unit }) => h("span", { "data-axis": key },
+      h("span", { class: "sol-meter", "--v": fraction(kind[short]), "aria-hidden": "true" }),
       unit === "bit" ? fixed(kind[short], 1) : percent(kind[short]));
     return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, title),
       dataTable(title, columns, row.kinds.map((kind) => [kind.kind, kind.tokens.toLocaleString("en"),

@@ -60,14 +60,14 @@ function magnitudeDrawing(magnitudes, limit) {
     limit > 0 && svg("path", { class: "is-limit", d: `M0 ${y(limit)}H100` }));
 }
 
-const ZERO_BOUNDS = [0.05, 0.5]; // shares of the numbers between the three answers
+const ZERO_BOUNDS = [0.05, 0.5]; // parts of the numbers between the three answers
 
 export const LESSON_BITS = {
   key: "bits",
   picture: bitsPicture,
   answer: ({ zeros, magnitudes }) => {
-    const share = zeros[0] / magnitudes.length;
-    return ZERO_BOUNDS.filter((bound) => share >= bound).length;
+    const fraction = zeros[0] / magnitudes.length;
+    return ZERO_BOUNDS.filter((bound) => fraction >= bound).length;
   },
   said: ({ zeros: [zeros], magnitudes: { length, 0: largest }, median, kl: { mlp_output: kl }, levels }) =>
     `${zeros} of ${length}, ${percent(zeros / length)}: the largest number is ${threeDigits(largest)}, the `

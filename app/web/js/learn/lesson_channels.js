@@ -23,13 +23,13 @@ function channelsPicture() {
     const values = rows.map((row) => row.kl);
     const slider = levelSlider({ label: "Channels kept", axis: "channels", levels, text: percent, at: 0,
       show: (at) => {
-        const { kl, entropy, top, mlp_shares: shares, mlp_bytes: bytes } = rows[at];
+        const { kl, entropy, top, mlp_fractions: fractions, mlp_bytes: bytes } = rows[at];
         setText(numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(kl)} `
           + `nats, entropy ${nats(entropy)} nats`);
-        zoom.show(layers, shares, bytes / full.mlp_bytes);
-        bars.replaceChildren(...top.map(({ token_id: id, text, probability: share }) =>
-          barRow(pickedText(text), share,
-            `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
+        zoom.show(layers, fractions, bytes / full.mlp_bytes);
+        bars.replaceChildren(...top.map(({ token_id: id, text, probability: chance }) =>
+          barRow(pickedText(text), chance,
+            `${probability(chance)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
         line.replaceChildren(levelLane({ key: "kl", name: "KL", values, at, full: 0,
           range: [0, Math.max(...values, FULL_SCALE)] }), endsOf(percent(levels[0]), percent(levels.at(-1))));
       } });

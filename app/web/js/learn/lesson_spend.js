@@ -59,8 +59,8 @@ export const LESSON_SPEND = {
     const policy = savedShare(result, "policy");
     const hindsight = `Hindsight saves ${percent(savedShare(result, "hindsight"))} of the loss.`;
     if (Number.isNaN(policy)) return hindsight;
-    const share = percent(Math.abs(policy));
+    const gained = percent(Math.abs(policy));
     return `${hindsight} A trained [[policy]], which must decide before each step, `
-      + `${policy >= 0 ? `saves ${share}` : `loses ${share} more`} on these 24 steps.`;
+      + `${policy >= 0 ? `saves ${gained}` : `loses ${gained} more`} on these 24 steps.`;
   },
 };

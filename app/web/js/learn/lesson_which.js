@@ -33,10 +33,10 @@ function waysPart(words, { tokens, first, layers, page_size: pageSize }, ways, z
     setText(note, saidOf(words, ways, choice.get()));
     if (steps) steps.update();
     else chosen().forEach((one, at) =>
-      zooms[at].show(layers, one.mlp_shares, one.mlp_bytes / ways.dense_bytes));
+      zooms[at].show(layers, one.mlp_fractions, one.mlp_bytes / ways.dense_bytes));
   };
   const choice = pillsField({ legend: words.legend, value: "0", kind: "sol-learn-texts", changed: show,
-    choices: Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)])) });
+    choices: Object.fromEntries(ways.fractions.map((kept, at) => [at, percent(kept)])) });
   // At first the step to which the ways make most difference.
   const [paper, other] = WAYS.map((way) => ways[way][0].kl);
   const steps = ways.paper[0].reads
@@ -60,7 +60,7 @@ function saidOf(words, ways, at) {
   return `${words.default}: ${loss}, for ${bytes} of ${words.of}.`;
 }
 
-const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answers
+const LEFT_BOUNDS = [1 / 3, 2 / 3]; // parts of the loss between the three answers
 
 export const LESSON_WHICH = {
   key: "which",
@@ -73,7 +73,7 @@ export const LESSON_WHICH = {
   said: ({ pages, mlp }) => {
     const [bounds, keys] = WAYS.map((way) => mean(pages[way][0].kl));
     return `With bounds the steps' [[kl|KL]] to the full model is ${nats(bounds)} nats, with 4-bit keys `
-      + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.shares[0])} of the MLP's `
+      + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.fractions[0])} of the MLP's `
       + `weights, ${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
   },
 };

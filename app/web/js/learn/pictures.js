@@ -11,12 +11,12 @@ import { quoted, tokenNodes } from "../shared/tokens/token_text.js";
 export const learnPart = (title, ...rest) =>
   h("section", { class: "sol-learn-part" }, h("h3", {}, title), ...rest);
 
-export const meter = (share, className = "") => h("span", { class: `sol-meter ${className}`,
-  "aria-hidden": "true", "--v": Math.min(Math.max(share || 0, 0), 1) });
+export const meter = (fraction, className = "") => h("span", { class: `sol-meter ${className}`,
+  "aria-hidden": "true", "--v": Math.min(Math.max(fraction || 0, 0), 1) });
 
-// A named bar with its value in words; `share` of the full length, in [0, 1].
-export const barRow = (name, share, value) => h("div", { class: "sol-learn-bar" },
-  h("span", {}, name), meter(share), h("span", { class: "sol-value" }, value));
+// A named bar with its value in words; `fraction` of the full length, in [0, 1].
+export const barRow = (name, fraction, value) => h("div", { class: "sol-learn-bar" },
+  h("span", {}, name), meter(fraction), h("span", { class: "sol-value" }, value));
 
 export const pickedText = (text) => h("b", { class: "sol-learn-word", dir: "auto" }, tokenNodes(text));
 
@@ -46,8 +46,8 @@ export class PassageView {
   paint(values, top, title) {
     values.forEach((value, at) => {
       const token = this.tokens[this.first + at];
-      const share = Math.min(Math.max((value ?? 0) / top, 0), 1);
-      token.dataset.bin = Math.round(share * (SITE.numBins - 1));
+      const fraction = Math.min(Math.max((value ?? 0) / top, 0), 1);
+      token.dataset.bin = Math.round(fraction * (SITE.numBins - 1));
       token.title = title(at);
     });
   }
@@ -101,9 +101,9 @@ export class MlpZoom extends Zoom {
     super({ height: 62, lanes: { flow: [2, 22], input: [32, 12], inner: [50, 12] } });
   }
 
-  show(layers, shares, bytes) {
-    const [input, inner] = shares.map((share) => percent(share));
-    this.draw({ layers, shares, flow: FLOW.map((part) => (part === "mlp" ? bytes : 0)) },
+  show(layers, fractions, bytes) {
+    const [input, inner] = fractions.map((kept) => percent(kept));
+    this.draw({ layers, fractions, flow: FLOW.map((part) => (part === "mlp" ? bytes : 0)) },
       `In each of ${count(layers, "layer")} ${input} of the MLP's input channels and ${inner} of its inner `
         + `ones: ${percent(bytes)} of its bytes.`,
       "A bar as long as these bytes, and two bars in each layer.");

@@ -123,7 +123,7 @@ export function mechanismsOf(run) {
 // As Python declares them (sol_core/actions/action.py). A run of before there was an axis was dense there.
 /** @type {SpendAxis[]} */
 export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[axis.field] ?? axis.dense,
-  share: (value) => value / axis.dense, show: axis.unit === "%" ? percentTight : bitsText,
+  fraction: (value) => value / axis.dense, show: axis.unit === "%" ? percentTight : bitsText,
   low: axis.min / axis.scale, high: axis.max / axis.scale }));
 
 /** An action from its values in the order of the axes. @param {number[]} values @returns {Action} */

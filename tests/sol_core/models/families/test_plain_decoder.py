@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sol_core.actions import GRIDS, Action
-from sol_core.calibration.tables import shipped_floors
+from sol_core.model_tables.tables import shipped_floors
 from tests.sol_core.models.families.plain_decoder import DENSE_STEP, PlainDecoder, Skipping
 from tests.support.tiny_models import family_of, make_pair
 

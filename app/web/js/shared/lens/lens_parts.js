@@ -29,9 +29,9 @@ function changesText(ranges, textOf) {
 }
 
 function probabilityText(rows) {
-  const shares = rows.map((row) => row.choice.probability).filter(isNumber);
-  if (!shares.length) return MISSING;
-  return between(probability(Math.min(...shares)), probability(Math.max(...shares)));
+  const chances = rows.map((row) => row.choice.probability).filter(isNumber);
+  if (!chances.length) return MISSING;
+  return between(probability(Math.min(...chances)), probability(Math.max(...chances)));
 }
 
 const tokenParts = (text) => [
@@ -81,9 +81,9 @@ function trailName(trail) {
 }
 
 function heatCell(value, top, title) {
-  const share = isNumber(value) ? Math.min(value / top, 1) : 0;
+  const chance = isNumber(value) ? Math.min(value / top, 1) : 0;
   const text = isNumber(value) && value < 0.005 ? "·" : fixed(value, 2).replace(/^0/, "");
-  return h("td", { class: "sol-heat", "--v": share, title, "aria-label": title }, text);
+  return h("td", { class: "sol-heat", "--v": chance, title, "aria-label": title }, text);
 }
 
 // rows: the run's tokens.
@@ -126,7 +126,7 @@ export function levelLane({ key, name, values, at, range: [low, high], full }) {
       svg("path", { class: "sol-lens-dot", d: `M${points[at]}h0` })));
 }
 
-// The scale that the plots share, so that their curves compare: lowest and highest per lane.
+// The scale that the plots chance, so that their curves compare: lowest and highest per lane.
 export function lensScale(view) {
   const rows = [view.dense, ...view.axes.flat()];
   const scale = Object.fromEntries(LANES.map((lane) => {
@@ -138,12 +138,12 @@ export function lensScale(view) {
 }
 
 export class LevelPlot {
-  // levels: of the grid; rows: one per level; shares: the policy's probabilities or null.
-  constructor(axis, levels, rows, shares, { taken, dense, scale, top }) {
+  // levels: of the grid; rows: one per level; chances: the policy's probabilities or null.
+  constructor(axis, levels, rows, chances, { taken, dense, scale, top }) {
     this.axis = axis;
     this.levels = levels;
     this.rows = rows;
-    this.shares = shares;
+    this.chances = chances;
     this.taken = nearest(levels, taken.action[axis.field]);
     this.mark = h("i", { class: "sol-lens-mark", "aria-hidden": "true" });
     this.readout = h("p", { class: "sol-lens-readout" });
@@ -156,10 +156,10 @@ export class LevelPlot {
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
     LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
       at: this.taken, range: scale[key], full: of(dense) })),
-    shares && h("div", { class: "sol-lens-lane", "data-lane": "policy" },
+    chances && h("div", { class: "sol-lens-lane", "data-lane": "policy" },
       h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),
       h("div", { class: "sol-levels", "aria-hidden": "true" },
-        levelBars(shares.map((share) => share / top), this.taken))));
+        levelBars(chances.map((chance) => chance / top), this.taken))));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot, endsOf(levelText(axis, levels[0]), levelText(axis, levels.at(-1))), this.readout);
@@ -185,7 +185,7 @@ export class LevelPlot {
     const { choice, kl, nll } = this.rows[at];
     this.mark.style.setProperty("--x", `${(100 * (at + 0.5)) / this.levels.length}%`);
     const parts = [`KL ${nats(kl)}`, `surprisal ${nats(nll)}`];
-    if (this.shares) parts.push(`policy ${probability(this.shares[at])}`);
+    if (this.chances) parts.push(`policy ${probability(this.chances[at])}`);
     const level = `${levelText(this.axis, this.levels[at])}${at === this.taken ? " (taken)" : ""}`;
     this.mark.classList.toggle("is-taken", at === this.taken);
     this.readout.replaceChildren(h("b", {}, level),

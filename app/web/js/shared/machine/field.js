@@ -2,7 +2,7 @@
 
 import { h, setText } from "../dom.js";
 import { percent } from "../format.js";
-import { FLOW, meanShare, pagesRead, readersOf } from "./reads.js";
+import { FLOW, meanFraction, pagesRead, readersOf } from "./reads.js";
 import { BESIDE, Sheet } from "./sheet.js";
 
 const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
@@ -17,21 +17,21 @@ const HEAD_MIDDLE = 6; // of the line above the pages: px
 const NAME_TALL = 12; // px of a page's name
 
 /**
- * What there are lanes for. names: of each cell of pages; layers: where no pages tell. shares: of the MLP's
+ * What there are lanes for. names: of each cell of pages; layers: where no pages tell. fractions: of MLP
  * channels; keeps: of attention, where it is by layer.
- * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: (number | number[])[], keeps?: number[],
+ * @typedef {{ reads?: import("./reads.js").Reads | null, fractions?: (number | number[])[], keeps?: number[],
  *   flow?: number[], bits?: number, names?: string[] | null, layers?: number }} Step
  */
 
 /** @param {Sheet} sheet @param {Step} step */
-function drawLanes(sheet, { reads, shares = [], keeps, flow, bits, names }) {
+function drawLanes(sheet, { reads, fractions = [], keeps, flow, bits, names }) {
   const { lanes, isWhole } = sheet.layout;
   if (lanes.pages && !reads && keeps) drawAllowed(sheet, keeps);
   else if (lanes.pages && !reads) drawUnknown(sheet);
   else if (lanes.pages) drawPageNames(sheet, reads, names ?? []);
   if (lanes.flow) drawFlow(sheet, flow);
-  if (lanes.input) drawChannels(sheet, "input", "MLP input", shares[0]);
-  if (lanes.inner) drawChannels(sheet, "inner", "inner", shares[1]);
+  if (lanes.input) drawChannels(sheet, "input", "MLP input", fractions[0]);
+  if (lanes.inner) drawChannels(sheet, "inner", "inner", fractions[1]);
   if (lanes.bits) drawBits(sheet, bits);
   if (isWhole && sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
 }
@@ -62,7 +62,7 @@ function drawAllowed(sheet, keeps) {
     sheet.fill("track", x, top, width, height);
     sheet.fill("attention", x, top + height - tall, width, tall);
   });
-  drawName(sheet, "attention", percent(meanShare(keeps)), middleOf(sheet, "pages"));
+  drawName(sheet, "attention", percent(meanFraction(keeps)), middleOf(sheet, "pages"));
 }
 
 // The cells that most layers read, and of others as many as have room for a name beside them.
@@ -109,14 +109,14 @@ function drawFlow(sheet, flow) {
   drawName(sheet, "bytes", percent(sum), middleOf(sheet, "flow"));
 }
 
-function drawChannels(sheet, lane, name, share) {
+function drawChannels(sheet, lane, name, fractions) {
   const [top, height] = sheet.lane(lane);
   drawColumns(sheet, (layer, x, width) => {
-    const kept = Array.isArray(share) ? share[layer] ?? 0 : share;
+    const kept = Array.isArray(fractions) ? fractions[layer] ?? 0 : fractions;
     sheet.fill("track", x, top, width, height);
     sheet.fill("channels", x, top, kept * width, height);
   });
-  drawName(sheet, name, percent(meanShare(share)), middleOf(sheet, lane));
+  drawName(sheet, name, percent(meanFraction(fractions)), middleOf(sheet, lane));
 }
 
 function drawColumns(sheet, draw) {

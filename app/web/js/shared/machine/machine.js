@@ -7,7 +7,7 @@ import { memory } from "../memory.js";
 import { gridLevels, LEAST_TOP, levelBars, levelText, nearest } from "../levels.js";
 import { END, tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
-import { bytesText, cellNames, channelShares, flowOf, readsOf, spokenStep } from "./reads.js";
+import { bytesText, cellNames, channelFractions, flowOf, readsOf, spokenStep } from "./reads.js";
 
 const PLAY_MS = 125;
 const SETTLED_MS = 300; // without another token: then the words for screen readers follow
@@ -52,15 +52,15 @@ class Choices {
   /** @param {Token} token */
   show(token) {
     this.name([token]);
-    const shares = isOfPolicy(token, this.axes) ? token.policy : null;
-    const top = Math.max(...(shares ?? []).flat(), LEAST_TOP);
+    const chances = isOfPolicy(token, this.axes) ? token.policy : null;
+    const top = Math.max(...(chances ?? []).flat(), LEAST_TOP);
     this.rows.forEach(({ axis, value, bars }) => {
       setText(value, levelText(axis, axis.of(token)));
       const at = this.axes?.findIndex((one) => one.axis === axis) ?? -1;
       const levels = this.axes?.[at]?.levels ?? [];
       const chosen = nearest(levels, axis.of(token));
       bars.replaceChildren(...levelBars(levels.map((_, level) =>
-        (shares?.[at] ? shares[at][level] / top : Number(level === chosen))), chosen));
+        (chances?.[at] ? chances[at][level] / top : Number(level === chosen))), chosen));
     });
   }
 }
@@ -167,16 +167,16 @@ export class Machine {
     const token = this.on.rows()[this.at];
     if (!this.run || !token || this.isFolded) return;
     const reads = readsOf(token);
-    const shares = channelShares(this.run.config.grid, token.action);
+    const fractions = channelFractions(this.run.config.grid, token.action);
     const { bit_width: bits, keep_by_layer: keeps, channels_by_layer: ratios } = token.action;
-    this.field.show({ reads, shares, keeps, flow: flowOf(token), bits,
+    this.field.show({ reads, fractions, keeps, flow: flowOf(token), bits,
       names: reads && cellNames(reads, this.on.textOf), layers: reads?.layers ?? (keeps ?? ratios)?.length });
     this.choices.show(token);
     this.outcome.show(token);
     this.caption.replaceChildren(`Token ${token.index + 1} “`, h("bdi", {}, tokenNodes(token.text)), "”");
     clearTimeout(this.settling);
     this.settling = setTimeout(
-      () => this.say(spokenStep(token, reads, shares, this.choices.title.textContent)), SETTLED_MS);
+      () => this.say(spokenStep(token, reads, fractions, this.choices.title.textContent)), SETTLED_MS);
   }
 
   say(words) {

@@ -39,17 +39,17 @@ const VALUES = new Map(Array.from(DIGITS, (digit, value) => [digit, value / 63])
 /** @param {string} digits */
 export const numbersOf = (digits) => Array.from(digits, (digit) => VALUES.get(digit) ?? 0);
 
-// Share of layers and KV heads that read each page; null where that was not recorded.
+// Fraction of layers and KV heads that read each page; null where that was not recorded.
 /** @param {Pick<Token, "page_reads">} row @returns {((page: number) => number) | null} */
-export function sharesOf(row) {
+export function fractionsOf(row) {
   const reads = row.page_reads;
   if (!reads || (!reads.by_page && reads.share < 1)) return null;
   return (page) => (page >= reads.pages ? 0 : reads.by_page ? VALUES.get(reads.by_page[page]) ?? 0 : 1);
 }
 
-// Shares of the MLP's input and inner channels: Mechanisms.mlp_fractions of sol_core/actions/grid.py.
+// Fractions of the MLP's input and inner channels: Mechanisms.mlp_fractions of sol_core/actions/grid.py.
 /** @returns {[number, number]} */
-export function mlpShares(grid, ratio) {
+export function mlpFractions(grid, ratio) {
   const { mlp_pruning: pruning = "input", mlp_split: knots = [] } = grid ?? {};
   if (ratio >= 1) return [1, 1];
   if (pruning !== "both" || knots.length < 2) return [ratio, 1];
@@ -57,21 +57,21 @@ export function mlpShares(grid, ratio) {
   const right = Math.min(Math.max(found < 0 ? knots.length : found, 1), knots.length - 1);
   const [[x0, y0], [x1, y1]] = [knots[right - 1], knots[right]];
   const curve = y0 + (y1 - y0) * (ratio - x0) / (x1 - x0);
-  // The inner share that is left must be above 0 and at most 1.
+  // The inner fraction that is left must be above 0 and at most 1.
   const [lowest, highest] = [(3 * ratio - 1) / 2, (3 * ratio - 0.02) / 2];
   const input = Math.min(Math.max(curve, lowest, 0.01), highest, 1);
   return [input, 3 * ratio - 2 * input];
 }
 
-// The same, as lists of a share per layer where an action has its ratios by layer.
+// The same, as lists of a fraction per layer where an action has its ratios by layer.
 /** @param {Action} action @returns {[number | number[], number | number[]]} */
-export function channelShares(grid, action) {
-  const pairs = action.channels_by_layer?.map((ratio) => mlpShares(grid, ratio));
-  if (!pairs) return mlpShares(grid, action.channel_keep_ratio);
+export function channelFractions(grid, action) {
+  const pairs = action.channels_by_layer?.map((ratio) => mlpFractions(grid, ratio));
+  if (!pairs) return mlpFractions(grid, action.channel_keep_ratio);
   return [pairs.map(([input]) => input), pairs.map(([, inner]) => inner)];
 }
 
-export const meanShare = (share) => (Array.isArray(share) ? mean(share) : share);
+export const meanFraction = (kept) => (Array.isArray(kept) ? mean(kept) : kept);
 
 export const FLOW = ["attention", "mlp", "head", "policy"];
 
@@ -111,7 +111,7 @@ export function spokenStep(row, reads, [input, inner], title) {
   const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
   return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `
     + `MLP: ${percent(row.cost.mlp_bytes / row.dense_cost.mlp_bytes)} of its bytes, `
-    + `${percent(meanShare(input))} of the input channels, `
-    + `${percent(meanShare(inner))} of the inner ones${Array.isArray(input) ? ", by layer" : ""}. `
+    + `${percent(meanFraction(input))} of the input channels, `
+    + `${percent(meanFraction(inner))} of the inner ones${Array.isArray(input) ? ", by layer" : ""}. `
     + `${bitsText(row.action.bit_width)} bits of 16. ${bytesText(row).join(" ")}.`;
 }

@@ -29,7 +29,7 @@ const LIGHTS = 63; // steps from dark to lit
 const SHEET_COLOURS = [...AXES.map((axis) => axis.key), "edge", "track", "panel", "sunken", "muted"];
 
 const rgbOf = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-const mixed = (from, to, share) => from.map((one, at) => Math.round(one + share * (to[at] - one)));
+const mixed = (from, to, weight) => from.map((one, at) => Math.round(one + weight * (to[at] - one)));
 const packed = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
 export class Sheet {

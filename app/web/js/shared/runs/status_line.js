@@ -93,8 +93,8 @@ export class StatusLine extends StateHead {
 const AHEAD = { lesson: "A lesson is being measured.", own: "Your earlier request is still running.",
   other: "Another visitor or tab is using the model." };
 
-const queueText = ({ place, ahead }) => (place > 0
-  ? `${AHEAD[ahead]} ${place > 1 ? `${place} are before you.` : "You are next."}` : "");
+const queueText = ({ position, ahead }) => (position > 0
+  ? `${AHEAD[ahead]} ${position > 1 ? `${position} are before you.` : "You are next."}` : "");
 
 function readingText({ tokens_read: read, prompt_tokens: all, seconds_left: left }) {
   const [some, whole] = [read, all].map((number) => number.toLocaleString("en"));

@@ -135,7 +135,7 @@ export function cardHead(row, id) {
 
 export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card-lane" },
   h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
-  h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
+  h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.fraction(axis.of(row)) }),
   h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
 
 /** @param {Token} row */

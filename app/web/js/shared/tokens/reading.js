@@ -3,7 +3,7 @@
 
 import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } from "../dom.js";
 import { count, percent } from "../format.js";
-import { sharesOf } from "../machine/reads.js";
+import { fractionsOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
 import { FIRST_PAGE, Strips } from "./strips.js";
 import { quoted, quotedStart, spokenText } from "./token_text.js";
@@ -16,13 +16,13 @@ const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
 const LEAST_GAP = 0.05; // of the heads, between what a step read and what is usual: less is not worth a word
 const QUIET_MS = 300;
 
-// Shades of the largest shares. Others stay unlit, else steps that read nearly everything would light it all.
-function shadesOf(shares) {
-  const sorted = shares.toSorted((a, b) => b - a);
+// Shades of the largest fractions. Others stay unlit, else steps that read nearly all would light it all.
+function shadesOf(fractions) {
+  const sorted = fractions.toSorted((a, b) => b - a);
   const [most = 0] = sorted;
   const least = Math.min(most / 2, sorted[ALWAYS_LIT - 1] ?? 0);
-  return shares.map((share) => (share === 0 || share < least ? 0
-    : Math.max(1, Math.ceil((share / most - 0.5) * 2 * STRENGTHS))));
+  return fractions.map((fraction) => (fraction === 0 || fraction < least ? 0
+    : Math.max(1, Math.ceil((fraction / most - 0.5) * 2 * STRENGTHS))));
 }
 
 // Pages without the words of a chat's template.
@@ -70,7 +70,7 @@ export class Reading {
   isFolded = false;
   /** @type {number[]} */
   leftOut = [];
-  /** By page: sum of the shares, and steps that had it. @type {number[][]} */
+  /** By page: sum of the fractions, and steps that had it. @type {number[][]} */
   usual = [[], []];
   numSummed = 0;
 
@@ -209,7 +209,7 @@ export class Reading {
   follow() {
     const rows = this.on.rows();
     const last = rows.at(-1);
-    const isKnown = Boolean(last && this.isBegun && sharesOf(last));
+    const isKnown = Boolean(last && this.isBegun && fractionsOf(last));
     show(this.element, isKnown);
     if (!isKnown) return;
     this.map.follow(rows);
@@ -228,9 +228,9 @@ export class Reading {
     const [sums, counts] = this.usual;
     for (; this.numSummed < rows.length; this.numSummed += 1) {
       const row = rows[this.numSummed];
-      const shares = sharesOf(row);
-      for (let page = 0; shares && page < row.page_reads.pages; page += 1) {
-        sums[page] = (sums[page] ?? 0) + shares(page);
+      const fractions = fractionsOf(row);
+      for (let page = 0; fractions && page < row.page_reads.pages; page += 1) {
+        sums[page] = (sums[page] ?? 0) + fractions(page);
         counts[page] = (counts[page] ?? 0) + 1;
       }
     }
@@ -241,13 +241,13 @@ export class Reading {
     return (sums[page] ?? 0) / (counts[page] ?? 1);
   }
 
-  // How far each page's share is above the run's mean; the first one and the newest are left out.
+  // How far each page's fraction is above the run's mean; the first one and the newest are left out.
   lights(row) {
-    const shares = sharesOf(row);
+    const fractions = fractionsOf(row);
     const { pages } = row.page_reads;
     return Array.from({ length: pages }, (_, page) => {
       if (row.page_reads.share === 1 || this.apart.has(page) || page >= pages - NEWEST_PAGES) return 0;
-      return Math.max((shares?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
+      return Math.max((fractions?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
     });
   }
 
@@ -264,8 +264,8 @@ export class Reading {
 
   draw() {
     const row = this.at === null ? null : this.on.rows()[this.at];
-    const shares = row && sharesOf(row);
-    if (!shares) return;
+    const fractions = row && fractionsOf(row);
+    if (!fractions) return;
     const lights = this.lights(row);
     const found = this.effects?.found ?? this.found;
     const measured = found?.index === row.index ? found : null;
@@ -274,7 +274,7 @@ export class Reading {
     this.best = need?.best ?? null;
     // Where all heads read all pages, what their attention is tells more, once that was measured.
     const looked = row.page_reads.share === 1 && measured ? measured.attention
-      : Array.from({ length: row.page_reads.pages }, (_, page) => shares(page));
+      : Array.from({ length: row.page_reads.pages }, (_, page) => fractions(page));
     show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
     this.strips.draw(looked, need ? looked.map((_, page) => need.lost[page] ?? 0) : null, this.apart);
     this.markStrips();
@@ -334,7 +334,7 @@ export class Reading {
     this.pages[page]?.classList.add("is-pointed");
     if (this.isFolded) this.place();
     const rows = this.on.rows();
-    const readers = rows.map((row) => sharesOf(row)?.(page) ?? 0);
+    const readers = rows.map((row) => fractionsOf(row)?.(page) ?? 0);
     const most = Math.max(...readers);
     const shades = shadesOf(readers);
     this.shadeTokens((token) => shades[token]);
@@ -346,7 +346,7 @@ export class Reading {
 
   sentence(row, lights) {
     if (row.needed && this.fact !== null) {
-      const heads = `${percent(sharesOf(row)?.(this.fact))} of the attention heads`;
+      const heads = `${percent(fractionsOf(row)?.(this.fact))} of the attention heads`;
       const line = quotedStart(this.textOf(this.fact));
       return row.isSame ? `${quoted(row.text)} needs ${line}: ${heads} read it for ${quoted(row.word)}.`
         : `The full model's ${quoted(row.text)} needs ${line}; ${heads} read it for ${quoted(row.word)}.`;
@@ -361,6 +361,6 @@ export class Reading {
     }
     const usual = isUsualKnown ? `; by ${percent(this.meanOf(best))} for other tokens` : "";
     return `${word} looked most at ${quotedStart(this.textOf(best))} `
-      + `(read by ${percent(sharesOf(row)?.(best))} of the attention heads${usual}).`;
+      + `(read by ${percent(fractionsOf(row)?.(best))} of the attention heads${usual}).`;
   }
 }

@@ -1,7 +1,7 @@
 // The reading map: pages of the text across, generated tokens down; darker where more layers and heads read.
 
 import { drawInTurn, h, show, watchPointer, whenThemeChanges } from "../dom.js";
-import { sharesOf } from "../machine/reads.js";
+import { fractionsOf } from "../machine/reads.js";
 
 const MOST_HEIGHT = 260; // px
 const LEAST_ROWS = 4; // before them there is nothing to see
@@ -57,9 +57,9 @@ export class ReadingMap {
     const image = context.createImageData(width, height);
     const [red, green, blue] = (getComputedStyle(this.field).color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
     this.rows.forEach((row, token) => {
-      const shares = sharesOf(row);
-      for (let page = 0; shares && page < (row.page_reads?.pages ?? 0); page += 1) {
-        image.data.set([red, green, blue, Math.round(255 * shares(page) ** 0.7)], 4 * (token * width + page));
+      const read = fractionsOf(row);
+      for (let page = 0; read && page < (row.page_reads?.pages ?? 0); page += 1) {
+        image.data.set([red, green, blue, Math.round(255 * read(page) ** 0.7)], 4 * (token * width + page));
       }
     });
     context.putImageData(image, 0, 0);

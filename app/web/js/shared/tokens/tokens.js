@@ -50,8 +50,8 @@ export function binOf(axis, row) {
   const { low, high } = axis;
   const value = axis.of(row);
   if (!isNumber(value)) return null;
-  const share = (value - low) / (high - low);
-  return Math.round(Math.min(Math.max(share, 0), 1) * ((axis.bins ?? SITE.numBins) - 1));
+  const at = (value - low) / (high - low);
+  return Math.round(Math.min(Math.max(at, 0), 1) * ((axis.bins ?? SITE.numBins) - 1));
 }
 
 /** @param {Token} row */
@@ -124,7 +124,7 @@ export class TokenView {
 
   attributesOf(row) {
     return { "aria-label": tokenLabel(row) + this.origin(row, ", given", ", put in"),
-      ...Object.fromEntries(AXES.map((axis) => [`--${axis.key}`, axis.share(axis.of(row))])) };
+      ...Object.fromEntries(AXES.map((axis) => [`--${axis.key}`, axis.fraction(axis.of(row))])) };
   }
 
   // One of two words for a token that was given, the second one for the last of them.

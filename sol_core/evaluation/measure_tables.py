@@ -21,7 +21,6 @@ from torch import Tensor
 from kernels.page_attention import KVBlock, page_need
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
 from sol_core.budgets.mixes import DamageTable, has_own_damage, mechanisms_name
-from sol_core.calibration.tables import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.corpus.documents import BUILTIN, PAPERS
 from sol_core.corpus.load import load_corpus
 from sol_core.decoding.batch_scheduling import PlannedRows
@@ -29,6 +28,7 @@ from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState
 from sol_core.errors import ConfigError, SolError
 from sol_core.evaluation.rollout import Prefix, roll_out
+from sol_core.model_tables.tables import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel

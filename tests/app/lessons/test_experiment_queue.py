@@ -1,14 +1,14 @@
-"""The desk of the lessons: one measurement for all who ask, and a bounded line."""
+"""The queue of the lessons: one measurement for all who ask, and a bound on what waits."""
 
 import threading
 
 import pytest
 
 from app.host.errors import AppError
-from app.lessons import desk as experiment_desk
-from app.lessons.desk import QUOTA, Experiment, ExperimentDesk, check_wanted
+from app.lessons import experiment_queue
+from app.lessons.experiment_queue import QUOTA, Experiment, ExperimentQueue, check_wanted
 from app.model.compute import ModelLoader
-from app.runs.queue import GenerationRuns
+from app.runs.generation_runs import GenerationRuns
 from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
@@ -64,35 +64,35 @@ TEXTS = [f"text {number}" for number in range(130)]
 
 
 @pytest.fixture
-def desk(runs, measures):
+def queue(runs, measures):
     names = ("slow", "refused", "broken")
     taken = {name: Experiment(getattr(measures, name), TEXTS) for name in names}
-    made = ExperimentDesk(runs, runs.loader, taken)
+    made = ExperimentQueue(runs, runs.loader, taken)
     yield made
     measures.go.set()
     made.close()
 
 
-def done(desk, name, parameters):
+def done(queue, name, parameters):
     answers = []
 
     def has_ended():
-        answers.append(desk.ask(ANNA, name, parameters))
+        answers.append(queue.ask(ANNA, name, parameters))
         return bool(answers[-1]["state"] == "done")
 
     wait_until(has_ended)
     return dict(answers[-1]["result"])
 
 
-def test_one_measurement_serves_all_who_ask_before_and_after(desk, measures):
-    answers = [desk.ask(f"pupil {number}", "slow", {"text": "text 1"}) for number in range(30)]
+def test_one_measurement_serves_all_who_ask_before_and_after(queue, measures):
+    answers = [queue.ask(f"pupil {number}", "slow", {"text": "text 1"}) for number in range(30)]
     assert {answer["state"] for answer in answers} == {"waiting"}
     wait_until(lambda: len(measures.calls) == 1)
-    answer = desk.ask(ANNA, "slow", {"text": "text 1"})
+    answer = queue.ask(ANNA, "slow", {"text": "text 1"})
     assert (answer["state"], answer["before"]) == ("waiting", 0)
     assert answer["seconds"] >= 0
     measures.go.set()
-    result = done(desk, "slow", {"text": "text 1"})
+    result = done(queue, "slow", {"text": "text 1"})
     assert (result["value"], result["by"], result["model"]) == (
         "text 1",
         "fake-model",
@@ -100,18 +100,18 @@ def test_one_measurement_serves_all_who_ask_before_and_after(desk, measures):
     )
     assert result["took_ms"] >= 0
     assert result["measured_at"]
-    done(desk, "slow", {"text": "text 1"})["value"] = "changed"  # nobody else gets that
-    assert done(desk, "slow", {"text": "text 1"}) == result
+    done(queue, "slow", {"text": "text 1"})["value"] = "changed"  # nobody else gets that
+    assert done(queue, "slow", {"text": "text 1"}) == result
     assert len(measures.calls) == 1
 
 
-def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(desk, measures, monkeypatch):
+def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(queue, measures, monkeypatch):
     def reason(name):
         found = []
 
         def has_failed():
             try:
-                desk.ask(ANNA, name, {"text": "text 1"})
+                queue.ask(ANNA, name, {"text": "text 1"})
             except AppError as error:
                 found.append(str(error))
             return bool(found)
@@ -123,45 +123,45 @@ def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(desk, measures,
     assert reason("refused") == "not like this"
     assert len(measures.calls) == 1
     assert reason("broken") == "The experiment failed: ZeroDivisionError: oh"
-    monkeypatch.setattr(experiment_desk, "FAILURE_S", -1.0)
-    assert desk.ask(ANNA, "refused", {"text": "text 1"})["state"] == "waiting"
+    monkeypatch.setattr(experiment_queue, "FAILURE_S", -1.0)
+    assert queue.ask(ANNA, "refused", {"text": "text 1"})["state"] == "waiting"
     wait_until(lambda: len(measures.calls) == 2)
 
 
-def test_an_experiment_waits_for_the_generation_before_it(desk, measures, runs):
+def test_an_experiment_waits_for_the_generation_before_it(queue, measures, runs):
     run_id = runs.start("a" * 32, "x", GenerationConfig(max_new_tokens=3, grid=GRIDS["default"]))
     wait_until(lambda: runs.poll("a" * 32, run_id, 0)["cursor"] == 1)
-    desk.ask(ANNA, "slow", {"text": "text 1"})
+    queue.ask(ANNA, "slow", {"text": "text 1"})
     wait_until(
         lambda: (
-            desk.ask(ANNA, "slow", {"text": "text 1"})
+            queue.ask(ANNA, "slow", {"text": "text 1"})
             == {"state": "waiting", "before": 1, "seconds": None}
         )
     )
     assert not measures.calls
     runs.engine.resume.set()
     measures.go.set()
-    assert done(desk, "slow", {"text": "text 1"})["value"] == "text 1"
+    assert done(queue, "slow", {"text": "text 1"})["value"] == "text 1"
 
 
 def test_before_the_model_is_there_the_answer_says_so(measures, runs):
     loader = ModelLoader("later", fake_load)
-    desk = ExperimentDesk(runs, loader, {"slow": Experiment(measures.slow, TEXTS)})
-    assert desk.ask(ANNA, "slow", {"text": "text 1"}) == {"state": "loading"}
+    queue = ExperimentQueue(runs, loader, {"slow": Experiment(measures.slow, TEXTS)})
+    assert queue.ask(ANNA, "slow", {"text": "text 1"}) == {"state": "loading"}
     with pytest.raises(AppError, match="no experiment is called 'fast'"):
-        desk.ask(ANNA, "fast", {})
+        queue.ask(ANNA, "fast", {})
 
 
-def test_one_visitor_does_not_take_the_whole_line(desk, measures):
+def test_one_visitor_does_not_take_the_whole_queue(queue, measures):
     for number in range(QUOTA.of_visitor):
-        desk.ask(ANNA, "slow", {"text": TEXTS[number]})
+        queue.ask(ANNA, "slow", {"text": TEXTS[number]})
     with pytest.raises(AppError, match="You already have 6 experiments waiting"):
-        desk.ask(ANNA, "slow", {"text": "text 99"})
+        queue.ask(ANNA, "slow", {"text": "text 99"})
     for pupil in range(30):
-        asked = desk.ask(f"pupil {pupil}", "slow", {"text": TEXTS[100 + pupil]})
+        asked = queue.ask(f"pupil {pupil}", "slow", {"text": TEXTS[100 + pupil]})
         assert asked["before"] == QUOTA.of_visitor + pupil
     measures.go.set()
-    done(desk, "slow", {"text": "text 129"})
+    done(queue, "slow", {"text": "text 129"})
     assert measures.calls == [*TEXTS[:6], *TEXTS[100:]]
 
 
@@ -174,27 +174,27 @@ def test_a_measurement_that_nobody_asks_about_ends_at_its_next_step(runs, measur
         check_wanted()
         return {"value": text}
 
-    desk = ExperimentDesk(runs, runs.loader, {"steps": Experiment(steps, TEXTS)})
-    desk.ask(ANNA, "steps", {"text": "text 0"})
+    queue = ExperimentQueue(runs, runs.loader, {"steps": Experiment(steps, TEXTS)})
+    queue.ask(ANNA, "steps", {"text": "text 0"})
     assert begun.wait(20)
-    monkeypatch.setattr(experiment_desk, "LEFT_S", -1.0)
+    monkeypatch.setattr(experiment_queue, "LEFT_S", -1.0)
     go.set()
-    wait_until(lambda: not desk._waiting)
-    assert not desk._ended
-    monkeypatch.setattr(experiment_desk, "LEFT_S", 60.0)
-    assert done(desk, "steps", {"text": "text 0"})["value"] == "text 0"
-    desk.close()
+    wait_until(lambda: not queue._waiting)
+    assert not queue._ended
+    monkeypatch.setattr(experiment_queue, "LEFT_S", 60.0)
+    assert done(queue, "steps", {"text": "text 0"})["value"] == "text 0"
+    queue.close()
 
 
-def test_a_measurement_that_nobody_asks_about_any_more_is_dropped(desk, measures, monkeypatch):
-    desk.ask(ANNA, "slow", {"text": "text 0"})
+def test_a_measurement_that_nobody_asks_about_any_more_is_dropped(queue, measures, monkeypatch):
+    queue.ask(ANNA, "slow", {"text": "text 0"})
     wait_until(lambda: measures.calls == ["text 0"])
-    desk.ask(ANNA, "slow", {"text": "text 1"})
-    monkeypatch.setattr(experiment_desk, "LEFT_S", -1.0)  # left, but by whoever asks now
-    assert desk.ask(ANNA, "slow", {"text": "text 2"})["before"] == 1
-    monkeypatch.setattr(experiment_desk, "LEFT_S", 60.0)
+    queue.ask(ANNA, "slow", {"text": "text 1"})
+    monkeypatch.setattr(experiment_queue, "LEFT_S", -1.0)  # left, but by whoever asks now
+    assert queue.ask(ANNA, "slow", {"text": "text 2"})["before"] == 1
+    monkeypatch.setattr(experiment_queue, "LEFT_S", 60.0)
     measures.go.set()
-    done(desk, "slow", {"text": "text 2"})
+    done(queue, "slow", {"text": "text 2"})
     assert measures.calls == ["text 0", "text 2"]
-    done(desk, "slow", {"text": "text 0"})  # what was being measured is kept
+    done(queue, "slow", {"text": "text 0"})  # what was being measured is kept
     assert measures.calls == ["text 0", "text 2"]

@@ -1,7 +1,7 @@
 """Tables that budgets of bytes rest on, of the default model or measured here for another one.
 
-A page is read by need if its share of a step's attention reaches a floor, in units of a mean page's
-share. One floor for all layers: of so many pages in all, those that hold the most are read.
+A page is read by need if its part of a step's attention reaches a floor, in units of a mean page's
+part. One floor for all layers: of so many pages in all, those that hold the most are read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SHIPPED_DAMAGE = _HERE / "damage.json"  # of levels, see ``sol_core/budgets/mixe
 
 @dataclass(frozen=True)
 class PageThresholds:
-    """Floors of the share of attention for which a page is read."""
+    """Floors of the fraction of attention from which on a page is read."""
 
     fingerprint: str  # of the model that they were measured for
     contexts: tuple[int, ...]  # tokens that a row sees, ascending
@@ -84,6 +84,8 @@ def _bracketing_knots(knots: Sequence[float], at: float) -> tuple[int, int, floa
 
 
 class MeasuredTables(NamedTuple):
+    """The tables of one model."""
+
     floors: PageThresholds | None  # of attention by need; None without
     damage: Mapping[str, Any]  # by name of a grid, a ``DamageTable`` as JSON
     directions: Tensor | None  # [C, D] fp32, for the head's preview; None without

@@ -2,7 +2,7 @@
 
 A question is the model, an experiment's name and a text's. The first visitor to ask has it
 computed; everybody who asks the same shares that computation, and later its result. One thread
-takes the questions in turn, each in line with the generations. A page asks again and again while
+takes the questions in turn, each queued with the generations. A page asks again and again while
 it waits: a question that nobody asks any more is dropped when its turn comes, and at its next step
 where it is being measured in this process.
 """
@@ -27,8 +27,8 @@ from app.host.errors import AppError
 from app.host.limits import Holder, Quota
 from app.host.visitor import address
 from app.model.compute import ModelLoader, Question, Workbench
-from app.model.model_line import LESSONS
-from app.runs.queue import GenerationRuns
+from app.model.model_queue import LESSONS
+from app.runs.generation_runs import GenerationRuns
 from sol_core.errors import SolError
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def check_wanted() -> None:
         raise LeftError
 
 
-class ExperimentDesk:
+class ExperimentQueue:
     """Answers questions about ``experiments`` by their names, or says how many come first."""
 
     def __init__(
@@ -111,7 +111,7 @@ class ExperimentDesk:
                 question = functools.partial(_timed, measure=experiment.measure, text=text)
                 self._thread.submit(self._measure, key, entry, question)
             entry.asked_at = now = time.monotonic()
-            before = list(self._waiting).index(key) + self._runs.line.before(LESSONS)
+            before = list(self._waiting).index(key) + self._runs.model_queue.before(LESSONS)
         seconds = None if entry.began_at is None else now - entry.began_at
         return {"state": "waiting", "before": before, "seconds": seconds}
 
@@ -143,8 +143,8 @@ class ExperimentDesk:
         if not self._is_wanted(key, entry):
             return
         try:
-            with self._runs.line.held(LESSONS) as ticket:
-                self._runs.line.wait(ticket, timeout_s=PATIENCE_S)
+            with self._runs.model_queue.held(LESSONS) as ticket:
+                self._runs.model_queue.wait(ticket, timeout_s=PATIENCE_S)
                 if not self._is_wanted(key, entry):
                     return
                 entry.began_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""The counterfactual lens for the pages: a run's id in, plain records out.
+"""What if? for the pages: a run's id in, plain records of the counterfactual lens out.
 
 What a run did comes from the engine's own records (``RecordedRun``), and anyone who may see a run
 may look into it. A run is a generation, or one row of an inspection. Where the model's work is
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from app.formats import json_safe
 from app.host.errors import AppError, naming_damage
 from app.model.compute import Workbench
-from app.runs.queue import GenerationRuns
+from app.runs.generation_runs import GenerationRuns
 from app.runs.recorded_run import RecordedRun
 from sol_core.actions import Action, record_of
 from sol_core.config import DENSE_ROW, GenerationConfig
@@ -31,10 +31,10 @@ Look = Callable[..., dict[str, Any]]  # at a lens: one of the last functions her
 def ask_lens(
     runs: GenerationRuns, owner: str, run_id: str, row: int | None, look: Look, *asked: Any
 ) -> dict[str, Any]:
-    """Look into a run, in line for the model; ``row`` is of an inspection, None of a generation."""
-    # Reading a long run is work too: the ticket in line bounds how often it is done. What this
+    """Queue a look into a run; ``row`` is of an inspection, None of a generation."""
+    # Reading a long run is work too: a queued ticket bounds how often it is done. What this
     # visitor may not see is refused before the ticket has its turn.
-    with runs.line.held(owner) as ticket:
+    with runs.model_queue.held(owner) as ticket:
         run = runs.recorded(owner, run_id, "generation" if row is None else "inspection")
         with naming_damage("This run"):
             actions, ids = _actions(run, row), tuple(run.token_ids)

@@ -1,4 +1,4 @@
-"""The line for the model: addresses take turns in it, and at an address its visitors do.
+"""The queue for the model: addresses take turns in it, and at an address its visitors do.
 
 Every turn of an address costs it one; the address that has spent least is next, and of those the
 one that came first. Newcomers begin half a turn behind the one that is served: before the second
@@ -23,7 +23,7 @@ LESSONS = "lessons"  # owner of the lessons' measurements; no visitor's id looks
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Ticket:
-    """A run or a question in line; ``number`` were taken before it, ``address`` may be unknown."""
+    """A queued run or question; ``number`` were taken before it, ``address`` may be unknown."""
 
     owner: str
     address: str | None
@@ -31,7 +31,7 @@ class Ticket:
 
 
 class _Turns:
-    """Turns that each of those in line has spent; ``key`` says whose a ticket is."""
+    """Turns that each of those in the queue has spent; ``key`` says whose a ticket is."""
 
     def __init__(self, key: Callable[[Ticket], Hashable]) -> None:
         self._key = key
@@ -49,9 +49,9 @@ class _Turns:
         self._clock = max(self._clock, self._spent[key])
         self._spent[key] += 1
 
-    def leave(self, line: Sequence[Ticket]) -> None:
+    def leave(self, left: Sequence[Ticket]) -> None:
         """Forget those who would come back as newcomers."""
-        here = set(map(self._key, line))
+        here = set(map(self._key, left))
         newcomer = self._clock + NEWCOMER
         self._spent = {
             k: spent for k, spent in self._spent.items() if k in here or spent > newcomer
@@ -68,7 +68,7 @@ class _Turns:
         return sorted(waiting, key=lambda ticket: costs[ticket])
 
 
-class ModelLine:
+class ModelQueue:
     """The runs and questions that the model works on, and those that wait for it."""
 
     def __init__(self, limits: Limits) -> None:
@@ -83,7 +83,7 @@ class ModelLine:
         self._served: list[Ticket] = []
         self._waiting: list[Ticket] = []  # as they came
         self._addresses = _Turns(lambda ticket: ticket.address)
-        self._owners: dict[str | None, _Turns] = {}  # of every address in line
+        self._owners: dict[str | None, _Turns] = {}  # of every address in the queue
         self._taken = 0
         self._turn = threading.Condition()
 
@@ -103,10 +103,10 @@ class ModelLine:
     def leave(self, ticket: Ticket) -> None:
         with self._turn:
             (self._served if ticket in self._served else self._waiting).remove(ticket)
-            line = [*self._served, *self._waiting]
+            left = [*self._served, *self._waiting]
             for turns in self._turns_of(ticket):
-                turns.leave(line)
-            if ticket.address not in {waiting.address for waiting in line}:
+                turns.leave(left)
+            if ticket.address not in {waiting.address for waiting in left}:
                 del self._owners[ticket.address]
             self._serve()
             self._turn.notify_all()
@@ -139,16 +139,16 @@ class ModelLine:
     def ahead(self, ticket: Ticket) -> list[str] | None:
         """Return the owners of the turns before that of a ticket; None when it was left."""
         with self._turn:
-            line = self._line()
-        return [turn.owner for turn in line[: line.index(ticket)]] if ticket in line else None
+            order = self._in_order()
+        return [turn.owner for turn in order[: order.index(ticket)]] if ticket in order else None
 
     def before(self, owner: str) -> int:
-        """Count those in line before this owner's first ticket, else all."""
+        """Count the tickets before this owner's first ticket, else all."""
         with self._turn:
-            owners = [ticket.owner for ticket in self._line()]
+            owners = [ticket.owner for ticket in self._in_order()]
         return owners.index(owner) if owner in owners else len(owners)
 
-    def _line(self) -> list[Ticket]:
+    def _in_order(self) -> list[Ticket]:
         """Those whose turn it is, then the others as it will be theirs."""
         waiting = []
         for here, owners in self._owners.items():
@@ -166,7 +166,7 @@ class ModelLine:
 
     def _serve(self) -> None:
         while self._waiting and len(self._served) < self._concurrent:
-            ticket = self._line()[len(self._served)]
+            ticket = self._in_order()[len(self._served)]
             self._waiting.remove(ticket)
             self._served.append(ticket)
             for turns in self._turns_of(ticket):

@@ -1,9 +1,9 @@
 """Runs in the background: started, polled and stopped by id, one at a time on the model.
 
-A run is a generation or an inspection (``recorded_run.py``). Each has a thread that waits in line
-(``model_line.py``), has the model's work done (``compute.py``), and hands every event to
-the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks again with
-its visitor id and gets everything from the start.
+A run is a generation or an inspection (``recorded_run.py``). Each has a thread that waits
+in the queue (``model_queue.py``), has the model's work done (``compute.py``), and hands every event
+to the page (in memory) and to the database (``run_saver.py``). A page that was reloaded asks again
+with its visitor id and gets everything from the start.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from app.formats import capital, json_safe
 from app.host.errors import AppError, naming_damage
 from app.host.limits import Limits
 from app.model.compute import Compute, ModelLoader, Question, ShouldStop
-from app.model.model_line import ModelLine, Ticket
-from app.runs.live_run import EndPhase, LiveRun, RunSaver
+from app.model.model_queue import ModelQueue, Ticket
+from app.runs.live_run import EndPhase, LiveRun
 from app.runs.recorded_run import RecordedRun, RunConfig, kind_of
+from app.runs.run_saver import RunSaver
 from app.runs.views import ROWS_PER_POLL, live_view, stored_view
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
@@ -55,7 +56,7 @@ EngineFunction = Callable[[Any, str, Any, ShouldStop], Iterator[Any]]
 
 
 class GenerationRuns:
-    """Live runs of this process, falling back to the database; ``line`` is that for the model."""
+    """Live runs of this process, falling back to the database; ``model_queue`` orders them."""
 
     def __init__(
         self,
@@ -76,17 +77,17 @@ class GenerationRuns:
         self._engine = engine
         self._keep_ended_s = keep_ended_s
         self._runs: dict[str, LiveRun] = {}
-        self.line = ModelLine(self._limits)
-        self._starting = threading.Lock()  # runs are in the line as they are in the database
+        self.model_queue = ModelQueue(self._limits)
+        self._starting = threading.Lock()  # runs are queued in the order of the database
         self._saver = RunSaver(store, self._tick)
 
     def start(self, owner: str, prompt: str, config: RunConfig, parent: str | None = None) -> str:
-        """Put a run in line, of the kind that its configuration is of, and return its id."""
+        """Queue a run of the kind that its configuration is of; return its id."""
         if not prompt.strip():
             raise ConfigError(kind_of(config).empty)
         self._check_size(prompt, config)
         with self._starting:
-            ticket, model = self.line.enter(owner), self._loader.status().name
+            ticket, model = self.model_queue.enter(owner), self._loader.status().name
             run = LiveRun(new_run_id(), ticket, prompt, model, config, parent)
             self._runs[run.run_id] = run
             self._saver.add(run)
@@ -104,7 +105,7 @@ class GenerationRuns:
         run = self._visible(owner, run_id, kind)
         if isinstance(run, LiveRun):
             self._saver.catch_up(run, SAVE_PATIENCE_S)
-            return live_view(run, self.line.ahead(run.ticket), cursor)
+            return live_view(run, self.model_queue.ahead(run.ticket), cursor)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
         with naming_damage("This run"):
             return stored_view(run, events, cursor)
@@ -131,7 +132,7 @@ class GenerationRuns:
         if run.owner != owner:
             raise RunNotFoundError("Only the visitor who started a run can stop it.")
         run.stop_requested.set()
-        self.line.wake()
+        self.model_queue.wake()
 
     def ask(
         self, ticket: Ticket, question: Question[AnswerT], patience_s: float | None = None
@@ -141,7 +142,7 @@ class GenerationRuns:
         Raises: AppError without a model, or where it stays busy.
         """
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
-        is_its_turn = self.line.wait(ticket, timeout_s=patience_s)
+        is_its_turn = self.model_queue.wait(ticket, timeout_s=patience_s)
         if self._loader.loaded() is None:
             raise AppError("The model is not loaded yet. Try again when it is ready.")
         if not is_its_turn:
@@ -171,7 +172,7 @@ class GenerationRuns:
         deadline = time.monotonic() + timeout_s
         for run in list(self._runs.values()):
             run.stop_requested.set()
-        self.line.wake()
+        self.model_queue.wake()
         for run in list(self._runs.values()):
             if run.thread is not None:
                 run.thread.join(max(0.0, deadline - time.monotonic()))
@@ -200,12 +201,12 @@ class GenerationRuns:
         except Exception as reason:  # the run's thread ends here: shown
             logger.exception("run %s failed", run.run_id)
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
-        self.line.leave(run.ticket)
+        self.model_queue.leave(run.ticket)
         run.end(phase, error)
         self._saver.note(run)
 
     def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
-        self.line.wait(run.ticket, run.stop_requested.is_set)
+        self.model_queue.wait(run.ticket, run.stop_requested.is_set)
         run.phase = "loading"
         model = None
         if not run.stop_requested.is_set():

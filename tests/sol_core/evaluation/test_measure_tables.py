@@ -8,11 +8,11 @@ import torch
 
 from sol_core.actions import GRIDS, Action
 from sol_core.budgets.mixes import DamageTable, has_own_damage, mix_table
-from sol_core.calibration.tables import read_tables
 from sol_core.errors import ConfigError, CorpusError, ModelLoadError
-from sol_core.evaluation import model_tables
-from sol_core.evaluation.model_tables import measure_page_floors
+from sol_core.evaluation import measure_tables
+from sol_core.evaluation.measure_tables import measure_page_floors
 from sol_core.fields import from_json
+from sol_core.model_tables.tables import read_tables
 from sol_core.progress import WorkStopped
 from tests.support.tiny_language_model import make_language_model
 
@@ -35,38 +35,38 @@ def data_dir(monkeypatch, tmp_path):
 
         return SimpleNamespace(shuffled=shuffled)
 
-    monkeypatch.setattr("sol_core.evaluation.model_tables.load_corpus", corpus)
-    monkeypatch.setattr(model_tables, "TEXTS", 1)
-    monkeypatch.setattr(model_tables, "CONTEXTS", (64, 128))
-    monkeypatch.setattr(model_tables, "WINDOWS", 1)
+    monkeypatch.setattr("sol_core.evaluation.measure_tables.load_corpus", corpus)
+    monkeypatch.setattr(measure_tables, "TEXTS", 1)
+    monkeypatch.setattr(measure_tables, "CONTEXTS", (64, 128))
+    monkeypatch.setattr(measure_tables, "WINDOWS", 1)
     return tmp_path
 
 
 def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir):
     model = make_language_model()
     assert mix_table(model, GRID).measured_on == "smollm2-135m-instruct"
-    assert list(model_tables.measure_tables(model, GRID, data_dir, never))
+    assert list(measure_tables.measure_tables(model, GRID, data_dir, never))
     assert has_own_damage(model, GRID)
     assert has_own_damage(model, replace(GRID, quant_block=0)), "measured at 16 bits"
     mixes = mix_table(model, GRID)
     assert mixes.measured_on == model.name
     assert mixes.hull(100)[-1].share == 1
     for grid in (GRID, GRIDS["paper"]):  # other grids take the default model's
-        assert not list(model_tables.measure_tables(model, grid, data_dir, never))
+        assert not list(measure_tables.measure_tables(model, grid, data_dir, never))
     kept = read_tables(data_dir, model.fingerprint)
     assert kept.floors == model.lm.page_thresholds
     assert kept.floors.fingerprint == model.fingerprint
     tables = [from_json(DamageTable, one["default"]) for one in (kept.damage, model.damage)]
     assert tables[0] == tables[1]
     again = make_language_model()
-    assert not list(model_tables.measure_tables(again, GRID, data_dir, never))
+    assert not list(measure_tables.measure_tables(again, GRID, data_dir, never))
     assert from_json(DamageTable, again.damage["default"]) == tables[0]
     assert again.lm.page_thresholds == kept.floors
 
 
 def test_one_that_is_stopped_keeps_nothing(data_dir):
     model = make_language_model()
-    *_, last = model_tables.measure_tables(model, GRID, data_dir, lambda: True)
+    *_, last = measure_tables.measure_tables(model, GRID, data_dir, lambda: True)
     assert isinstance(last, WorkStopped)
     assert not model.damage
     assert not (data_dir / "measured").exists()
@@ -114,11 +114,11 @@ def test_the_first_compressed_use_measures_once_with_progress(data_dir):
     reports = [], []
     for seen in reports:
         model = make_language_model()
-        model_tables.ensure_tables(model, data_dir, lambda *report, seen=seen: seen.append(report))
+        measure_tables.ensure_tables(model, data_dir, lambda *told, seen=seen: seen.append(told))
         assert has_own_damage(model, GRID)
         assert model.lm.page_thresholds.fingerprint == model.fingerprint
     first, again = reports
-    assert {message for message, _ in first} == {model_tables.MESSAGE}
+    assert {message for message, _ in first} == {measure_tables.MESSAGE}
     assert not again, "the second model finds them"
 
 
@@ -128,8 +128,8 @@ def test_without_the_texts_the_default_models_tables_serve_and_a_warning_says_so
     def refused(*_, **__):
         raise CorpusError("no network")
 
-    monkeypatch.setattr(model_tables, "load_corpus", refused)
+    monkeypatch.setattr(measure_tables, "load_corpus", refused)
     model = make_language_model()
-    model_tables.ensure_tables(model, tmp_path, lambda *_: None)
+    measure_tables.ensure_tables(model, tmp_path, lambda *_: None)
     assert mix_table(model, GRID).measured_on == "smollm2-135m-instruct"
     assert "as for the default model: no network" in caplog.text
