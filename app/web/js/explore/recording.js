@@ -293,8 +293,7 @@ export class RecordingView {
       const apart = tokens.findIndex((text, token) => text !== whole[token]);
       const costs = kept.map(shareOfBytes);
       shares.push(...costs);
-      answers.push({ same: apart < 0 ? tokens.length : apart, tokens, costs,
-        steps: kept.map(stepOf) });
+      answers.push({ same: apart < 0 ? tokens.length : apart, tokens, costs, steps: kept.map(stepOf) });
     }
     return { ...texts[at], share: mean(shares), answers };
   }

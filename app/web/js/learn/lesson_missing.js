@@ -17,8 +17,7 @@ function missingNodes({ rows, question, stem, said, correlation, probability: wh
   const effect = h("p", { class: "sol-learn-state", role: "status" });
   const strips = new Strips({ point: () => {}, leave: () => {}, canChoose: () => true,
     choose: (page) => slider.set(page) });
-  strips.draw(rows.map((row) => row.attention),
-    rows.map((row) => Math.max(1 - row.probability / whole, 0)));
+  strips.draw(rows.map((row) => row.attention), rows.map((row) => Math.max(1 - row.probability / whole, 0)));
   const slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
     text: (page) => `${page + 1} of ${rows.length}`, show: (page) => {
       const { changed, said: other, probability: left, kl } = rows[page];

@@ -26,8 +26,7 @@ export class RunStage extends ChartedStage {
   }
 
   makeCard(root) {
-    return new TokenCard(root, (row) =>
-      cardParts(row, this.view.origin(row, "given", "put in") || "taken"));
+    return new TokenCard(root, (row) => cardParts(row, this.view.origin(row, "given", "put in") || "taken"));
   }
 
   mark(index, bringIntoView = false) {

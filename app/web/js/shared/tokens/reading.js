@@ -149,9 +149,11 @@ export class Reading {
   /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut]
    * @param {string} [asked] */
   begin(size, texts, numPrompt, leftOut = [], asked = "") {
-    Object.assign(this, { isBegun: true, size, texts: ownTexts(texts, asked), numPrompt, leftOut });
+    const own = ownTexts(texts, asked);
     this.apart = new Set([...FIRST_PAGE, ...texts.flatMap((text, page) =>
-      (this.texts[page].length < text.trim().length / 2 ? [page] : []))]); // mostly the template's
+      (own[page].length < text.trim().length / 2 ? [page] : []))]); // mostly the template's
+    Object.assign(this, { isBegun: true, size, numPrompt, leftOut,
+      texts: own.map((text, page) => text || texts[page]) });
     this.text.classList.toggle("is-short", texts.length <= SHORT_PAGES);
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
