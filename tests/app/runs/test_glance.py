@@ -39,14 +39,30 @@ def test_a_generation_has_its_strip_share_and_verdict():
     assert glance(ended, {"text": " so"})["answer"] == "so"
     alone = [token(0.5) | {"side": []}]
     assert glance(run_of(alone), None)["verdict"] is None
-    assert glance(run_of([]), None) == {"strip": [], "share": None, "verdict": None, "answer": ""}
+    nothing = {
+        "strip": [],
+        "share": None,
+        "verdict": None,
+        "answer": "",
+        "is_left_to_static": False,
+    }
+    assert glance(run_of([]), None) == nothing
+    by_policy, left = ([token(0.5) | {"policy": policy}] for policy in ([[0.4, 0.6]], None))
+    assert not glance(run_of(by_policy, schedule="policy"), None)["is_left_to_static"]
+    assert glance(run_of(left, schedule="policy"), None)["is_left_to_static"]
 
 
 def test_an_inspection_has_those_of_its_last_schedule():
     rows = [{"cost": {"mlp_bytes": size, "bit_operations": 9.0}} for size in (10.0, 6.0)]
     verdict = {"kind": "good", "head": "Closer", "rest": "."}
     found = glance(run_of([{"rows": rows}] * 2, "inspection"), {"verdicts": [verdict]})
-    assert found == {"strip": [0.6, 0.6], "share": 0.6, "verdict": verdict, "answer": ""}
+    assert found == {
+        "strip": [0.6, 0.6],
+        "share": 0.6,
+        "verdict": verdict,
+        "answer": "",
+        "is_left_to_static": False,
+    }
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ SAID = (
     "Its own answer diverges at token 4: “dense”, not “calm”."
 )
 SPENT = re.compile(
-    r"^Compute: \d+\s% of the full model \(budget: \d+\s%\) · "
+    r"^Compute: \d+\s% of the full model \(asked: \d+\s%\) · "
     r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats · not as expected: same text$"
 )
 pytestmark = pytest.mark.browser

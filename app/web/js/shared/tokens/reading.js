@@ -14,6 +14,7 @@ const ALWAYS_LIT = 3; // pages
 const NEWEST_PAGES = 2; // pages that hold the last 9 to 16 tokens
 const FEWEST_STEPS = 8; // steps, before which there is no telling what is usual
 const LEAST_GAP = 0.05; // of the heads, between what a step read and what is usual: less is not worth a word
+const LEAST_TOLD = 0.05; // of a word's probability, lost without a page: less is not worth a word
 const QUIET_MS = 300;
 
 // Shades of the largest fractions. Others stay unlit, else steps that read nearly all would light it all.
@@ -272,7 +273,8 @@ export class Reading {
     const found = this.effects?.found ?? this.found;
     const measured = found?.index === row.index ? found : null;
     const need = row.needed ? { lost: row.needed, best: this.fact } : measured;
-    const shades = shadesOf(need?.lost.map((lost, page) => (this.apart.has(page) ? 0 : lost)) ?? lights);
+    const isTold = (lost, page) => lost >= LEAST_TOLD && !this.apart.has(page);
+    const shades = shadesOf(need?.lost.map((lost, page) => (isTold(lost, page) ? lost : 0)) ?? lights);
     this.best = need?.best ?? null;
     // Where all heads read all pages, what their attention is tells more, once that was measured.
     const looked = row.page_reads.share === 1 && measured ? measured.attention
