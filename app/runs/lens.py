@@ -1,4 +1,4 @@
-"""What if? for the pages: a run's id in, plain records of the counterfactual lens out.
+"""Answers of the counterfactual lens to *What if?*: a run's id in, plain records out.
 
 What a run did comes from the engine's own records (``RecordedRun``), and anyone who may see a run
 may look into it. A run is a generation, or one row of an inspection. Where the model's work is

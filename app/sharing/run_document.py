@@ -40,7 +40,7 @@ class SavedHead:
 
 @dataclass(frozen=True, slots=True)
 class SeenRun:
-    """What the page had found out about a run and no record holds, for the exported page.
+    """Findings about a run that only the page holds, handed over for the exported page.
 
     Attributes:
         full: the full model's answer, where it was shown.

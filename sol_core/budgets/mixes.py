@@ -90,11 +90,14 @@ class DamageTable:
     def at(self, context: int) -> tuple[Levels, Levels]:
         """Damage of both, interpolated in log context, flat beyond it and never rising."""
         position, knots = log2(max(context, 1)), np.log2(self.contexts)
-        attention, channels = (
-            [float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)]
-            for rows in (self.attention, self.channels)
-        )
-        return tuple(accumulate(attention, min)), tuple(accumulate(channels, min))
+
+        def mixed(rows: tuple[Levels, ...]) -> Levels:
+            damages = [
+                float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)
+            ]
+            return tuple(accumulate(damages, min))
+
+        return mixed(self.attention), mixed(self.channels)
 
 
 def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
@@ -202,13 +205,14 @@ class MixTable:
         """Damage of each level of both axes, and its bytes beyond a dense step's, as shares of
         those; without the head's."""
         costs, dense = self.costs, self.costs.dense_step(context).bytes_read
+
+        def beyond(action: Action) -> float:
+            read = costs.decode_step(action, context).bytes_read - dense
+            return (read + costs.head_saving(action)) / dense
+
         attention = [Action.at(level, 1.0, MAX_BITS) for level in self.levels[0]]
         channels = [Action.at(1.0, level, MAX_BITS) for level in self.levels[1]]
-        read = []
-        for actions in (attention, channels):
-            beyond = [costs.decode_step(a, context).bytes_read - dense for a in actions]
-            pairs = zip(beyond, map(costs.head_saving, actions), strict=True)
-            read.append(tuple((num_bytes + saved) / dense for num_bytes, saved in pairs))
+        read = [tuple(map(beyond, actions)) for actions in (attention, channels)]
         return tuple(zip(self._damage.at(context), read, strict=True))
 
     def floor(self, context: int) -> float:

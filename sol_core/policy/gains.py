@@ -1,4 +1,7 @@
-"""Where a policy pays: its gains over static, its own bytes counted (``evaluation/gains.py``)."""
+"""Gains of a policy over static, by context and share: they decide where it is run.
+
+Its own bytes are counted (``evaluation/gains.py``).
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 @dataclass(slots=True)
 class RunProgress:
-    """How far a training is; a checkpoint holds it."""
+    """Progress of a training, as a checkpoint holds it."""
 
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
     labelled: int = 0  # texts

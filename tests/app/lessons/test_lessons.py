@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from app.lessons import experiment_queue, experiments
 from app.lessons.experiments import BEGINNINGS, PASSAGES, lesson_experiments
 from app.pages.learn import PAGE
+from app.results.figures import result_view
+from app.results.shipped import shipped_record
 from app.web.calls import server_functions
 from tests.app.page_calls import engine_services
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_long_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+LESSONS = Path(experiments.__file__).with_name("lessons.json")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,16 @@ def result(services, name, **parameters):
     assert answer.get("state") == "done", answer
     assert answer["result"]["model"] == "tiny"
     return dict(answer["result"])
+
+
+def test_the_last_lesson_tells_what_the_shipped_evaluation_found():
+    result = shipped_record("evaluate")["result"]
+    head = result_view(result)["verdicts"]["static"]["kl"]["head"]
+    counts = head.removeprefix("Default policy is closer to the full model than static at ")
+    budgets, _, _ = counts.partition(", no difference shown")
+    text = " ".join(json.loads(LESSONS.read_text("utf-8"))["spend"]["remember"])
+    assert f"Over {result['scored_tokens']:,} steps" in text
+    assert f"closer to the full model than even spending at {budgets}" in text
 
 
 @pytest.mark.parametrize("name", sorted(lesson_experiments(MagicMock())))

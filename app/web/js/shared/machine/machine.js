@@ -44,9 +44,12 @@ class Choices {
     this.rows.forEach(({ bars }) => bars.replaceChildren());
   }
 
+  // Rewritten only where it changes: its glossary term may be open while tokens come.
   name(rows) {
-    this.title.replaceChildren(...glossed(TITLES[scheduleOf(this.run).kind]
-      ?? scheduleName(this.run, rows).replace("Policy", "[[policy|Policy]]"), true));
+    const title = TITLES[scheduleOf(this.run).kind]
+      ?? scheduleName(this.run, rows).replace("Policy", "[[policy|Policy]]");
+    if (title !== this.titled) this.title.replaceChildren(...glossed(title, true));
+    this.titled = title;
   }
 
   /** @param {Token} token */
