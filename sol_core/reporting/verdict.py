@@ -231,7 +231,7 @@ def answer_verdict(
         return None
     tokens = f"{compared:,} token{'' if compared == 1 else 's'}"
     if not others:
-        return Verdict("good", "Same as the full model", f": it agrees with all {tokens}.")
+        return Verdict("good", "Same as the full model", f": it agrees with all {tokens}, right or wrong.")
     words = f": the full model disagrees with {others:,} of {tokens}."
     if others > BROKEN_OTHERS * compared or (kl or 0.0) > BROKEN_KL:
         return Verdict("bad", "Broken", words)

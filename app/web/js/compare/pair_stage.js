@@ -60,7 +60,6 @@ function pairRow(line, sides) {
     h("td", { class: "sol-gain", "data-verdict": verdict }, text));
 }
 
-const SIDE_KINDS = { "Another answer": "Differs from the full model" };
 const PILLS = { "Same as the full model": "good", Broken: "bad" };
 const TABLE_WORDS = "Both runs use the same seed. NLL says how likely the full model finds a text, not how "
   + "good it is.";
@@ -147,8 +146,7 @@ export class PairStage extends TokenStage {
   // What an answer is worth, once it is whole.
   setState(at, status) {
     const { kind } = status === "finished" ? outcomeOfSide(this.sides[at]) : { kind: "" };
-    const [name, colour] = kind ? [SIDE_KINDS[kind] ?? kind, PILLS[kind] ?? "wait"]
-      : STATES[status] ?? [status, "idle"];
+    const [name, colour] = kind ? [kind, PILLS[kind] ?? "wait"] : STATES[status] ?? [status, "idle"];
     setPill(this.sides[at].state, name, colour);
   }
 

@@ -56,6 +56,7 @@ export class Controls extends RunForm {
     });
     // Few stops of the Tab key before the button.
     return this.lay(this.prompt.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
+      chip("To the answer", () => this.on.toAnswer(), { class: "sol-chip sol-offscreen" }),
       h("div", { class: "sol-text-file" }, picker),
       exampleChips(this.page.examples, (example) => {
         this.prompt.set(example.prompt);

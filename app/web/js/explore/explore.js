@@ -45,6 +45,7 @@ class ExplorePage extends RunPage {
     this.isUnfolded = recall("explore").isUnfolded === true;
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
+      toAnswer: () => (this.stage.elements()[0] ?? this.recording.dial).focus(),
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
       ...choicesOf(api),
     });

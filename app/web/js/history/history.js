@@ -10,7 +10,7 @@ import { emit, listen } from "../shared/events.js";
 import { count, isNumber, modelName, percent, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
-import { copyChip, listRow } from "../shared/page_parts.js";
+import { listRow } from "../shared/page_parts.js";
 import { BIN, binOf, stretched } from "../shared/tokens/tokens.js";
 
 const PAGE_SIZE = 30;
@@ -112,7 +112,6 @@ class HistoryPage {
     const isDamaged = run.status === "damaged";
     const isWhole = run.status !== "running" && !isDamaged;
     const hasTokens = part === "run" && run.tokens > 0 && isWhole;
-    const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     const glance = h("div", { class: "sol-history-glance" });
     const label = h("span", {}, run.schedule_label);
@@ -128,7 +127,6 @@ class HistoryPage {
       tools: [
         hasTokens && tool("Inspect", () => handOverTo("inspect", "run-for-inspect", run.id)),
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),
-        !isDamaged && copy,
         isWhole && exportMenu(this.api, part, () => run.id, this.fail, { spoken: `Export: ${run.title}` }),
         run.can_delete && tool("Delete", () => this.ask(run), "sol-chip is-danger")] });
     if (run.tokens > 0 && isWhole) whenSeen(row, () => this.lookAt(run, glance, label));

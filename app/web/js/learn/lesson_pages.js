@@ -42,7 +42,8 @@ function pagesPicture() {
       h("div", {}, slider.element, view.element,
         h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${LOSS_TOP} nats`), note)),
       learnPart("The machine: which pages one step read",
-        h("p", { class: "sol-hint" }, "Columns are layers, rows are pages. Choose a step, or a word above."),
+        h("p", { class: "sol-hint" }, "Columns are layers, rows are pages; a layer's KV heads choose for "
+          + "themselves. Choose a step, or a word above."),
         steps.element, zoom.element),
       learnPart("Who loses most", worst)];
   };

@@ -86,7 +86,7 @@ const NOT_RECORDED = "which pages were read was not recorded";
 export const pagesRead = ({ share, pages }) => Math.max(1, Math.round(share * pages));
 
 export const pagesText = (reads) =>
-  (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read in each layer` : NOT_RECORDED);
+  (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read by each KV head` : NOT_RECORDED);
 
 export const bytesText = ({ cost, dense_cost: dense }) =>
   [quantity(cost.bytes_read, "B"), `of ${quantity(dense.bytes_read, "B")} read`];

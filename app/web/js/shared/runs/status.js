@@ -226,9 +226,11 @@ function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
   const { text = "" } = densesChoice(rows[at]) ?? {};
   if (!withoutEnd([{ text }]).length) return ` Both agree until token ${at + 1}, where it would have ended.`;
-  const own = quoted(rows[at].text);
-  return at ? ` Its own answer diverges at token ${at + 1}: ${quoted(text)}, not ${own}.`
-    : ` Its own answer begins with ${quoted(text)}, not with ${own}.`;
+  const isSpace = text.trim() === rows[at].text.trim(); // then it shows, as on a token's card
+  const shown = (one) => (isSpace ? `“${one.replaceAll(" ", "·")}”` : quoted(one));
+  const [its, own] = [text, rows[at].text].map(shown);
+  return at ? ` Its own answer diverges at token ${at + 1}: ${its}, not ${own}.`
+    : ` Its own answer begins with ${its}, not with ${own}.`;
 }
 
 // What a verdict is in the words of the dial's zones.
@@ -241,7 +243,7 @@ export function outcomeOf({ compared, others, kl, parted }, isDense) {
   if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: SAME, basis: ` It agrees with all ${whole}.` };
+  if (!others) return { kind: SAME, basis: ` It agrees with all ${whole}, right or wrong.` };
   const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
   return { kind: isBroken ? "Broken" : 2 * parted < compared ? "Another answer" : "Small changes",
     basis: ` The full model disagrees with ${others} of ${whole} (dotted).` };

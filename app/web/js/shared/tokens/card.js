@@ -54,10 +54,12 @@ export class TokenCard {
     const { onPick } = this;
     this.element.replaceChildren(...this.parts(row));
     if (isTouch) {
-      this.element.prepend(h("div", { class: "sol-tools" }, onPick && chip("What if?", () => onPick(row)),
-        chip("Close", () => this.hide())));
+      this.element.firstChild.append(h("div", { class: "sol-tools" },
+        onPick && chip("What if?", () => onPick(row)), chip("Close", () => this.hide())));
     }
     this.element.hidden = false;
+    const covered = token.getBoundingClientRect().bottom + CARD_GAP - this.element.offsetTop;
+    if (isTouch && covered > 0) scrollBy(0, covered);
     this.place();
   }
 
@@ -91,12 +93,7 @@ export class TokenCard {
     const at = this.token.getBoundingClientRect();
     if (at.bottom < 0 || at.top > innerHeight) return this.hide();
     const card = this.element;
-    if (isTouch) { // a sheet at the edge that the token is farther from
-      const isLow = at.top > innerHeight / 2;
-      Object.assign(card.style, { left: `${CARD_MARGIN}px`, top: isLow ? `${CARD_MARGIN}px` : "auto",
-        bottom: isLow ? "auto" : `${CARD_MARGIN}px`, maxHeight: "44vh" });
-      return;
-    }
+    if (isTouch) return; // a sheet at the bottom
     card.style.maxHeight = "none";
     const dock = this.dock?.getBoundingClientRect();
     const isDocked = dock && dock.width > 0 && dock.right <= at.left;
