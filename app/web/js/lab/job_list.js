@@ -113,7 +113,7 @@ export class JobList {
 export class JobPanel extends StateHead {
   say = (text) => showText(this.trouble, text);
 
-  // options: {noun: for sentences, message(text): of a running job}; on: {act(name), clone()}
+  // options: {message(text): of a running job}; on: {act(name), clone()}
   constructor(options, on) {
     super();
     this.options = options;
@@ -136,8 +136,7 @@ export class JobPanel extends StateHead {
   clear() {
     this.job = null;
     setPill(this.pill, "Ready", "idle");
-    setText(this.title, "");
-    setText(this.detail, `no ${this.options.noun} open`);
+    [this.title, this.detail].forEach((part) => setText(part, ""));
     this.setBar(null);
     [...Object.values(this.buttons), this.clone, this.error, this.advice, this.trouble, this.facts]
       .forEach((one) => show(one, false));
