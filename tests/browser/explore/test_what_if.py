@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import ENDED
 from tests.browser.look_samples import looking
+from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.browser
 TOKENS = 60
@@ -47,3 +48,20 @@ def test_a_fork_is_made_and_left_by_keyboard_alone(serve, visit):
     parted = f"First difference at token {AT + 1}"
     expect(page.locator(".sol-pair .sol-findings")).to_contain_text(parted)
     expect(page).to_have_url(re.compile(f"compare={parent}%2C{fork}"))
+
+
+def test_on_touch_a_tokens_card_is_a_sheet_that_leaves_the_token_in_sight(serve, visit):
+    screen = {"width": 390, "height": 640}
+    visitor = visit(serve(FakeEngine(step_s=0.001)), has_touch=True, viewport=screen)
+    visitor.unfold()
+    visitor.prompt.fill("Something short")
+    visitor.page.get_by_role("button", name="Generate").tap()
+    visitor.expect_state(ENDED)
+    visitor.tokens.nth(30).tap()
+    card = visitor.page.get_by_role("dialog", name="Token")
+    expect(card.get_by_role("button", name="Close")).to_be_visible()
+    token, sheet = visitor.tokens.nth(30).bounding_box(), card.bounding_box()
+    assert sheet["y"] + sheet["height"] == 640 - 8
+    assert 0 <= token["y"] < token["y"] + token["height"] <= sheet["y"]
+    card.get_by_role("button", name="Close").tap()
+    expect(card).to_be_hidden()

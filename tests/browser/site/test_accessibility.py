@@ -192,6 +192,10 @@ def test_the_answer_is_few_stops_from_the_top(serve, visit):
     page.reload()
     visitor.expect_state(ENDED)
     assert stops_to(visitor.tokens.first) <= STOPS
+    visitor.prompt.focus()
+    assert stops_to(page.get_by_role("button", name="To the answer")) == 2  # after Generate
+    page.keyboard.press("Enter")
+    expect(visitor.tokens.first).to_be_focused()
 
 
 def test_arrows_walk_the_tabs_and_enter_shows_one(serve, visit):
