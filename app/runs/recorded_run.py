@@ -72,6 +72,7 @@ KINDS: dict[str, KindOfRun] = {
 
 QUESTION = 240  # characters of a prompt's end
 _GAPS = (re.compile(r"\n\s*\n"), re.compile(r"[.?!]\s"), re.compile(r"\s"))
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 
 
 def question_of(prompt: str) -> str:
@@ -89,7 +90,8 @@ def title_of_run(kind: RunKind, prompt: str, title: str = "") -> str:
     question = question_of(prompt)
     if kind != "generation" or question == prompt.strip():
         return title or title_of(prompt)
-    return f"… {title_of(question[2:])}"
+    asked = question[2:]
+    return f"… {title_of(_SENTENCE_END.split(asked)[-1] if asked.endswith('?') else asked)}"
 
 
 def kind_of(config: RunConfig) -> KindOfRun:

@@ -231,7 +231,8 @@ def answer_verdict(
         return None
     tokens = f"{compared:,} token{'' if compared == 1 else 's'}"
     if not others:
-        return Verdict("good", "Same as the full model", f": it agrees with all {tokens}, right or wrong.")
+        words = f": all {tokens} match; they may still be wrong."
+        return Verdict("good", "Same as the full model", words)
     words = f": the full model disagrees with {others:,} of {tokens}."
     if others > BROKEN_OTHERS * compared or (kl or 0.0) > BROKEN_KL:
         return Verdict("bad", "Broken", words)
@@ -312,10 +313,13 @@ def _at_several_budgets(
     low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
     average = (
         f"{form(mean)} {of.unit} {of.side(mean)} on average "
-        f"(95 % intervals of the budgets reach from {_from_to(low, high, form, of)}){at}."
+        f"(95 % intervals range from {_from_to(low, high, form, of)}){at}."
     )
     if not better and not worse:
-        words = f" ({form(mean)} {of.unit} apart on average; every interval includes 0){at}."
+        words = (
+            f" ({form(mean)} {of.unit} apart on average; every interval includes 0, the widest "
+            f"reaches {form(max(-low, high))}){at}."
+        )
         return Verdict("open", f"{_no_difference(name, other)} at any of {count} budgets", words)
     kind: Kind = "open" if better and worse else "good" if better else "bad"
     parts = [(better, of.better), (worse, of.worse)]

@@ -152,7 +152,7 @@ def test_several_budgets_are_counted_and_those_at_other_bytes_left_out():
     assert str(verdict) == (
         "Policy p is closer to the full model than static at 1 of 3 budgets, further from the full "
         "model at 1, no difference shown at 1: 0.003 nats of KL a token closer on average (95 % "
-        "intervals of the budgets reach from 0.030 further to 0.030 closer), at 60.0 to 80.0 % of "
+        "intervals range from 0.030 further to 0.030 closer), at 60.0 to 80.0 % of "
         "the bytes."
     )
     verdict = verdict_of("p", "Static", [gains[0], None], 400, spent=[(0.6, 0.6), (0.7, 0.5)])

@@ -24,6 +24,11 @@ def test_a_fork_is_made_and_left_by_keyboard_alone(serve, visit):
     press("Enter")
     going = page.get_by_role("button", name="Continue from here with <b>sea").first
     expect(going).to_be_visible()
+    going.focus()
+    press("Escape")  # closes it, and goes back to the token
+    expect(visitor.tokens.nth(AT)).to_be_focused()
+    press("Enter")
+    expect(going).to_be_visible()
     for _ in range(20):
         press("Tab")
         if going.evaluate("(node) => node === document.activeElement"):

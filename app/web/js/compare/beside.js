@@ -17,6 +17,8 @@ import { PairStage, sideName, SIDES } from "./pair_stage.js";
 
 const OTHERS = { schedule: "Another schedule", run: "A saved run" };
 
+const USUAL_SHARE = 70; // percent of the bytes
+
 class BesideForm extends RunForm {
   // usual: the schedule that runs begin with here
   constructor(on, usual) {
@@ -61,12 +63,14 @@ class BesideForm extends RunForm {
 
   // The run to compare with; settings are null where this release cannot read them.
   take(run) {
+    if (run.id === this.first?.id) return;
     this.first = run;
     this.run.replaceChildren();
     const { kind } = scheduleOf(run);
     this.setValues({ schedule: kind === "static" ? this.usual : "static",
       grid: run.settings?.grid ?? "policy" });
     if (!run.settings) this.source.set("run");
+    this.fields.share.set(this.matched);
     this.matchSpend(1);
     this.changed();
   }
@@ -74,8 +78,10 @@ class BesideForm extends RunForm {
   // isStatic: static took the first run's steps, so it would write the same.
   matchSpend(spent, isStatic = false) {
     if (isStatic && this.fields.schedule.get() === "static") this.fields.schedule.set("dense");
-    this.matched = Math.min(Math.max(Math.round(100 * spent), 1), 100);
-    this.fields.share.set(this.matched);
+    const isUntouched = this.fields.share.get() === this.matched;
+    const isFull = scheduleOf(this.first).kind === "dense"; // as much would be the same again
+    this.matched = isFull ? USUAL_SHARE : Math.min(Math.max(Math.round(100 * spent), 1), 100);
+    if (isUntouched) this.fields.share.set(this.matched);
   }
 
   // An untouched share keeps the budget of A itself.

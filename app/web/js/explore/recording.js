@@ -111,13 +111,13 @@ export class RecordingView {
       h("div", { class: "sol-recording-head" },
         h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
         h("p", { class: "sol-muted" }, this.mark, " ", modelName(model),
-          ` reads a story of ${count(questions[0].tokens, "token")} and completes three answers: `
-          + "the coloured words are its own."),
+          ` reads a story of ${count(questions[0].tokens, "token")} and completes three answers; `
+          + "the words that it wrote are coloured."),
         this.origin),
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),
       h("div", { class: "sol-recording-result" }, this.said,
-        h("span", { class: "sol-muted" }, "Colour: compute (bytes read)", colourScale(this.axis))),
+        h("span", { class: "sol-muted" }, "Compute: bytes read, not time", colourScale(this.axis))),
       h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
       this.reading.element,
       folded("Details", this.details),
@@ -192,11 +192,11 @@ export class RecordingView {
   }
 
   // What the answer needs is the full model's need, at any stop of the dial.
-  rowOf(which, word, reads, isSame) {
+  rowOf(which, reads, isSame) {
     const needs = numbersOf(this.recording.questions[which].needs);
     const needed = Array.from({ length: reads.pages }, (_, page) => needs[page] ?? 0);
     const text = this.textAt(0).answers[which].tokens.join("");
-    return { index: this.shown.length, text, word, page_reads: reads, needed, isSame };
+    return { index: this.shown.length, text, page_reads: reads, needed, isSame };
   }
 
   point(which, at) {
@@ -215,7 +215,7 @@ export class RecordingView {
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
         // Not pointerenter, which also comes where the dial puts other tokens under a resting pointer.
         onpointermove: point, onclick: point, [BIN]: binOf(this.axis, answer.costs[at]) }, tokenNodes(word));
-      const row = this.rowOf(which, word, readsOfStep(answer.steps[at]), parting === Infinity);
+      const row = this.rowOf(which, readsOfStep(answer.steps[at]), parting === Infinity);
       this.shown.push({ answer: which, at, row, element: token });
       return /^\s/.test(word) ? [h("wbr"), token] : [token];
     });

@@ -9,8 +9,7 @@ import { elementsOf, labelledRange } from "./form_parts.js";
 
 const ASK_AFTER_MS = 150;
 export const ZONE_TOKENS = 40; // the zones were chosen on so many (docs/results.md)
-const EXPECTED = { "same text": "the same text",
-  "will break": "a broken text, though short answers may hold" };
+const FORECASTS = { "will break": "broken text, though short answers may hold" };
 
 // Python says which mix of attention and MLP meets a share of the bytes after a prompt of this length. Until
 // somebody turns the dial, it follows: it stands where the text stays the full model's.
@@ -102,8 +101,8 @@ export class BudgetDial {
     });
     // Without a speed the zones say it to who sees them.
     this.promise.classList.toggle("sol-offscreen", !speed);
-    const text = EXPECTED[zone] ?? zone;
-    setText(this.promise, `In the first ${ZONE_TOKENS} tokens expect ${text}${speed && `; ${speed}`}.`);
+    const text = FORECASTS[zone] ?? zone;
+    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens: ${text}${speed && `; ${speed}`}.`);
   }
 
   say() {

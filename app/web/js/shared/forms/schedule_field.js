@@ -7,7 +7,8 @@ import { choiceField, numberField, pillsField, sliderField } from "./form_parts.
 
 export const POLICY_PREFIX = "policy:";
 const MEANINGS = {
-  policy: "A trained [[policy]] decides, step by step; where that is no better, it is static.",
+  policy: "A trained [[policy]] decides, step by step. Where it has no measured advantage, the static "
+    + "schedule is used.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
   static: "[[static|Every step]] gets the same [[mix]], or two in turn.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",

@@ -110,7 +110,7 @@ export class LensPanel {
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
-    setText(this.state, "One setting changed, the others as they were.");
+    setText(this.state, "Changes one setting at a time.");
     setText(this.curvesNote, replayedText(row, view));
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);

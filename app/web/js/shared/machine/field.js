@@ -102,9 +102,14 @@ function drawFlow(sheet, flow) {
   sheet.fill("track", sheet.left, top, width, height);
   let sum = 0;
   flow.forEach((share, which) => {
-    const from = Math.round(sum * width);
+    const [part, from] = [FLOW[which], Math.round(sum * width)];
     sum += share;
-    sheet.fill(FLOW_COLOURS[FLOW[which]], sheet.left + from, top, Math.round(sum * width) - from, height);
+    const long = Math.round(sum * width) - from;
+    sheet.fill(FLOW_COLOURS[part], sheet.left + from, top, long, height);
+    const name = part === "mlp" ? "MLP" : part;
+    if (sheet.brush.measureText(name).width < long) {
+      sheet.write(name, sheet.left + from + long / 2, top + height / 2, "center", "panel");
+    }
   });
   drawName(sheet, "bytes", percent(sum), middleOf(sheet, "flow"));
 }

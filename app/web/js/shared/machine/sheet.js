@@ -120,8 +120,8 @@ export class Sheet {
     this.brush.fillRect(x, y, width, height);
   }
 
-  write(text, x, y, align = "left") {
-    this.brush.fillStyle = this.colours.muted;
+  write(text, x, y, align = "left", colour = "muted") {
+    this.brush.fillStyle = this.colours[colour];
     this.brush.textAlign = /** @type {CanvasTextAlign} */ (align);
     this.brush.textBaseline = "middle";
     this.brush.fillText(text, x, y);

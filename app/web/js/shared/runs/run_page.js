@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
 import { NOTHING_LOST, reasonOf } from "../api.js";
-import { chip, copyText, h, scrollTo, show, wait } from "../dom.js";
+import { chip, copyText, h, isTouch, scrollTo, show, wait } from "../dom.js";
 import { exportMenu } from "../download.js";
 import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
@@ -232,12 +232,12 @@ export class RunPage {
     this.lens.open(run, this.liveId === run.id, this.stage.rows(at), index, hasTexts ? { row: at } : {});
     this.stage.card.hide(); // it makes way
     this.stage.mark(index, false, at);
-    scrollTo(this.lens.element, "nearest");
+    scrollTo(this.lens.element, isTouch ? "start" : "nearest");
   }
 
   unpick(hadFocus = false) {
     this.place = null;
-    if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
+    if (hadFocus) this.root.querySelector(".sol-lines .is-picked")?.focus({ preventScroll: true });
     this.stage.resting = this.stage.picked[0] ?? this.stage.resting;
     this.stage.pick(null);
     setAddress({ [this.names.token]: null });

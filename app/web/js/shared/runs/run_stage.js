@@ -9,6 +9,7 @@ import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/tokens.js";
 
 const FEWEST_ROWS = 4; // of a run that goes on, before colours stretch over what it read
+const LONG = 1.5; // times the room of an answer: less is shown whole
 
 export class RunStage extends ChartedStage {
   // options: as a ChartedStage's, and whatIf: a LensPanel, which opens under the answer.
@@ -51,11 +52,13 @@ export class RunStage extends ChartedStage {
       this.machine.element, this.status.numbers);
   }
 
-  // The answer is cut after some lines, until all of it is asked for.
+  // A long answer is cut after some lines, until all of it is asked for.
   unfold(isWhole) {
     const { element } = this.view;
-    element.classList.toggle("is-whole", isWhole);
-    const isCut = !isWhole && element.scrollHeight > element.clientHeight + 1;
+    element.classList.remove("is-whole");
+    const { scrollHeight: tall, clientHeight: room } = element;
+    const isCut = !isWhole && tall > LONG * room;
+    element.classList.toggle("is-whole", !isCut && tall > room + 1);
     element.classList.toggle("is-cut", isCut);
     show(this.more, isCut);
   }

@@ -40,7 +40,7 @@ class PartTimes {
     const whole = times.reduce((sum, ms) => sum + ms, 0);
     const isKnown = isNumber(whole);
     setText(this.said, rows.length && !isKnown ? "Times were not recorded when this run was saved."
-      : isKnown && others ? `Each step ran ${count(others, "more row")} to compare with.` : "");
+      : isKnown && others ? `Each step also ran the full model${others > 1 ? " and static" : ""}.` : "");
     fillTable(this.table, PARTS.map((part, at) => [h("span", { title: part.title }, part.name),
       milliseconds(times[at]), percent(times[at] / whole), isKnown ? savedText(part, summary) : MISSING]));
   }
@@ -187,7 +187,8 @@ export class Status extends StatusLine {
     const { kind, basis } = outcomeOf(tally, isDense);
     const isBroken = kind === "Broken";
     if (isBroken && view.status === "finished") this.pill.dataset.kind = "bad";
-    setText(this.outcome, kind && (view.live ? `${kind} so far.` : `${kind}.`));
+    const verdict = kind && `${kind}${view.live ? " so far" : ""}.`;
+    if (verdict !== this.outcome.textContent) setChildren(this.outcome, glossed(`[[verdict|${verdict}]]`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
     setText(this.sentence, putWords(rows, run) + basis + (tally.others ? partingWords(rows) : ""));
@@ -199,7 +200,7 @@ export class Status extends StatusLine {
       && ZONES[outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense).kind] !== this.zone;
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
       ` of the full model${isOff ? ` (asked: ${percent(share)})` : ""} · `],
-      this.gain, klWords(tally), isMissed && ` · not as expected: ${this.zone}`);
+      this.gain, klWords(tally), isMissed && ` · forecast was: ${this.zone}`);
     show(this.verdict, true);
   }
 }
@@ -212,8 +213,8 @@ function promptWords(prefill) {
 }
 
 // context: as a FinishEvent's left_at, where a policy left its steps to the static mix.
-const namedAs = (run, rows, context) => scheduleName(run, rows) + (isNumber(context)
-  ? `, as it is no better near ${percent(scheduleOf(run).share)} after some ${count(context, "token")}` : "");
+const namedAs = (run, rows, context) => scheduleName(run, rows)
+  + (isNumber(context) ? ", as the policy has no measured advantage" : "");
 
 // The token that somebody put in, from which on a fork is judged.
 function putWords(rows, { config: { given = [] } }) {
@@ -243,7 +244,7 @@ export function outcomeOf({ compared, others, kl, parted }, isDense) {
   if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: SAME, basis: ` It agrees with all ${whole}, right or wrong.` };
+  if (!others) return { kind: SAME, basis: ` All ${whole} match; they may still be wrong.` };
   const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
   return { kind: isBroken ? "Broken" : 2 * parted < compared ? "Another answer" : "Small changes",
     basis: ` The full model disagrees with ${others} of ${whole} (dotted).` };

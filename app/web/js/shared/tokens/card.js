@@ -2,7 +2,7 @@
 
 import { chip, drawInTurn, h, isTouch, SITE, uniqueId } from "../dom.js";
 import {
-  AXES, duration, isNumber, nats, probability, probabilityOf, quantity,
+  AXES, duration, isNumber, nats, percent, probability, probabilityOf, quantity,
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { tokenNodes } from "./token_text.js";
@@ -135,6 +135,14 @@ export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card
   h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.fraction(axis.of(row)) }),
   h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
 
+// No axis chooses it: what of the head's matrix the step read.
+function headLane({ cost: { head_bytes: read }, dense_cost: { head_bytes: whole } }) {
+  return whole > 0 && h("div", { class: "sol-card-lane" },
+    h("span", { class: "sol-name" }, glossed("[[head|Head]]", true)),
+    h("span", { class: "sol-meter", "--axis": "var(--sol-edge)", "--v": read / whole }),
+    h("span", { class: "sol-value" }, percent(read / whole)));
+}
+
 /** @param {Token} row */
 function cardSpend(row) {
   const { surprisal, entropy, kl_to_dense: kl } = row;
@@ -147,7 +155,8 @@ function cardSpend(row) {
     const where = ["dense", SITE.schedules.dense].includes(name) ? "In the full model" : `In the ${name} row`;
     facts.push([where, `${nats(its)} nats`]);
   }
-  return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
+  return h("div", { class: "sol-card-spend" }, cardLanes(row), headLane(row),
+    h("dl", { class: "sol-card-facts" },
     facts.map(([name, value]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value)])));
 }
 

@@ -6,7 +6,7 @@ import { RunFollower } from "../follower.js";
 import { count, isNumber, probability } from "../format.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
-const LEAST_LOST = 0.2; // of a word's probability: a line whose absence costs less did not matter much
+const LEAST_LOST = 0.2; // of a word's probability: a page whose absence costs less did not matter much
 const TIE = 1.1; // of a word's probability: who has less more than it comes first by chance
 const MANY = 0.4; // of all pages
 const AT_ONCE = 400; // pages that are left out in turn without being asked
@@ -30,7 +30,7 @@ export class PageEffects {
   // isApart(page), changed(), compare(id)?}
   constructor(on) {
     this.on = on;
-    this.isOfPrompt = Boolean(on.compare); // of an inspected text any line may be left out
+    this.isOfPrompt = Boolean(on.compare); // of an inspected text any page may be left out
     this.none = chip("Put back", () => this.choose([]));
     this.which = chip("", () => (this.which.ariaBusy ? this.stop() : this.rank()));
     this.compare = chip("Compare", () => this.on.compare(this.other.id), { hidden: true });
@@ -79,7 +79,7 @@ export class PageEffects {
       const index = this.index = this.on.at();
       const effect = await newest(this, this.on.ask("leave_out_pages", { index, pages }));
       const without = pages.length === 1 ? quotedStart(this.on.textOf(pages[0]))
-        : `these ${count(pages.length, "line")}`;
+        : `these ${count(pages.length, "page")}`;
       this.say(`${quoted(this.on.rows()[index].text)} without ${without}: ${this.change(index, effect)}`);
       if (!this.isOfPrompt) return;
       const { run_id: id } = await newest(this, this.on.ask("run_without", { pages }));
@@ -154,22 +154,22 @@ export class PageEffects {
     this.on.changed();
   }
 
-  // own: effects of the lines that say something, the one that the word needed most first.
+  // own: effects of the pages that say something, the one that the word needed most first.
   finding(index, own, lost, isNeeded) {
     const word = quoted(this.on.rows()[index].text);
-    const lineOf = (effect) => quotedStart(this.on.textOf(effect.pages[0]));
+    const pageOf = (effect) => quotedStart(this.on.textOf(effect.pages[0]));
     const [best, least] = [own[0], own.at(-1)];
     if (isNeeded) {
       const alike = lost.filter((one) => one > lostWithout(best) / 2).length;
       return (alike > Math.max(MANY * lost.length, 3)
-        ? `${word} was a close call, which almost any line decides: without ${lineOf(best)} `
-        : `${word} needed ${lineOf(best)}: without it `) + this.change(index, best);
+        ? `Almost any page could change ${word}: without ${pageOf(best)} `
+        : `${word} needed ${pageOf(best)}: without it `) + this.change(index, best);
     }
     if (least && 1 - Math.exp(least.nll_change) >= LEAST_LOST) {
-      return `${word} needed no single line, and ${lineOf(least)} held it back: without it `
+      return `No single page was essential to ${word}, which gains without ${pageOf(least)}: `
         + this.change(index, least);
     }
-    return `${word} needed no single line: it keeps most of its probability without any one of them.`;
+    return `No single page was essential to ${word}: it keeps most of its probability without any of them.`;
   }
 }
 

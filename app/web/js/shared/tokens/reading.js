@@ -3,6 +3,7 @@
 
 import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } from "../dom.js";
 import { count, percent } from "../format.js";
+import { glossed } from "../glossary.js";
 import { fractionsOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
 import { FIRST_PAGE, Strips } from "./strips.js";
@@ -105,8 +106,8 @@ export class Reading {
       h("header", {}, h("h2", {}, "What it read"),
         h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
-        && h("p", { class: "sol-hint" }, `${isTouch ? "Tap" : "Click"} lines to answer without them. `
-          + "Grey: the first page and the chat template, which say nothing."),
+        && h("p", { class: "sol-hint" }, glossed(`${isTouch ? "Tap" : "Click"} a [[page]] to answer without `
+          + "it. Grey: the first page and the chat template, which carry no content.")),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
@@ -180,7 +181,7 @@ export class Reading {
     this.isFolded = isFolded;
     this.text.classList.toggle("is-folded", isFolded);
     this.folder.setAttribute("aria-expanded", String(!isFolded));
-    setText(this.folder, isFolded ? "Whole prompt" : "Fewer lines");
+    setText(this.folder, isFolded ? "Whole prompt" : "Fewer pages");
     show(this.folder, this.pages.length > 1);
     this.place();
     const strongest = this.pages.find((span) => span.solShade === STRENGTHS);
@@ -351,9 +352,8 @@ export class Reading {
   sentence(row, lights) {
     if (row.needed && this.fact !== null) {
       const heads = `${percent(fractionsOf(row)?.(this.fact))} of the attention heads`;
-      const line = quotedStart(this.textOf(this.fact));
-      return row.isSame ? `${quoted(row.text)} needs ${line}: ${heads} read it for ${quoted(row.word)}.`
-        : `The full model's ${quoted(row.text)} needs ${line}; ${heads} read it for ${quoted(row.word)}.`;
+      const needs = `${quoted(row.text)} needs ${quotedStart(this.textOf(this.fact))}.`;
+      return row.isSame ? `${needs} ${heads} read it.` : `The full model's ${needs} Here ${heads} read it.`;
     }
     const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read everything: ${count(row.page_reads.pages, "page")}.`;
@@ -361,7 +361,7 @@ export class Reading {
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
     const isUsualKnown = this.numSummed >= FEWEST_STEPS;
     if (best < 0 || (isUsualKnown && lights[best] < LEAST_GAP)) {
-      return `${word} read no line much more than other tokens did.`;
+      return `${word} read no page much more than other tokens did.`;
     }
     const usual = isUsualKnown ? `; by ${percent(this.meanOf(best))} for other tokens` : "";
     return `${word} looked most at ${quotedStart(this.textOf(best))} `

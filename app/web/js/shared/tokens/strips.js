@@ -36,7 +36,7 @@ export class Strips {
     this.apart = part("apart");
     this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
       "aria-hidden": "true" }, this.marked, this.apart, this.looked, this.needed);
-    const meaning = "How much of the word's probability goes without each line: a full bar is all of it";
+    const meaning = "How much of the word's probability goes without each page: a full bar is all of it";
     this.names = [h("span", {}, "Looked at"), h("span", { title: meaning }, "Needed")];
     this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
       this.field);
