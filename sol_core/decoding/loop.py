@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -151,7 +152,7 @@ class _Loop:
         if prefix is not None:
             self._observe_prefix(prefix, sequences if options.batched else 1)
 
-    @property
+    @cached_property
     def checks_late(self) -> bool:
         """A GPU that is asked about a step before the next one was started is idle meanwhile."""
         return self._device.type != "cpu"

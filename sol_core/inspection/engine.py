@@ -221,9 +221,9 @@ class _Inspection:
         )
         rows = []
         for row, score in enumerate(scores):
-            pages_read, recorded = "", step.output.page_readers
-            if recorded is not None:
-                readers = sequence.page_readers(recorded, step, row, self.config.grid_in_use)
+            pages_read = ""
+            if step.output.page_readers is not None:
+                readers = sequence.page_readers(step, row, self.config.grid_in_use)
                 pages_read = sequence.reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = self.schedules.step_cost(step, row)
             policy = (self.schedules.distributions(row) or (None,))[0]
