@@ -17,9 +17,9 @@ import numpy as np
 from sol_core.actions import DENSE, MAX_BITS, Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
+    UNKNOWN_READS,
     Schedule,
     StepObservation,
-    StepReads,
     fresh_schedule,
     takes_budget,
 )
@@ -85,8 +85,8 @@ class ShareSchedule:
         if self._previous is None:
             self._mixes.check(feedback.targets, context)
         else:
-            reads = observation.reads[0] if observation.reads is not None else StepReads()
-            feedback.add(self._mixes.costs.bytes_share(*self._previous, *reads))
+            reads = observation.reads or (UNKNOWN_READS,)
+            feedback.add(self._mixes.costs.bytes_share(*self._previous, reads[0]))
         bits = int(self._bits.at(observation.step))
         low, high = self._mixes.neighbours(feedback.next_targets(), context)
         high_share = high.share

@@ -228,7 +228,7 @@ class _Steps:
     def _count(self, step: DecodeStep) -> None:
         spent, costs = self.spent, self.schedules.costs
         spent.actions.append(step.actions[0])
-        spent.cost += self.schedules.step_cost(step)
+        spent.cost += step.cost(costs)
         spent.dense_cost += costs.dense_step(step.cached_tokens[0])
 
     def _dense_logits(self, ids: list[int]) -> Tensor:

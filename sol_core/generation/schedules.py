@@ -20,10 +20,8 @@ from sol_core.decoding.batch_scheduling import (
     takes_budget,
 )
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeStep
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
-from sol_core.events import StepCost
 from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
@@ -83,11 +81,6 @@ class GenerationSchedules:
             name: _checked_policy(policies(name), model, grid, on_host=on_host) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler | PolicyOrStatic] = {}
-        self._network_costs = {
-            name: _network_cost(policy)
-            for name, policy in self._policies.items()
-            if isinstance(policy, Policy)
-        }
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
         self._mixes = mix_table(model, grid) if by_share else None
         self.costs = CostModel.of(model.lm, grid) if self._mixes is None else self._mixes.costs
@@ -140,17 +133,6 @@ class GenerationSchedules:
         """Return the context whose gains left a sequence's main row to static, if they did."""
         scheduler = self._policy_rows.get(0)
         return scheduler.left_at.get(sequence) if isinstance(scheduler, PolicyOrStatic) else None
-
-    def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
-        """Computed cost of a row's step by what it read, where that is known.
-
-        Its policy's network is included.
-        """
-        given, policy = (step.actions[row], step.cached_tokens[row]), step.policy_reads[row]
-        taken = self.costs.decode_step(*given, *step.reads[row], observed=policy.scores_pages)
-        if not policy.num_bytes:
-            return taken
-        return taken + self._network_costs[self._rows[row].policy or ""]
 
 
 def _checked_policy(
@@ -263,12 +245,3 @@ def check_is_policy(policy: object) -> None:
     if isinstance(policy, Policy) or not is_schedule(policy):
         wanted = "a Policy, as load_policy(name, model) returns it, or a function of an observation"
         check_kind("policy", policy, Policy, f"{wanted}, or a class of them")
-
-
-def _network_cost(policy: Policy) -> StepCost:
-    """Cost of a step of a policy's network: each weight is read and used once."""
-    weights = list(policy.network.parameters())
-    number = sum(value.numel() for value in weights)
-    bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)
-    num_bytes = float(policy.reads.num_bytes)
-    return StepCost(policy_flops=2.0 * number, policy_bytes=num_bytes, bit_operations=float(bits))

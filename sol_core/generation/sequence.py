@@ -259,7 +259,7 @@ class GeneratedSequence:
             side=side,
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
-            cost=self._schedules.step_cost(step),
+            cost=step.cost(self._schedules.costs),
             dense_cost=self._schedules.costs.dense_step(step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             policy=policy,

@@ -225,7 +225,7 @@ class _Inspection:
             if step.output.page_readers is not None:
                 readers = sequence.page_readers(step, row, self.config.grid_in_use)
                 pages_read = sequence.reads_by_page(readers, self.model.spec.num_kv_heads)
-            cost = self.schedules.step_cost(step, row)
+            cost = step.cost(self.schedules.costs, row)
             policy = (self.schedules.distributions(row) or (None,))[0]
             rows.append(records.InspectedRow(*score, cost, policy, pages_read))
         shown = self.stream.push(token)
@@ -298,7 +298,7 @@ class _Inspection:
         for scored in teacher_forced(lm, rows, [self.path], scheduler, options, state):
             if self.should_stop():
                 break
-            cost += schedules.step_cost(scored.step, 1)
+            cost += scored.step.cost(schedules.costs, 1)
             nll.append(float(scored.nll[0, 1]))
             kl.append(float(scored.kl[0, 1]))
         return nll, kl, cost

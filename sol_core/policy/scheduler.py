@@ -15,7 +15,6 @@ from sol_core.actions import Action, Budget
 from sol_core.budgets.row_schedules import Feedback, ShareSchedule
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
-    PolicyReads,
     RowSchedules,
     StepObservation,
     StepReads,
@@ -80,7 +79,7 @@ class ByteBudgets:
         self._dense = np.array(
             [self._mixes.costs.dense_step(at).bytes_read for at in self._contexts]
         )
-        own = self._own.num_bytes / self._dense
+        own = self._own.policy.policy_bytes / self._dense
         if self._previous is None:
             for share, context in zip(self._feedback.targets - own, self._contexts, strict=True):
                 self._mixes.check(share, context)
@@ -100,14 +99,10 @@ class ByteBudgets:
         """Add what the step before read beyond the shares."""
         if self._previous is None:
             return
-        reads = observation.reads or (StepReads(),) * len(self._contexts)
+        reads = observation.reads or (self._own,) * len(self._contexts)
         rows = zip(self._previous, self._contexts, reads, strict=True)
-        scores = self._own.scores_pages
-        num_bytes = [
-            self._mixes.costs.decode_step(action, context, *read, observed=scores).bytes_read
-            for action, context, read in rows
-        ]
-        self._feedback.add((self._own.num_bytes + np.array(num_bytes)) / self._dense)
+        num_bytes = [self._mixes.costs.decode_step(*row).bytes_read for row in rows]
+        self._feedback.add(np.array(num_bytes) / self._dense)
 
 
 class StepChoice(NamedTuple):
@@ -210,7 +205,7 @@ class PolicyScheduler:
             self._bytes.note_taken(actions)
         return actions
 
-    def reads(self) -> Sequence[PolicyReads]:
+    def reads(self) -> Sequence[StepReads]:
         return self._reads
 
     def _logits(self, inputs: StepInputs, terms: ByteTerms) -> Tensor:
@@ -309,7 +304,7 @@ class PolicyOrStatic:
             self._all = self._begin(observation.cached_tokens)
         return self._all.next_actions(observation)
 
-    def reads(self) -> Sequence[PolicyReads]:
+    def reads(self) -> Sequence[StepReads]:
         assert self._all is not None
         return self._all.reads()
 

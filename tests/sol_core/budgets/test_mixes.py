@@ -14,6 +14,7 @@ from sol_core.actions import DENSE, GRIDS, Action, Budget
 from sol_core.budgets.mixes import DamageTable, Mix, MixTable, decoder_mixes, lower_hull
 from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
@@ -123,7 +124,7 @@ def test_static_makes_good_what_steps_really_read():
         seen = observed(step, cached_tokens=4000 + step, tokens_read=tokens_read)
         action, cached = scheduler(seen), 4001 + step
         tokens_read = 90.0 * cached * min(2 * action.keep_fraction, 1.0)
-        step_cost = COSTS.decode_step(action, cached, tokens_read=tokens_read)
+        step_cost = COSTS.decode_step(action, cached, StepReads(tokens_read))
         shares.append(step_cost.bytes_read / COSTS.decode_step(DENSE, cached).bytes_read)
     assert sum(shares[50:]) / 250 == pytest.approx(0.7, abs=0.01)
 

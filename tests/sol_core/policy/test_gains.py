@@ -8,7 +8,7 @@ import pytest
 from sol_core.actions import GRIDS, Budget
 from sol_core.budgets.row_schedules import ShareSchedule
 from sol_core.config import GenerationConfig, ScheduleConfig
-from sol_core.decoding.batch_scheduling import NO_POLICY
+from sol_core.decoding.batch_scheduling import UNKNOWN_READS
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
 from sol_core.generation.engine import generate
@@ -64,7 +64,7 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     policy.gains = GainTable((64.0, 7000.0), (0.5,), ((0.1,), (-0.1,)))
     both = PolicyOrStatic(policy, policy.gains, budgets, mixes)
     taken = actions(both, model, (64, 7000))
-    assert both.reads() == [policy.reads, NO_POLICY]
+    assert both.reads() == [policy.reads, UNKNOWN_READS]
     assert both.left_at == {1: 7000.0}
     first, second = both.distributions()
     assert second is None
