@@ -219,7 +219,7 @@ class _Batch:
             self.model.lm,
             cache,
             list(map(next_token, self.sequences)),
-            self.schedules.build(max_steps, len(caches)),
+            self.schedules.build(max_steps, [cache.lengths[0] for cache in caches]),
             lambda _: list(map(next_token, self.sequences)),
             options,
             state,

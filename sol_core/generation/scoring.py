@@ -127,7 +127,9 @@ def score_text(
         costs.append(step.cost(schedules.costs))
         dense_costs.append(schedules.costs.dense_step(step.cached_tokens[0]))
 
-    nll, actions = _score(model, case, schedules.build(len(steps)), grid.mechanisms, count)
+    nll, actions = _score(
+        model, case, schedules.build(len(steps), [first - 1]), grid.mechanisms, count
+    )
     scored, losses = tuple(tokens[first:]), tuple(nll[0])
     return Score(scored, actions, losses, tuple(costs), tuple(dense_costs), made_on(model))
 

@@ -161,7 +161,7 @@ class _Inspection:
         decode_began = time.perf_counter()
         stopped = self.should_stop()
         if not stopped:
-            scheduler = self.schedules.build(steps)
+            scheduler = self.schedules.build(steps, cache.lengths)
             branch = cache.branch(len(config.rows), steps)
             for step in teacher_forced(model.lm, branch, [self.path], scheduler, options, state):
                 self.made.append(self._scored(step, began))
@@ -291,7 +291,7 @@ class _Inspection:
         grid, steps = self.config.grid_in_use, len(self.made)
         config = replace(self.config, schedules=(ScheduleConfig("static", budget),))
         schedules = GenerationSchedules(self.model, config.as_generation(), Path)
-        scheduler = schedules.build(steps)
+        scheduler = schedules.build(steps, cache.lengths)
         options = DecodeOptions(steps, grid.mechanisms)
         nll, kl, cost = [], [], StepCost()
         lm, rows = self.model.lm, cache.branch(2, steps)

@@ -28,7 +28,7 @@ class TokenPolicy:
         self.calls = []
         self.saw_signals = []
 
-    def scheduler(self, budgets):
+    def scheduler(self, budgets, contexts):
         self.calls.append(len(budgets))
         return _TokenScheduler(self, budgets)
 

@@ -28,7 +28,7 @@ QUESTIONS = [
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def constant(budgets):
+def constant(budgets, contexts):
     """The same action always; a policy of 500 bytes."""
     scheduler = PlannedRows([[Action(0.4, 0.7)]] * len(budgets))
     scheduler.observes = Observe.CONCENTRATION

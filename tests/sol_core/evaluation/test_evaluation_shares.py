@@ -29,7 +29,7 @@ ACTIONS = {0.6: (Action(1.0, 0.2), Action(1.0, 0.4)), 0.8: (Action(1.0, 0.6), Ac
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def alternating(budgets):
+def alternating(budgets, contexts):
     """Takes turns between two actions of a share, by the number of the step."""
     return _Turns([ACTIONS[budget.bytes_share or 0] for budget in budgets])
 
