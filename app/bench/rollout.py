@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
-from sol_core.decoding.batch_scheduling import BatchScheduler, PolicyReads, StepObservation
+from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation, StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import ScoredStep
 from sol_core.errors import ConfigError
@@ -163,7 +163,7 @@ class _TimedScheduler:
         with self._clock.of("policy"):
             return self._scheduler.next_actions(observation)
 
-    def reads(self) -> Sequence[PolicyReads]:
+    def reads(self) -> Sequence[StepReads]:
         return self._scheduler.reads()
 
 

@@ -86,6 +86,27 @@ def sum_of_parts(partial, at, step, splits, written):
 
 
 @triton.jit
+def sums_over_splits(
+    total, up, partial, row, column, num_rows, columns, split, splits, counter, written,
+    GATED: tl.constexpr,
+):  # fmt: skip
+    """Store a split's products, of ``up`` only if GATED; a tile's last program sums all splits'.
+
+    Returns: sums of both, and what is ``written``: nothing by a program that is not the last.
+    """
+    length = 2 * columns if GATED else columns
+    at, step = row[:, None] * length + column[None, :], num_rows * length
+    tl.store(partial + split * step + at, total, mask=written)
+    if GATED:
+        tl.store(partial + split * step + at + columns, up, mask=written)
+    written = only_if(ends_last(counter, splits).to(tl.int32), written)
+    total = sum_of_parts(partial, at, step, splits, written)
+    if GATED:
+        up = sum_of_parts(partial, at + columns, step, splits, written)
+    return total, up, written
+
+
+@triton.jit
 def biases(bias, column, inside, biased):
     return tl.load(bias + column, mask=only_if(biased, inside), other=0.0).to(tl.float32)[None, :]
 
@@ -149,15 +170,10 @@ def multiply_rows(
     inside = column < columns
     written = (row < num_rows)[:, None] & inside[None, :]
     if SPLIT:
-        at, step = row[:, None] * length + column[None, :], num_rows * length
-        tl.store(partial + split * step + at, total, mask=written)
-        if GATED:
-            tl.store(partial + split * step + at + columns, up, mask=written)
-        is_last = ends_last(counters + tile * parts + part, splits)
-        written = only_if(is_last.to(tl.int32), written)
-        total = sum_of_parts(partial, at, step, splits, written)
-        if GATED:
-            up = sum_of_parts(partial, at + columns, step, splits, written)
+        total, up, written = sums_over_splits(
+            total, up, partial, row, column, num_rows, columns, split, splits,
+            counters + tile * parts + part, written, GATED,
+        )  # fmt: skip
     total += biases(bias, column, inside, biased)
     if GATED:
         total = activated(total, up + biases(bias + columns, column, inside, biased), silu)

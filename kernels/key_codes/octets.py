@@ -152,18 +152,25 @@ def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
 
         add(INDEX(0), whole, _LINES_TOGETHER)
         add(whole, octets.lines, 1)
+        firsts = [group[0] for group in groups]
         for head, sums in zip(heads, totals, strict=True):
-            unit_row = octets.units.row(head)
-            numbers = [builder.load(builder.gep(unit_row, [INDEX(k)])) for k in range(2)]
-            unit, query_sum = (splat(builder, number, tokens) for number in numbers)
-            for group, total, (scale, minimum) in zip(groups, sums, scales, strict=True):
-                products = builder.sitofp(builder.load(total), vector(FLOAT, tokens))
-                offset = builder.fmul(query_sum, minimum)
-                score = builder.fmul(builder.fadd(builder.fmul(products, scale), offset), unit)
-                column = builder.mul(group[0], INDEX(_OCTET))
-                store(builder, score, octets.out.row(head), column, tokens)
+            _store_scores(builder, octets, head, list(zip(firsts, sums, scales, strict=True)))
 
     in_turns(builder, octets.queries.height, _HEADS_TOGETHER, heads_together)
+
+
+def _store_scores(builder: Any, octets: _Octets, head: Any, groups: list[Any]) -> None:
+    """A head's scores of some groups: the first octet, sums of products, scale and minimum."""
+    kind = groups[0][1].type.pointee
+    unit_row = octets.units.row(head)
+    numbers = [builder.load(builder.gep(unit_row, [INDEX(k)])) for k in range(2)]
+    unit, query_sum = (splat(builder, number, kind.count) for number in numbers)
+    for first, total, (scale, minimum) in groups:
+        products = builder.sitofp(builder.load(total), vector(FLOAT, kind.count))
+        offset = builder.fmul(query_sum, minimum)
+        score = builder.fmul(builder.fadd(builder.fmul(products, scale), offset), unit)
+        column = builder.mul(first, INDEX(_OCTET))
+        store(builder, score, octets.out.row(head), column, kind.count)
 
 
 def _halves(builder: Any, starts: list[Any], line: Any) -> tuple[Any, Any]:

@@ -19,10 +19,11 @@ from kernels.gpu.triton_helpers import (
     ends_last,
     narrowed,
     only_if,
+    sees,
     tile_queries,
 )
 from kernels.key_codes.triton_kernel import INFINITY
-from kernels.page_attention.triton_weighing import is_chosen
+from kernels.page_attention.triton_weighing import is_chosen, softmax_step
 
 LISTED_AT_ONCE = tl.constexpr(256)  # pages
 
@@ -53,6 +54,22 @@ def list_pages(
         count += tl.sum(listed, 0)
     tl.debug_barrier()
     return count
+
+
+@triton.jit
+def listed_tokens(
+    page_list, start, count, split, splits, selecting, page_size, tokens, BLOCK_N: tl.constexpr
+):
+    """The next BLOCK_N tokens of a split's pages, from its ``start``-th on: their pages, their
+    numbers, and whether there is such a token. Without ``selecting`` no list is read."""
+    number = start + tl.arange(0, BLOCK_N)
+    slot = number // page_size
+    listed = slot < count
+    chosen = only_if(selecting, listed)
+    page = tl.load(page_list + slot, mask=chosen, other=0)
+    page = tl.where(chosen, page, split + slot * splits)
+    token = page * page_size + number % page_size
+    return page, token, listed & (token < tokens)
 
 
 @triton.jit
@@ -135,17 +152,10 @@ def attend_pages(
     total = tl.zeros([BLOCK_M], tl.float32)
     sum_of_values = tl.zeros([BLOCK_M, HEAD], tl.float32)
     for start in range(0, count * page_size, BLOCK_N):
-        number = start + tl.arange(0, BLOCK_N)
-        slot = number // page_size
-        listed = slot < count
-        chosen = only_if(selecting, listed)
-        page = tl.load(page_list + slot, mask=chosen, other=0)
-        page = tl.where(chosen, page, split + slot * splits)
-        token = page * page_size + number % page_size
-        present = listed & (token < tokens)
-        seen = used[:, None] & present[None, :]
-        at = row[:, None] * mask_width + (first_token + token)[None, :]
-        seen &= tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0
+        page, token, present = listed_tokens(
+            page_list, start, count, split, splits, selecting, page_size, tokens, BLOCK_N
+        )
+        seen = sees(used, present, row, first_token + token, valid_tokens, mask_width, masked)
         # Only what some query may see is read: the rest may hold anything, and 0 · NaN is NaN.
         needed = (tl.max(seen.to(tl.int32), 0) > 0)[:, None] & inside[None, :]
         where = token[:, None] * head_size + channel[None, :]
@@ -156,14 +166,9 @@ def attend_pages(
         seen &= tl.where(seen, chose.to(tl.int32), 0) + (1 - selecting) > 0
         scores = dot_wide(vector, tl.trans(key), tl.zeros([BLOCK_M, BLOCK_N], tl.float32))
         scores = tl.where(seen, scores, -INFINITY)
-        new_top = tl.maximum(top, tl.max(scores, 1))
-        anchor = tl.where(new_top == -INFINITY, 0.0, new_top)
-        weights = tl.exp(scores - anchor[:, None])
-        shrink = tl.exp(top - anchor)
-        total = total * shrink + tl.sum(weights, 1)
+        weights, shrink, top, total = softmax_step(scores, top, total)
         value = tl.load(values + where, mask=needed, other=0.0)
         sum_of_values = dot_wide(weights, value, sum_of_values * shrink[:, None])
-        top = new_top
     at = mixed + index[:, None] * head_size + channel[None, :]
     if all_splits == 1:
         numbers = sum_of_values / tl.where(used, total, 1.0)[:, None]

@@ -19,6 +19,7 @@ from kernels.gpu.triton_helpers import (
     only_if,
     ordered_bits,
     round_half_even,
+    sees,
     tile_queries,
 )
 from kernels.key_codes.triton_kernel import (
@@ -37,6 +38,20 @@ def is_chosen(keys, threshold):
     """Return whether each query [M, 1] chose each page [1, P]; keys [M, P] int32."""
     keys = keys.to(tl.uint32, bitcast=True)
     return (keys >= threshold) & (keys > 0)
+
+
+@triton.jit
+def softmax_step(scores, top, total):
+    """Continue softmaxes [M] by more scores [M, N].
+
+    Args:
+        top, total: largest score so far, and the sum of exponentials relative to it.
+    Returns: exponentials of the scores, the factor of what was summed before, top, total.
+    """
+    new_top = tl.maximum(top, tl.max(scores, 1))
+    anchor = tl.where(new_top == -INFINITY, 0.0, new_top)
+    weights, shrink = tl.exp(scores - anchor[:, None]), tl.exp(top - anchor)
+    return weights, shrink, new_top, total * shrink + tl.sum(weights, 1)
 
 
 @triton.jit
@@ -68,10 +83,7 @@ def choose_pages(
     for start in range(0, num_pages, pages):
         page = start + tl.arange(0, pages)
         weights = group_weights(page_keys, member, page, members, num_pages)
-        new_top = tl.maximum(top, tl.max(weights, 1))
-        anchor = tl.where(new_top == -INFINITY, 0.0, new_top)
-        total = total * tl.exp(top - anchor) + tl.sum(tl.exp(weights - anchor[:, None]), 1)
-        top = new_top
+        _, _, top, total = softmax_step(weights, top, total)
     top, total = tl.where(total > 0, top, 0.0), tl.where(total > 0, total, 1.0)
     count, most = 0, 0.0
     for start in range(0, num_pages, pages):
@@ -106,6 +118,56 @@ def whole_numbers(numbers, unit):
     return tl.minimum(tl.maximum(whole, -HIGHEST_QUERY), HIGHEST_QUERY)
 
 
+@triton.jit
+def whole_queries(query, index, used, head_size, HALF: tl.constexpr):
+    """Queries [M] rounded to int8: their low and high channels [M, HALF] fp32, and units [M]."""
+    channel, _ = low_channels(HALF)
+    at = query + index[:, None] * head_size + channel[None, :]
+    there = used[:, None] & (channel < head_size)[None, :]
+    low, high = tl.load(at, mask=there, other=0.0), tl.load(at + 4, mask=there, other=0.0)
+    largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 1)
+    unit = tl.maximum(tl.div_rn(largest, tl.zeros_like(largest) + HIGHEST_QUERY), LEAST_SCALE)
+    return whole_numbers(low, unit), whole_numbers(high, unit), unit
+
+
+@triton.jit
+def scores_by_codes(
+    low, high, unit, codes, scales, token, present, there, head_size, HALF: tl.constexpr
+):
+    """Products of whole queries with the 4-bit keys of ``present`` tokens [N]: [M, N] fp32.
+
+    Args:
+        codes, scales: lines as of ``weigh_pages``, read of the tokens that are ``there``.
+    """
+    octet, in_octet = token // OCTET, token % OCTET
+    first = 8 * tl.arange(0, HALF // 4)  # channel of a word
+    where = first[:, None] + (octet * head_size + in_octet)[None, :]
+    words = tl.load(codes + where, mask=(first < head_size)[:, None] & there[None, :], other=0)
+    bits = 8 * tl.arange(0, 4)
+    both = tl.reshape((words[:, None, :] >> bits[None, :, None]) & 255, [HALF, token.shape[0]])
+    # Whole numbers below 2^24 in all: exact, and every Triton since 3.4 lowers it on every card.
+    products = tl.zeros([unit.shape[0], token.shape[0]], tl.float32)
+    products = tl.dot(low.to(tl.float16), (both & 15).to(tl.float16), products)
+    products = tl.dot(high.to(tl.float16), (both >> 4).to(tl.float16), products)
+    where = octet * (2 * OCTET) + in_octet
+    scale = tl.load(scales + where, mask=there, other=0.0).to(tl.float32)
+    minimum = tl.load(scales + where + OCTET, mask=there, other=0.0).to(tl.float32)
+    scale, minimum = tl.where(present, scale, 0.0), tl.where(present, minimum, 0.0)
+    offsets = tl.sum(low + high, 1)[:, None] * minimum[None, :]
+    return (products * scale[None, :] + offsets) * unit[:, None]
+
+
+@triton.jit
+def page_masses(scores):
+    """Log mass of each page as ordered bits, 0 where nothing is seen: [M, PAGES, SLOTS] → int32."""
+    top = tl.max(scores, 2)
+    hidden = top == -INFINITY
+    anchor = tl.where(hidden, 0.0, top)
+    total = tl.sum(tl.exp(scores - anchor[:, :, None]), 2)
+    mass = anchor + tl.log(tl.where(hidden, 1.0, total))
+    return tl.where(hidden, 0, ordered_bits(mass)).to(tl.int32, bitcast=True)
+
+
 @triton.jit(
     do_not_specialize=[*BLOCK_SCALARS, "row_lines", "head_lines", "pages", "choosing", "noting"]
 )
@@ -138,49 +200,19 @@ def weigh_pages(
         has_sources, BLOCK_M,
     )  # fmt: skip
     codes, scales = codes + line * head_size, scales + line * (2 * OCTET)
-    channel, _ = low_channels(HALF)
-    inside = channel < head_size
-    at = query + index[:, None] * head_size + channel[None, :]
-    low = tl.load(at, mask=used[:, None] & inside[None, :], other=0.0)
-    high = tl.load(at + 4, mask=used[:, None] & inside[None, :], other=0.0)
-    largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 1)
-    unit = tl.maximum(tl.div_rn(largest, tl.zeros_like(largest) + HIGHEST_QUERY), LEAST_SCALE)
-    low, high = whole_numbers(low, unit), whole_numbers(high, unit)
+    low, high, unit = whole_queries(query, index, used, head_size, HALF)
     number = tl.arange(0, PAGES * SLOTS)
     slot = number % SLOTS
     if WHOLE:
         page_size = SLOTS
     token = (part * PAGES + number // SLOTS) * page_size + slot
     present = (slot < page_size) & (token < tokens)
-    octet, in_octet = token // OCTET, token % OCTET
     there = present
     if WHOLE:  # in pieces of 16 bytes, also past the last token
-        there = octet * OCTET < tokens
-    first = 8 * tl.arange(0, HALF // 4)  # channel of a word
-    where = first[:, None] + (octet * head_size + in_octet)[None, :]
-    words = tl.load(codes + where, mask=(first < head_size)[:, None] & there[None, :], other=0)
-    bits = 8 * tl.arange(0, 4)
-    both = tl.reshape((words[:, None, :] >> bits[None, :, None]) & 255, [HALF, PAGES * SLOTS])
-    # Whole numbers below 2^24 in all: exact, and every Triton since 3.4 lowers it on every card.
-    products = tl.zeros([BLOCK_M, PAGES * SLOTS], tl.float32)
-    products = tl.dot(low.to(tl.float16), (both & 15).to(tl.float16), products)
-    products = tl.dot(high.to(tl.float16), (both >> 4).to(tl.float16), products)
-    where = octet * (2 * OCTET) + in_octet
-    scale = tl.load(scales + where, mask=there, other=0.0).to(tl.float32)
-    minimum = tl.load(scales + where + OCTET, mask=there, other=0.0).to(tl.float32)
-    scale, minimum = tl.where(present, scale, 0.0), tl.where(present, minimum, 0.0)
-    offsets = tl.sum(low + high, 1)[:, None] * minimum[None, :]
-    scores = (products * scale[None, :] + offsets) * unit[:, None]
-    seen = used[:, None] & present[None, :]
-    at = row[:, None] * mask_width + (first_token + token)[None, :]
-    seen &= tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0
-    scores = tl.reshape(tl.where(seen, scores, -INFINITY), [BLOCK_M, PAGES, SLOTS])
-    top = tl.max(scores, 2)
-    hidden = top == -INFINITY
-    anchor = tl.where(hidden, 0.0, top)
-    total = tl.sum(tl.exp(scores - anchor[:, :, None]), 2)
-    mass = anchor + tl.log(tl.where(hidden, 1.0, total))
-    keys = tl.where(hidden, 0, ordered_bits(mass)).to(tl.int32, bitcast=True)
+        there = token // OCTET * OCTET < tokens
+    scores = scores_by_codes(low, high, unit, codes, scales, token, present, there, head_size, HALF)
+    seen = sees(used, present, row, first_token + token, valid_tokens, mask_width, masked)
+    keys = page_masses(tl.reshape(tl.where(seen, scores, -INFINITY), [BLOCK_M, PAGES, SLOTS]))
     page = part * PAGES + tl.arange(0, PAGES)
     at = page_keys + index[:, None] * num_pages + (first_page + page)[None, :]
     tl.store(at, keys, mask=used[:, None] & (page < pages)[None, :])

@@ -224,12 +224,14 @@ class TaskPass:
 def policy_pass(setting: TaskSetting) -> TaskPass:
     """Row 0 is dense, row 1 + n the policy at budget n."""
     budgets, contender = setting.budgets, setting.contender
-    group = 1 + len(budgets)
+    group, contexts = 1 + len(budgets), setting.contexts
 
     def schedule(questions: list[int], steps: int) -> BatchScheduler:
         count = len(questions)
         rows = list(product(range(count), range(len(budgets))))
-        return assemble([(rows, contender.scheduler(budgets * count))], count, group)
+        before = [contexts[number] for number in questions for _ in budgets]
+        scheduler = contender.scheduler(budgets * count, before)
+        return assemble([(rows, scheduler)], count, group)
 
     return TaskPass(setting, "policy", contender.grid, group, schedule)
 

@@ -89,15 +89,11 @@ class DamageTable:
 
     def at(self, context: int) -> tuple[Levels, Levels]:
         """Damage of both, interpolated in log context, flat beyond it and never rising."""
-        position, knots = log2(max(context, 1)), np.log2(self.contexts)
-
-        def mixed(rows: tuple[Levels, ...]) -> Levels:
-            damages = [
-                float(np.interp(position, knots, level)) for level in zip(*rows, strict=True)
-            ]
-            return tuple(accumulate(damages, min))
-
-        return mixed(self.attention), mixed(self.channels)
+        position, knots, made = log2(max(context, 1)), np.log2(self.contexts), list[Levels]()
+        for rows in (self.attention, self.channels):
+            damages = [np.interp(position, knots, level) for level in zip(*rows, strict=True)]
+            made.append(tuple(accumulate(map(float, damages), min)))
+        return made[0], made[1]
 
 
 def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
@@ -204,21 +200,20 @@ class MixTable:
     def damage_and_bytes(self, context: int) -> tuple[tuple[Levels, Levels], ...]:
         """Damage of each level of both axes, and its bytes beyond a dense step's, as shares of
         those; without the head's."""
-        costs, dense = self.costs, self.costs.dense_step(context).bytes_read
-
-        def beyond(action: Action) -> float:
-            read = costs.decode_step(action, context).bytes_read - dense
-            return (read + costs.head_saving(action)) / dense
-
-        attention = [Action.at(level, 1.0, MAX_BITS) for level in self.levels[0]]
-        channels = [Action.at(1.0, level, MAX_BITS) for level in self.levels[1]]
-        read = [tuple(map(beyond, actions)) for actions in (attention, channels)]
-        return tuple(zip(self._damage.at(context), read, strict=True))
+        costs, dense, made = self.costs, self.costs.dense_step(context).bytes_read, []
+        for axis, damages in enumerate(self._damage.at(context)):
+            beyond = []
+            for level in self.levels[axis]:
+                action = Action.at(*((level, 1.0) if axis == 0 else (1.0, level)), MAX_BITS)
+                read = costs.decode_step(action, context).bytes_read - dense
+                beyond.append((read + costs.head_saving(action)) / dense)
+            made.append((damages, tuple(beyond)))
+        return tuple(made)
 
     def floor(self, context: int) -> float:
         """Damage of dropping next to nothing, nats: rounding, paid once for both axes."""
-        least = (damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
-        return min(least, default=0.0)
+        attention, channels = self._damage.at(context)
+        return min([*attention[-2:-1], *channels[-2:-1]], default=0.0)
 
     def head_saving(self, context: int) -> float:
         """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
@@ -295,26 +290,25 @@ class MixTable:
         return Budget(between("keep_fraction"), between("channel_keep_ratio"), bits)
 
     def _make(self, context: int) -> tuple[Mix, ...]:
-        attention, channels = (
-            [
-                (level, lost, read)
-                for level, lost, read in zip(levels, *axis, strict=True)
-                if read < 0 or level == levels[-1]  # others drop something and save nothing
-            ]
-            for levels, axis in zip(self.levels, self.damage_and_bytes(context), strict=True)
-        )
-        floor = self.floor(context)
-        previewed = self.head_saving(context)
-        pairs = [
-            Mix(
-                1 + read + read_too - (previewed if keep < 1 or ratio < 1 else 0.0),
-                lost + lost_too - min(floor, lost, lost_too),
-                Action.at(keep, ratio, MAX_BITS),
+        columns = []
+        for levels, axis in zip(self.levels, self.damage_and_bytes(context), strict=True):
+            column = np.array((levels, *axis))
+            saves = column[2] < 0  # others drop something and save nothing, but for the last
+            columns.append(column[:, saves | (column[0] == levels[-1])])
+        keeps, lost, read = columns[0][:, :, None]
+        ratios, lost_too, read_too = columns[1]
+        previewed = self.head_saving(context) * ((keeps < 1) | (ratios < 1))
+        shares = 1 + read + read_too - previewed
+        damages = lost + lost_too - np.minimum(np.minimum(lost, lost_too), self.floor(context))
+        pairs = np.stack(np.broadcast_arrays(shares, damages, keeps, ratios)).reshape(4, -1).T
+        return tuple(
+            lower_hull(
+                [
+                    Mix(share, damage, Action.at(keep, ratio, MAX_BITS))
+                    for share, damage, keep, ratio in pairs[pairs[:, 0] <= 1].tolist()
+                ]
             )
-            for keep, lost, read in attention
-            for ratio, lost_too, read_too in channels
-        ]
-        return tuple(lower_hull([pair for pair in pairs if pair.share <= 1.0]))
+        )
 
 
 def lower_hull(mixes: Sequence[Mix]) -> list[Mix]:

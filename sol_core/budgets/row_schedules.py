@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, MAX_BITS, Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
+    UNKNOWN_READS,
     Schedule,
     StepObservation,
     fresh_schedule,
@@ -33,7 +34,7 @@ from sol_core.decoding.schedules import (
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sol_core.budgets.mixes import Mix, MixTable
+    from sol_core.budgets.mixes import MixTable
 
 RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even out is made good
 
@@ -76,7 +77,7 @@ class ShareSchedule:
         self._feedback = Feedback(np.float64(budget.bytes_share), RECOVERY_STEPS)
         self._mixes = mixes
         self._bits = AlternatingLevels(grid.bit_widths, budget.bit_width)
-        self._previous: tuple[Mix, int] | None = None
+        self._previous: tuple[Action, int] | None = None
 
     def __call__(self, observation: StepObservation) -> Action:
         context = observation.cached_tokens[0] + 1
@@ -84,17 +85,18 @@ class ShareSchedule:
         if self._previous is None:
             self._mixes.check(feedback.targets, context)
         else:
-            before, at = self._previous
-            share, reads = before.share, observation.reads
-            if reads is not None and reads[0].tokens is not None:
-                share = self._mixes.costs.bytes_share(before.action, at, *reads[0])
-            feedback.add(share)
-        low, high = self._mixes.neighbours(feedback.next_targets(), context)
-        excess, target = feedback.excess, feedback.targets
-        mix = high if abs(excess + high.share - target) <= abs(excess + low.share - target) else low
-        self._previous = mix, context
+            reads = observation.reads or (UNKNOWN_READS,)
+            feedback.add(self._mixes.costs.bytes_share(*self._previous, reads[0]))
         bits = int(self._bits.at(observation.step))
-        return Action.at(mix.action.keep_fraction, mix.action.channel_keep_ratio, bits)
+        low, high = self._mixes.neighbours(feedback.next_targets(), context)
+        high_share = high.share
+        if bits < MAX_BITS and high.action.is_dense:  # then its head is previewed as others' are
+            high_share -= self._mixes.head_saving(context)
+        missing = feedback.targets - feedback.excess
+        action = (high if abs(high_share - missing) <= abs(low.share - missing) else low).action
+        action = Action.at(action.keep_fraction, action.channel_keep_ratio, bits)
+        self._previous = action, context
+        return action
 
 
 class MeanOfMixes:

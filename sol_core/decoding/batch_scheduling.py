@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sol_core.actions import Action, Budget
 from sol_core.errors import ConfigError, ShapeError
+from sol_core.events import StepCost
 from sol_core.fields import kind_of
 from sol_core.models.signals import Observe
 
@@ -27,6 +28,11 @@ class StepReads(NamedTuple):
 
     tokens: float | None = None  # cached ones, summed over layers and KV heads
     head_rows: float | None = None  # outputs of the head that were exact after a preview
+    observed: bool = False  # a step that reads all pages scores them for a policy
+    policy: StepCost = StepCost()  # of the network of that policy
+
+
+UNKNOWN_READS = StepReads()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +84,6 @@ class StepObservation:
 Schedule = Callable[[StepObservation], Action]  # of one row
 
 
-class PolicyReads(NamedTuple):
-    """Reads that a policy adds to a row's step."""
-
-    num_bytes: int = 0  # of its network
-    scores_pages: bool = False  # a step that reads all pages scores them for it
-
-
-NO_POLICY = PolicyReads()
-
-
 class BatchScheduler(Protocol):
     """Picks the actions of all its rows, one call per decode step, in order."""
 
@@ -100,8 +96,8 @@ class BatchScheduler(Protocol):
         """One action per row of the step about to run."""
         ...
 
-    def reads(self) -> Sequence[PolicyReads]:
-        """Reads that policies add to each row of every step; asked after the first choice."""
+    def reads(self) -> Sequence[StepReads]:
+        """What policies add to each row of every step; asked after the first choice."""
         ...
 
 
@@ -125,8 +121,8 @@ class RowSchedules:
             actions.append(action)
         return actions
 
-    def reads(self) -> Sequence[PolicyReads]:
-        return [NO_POLICY] * len(self._schedules)
+    def reads(self) -> Sequence[StepReads]:
+        return [UNKNOWN_READS] * len(self._schedules)
 
 
 class PlannedRows:
@@ -140,8 +136,8 @@ class PlannedRows:
     def next_actions(self, observation: StepObservation) -> list[Action]:
         return [plan[min(observation.step, len(plan) - 1)] for plan in self._plans]
 
-    def reads(self) -> Sequence[PolicyReads]:
-        return [NO_POLICY] * len(self._plans)
+    def reads(self) -> Sequence[StepReads]:
+        return [UNKNOWN_READS] * len(self._plans)
 
 
 def is_schedule(value: object) -> bool:
@@ -224,8 +220,8 @@ class SplitScheduler:
             chosen |= zip(rows, scheduler.next_actions(observation.rows(rows)), strict=True)
         return [chosen[row] for row in range(self._num_rows)]
 
-    def reads(self) -> Sequence[PolicyReads]:
-        read: dict[int, PolicyReads] = {}
+    def reads(self) -> Sequence[StepReads]:
+        read: dict[int, StepReads] = {}
         for rows, scheduler in self._parts:
             read |= zip(rows, scheduler.reads(), strict=True)
         return [read[row] for row in range(self._num_rows)]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kernels.head_preview import PREVIEW_BITS, RESCORED
 from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, MAX_BITS, PAPER, Action, ActionGrid, Budget, Mechanisms
+from sol_core.decoding.batch_scheduling import UNKNOWN_READS, StepReads
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec, WeightBytes
 from sol_core.models.step.plan import channels_kept, pages_kept
@@ -53,23 +54,15 @@ class CostModel:
         return cls(lm.spec, lm.weight_bytes, size, grid.page_size, grid.mechanisms)
 
     def decode_step(
-        self,
-        action: Action | Budget,
-        cached_tokens: int,
-        tokens_read: float | None = None,
-        head_rows: float | None = None,
-        *,
-        observed: bool = False,
+        self, action: Action | Budget, cached_tokens: int, reads: StepReads = UNKNOWN_READS
     ) -> StepCost:
-        """One decode step that attends over ``cached_tokens`` (the new one included).
+        """One row's decode step that attends over ``cached_tokens`` (the new one included).
 
         Args:
             action: of the step, or a mean spend.
-            tokens_read: cached tokens whose keys and values were read, summed over layers and
-                KV heads. None counts what the action allows, with the heads of a group on the
-                same pages: exact where a group chooses together, else too few.
-            head_rows: outputs of a previewed head that were read exactly; None counts the mean.
-            observed: the step also scored the pages for a policy, as it does when it is dense.
+            reads: what is known of it, and of its policy. Unknown, cached tokens are those that
+                the action allows, with the heads of a group on the same pages: exact where a group
+                chooses together, else too few; of a previewed head it is the mean.
         """
         if isinstance(action, Action) and (action.keep_by_layer or action.channels_by_layer):
             action.check_layers(self.spec.num_layers)
@@ -78,24 +71,28 @@ class CostModel:
         kinds = Counter(zip(self.spec.windows, keeps, strict=False))  # of layers, and how many
         for (window, keep), layers in kinds.items():
             visible = min(cached_tokens, window or cached_tokens)
-            layer = self._attention(keep, visible, observed=observed, exact=tokens_read)
+            layer = self._attention(keep, visible, reads)
             flops, num_bytes = flops + layers * layer[0], num_bytes + layers * layer[1]
-        if tokens_read is not None:
-            flops += 4.0 * self.spec.query_width * tokens_read / self.spec.num_kv_heads
-            num_bytes += 2.0 * self.spec.head_size * tokens_read * self.bytes_per_cached
+        if (tokens := reads.tokens) is not None:
+            flops += 4.0 * self.spec.query_width * tokens / self.spec.num_kv_heads
+            num_bytes += 2.0 * self.spec.head_size * tokens * self.bytes_per_cached
         ratios = action.channels_by_layer or action.channel_keep_ratio
         key = ratios, action.bit_width, action.is_dense
         if key not in self._of_weights:  # few actions differ
             self._of_weights[key] = self._weights_cost(action)
-        weights = self._of_weights[key]
+        weights, policy = self._of_weights[key], reads.policy
         return StepCost(
             attention_flops=weights.attention_flops + flops,
             mlp_flops=weights.mlp_flops,
             head_flops=weights.head_flops,
+            policy_flops=policy.policy_flops,
             attention_bytes=weights.attention_bytes + num_bytes,
             mlp_bytes=weights.mlp_bytes,
-            head_bytes=self.weights.head.nbytes - self.head_saving(action, head_rows),
-            bit_operations=weights.bit_operations + MAX_BITS * flops * 4 * self.bytes_per_cached,
+            head_bytes=self.weights.head.nbytes - self.head_saving(action, reads.head_rows),
+            policy_bytes=policy.policy_bytes,
+            bit_operations=weights.bit_operations
+            + MAX_BITS * flops * 4 * self.bytes_per_cached
+            + policy.bit_operations,
         )
 
     def dense_step(self, cached_tokens: int) -> StepCost:
@@ -105,10 +102,10 @@ class CostModel:
         return self._dense[cached_tokens]
 
     def bytes_share(
-        self, action: Action | Budget, cached_tokens: int, *reads: float | None
+        self, action: Action | Budget, cached_tokens: int, reads: StepReads = UNKNOWN_READS
     ) -> float:
-        """Bytes of a step as a share of a dense step's; reads as of ``decode_step``."""
-        read = self.decode_step(action, cached_tokens, *reads).bytes_read
+        """Bytes of a row's step as a share of a dense step's."""
+        read = self.decode_step(action, cached_tokens, reads).bytes_read
         return read / self.dense_step(cached_tokens).bytes_read
 
     def head_saving(self, action: Action | Budget, head_rows: float | None = None) -> float:
@@ -142,21 +139,19 @@ class CostModel:
             mlp_bytes=first.mlp_bytes,
         )
 
-    def _attention(
-        self, keep: float, visible: int, *, observed: bool, exact: float | None
-    ) -> tuple[float, float]:
+    def _attention(self, keep: float, visible: int, reads: StepReads) -> tuple[float, float]:
         """FLOPs and bytes of one layer's page scores, and of its keys and values unless it is
         known exactly which were read."""
         spec, pages = self.spec, -(-visible // self.page_size)
         query_width, kv_width = spec.query_width, spec.kv_width
         kept = pages_kept(keep, visible, self.page_size)
         flops = read = 0.0
-        if exact is None:
+        if reads.tokens is None:
             tokens = min(visible, kept * self.page_size)
             flops = 4.0 * query_width * tokens
             read = 2.0 * kv_width * tokens * self.bytes_per_cached
         chooses = keep < 1 if self.mechanisms.by_need else kept < pages
-        if not chooses and not observed:
+        if not chooses and not reads.observed:
             return flops, read
         widths = query_width, kv_width, spec.num_kv_heads
         work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)

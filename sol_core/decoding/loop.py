@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -20,12 +21,13 @@ from kernels.log_softmax import kl_to_dense, log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
-    PolicyReads,
     StepObservation,
     StepReads,
 )
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.prefix import PrefixState
 from sol_core.errors import NotFiniteError
+from sol_core.events import StepCost
 from sol_core.files.paths import program_name
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
@@ -58,8 +60,7 @@ class DecodeStep:
     """One step of all rows.
 
     Attributes:
-        reads: of each row; unknown on a GPU, where counts would be waited for.
-        policy_reads: what policies added to each row's bytes.
+        reads: of each row; counts are unknown on a GPU, where they would be waited for.
         clock: the laps of the step, to be read before the next one; None unless timed.
     """
 
@@ -70,7 +71,6 @@ class DecodeStep:
     entropy: Tensor  # [R] fp32, of that distribution, nats
     cached_tokens: tuple[int, ...]  # per row, tokens attended over, this step's input included
     reads: tuple[StepReads, ...]
-    policy_reads: tuple[PolicyReads, ...]
     started: float  # ``time.perf_counter()`` before the step began
     clock: StepClock | None = None
 
@@ -87,8 +87,11 @@ class DecodeStep:
             entropy=self.entropy[part],
             cached_tokens=self.cached_tokens[part],
             reads=self.reads[part],
-            policy_reads=self.policy_reads[part],
         )
+
+    def cost(self, costs: CostModel, row: int = 0) -> StepCost:
+        """Computed cost of a row by what it read, where that is known, with its policy's."""
+        return costs.decode_step(self.actions[row], self.cached_tokens[row], self.reads[row])
 
 
 ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
@@ -145,13 +148,13 @@ class _Loop:
         self._group = cache.num_rows // sequences
         self._device = torch.device("cpu") if options.on_host else lm.device  # of observations
         self._observes = scheduler.observes
-        self._policy_reads: tuple[PolicyReads, ...] = ()
+        self._added: Sequence[StepReads] = ()  # by policies, to every step
         self._known: dict[str, Any] = {}  # fields of the observation that the step before left
         self._log_probabilities: Tensor | None = None
         if prefix is not None:
             self._observe_prefix(prefix, sequences if options.batched else 1)
 
-    @property
+    @cached_property
     def checks_late(self) -> bool:
         """A GPU that is asked about a step before the next one was started is idle meanwhile."""
         return self._device.type != "cpu"
@@ -163,7 +166,7 @@ class _Loop:
         clock = StepClock.for_step(lm.device, index) if options.timed else None
         observation = self._observation(index, tokens, fed, last)
         actions = tuple(self._scheduler.next_actions(observation))
-        self._policy_reads = self._policy_reads or tuple(self._scheduler.reads())
+        self._added = self._added or self._scheduler.reads()
         if clock is not None:
             clock.lap("policy")
         output = lm.decode_step(
@@ -180,10 +183,8 @@ class _Loop:
         if lm.device != self._device:
             output = output.on_host()
         distribution = log_softmax_and_entropy(output.logits)
-        lengths, reads, added = tuple(self._cache.lengths), _reads(output), self._policy_reads
-        step = DecodeStep(
-            index, actions, output, *distribution, lengths, reads, added, started, clock
-        )
+        lengths, reads = tuple(self._cache.lengths), _reads(output, self._added)
+        step = DecodeStep(index, actions, output, *distribution, lengths, reads, started, clock)
         checked = last if self.checks_late else step
         if checked is not None:
             require_finite(checked.entropy, f"decode step {checked.index}")
@@ -224,13 +225,15 @@ class _Loop:
         return StepObservation(index, fed, tuple(self._cache.lengths), **self._known)
 
 
-def _reads(output: StepOutput) -> tuple[StepReads, ...]:
+def _reads(output: StepOutput, added: Sequence[StepReads]) -> tuple[StepReads, ...]:
+    """Each row's reads, with what its policy ``added``."""
     tokens, head_rows = output.tokens_read, output.head_rows
     if tokens.device.type != "cpu":
-        return (StepReads(),) * len(tokens)
+        return tuple(added)
     by_row = tokens.sum(1).tolist()
     exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
-    return tuple(map(StepReads, by_row, exact))
+    rows = zip(added, by_row, exact, strict=True)
+    return tuple(row._replace(tokens=read, head_rows=outputs) for row, read, outputs in rows)
 
 
 def require_finite(numbers: Tensor, where: str) -> None:

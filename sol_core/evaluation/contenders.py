@@ -30,7 +30,8 @@ from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.scheduler import schedule_by_policy
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
-MakeScheduler = Callable[[Sequence[Budget]], BatchScheduler]  # fresh, of one row per budget
+# Fresh, of one row per budget, by the tokens before its first step.
+MakeScheduler = Callable[[Sequence[Budget], Sequence[int]], BatchScheduler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _own(
         )
     mixes = mix_table(model, grid) if by_share else None
 
-    def scheduler(budgets: Sequence[Budget]) -> BatchScheduler:
+    def scheduler(budgets: Sequence[Budget], contexts: Sequence[int]) -> BatchScheduler:
         rows = [schedule_for_sequence(given, budget, mixes) for budget in budgets]
         return RowSchedules(rows, Observe.CONCENTRATION)
 
@@ -104,14 +105,15 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
     info = policy.info
     mixes = mix_table(model, info.grid) if by_share else None
 
-    def scheduler(budgets: Sequence[Budget]) -> BatchScheduler:
+    def scheduler(budgets: Sequence[Budget], contexts: Sequence[int]) -> BatchScheduler:
         if policy.embedding.device.type != "cpu":
-            return schedule_by_policy(policy, budgets, mixes)
+            return schedule_by_policy(policy, budgets, mixes, contexts).scheduler
         # A row's choice is the same in any company.
+        pairs = enumerate(zip(budgets, contexts, strict=True))
         return SplitScheduler(
             [
-                ([row], schedule_by_policy(policy, [budget], mixes))
-                for row, budget in enumerate(budgets)
+                ([row], schedule_by_policy(policy, [budget], mixes, [context]).scheduler)
+                for row, (budget, context) in pairs
             ]
         )
 

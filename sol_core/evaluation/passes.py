@@ -92,7 +92,9 @@ class ContenderPass(TablePass):
             mine = [number for number, row in enumerate(rows) if row.method == method]
             if slots := list(product(range(count), mine)):
                 asked = [budgets[rows[number].budget] for _, number in slots]
-                parts.append((slots, contender.scheduler(asked)))
+                first_context = self.setting.config.first_context
+                contexts = [first_context(first + at) - 1 for at, _ in slots]
+                parts.append((slots, contender.scheduler(asked, contexts)))
         return parts
 
 

@@ -8,7 +8,7 @@ starts at token s feeds token s + t and is scored on token s + t + 1. Logits liv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import AXES, ActionGrid
-from sol_core.decoding.batch_scheduling import BatchScheduler, StepReads
+from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, teacher_forced
 from sol_core.decoding.prefix import PrefixState, read_prefixes
@@ -93,13 +93,10 @@ def step_levels(step: DecodeStep, group: int) -> Floats:
 
 def step_reading(step: DecodeStep, costs: CostModel, group: int, *, exact: bool = True) -> Floats:
     """Computed bytes that one step's rows read, or that their actions allow: [B, group]."""
-    reads = step.reads if exact else (StepReads(),) * len(step.actions)
-    rows = zip(step.actions, step.cached_tokens, reads, step.policy_reads, strict=True)
-    reading = [
-        costs.decode_step(action, cached, *read, observed=policy.scores_pages).bytes_read
-        + policy.num_bytes
-        for action, cached, read, policy in rows
-    ]
+    if not exact:
+        allowed = (read._replace(tokens=None, head_rows=None) for read in step.reads)
+        step = replace(step, reads=tuple(allowed))
+    reading = [step.cost(costs, row).bytes_read for row in range(len(step.actions))]
     return np.asarray(reading).reshape(-1, group)
 
 

@@ -107,7 +107,7 @@ def attach(
     ours = LanguageModel("", fingerprint, lm, None, frozenset())  # type: ignore[arg-type]
     schedules = GenerationSchedules(ours, chosen, find)
     options = DecodeOptions(max_new_tokens, chosen.grid_in_use.mechanisms)
-    schedules.build(max_new_tokens)  # what is wrong with a budget is said now
+    schedules.build(max_new_tokens, [0])  # what is wrong with a budget is said now
     steps = _Steps(lm, chosen.grid_in_use.page_size, schedules, options, ours.prefixes)
     with _decoded_by(steps, model):
         yield steps.spent
@@ -228,7 +228,7 @@ class _Steps:
     def _count(self, step: DecodeStep) -> None:
         spent, costs = self.spent, self.schedules.costs
         spent.actions.append(step.actions[0])
-        spent.cost += self.schedules.step_cost(step)
+        spent.cost += step.cost(costs)
         spent.dense_cost += costs.dense_step(step.cached_tokens[0])
 
     def _dense_logits(self, ids: list[int]) -> Tensor:
@@ -237,7 +237,7 @@ class _Steps:
         return self.lm.logits(hidden[0])[None]
 
     def _begun(self, ids: list[int]) -> Text:
-        lm, scheduler = self.lm, self.schedules.build(self.options.max_steps)
+        lm, scheduler = self.lm, self.schedules.build(self.options.max_steps, [len(ids) - 1])
         observe = self.options.mechanisms if scheduler.observes else None
         read = read_prefix(lm, ids[:-1], self.page_size, observe, prefixes=self.prefixes)
         seen, cache = list(ids), read.cache.branch(1, self.options.max_steps)

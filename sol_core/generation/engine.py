@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from sol_core.config import GenerationConfig
@@ -80,7 +81,7 @@ def generate(
     schedules = GenerationSchedules(model, config, policies, on_host=True)
     sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, options)
     batch = _Batch(model, config, [sequence], schedules, should_stop, options)
-    return (event for _, event in batch.run())
+    return map(itemgetter(1), batch.run())
 
 
 def generate_many(
@@ -184,9 +185,10 @@ class _Batch:
                 yield from self._token_events(step, began)
                 if self.should_stop():
                     self._stop()
-                for sequence in [sequence for sequence in pending if sequence.ended is not None]:
-                    pending.remove(sequence)
-                    yield self._finished(sequence, decode_began)
+                for sequence in pending.copy():
+                    if sequence.ended is not None:
+                        pending.remove(sequence)
+                        yield self._finished(sequence, decode_began)
                 if not pending:
                     break
         for sequence in pending:
@@ -204,6 +206,7 @@ class _Batch:
         else:
             prefix = KVCache.joined(caches, 0) if several else caches[0]
             cache = prefix.branch(rows_each, max_steps)
+        next_token = attrgetter("next_token")
         options = DecodeOptions(
             max_steps=max_steps,
             mechanisms=self.config.grid_in_use.mechanisms,
@@ -215,9 +218,9 @@ class _Batch:
         return decode(
             self.model.lm,
             cache,
-            [sequence.next_token for sequence in self.sequences],
-            self.schedules.build(max_steps, len(caches)),
-            lambda _: [sequence.next_token for sequence in self.sequences],
+            list(map(next_token, self.sequences)),
+            self.schedules.build(max_steps, [cache.lengths[0] for cache in caches]),
+            lambda _: list(map(next_token, self.sequences)),
             options,
             state,
         )

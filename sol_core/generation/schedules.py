@@ -20,10 +20,8 @@ from sol_core.decoding.batch_scheduling import (
     takes_budget,
 )
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeStep
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
-from sol_core.events import StepCost
 from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
@@ -31,8 +29,7 @@ from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.scheduler import (
     Distribution,
-    PolicyOrStatic,
-    PolicyScheduler,
+    PolicyRows,
     schedule_by_policy,
 )
 
@@ -82,12 +79,7 @@ class GenerationSchedules:
         self._policies: dict[str, Policy | Schedule | WithoutBudget] = {
             name: _checked_policy(policies(name), model, grid, on_host=on_host) for name in names
         }
-        self._policy_rows: dict[int, PolicyScheduler | PolicyOrStatic] = {}
-        self._network_costs = {
-            name: _network_cost(policy)
-            for name, policy in self._policies.items()
-            if isinstance(policy, Policy)
-        }
+        self._policy_rows: dict[int, PolicyRows] = {}
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
         self._mixes = mix_table(model, grid) if by_share else None
         self.costs = CostModel.of(model.lm, grid) if self._mixes is None else self._mixes.costs
@@ -99,20 +91,24 @@ class GenerationSchedules:
         is_read = any(not isinstance(policy, Policy) or policy.observes for policy in policies)
         return self._config.grid_in_use.mechanisms if is_read else None
 
-    def build(self, total_steps: int, sequences: int = 1) -> BatchScheduler:
+    def build(self, total_steps: int, contexts: Sequence[int]) -> BatchScheduler:
         """Return a fresh scheduler for the rows of some sequences, each sequence's main row first.
 
         A function of the caller's is called for one row at a time.
+
+        Args:
+            contexts: tokens before each sequence's first step.
         """
         horizon = Horizon(self._config.episode_steps, total_steps)
         parts: list[tuple[list[int], BatchScheduler]] = []
         for number, row in enumerate(self._rows):
-            batch_rows = [number + len(self._rows) * at for at in range(sequences)]
+            batch_rows = [number + len(self._rows) * at for at in range(len(contexts))]
             policy = self._policies[row.policy] if row.policy else None
             if isinstance(policy, Policy):
-                budgets = [row.budget] * sequences
-                self._policy_rows[number] = schedule_by_policy(policy, budgets, self._mixes)
-                parts.append((batch_rows, self._policy_rows[number]))
+                budgets = [row.budget] * len(contexts)
+                made = schedule_by_policy(policy, budgets, self._mixes, contexts)
+                self._policy_rows[number] = made
+                parts.append((batch_rows, made.scheduler))
             elif policy is not None:
                 asked = None if isinstance(policy, WithoutBudget) else row.budget
                 given = policy.schedule if isinstance(policy, WithoutBudget) else policy
@@ -133,24 +129,13 @@ class GenerationSchedules:
         None for a row without a policy, or whose policy leaves the step to the static mix. Row 0
         is the main row.
         """
-        scheduler = self._policy_rows.get(row)
-        return None if scheduler is None else scheduler.distributions()
+        rows = self._policy_rows.get(row)
+        return None if rows is None or rows.by_policy is None else rows.distributions()
 
     def left_at(self, sequence: int) -> float | None:
         """Return the context whose gains left a sequence's main row to static, if they did."""
-        scheduler = self._policy_rows.get(0)
-        return scheduler.left_at.get(sequence) if isinstance(scheduler, PolicyOrStatic) else None
-
-    def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
-        """Computed cost of a row's step by what it read, where that is known.
-
-        Its policy's network is included.
-        """
-        given, policy = (step.actions[row], step.cached_tokens[row]), step.policy_reads[row]
-        taken = self.costs.decode_step(*given, *step.reads[row], observed=policy.scores_pages)
-        if not policy.num_bytes:
-            return taken
-        return taken + self._network_costs[self._rows[row].policy or ""]
+        rows = self._policy_rows.get(0)
+        return None if rows is None else rows.left_at.get(sequence)
 
 
 def _checked_policy(
@@ -263,12 +248,3 @@ def check_is_policy(policy: object) -> None:
     if isinstance(policy, Policy) or not is_schedule(policy):
         wanted = "a Policy, as load_policy(name, model) returns it, or a function of an observation"
         check_kind("policy", policy, Policy, f"{wanted}, or a class of them")
-
-
-def _network_cost(policy: Policy) -> StepCost:
-    """Cost of a step of a policy's network: each weight is read and used once."""
-    weights = list(policy.network.parameters())
-    number = sum(value.numel() for value in weights)
-    bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)
-    num_bytes = float(policy.reads.num_bytes)
-    return StepCost(policy_flops=2.0 * number, policy_bytes=num_bytes, bit_operations=float(bits))

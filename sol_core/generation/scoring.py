@@ -124,10 +124,12 @@ def score_text(
     schedules = GenerationSchedules(model, config, policies)
 
     def count(step: DecodeStep) -> None:
-        costs.append(schedules.step_cost(step))
+        costs.append(step.cost(schedules.costs))
         dense_costs.append(schedules.costs.dense_step(step.cached_tokens[0]))
 
-    nll, actions = _score(model, case, schedules.build(len(steps)), grid.mechanisms, count)
+    nll, actions = _score(
+        model, case, schedules.build(len(steps), [first - 1]), grid.mechanisms, count
+    )
     scored, losses = tuple(tokens[first:]), tuple(nll[0])
     return Score(scored, actions, losses, tuple(costs), tuple(dense_costs), made_on(model))
 

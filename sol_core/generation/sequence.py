@@ -82,18 +82,16 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
 
 def row_page_reads(
     model: LanguageModel, step: DecodeStep, row: int, grid: ActionGrid, *, exact: bool = False
-) -> PageReads | None:
-    """Record of which pages a row of a step read; None unless that was recorded."""
-    if step.output.page_readers is None:
-        return None
-    readers = page_readers(step.output.page_readers, step, row, grid)
-    return page_reads(readers, model.spec.num_kv_heads, exact=exact)
+) -> PageReads:
+    """Record of which pages a row of a step read, where that was recorded."""
+    return page_reads(page_readers(step, row, grid), model.spec.num_kv_heads, exact=exact)
 
 
-def page_readers(recorded: Tensor, step: DecodeStep, row: int, grid: ActionGrid) -> Any:
-    """Array [L, P], how many KV heads of a row read each page, of those of all rows."""
+def page_readers(step: DecodeStep, row: int, grid: ActionGrid) -> Any:
+    """Array [L, P], how many KV heads of a row read each page, where that was recorded."""
+    assert step.output.page_readers is not None
     pages = -(-step.cached_tokens[row] // grid.page_size)
-    return recorded[row, :, :pages].cpu().numpy()
+    return step.output.page_readers[row, :, :pages].cpu().numpy()
 
 
 def reads_by_page(readers: Any, num_kv_heads: int) -> str:
@@ -245,7 +243,10 @@ class GeneratedSequence:
         self, step: DecodeStep, token: int, text: str, began: float, policy: Distribution | None
     ) -> TokenEvent:
         kl_to_dense, side = self._beside(step, token) if self._side_names else (None, ())
-        step_ms, exact = ms_since(step.started), "pages" in self._options.record
+        step_ms, page_reads = ms_since(step.started), None
+        if step.output.page_readers is not None:
+            exact = "pages" in self._options.record
+            page_reads = row_page_reads(self._model, step, 0, self._grid, exact=exact)
         return TokenEvent(
             index=step.index,
             token_id=token,
@@ -258,12 +259,12 @@ class GeneratedSequence:
             side=side,
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
-            cost=self._schedules.step_cost(step),
+            cost=step.cost(self._schedules.costs),
             dense_cost=self._schedules.costs.dense_step(step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
-            page_reads=row_page_reads(self._model, step, 0, self._grid, exact=exact),
+            page_reads=page_reads,
         )
 
     def _beside(self, step: DecodeStep, token: int) -> tuple[float | None, tuple[SideEvent, ...]]:

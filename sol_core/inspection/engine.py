@@ -161,7 +161,7 @@ class _Inspection:
         decode_began = time.perf_counter()
         stopped = self.should_stop()
         if not stopped:
-            scheduler = self.schedules.build(steps)
+            scheduler = self.schedules.build(steps, cache.lengths)
             branch = cache.branch(len(config.rows), steps)
             for step in teacher_forced(model.lm, branch, [self.path], scheduler, options, state):
                 self.made.append(self._scored(step, began))
@@ -221,11 +221,11 @@ class _Inspection:
         )
         rows = []
         for row, score in enumerate(scores):
-            pages_read, recorded = "", step.output.page_readers
-            if recorded is not None:
-                readers = sequence.page_readers(recorded, step, row, self.config.grid_in_use)
+            pages_read = ""
+            if step.output.page_readers is not None:
+                readers = sequence.page_readers(step, row, self.config.grid_in_use)
                 pages_read = sequence.reads_by_page(readers, self.model.spec.num_kv_heads)
-            cost = self.schedules.step_cost(step, row)
+            cost = step.cost(self.schedules.costs, row)
             policy = (self.schedules.distributions(row) or (None,))[0]
             rows.append(records.InspectedRow(*score, cost, policy, pages_read))
         shown = self.stream.push(token)
@@ -291,14 +291,14 @@ class _Inspection:
         grid, steps = self.config.grid_in_use, len(self.made)
         config = replace(self.config, schedules=(ScheduleConfig("static", budget),))
         schedules = GenerationSchedules(self.model, config.as_generation(), Path)
-        scheduler = schedules.build(steps)
+        scheduler = schedules.build(steps, cache.lengths)
         options = DecodeOptions(steps, grid.mechanisms)
         nll, kl, cost = [], [], StepCost()
         lm, rows = self.model.lm, cache.branch(2, steps)
         for scored in teacher_forced(lm, rows, [self.path], scheduler, options, state):
             if self.should_stop():
                 break
-            cost += schedules.step_cost(scored.step, 1)
+            cost += scored.step.cost(schedules.costs, 1)
             nll.append(float(scored.nll[0, 1]))
             kl.append(float(scored.kl[0, 1]))
         return nll, kl, cost

@@ -127,7 +127,7 @@ def single_step_losses(
     for step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
         nll, kl = step.nll[0].tolist(), step.kl[0].tolist()
         for row, losses in enumerate(table, start=1):
-            reads = row_page_reads(model, step.step, row, grid)
+            reads = row_page_reads(model, step.step, row, grid) if with_reads else None
             losses.append(StepLoss(nll[row], kl[row], reads))
         after_step()
     return table

@@ -160,7 +160,7 @@ class KVCache:
     def advance(self, counts: int | list[int]) -> None:
         """Count tokens written to every row (or to each row, a list)."""
         steps = [counts] * self.num_rows if isinstance(counts, int) else counts
-        self.own_lengths = [own + n for own, n in zip(self.own_lengths, steps, strict=True)]
+        self.own_lengths = list(map(add, self.own_lengths, steps))
 
     def truncate(self, length: int) -> None:
         """Forget tokens past ``length`` in every row; the cache must not have a shared prefix."""

@@ -59,7 +59,7 @@ def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
     @wraps(method)
     def on_its_card(*given: P.args, **how: P.kwargs) -> ResultT:
         model: Any = given[0]
-        if model.device.type == "cpu":
+        if model.device.type == "cpu" and model.graphs is None:  # a tape has graphs on a CPU
             return method(*given, **how)
         use_device(model.device)
         if how.get("watch") is not None:

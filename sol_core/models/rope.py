@@ -57,7 +57,8 @@ class RotaryTable:
     def at(self, positions: Sequence[int]) -> Any:
         """[N, 2, R, D] float32 numpy: per rope cosine and sine of R positions."""
         angles = []
-        for stretch, offset in (divmod(position, _STRETCH) for position in positions):
+        for position in positions:
+            stretch, offset = divmod(position, _STRETCH)
             if stretch not in self._stretches:
                 self._compute(stretch)
             angles.append(self._stretches[stretch][:, :, offset])
@@ -68,10 +69,10 @@ class RotaryTable:
             self._stretches.clear()
         positions = torch.arange(stretch * _STRETCH, (stretch + 1) * _STRETCH)
         angles = [
-            rotary_angles(frequencies, positions, amplitude)
+            torch.stack(rotary_angles(frequencies, positions, amplitude))
             for frequencies, amplitude in self._ropes
         ]
-        self._stretches[stretch] = torch.stack([torch.stack(pair) for pair in angles]).numpy()
+        self._stretches[stretch] = torch.stack(angles).numpy()
 
 
 def _yarn_frequencies(ramp: tuple[float, float], factor: float, lengths: Tensor) -> Tensor:

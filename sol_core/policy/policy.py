@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.decoding.batch_scheduling import PolicyReads
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.errors import PolicyError
+from sol_core.events import StepCost
 from sol_core.fields import check_names
 from sol_core.files.staging import publish, staged_folder
 from sol_core.models.signals import Observe
@@ -125,9 +126,17 @@ class Policy(
         return observed_signals(self.info.layout)
 
     @property
-    def reads(self) -> PolicyReads:
-        """Return what it adds to the bytes of every step."""
-        return PolicyReads(self.num_bytes, self.observes is Observe.CONCENTRATION)
+    def reads(self) -> StepReads:
+        """Return what it adds to every step: each weight is read and used once."""
+        weights = list(self.network.parameters())
+        number = sum(value.numel() for value in weights)
+        bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)
+        cost = StepCost(
+            policy_flops=2.0 * number,
+            policy_bytes=float(self.num_bytes),
+            bit_operations=float(bits),
+        )
+        return StepReads(observed=self.observes is Observe.CONCENTRATION, policy=cost)
 
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unnormalised log probabilities of T steps of N episodes.

@@ -3,7 +3,7 @@ not pay."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from sol_core.actions import Action, Budget
 from sol_core.budgets.row_schedules import Feedback, ShareSchedule
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
-    PolicyReads,
     RowSchedules,
     StepObservation,
     StepReads,
@@ -25,7 +24,6 @@ from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 from sol_core.policy.few_rows import FewRowPolicy
-from sol_core.policy.gains import GainTable
 from sol_core.policy.network import input_rows
 from sol_core.policy.policy import Policy, StepInputs, budget_fractions
 
@@ -80,7 +78,7 @@ class ByteBudgets:
         self._dense = np.array(
             [self._mixes.costs.dense_step(at).bytes_read for at in self._contexts]
         )
-        own = self._own.num_bytes / self._dense
+        own = self._own.policy.policy_bytes / self._dense
         if self._previous is None:
             for share, context in zip(self._feedback.targets - own, self._contexts, strict=True):
                 self._mixes.check(share, context)
@@ -100,14 +98,10 @@ class ByteBudgets:
         """Add what the step before read beyond the shares."""
         if self._previous is None:
             return
-        reads = observation.reads or (StepReads(),) * len(self._contexts)
+        reads = observation.reads or (self._own,) * len(self._contexts)
         rows = zip(self._previous, self._contexts, reads, strict=True)
-        scores = self._own.scores_pages
-        num_bytes = [
-            self._mixes.costs.decode_step(action, context, *read, observed=scores).bytes_read
-            for action, context, read in rows
-        ]
-        self._feedback.add((self._own.num_bytes + np.array(num_bytes)) / self._dense)
+        num_bytes = [self._mixes.costs.decode_step(*row).bytes_read for row in rows]
+        self._feedback.add(np.array(num_bytes) / self._dense)
 
 
 class StepChoice(NamedTuple):
@@ -210,7 +204,7 @@ class PolicyScheduler:
             self._bytes.note_taken(actions)
         return actions
 
-    def reads(self) -> Sequence[PolicyReads]:
+    def reads(self) -> Sequence[StepReads]:
         return self._reads
 
     def _logits(self, inputs: StepInputs, terms: ByteTerms) -> Tensor:
@@ -285,66 +279,42 @@ class PolicyScheduler:
         return torch.cat(picks, 1).to(logits.device)
 
 
-class PolicyOrStatic:
-    """A policy's rows, decided at their first step: by the policy or by the static mix."""
+class PolicyRows(NamedTuple):
+    """The scheduler of rows that asked for a policy, some of which it may leave to static."""
 
-    def __init__(
-        self, policy: Policy, gains: GainTable, budgets: Sequence[Budget], mixes: MixTable
-    ) -> None:
-        for budget in budgets:
-            policy.info.grid.check_budget(budget)
-        self._policy, self._gains, self._budgets = policy, gains, list(budgets)
-        self._mixes = mixes
-        self._rows: list[int] = []  # those of the policy
-        self.left_at: dict[int, float] = {}  # static's rows: the measured context that decided it
-        self._by_policy: PolicyScheduler | None = None
-        self._all: BatchScheduler | None = None
-
-    @property
-    def observes(self) -> Observe:
-        return self._policy.observes
-
-    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
-        if self._all is None:
-            self._all = self._begin(observation.cached_tokens)
-        return self._all.next_actions(observation)
-
-    def reads(self) -> Sequence[PolicyReads]:
-        assert self._all is not None
-        return self._all.reads()
+    scheduler: BatchScheduler  # of all of them
+    by_policy: PolicyScheduler | None  # of those that the policy takes, if any
+    own: Sequence[int]  # which these are
+    left_at: Mapping[int, float]  # static's rows: the measured context that decided it
 
     def distributions(self) -> list[Distribution | None]:
-        """Return ``PolicyScheduler``'s; None for a row whose network is not run."""
-        made: list[Distribution | None] = [None] * len(self._budgets)
-        if self._by_policy is not None:
-            for row, axes in zip(self._rows, self._by_policy.distributions(), strict=True):
-                made[row] = axes
+        """Return ``PolicyScheduler``'s by row; None for one whose network is not run."""
+        assert self.by_policy is not None
+        made: list[Distribution | None] = [None] * (len(self.own) + len(self.left_at))
+        for row, axes in zip(self.own, self.by_policy.distributions(), strict=True):
+            made[row] = axes
         return made
-
-    def _begin(self, cached_tokens: Sequence[int]) -> BatchScheduler:
-        policy, mixes, parts = self._policy, self._mixes, list[tuple[list[int], BatchScheduler]]()
-        for row, (budget, cached) in enumerate(zip(self._budgets, cached_tokens, strict=True)):
-            assert budget.bytes_share is not None
-            if self._gains.pays(cached, budget.bytes_share):
-                self._rows.append(row)
-            else:
-                self.left_at[row] = self._gains.nearest(cached)
-        if self._rows:
-            budgets = [self._budgets[row] for row in self._rows]
-            self._by_policy = PolicyScheduler(policy, budgets, mixes=mixes)
-            parts.append((self._rows, self._by_policy))
-        static = [
-            ShareSchedule(self._budgets[row], policy.info.grid, mixes) for row in self.left_at
-        ]
-        parts.append(([*self.left_at], RowSchedules(static)))
-        return join_schedulers(parts)
 
 
 def schedule_by_policy(
-    policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None = None
-) -> PolicyScheduler | PolicyOrStatic:
-    """The scheduler of a policy's rows: itself everywhere, or where it pays."""
-    by_share = all(budget.bytes_share is not None for budget in budgets)
-    if policy.gains is None or mixes is None or not by_share:
-        return PolicyScheduler(policy, budgets, mixes=mixes)
-    return PolicyOrStatic(policy, policy.gains, budgets, mixes)
+    policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None, contexts: Sequence[int]
+) -> PolicyRows:
+    """Schedule rows by a policy, or by the static mix where it was measured not to pay.
+
+    Args:
+        contexts: tokens before each row's first step.
+    """
+    left_at, static = dict[int, float](), list[ShareSchedule]()
+    if policy.gains is not None and mixes is not None:
+        for row, (budget, context) in enumerate(zip(budgets, contexts, strict=True)):
+            share = budget.bytes_share
+            if share is not None and not policy.gains.pays(context, share):
+                left_at[row] = policy.gains.nearest(context)
+                static.append(ShareSchedule(budget, policy.info.grid, mixes))
+    own = [row for row in range(len(budgets)) if row not in left_at]
+    parts: list[tuple[Sequence[int], BatchScheduler]] = [([*left_at], RowSchedules(static))]
+    by_policy = None
+    if own:
+        by_policy = PolicyScheduler(policy, [budgets[row] for row in own], mixes=mixes)
+        parts.append((own, by_policy))
+    return PolicyRows(join_schedulers(parts), by_policy, own, left_at)

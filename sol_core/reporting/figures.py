@@ -82,16 +82,14 @@ def _by_matplotlib(panels: Sequence[Panel]) -> Any:
 def _by_plotly(panels: Sequence[Panel]) -> Any:
     figure = import_module("plotly.subplots").make_subplots(rows=len(panels), cols=1)
     for row, panel in enumerate(panels, 1):
+        how = {"mode": "lines+markers", "row": row, "col": 1}
         for line in panel.lines:
             bars = None
             if line.low:
                 pairs = zip(line.y, line.low, line.high, strict=True)
                 ends = [(high - (y or 0.0), (y or 0.0) - low) for y, low, high in pairs]
                 bars = {"array": [up for up, _ in ends], "arrayminus": [down for _, down in ends]}
-            figure.add_scatter(
-                x=line.x, y=line.y, name=line.name, error_y=bars, mode="lines+markers",
-                row=row, col=1,
-            )  # fmt: skip
+            figure.add_scatter(x=line.x, y=line.y, name=line.name, error_y=bars, **how)
         figure.update_xaxes(title_text=panel.x_title, row=row, col=1)
         figure.update_yaxes(title_text=panel.y_title, row=row, col=1)
     return figure.update_layout(height=60 + 260 * len(panels))

@@ -8,7 +8,7 @@ import torch
 import sol_core.accuracy.runner as tasks
 import sol_core.evaluation.runner as evaluation
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.decoding.batch_scheduling import NO_POLICY
+from sol_core.decoding.batch_scheduling import UNKNOWN_READS
 from sol_core.decoding.prefix import read_prefix
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.texts import EvaluationTexts
@@ -28,7 +28,7 @@ class TokenPolicy:
         self.calls = []
         self.saw_signals = []
 
-    def scheduler(self, budgets):
+    def scheduler(self, budgets, contexts):
         self.calls.append(len(budgets))
         return _TokenScheduler(self, budgets)
 
@@ -64,7 +64,7 @@ class _TokenScheduler:
         ]
 
     def reads(self):
-        return [NO_POLICY] * len(self._budgets)
+        return [UNKNOWN_READS] * len(self._budgets)
 
 
 def contender(name="mine", shift=0, grid=GRID, episode_steps=16):

@@ -107,13 +107,13 @@ def _logits_of_steps(
         lm.prefill(tokens[None, :context], prefix)
         if len(actions) > 1:
             cache = prefix.branch(len(actions), _NUM_STEPS)
-        made[kind] = torch.cat([
-            lm.decode_step(
-                tokens[step : step + 1].expand(len(actions)), cache, actions, mechanisms=how,
-                observe=Observe.CONCENTRATION, clock=StepClock(device) if timed else None,
-            ).logits
-            for step in range(context, context + _NUM_STEPS)
-        ])  # fmt: skip
+        logits = []
+        for token in tokens[context:].split(1):
+            given = token.expand(len(actions)), cache, actions
+            clock, seen = StepClock(device) if timed else None, Observe.CONCENTRATION
+            output = lm.decode_step(*given, mechanisms=how, observe=seen, clock=clock)
+            logits.append(output.logits)
+        made[kind] = torch.cat(logits)
     return made
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 
 from sol_core.events import PartTimes
@@ -85,7 +86,7 @@ class StepClock:
             self._events[-1].synchronize()
             taken = [begin.elapsed_time(end) for begin, end in pairwise(self._events)]
         else:
-            taken = [1000 * (end - begin) for begin, end in pairwise(self._times)]
+            taken = (1000 * np.diff(self._times)).tolist()
         for part, part_ms in zip(self._parts, taken, strict=True):
             if part in sums:
                 sums[part] += part_ms

@@ -68,6 +68,7 @@ class FewRowStep:
         self._arrays = [_layer_arrays(layer, some) for layer, some in pairs]
         self.weight_bytes = _weight_bytes(self._arrays, self._head)
         self._windows = list(dict.fromkeys(spec.windows))
+        self._spans = np.array([[window or spec.max_positions] for window in self._windows])
         self._lines = [_lines_of_layers(spec.windows, by_layer=some) for some in (False, True)]
         ropes = list(dict.fromkeys(spec.ropes))
         self._angles = RotaryTable(ropes, spec.head_size)
@@ -212,10 +213,7 @@ class FewRowStep:
         if request.left_out is not None:
             missing = pages_left_out(cache, request.left_out)
         how, scores_pages = request.mechanisms, request.observe is Observe.CONCENTRATION
-        first_seen = [
-            [max(length + 1 - window, 0) if window else 0 for length in lengths]
-            for window in self._windows
-        ]
+        first_seen = np.maximum(np.array(lengths) + 1 - self._spans, 0).tolist()
         windows = self._spec.windows if request.is_by_layer else self._windows
         budgets, floors = page_limits(cache, request, windows)
         channels, inner = channel_limits(self._spec, request)

@@ -119,12 +119,12 @@ def page_limits(
         windows: attention windows of the model, or of every layer where the request is by layer.
     Returns: a line of R numbers per window; the needs [1, R], or [L, R] by layer.
     """
-    lengths = [length + 1 for length in cache.lengths]
-    budgets = [[max(lengths)] * len(lengths) for _ in windows]
-    floors = np.zeros((len(windows) if request.is_by_layer else 1, len(lengths)), np.float32)
-    for row, (action, length) in enumerate(zip(request.actions, lengths, strict=True)):
+    budgets = [[max(cache.lengths) + 1] * cache.num_rows for _ in windows]
+    floors = np.zeros((len(windows) if request.is_by_layer else 1, cache.num_rows), np.float32)
+    for row, (action, cached) in enumerate(zip(request.actions, cache.lengths, strict=True)):
         if action.keep_fraction >= 1:
             continue
+        length = cached + 1
         kept = action.keep_by_layer or (action.keep_fraction,)
         if request.thresholds is not None:
             floors[:, row] = request.thresholds.floors(kept, length)
@@ -149,8 +149,8 @@ def channel_limits(
         channels_kept(action.channels_by_layer or (action.channel_keep_ratio,) * count, sizes, how)
         for action in request.actions
     ]
-    lines = [list(zip(*layer, strict=True)) for layer in zip(*rows, strict=True)]
-    return [list(entering) for entering, _ in lines], [list(inner) for _, inner in lines]
+    entering, inner = np.array(rows).transpose(2, 1, 0).tolist()  # from [R, L, 2]
+    return entering, inner
 
 
 def step_shape(

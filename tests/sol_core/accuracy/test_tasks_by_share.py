@@ -9,10 +9,11 @@ from sol_core.accuracy.passes import SharePlan
 from sol_core.accuracy.questions import Question
 from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets.mixes import mix_table
-from sol_core.decoding.batch_scheduling import PlannedRows, PolicyReads
+from sol_core.decoding.batch_scheduling import PlannedRows, StepReads
 from sol_core.errors import ConfigError
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measure_tables import measure_page_floors
+from sol_core.events import StepCost
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import run_questions
 from tests.support.tiny_language_model import make_language_model
@@ -27,11 +28,13 @@ QUESTIONS = [
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def constant(budgets):
+def constant(budgets, contexts):
     """The same action always; a policy of 500 bytes."""
     scheduler = PlannedRows([[Action(0.4, 0.7)]] * len(budgets))
     scheduler.observes = Observe.CONCENTRATION
-    scheduler.reads = lambda: [PolicyReads(500, True)] * len(budgets)
+    scheduler.reads = lambda: (
+        [StepReads(observed=True, policy=StepCost(policy_bytes=500))] * len(budgets)
+    )
     return scheduler
 
 

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, Budget
+from sol_core.actions import DENSE, GRIDS, Action, Budget
 from sol_core.budgets.mixes import DamageTable, Mix, MixTable, decoder_mixes, lower_hull
 from sol_core.budgets.row_schedules import build_schedule
 from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
@@ -101,6 +102,19 @@ def test_static_meets_its_share(share, context, steps):
     assert read / dense == pytest.approx(share, abs=0.02)
 
 
+@pytest.mark.parametrize("share", [0.9, 0.93, 0.95, 1.0])
+def test_a_dense_mix_at_fewer_bits_previews_the_head_and_counts_so(share):
+    weights = replace(BLOCKS, preview=(2e7, 600.0))
+    mixes = MixTable(made_up(), replace(COSTS, weights=weights), "made up")
+    config = ScheduleConfig("static", Budget.share(share, bits=8))
+    scheduler = build_schedule(config, GRID, horizon=Horizon(16, 100), mixes=mixes)
+    actions = [scheduler(observed(step, cached_tokens=4000 + step)) for step in range(100)]
+    spent = sum(mixes.costs.bytes_share(a, 4001 + step) for step, a in enumerate(actions)) / 100
+    most = mixes.costs.bytes_share(Action(bit_width=8), 4001)
+    assert most < 0.95
+    assert spent == pytest.approx(min(share, most), abs=0.003)
+
+
 def test_static_makes_good_what_steps_really_read():
     """Pages by need: a step reads twice the pages that its level stands for."""
     config = ScheduleConfig("static", Budget.share(0.7))
@@ -110,7 +124,7 @@ def test_static_makes_good_what_steps_really_read():
         seen = observed(step, cached_tokens=4000 + step, tokens_read=tokens_read)
         action, cached = scheduler(seen), 4001 + step
         tokens_read = 90.0 * cached * min(2 * action.keep_fraction, 1.0)
-        step_cost = COSTS.decode_step(action, cached, tokens_read=tokens_read)
+        step_cost = COSTS.decode_step(action, cached, StepReads(tokens_read))
         shares.append(step_cost.bytes_read / COSTS.decode_step(DENSE, cached).bytes_read)
     assert sum(shares[50:]) / 250 == pytest.approx(0.7, abs=0.01)
 

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kernels import page_attention
 from kernels.linear import FEW_ROWS
 from sol_core.actions import DENSE, GRIDS, Action
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.events import StepCost
 from sol_core.models.spec import MatrixBytes, ModelSpec, RopeSpec, WeightBytes
@@ -55,10 +56,13 @@ def test_what_was_read_and_who_observes_by_hand():
     by_token = dataclasses.replace(GRIDS["default"].mechanisms, quant_block=0)
     costs = costs_of(SMOLLM2, mechanisms=by_token)
     estimate = 30 * 2048 * 3 * (64 / 2 + 4)
-    read = costs.decode_step(Action(0.5), 2048, tokens_read=90 * 100.0)
+    read = costs.decode_step(Action(0.5), 2048, StepReads(90 * 100.0))
     assert read.attention_bytes == 30 * 2 * PROJECTIONS + estimate + 90 * 100 * 2 * 64 * 2
     dense = costs.decode_step(DENSE, 2048)
-    assert costs.decode_step(DENSE, 2048, observed=True).bytes_read - dense.bytes_read == estimate
+    assert (
+        costs.decode_step(DENSE, 2048, StepReads(observed=True)).bytes_read - dense.bytes_read
+        == estimate
+    )
     eight = costs.decode_step(Action(bit_width=8), 2048)
     assert dense.bit_operations - eight.bit_operations == 30 * 3 * 576 * 1536 * 16 * 8
     assert eight.bytes_read == dense.bytes_read

@@ -7,6 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
 from kernels.quantised_weights import unpack_blocks
 from sol_core.actions import DENSE, GRIDS, Action
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.weights import arrange_weights
@@ -68,5 +69,5 @@ def test_counted_bytes_are_those_that_a_step_touches(length, grid, model):
         real = lm.decode_step(torch.tensor([7]), cache, action, mechanisms=GRIDS[grid].mechanisms)
         # The stand-in takes the same step: the same channels, the same pages.
         torch.testing.assert_close(real.logits[0], logits, atol=2e-3, rtol=1e-3)
-        counted = costs.decode_step(action, length, tokens_read=sum(step.tokens_read))
+        counted = costs.decode_step(action, length, StepReads(sum(step.tokens_read)))
         assert counted.bytes_read == pytest.approx(step.nbytes, rel=0.02)

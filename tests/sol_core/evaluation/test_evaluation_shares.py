@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from sol_core.actions import DENSE, GRIDS, Action, Budget
-from sol_core.decoding.batch_scheduling import PolicyReads
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender
+from sol_core.events import StepCost
 from sol_core.models.signals import Observe
 from tests.sol_core.evaluation_stand_ins import evaluate_contenders, random_texts
 
@@ -28,7 +29,7 @@ ACTIONS = {0.6: (Action(1.0, 0.2), Action(1.0, 0.4)), 0.8: (Action(1.0, 0.6), Ac
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def alternating(budgets):
+def alternating(budgets, contexts):
     """Takes turns between two actions of a share, by the number of the step."""
     return _Turns([ACTIONS[budget.bytes_share or 0] for budget in budgets])
 
@@ -43,7 +44,9 @@ class _Turns:
         return [pair[observation.step % 2] for pair in self._pairs]
 
     def reads(self):
-        return [PolicyReads(OWN_BYTES, True)] * len(self._pairs)
+        return [StepReads(observed=True, policy=StepCost(policy_bytes=OWN_BYTES))] * len(
+            self._pairs
+        )
 
 
 def _evaluate(model, config=CONFIG, partial=None):
@@ -84,7 +87,7 @@ def test_own_bytes_and_page_scores_count(model, result):
             for step in range(CONFIG.steps):
                 cached = CONFIG.context + window * CONFIG.steps + step + 1
                 action = ACTIONS[share][step % 2]
-                cost = costs.decode_step(action, cached, observed=True)
+                cost = costs.decode_step(action, cached, StepReads(observed=True))
                 read.append(cost.bytes_read + OWN_BYTES)
                 whole.append(costs.decode_step(DENSE, cached).bytes_read)
         policy = budget["methods"]["mine"]

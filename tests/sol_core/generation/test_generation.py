@@ -8,6 +8,7 @@ import torch
 import sol_core as library
 from sol_core.actions import DENSE, GRIDS, Action, Budget, Spend
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
@@ -56,7 +57,7 @@ def test_the_cost_is_that_of_the_grids_mechanisms(model):
         assert event.cost.mlp_bytes == counted.mlp_bytes
         # Groups read what they need, between the heaviest page and all.
         least, most = (
-            costs.decode_step(event.action, event.cached_tokens, tokens_read=read).attention_bytes
+            costs.decode_step(event.action, event.cached_tokens, StepReads(read)).attention_bytes
             for read in (0, model.spec.num_layers * model.spec.num_kv_heads * event.cached_tokens)
         )
         assert least < event.cost.attention_bytes <= most

@@ -8,6 +8,7 @@ import torch
 
 from kernels.head_preview import MARGIN, RESCORED
 from sol_core.actions import DENSE, GRIDS, Action
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.model_tables.tables import directions_from_record, directions_record
@@ -65,7 +66,7 @@ def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(either
     dense, rounded = (costs.decode_step(action, 64).bytes_read for action in (DENSE, ROUNDED))
     first, row = weights.preview
     assert dense - rounded == weights.head.nbytes - first - RESCORED * row
-    counted = costs.decode_step(ROUNDED, 64, head_rows=100).bytes_read
+    counted = costs.decode_step(ROUNDED, 64, StepReads(head_rows=100)).bytes_read
     assert counted - rounded == (100 - RESCORED) * row
     assert costs.head_saving(DENSE) == 0
     assert CostModel.of(either_model.lm, GRIDS["paper"]).head_saving(ROUNDED) == 0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kernels.policy_step import price_bytes
 from sol_core.actions import GRIDS, Budget
 from sol_core.budgets.mixes import MixTable
+from sol_core.decoding.batch_scheduling import StepReads
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import from_json
@@ -143,7 +144,7 @@ def test_a_scheduler_keeps_its_shares_alike_with_and_without_the_kernel(model):
         assert all(action.bit_width == 16 for action in actions)
         for row, (action, context) in enumerate(zip(actions, (701, 7001), strict=True)):
             dense = mixes.costs.decode_step(Budget(1, 1, 16), context).bytes_read
-            cost = mixes.costs.decode_step(action, context, observed=True).bytes_read
+            cost = mixes.costs.decode_step(action, context, StepReads(observed=True)).bytes_read
             read[row] += (cost + policy.num_bytes) / dense
     assert np.abs(read / 400 - shares).max() < 0.02
 

@@ -8,13 +8,13 @@ import pytest
 from sol_core.actions import GRIDS, Budget
 from sol_core.budgets.row_schedules import ShareSchedule
 from sol_core.config import GenerationConfig, ScheduleConfig
-from sol_core.decoding.batch_scheduling import NO_POLICY
+from sol_core.decoding.batch_scheduling import UNKNOWN_READS, RowSchedules
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
 from sol_core.generation.engine import generate
 from sol_core.policy.gains import GainTable
 from sol_core.policy.policy import load_policy, save_policy
-from sol_core.policy.scheduler import PolicyOrStatic, PolicyScheduler, schedule_by_policy
+from sol_core.policy.scheduler import PolicyScheduler, schedule_by_policy
 from sol_core.progress import WorkFinished
 from sol_core.training.config import TrainConfig
 from tests.sol_core.policy.test_byte_prices import with_states
@@ -62,9 +62,9 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
     policy, mixes = with_states(model)
     budgets = [Budget.share(share) for share in SHARES]
     policy.gains = GainTable((64.0, 7000.0), (0.5,), ((0.1,), (-0.1,)))
-    both = PolicyOrStatic(policy, policy.gains, budgets, mixes)
-    taken = actions(both, model, (64, 7000))
-    assert both.reads() == [policy.reads, NO_POLICY]
+    both = schedule_by_policy(policy, budgets, mixes, (64, 7000))
+    taken = actions(both.scheduler, model, (64, 7000))
+    assert both.scheduler.reads() == [policy.reads, UNKNOWN_READS]
     assert both.left_at == {1: 7000.0}
     first, second = both.distributions()
     assert second is None
@@ -80,10 +80,11 @@ def test_rows_are_the_policys_where_it_pays_and_statics_elsewhere(model):
 def test_only_measured_policies_at_shares_step_aside(model):
     policy, mixes = with_states(model)
     shares, axes = [Budget.share(0.9)], [Budget(0.5, 0.7, 8)]
-    assert isinstance(schedule_by_policy(policy, shares, mixes), PolicyScheduler)
-    policy.gains = TABLE
-    assert isinstance(schedule_by_policy(policy, axes), PolicyScheduler)
-    assert isinstance(schedule_by_policy(policy, shares, mixes), PolicyOrStatic)
+    for gains, budgets, left in ((None, shares, []), (TABLE, axes, []), (TABLE, shares, [0])):
+        policy.gains = gains
+        made = schedule_by_policy(policy, budgets, mixes, [64])
+        assert list(made.left_at) == left
+        assert isinstance(made.scheduler, RowSchedules if left else PolicyScheduler)
 
 
 def test_a_run_says_which_context_left_it_to_static(model):

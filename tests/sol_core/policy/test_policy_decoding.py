@@ -7,7 +7,7 @@ import torch
 
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.decoding.batch_scheduling import NO_POLICY, SplitScheduler, StepObservation
+from sol_core.decoding.batch_scheduling import UNKNOWN_READS, SplitScheduler, StepObservation
 from sol_core.errors import ConfigError, PolicyError, ShapeError
 from sol_core.events import PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
@@ -36,7 +36,7 @@ class Recording:
         return [self.action] * observation.tokens.shape[0]
 
     def reads(self):
-        return [NO_POLICY] * self.seen[-1].tokens.shape[0]
+        return [UNKNOWN_READS] * self.seen[-1].tokens.shape[0]
 
 
 def test_split_rows_get_their_own_actions_and_observations():
