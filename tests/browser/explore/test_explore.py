@@ -49,7 +49,7 @@ def test_the_recording_shows_which_answer_breaks_first_and_it_runs_here(serve, v
     expect(answers.nth(which).locator(".is-parting")).to_have_count(1)
     expect(recording).to_contain_text(f"Full model:{''.join(dense['tokens'])}")
     fact = RECORDING["pages"][RECORDING["questions"][which]["fact"]].strip()
-    said = f"The full model's “{''.join(dense['tokens']).strip()}” needs “{fact}”; "
+    said = f"The full model's “{''.join(dense['tokens']).strip()}” needs “{fact}”. "
     expect(recording).to_contain_text(said)
     expect(answers.nth(which).locator(".is-picked")).to_have_count(1)
     slider.press("Home")

@@ -16,7 +16,7 @@ SAID = (
 )
 SPENT = re.compile(
     r"^Compute: \d+\s% of the full model \(asked: \d+\s%\) · "
-    r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats · not as expected: same text$"
+    r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats · forecast was: same text$"
 )
 pytestmark = pytest.mark.browser
 HOSTILE = [

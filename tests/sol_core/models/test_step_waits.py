@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, GRIDS, Action, Mechanisms
 from sol_core.config import SamplingConfig
-from sol_core.decoding.batch_scheduling import RowSchedules
+from sol_core.decoding.batch_scheduling import RowSchedules, StepReads
 from sol_core.decoding.loop import DecodeOptions, decode
 from sol_core.decoding.schedules import FixedSchedule
 from sol_core.generation.sampling import TokenSampler
@@ -112,7 +112,7 @@ def test_a_generated_token_waits_for_the_device_once(monkeypatch):
         sampler = TokenSampler(SamplingConfig(temperature=1.0))
 
         def drawn(step):
-            assert step.reads == ((float(lm.spec.num_layers), None),)
+            assert step.reads == (StepReads(float(lm.spec.num_layers)),)
             assert step.entropy.tolist()[0] > 0
             return [sampler.draw(step.output.logits[0])]
 
