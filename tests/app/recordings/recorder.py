@@ -1,4 +1,4 @@
-"""Makes the recordings that ship, with the default model on this machine's CPU:
+"""Makes the recordings that ship for this machine's maker, with the default model on its CPU:
 
 python -m tests.app.recordings.recorder
 """
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 FloatArray = NDArray[np.float64]
+DTYPES = "bfloat16", "float32"
 QUESTIONS = (
     ("What colour is the lighthouse door?", "The door of the lighthouse is"),
     ("What does the teacher play on Sunday?", "On Sunday he plays the"),
@@ -34,9 +35,11 @@ MAX_NEW_TOKENS = 5
 STOP_STRINGS = ("\n", ".")
 # From dense to the lowest that a mix reads after the story, whole percents as the form has them;
 # without shares where a last bit decides which answers break (docs/decisions.md).
+_BF16 = (1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.57)
 SHARES = {
-    "bfloat16": (1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.57, 0.54, 0.48),
-    "float32": (1.0, 0.86, 0.8, 0.7, 0.6, 0.55, 0.5, 0.46, 0.44, 0.42, 0.39),
+    "bfloat16-intel": (*_BF16, 0.54, 0.48),
+    "bfloat16-amd": (*_BF16, 0.52, 0.48),
+    "float32": (1.0, 0.86, 0.8, 0.7, 0.6, 0.55, 0.5, 0.46, 0.44, 0.42, 0.41),
 }
 
 
@@ -120,6 +123,11 @@ class Answered(NamedTuple):
 
     prefill: PrefillEvent
     tokens: list[TokenEvent]
+
+
+def shares_of(dtype: str) -> tuple[float, ...]:
+    """The stops of this machine's recording."""
+    return SHARES[recording_file(dtype).stem.removeprefix("recording-")]
 
 
 def story_text() -> str:
@@ -259,7 +267,7 @@ def _recorded_answer(tokens: Sequence[TokenEvent], dense: Sequence[TokenEvent]) 
 if __name__ == "__main__":
     from sol_core import load_model
 
-    for dtype, shares in SHARES.items():
-        recording = make_recording(load_model(dtype=dtype, device="cpu"), shares)
+    for dtype in DTYPES:
+        recording = make_recording(load_model(dtype=dtype, device="cpu"), shares_of(dtype))
         text = json.dumps(asdict(recording), ensure_ascii=False, separators=(",", ":"))
         recording_file(dtype).write_text(text, encoding="utf-8")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import string
+from typing import Any
 
 import pytest
 
-from app.results.shipped import likely_dtype, shipped_recording
+from app.results.shipped import likely_dtype, recording_file, shipped_recording
 from sol_core.actions import Budget
 from tests.app.recordings.recorder import (
+    DTYPES,
     QUESTIONS,
     SHARES,
     RecordedStep,
     answers_at,
     answers_under,
+    shares_of,
     story_text,
 )
 
@@ -21,25 +25,32 @@ ANSWERS = (" blue", " organ", " 1874")
 DIGITS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"  # base64
 
 
+def _recording(name: str) -> dict[str, Any]:
+    """A shipped one, whichever machine this is."""
+    file = recording_file("float32").with_name(f"recording-{name}.json")
+    made: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return made
+
+
 def _same(one: list[str], other: list[str]) -> int:
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-@pytest.mark.parametrize("dtype", SHARES)
-def test_a_shipped_recording_reads_less_and_less(dtype: str) -> None:
-    recording = shipped_recording(dtype)
+@pytest.mark.parametrize("name", SHARES)
+def test_a_shipped_recording_reads_less_and_less(name: str) -> None:
+    recording = _recording(name)
     texts = recording["texts"]
-    assert recording["dtype"] == dtype
+    assert recording["dtype"] == name.partition("-")[0]
     assert recording["machine"]
     assert recording["story"] == story_text()
     assert "".join(recording["pages"]).startswith(recording["story"])
     assert [(one["question"], one["stem"]) for one in recording["questions"]] == list(QUESTIONS)
     assert all(1200 <= one["tokens"] <= 2000 for one in recording["questions"])
-    assert [text["asked"] for text in texts] == list(SHARES[dtype])
+    assert [text["asked"] for text in texts] == list(SHARES[name])
     shares = [text["share"] for text in texts]
     assert shares == sorted(shares, reverse=True)
-    assert shares == pytest.approx(SHARES[dtype], abs=0.03)
+    assert shares == pytest.approx(SHARES[name], abs=0.03)
     for text in texts:
         for answer, dense in zip(text["answers"], texts[0]["answers"], strict=True):
             assert len(answer["tokens"]) == len(answer["costs"]) > 0
@@ -50,9 +61,9 @@ def test_a_shipped_recording_reads_less_and_less(dtype: str) -> None:
                 assert bool(one.by_page) == (one.share < 1)
 
 
-@pytest.mark.parametrize("dtype", SHARES)
-def test_the_answers_stand_on_their_pages_and_break_on_the_way(dtype: str) -> None:
-    recording = shipped_recording(dtype)
+@pytest.mark.parametrize("name", SHARES)
+def test_the_answers_stand_on_their_pages_and_break_on_the_way(name: str) -> None:
+    recording = _recording(name)
     first, *others = recording["texts"]
     for answer, words in zip(first["answers"], ANSWERS, strict=True):
         assert "".join(answer["tokens"]).startswith(words)
@@ -67,20 +78,20 @@ def test_the_answers_stand_on_their_pages_and_break_on_the_way(dtype: str) -> No
     whole = [sum(_whole([one["tokens"] for one in text["answers"]], dense)) for text in others]
     assert whole == sorted(whole, reverse=True)
     assert whole[0] == 3
-    assert whole[-1] == 0
-    assert set(whole) & {1, 2}  # not all at once
+    assert whole[-1] <= 1
+    assert set(whole[:-1]) & {1, 2}  # not all at once
 
 
 def test_a_model_is_shown_the_recording_of_its_format() -> None:
     assert shipped_recording("float16") == shipped_recording("bfloat16")
-    assert likely_dtype() in SHARES
+    assert likely_dtype() in DTYPES
 
 
 @pytest.mark.model
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dtype", SHARES)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_dir) -> None:
-    """With the same words where it was recorded; in bf16 a last bit changes the wrong ones."""
+    """With the same words where it was recorded; elsewhere a last bit changes the wrong ones."""
     from sol_core.models.loading import load_language_model
     from sol_core.models.tuning import machine_name
 
@@ -89,19 +100,21 @@ def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_d
     shown = [[answer["tokens"] for answer in text["answers"]] for text in recording["texts"]]
     here = [
         [[token.text for token in answered.tokens] for answered in answers]
-        for answers in answers_at(model, SHARES[dtype])
+        for answers in answers_at(model, shares_of(dtype))
     ]
     assert here[0] == shown[0]
     assert [_whole(answers, here[0]) for answers in here] == [
         _whole(answers, shown[0]) for answers in shown
     ]
-    if dtype == "float32" or recording["machine"] == machine_name():
+    if dtype == "float32":
+        assert here[:-1] == shown[:-1]
+    if recording["machine"] == machine_name():
         assert here == shown
 
 
 @pytest.mark.model
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dtype", SHARES)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_it_is_not_attention_alone_that_breaks_them(dtype, model_data_dir) -> None:
     """What lesson 4 says of the opening."""
     from sol_core.models.loading import load_language_model
