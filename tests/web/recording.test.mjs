@@ -6,7 +6,7 @@ import { RecordingView } from "../../app/web/js/explore/recording.js";
 const recordingOf = (dtype) => read(`../../app/results/measured/recording-${dtype}.json`);
 
 told("of a broken answer a word is looked at, not the space before it", async (say) => {
-  const view = new RecordingView(recordingOf("bfloat16"));
+  const view = new RecordingView(recordingOf("bfloat16-intel"));
   shown(view.element);
   view.choose(view.recording.texts.length - 1);
   await settled();
@@ -21,7 +21,7 @@ told("a recording that is exchanged while it runs live runs again, with its own 
     asked.push(`${schedule} ${share}`);
     return new Promise((resolve) => waiting.push(() => resolve({ grid: run.config.grid, rows: rows.slice(0, 2) })));
   };
-  const view = new RecordingView(recordingOf("bfloat16"), { answer, own: () => {}, learn: () => {} });
+  const view = new RecordingView(recordingOf("bfloat16-intel"), { answer, own: () => {}, learn: () => {} });
   shown(view.element);
   view.runs.click();
   waiting.shift()();
