@@ -24,7 +24,6 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
 from sol_core.progress import Progress
 
-NUDGE = 1 + 2.0**-23  # a last bit of fp32
 KEEP, CHANNELS = 0.3, 0.7  # of all rows but the whole ones
 BITS = (4, 5, 6, 7, 8, 10, 12, 16)
 CONTEXT, STEPS = 256, 128
@@ -41,8 +40,7 @@ def bench_noise(
     """Spread of a token's NLL and KL by bits, over texts of ``CONTEXT + STEPS + 1`` tokens; and how
     far tokens of at most ``harmless_kl`` in one computation go in the other."""
     lm = model.lm
-    nudged = FrozenLM(replace(lm.spec, stream_scale=NUDGE), lm.weights)
-    nudged.page_thresholds, nudged.head_directions = lm.page_thresholds, lm.head_directions
+    nudged = in_other_last_bits(lm, 1)
     bits = [width for width in BITS if width >= grid.bit_widths[0]]
     actions = [DENSE, *(Action(KEEP, CHANNELS, width) for width in bits)]
     losses = []
@@ -56,6 +54,13 @@ def bench_noise(
         rows = zip(("none", *bits), once.unbind(1), other.unbind(1), strict=True)
         made[name] = {str(width): _spread(a, b, harmless_kl) for width, a, b in rows}
     return made_on(model) | made
+
+
+def in_other_last_bits(lm: FrozenLM, bits: int) -> FrozenLM:
+    """The same decoder, whose residual stream enters some last bits of fp32 greater."""
+    nudged = FrozenLM(replace(lm.spec, stream_scale=1 + bits * 2.0**-23), lm.weights)
+    nudged.page_thresholds, nudged.head_directions = lm.page_thresholds, lm.head_directions
+    return nudged
 
 
 def _losses(

@@ -34,13 +34,18 @@ def shipped_recording(dtype: str) -> dict[str, Any]:
     Args:
         dtype: of the model; float16 takes the recording whose cache is as large.
     """
-    return _read(recording_file(dtype).name)
+    return _read(recording_file(recording_name(dtype)).name)
 
 
-def recording_file(dtype: str) -> Path:
-    """In bfloat16 the makers of CPUs sum in other orders, which decides what breaks first."""
-    maker = "amd" if "AuthenticAMD" in _cpuinfo() else "intel"
-    return _MEASURED / f"recording-{dtype if dtype == 'float32' else f'bfloat16-{maker}'}.json"
+def recording_name(dtype: str) -> str:
+    """Name the recording of a dtype on this CPU: AMD and Intel sum bfloat16 in other orders."""
+    if dtype == "float32":
+        return dtype
+    return f"bfloat16-{'amd' if 'AuthenticAMD' in _cpuinfo() else 'intel'}"
+
+
+def recording_file(name: str) -> Path:
+    return _MEASURED / f"recording-{name}.json"
 
 
 def likely_dtype() -> str:
@@ -66,7 +71,7 @@ def recorded_prompts() -> frozenset[str]:
 
 @cache
 def _cpuinfo() -> str:
-    """What Linux says of the CPU; "" elsewhere."""
+    """Return Linux's description of the CPU; "" elsewhere."""
     with contextlib.suppress(OSError):
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     return ""

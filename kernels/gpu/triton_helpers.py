@@ -141,7 +141,7 @@ def tile_queries(
 
 @triton.jit
 def sees(used, present, row, token, valid_tokens, mask_width, masked):
-    """Whether each query [M] sees each token [N], by its row's mask if ``masked``: [M, N]."""
+    """Return whether query m sees token n, by its row's mask if ``masked``: [M, N]."""
     seen = used[:, None] & present[None, :]
     at = row[:, None] * mask_width + token[None, :]
     return seen & (tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0)

@@ -97,7 +97,7 @@ class BatchScheduler(Protocol):
         ...
 
     def reads(self) -> Sequence[StepReads]:
-        """What policies add to each row of every step; asked after the first choice."""
+        """Return what policies add to each row of every step; asked after the first choice."""
         ...
 
 

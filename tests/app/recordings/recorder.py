@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.results.shipped import prompt_of, recording_file
+from app.results.shipped import prompt_of, recording_file, recording_name
 from sol_core.actions import AXES, DEFAULT_GRID, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, PrefillProgress, TokenEvent
@@ -123,11 +123,6 @@ class Answered(NamedTuple):
 
     prefill: PrefillEvent
     tokens: list[TokenEvent]
-
-
-def shares_of(dtype: str) -> tuple[float, ...]:
-    """The stops of this machine's recording."""
-    return SHARES[recording_file(dtype).stem.removeprefix("recording-")]
 
 
 def story_text() -> str:
@@ -268,6 +263,7 @@ if __name__ == "__main__":
     from sol_core import load_model
 
     for dtype in DTYPES:
-        recording = make_recording(load_model(dtype=dtype, device="cpu"), shares_of(dtype))
+        name = recording_name(dtype)
+        recording = make_recording(load_model(dtype=dtype, device="cpu"), SHARES[name])
         text = json.dumps(asdict(recording), ensure_ascii=False, separators=(",", ":"))
-        recording_file(dtype).write_text(text, encoding="utf-8")
+        recording_file(name).write_text(text, encoding="utf-8")
