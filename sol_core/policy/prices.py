@@ -117,17 +117,11 @@ class PriceRule:
 
 @dataclass(frozen=True, slots=True)
 class GainTable:
-    """KL that a policy surely recovers of static's, by context and share of the bytes.
+    """Fraction of static's KL that a policy surely recovers, by context and share of the bytes."""
 
-    Attributes:
-        contexts: tokens before the first step, ascending.
-        shares: of a dense step's bytes, the policy's own counted, ascending.
-        recovered: [contexts][shares], lower ends of 95 % intervals: 0.1 for a tenth.
-    """
-
-    contexts: tuple[float, ...]
-    shares: tuple[float, ...]
-    recovered: tuple[tuple[float, ...], ...]
+    contexts: tuple[float, ...]  # tokens before the first step, ascending
+    shares: tuple[float, ...]  # of a dense step's bytes, the policy's own counted, ascending
+    recovered: tuple[tuple[float, ...], ...]  # [contexts][shares], lower ends of 95 % intervals
 
     def __post_init__(self) -> None:
         for knots in (self.contexts, self.shares):
