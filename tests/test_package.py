@@ -210,7 +210,7 @@ def test_the_library_and_the_page_are_whole_outside_the_checkout(installed, tmp_
     code = """
 import importlib, pkgutil, sys
 import sol_core
-from sol_core.policy.files.folder import check_policy
+from sol_core.policy.files.folder import read_policy_folder
 from sol_core.files.paths import SHIPPED_POLICY
 from sol_core.app.web.assets import style_sheet, terms
 from sol_core.app.web.assets import in_order
@@ -218,7 +218,7 @@ from sol_core.app.setup.requirements import project_requirements
 from sol_core.app.host.environment import SOURCES
 from sol_core.app.host.hosting import PROJECT_ROOT
 from sol_core.app.results.shipped import shipped_record, shipped_recording
-assert check_policy(SHIPPED_POLICY).name == "default"
+assert read_policy_folder(SHIPPED_POLICY).info.name == "default"
 assert terms() and shipped_record("evaluate")
 assert shipped_recording("bfloat16") != shipped_recording("float32")
 assert len(list(SOURCES.rglob("*.py"))) > 70, "the cache is named after the kernels"

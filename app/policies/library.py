@@ -263,14 +263,14 @@ class PolicyLibrary:
         model: ModelInUse | None,
     ) -> str:
         """Check what ``read`` puts into a folder, and move it in; messages name ``shown``."""
-        from sol_core.policy.files.folder import check_policy
+        from sol_core.policy.files.folder import read_policy_folder
 
         with self._staging() as staging:
             folder = staging / "policy"
             folder.mkdir()
             try:
                 read(source, folder)
-                info = check_policy(folder)
+                info = read_policy_folder(folder).info
             except PolicyError as error:
                 words = str(error).replace(str(folder), shown).replace(str(source), shown)
                 raise PolicyError(words) from error

@@ -31,24 +31,18 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One number of an action.
-
-    Attributes:
-        name: label of a lane, a table or a form.
-        start: curve of an untrained policy: nats at the lowest level, e-folds from there to the
-            highest.
-    """
+    """One number of an action."""
 
     field: str  # in Action and Budget; a grid's levels have it in the plural
     short: str  # as options, forms and stored results abbreviate it
     key: str  # of its colour and its lane on the page (``app/web/theme.py``)
-    name: str
+    name: str  # label of a lane, a table or a form
     noun: str  # what a value counts, in budgets
     term: str  # its entry of the page's glossary, and its label in forms
     meaning: str  # of a value, after "mean" in options and alone in forms
     hint: str  # the same for a slider of the page, with marks of its glossary
     draws: Draws  # of the warm start
-    start: tuple[float, float]
+    start: tuple[float, float]  # untrained: nats at the lowest level, e-folds to the highest
     measured: tuple[float, float, float]  # the values that training asks for on held-out texts
     part_of: str = ""  # of what a value is a fraction
     by_layer: str = ""  # field of an action's values by layer; "" where all layers have one

@@ -175,23 +175,14 @@ class ActionGrid(Mechanisms, Record):
         return self.keep_fractions, self.channel_keep_ratios, self.bit_widths
 
     def action(self, indices: Sequence[int]) -> Action:
-        """The action of a level per axis.
-
-        Args:
-            indices: of each level among those of its axis.
-        """
+        """The action of a level per axis, by its index among the axis' levels."""
         keep, channels, bits = indices
         return Action.at(
             self.keep_fractions[keep], self.channel_keep_ratios[channels], self.bit_widths[bits]
         )
 
     def check_budget(self, budget: Budget) -> None:
-        """Hold a mean spend to what these levels can reach.
-
-        Args:
-            budget: requested, of all axes.
-        Raises: ConfigError naming the axis and its levels.
-        """
+        """Raises: ConfigError naming the axis whose levels cannot reach a mean spend."""
         by_share = budget.bytes_share is not None
         for axis, levels in zip(AXES, self.levels(), strict=True):
             value = getattr(budget, axis.field)

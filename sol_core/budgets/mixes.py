@@ -138,7 +138,7 @@ def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str)
     damage = table.with_levels(grid.keep_fractions, grid.channel_keep_ratios)
     made = MixTable(damage, CostModel.of(lm, grid), measured_on)
     for kept in list(_kept):
-        if kept.is_like(made):
+        if kept.made_of == made.made_of:
             return kept
     _kept.append(made)
     del _kept[:-_MOST_KEPT]
@@ -179,15 +179,8 @@ class MixTable:
         self.measured_on = measured_on  # name of the model that ``damage`` was measured on
         self.levels = damage.keep_fractions, damage.channel_keep_ratios  # that mixes are made of
         self._head_saving = costs.head_saving(_ANY_DROP)
+        self.made_of = damage, costs, measured_on  # equal: the same mixes
         self._hulls: dict[int, tuple[Mix, ...]] = {}
-
-    def is_like(self, other: MixTable) -> bool:
-        """Return whether another table has the same mixes."""
-        mine, theirs = (
-            (table._damage, table.costs, table.measured_on, table._head_saving)
-            for table in (self, other)
-        )
-        return mine == theirs
 
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
@@ -282,12 +275,10 @@ class MixTable:
         """Mean spend per axis of the mixes that meet a share."""
         low, high = self.neighbours(share, context)
         weight = self.weight(share, low, high)
-
-        def between(field: str) -> float:
-            a, b = getattr(low.action, field), getattr(high.action, field)
-            return float(a + (b - a) * weight)
-
-        return Budget(between("keep_fraction"), between("channel_keep_ratio"), bits)
+        a, b = low.action, high.action
+        keep = a.keep_fraction + (b.keep_fraction - a.keep_fraction) * weight
+        ratio = a.channel_keep_ratio + (b.channel_keep_ratio - a.channel_keep_ratio) * weight
+        return Budget(keep, ratio, bits)
 
     def _make(self, context: int) -> tuple[Mix, ...]:
         columns = []

@@ -40,23 +40,16 @@ RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even ou
 
 
 class Feedback:
-    """Aims of the next step, so that means end at their targets.
+    """Aims of the next step, so that means end at their targets: arrays or tensors of any shape.
 
-    A schedule spends unevenly on purpose, so overspending is compensated slowly.
-
-    Attributes:
-        targets: requested means, an array or tensor of any shape.
-        excess: spent beyond them so far, of the same shape.
-
-    Args:
-        steps: over which an excess is compensated.
-        slack: an excess beyond it is compensated over ``sooner_steps``.
+    A schedule spends unevenly on purpose, so an excess is compensated slowly, over ``steps``; what
+    is beyond ``slack``, over ``sooner_steps``.
     """
 
     def __init__(
         self, targets: Any, steps: float, *, slack: float = inf, sooner_steps: float = 1.0
     ) -> None:
-        self.targets, self.excess = targets, 0 * targets
+        self.targets, self.excess = targets, 0 * targets  # spent beyond them so far
         self._steps, self._slack, self._sooner_steps = steps, slack, sooner_steps
 
     def next_targets(self) -> Any:
@@ -100,11 +93,7 @@ class ShareSchedule:
 
 
 class MeanOfMixes:
-    """Another schedule at the mean spend of the mixes that meet a share at its first step.
-
-    Args:
-        make: the schedule of a budget per axis.
-    """
+    """The schedule that ``make`` gives for the mean of the mixes that meet a share at step 0."""
 
     def __init__(self, make: Callable[[Budget], Schedule], budget: Budget, mixes: MixTable) -> None:
         self._make, self._budget, self._mixes = make, budget, mixes

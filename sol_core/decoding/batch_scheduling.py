@@ -128,10 +128,10 @@ class RowSchedules:
 class PlannedRows:
     """Rows whose actions are known beforehand; a row's last one repeats."""
 
-    observes = Observe.NOTHING
-
-    def __init__(self, plans: Sequence[Sequence[Action]]) -> None:
-        self._plans = plans
+    def __init__(
+        self, plans: Sequence[Sequence[Action]], observes: Observe = Observe.NOTHING
+    ) -> None:
+        self._plans, self.observes = plans, observes
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
         return [plan[min(observation.step, len(plan) - 1)] for plan in self._plans]

@@ -37,32 +37,23 @@ from sol_core.models.step.clock import StepClock
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """Options of the decode loop.
-
-    Attributes:
-        on_host: bring every step to the host by one copy, for consumers that look at every token;
-            the scheduler sees that copy.
-        batched: many rows faster on a CPU, where a row's last digits then depend on its company;
-            see ``FrozenLM.decode_step``.
-    """
+    """Options of the decode loop."""
 
     max_steps: int  # at most this many steps
     mechanisms: Mechanisms = PAPER  # how steps skip what their actions drop
     timed: bool = False  # give every step a clock
+    # Bring every step to the host by one copy, for consumers that look at every token; the
+    # scheduler sees that copy.
     on_host: bool = False
     record: Collection[str] = ()  # "pages" that were read, "hidden", "attention"
     left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
+    # Many rows faster on a CPU; a row's last digits depend on the others (``decode_step``).
     batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """One step of all rows.
-
-    Attributes:
-        reads: of each row; counts are unknown on a GPU, where they would be waited for.
-        clock: the laps of the step, to be read before the next one; None unless timed.
-    """
+    """One step of all rows."""
 
     index: int  # 0-based
     actions: tuple[Action, ...]  # one per row
@@ -70,9 +61,9 @@ class DecodeStep:
     log_probabilities: Tensor  # [R, V] fp32, log softmax of the logits, nats
     entropy: Tensor  # [R] fp32, of that distribution, nats
     cached_tokens: tuple[int, ...]  # per row, tokens attended over, this step's input included
-    reads: tuple[StepReads, ...]
+    reads: tuple[StepReads, ...]  # per row; no counts on a GPU, where they would be waited for
     started: float  # ``time.perf_counter()`` before the step began
-    clock: StepClock | None = None
+    clock: StepClock | None = None  # to be read before the next step; None unless timed
 
     def rows(self, first: int, count: int) -> DecodeStep:
         """The step of some rows that follow one another, as if there were no others."""

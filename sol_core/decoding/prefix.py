@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from sol_core.actions import Mechanisms
 from sol_core.events import PrefillProgress
-from sol_core.models import FrozenLM, PrefillOutput
+from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.kept_prefixes import KeptPrefix, OwnersPrefixes
 from sol_core.progress import no_stop
@@ -33,24 +32,11 @@ EQUAL_WORK = 2500  # tokens before a token at which attention to them takes as l
 
 
 class PrefixState(NamedTuple):
-    """Observation that the dense prefix's last token left for step 0, B sequences.
-
-    Attributes:
-        mid_hidden, concentration: see StepObservation; None when the prefill was not observed.
-    """
+    """Observation that the dense prefix's last token left for step 0, B sequences."""
 
     hidden: Tensor  # [B, C] fp32, after the final norm
-    mid_hidden: Tensor | None = None
+    mid_hidden: Tensor | None = None  # this and the next: see StepObservation; None: not observed
     concentration: Tensor | None = None
-
-    @staticmethod
-    def at(output: PrefillOutput, position: int) -> PrefixState:
-        """The state after ``position`` (may be negative) of an observed prefill."""
-        return PrefixState(
-            output.hidden[:, position],
-            output.mid_hidden[:, position],
-            output.attention_concentration[:, position],
-        )
 
     def rows(self, numbers: Sequence[int]) -> PrefixState:
         """The state of some sequences, in this order; one may come several times."""
@@ -69,19 +55,12 @@ class PrefixState(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ReadPrefix:
-    """A prefix as it was read.
+class ReadPrefix(NamedTuple):
+    """A prefix as it was read."""
 
-    Attributes:
-        cache: of one row, to be branched; others may start from it too.
-        state: of its last token; None without tokens, or when reading was stopped.
-        reused: tokens whose keys were kept from an earlier text.
-    """
-
-    cache: KVCache
-    state: PrefixState | None
-    reused: int = 0
+    cache: KVCache  # of one row, to be branched; others may start from it too
+    state: PrefixState | None  # of its last token; None without tokens, or if reading was stopped
+    reused: int = 0  # tokens whose keys were kept from an earlier text
 
 
 def read_prefix(
@@ -160,7 +139,9 @@ def prefill_token(
     """Read one token [B, 1] densely and keep what step 0's observation needs."""
     if observe is None:
         return PrefixState(lm.prefill(token, cache)[:, -1])
-    return PrefixState.at(lm.observed_prefill(token, cache, mechanisms=observe), -1)
+    output = lm.observed_prefill(token, cache, mechanisms=observe)
+    seen = output.hidden, output.mid_hidden, output.attention_concentration
+    return PrefixState(*(values[:, -1] for values in seen))
 
 
 def _result(reading: Generator[PrefillProgress, None, ResultT]) -> ResultT:

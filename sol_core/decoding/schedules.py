@@ -167,10 +167,7 @@ class SignalSchedule:
 
     def __call__(self, observation: StepObservation) -> Action:
         value = self._read(observation)
-        score = 0.0
-        if value is not None:
-            score = self._statistics.standardise(value)
-            self._statistics.add(value)
+        score = 0.0 if value is None else self._statistics.score(value)
         steps = self._horizon.steps_from(observation.step)
         return Action.of([axis.spend(score, steps) for axis in self._steered])
 
@@ -219,14 +216,13 @@ class _RunningStatistics:
         self._mean = 0.0
         self._squares = 0.0
 
-    def add(self, value: float) -> None:
+    def score(self, value: float) -> float:
+        """Standardise a value by those before it, within ±3, and add it to them."""
+        score, delta = 0.0, value - self._mean
+        if self._count > 1 and self._squares > 0:
+            deviation = math.sqrt(self._squares / (self._count - 1))
+            score = max(-3.0, min(3.0, delta / deviation))
         self._count += 1
-        delta = value - self._mean
         self._mean += delta / self._count
         self._squares += delta * (value - self._mean)
-
-    def standardise(self, value: float) -> float:
-        if self._count < 2 or self._squares <= 0:
-            return 0.0
-        deviation = math.sqrt(self._squares / (self._count - 1))
-        return max(-3.0, min(3.0, (value - self._mean) / deviation))
+        return score

@@ -17,8 +17,8 @@ from sol_core.errors import SolError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate
 from sol_core.models.loading import LanguageModel
-from sol_core.policy.gains import GainTable
 from sol_core.policy.policy import Policy, load_policy
+from sol_core.policy.prices import GainTable
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 from sol_core.training.config import TrainConfig
 

@@ -209,7 +209,9 @@ class _Steps:
             text = self._begun(call.ids)
             cache = self.texts.keep(call, text)
             if call.is_whole and len(call.ids) > 1:
-                before.append(self._dense_logits(call.ids[:-1]))
+                fed = torch.tensor([call.ids[:-1]], device=self.lm.device)
+                hidden = self.lm.prefill(fed, self.lm.new_cache(1, fed.shape[1]))
+                before.append(self.lm.logits(hidden[0])[None])
         else:
             text.seen.append(call.ids[-1])
         step = next(text.steps, None)
@@ -230,11 +232,6 @@ class _Steps:
         spent.actions.append(step.actions[0])
         spent.cost += step.cost(costs)
         spent.dense_cost += costs.dense_step(step.cached_tokens[0])
-
-    def _dense_logits(self, ids: list[int]) -> Tensor:
-        fed = torch.tensor([ids], device=self.lm.device)
-        hidden = self.lm.prefill(fed, self.lm.new_cache(1, len(ids)))
-        return self.lm.logits(hidden[0])[None]
 
     def _begun(self, ids: list[int]) -> Text:
         lm, scheduler = self.lm, self.schedules.build(self.options.max_steps, [len(ids) - 1])

@@ -7,9 +7,10 @@ an earlier turn. Everything that would mean other tokens or positions than these
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
@@ -46,23 +47,15 @@ _MARK = "_sol_explorer_text"  # of a cache that names a text
 MOST_UNCACHED = 4  # texts without a cache that are continued
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Arguments of one call of ``forward``.
-
-    Attributes:
-        cache: transformers' own, empty; None without one.
-        mask_length: tokens of the attention mask; None without one.
-        positions: of the ids; None where they were not given.
-        kept: of which positions logits are asked for, as ``logits_to_keep``.
-    """
+class Call(NamedTuple):
+    """Arguments of one call of ``forward``."""
 
     ids: list[int]
-    cache: Any
+    cache: Any  # transformers' own, empty; None without one
     uses_cache: bool
-    mask_length: int | None
-    positions: list[int] | None
-    kept: int | Tensor
+    mask_length: int | None  # tokens of the attention mask; None without one
+    positions: list[int] | None  # of the ids; None where they were not given
+    kept: int | Tensor  # of which positions logits are asked for, as ``logits_to_keep``
 
     @property
     def is_whole(self) -> bool:
@@ -122,15 +115,10 @@ class Call:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text that is being continued.
+class Text(NamedTuple):
+    """A text that is being continued."""
 
-    Attributes:
-        seen: its tokens so far; the decode loop reads the last one.
-    """
-
-    seen: list[int]
+    seen: list[int]  # its tokens so far; the decode loop reads the last one
     steps: Iterator[DecodeStep]
 
 
@@ -169,7 +157,7 @@ class Texts:
             self.by_cache[cache] = text
             setattr(cache, _MARK, True)
             for name in _CHANGES:
-                setattr(cache, name, _refuse_change(name))
+                setattr(cache, name, partial(_refuse_change, name))
         elif not call.is_whole:
             self.uncached.append(text)
             del self.uncached[:-MOST_UNCACHED]
@@ -238,8 +226,5 @@ def _checked_cache(cache: Any) -> Any:
     return cache
 
 
-def _refuse_change(name: str) -> Callable[..., None]:
-    def change(*_values: Any, **_given: Any) -> None:
-        raise ConfigError(f"the cache of an attached model has no {name}: {_WHOLE}")
-
-    return change
+def _refuse_change(name: str, *_values: Any, **_given: Any) -> None:
+    raise ConfigError(f"the cache of an attached model has no {name}: {_WHOLE}")

@@ -75,11 +75,8 @@ class TokenSampler:
         for processor in self._processors:
             processed = processor(ids, scores)
             if not isinstance(processed, Tensor) or processed.shape != scores.shape:
-                got = (
-                    tuple(processed.shape)
-                    if isinstance(processed, Tensor)
-                    else type(processed).__name__
-                )
+                is_tensor = isinstance(processed, Tensor)
+                got = tuple(processed.shape) if is_tensor else type(processed).__name__
                 raise ConfigError(
                     f"a logits processor must return scores {tuple(scores.shape)}, got {got}"
                 )
@@ -156,15 +153,11 @@ def _added_text(tokenizer: TextCodec, before: list[int], tokens: list[int]) -> s
 
 
 class TextUntilStop:
-    """Visible text so far, which ends before the first of its stop strings.
-
-    Attributes:
-        text: what was added, cut where a stop string began.
-    """
+    """Visible text so far, which ends before the first of its stop strings."""
 
     def __init__(self, stop_strings: Sequence[str]) -> None:
         self._stop_strings = stop_strings
-        self.text = ""
+        self.text = ""  # cut where a stop string began
 
     def add(self, piece: str) -> bool:
         """Add a piece; returns whether a stop string appeared."""

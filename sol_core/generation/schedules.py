@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_args
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 from sol_core.actions import AXIS_FIELDS, ActionGrid, Budget, Mechanisms
 from sol_core.budgets.mixes import mix_table
 from sol_core.budgets.row_schedules import build_schedule, schedule_for_sequence
-from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
+from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind, WithGrid
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     RowSchedules,
@@ -36,18 +36,7 @@ from sol_core.policy.scheduler import (
 # By its name a policy's folder, a policy, or a function instead of one, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
-
-
-class RowsConfig(Protocol):
-    """A configuration of rows: of a generation, or of an inspection."""
-
-    @property
-    def grid(self) -> ActionGrid | None: ...
-    @property
-    def schedules(self) -> tuple[ScheduleConfig, ...]: ...
-
-
-ConfigT = TypeVar("ConfigT", bound=RowsConfig)
+ConfigT = TypeVar("ConfigT", bound=WithGrid)  # of a generation, or of an inspection
 
 
 class WithoutBudget(NamedTuple):
@@ -158,11 +147,10 @@ def _checked_policy(
 
 def with_grid(config: ConfigT, find: PolicyFinder) -> ConfigT:
     """The configuration with a grid: its own, else that of its first policy, else the default."""
-    if config.grid is not None:
-        return config
-    methods = (find(schedule.policy) for schedule in config.schedules if schedule.policy)
-    grid = resolved_grid(None, methods)
-    return cast(ConfigT, dataclasses.replace(cast(Any, config), grid=grid))
+    given: Any = config  # a dataclass with ``schedules``
+    methods = (find(schedule.policy) for schedule in given.schedules if schedule.policy)
+    grid = resolved_grid(config.grid, methods)
+    return cast(ConfigT, dataclasses.replace(given, grid=grid))
 
 
 def with_schedule(
@@ -213,11 +201,7 @@ def schedule_config(
 def schedule_configs(
     methods: Mapping[str, Policy | Schedule | str], budget: Budget | None
 ) -> tuple[tuple[ScheduleConfig, ...], PolicyFinder]:
-    """Schedules of several methods, and what finds those in hand.
-
-    Args:
-        budget: of those that take one.
-    """
+    """Schedules of several methods, of which some take the budget, and what finds those in hand."""
 
     def schedule(name: str, given: Policy | Schedule | str) -> ScheduleConfig:
         decides = not isinstance(given, (Policy, str)) and not takes_budget(given)

@@ -97,9 +97,7 @@ def page_readers(step: DecodeStep, row: int, grid: ActionGrid) -> Any:
 def reads_by_page(readers: Any, num_kv_heads: int) -> str:
     """``PageReads.by_page`` of array [L, P], as of ``page_reads``."""
     fractions = readers.mean(0, dtype=np.float64) / num_kv_heads
-    if fractions.min() == 1:
-        return ""
-    return base64_digits(fractions)
+    return "" if fractions.min() == 1 else base64_digits(fractions)
 
 
 def base64_digits(parts: Any) -> str:
@@ -115,27 +113,14 @@ def _packed(levels: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Options of one call that no stored configuration can hold.
+    """Options of one call that no stored configuration can hold."""
 
-    Attributes:
-        logits_processors: see ``LogitsProcessor``; they change what is drawn and nothing measured.
-        record: of RECORDS, kept of every step: "pages" exactly, the others as tensors.
-    """
-
-    logits_processors: Sequence[LogitsProcessor] = ()
-    record: frozenset[str] = frozenset()
+    logits_processors: Sequence[LogitsProcessor] = ()  # they change what is drawn, nothing measured
+    record: frozenset[str] = frozenset()  # of RECORDS: "pages" exactly, the others as tensors
 
 
 class GeneratedSequence:
-    """A prompt and what is generated after it.
-
-    Attributes:
-        number: of the prompt among those of the call.
-        tokens: the prompt's.
-        max_steps: at most this many fit into the context and the configuration.
-        next_token: that was drawn last; the prompt's last one before the first draw.
-        ended: why nothing more is drawn; None while it goes on.
-    """
+    """A prompt, the ``number``-th of its call, and what is generated after it."""
 
     def __init__(
         self,
@@ -156,9 +141,10 @@ class GeneratedSequence:
                 f"of a prompt of {len(tokens)} tokens {pages} can be left out, got "
                 f"{', '.join(map(str, config.left_out))}"
             )
-        self.number, self.tokens, self.next_token = number, tokens, tokens[-1]
+        self.number, self.tokens = number, tokens
+        self.next_token = tokens[-1]  # drawn last; the prompt's last one before the first draw
         self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
-        self.ended: FinishReason | None = None
+        self.ended: FinishReason | None = None  # why nothing more is drawn; None: it goes on
         self._model, self._config, self._schedules = model, config, schedules
         self._prompt, self._options = prompt, options
         self._keeps_tensors = bool(options.record - {"pages"})  # which no stored run has

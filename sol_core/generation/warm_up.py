@@ -186,7 +186,7 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     sites = (replace(_DEFAULT, quant_site=site) for site in get_args(QuantSite))
     for how in (Mechanisms(), *sites):
         for rows in (1, MANY_ROWS):
-            _decode(lm, _Rows(rows), DecodeOptions(2 * len(_ACTIONS), how, batched=True), rows)
+            _decode(lm, _rows(rows), DecodeOptions(2 * len(_ACTIONS), how, batched=True), rows)
     _decode(lm, _policy(lm), DecodeOptions(2))
 
 
@@ -194,7 +194,7 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
 def warm_up_card(lm: FrozenLM) -> None:
     """Decode some steps of a model on a card: Triton compiles for its sizes, or reads its cache."""
     for how in (Mechanisms(), _DEFAULT):
-        _decode(lm, _Rows(1), DecodeOptions(2 * len(_ACTIONS), how))
+        _decode(lm, _rows(1), DecodeOptions(2 * len(_ACTIONS), how))
     _decode(lm, _policy(lm), DecodeOptions(2, on_host=True))
 
 
@@ -220,14 +220,10 @@ def _policy(lm: FrozenLM) -> PolicyScheduler:
     return PolicyScheduler(Policy(info, network, prices, lm.weights.embedding.cpu()), [Budget()])
 
 
-class _Rows(PlannedRows):
+def _rows(num_rows: int) -> PlannedRows:
     """Every row takes one action after another, all rows another one; asks for the signals."""
-
-    observes = Observe.CONCENTRATION
-
-    def __init__(self, num_rows: int) -> None:
-        turns = 3 * _ACTIONS
-        super().__init__([turns[row % len(_ACTIONS) :] for row in range(num_rows)])
+    plans = [(3 * _ACTIONS)[row % len(_ACTIONS) :] for row in range(num_rows)]
+    return PlannedRows(plans, Observe.CONCENTRATION)
 
 
 def _blocks(tensors: dict[str, Tensor], bits: int) -> dict[str, GgufBlocks]:

@@ -22,13 +22,8 @@ NetworkName = Literal["factored", "joint"]
 SCHEMA = 2  # in 1 the checksum covered the weights alone
 READ_SCHEMAS = (1, SCHEMA)
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
-MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES, MAX_CARD_BYTES = 4_000_000, 200_000_000, 1_000_000
 # The files of a policy folder, and how large each may be.
-MAX_BYTES = {
-    CONFIG_FILE: MAX_CONFIG_BYTES,
-    WEIGHTS_FILE: MAX_WEIGHT_BYTES,
-    CARD_FILE: MAX_CARD_BYTES,
-}
+MAX_BYTES = {CONFIG_FILE: 4_000_000, WEIGHTS_FILE: 200_000_000, CARD_FILE: 1_000_000}
 # Parts of config.json that are not PolicyInfo's.
 _BESIDE = ("schema", "weights_sha256", "prices", "correction", "states", "gains")
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
@@ -125,7 +120,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             "model.safetensors, as training writes them)"
         )
     try:
-        record = json.loads(read_regular(path, MAX_CONFIG_BYTES).decode("utf-8"))
+        record = json.loads(read_regular(path, MAX_BYTES[CONFIG_FILE]).decode("utf-8"))
     except OSError as error:
         raise PolicyError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

@@ -23,10 +23,9 @@ from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.folder import PolicyParts, read_policy_folder, write_policy_files
 from sol_core.policy.files.locate import HUB_OPTIONS, fetch_policy, hub_client, shipped_policy_for
-from sol_core.policy.gains import GainTable
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_signals
-from sol_core.policy.prices import PriceRule, PriceTable, padded_levels
+from sol_core.policy.prices import GainTable, PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel

@@ -1,4 +1,4 @@
-"""Tables that are measured of a policy: a price per axis.
+"""Tables that are measured of a policy: a price per axis, and where it gains over static.
 
 The schedule of least damage of a given mean spend chooses, at every step, the level of least
 ``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to.
@@ -6,6 +6,8 @@ The schedule of least damage of a given mean spend chooses, at every step, the l
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kernels.policy_step import NEVER
+from sol_core.errors import ConfigError
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
@@ -110,3 +113,40 @@ class PriceRule:
             cost = torch.where(aim >= self._high, self._cost_at_high, cost)
             cost = torch.where(aim <= self._low, self._cost_at_low, cost)
         return (cost.amin(-1, keepdim=True).detach() - cost) * sharpness[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class GainTable:
+    """Fraction of static's KL that a policy surely recovers, by context and share of the bytes."""
+
+    contexts: tuple[float, ...]  # tokens before the first step, ascending
+    shares: tuple[float, ...]  # of a dense step's bytes, the policy's own counted, ascending
+    recovered: tuple[tuple[float, ...], ...]  # [contexts][shares], lower ends of 95 % intervals
+
+    def __post_init__(self) -> None:
+        for knots in (self.contexts, self.shares):
+            if not knots or list(knots) != sorted(set(knots)) or knots[0] <= 0:
+                raise ConfigError(f"contexts and shares must ascend above 0, got {knots}")
+        widths = [len(row) for row in self.recovered]
+        is_finite = all(math.isfinite(gain) for row in self.recovered for gain in row)
+        if widths != [len(self.shares)] * len(self.contexts) or not is_finite:
+            raise ConfigError("gains need a finite number per context and share")
+
+    def pays(self, context: int, share: float) -> bool:
+        """Return whether more than nothing is recovered at the context nearest in ratio, and on
+        both sides of a share that lies between two."""
+        recovered = self.recovered[self.contexts.index(self.nearest(context))]
+        return all(recovered[column] > 0 for column in _neighbouring_knots(self.shares, share))
+
+    def nearest(self, context: int) -> float:
+        """Return the measured context that is nearest in ratio."""
+        return min(self.contexts, key=lambda known: abs(math.log(known / max(context, 1))))
+
+
+def _neighbouring_knots(knots: Sequence[float], at: float) -> set[int]:
+    """The knots next to a value: two of them, or the one that it is at or beyond."""
+    right = bisect_left(knots, at - 1e-9)
+    if right == len(knots):
+        return {right - 1}
+    is_there = right == 0 or knots[right] <= at + 1e-9
+    return {right} if is_there else {right - 1, right}

@@ -31,7 +31,6 @@ EPOCHS = 2  # gradient passes over each batch of rollouts
 DISCOUNT = 0.85  # how far a step answers for later ones
 CLIP = 0.2  # limit on the probability ratio
 PENALTY, TOLERANCE = 100.0, 0.02  # weight of the squared budget gap, the gap that costs nothing
-MAX_GRADIENT_NORM = 1.0
 UPDATE_METRICS = ("loss", "entropy", "clip_fraction", "reward", *GAPS)
 
 
@@ -158,7 +157,7 @@ def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
         pace = 1.0
     for _ in range(EPOCHS):
         loss, result = _loss(state.policy, batch, config)
-        state.optimiser_step([loss], config.learning_rate * pace, MAX_GRADIENT_NORM)
+        state.optimiser_step([loss], config.learning_rate * pace)
     numbers = float(result.loss.detach()), result.entropy, result.clip_fraction
     return dict(zip(UPDATE_METRICS, (*numbers, batch.reward, *batch.gap), strict=True))
 
@@ -169,8 +168,7 @@ def _loss(policy: Policy, batch: RolloutBatch, config: GrpoConfig) -> tuple[Tens
     damage_loss: Tensor | float = 0.0
     if isinstance(network, DamageNetwork):
         # The warm start's loss too, on the rollouts' own steps.
-        encoded, _ = network.encoder(inputs.rows, policy.embedding[inputs.tokens])
-        log_damages = network.log_damages(network.shapes(encoded))
+        log_damages = network.log_damages(policy.shapes(inputs)[0])
         predicted = network.total_damage(policy.split_by_head(log_damages), batch.choices)
         logits = policy.split_by_head(policy.logits_at_prices(log_damages, inputs.aims))
         damage_loss = gamma_loss(predicted, batch.damage)

@@ -34,20 +34,17 @@ def held_out_budgets(grid: ActionGrid) -> list[Budget]:
 
 def measure(state: RunState) -> Iterator[WorkEvent]:
     """Held-out quality of the policy now, and a sample text."""
-    config, texts = state.config, state.held_out_texts
+    config = state.config
     yield state.report("measuring")
-    if not texts:  # read and prefilled once, untimed
-        texts += state.texts.held_out(config.measured_texts)
+    if not state.held_out:  # read and prefilled once, untimed
+        texts = state.texts.held_out(config.measured_texts)
         state.held_out = [prefill_text(state.model.lm, text, config) for text in texts]
     with state.measuring():
         metrics, played = _metrics(state)
     state.check_finite(metrics)
     state.progress.measured = dict(metrics)
-    before, state.metrics = state.metrics, state.metrics | metrics
-    event = state.report("measuring")
-    state.metrics = before
-    yield event
-    tokenizer, text = state.model.tokenizer, texts[0]
+    yield state.report("measuring", metrics)
+    tokenizer, text = state.model.tokenizer, state.held_out[0].tokens.tolist()
     first = _starts(config)[0]
     steps = zip(
         text[first : first + config.steps],
@@ -58,7 +55,7 @@ def measure(state: RunState) -> Iterator[WorkEvent]:
     record = {
         "type": "sample",
         "step": state.progress.reports,
-        "context": str(tokenizer.decode(list(text[: config.context][-40:]))),
+        "context": str(tokenizer.decode(text[: config.context][-40:])),
         "budget": held_out_budgets(config.grid)[0].as_tuple(),
         "tokens": [
             {

@@ -38,6 +38,7 @@ from sol_core.training.config import (
 from sol_core.training.text_prefill import TextPrefill
 
 CHECKPOINT_S = 20.0  # at most so much work is lost when a process dies
+MAX_GRADIENT_NORM = 1.0
 
 
 class TrainingTexts:
@@ -47,13 +48,12 @@ class TrainingTexts:
         self._model, self._config, self._data_dir = model, config, data_dir
         self._streams: dict[str, tuple[int, Iterator[list[int]]]] = {}
         self._corpus: Corpus | None = None
-        self.fingerprint = ""  # of the corpus, once it is open
 
-    def open(self) -> None:
-        """Find the corpus and read its first text."""
+    def open(self) -> str:
+        """Find the corpus and read its first text; returns the corpus's fingerprint."""
         self._corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="train")
-        self.fingerprint = self._corpus.fingerprint
         next(self._endless("label"))
+        return self._corpus.fingerprint
 
     def held_out(self, count: int) -> list[list[int]]:
         """Texts that training never sees: at most ``count``, at least one."""
@@ -117,8 +117,7 @@ class RunState:
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
-        self.held_out_texts: list[list[int]] = []  # that training never sees
-        self.held_out: list[TextPrefill] = []
+        self.held_out: list[TextPrefill] = []  # texts that training never sees
         # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins again.
         self.calibrated, self.unsaved_reports = 0, 0
         self._began = time.monotonic()
@@ -161,7 +160,7 @@ class RunState:
         kept = prices_record(self.policy.prices, self.policy.states)
         self.progress.prices, self.progress.states = kept["prices"], kept["states"]
 
-    def optimiser_step(self, losses: Iterable[Tensor], rate: float, max_norm: float) -> float:
+    def optimiser_step(self, losses: Iterable[Tensor], rate: float) -> float:
         """Take one step down the sum of some losses; returns that sum."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -171,7 +170,7 @@ class RunState:
             loss.backward()
             total += loss.detach().cpu()
         parameters = list(self.policy.network.parameters())
-        norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         self.check_finite({"the loss": total, "the gradient": norm})
         self.optimiser.step()
         return float(total)
@@ -186,10 +185,10 @@ class RunState:
                     f"{self.folder}; lower the learning rate and start again"
                 )
 
-    def report(self, phase: Phase) -> WorkProgress:
-        """The state as an event; clears the decision counter."""
+    def report(self, phase: Phase, measured: Mapping[str, float] | None = None) -> WorkProgress:
+        """The state as an event, with what was measured; clears the decision counter."""
         now = time.monotonic()
-        metrics = dict(self.metrics)
+        metrics = self.metrics | dict(measured or {})
         if self.decisions:
             metrics["decisions_per_s"] = self.decisions / max(1e-6, now - self._decisions_since)
         self.decisions, self._decisions_since = 0, now

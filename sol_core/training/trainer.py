@@ -51,8 +51,7 @@ def train(
 
 def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEvent]:
     yield state.report("preparing")
-    state.texts.open()
-    state.policy.info = replace(state.policy.info, corpus_fingerprint=state.texts.fingerprint)
+    state.policy.info = replace(state.policy.info, corpus_fingerprint=state.texts.open())
     if not state.progress.measured:
         yield from measure(state)
     names = [*_PHASES, "done"]

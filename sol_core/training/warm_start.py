@@ -151,21 +151,17 @@ class ExplorationScheduler(PlannedRows):
     """Plays drawn levels and keeps what a policy would have seen; levels: [R, T, axes] int64."""
 
     def __init__(self, levels: Tensor, grid: ActionGrid, layout: InputLayout) -> None:
-        super().__init__([[grid.action(step) for step in row] for row in levels.tolist()])
-        self._levels, self._layout = levels, layout
-        self.observes = observed_signals(layout)
-        self._values = level_values(grid)
+        plans = [[grid.action(step) for step in row] for row in levels.tolist()]
+        super().__init__(plans, observed_signals(layout))
+        self._layout = layout
+        axes = zip(level_values(grid), levels.unbind(-1), strict=True)
+        spends = torch.stack([values[taken] for values, taken in axes], -1)
+        # [R, 1 + T, axes], of the step before; an episode's first step follows a dense prefix.
+        self._previous = torch.cat((torch.ones_like(spends[:, :1]), spends), 1)
         self.rows: list[Tensor] = []  # per step [R, layout.width] fp16
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
-        step = observation.step
-        if step == 0:
-            previous = torch.ones(self._levels.shape[0], len(self._values))
-        else:
-            taken = self._levels[:, step - 1].unbind(-1)
-            axes = zip(self._values, taken, strict=True)
-            previous = torch.stack([values[levels] for values, levels in axes], -1)
-        seen = input_rows(observation, previous, self._layout)
+        seen = input_rows(observation, self._previous[:, observation.step], self._layout)
         self.rows.append(rows_in_float16(seen, self._layout).cpu())
         return super().next_actions(observation)
 
@@ -219,7 +215,7 @@ def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
 
     network.train()
     losses = (loss_of(number) for number in range(len(parts)))
-    loss = state.optimiser_step(losses, rate, 1.0)
+    loss = state.optimiser_step(losses, rate)
     network.eval()
     return loss
 

@@ -21,7 +21,6 @@ NOTES_FILE = "notes.json"
 MAX_NOTES_BYTES = 1_000_000
 logger = logging.getLogger(__name__)
 MAX_ZIP_BYTES = sum(MAX_BYTES.values())
-_CHUNK = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: the same policy gives the same bytes
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # The last two: an encrypted entry, and an entry's name that says it is UTF-8 and is not.
@@ -122,13 +121,11 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, lim
     """Read one entry, counting what really comes out: its header may lie about the size."""
     if entry.file_size > limit:
         raise _too_large(entry.filename, limit)
-    read = 0
-    with archive.open(entry) as packed, target.open("wb") as file:
-        while chunk := packed.read(_CHUNK):
-            read += len(chunk)
-            if read > limit:
-                raise _too_large(entry.filename, limit)
-            file.write(chunk)
+    with archive.open(entry) as packed:
+        content = packed.read(limit + 1)
+    if len(content) > limit:
+        raise _too_large(entry.filename, limit)
+    target.write_bytes(content)
 
 
 def _too_large(name: str, limit: int) -> PolicyError:

@@ -21,11 +21,10 @@ from sol_core.files.paths import DEFAULT_MODEL, read_regular
 from sol_core.files.staging import replacing, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.locate import is_hub_id
-from sol_core.policy.gains import GainTable
 from sol_core.policy.info import (
     CARD_FILE,
     CONFIG_FILE,
-    MAX_WEIGHT_BYTES,
+    MAX_BYTES,
     SCHEMA,
     WEIGHTS_FILE,
     PolicyInfo,
@@ -33,7 +32,7 @@ from sol_core.policy.info import (
     read_config,
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
-from sol_core.policy.prices import PriceTable
+from sol_core.policy.prices import GainTable, PriceTable
 
 logger = logging.getLogger(__name__)
 _CHECKSUM = "weights_sha256"
@@ -152,11 +151,6 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     return PolicyParts(info, network, prices, states, gains)
 
 
-def check_policy(folder: Path) -> PolicyInfo:
-    """Read everything of a policy folder that comes from elsewhere, and say what it is."""
-    return read_policy_folder(folder).info
-
-
 def _check_size(info: PolicyInfo, folder: Path) -> None:
     """A configuration of absurd sizes must not take memory: its weights must fit into the file."""
     actions = math.prod(map(len, info.grid.levels()))
@@ -194,7 +188,7 @@ def _read_weights(
     from safetensors.torch import load
 
     try:
-        content = read_regular(path, MAX_WEIGHT_BYTES)
+        content = read_regular(path, MAX_BYTES[WEIGHTS_FILE])
         tensors = load(content)
     except (OSError, SafetensorError, ValueError) as error:
         raise PolicyError(f"{path} is missing, truncated or damaged: {error}") from error

@@ -42,14 +42,10 @@ def shipped_policy_for(folder: Path, grid: ActionGrid | None) -> Path:
 
 
 def resolved_grid(chosen: ActionGrid | None, methods: Iterable[object]) -> ActionGrid:
-    """The grid of some methods: the chosen one, else the first policy's, else the default.
-
-    Args:
-        methods: folders of policies, policies and what is none.
-    """
+    """The grid of some methods: the chosen one, else the first policy's, else the default."""
     if chosen is not None:
         return chosen
-    for method in methods:
+    for method in methods:  # folders of policies, policies and other schedules
         if isinstance(method, Path):
             return read_policy_info(method).grid
         own = getattr(method, "info", None)

@@ -27,7 +27,7 @@ from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectionConfig
 from sol_core.models.loading import load_language_model, repair_model
 from sol_core.models.weights import Linear
-from sol_core.policy.files.folder import check_policy
+from sol_core.policy.files.folder import read_policy_folder
 from sol_core.training.config import TrainConfig
 from sol_core.training.warm_start import label_text, read_labels
 from tests.support.tiny_language_model import make_language_model, save_model_folder
@@ -213,16 +213,16 @@ def test_a_folder_of_ones_own_is_not_repaired(tmp_path):
 def test_a_damaged_policy_is_named(healthy, tmp_path):
     folder = save_tiny_policy(healthy, tmp_path / "policy")
     weights, config = folder / "model.safetensors", folder / "config.json"
-    check_policy(folder)
+    read_policy_folder(folder)
     good = weights.read_bytes()
     _damage(weights)
     with pytest.raises(PolicyError, match=r"is damaged: the SHA-256 of model\.safetensors or"):
-        check_policy(folder)
+        read_policy_folder(folder)
     weights.write_bytes(good[:-1])
     with pytest.raises(PolicyError, match=r"model\.safetensors is missing"):
-        check_policy(folder)
+        read_policy_folder(folder)
     weights.write_bytes(good)
-    check_policy(folder)
+    read_policy_folder(folder)
     record = json.loads(config.read_text())
     halved = [
         table | {"log_prices": [price / 2 for price in table["log_prices"]]}
@@ -232,11 +232,11 @@ def test_a_damaged_policy_is_named(healthy, tmp_path):
     for name, value in changes.items():
         config.write_text(json.dumps(record | {name: value}))
         with pytest.raises(PolicyError, match=r"SHA-256 of model\.safetensors or config\.json is"):
-            check_policy(folder)
+            read_policy_folder(folder)
     del record["weights_sha256"]
     config.write_text(json.dumps(record))
     with pytest.raises(PolicyError, match=r"has no weights_sha256, .*copy it again"):
-        check_policy(folder)
+        read_policy_folder(folder)
 
 
 def test_damaged_labels_are_named(tmp_path):

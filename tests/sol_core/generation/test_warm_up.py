@@ -64,7 +64,7 @@ for (texts, group), how in itertools.product(shapes, (PAPER, GRIDS["default"].me
     cache = lm.new_cache(texts, 30, page_size=8)
     lm.prefill(torch.ones(texts, 29, dtype=torch.int64), cache)
     state = prefill_token(lm, torch.ones(texts, 1, dtype=torch.int64), cache, how)
-    rows = warm_up._Rows(texts * group)
+    rows = warm_up._rows(texts * group)
     options, cache = DecodeOptions(6, how, batched=True), cache.branch(group, 6)
     for _ in decode(lm, cache, [1] * texts, rows, lambda step: [1] * texts, options, state):
         pass

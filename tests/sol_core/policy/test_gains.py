@@ -12,8 +12,8 @@ from sol_core.decoding.batch_scheduling import UNKNOWN_READS, RowSchedules
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import gains as measuring
 from sol_core.generation.engine import generate
-from sol_core.policy.gains import GainTable
 from sol_core.policy.policy import load_policy, save_policy
+from sol_core.policy.prices import GainTable
 from sol_core.policy.scheduler import PolicyScheduler, schedule_by_policy
 from sol_core.progress import WorkFinished
 from sol_core.training.config import TrainConfig
