@@ -25,7 +25,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from kernels.causal_attention import causal_attention
 from kernels.cpu.threads import MANY_ROWS
+from kernels.kv_blocks import KVBlock
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
 from sol_core.actions import (
     DEFAULT_GRID,
@@ -188,6 +190,9 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
         for rows in (1, MANY_ROWS):
             _decode(lm, _rows(rows), DecodeOptions(2 * len(_ACTIONS), how, batched=True), rows)
     _decode(lm, _policy(lm), DecodeOptions(2))
+    # A head of another size has another kernel where bfloat16 is multiplied in pairs.
+    query, block = torch.zeros(1, 1, _CONTEXT, 16), torch.zeros(2, 1, 1, _CONTEXT, 16, dtype=dtype)
+    causal_attention(query, KVBlock(*block), scale=1.0, window=None)
 
 
 @torch.no_grad()
