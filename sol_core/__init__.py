@@ -10,14 +10,14 @@ It knows no UI and no database: it returns frozen records and yields frozen even
     print(made.text)
 
 Names are imported on first use, so importing this package imports nothing heavy. Before the first
-use imports torch, OpenMP's threads are told not to spin (``threads.py``).
+use imports torch, OpenMP's threads are told not to spin.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kernels import __version__
-from sol_core.threads import limit_spinning
 
 if TYPE_CHECKING:
     from sol_core.accuracy.config import TasksConfig
@@ -85,7 +85,15 @@ _NAMES = {
     "accuracy.config": "TasksConfig",
     "training.config": "GrpoConfig TrainConfig WarmStartConfig preset",
 }
+# Turns that a thread of GNU OpenMP spins for before it sleeps. Its own default spins for
+# milliseconds: beside any busy program, every loop then waits for a thread without a core.
+SPIN_COUNT = 1000
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
+
+
+def limit_spinning() -> None:
+    """Limit spinning before torch and Numba are imported; what the user has set stays."""
+    os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from app.host.environment import kernel_cache_folder
-from sol_core.threads import limit_spinning
+from sol_core import limit_spinning
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from sol_core.threads import limit_spinning
+from sol_core import limit_spinning
 
 SWITCHES = {
     "GRADIO_ANALYTICS_ENABLED": "False",
