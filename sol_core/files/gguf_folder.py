@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import last_line, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
-from sol_core.files.paths import read_json_object
+from sol_core.files.paths import DEFAULT_MODEL, read_json_object
 from sol_core.files.staging import STAMPS_NAME, check_free_space, known_sha256, make_once, storing
 from sol_core.progress import Progress, megabytes, part_of
 
@@ -107,7 +107,8 @@ def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
 def is_gguf_name(name: str) -> bool:
     """Return whether a model's name is that of a file, there or not."""
     path = Path(name).expanduser()
-    return not path.is_dir() and (path.suffix.lower() == ".gguf" or path.is_file())
+    is_file = path.suffix.lower() == ".gguf" or path.is_file()
+    return name != DEFAULT_MODEL and is_file and not path.is_dir()
 
 
 def gguf_kinds(path: Path) -> dict[str, str]:

@@ -18,9 +18,10 @@ from sol_core.card_errors import give_memory_back
 from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.fields import check_kind, with_nearest
 from sol_core.files.assets import (
+    DEFAULT_MODEL_ASSET,
     check_model_files,
     discard_damaged_downloads,
-    ensure_default_model,
+    ensure_model,
     repair_default_model,
 )
 from sol_core.files.gguf_folder import converted_folder, ensure_gguf_model, gguf_kinds, is_gguf_name
@@ -186,7 +187,7 @@ def load_language_model(
     except torch.OutOfMemoryError as error:
         raise _too_large(name, _size(tensors, torch_dtype), torch_dtype, torch_device) from error
     on_progress("model ready", 1.0)
-    shown = Path(name).stem if _is_gguf(name) else name
+    shown = Path(name).stem if is_gguf_name(name) else name
     bits = common_bits(block_kinds(folder)) if torch_device.type == "cuda" else None
     if bits is not None:
         wide = 8 * lm.dtype.itemsize
@@ -199,7 +200,7 @@ def load_language_model(
 
 def layer_bits(name: str, data_dir: Path) -> int | None:
     """Bits of the quantised weights that a model's layers will have; None without."""
-    if _is_gguf(name):
+    if is_gguf_name(name):
         made = converted_folder(Path(name), data_dir)
         return common_bits(block_kinds(made) if made and made.exists() else gguf_kinds(Path(name)))
     if name != DEFAULT_MODEL:
@@ -219,7 +220,7 @@ def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
     """The local folder of a model, with damaged files fetched again."""
     if name == DEFAULT_MODEL:
         return repair_default_model(data_dir, report)
-    if _is_gguf(name):
+    if is_gguf_name(name):
         return ensure_gguf_model(Path(name), data_dir, report, whole=True)
     if Path(name).expanduser().is_dir():
         raise ConfigError(
@@ -232,22 +233,18 @@ def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
 
 def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = True) -> Path:
     """The local folder of a model, fetched or converted first where it must be."""
-    if _is_gguf(name):
+    if is_gguf_name(name):
         return ensure_gguf_model(Path(name), data_dir, report)
     folder = Path(name).expanduser()
     if name != DEFAULT_MODEL and folder.is_dir():
         return folder
     if name == DEFAULT_MODEL:
-        folder = ensure_default_model(data_dir, report)
+        folder = ensure_model(DEFAULT_MODEL_ASSET, data_dir, report)
     else:
         folder = _fetched(name, data_dir, report)
     if check:
         check_model_files(name, folder, data_dir)
     return folder
-
-
-def _is_gguf(name: str) -> bool:
-    return name != DEFAULT_MODEL and is_gguf_name(name)
 
 
 def _fetched(name: str, data_dir: Path, report: Progress) -> Path:

@@ -16,7 +16,6 @@ from sol_core.errors import ModelLoadError
 from sol_core.files.assets import (
     DEFAULT_MODEL_ASSET,
     ModelAsset,
-    ensure_default_model,
     ensure_model,
 )
 from sol_core.files.gguf_folder import check_model, verify_model
@@ -112,7 +111,8 @@ def test_200_random_bytes_are_named_with_the_command_that_heals(
         lambda source, gguf, made, on_progress: shutil.copytree(whole, made, dirs_exist_ok=True),
     )
     stand_in = dataclasses.replace(asset, name=DEFAULT_MODEL_ASSET.name)
-    monkeypatch.setattr("sol_core.files.assets.DEFAULT_MODEL_ASSET", stand_in)
+    for module in ("sol_core.files.assets", "sol_core.models.loading"):
+        monkeypatch.setattr(f"{module}.DEFAULT_MODEL_ASSET", stand_in)
     folder = model_folder.rename(model_folder.parent / stand_in.name)
     weights = folder / "model.safetensors"
 
@@ -205,7 +205,7 @@ def test_what_a_kill_after_the_rename_left_is_removed(model_folder, asset, tmp_p
 
 @pytest.mark.model
 def test_default_model(model_data_dir):
-    folder = ensure_default_model(model_data_dir)
+    folder = ensure_model(DEFAULT_MODEL_ASSET, model_data_dir)
     verify_model(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["source_sha256"] == DEFAULT_MODEL_ASSET.wheel.sha256

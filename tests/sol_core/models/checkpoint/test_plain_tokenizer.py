@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from sol_core.files.assets import ensure_default_model
+from sol_core.files.assets import DEFAULT_MODEL_ASSET, ensure_model
 from sol_core.files.paths import default_data_dir
 from sol_core.models.checkpoint import PlainTokenizer
 from tests.support.tiny_language_model import END, save_model_folder
@@ -58,7 +58,7 @@ def test_attributes_are_those_of_transformers(folder):
 
 @pytest.mark.model
 def test_the_default_models_tokenizer_is_that_of_transformers():
-    folder = ensure_default_model(default_data_dir(), lambda message, fraction: None)
+    folder = ensure_model(DEFAULT_MODEL_ASSET, default_data_dir())
     ours, theirs = PlainTokenizer.read(folder), AutoTokenizer.from_pretrained(folder)
     _check_attributes(ours, theirs)
     for text in (
