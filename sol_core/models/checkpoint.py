@@ -19,7 +19,7 @@ from sol_core.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 # Names of the class that reads any tokenizer.json.
 _GENERAL = ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -167,14 +167,9 @@ class PlainTokenizer:
         return str(self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens))
 
     @cached_property
-    def of_transformers(self) -> PreTrainedTokenizerFast:
+    def of_transformers(self) -> PreTrainedTokenizerBase:
         """Return transformers' tokenizer of the folder, for chat templates and batches."""
-        from transformers import PreTrainedTokenizerFast
-
-        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
-            self._folder, local_files_only=True
-        )
-        return tokenizer
+        return _of_transformers(self._folder)
 
 
 # Turns text into ids and back; two that do it alike.

@@ -330,8 +330,11 @@ def refuse_family(record: Mapping[str, Any], supported: Sequence[str]) -> None:
 
 
 def refuse_denied_biases(config: Any, names: Iterable[str]) -> None:
-    """Raises: ModelLoadError for a bias that transformers would leave out."""
-    allowed = _biased_matrices(config)
+    """Raises: ModelLoadError for a bias that the family's code in transformers would leave out."""
+    attention, mlp = (getattr(config, name, False) for name in ("attention_bias", "mlp_bias"))
+    allowed = (_ATTENTION if attention else frozenset()) | (_MLP if mlp else frozenset())
+    if config.model_type == "qwen2":
+        allowed = _INPUT_BIASED
     for name in sorted(names):
         matrix = name.removesuffix(".bias")
         if matrix != name and ".".join(matrix.split(".")[-2:]) not in allowed:
@@ -339,14 +342,6 @@ def refuse_denied_biases(config: Any, names: Iterable[str]) -> None:
                 f"the weights hold {name!r}, but config.json says that there is no such bias "
                 "(attention_bias, mlp_bias): correct the one or the other"
             )
-
-
-def _biased_matrices(config: Any) -> frozenset[str]:
-    """Matrices of a layer that have a bias, as the family's code in transformers reads a config."""
-    if config.model_type == "qwen2":
-        return _INPUT_BIASED
-    attention, mlp = (getattr(config, name, False) for name in ("attention_bias", "mlp_bias"))
-    return (_ATTENTION if attention else frozenset()) | (_MLP if mlp else frozenset())
 
 
 # Fields that are read of a Llama's config.json, and their types.
