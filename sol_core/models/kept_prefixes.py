@@ -13,8 +13,8 @@ from typing import Any
 
 from sol_core.models.cache import KVCache
 
+# How many of two texts' first tokens are read in the same pieces.
 InCommon = Callable[[Sequence[int], Sequence[int]], int]
-
 DEFAULT_LIMIT = 512_000_000  # bytes
 LEAST_FREE = 1_000_000_000  # bytes of the machine's memory; with less, nothing is kept
 
@@ -30,30 +30,17 @@ class KeptPrefix:
 
 
 class KeptPrefixes:
-    """The last texts of a model's runs, up to a limit of bytes; the least recently used go first.
-
-    Attributes:
-        limit: bytes of all caches together; 0 keeps none.
-    """
+    """The last texts of a model's runs, within a limit; the least recently used go first."""
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        self.limit = limit
+        self.limit = limit  # bytes of all caches together; 0 keeps none
         self._kept: list[KeptPrefix] = []  # the most recently used one last
         self._lock = threading.Lock()
-
-    @property
-    def num_bytes(self) -> int:
-        with self._lock:
-            return sum(kept.cache.num_bytes for kept in self._kept)
 
     def longest(
         self, owner: str, tokens: Sequence[int], in_common: InCommon
     ) -> tuple[KeptPrefix, int] | None:
-        """The text of this owner that has most in common with another one, and how much.
-
-        Args:
-            in_common: how many of two texts' first tokens are read in the same pieces.
-        """
+        """The text of this owner that has most in common with another one, and how much."""
         with self._lock:
             mine = [kept for kept in self._kept if kept.owner == owner]
             lengths = [(in_common(kept.tokens, tokens), kept) for kept in mine]
@@ -75,10 +62,6 @@ class KeptPrefixes:
                 self._kept.clear()
             while total > self.limit and self._kept:
                 total -= self._kept.pop(0).cache.num_bytes
-
-    def clear(self) -> None:
-        with self._lock:
-            self._kept.clear()
 
 
 @dataclass(frozen=True, slots=True)

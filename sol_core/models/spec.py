@@ -129,17 +129,3 @@ class WeightBytes:
             down=matrix(layers * width * spec.intermediate_size),
             head=matrix(width * spec.vocab_size),
         )
-
-    @property
-    def nbytes(self) -> float:
-        """Bytes that a dense step reads."""
-        parts = (self.attention, self.gate_up, self.down, self.head)
-        return sum(part.nbytes for part in parts)
-
-    @property
-    def words(self) -> str:
-        """Storage in words: "4-bit blocks, head in 8 bits" or "16 bits a weight"."""
-        layers, head = self.gate_up.bits, self.head.bits
-        if layers < 16:
-            return f"{layers}-bit blocks" + ("" if head == layers else f", head in {head} bits")
-        return f"{layers} bits a weight"
