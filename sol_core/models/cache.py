@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_tokens
 from kernels.page_attention import KVBlock
-from sol_core.card_errors import KEEPERS
+from sol_core.card_errors import KEEPERS, retry_out_of_memory
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.huge_pages import HugePages
 from sol_core.models.spec import ModelSpec
@@ -71,11 +71,7 @@ class StorePool:
                     store.keys.zero_()
                     store.values.zero_()
                 return stores
-        try:
-            return make()
-        except torch.OutOfMemoryError:
-            self.clear()
-            return make()
+        return retry_out_of_memory(make)
 
     def give(self, key: Hashable, stores: list[LayerStore]) -> None:
         self._free.append((key, stores))
@@ -278,11 +274,8 @@ class KVCache:
         return made
 
     def view(self, first: int, count: int, *, current_codes: bool) -> KVCache:
-        """View some of the rows for one step; the memory is this cache's.
-
-        Args:
-            current_codes: whether ``prepare_token_write`` said so for all rows.
-        """
+        """View some of the rows for one step, with what ``prepare_token_write`` said of all; the
+        memory is this cache's."""
         part = slice(first, first + count)
         view = copy.copy(self)
         view.num_rows, view.row_sources = count, self.row_sources[part]

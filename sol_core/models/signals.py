@@ -36,17 +36,16 @@ class PrefillOutput:
 
 
 class PrefillObserver:
-    """Gathers the signals of a prefill's tokens, layer by layer.
-
-    Args:
-        cache: before the prefill of ``count`` tokens.
-        observed: [N] int64, ascending, of these tokens; None is all.
-    """
+    """Gathers the signals of a prefill's tokens, layer by layer."""
 
     def __init__(
-        self, spec: ModelSpec, cache: KVCache, count: int, scorer: PageScorer,
-        observed: Tensor | None,
-    ) -> None:  # fmt: skip
+        self,
+        spec: ModelSpec,
+        cache: KVCache,  # before the prefill of ``count`` tokens
+        count: int,
+        scorer: PageScorer,
+        observed: Tensor | None,  # [N] int64, ascending, of these tokens; None is all
+    ) -> None:
         self._spec, self._page_size, self._scorer = spec, cache.page_size, scorer
         self._seen = slice(None) if observed is None else observed
         start = cache.own_lengths[0]

@@ -109,16 +109,12 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
 
 
 def page_limits(
-    cache: KVCache, request: StepRequest, windows: Sequence[int | None]
+    cache: KVCache,
+    request: StepRequest,
+    windows: Sequence[int | None],  # of the model; of every layer where the request is by layer
 ) -> tuple[list[list[int]], np.ndarray[Any, np.dtype[np.float32]]]:
-    """Pages that each row keeps, and the need from which on it reads one.
-
-    The new token is counted as cached.
-
-    Args:
-        windows: attention windows of the model, or of every layer where the request is by layer.
-    Returns: a line of R numbers per window; the needs [1, R], or [L, R] by layer.
-    """
+    """Pages that each row keeps, a line of R numbers per window, and the need from which on it
+    reads one, [1, R] or [L, R] by layer. The new token is counted as cached."""
     budgets = [[max(cache.lengths) + 1] * cache.num_rows for _ in windows]
     floors = np.zeros((len(windows) if request.is_by_layer else 1, cache.num_rows), np.float32)
     for row, (action, cached) in enumerate(zip(request.actions, cache.lengths, strict=True)):
