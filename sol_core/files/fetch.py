@@ -99,8 +99,7 @@ def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore
             raise DownloadError(f"{error}. {remedy}{before}") from error
 
     with storing(wheel.filename, folder, DownloadError):
-        waiting = "Waiting for another download"
-        make_once(target, is_there, download, lambda: on_progress(waiting, 0.0))
+        make_once(target, is_there, download, on_progress)
     on_progress(f"{wheel.filename} is there", 1.0)
     return target
 

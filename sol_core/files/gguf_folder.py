@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import NamedTuple
@@ -152,8 +151,7 @@ def ensure_gguf_model(
             return make_gguf_folder(path, source, staging, rest)
 
         if not is_there():
-            waiting = partial(on_progress, "Waiting for another process", 0.0)
-            make_once(folder, is_there, make, waiting)
+            make_once(folder, is_there, make, on_progress)
     return folder
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from sol_core.errors import SolError
 from sol_core.files.paths import read_json_object
+from sol_core.progress import Progress, ignore_progress
 
 POLL_SECONDS = 0.2
 _ON_WINDOWS = os.name == "nt"
@@ -33,7 +34,7 @@ def make_once(
     target: Path,
     is_there: Callable[[], bool],
     make: Callable[[Path], Path],  # of a private folder: what replaces the target
-    on_wait: Callable[[], None] = lambda: None,  # called if another process is making it
+    on_progress: Progress = ignore_progress,  # told of waiting while another process makes it
 ) -> None:
     """Make a file or folder unless it is there; of several processes, one does."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ def make_once(
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        on_wait()
+        on_progress("Waiting for another process", 0.0)
         lock.acquire(poll_interval=POLL_SECONDS)
     try:
         for leftover in leftovers(target):
