@@ -85,15 +85,15 @@ _NAMES = {
     "accuracy.config": "TasksConfig",
     "training.config": "GrpoConfig TrainConfig WarmStartConfig preset",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 # Turns that a thread of GNU OpenMP spins for before it sleeps. Its own default spins for
 # milliseconds: beside any busy program, every loop then waits for a thread without a core.
-SPIN_COUNT = 1000
-_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
+_SPIN_COUNT = "1000"
 
 
 def limit_spinning() -> None:
     """Limit spinning before torch and Numba are imported; what the user has set stays."""
-    os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
 
 
 def __getattr__(name: str) -> Any:

@@ -274,8 +274,8 @@ class KVCache:
         return made
 
     def view(self, first: int, count: int, *, current_codes: bool) -> KVCache:
-        """View some of the rows for one step, with what ``prepare_token_write`` said of all; the
-        memory is this cache's."""
+        """View some rows for one step, in this cache's memory; ``current_codes`` is the answer of
+        ``prepare_token_write`` for all rows."""
         part = slice(first, first + count)
         view = copy.copy(self)
         view.num_rows, view.row_sources = count, self.row_sources[part]
