@@ -23,8 +23,8 @@ from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.schedules import StaticSchedule
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.passes import ROWS_AT_ONCE, assemble
 from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
 
 

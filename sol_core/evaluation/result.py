@@ -20,9 +20,8 @@ import numpy as np
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError
-from sol_core.evaluation.passes import PolicyPass
+from sol_core.evaluation.passes import PolicyPass, Row, TablePass
 from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.stages import TablePass
 from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.reporting.figures import Line, Panel, html_table, plot
 from sol_core.reporting.verdict import MEASURES, Verdict, budgets_verdict, method_name
@@ -297,7 +296,7 @@ def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
 
 def _adherence(policies: PolicyPass, index: int, requested: Budget) -> dict[str, dict[str, float]]:
     """The policy's distance from its budget: the mean, and the mean size over rollouts."""
-    names, column = SHORT_AXES, policies.column("policy", index)
+    names, column = SHORT_AXES, policies.columns[Row("policy", index)]
     gaps = (policies.spend[:, column] - np.asarray(requested.as_tuple())) / [
         axis.dense for axis in AXES
     ]

@@ -22,8 +22,14 @@ from sol_core.evaluation import result as results
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
-from sol_core.evaluation.passes import BaselinePass, OtherMethodsPass, PolicyPass, derive_seed
-from sol_core.evaluation.stages import Setting, TablePass
+from sol_core.evaluation.passes import (
+    BaselinePass,
+    OtherMethodsPass,
+    PolicyPass,
+    Setting,
+    TablePass,
+    derive_seed,
+)
 from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.models.loading import LanguageModel
