@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -226,14 +226,13 @@ def text_losses(
 
 
 def by_own_names(
-    part: Mapping[str, ValueT],
+    part: Mapping[str, ValueT],  # of every role, with or without the policy
     names: Sequence[str],  # of the policies and schedules, the first one's first
-    methods: Collection[str] = (),  # all roles; none are those of the part
 ) -> dict[str, ValueT]:
     """Values by the methods' own names instead of roles; one that a baseline has keeps its role."""
     first, *others = names
     own = {"policy": first} | {f"policy:{name}": name for name in others}
-    taken = {*(methods or part)} - {"policy"}
+    taken = {*part} - {"policy"}
     return {
         role if own.get(role) in taken else own.get(role, role): value
         for role, value in part.items()

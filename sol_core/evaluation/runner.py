@@ -210,9 +210,9 @@ class _Run:
             method.setdefault("bytes_per_token", cost.bytes_read)
             method.setdefault("bytes_share", cost.bytes_read / whole)
             method["flops_per_token"] = cost.flops
-        names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
+        names = [contender.name for contender in self.setting.contenders]
         parts = ("methods", "paired")
-        return record | {part: results.by_own_names(record[part], names, roles) for part in parts}
+        return record | {part: results.by_own_names(record[part], names) for part in parts}
 
     def _scores(self, index: int, compared: int) -> dict[str, results.MethodScores]:
         """Scores of the policies and of passes that finished ``compared`` texts, at least one."""
