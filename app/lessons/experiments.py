@@ -256,20 +256,26 @@ def spenders(model: Any, name: str, policies: PolicyLibrary) -> dict[str, Any]:
         policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=ActionGrid())
     except SolError as error:
         problem = str(error)
-    spenders, table = compare_spenders(
+    plans, table = compare_spenders(
         model, tokens, first, SPEND_BUDGET, policy, after_step=check_wanted
     )
+    levels, spent = ActionGrid().channel_keep_ratios, next(iter(plans.values()))
+    kl = [[loss.kl for loss in row] for row in table]
     return {
         "tokens": _texts(model, tokens),
         "first": first,
         "policy": problem,
         "budget": SPEND_BUDGET,
-        "spend": spenders[0].spend,
-        "levels": ActionGrid().channel_keep_ratios,
-        "kl": [[loss.kl for loss in row] for row in table],
+        "spend": sum(spent) / len(spent),
+        "levels": levels,
+        "kl": kl,
         "spenders": [
-            {"name": who.name, "channels": who.channels, "kl": [loss.kl for loss in who.losses]}
-            for who in spenders
+            {
+                "name": spender,
+                "channels": channels,
+                "kl": [kl[levels.index(level)][step] for step, level in enumerate(channels)],
+            }
+            for spender, channels in plans.items()
         ],
     }
 

@@ -7,10 +7,9 @@ on from choice to choice, their order by likelihood would say as much about the 
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import accumulate, groupby, product
 from operator import attrgetter
 
 import numpy as np
@@ -23,8 +22,8 @@ from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.schedules import StaticSchedule
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.passes import ROWS_AT_ONCE, assemble
 from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
 
 
@@ -66,7 +65,7 @@ class StaticPlan:
 
     def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
         longest = [max(steps) for steps in lengths]
-        ends = list(itertools.accumulate(longest))
+        ends = list(accumulate(longest))
         scheduler = StaticSchedule(spend, grid)
         self._actions = [scheduler.at(step) for step in range(ends[-1] + CANDIDATES)]
         spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])

@@ -33,15 +33,6 @@ OVERLAP_FRACTION = 0.1
 _WORD = re.compile(r"\w+")
 
 
-class HubDataSet(NamedTuple):
-    """A data set on the Hugging Face Hub, as ``name:config:part:column`` says it."""
-
-    name: str  # "owner/name"
-    config: str = ""  # its configuration, "" for the only one or the default
-    part: str = ""  # its part (train, test …), "" for train, or the first where there is none
-    column: str = ""  # with the text, "" for the first of the known names
-
-
 def check_corpus(corpus: object) -> None:
     """Raises: ConfigError for what is no name and no path."""
     wanted = "a name or a path (evaluate and train take texts and data sets, as corpus=…)"

@@ -31,7 +31,6 @@ from sol_core.corpus.documents import (
     PAPERS,
     SPLITS,
     Document,
-    HubDataSet,
     Split,
     names_hub_data_set,
     split_of,
@@ -244,24 +243,28 @@ def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
 
 
 def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
-    """A part of a data set, train or its first where none is named."""
+    """A data set as ``name:config:part:column`` says it; what is left out is chosen.
+
+    That is the only or default configuration, its part train or the first one, and the first
+    column with a known name.
+    """
     import datasets  # here, because it takes a second
 
-    asked = HubDataSet(*source.split(":"))
+    name, config, asked_part, asked_column, *_ = *source.split(":"), "", "", ""
     with _reaching_hub(source):
         parts = datasets.load_dataset(
-            asked.name, asked.config or None, streaming=True, cache_dir=str(corpora / "hub")
+            name, config or None, streaming=True, cache_dir=str(corpora / "hub")
         )
         usual = "train" if "train" in parts else next(iter(parts))
-        part = asked.part or usual
+        part = asked_part or usual
         if part not in parts:
             raise CorpusError(
-                f"the Hub data set {asked.name} has no part {part!r}; its parts: {', '.join(parts)}"
+                f"the Hub data set {name} has no part {part!r}; its parts: {', '.join(parts)}"
             )
         first = next(iter(parts[part]), None)
     if first is None:
         raise CorpusError(f"the Hub data set {source} has no rows")
-    column = choose_column(list(first), asked.column or None, source)
+    column = choose_column(list(first), asked_column or None, source)
 
     def texts(seed: int | None) -> Iterator[str]:
         rows = parts[part]
@@ -274,9 +277,9 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
                     yield text
 
     # Of the name of what is read: the same however that was written.
-    named = ":".join((asked.name, asked.config)).removesuffix(":")
+    named = ":".join((name, config)).removesuffix(":")
     if part != usual:
-        named = ":".join((asked.name, asked.config, part))
+        named = ":".join((name, config, part))
     fingerprint = hashlib.sha256(f"{named}\0{column}".encode()).hexdigest()
     return Corpus(source, source, fingerprint, None, texts)
 

@@ -94,7 +94,10 @@ def _own(
 
     has_source = isinstance(given, type) or inspect.isroutine(given)
     made_of: Any = given if has_source else type(given)
-    source = _source_sha256(made_of)
+    try:
+        source = hashlib.sha256(inspect.getsource(made_of).encode()).hexdigest()
+    except (OSError, TypeError):
+        source = None
     fingerprint = source or hashlib.sha256(made_of.__qualname__.encode()).hexdigest()
     return Contender(name, scheduler, grid, EPISODE_STEPS, "", fingerprint, source_sha256=source)
 
@@ -120,10 +123,3 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
     checksum = weights_sha256(policy.parts)
     steps, trained_on = info.episode_steps, info.corpus_fingerprint
     return Contender(name, scheduler, info.grid, steps, trained_on, checksum, checksum)
-
-
-def _source_sha256(made_of: Any) -> str | None:
-    try:
-        return hashlib.sha256(inspect.getsource(made_of).encode()).hexdigest()
-    except (OSError, TypeError):
-        return None

@@ -46,17 +46,11 @@ def trained_with_gains(
     for event in training:
         if isinstance(event, WorkFinished) and config.shares_from != "corpus":
             folder = Path(event.result["folder"])
-            policy = load_policy(folder, model)
-            gains = measure_gains(
-                model,
-                policy,
-                data_dir=data_dir,
-                corpus=config.shares_from,
-                texts=max(2, config.calibration_texts // 2),
-                should_stop=should_stop,
-            )
+            policy, corpus = load_policy(folder, model), config.shares_from
+            texts = max(2, config.calibration_texts // 2)
+            measuring = measure_gains(model, policy, data_dir, corpus, texts, should_stop)
             try:
-                for made in gains if policy.states is not None else ():
+                for made in measuring if policy.states is not None else ():
                     if isinstance(made, GainTable):
                         policy.gains = made
                         policy.save_pretrained(folder)
@@ -72,11 +66,10 @@ def trained_with_gains(
 def measure_gains(
     model: LanguageModel,
     policy: Policy,
-    *,
     data_dir: Path,
     corpus: str,
     texts: int,
-    should_stop: Callable[[], bool] = no_stop,
+    should_stop: Callable[[], bool],
 ) -> Iterator[WorkEvent | GainTable]:
     """Measure a policy as one that always schedules; ends with the table, unless it is stopped.
 

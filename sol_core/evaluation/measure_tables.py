@@ -27,7 +27,7 @@ from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import PrefixState
 from sol_core.errors import ConfigError, SolError
-from sol_core.evaluation.rollout import Prefix, roll_out
+from sol_core.evaluation.rollout import roll_out
 from sol_core.model_tables.tables import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -183,12 +183,12 @@ def _damage(
 ) -> torch.Tensor:
     """Mean KL of each action over the windows after a context: [actions] fp64."""
     starts = [context + STEPS * window for window in range(WINDOWS)]
-    path = [list(text[start : start + STEPS + 1]) for start in starts]
+    paths = [list(text[start : start + STEPS + 1]) for start in starts]
     state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
     branch = cache.branch(1 + len(actions), STEPS, starts, [0] * WINDOWS)
     rows = PlannedRows([[action] for action in (DENSE, *actions)] * WINDOWS)
     options = DecodeOptions(STEPS, grid.mechanisms, batched=True)
-    scores = roll_out(lm, branch, Prefix(cache, state, path), rows, options)
+    scores = roll_out(lm, branch, paths, rows, options, state)
     return torch.from_numpy(scores.kl[:, 1:].mean((0, 2)))
 
 

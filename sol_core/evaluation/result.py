@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -20,9 +20,8 @@ import numpy as np
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError
-from sol_core.evaluation.passes import PolicyPass
+from sol_core.evaluation.passes import PolicyPass, Row, TablePass
 from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.stages import TablePass
 from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.reporting.figures import Line, Panel, html_table, plot
 from sol_core.reporting.verdict import MEASURES, Verdict, budgets_verdict, method_name
@@ -227,14 +226,13 @@ def text_losses(
 
 
 def by_own_names(
-    part: Mapping[str, ValueT],
+    part: Mapping[str, ValueT],  # of every role, with or without the policy
     names: Sequence[str],  # of the policies and schedules, the first one's first
-    methods: Collection[str] = (),  # all roles; none are those of the part
 ) -> dict[str, ValueT]:
     """Values by the methods' own names instead of roles; one that a baseline has keeps its role."""
     first, *others = names
     own = {"policy": first} | {f"policy:{name}": name for name in others}
-    taken = {*(methods or part)} - {"policy"}
+    taken = {*part} - {"policy"}
     return {
         role if own.get(role) in taken else own.get(role, role): value
         for role, value in part.items()
@@ -297,7 +295,7 @@ def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
 
 def _adherence(policies: PolicyPass, index: int, requested: Budget) -> dict[str, dict[str, float]]:
     """The policy's distance from its budget: the mean, and the mean size over rollouts."""
-    names, column = SHORT_AXES, policies.column("policy", index)
+    names, column = SHORT_AXES, policies.columns[Row("policy", index)]
     gaps = (policies.spend[:, column] - np.asarray(requested.as_tuple())) / [
         axis.dense for axis in AXES
     ]

@@ -15,24 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXES
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, teacher_forced
-from sol_core.decoding.prefix import PrefixState, read_prefixes
+from sol_core.decoding.prefix import PrefixState
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """B windows, read densely up to their first token to feed."""
-
-    cache: KVCache  # that their rows branch from
-    state: PrefixState
-    path: list[list[int]]  # [B][T + 1], the tokens to feed and, shifted by one, to score
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +37,19 @@ class RolloutScores:
 
 
 @torch.no_grad()
-def read_windows(
-    lm: FrozenLM,
-    windows: Sequence[tuple[list[int], int]],  # per window its text, and where it starts
-    steps: int,
-    grid: ActionGrid,
-    *,
-    observe: bool,
-) -> Prefix:
-    """Read the prefix of every window, in the pieces that any other caller reads it in."""
-    how = grid.mechanisms if observe else None
-    prefixes = [text[:start] for text, start in windows]
-    cache, state = read_prefixes(lm, prefixes, grid.page_size, how)
-    return Prefix(cache, state, [text[start : start + steps + 1] for text, start in windows])
-
-
-@torch.no_grad()
 def roll_out(
     lm: FrozenLM,
     cache: KVCache,  # of the rows
-    prefix: Prefix,
+    paths: Sequence[Sequence[int]],  # [B][T + 1], the tokens to feed and, shifted by one, to score
     scheduler: BatchScheduler,
     options: DecodeOptions,
+    state: PrefixState,
     costs: CostModel | None = None,  # counts the bytes read
 ) -> RolloutScores:
     """Run all rows of the windows and score them; the first row of each must be dense."""
-    group = cache.num_rows // len(prefix.path)
+    group = cache.num_rows // len(paths)
     nll, kl, spend, num_bytes = [], [], [], []
-    for scored in teacher_forced(lm, cache, prefix.path, scheduler, options, prefix.state):
+    for scored in teacher_forced(lm, cache, paths, scheduler, options, state):
         step = scored.step
         nll.append(scored.nll)
         kl.append(scored.kl)

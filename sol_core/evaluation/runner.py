@@ -22,8 +22,14 @@ from sol_core.evaluation import result as results
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
-from sol_core.evaluation.passes import BaselinePass, OtherMethodsPass, PolicyPass, derive_seed
-from sol_core.evaluation.stages import Setting, TablePass
+from sol_core.evaluation.passes import (
+    BaselinePass,
+    OtherMethodsPass,
+    PolicyPass,
+    Setting,
+    TablePass,
+    derive_seed,
+)
 from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.models.loading import LanguageModel
@@ -204,9 +210,9 @@ class _Run:
             method.setdefault("bytes_per_token", cost.bytes_read)
             method.setdefault("bytes_share", cost.bytes_read / whole)
             method["flops_per_token"] = cost.flops
-        names, roles = [contender.name for contender in self.setting.contenders], record["methods"]
+        names = [contender.name for contender in self.setting.contenders]
         parts = ("methods", "paired")
-        return record | {part: results.by_own_names(record[part], names, roles) for part in parts}
+        return record | {part: results.by_own_names(record[part], names) for part in parts}
 
     def _scores(self, index: int, compared: int) -> dict[str, results.MethodScores]:
         """Scores of the policies and of passes that finished ``compared`` texts, at least one."""

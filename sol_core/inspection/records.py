@@ -1,12 +1,11 @@
 """Configuration and frozen records of an inspection.
 
 Information is in nats, times are milliseconds and measured, costs are computed (``cost.py``).
-Every record's ``to_dict`` is plain JSON; ``inspection_json`` puts a whole one together.
+Every record's ``to_dict`` is plain JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -24,7 +23,6 @@ from sol_core.fields import Positive, Range, added_field, check_fields, configur
 from sol_core.reporting.verdict import Verdict
 
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
-INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
 
 
 @configuration
@@ -238,24 +236,3 @@ class InspectionEnd:
 
 
 InspectionEvent = PrefillProgress | InspectionStart | InspectedToken | InspectionEnd
-
-
-def inspection_json(
-    text: str,
-    model: str,
-    config: dict[str, Any],
-    start: dict[str, Any] | None,
-    tokens: Sequence[dict[str, Any]],
-    end: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """A whole inspection as one JSON object, from its records' JSON."""
-    return {
-        "kind": "inspection",
-        "version": INSPECTION_VERSION,
-        "model": model,
-        "text": text,
-        "config": config,
-        "start": start,
-        "tokens": list(tokens),
-        "end": end,
-    }

@@ -111,22 +111,21 @@ def _over_served(row: int, tokens: Sequence[InspectedToken]) -> tuple[ListedToke
     """Steps on which another row spent less at no harm, the largest difference first."""
     shifts = []
     for token in tokens:
-        spent = _net_keep_rate(token.rows[row])
+        spent = token.rows[row].action.net_keep_rate
         # Dense is harmless by definition and never cheaper; it takes no part.
         harmless = [
-            (_net_keep_rate(step), other)
+            (step.action.net_keep_rate, other)
             for other, step in enumerate(token.rows)
-            if other not in (0, row) and _is_harmless(step) and _net_keep_rate(step) < spent - 1e-9
+            if other not in (0, row)
+            and step.kl <= HARMLESS_KL
+            and step.action.bit_width >= FEWEST_BITS
+            and step.action.net_keep_rate < spent - 1e-9
         ]
         if harmless:
             spend, other = min(harmless)
             shifts.append((spent - spend, token, other))
     shifts.sort(key=lambda entry: -entry[0])
     return tuple(_listed(token, row, token.rows[other]) for _, token, other in shifts[:LISTED])
-
-
-def _is_harmless(step: InspectedRow) -> bool:
-    return step.kl <= HARMLESS_KL and step.action.bit_width >= FEWEST_BITS
 
 
 def _listed(token: InspectedToken, row: int, cheaper: InspectedRow | None = None) -> ListedToken:
@@ -138,15 +137,11 @@ def _listed(token: InspectedToken, row: int, cheaper: InspectedRow | None = None
         kl=step.kl,
         loss=step.nll - dense.nll,
         entropy=dense.entropy,
-        spend=_net_keep_rate(step),
+        spend=step.action.net_keep_rate,
         cheaper="" if cheaper is None else cheaper.name,
-        cheaper_spend=None if cheaper is None else _net_keep_rate(cheaper),
+        cheaper_spend=None if cheaper is None else cheaper.action.net_keep_rate,
         cheaper_kl=None if cheaper is None else cheaper.kl,
     )
-
-
-def _net_keep_rate(step: InspectedRow) -> float:
-    return step.action.net_keep_rate
 
 
 def inspection_verdicts(

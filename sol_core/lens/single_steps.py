@@ -172,19 +172,6 @@ def _steps(
         lm.decode_step(torch.tensor(tokens[at : at + 1], device=lm.device), past, mechanisms=how)
 
 
-@dataclass(frozen=True, slots=True)
-class Spender:
-    """A way to divide channels among steps, and its losses."""
-
-    name: str  # "even", "policy" or "hindsight"
-    channels: tuple[float, ...]  # kept, per step
-    losses: tuple[StepLoss, ...]  # per step, at these channels, alone
-
-    @property
-    def spend(self) -> float:
-        return sum(self.channels) / len(self.channels)
-
-
 def best_in_hindsight(
     damages: Sequence[Sequence[float]], levels: Sequence[float], mean: float
 ) -> list[int]:
@@ -212,9 +199,11 @@ def compare_spenders(
     budget: float,
     policy: Policy | None,
     after_step: Callable[[], None] = lambda: None,
-) -> tuple[list[Spender], list[list[StepLoss]]]:
-    """The spenders at the policy's spend, or the budget's, and the losses [levels][steps].
+) -> tuple[dict[str, list[float]], list[list[StepLoss]]]:
+    """Divide what the policy spends, or the budget, among the steps.
 
+    Returns: channels of every step by spender ("policy" if there is one, "even", "hindsight"), and
+        the losses [levels][steps].
     ``after_step`` as of ``single_step_losses``.
     """
     grid = policy.info.grid if policy else ActionGrid()
@@ -233,8 +222,4 @@ def compare_spenders(
     plans["even"] = [even.at(step).channel_keep_ratio for step in range(steps)]
     damages = [[row[step].kl for row in table] for step in range(steps)]
     plans["hindsight"] = [levels[at] for at in best_in_hindsight(damages, levels, budget)]
-    spenders = []
-    for name, plan in plans.items():
-        losses = (table[levels.index(level)][step] for step, level in enumerate(plan))
-        spenders.append(Spender(name, tuple(plan), tuple(losses)))
-    return spenders, table
+    return plans, table

@@ -10,7 +10,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.prefix import BLOCK, read_prefix, read_prefixes
-from sol_core.evaluation.rollout import read_windows, roll_out
+from sol_core.evaluation.rollout import roll_out
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import generate
 from sol_core.generation.scoring import ScoreCase, score_case, score_text
@@ -77,16 +77,17 @@ def by_inspecting(model, tokens, context, action, grid, monkeypatch):
 def by_evaluating(model, tokens, context, action, grid):
     """The last of the windows that an evaluation reads; they begin alike."""
     starts = [max(1, context - 9), context]
-    windows = [(tokens, start) for start in starts]
+    paths = [tokens[start : start + STEPS + 1] for start in starts]
     rows = [(DENSE,), (action,), *((other,) for other in COMPANY)]
     options = DecodeOptions(STEPS, grid.mechanisms)
     for observe in (False, True):
-        prefix = read_windows(model.lm, windows, STEPS, grid, observe=observe)
-        scheduler = PlannedRows(rows * len(windows))
+        prefixes, how = [tokens[:start] for start in starts], grid.mechanisms if observe else None
+        cache, state = read_prefixes(model.lm, prefixes, grid.page_size, how)
+        scheduler = PlannedRows(rows * len(starts))
         if observe:
             scheduler.observes = Observe.CONCENTRATION
-        cache = prefix.cache.branch(len(rows), STEPS)
-        yield roll_out(model.lm, cache, prefix, scheduler, options).nll[-1, 1].tolist()
+        branch = cache.branch(len(rows), STEPS)
+        yield roll_out(model.lm, branch, paths, scheduler, options, state).nll[-1, 1].tolist()
 
 
 def by_own_function(model, tokens, context, action, grid):

@@ -17,6 +17,7 @@ from sol_core.config import DEFAULT_POLICY, POLICY_PREFIX
 from sol_core.events import PrefillProgress, StepCost
 from sol_core.inspection import records
 
+INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
 HELP = "score a text token by token under several schedules; nothing is generated"
 
 
@@ -51,8 +52,16 @@ def run(args: argparse.Namespace) -> int:
             f"{start.tokens_left_out:,} were left out ({limit})"
         )
     if args.json:
-        parts = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
-        report = records.inspection_json(args.text, model.name, args.config.to_dict(), *parts)
+        report = {
+            "kind": "inspection",
+            "version": INSPECTION_VERSION,
+            "model": model.name,
+            "text": args.text,
+            "config": args.config.to_dict(),
+            "start": start.to_dict(),
+            "tokens": [token.to_dict() for token in tokens],
+            "end": end.to_dict(),
+        }
         grid = {"dtype": model.dtype_name, "grid": grid_name(args.config.grid_in_use)}
         cli.print_json(report | grid | {"schedules": _per_token(end)})
         return 0

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sol_core.actions import ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import RowSchedules, StepObservation
 from sol_core.decoding.schedules import Horizon
-from sol_core.evaluation.passes import BaselineSchedules, Row
-from sol_core.evaluation.stages import split_evenly
+from sol_core.evaluation.passes import BaselineSchedules, Row, split_evenly
 from sol_core.evaluation.statistics import PairedBootstrap, rank_correlation
 
 GRID = ActionGrid()

@@ -17,8 +17,9 @@ from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, decode
+from sol_core.decoding.prefix import read_prefixes
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
-from sol_core.evaluation.rollout import read_windows, roll_out
+from sol_core.evaluation.rollout import roll_out
 from sol_core.files import staging
 from sol_core.files.staging import known_sha256, sha256_of
 from sol_core.generation.engine import generate
@@ -61,9 +62,9 @@ def _scored(model):
 
 
 def _evaluated(model):
-    prefix = read_windows(model.lm, [(TOKENS, 8)], 4, ActionGrid(), observe=False)
+    cache, state = read_prefixes(model.lm, [TOKENS[:8]], ActionGrid().page_size, None)
     rows = PlannedRows([[DENSE], [Action(0.5, 0.5, 8)]])
-    roll_out(model.lm, prefix.cache.branch(2, 4), prefix, rows, DecodeOptions(4))
+    roll_out(model.lm, cache.branch(2, 4), [TOKENS[8:13]], rows, DecodeOptions(4), state)
 
 
 def _labelled(model):

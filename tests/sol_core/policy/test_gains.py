@@ -15,7 +15,7 @@ from sol_core.generation.engine import generate
 from sol_core.policy.policy import load_policy, save_policy
 from sol_core.policy.prices import GainTable
 from sol_core.policy.scheduler import PolicyScheduler, schedule_by_policy
-from sol_core.progress import WorkFinished
+from sol_core.progress import WorkFinished, no_stop
 from sol_core.training.config import TrainConfig
 from tests.sol_core.policy.test_byte_prices import with_states
 from tests.sol_core.policy.test_policy import observe
@@ -116,9 +116,7 @@ def test_gains_are_lower_ends_by_context_and_share(model, tmp_path, monkeypatch)
     corpus = tmp_path / "text.txt"
     corpus.write_text("\n\n".join(f"A text of words about {number}. " * 12 for number in range(9)))
     monkeypatch.setattr(measuring, "CONTEXTS", (16, 40, 9999))
-    *_, table = measuring.measure_gains(
-        model, policy, data_dir=tmp_path, corpus=str(corpus), texts=4
-    )
+    *_, table = measuring.measure_gains(model, policy, tmp_path, str(corpus), 4, no_stop)
     assert (table.contexts, table.shares) == ((16.0, 40.0), (0.1, 0.8, 0.9))
     for row in table.recovered:
         assert row[0] == row[1], "no mix reaches the least share: as at the next one"
