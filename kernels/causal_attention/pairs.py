@@ -13,8 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from kernels.cpu.compiling import emitted
 from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import FLOAT, INDEX, Matrix, in_turns, load, splat, store, vector
 
@@ -35,8 +35,8 @@ def has_tiles() -> bool:
     return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _XTILEDATA) == 0)
 
 
-@intrinsic
-def multiply_pairs(context, left, right, fades, out, shapes):
+@emitted()
+def multiply_pairs(builder, left, right, fades, out, shapes):
     """out[v, n] = fades[v] · out[v, n] + Σ_k left[v, k] · right[k, n], of two products each.
 
     Args:
@@ -46,17 +46,10 @@ def multiply_pairs(context, left, right, fades, out, shapes):
         out: [V, N] float32, changed.
         shapes: of a matrix unit that ``use_tiles`` has prepared; None multiplies by vectors.
     """
-    emit = _by_vectors if isinstance(shapes, types.NoneType) else _by_tiles
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        left, right, out = (Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 3))
-        faded = None
-        if not isinstance(sig.args[2], types.NoneType):
-            faded = target.make_array(sig.args[2])(target, builder, args[2]).data
-        emit(builder, left, right, faded, out)
-        return target.get_dummy_value()
-
-    return types.void(left, right, fades, out, shapes), generate
+    emit = _by_vectors if shapes.kind == types.none else _by_tiles
+    left, right, out = map(Matrix, (left, right, out))
+    faded = None if fades.kind == types.none else fades.array().data
+    emit(builder, left, right, faded, out)
 
 
 def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matrix) -> None:
@@ -100,34 +93,23 @@ def _add_products(builder: Any, total: Any, left: Any, right: Any) -> Any:
     return llvm_call(builder, name, total.type, [total, left, right])
 
 
-@intrinsic
-def use_tiles(context, shapes):
+@emitted()
+def use_tiles(builder, shapes):
     """Prepare this thread's matrix unit: eight tiles of sixteen rows of sixteen pairs.
 
     Args:
         shapes: [64] uint8, ``tile_shapes()``; None does nothing.
     """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if isinstance(shapes, types.NoneType):
-            return target.get_dummy_value()
-        data = target.make_array(sig.args[0])(target, builder, args[0]).data
-        _call_tiles(builder, "ldtilecfg", builder.bitcast(data, _BYTE.as_pointer()))
-        return target.get_dummy_value()
-
-    return types.void(shapes), generate
+    if shapes.kind != types.none:
+        data = builder.bitcast(shapes.array().data, _BYTE.as_pointer())
+        _call_tiles(builder, "ldtilecfg", data)
 
 
-@intrinsic
-def leave_tiles(context, shapes):
+@emitted()
+def leave_tiles(builder, shapes):
     """Give this thread's matrix unit back; shapes as of ``use_tiles``."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not isinstance(shapes, types.NoneType):
-            _call_tiles(builder, "tilerelease")
-        return target.get_dummy_value()
-
-    return types.void(shapes), generate
+    if shapes.kind != types.none:
+        _call_tiles(builder, "tilerelease")
 
 
 def _by_tiles(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matrix) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from kernels.causal_attention.pairs import LANES
+from kernels.cpu.compiling import emitted
 from kernels.cpu.numba_helpers import llvm_call
 from kernels.cpu.vector_code import FLOAT, INDEX, Matrix, fused, line_of, load, splat, vector
 from kernels.cpu.vector_softmax import largest_of, sum_of
@@ -24,8 +24,8 @@ _LEAST = -150.0  # the power of two of what counts for nothing
 _TERMS = (9.5701018e-3, 5.591786e-2, 2.4024745e-1, 6.9312181e-1, 9.9999926e-1)
 
 
-@intrinsic
-def weigh_pairs(context, scores, tops, totals, fades, weights):
+@emitted()
+def weigh_pairs(builder, scores, tops, totals, fades, weights):
     """Scores into weights 2^(score − top), for every row.
 
     Args:
@@ -35,42 +35,34 @@ def weigh_pairs(context, scores, tops, totals, fades, weights):
         fades: [V] float32, overwritten with what older weights are now to be multiplied by.
         weights: [V, T / 2] uint32, overwritten: those of scores t and t + T / 2.
     """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        scores, weights = (Matrix.argument(target, builder, sig, args, k) for k in (0, 4))
-        tops, totals, fades = (line_of(target, builder, sig.args[k], args[k])[0] for k in (1, 2, 3))
-        half = weights.width
-        with cgutils.for_range(builder, scores.height) as rows:
-            row, out = scores.row(rows.index), weights.row(rows.index)
-            top_at, total_at, fade_at = (
-                builder.gep(data, [rows.index]) for data in (tops, totals, fades)
+    scores, weights = Matrix(scores), Matrix(weights)
+    lines, half = [line_of(line)[0] for line in (tops, totals, fades)], weights.width
+    with cgutils.for_range(builder, scores.height) as rows:
+        row, out = scores.row(rows.index), weights.row(rows.index)
+        top_at, total_at, fade_at = (builder.gep(line, [rows.index]) for line in lines)
+        before, running = builder.load(top_at), cgutils.alloca_once(builder, _NUMBERS)
+        builder.store(load(builder, row, INDEX(0), LANES), running)
+        with cgutils.for_range_slice(builder, INDEX(0), scores.width, INDEX(LANES)) as (t, _):
+            score, most = load(builder, row, t, LANES), builder.load(running)
+            larger = builder.fcmp_ordered(">", score, most)
+            builder.store(builder.select(larger, score, most), running)
+        top = largest_of(builder, [builder.load(running)], before)
+        faded = _powers(builder, splat(builder, builder.fsub(before, top), LANES))
+        fade = builder.extract_element(faded, _BITS(0))
+        builder.store(top, top_at)
+        builder.store(fade, fade_at)
+        spread = splat(builder, top, LANES)
+        builder.store(ir.Constant(_NUMBERS, [0.0] * LANES), running)
+        with cgutils.for_range_slice(builder, INDEX(0), half, INDEX(LANES)) as (t, _):
+            low, high = (
+                _powers(builder, builder.fsub(load(builder, row, column, LANES), spread))
+                for column in (t, builder.add(t, half))
             )
-            before, running = builder.load(top_at), cgutils.alloca_once(builder, _NUMBERS)
-            builder.store(load(builder, row, INDEX(0), LANES), running)
-            with cgutils.for_range_slice(builder, INDEX(0), scores.width, INDEX(LANES)) as (t, _):
-                score, most = load(builder, row, t, LANES), builder.load(running)
-                larger = builder.fcmp_ordered(">", score, most)
-                builder.store(builder.select(larger, score, most), running)
-            top = largest_of(builder, [builder.load(running)], before)
-            faded = _powers(builder, splat(builder, builder.fsub(before, top), LANES))
-            fade = builder.extract_element(faded, _BITS(0))
-            builder.store(top, top_at)
-            builder.store(fade, fade_at)
-            spread = splat(builder, top, LANES)
-            builder.store(ir.Constant(_NUMBERS, [0.0] * LANES), running)
-            with cgutils.for_range_slice(builder, INDEX(0), half, INDEX(LANES)) as (t, _):
-                low, high = (
-                    _powers(builder, builder.fsub(load(builder, row, column, LANES), spread))
-                    for column in (t, builder.add(t, half))
-                )
-                total = builder.fadd(builder.load(running), builder.fadd(low, high))
-                builder.store(total, running)
-                _store_pairs(builder, low, high, out, t)
-            total = builder.fmul(builder.load(total_at), fade)
-            builder.store(builder.fadd(total, sum_of(builder, builder.load(running))), total_at)
-        return target.get_dummy_value()
-
-    return types.void(scores, tops, totals, fades, weights), generate
+            total = builder.fadd(builder.load(running), builder.fadd(low, high))
+            builder.store(total, running)
+            _store_pairs(builder, low, high, out, t)
+        total = builder.fmul(builder.load(total_at), fade)
+        builder.store(builder.fadd(total, sum_of(builder, builder.load(running))), total_at)
 
 
 def _powers(builder: Any, x: Any) -> Any:

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
-from kernels.cpu.compiling import helper
+from kernels.cpu.compiling import emitted, helper
 
 
 def location_of(array: Any) -> tuple[int, int, int]:
@@ -29,14 +28,10 @@ def table_of(arrays: Any) -> Any:
     return np.stack([table_of(some) for some in arrays])
 
 
-@intrinsic
-def _pointer(context, address):
+@emitted(types.voidptr, address=types.int64)
+def _pointer(builder, address):
     """Cast int64 to void*."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), generate
+    return builder.inttoptr(address.value, cgutils.voidptr_t)
 
 
 @helper

@@ -12,9 +12,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 
-from kernels.cpu.compiling import by_types, fast_helper, helper
+from kernels.cpu.compiling import by_types, emitted, fast_helper, helper
 
 # Added and taken away, it rounds |x| < 2^22 half to even, in vectors.
 TO_EVEN = np.float32(1.5 * 2**23)
@@ -79,25 +78,17 @@ def llvm_call(builder: Any, name: str, result: Any, arguments: Any, flags: Any =
     return builder.call(function, arguments, fastmath=flags)
 
 
-@intrinsic
-def _from_float16(context, pattern):
+@emitted(types.float32, pattern=types.int16)
+def _from_float16(builder, pattern):
     """The float32 of a float16's bit pattern."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
-
-    return types.float32(types.int16), generate
+    return builder.fpext(builder.bitcast(pattern.value, ir.HalfType()), ir.FloatType())
 
 
-@intrinsic
-def ticks_now(context):
+@emitted(types.int64)
+def ticks_now(builder):
     """The CPU's time stamp, int64: counts on at an even pace on an x86 of the last fifteen years.
     Not to be asked elsewhere: some ARM systems forbid it to programs."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return llvm_call(builder, "llvm.readcyclecounter", ir.IntType(64), [])
-
-    return types.int64(), generate
+    return llvm_call(builder, "llvm.readcyclecounter", ir.IntType(64), [])
 
 
 @by_types

@@ -13,13 +13,14 @@ import itertools
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
+from kernels.cpu.compiling import emitted
 from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
+    INTEGERS,
     Matrix,
     in_turns,
     load,
@@ -60,8 +61,8 @@ class _Octets(NamedTuple):
     variant: str  # how bytes are multiplied
 
 
-@intrinsic(prefer_literal=True)
-def score_octets(context, codes, scales, stretch, queries, units, out, how):
+@emitted(stretch=INTEGERS, prefer_literal=True)
+def score_octets(builder, codes, scales, stretch, queries, units, out, how):
     """out[v, 8 n + t] = estimated score of token t of a stretch's octet n, for every query v.
 
     Args:
@@ -71,35 +72,26 @@ def score_octets(context, codes, scales, stretch, queries, units, out, how):
         out: [V, ≥ 8 · count] float32, overwritten.
         how: literal, of ``best_products`` or another that this CPU has.
     """
-    signature = types.void(codes, scales, stretch, queries, units, out, how)
-    variant = how.literal_value
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first, count = cgutils.unpack_tuple(builder, args[2])
-        arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 1)]
-        row_bytes = cgutils.unpack_tuple(builder, arrays[0].shape)[1]
-        rounded, unit_rows, scores = (
-            Matrix.argument(target, builder, sig, args, k) for k in (3, 4, 5)
-        )
-        octets = _Octets(
-            codes=builder.gep(arrays[0].data, [builder.mul(first, row_bytes)]),
-            scales=builder.gep(arrays[1].data, [builder.mul(first, INDEX(2 * _OCTET))]),
-            lines=builder.udiv(row_bytes, INDEX(_LINE)),
-            queries=rounded,
-            units=unit_rows,
-            out=scores,
-            variant=variant,
-        )
-        begin = INDEX(0)
-        for together in (_TOGETHER, 1) if variant == "wide" else (1,):
-            end, step = builder.and_(count, INDEX(-together)), INDEX(together)
-            with cgutils.for_range_slice(builder, begin, end, step) as (octet, _):
-                _prefetch_octets(builder, octets, octet, together)
-                _score(builder, octets, octet, together)
-            begin = end
-        return target.get_dummy_value()
-
-    return signature, generate
+    first, count = cgutils.unpack_tuple(builder, stretch.value)
+    code_array, scale_array = codes.array(), scales.array()
+    row_bytes = cgutils.unpack_tuple(builder, code_array.shape)[1]
+    rounded, unit_rows, scores = map(Matrix, (queries, units, out))
+    octets = _Octets(
+        codes=builder.gep(code_array.data, [builder.mul(first, row_bytes)]),
+        scales=builder.gep(scale_array.data, [builder.mul(first, INDEX(2 * _OCTET))]),
+        lines=builder.udiv(row_bytes, INDEX(_LINE)),
+        queries=rounded,
+        units=unit_rows,
+        out=scores,
+        variant=how.kind.literal_value,
+    )
+    begin = INDEX(0)
+    for together in (_TOGETHER, 1) if octets.variant == "wide" else (1,):
+        end, step = builder.and_(count, INDEX(-together)), INDEX(together)
+        with cgutils.for_range_slice(builder, begin, end, step) as (octet, _):
+            _prefetch_octets(builder, octets, octet, together)
+            _score(builder, octets, octet, together)
+        begin = end
 
 
 def _prefetch_octets(builder: Any, octets: _Octets, octet: Any, together: int) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from kernels.cpu.compiling import Argument, emitted
 from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import (
     FLOAT,
@@ -35,10 +35,11 @@ CHANNELS = 4  # that are summed at once
 _VNNI = cpu_has("avx512vnni") and cpu_has("avx512vl")
 HAS_INTEGERS = _VNNI or cpu_has("avx2")  # ARM's dot products are not used: floats are
 _BYTE, _SHORT, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_INT = types.int64
 
 
-@intrinsic(prefer_literal=True)
-def add_block(context, data, offset, listed, row, out, column, bits):
+@emitted(offset=_INT, row=_INT, column=_INT, prefer_literal=True)
+def add_block(builder, data, offset, listed, row, out, column, bits):
     """out[row, column + j] += Σ_i factors[row, i] · W[channels[i], j], of one block of one tile.
 
     A word holds numbers of several outputs. In each half of it they are masked, not shifted, and so
@@ -55,36 +56,34 @@ def add_block(context, data, offset, listed, row, out, column, bits):
         out: [R, ≥ column + outputs] float32, changed.
         bits: literal, 4 or 8.
     """
-    number = types.int64
-    signature = types.void(data, number, listed, number, out, number, bits)
-    width = bits.literal_value
+    block, out, channels, factors, rest = _unpacked(builder, data, offset, listed, row, out, column)
+    *span, total, words, ahead = rest
+    used = (channels, factors, *span, ahead, total)
 
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        block, out, channels, factors, listed = _unpacked(target, builder, sig, args)
-        *span, total, words, ahead = listed
-        used = (channels, factors, *span, ahead, total)
+    def add(lanes: int) -> None:
+        _add(builder, block, used, out, bits.kind.literal_value, words, lanes)
 
-        def add(lanes: int) -> None:
-            _add(builder, block, used, out, width, words, lanes)
-
-        _by_words(builder, words, add, wide=cpu_has("avx512f"))
-        return target.get_dummy_value()
-
-    return signature, generate
+    _by_words(builder, words, add, wide=cpu_has("avx512f"))
 
 
-def _unpacked(target: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, ...]:
+def _unpacked(
+    builder: Any,
+    data: Argument,
+    begin: Argument,
+    listed: Argument,
+    row: Argument,
+    out: Argument,
+    column: Argument,
+) -> tuple[Any, ...]:
     """Return pointers to a block, to the outputs, to the channels and to the row's numbers, and
     the list of what else is listed."""
-    data, begin, listed, row, _, column = args[:6]
-    kinds = sig.args[2]
-    channels, numbers, *rest = cgutils.unpack_tuple(builder, listed)
+    channels, numbers, *rest = listed.items()
     return (
-        builder.gep(target.make_array(sig.args[0])(target, builder, data).data, [begin]),
-        builder.gep(Matrix.argument(target, builder, sig, args, 4).row(row), [column]),
-        target.make_array(kinds[0])(target, builder, channels).data,
-        Matrix(target, builder, kinds[1], numbers, INDEX(0)).row(row),
-        rest,
+        builder.gep(data.array().data, [begin.value]),
+        builder.gep(Matrix(out).row(row.value), [column.value]),
+        channels.array().data,
+        Matrix(numbers).row(row.value),
+        [argument.value for argument in rest],
     )
 
 
@@ -200,8 +199,8 @@ def _half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
     return builder.fpext(builder.load(pointer, align=2), vector(FLOAT, lanes))
 
 
-@intrinsic
-def add_integers(context, data, offset, listed, row, out, column):
+@emitted(offset=_INT, row=_INT, column=_INT)
+def add_integers(builder, data, offset, listed, row, out, column):
     """out[row, column + j] += step · Σ_i levels[row, i] · W[channels[i], j], of one block of one
     tile of 4 bits; within the block the sum is exact.
 
@@ -211,23 +210,16 @@ def add_integers(context, data, offset, listed, row, out, column):
             of those to use and of those that a later block will use, the sum of step · levels
             float32, step float32, words of a channel, 8 or 16, and how many blocks later.
     """
-    number = types.int64
-    signature = types.void(data, number, listed, number, out, number)
+    if not HAS_INTEGERS:  # never called then, but compiled
+        return
+    block, out, channels, levels, rest = _unpacked(builder, data, offset, listed, row, out, column)
+    *span, total, step, words, ahead = rest
+    used = (channels, levels, *span, ahead, total, step)
 
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not HAS_INTEGERS:  # never called then, but compiled
-            return target.get_dummy_value()
-        block, out, channels, levels, listed = _unpacked(target, builder, sig, args)
-        *span, total, step, words, ahead = listed
-        used = (channels, levels, *span, ahead, total, step)
+    def add(lanes: int) -> None:
+        _add_integers(builder, block, used, out, words, lanes)
 
-        def add(lanes: int) -> None:
-            _add_integers(builder, block, used, out, words, lanes)
-
-        _by_words(builder, words, add, wide=_VNNI)
-        return target.get_dummy_value()
-
-    return signature, generate
+    _by_words(builder, words, add, wide=_VNNI)
 
 
 def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, lanes: int) -> None:
