@@ -218,35 +218,21 @@ def stream_rows(builder, matrix, rows, scales, at, out):
     later = [builder.add(entry, distance) for entry in entries]
     following = starts_at([smaller(builder, entry, last) for entry in later])
     factors = [builder.load(builder.gep(scale_data, [entry])) for entry in entries]
-    terms = list(zip(starts, factors, strict=True))
     line = weights.per_line
     whole = builder.and_(length, INDEX(-line))
-    _stream(builder, weights, terms, following, out_data, (INDEX(0), whole, line), _STREAM_LANES)
-    _stream(builder, weights, terms, following, out_data, (whole, length, 1), 1)
-
-
-def _stream(
-    builder: Any,
-    weights: Matrix,
-    terms: list[tuple[Any, Any]],
-    following: list[Any],
-    out: Any,
-    columns: tuple[Any, Any, int],
-    lanes: int,
-) -> None:
-    """``stream_rows`` of a range of columns; terms: starts of rows and their scales."""
-    begin, end, step = columns
-    spread = [(start, splat(builder, factor, lanes)) for start, factor in terms]
-    with cgutils.for_range_slice(builder, begin, end, INDEX(step)) as (block, _):
-        for start in following:
-            prefetch(builder, builder.gep(start, [block]))
-        for column in range(0, step, lanes):
-            j = builder.add(block, INDEX(column))
-            # One chain in the rows' order: rows that are added times 0 change no bit.
-            total = load(builder, out, j, lanes)
-            for start, factor in spread:
-                total = fused(builder, factor, weights.load(start, j, lanes), total)
-            store(builder, total, out, j, lanes)
+    ranges = (INDEX(0), whole, line, _STREAM_LANES), (whole, length, 1, 1)
+    for begin, end, step, lanes in ranges:
+        spread = [splat(builder, factor, lanes) for factor in factors]
+        with cgutils.for_range_slice(builder, begin, end, INDEX(step)) as (block, _):
+            for start in following:
+                prefetch(builder, builder.gep(start, [block]))
+            for column in range(0, step, lanes):
+                j = builder.add(block, INDEX(column))
+                # One chain in the rows' order: rows that are added times 0 change no bit.
+                total = load(builder, out_data, j, lanes)
+                for start, factor in zip(starts, spread, strict=True):
+                    total = fused(builder, factor, weights.load(start, j, lanes), total)
+                store(builder, total, out_data, j, lanes)
 
 
 @emitted(offset=types.int64, count=types.int64)

@@ -9,6 +9,7 @@ instructions, where floats take 104.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -56,48 +57,34 @@ def add_block(builder, data, offset, listed, row, out, column, bits):
         out: [R, ≥ column + outputs] float32, changed.
         bits: literal, 4 or 8.
     """
-    block, out, channels, factors, rest = _unpacked(builder, data, offset, listed, row, out, column)
-    *span, total, words, ahead = rest
-    used = (channels, factors, *span, ahead, total)
-
-    def add(lanes: int) -> None:
-        _add(builder, block, used, out, bits.kind.literal_value, words, lanes)
-
-    _by_words(builder, words, add, wide=cpu_has("avx512f"))
+    given = data, offset, listed, row, out, column
+    _emit_block(builder, partial(_add, bits.kind.literal_value), given, wide=cpu_has("avx512f"))
 
 
-def _unpacked(
-    builder: Any,
-    data: Argument,
-    begin: Argument,
-    listed: Argument,
-    row: Argument,
-    out: Argument,
-    column: Argument,
-) -> tuple[Any, ...]:
-    """Return pointers to a block, to the outputs, to the channels and to the row's numbers, and
-    the list of what else is listed."""
+def _emit_block(
+    builder: Any, emit: Callable[[Any, Any, int], None], given: tuple[Argument, ...], *, wide: bool
+) -> None:
+    """``emit`` for sixteen lanes where registers are wide and a channel has as many words, else for
+    eight; with pointers to a block, to the outputs, to the channels and to the row's numbers, and
+    what else is listed."""
+    data, offset, listed, row, out, column = given
     channels, numbers, *rest = listed.items()
-    return (
-        builder.gep(data.array().data, [begin.value]),
+    block = (
+        builder.gep(data.array().data, [offset.value]),
         builder.gep(Matrix(out).row(row.value), [column.value]),
         channels.array().data,
         Matrix(numbers).row(row.value),
-        [argument.value for argument in rest],
+        *(argument.value for argument in rest),
     )
-
-
-def _by_words(builder: Any, words: Any, emit: Callable[[int], None], *, wide: bool) -> None:
-    """``emit`` for sixteen lanes where registers are wide and a channel has as many words, else for
-    eight."""
+    words = rest[-2].value
     if not wide:
-        emit(8)
+        emit(builder, block, 8)
         return
     whole = builder.icmp_signed("==", words, INDEX(LINE_WORDS))
     with builder.if_else(whole) as branches:
         for branch, lanes in zip(branches, (16, 8), strict=True):
             with branch:
-                emit(lanes)
+                emit(builder, block, lanes)
 
 
 class Later:
@@ -140,23 +127,21 @@ class Later:
         prefetch(builder, builder.gep(self._first, [at]), near=False)
 
 
-def _add(
-    builder: Any, block: Any, listed: Any, out: Any, bits: int, words: Any, lanes: int
-) -> None:
-    """``add_block`` of so many lanes of the words at a time."""
-    channels, factors, begin, end, *later_span, total = listed
+def _add(bits: int, builder: Any, given: Any, lanes: int) -> None:
+    """``add_block`` of so many lanes of the words at a time; given as ``_emit_block`` does it."""
+    block, out, channels, factors, begin, end, *later_span, total, words, ahead = given
     per_word = 32 // bits
     outputs = builder.mul(words, INDEX(per_word))
     kind, wide = vector(_WORD, lanes), vector(FLOAT, lanes)
     # Behind scales and minima, two bytes each.
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
-    later = Later(builder, block, channels, later_span, bits, words)
+    later = Later(builder, block, channels, (*later_span, ahead), bits, words)
     later.prefetch_heads()
     sums = [cgutils.alloca_once(builder, wide) for _ in range(per_word)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
-        for partial in sums:
-            builder.store(ir.Constant(wide, [0.0] * lanes), partial)
+        for pointer in sums:
+            builder.store(ir.Constant(wide, [0.0] * lanes), pointer)
         with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (i, _):
             with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
                 later.prefetch_channel(builder.sub(i, begin))
@@ -165,19 +150,19 @@ def _add(
             at = builder.add(builder.mul(channel, words), lane)
             low = load(builder, first, at, lanes, _WORD)
             halves = (low, builder.lshr(low, ir.Constant(kind, [16] * lanes)))
-            for k, partial in enumerate(sums):
+            for k, pointer in enumerate(sums):
                 high, position = divmod(k, per_word // 2)
                 mask = (2**bits - 1) << bits * position
                 code = builder.and_(halves[high], ir.Constant(kind, [mask] * lanes))
                 value = builder.sitofp(code, wide)
-                builder.store(fused(builder, factor, value, builder.load(partial)), partial)
+                builder.store(fused(builder, factor, value, builder.load(pointer)), pointer)
         with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
             later.prefetch_rest(builder.sub(end, begin))
         spread = splat(builder, total, lanes)
-        for k, partial in enumerate(sums):
+        for k, pointer in enumerate(sums):
             at = builder.add(builder.mul(words, INDEX(k)), lane)
             power = ir.Constant(wide, [2.0 ** (-bits * (k % (per_word // 2)))] * lanes)
-            value = builder.fmul(builder.load(partial), power)
+            value = builder.fmul(builder.load(pointer), power)
             _add_scaled(builder, block, outputs, out, at, value, spread)
 
 
@@ -212,23 +197,17 @@ def add_integers(builder, data, offset, listed, row, out, column):
     """
     if not HAS_INTEGERS:  # never called then, but compiled
         return
-    block, out, channels, levels, rest = _unpacked(builder, data, offset, listed, row, out, column)
-    *span, total, step, words, ahead = rest
-    used = (channels, levels, *span, ahead, total, step)
-
-    def add(lanes: int) -> None:
-        _add_integers(builder, block, used, out, words, lanes)
-
-    _by_words(builder, words, add, wide=_VNNI)
+    given = data, offset, listed, row, out, column
+    _emit_block(builder, _add_integers, given, wide=_VNNI)
 
 
-def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, lanes: int) -> None:
-    """``add_integers`` of so many lanes of the words at a time."""
-    channels, levels, begin, end, *later_span, total, step = listed
+def _add_integers(builder: Any, given: Any, lanes: int) -> None:
+    """``add_integers`` of so many lanes of the words at a time; given as ``_emit_block`` does."""
+    block, out, channels, levels, begin, end, *later_span, total, step, words, ahead = given
     outputs = builder.mul(words, INDEX(8))
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
-    later = Later(builder, block, channels, later_span, 4, words)
+    later = Later(builder, block, channels, (*later_span, ahead), 4, words)
     later.prefetch_heads()
     zero = ir.Constant(vector(_WORD, lanes), [0] * lanes)
     sums = [cgutils.alloca_once(builder, zero.type) for _ in range(8)]

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from kernels.cpu import as_array
-from kernels.cpu.threads import cpu_kernel, torch_with_numba
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.gpu import triton_support as gpu
 from kernels.residual import reference
 from kernels.residual.reference import Residual
-from kernels.rms_norm import rms_norm
 
-__all__ = ["Residual", "add_and_norm"]
+__all__ = ["Residual", "add_and_norm", "rms_norm"]
 
 MAX_AT_ONCE = 2048  # channels of a row among which one program chooses
 _RANKED_AT_ONCE = 1024  # of a wider one, that each of its programs counts
@@ -32,6 +31,18 @@ class Dropping(NamedTuple):
 
 
 NOTHING = Dropping()
+
+
+def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """``reference.rms_norm``; many fp32 rows [R, C] on a CPU go to Numba."""
+    are_rows = hidden.dim() == 2 and hidden.dtype == weight.dtype == torch.float32
+    fits = are_rows and hidden.shape[0] >= MANY_ROWS and hidden.device.type == "cpu"
+    kernel = cpu_kernel(f"{__name__}.cpu", "rms_norm_rows") if fits else None
+    if kernel is None:
+        return reference.rms_norm(hidden, weight, epsilon)
+    normed = torch.empty_like(hidden, memory_format=torch.contiguous_format)
+    kernel(hidden.contiguous().numpy(), weight.contiguous().numpy(), epsilon, normed.numpy())
+    return normed
 
 
 def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
