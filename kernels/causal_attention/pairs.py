@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from llvmlite import ir
@@ -22,6 +22,7 @@ from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
     Matrix,
+    constant,
     fused,
     in_turns,
     line_of,
@@ -38,6 +39,7 @@ ROWS = 16  # of a tile; what heights must be multiples of
 _ROWS_TOGETHER = 6  # whose sums of four vectors fit into 32 registers
 _TILES_TOGETHER = 3  # of sums and of the left matrix; a seventh holds the right one
 _PAIR, _BYTE = ir.IntType(32), ir.IntType(8)
+_PRODUCTS = "llvm.x86.avx512bf16.dpbf16ps.512"
 _NUMBERS = vector(FLOAT, LANES)
 _LEAST = -150.0  # the power of two of what counts for nothing
 # Of 2^x for |x| ≤ ½, from the highest power of x down.
@@ -86,8 +88,8 @@ def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matr
                 for factor, some in zip(factors, totals, strict=True):
                     both = splat(builder, builder.load(builder.gep(factor, [k])), LANES)
                     for pair, total in zip(pairs, some, strict=True):
-                        added = _add_products(builder, builder.load(total), both, pair)
-                        builder.store(added, total)
+                        given = [builder.load(total), both, pair]
+                        builder.store(llvm_call(builder, _PRODUCTS, _NUMBERS, given), total)
             for line, some in zip(sums, totals, strict=True):
                 for column, total in zip(columns, some, strict=True):
                     store(builder, builder.load(total), line, column, LANES)
@@ -98,17 +100,12 @@ def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matr
 def _begun(builder: Any, faded: Any, row: Any, line: Any, column: Any) -> Any:
     """A sum as it begins: nothing, or what was there, faded."""
     total = cgutils.alloca_once(builder, vector(FLOAT, LANES))
-    value = ir.Constant(vector(FLOAT, LANES), [0.0] * LANES)
+    value = constant(FLOAT, LANES, 0.0)
     if faded is not None:
         fade = splat(builder, builder.load(builder.gep(faded, [row])), LANES)
         value = builder.fmul(fade, load(builder, line, column, LANES))
     builder.store(value, total)
     return total
-
-
-def _add_products(builder: Any, total: Any, left: Any, right: Any) -> Any:
-    name = "llvm.x86.avx512bf16.dpbf16ps.512"
-    return llvm_call(builder, name, total.type, [total, left, right])
 
 
 @emitted()
@@ -199,7 +196,7 @@ def weigh_pairs(builder, scores, tops, totals, fades, weights):
         builder.store(top, top_at)
         builder.store(fade, fade_at)
         spread = splat(builder, top, LANES)
-        builder.store(ir.Constant(_NUMBERS, [0.0] * LANES), running)
+        builder.store(constant(FLOAT, LANES, 0.0), running)
         with cgutils.for_range_slice(builder, INDEX(0), half, INDEX(LANES)) as (t, _):
             low, high = (
                 _powers(builder, builder.fsub(load(builder, row, column, LANES), spread))
@@ -215,9 +212,7 @@ def weigh_pairs(builder, scores, tops, totals, fades, weights):
 def _powers(builder: Any, x: Any) -> Any:
     """2^x of sixteen numbers that are at most 0."""
 
-    def number(value: float) -> Any:
-        return ir.Constant(_NUMBERS, [value] * LANES)
-
+    number = partial(constant, FLOAT, LANES)
     x = builder.select(builder.fcmp_ordered("<", x, number(_LEAST)), number(_LEAST), x)
     whole = llvm_call(builder, f"llvm.rint.v{LANES}f32", _NUMBERS, [x])
     rest = builder.fsub(x, whole)
@@ -230,11 +225,7 @@ def _powers(builder: Any, x: Any) -> Any:
 
 def _store_pairs(builder: Any, low: Any, high: Any, line: Any, column: Any) -> None:
     """Store numbers as pairs of bfloat16, rounded half up: no sum depends on ties here."""
-    whole = vector(_PAIR, LANES)
-
-    def integer(value: int) -> Any:
-        return ir.Constant(whole, [value] * LANES)
-
+    whole, integer = vector(_PAIR, LANES), partial(constant, _PAIR, LANES)
     low, high = (builder.add(builder.bitcast(x, whole), integer(0x8000)) for x in (low, high))
     low = builder.lshr(low, integer(16))
     both = builder.or_(low, builder.and_(high, integer(0xFFFF0000)))

@@ -9,13 +9,13 @@ found when a kernel is compiled; Numba keeps compiled kernels apart by CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
 from kernels.cpu.compiling import Argument, emitted
-from kernels.cpu.numba_helpers import cpu_has, llvm_call
+from kernels.cpu.numba_helpers import llvm_call
 
 INDEX = ir.IntType(64)
 _ZERO = INDEX(0)
@@ -25,18 +25,6 @@ _CACHE_LINE = 64  # bytes, or a divisor of what it is here
 STREAM_ROWS = 2
 _STREAM_LANES = 16
 _FUSED = ("contract",)  # a multiply and an add become one instruction where there is one
-
-
-class _Registers(NamedTuple):
-    """Numbers per vector, and vectors times eight rows at once: sums stay in registers."""
-
-    lanes: int
-    vectors: int
-
-
-def registers() -> _Registers:
-    """32 registers of sixteen numbers hold 24 sums; 16 registers of eight hold eight."""
-    return _Registers(16, 3) if cpu_has("avx512f") else _Registers(8, 1)
 
 
 class Matrix:
@@ -93,6 +81,10 @@ def vector(kind: Any, lanes: int) -> Any:
     return kind if lanes == 1 else ir.VectorType(kind, lanes)
 
 
+def constant(kind: Any, lanes: int, value: float) -> Any:
+    return ir.Constant(vector(kind, lanes), [value] * lanes if lanes > 1 else value)
+
+
 def load(builder: Any, data: Any, index: Any, lanes: int, kind: Any = FLOAT) -> Any:
     pointer = builder.bitcast(builder.gep(data, [index]), vector(kind, lanes).as_pointer())
     return builder.load(pointer, align=kind.width // 8 if kind is not FLOAT else 4)
@@ -105,9 +97,8 @@ def store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
 
 def widened(builder: Any, patterns: Any, lanes: int) -> Any:
     """Bit patterns of bfloat16 as float32."""
-    wide = vector(ir.IntType(32), lanes)
-    sixteen = ir.Constant(wide, [16] * lanes if lanes > 1 else 16)
-    bits = builder.shl(builder.zext(patterns, wide), sixteen)
+    sixteen = constant(ir.IntType(32), lanes, 16)
+    bits = builder.shl(builder.zext(patterns, sixteen.type), sixteen)
     return builder.bitcast(bits, vector(FLOAT, lanes))
 
 

@@ -15,16 +15,17 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from kernels.cpu.compiling import Argument, emitted
+from kernels.cpu.numba_helpers import cpu_has
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
     INTEGERS,
     Matrix,
+    constant,
     fused,
     in_turns,
     line_of,
     load,
-    registers,
     splat,
     store,
     sum_each,
@@ -32,11 +33,11 @@ from kernels.cpu.vector_code import (
 )
 
 ROWS = 8
-LANES = registers().lanes  # numbers at once where rows are multiples of it
+LANES = 16 if cpu_has("avx512f") else 8  # numbers at once where rows are multiples of it
 _HEADS = 3  # whose sums fit into the registers, of so many rows' products or of four columns
 _ROWS_TOGETHER = 8 if LANES == 16 else 4  # there are 32 registers then, else 16
 _COLUMNS = 4
-_NOTHING = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
+_NOTHING = constant(FLOAT, ROWS, -math.inf)
 
 
 def _prefetcher(builder: Any, later: Argument) -> Callable[[Any], None]:
@@ -119,7 +120,7 @@ def _products(
     builder: Any, rows: Matrix, starts: list[Any], vectors: list[Any], lanes: int
 ) -> list[list[Any]]:
     """Products of each vector with the rows that start there, summed per lane."""
-    zero = ir.Constant(vector(FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
+    zero = constant(FLOAT, lanes, 0.0)
     sums = [[cgutils.alloca_once(builder, zero.type) for _ in starts] for _ in vectors]
     for total in itertools.chain(*sums):
         builder.store(zero, total)

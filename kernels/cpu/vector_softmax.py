@@ -6,7 +6,7 @@ they took twice as long.
 
 from __future__ import annotations
 
-import functools
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from kernels.cpu.vector_code import (
     INDEX,
     INTEGERS,
     Matrix,
+    constant,
     fused,
     line_of,
     load,
@@ -74,7 +75,7 @@ def weigh_scores(builder, scores, tops, totals, fades):
         for column, numbers in zip(columns, weights, strict=True):
             store(builder, numbers, row, column, _LANES)
         total = builder.fmul(builder.load(total_at), fade)
-        added = functools.reduce(builder.fadd, weights)
+        added = reduce(builder.fadd, weights)
         builder.store(builder.fadd(total, sum_of(builder, added)), total_at)
 
 
@@ -130,7 +131,7 @@ def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
     def larger(left: Any, right: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", left, right), left, right)
 
-    top = functools.reduce(larger, some)
+    top = reduce(larger, some)
     lanes = _LANES
     while lanes > 2:
         lanes //= 2
@@ -151,13 +152,7 @@ def sum_of(builder: Any, numbers: Any) -> Any:
 def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:
     """``numba_helpers.exp_nonpositive`` of so many numbers at once."""
     kind, whole = vector(FLOAT, lanes), vector(_BITS, lanes)
-
-    def number(value: Any) -> Any:
-        return ir.Constant(kind, [float(value)] * lanes if lanes > 1 else float(value))
-
-    def integer(value: int) -> Any:
-        return ir.Constant(whole, [value] * lanes if lanes > 1 else value)
-
+    number, integer = partial(constant, FLOAT, lanes), partial(constant, _BITS, lanes)
     below = builder.fcmp_ordered("<", x, number(EXP_LEAST))
     scaled = builder.fmul(builder.select(below, number(EXP_LEAST), x), number(LOG2_E))
     power = builder.fptosi(builder.fsub(scaled, number(0.5)), whole)

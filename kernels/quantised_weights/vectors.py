@@ -21,6 +21,7 @@ from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
     Matrix,
+    constant,
     fused,
     load,
     prefetch,
@@ -132,7 +133,7 @@ def _add(bits: int, builder: Any, given: Any, lanes: int) -> None:
     block, out, channels, factors, begin, end, *later_span, total, words, ahead = given
     per_word = 32 // bits
     outputs = builder.mul(words, INDEX(per_word))
-    kind, wide = vector(_WORD, lanes), vector(FLOAT, lanes)
+    wide = vector(FLOAT, lanes)
     # Behind scales and minima, two bytes each.
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
@@ -141,7 +142,7 @@ def _add(bits: int, builder: Any, given: Any, lanes: int) -> None:
     sums = [cgutils.alloca_once(builder, wide) for _ in range(per_word)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
         for pointer in sums:
-            builder.store(ir.Constant(wide, [0.0] * lanes), pointer)
+            builder.store(constant(FLOAT, lanes, 0.0), pointer)
         with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (i, _):
             with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
                 later.prefetch_channel(builder.sub(i, begin))
@@ -149,11 +150,11 @@ def _add(bits: int, builder: Any, given: Any, lanes: int) -> None:
             factor = splat(builder, builder.load(builder.gep(factors, [i])), lanes)
             at = builder.add(builder.mul(channel, words), lane)
             low = load(builder, first, at, lanes, _WORD)
-            halves = (low, builder.lshr(low, ir.Constant(kind, [16] * lanes)))
+            halves = (low, builder.lshr(low, constant(_WORD, lanes, 16)))
             for k, pointer in enumerate(sums):
                 high, position = divmod(k, per_word // 2)
                 mask = (2**bits - 1) << bits * position
-                code = builder.and_(halves[high], ir.Constant(kind, [mask] * lanes))
+                code = builder.and_(halves[high], constant(_WORD, lanes, mask))
                 value = builder.sitofp(code, wide)
                 builder.store(fused(builder, factor, value, builder.load(pointer)), pointer)
         with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
@@ -161,7 +162,7 @@ def _add(bits: int, builder: Any, given: Any, lanes: int) -> None:
         spread = splat(builder, total, lanes)
         for k, pointer in enumerate(sums):
             at = builder.add(builder.mul(words, INDEX(k)), lane)
-            power = ir.Constant(wide, [2.0 ** (-bits * (k % (per_word // 2)))] * lanes)
+            power = constant(FLOAT, lanes, 2.0 ** (-bits * (k % (per_word // 2))))
             value = builder.fmul(builder.load(pointer), power)
             _add_scaled(builder, block, outputs, out, at, value, spread)
 
@@ -209,7 +210,7 @@ def _add_integers(builder: Any, given: Any, lanes: int) -> None:
     first = builder.bitcast(first, _WORD.as_pointer())
     later = Later(builder, block, channels, (*later_span, ahead), 4, words)
     later.prefetch_heads()
-    zero = ir.Constant(vector(_WORD, lanes), [0] * lanes)
+    zero = constant(_WORD, lanes, 0)
     sums = [cgutils.alloca_once(builder, zero.type) for _ in range(8)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
         for pointer in sums:
@@ -245,15 +246,10 @@ def _add_integers(builder: Any, given: Any, lanes: int) -> None:
 def _planes(builder: Any, codes: Any) -> tuple[Any, Any]:
     """The low and the high numbers of all bytes; with VNNI, whose sums have room, the high ones
     count 16 times: that saves a shift."""
-    lanes = codes.type.count
-
-    def masked(words: Any, mask: int) -> Any:
-        return builder.and_(words, ir.Constant(codes.type, [mask] * lanes))
-
-    if _VNNI:
-        return masked(codes, 0x0F0F0F0F), masked(codes, 0xF0F0F0F0)
-    shifted = builder.lshr(codes, ir.Constant(codes.type, [4] * lanes))
-    return masked(codes, 0x0F0F0F0F), masked(shifted, 0x0F0F0F0F)
+    number = partial(constant, _WORD, codes.type.count)
+    high = codes if _VNNI else builder.lshr(codes, number(4))
+    low = builder.and_(codes, number(0x0F0F0F0F))
+    return low, builder.and_(high, number(0xF0F0F0F0 if _VNNI else 0x0F0F0F0F))
 
 
 def _dot(builder: Any, total: Any, codes: Any, factors: Any) -> Any:
