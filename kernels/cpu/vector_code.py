@@ -81,7 +81,7 @@ def vector(kind: Any, lanes: int) -> Any:
     return kind if lanes == 1 else ir.VectorType(kind, lanes)
 
 
-def constant(kind: Any, lanes: int, value: float) -> Any:
+def constant(kind: Any, lanes: int, value: Any) -> Any:
     return ir.Constant(vector(kind, lanes), [value] * lanes if lanes > 1 else value)
 
 

@@ -4,8 +4,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import FAST_SUMS, team_kernel
-from kernels.cpu.numba_helpers import widen
-from kernels.cpu.numba_rows import norm_row
+from kernels.cpu.numba_helpers import norm_row, widen
 
 
 @team_kernel
