@@ -37,7 +37,7 @@ def _list_octets(line, begin, end, size, listed):
 
 
 @helper
-def hide(scores, per_group, first, begin, end, window):
+def _hide(scores, per_group, first, begin, end, window):
     """−inf for what each query, of tokens ``first`` and on, does not see of [begin, end)."""
     for query in range(scores.shape[0] // per_group):
         token = first + query
@@ -72,7 +72,7 @@ def _attend(vectors, keys, values, line, first, window, room, mixed):
         octets = _list_octets(line, begin, end, vectors.shape[1], listed)
         span, count = (0, octets), ROWS * octets
         dot_octets(keys, listed, span, (values, listed[1]), vectors, scores, LANES)
-        hide(scores[:num_vectors], per_group, first, begin, end, window)
+        _hide(scores[:num_vectors], per_group, first, begin, end, window)
         for v in range(num_vectors):
             top = max(tops[v], largest(scores, v, 0, count))
             fades[v] = exp_nonpositive(tops[v] - top)
@@ -188,7 +188,7 @@ def _attend_pairs(vectors, keys, values, span, first, per_group, window, shapes,
         multiply_pairs(vectors, keys[tile], None, scores, shapes)
         begin = tile * PAIR_TILE
         if begin + PAIR_TILE > first or window > 0:
-            hide(scores, per_group, first, begin, begin + PAIR_TILE, window)
+            _hide(scores, per_group, first, begin, begin + PAIR_TILE, window)
         weigh_pairs(scores, tops, totals, fades, weights)
         multiply_pairs(weights, values[tile], fades, out, shapes)
     return totals

@@ -126,9 +126,7 @@ def splat(builder: Any, scalar: Any, lanes: int) -> Any:
         return scalar
     undefined = ir.Constant(vector(scalar.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        first, undefined, ir.Constant(vector(ir.IntType(32), lanes), [0] * lanes)
-    )
+    return shuffle(builder, first, undefined, [0] * lanes)
 
 
 def fused(builder: Any, left: Any, right: Any, total: Any) -> Any:
