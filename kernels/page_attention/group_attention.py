@@ -5,8 +5,6 @@ merged (FlashDecoding), because one row of a small model has fewer heads than th
 A part's keys and values are read once for all of the group's heads.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from kernels.cpu.compiling import helper

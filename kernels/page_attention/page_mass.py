@@ -6,8 +6,6 @@ group choose once, by the mean of their fractions. As in ``group_attention.py``,
 row's pages are weighed side by side, each against its own largest score, and then put together.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from kernels.cpu.compiling import helper
