@@ -211,7 +211,6 @@ def weigh_pairs(builder, scores, tops, totals, fades, weights):
 
 def _powers(builder: Any, x: Any) -> Any:
     """2^x of sixteen numbers that are at most 0."""
-
     number = partial(constant, FLOAT, LANES)
     x = builder.select(builder.fcmp_ordered("<", x, number(_LEAST)), number(_LEAST), x)
     whole = llvm_call(builder, f"llvm.rint.v{LANES}f32", _NUMBERS, [x])

@@ -65,9 +65,9 @@ def add_block(builder, data, offset, listed, row, out, column, bits):
 def _emit_block(
     builder: Any, emit: Callable[[Any, Any, int], None], given: tuple[Argument, ...], *, wide: bool
 ) -> None:
-    """``emit`` for sixteen lanes where registers are wide and a channel has as many words, else for
-    eight; with pointers to a block, to the outputs, to the channels and to the row's numbers, and
-    what else is listed."""
+    """Emit a block's products in sixteen lanes where registers are wide and a channel has as many
+    words, else in eight. ``emit`` gets pointers to the block, to the outputs, to the channels and
+    to the row's numbers, and what else is listed."""
     data, offset, listed, row, out, column = given
     channels, numbers, *rest = listed.items()
     block = (
