@@ -81,11 +81,8 @@ def _four_bits(weights: Tensor) -> GgufBlocks:
     steps = scales.float().clamp_min_(torch.finfo(torch.float16).tiny)
     codes = ((cut - minima.float()) / steps).round_().clamp_(0, 15).to(torch.uint8)
     packed = codes[..., : BLOCK // 2] | (codes[..., BLOCK // 2 :] << 4)
-    return GgufBlocks("Q4_1", torch.cat((_bytes(scales), _bytes(minima), packed), -1))
-
-
-def _bytes(halves: Tensor) -> Tensor:
-    return halves.contiguous().view(torch.uint8)
+    heads = torch.cat((scales, minima), -1).view(torch.uint8)
+    return GgufBlocks("Q4_1", torch.cat((heads, packed), -1))
 
 
 def preview_input(hidden: Tensor, directions: Tensor) -> Tensor:

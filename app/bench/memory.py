@@ -80,18 +80,13 @@ def _reader(line_bytes: int) -> _Reader:
     """Compiled sum of lines of an array, by ascending numbers, ``ahead`` of them prefetched."""
     import numba
     from numba.core import types
-    from numba.extending import intrinsic
 
-    from kernels.cpu.vector_code import line_of, prefetch
+    from kernels.cpu.compiling import emitted
+    from kernels.cpu.vector_code import prefetch
 
-    @intrinsic
-    def ask(context: Any, array: Any, index: Any) -> Any:
-        def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-            start = line_of(target, builder, sig.args[0], args[0])[0]
-            prefetch(builder, builder.gep(start, [args[1]]))
-            return target.get_dummy_value()
-
-        return types.void(array, types.intp), generate
+    @emitted(index=types.intp)
+    def ask(builder: Any, array: Any, index: Any) -> None:
+        prefetch(builder, builder.gep(array.array().data, [index.value]))
 
     words, step = line_bytes // _WORD, _CACHE_LINE // _WORD
 
@@ -102,7 +97,7 @@ def _reader(line_bytes: int) -> _Reader:
             start = lines[number] * words
             later = lines[min(number + ahead, len(lines) - 1)] * words
             for word in range(0, words, step):
-                ask(array, later + word)  # type: ignore[call-arg]  # Numba passes the first
+                ask(array, later + word)
             for word in range(words):
                 total += array[start + word]
         return total

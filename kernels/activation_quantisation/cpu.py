@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import team_kernel
-from kernels.cpu.numba_rows import count_scales, quantise_blocks
+from kernels.cpu.numba_helpers import count_scales, quantise_blocks
 
 
 @team_kernel("void(float32[:, ::1], int64[::1], int64, float32[:, ::1])")

@@ -50,22 +50,22 @@ def causal_attention(
 
 
 def _in_pairs(query: Tensor, block: KVBlock, scale: float, window: int) -> Tensor:
-    bf16: Any = import_module(f"{__name__}.bf16")
+    cpu: Any = import_module(f"{__name__}.cpu")
     keys = block.keys
     rows, num_heads, cached, size = keys.shape
     # Scores are powers of two, so the logarithm is in their scale.
     scaled = (query * (scale * math.log2(math.e))).to(keys.dtype).transpose(1, 2).contiguous()
     mixed = torch.empty(scaled.shape, dtype=keys.dtype)
     packed = [
-        torch.empty(rows * num_heads, -(-cached // bf16.TILE), *shape, dtype=torch.int32)
-        for shape in ((size // 2, bf16.TILE), (bf16.TILE // 2, size))
+        torch.empty(rows * num_heads, -(-cached // cpu.PAIR_TILE), *shape, dtype=torch.int32)
+        for shape in ((size // 2, cpu.PAIR_TILE), (cpu.PAIR_TILE // 2, size))
     ]
     pairs = [tensor.numpy().view("uint32") for tensor in (scaled.view(torch.int32), *packed)]
     lines = *_lines_apart(keys), num_heads, cached
     sizes = cached - query.shape[2], num_heads, window
     with torch_with_numba():
-        bf16.pack_pairs(lines_of(keys), lines_of(block.values), lines, *pairs[1:])
-        bf16.attend_in_pairs(*pairs, sizes, bf16.tile_shapes(), as_array(mixed))
+        cpu.pack_pairs(lines_of(keys), lines_of(block.values), lines, *pairs[1:])
+        cpu.attend_in_pairs(*pairs, sizes, cpu.tile_shapes(), as_array(mixed))
     return mixed.transpose(1, 2)
 
 

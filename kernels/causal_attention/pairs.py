@@ -1,22 +1,37 @@
-"""Products of bfloat16 matrices whose numbers are multiplied in pairs, as CPUs do it.
+"""Pairs of bfloat16 as CPUs multiply them: products of matrices, and a softmax that makes pairs.
 
 AVX-512's ``vdpbf16ps`` multiplies vectors of sixteen pairs, a matrix unit (AMX) tiles of
-sixteen such rows.
+sixteen such rows. The softmax is a step of the online one (Milakov and Gimelshein,
+arXiv:1805.02867) in powers of two. Weights that are rounded to eight bits need no more than five
+terms of a power of two (3e-6 of it), which AVX-512 scales in one instruction.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from kernels.cpu.compiling import emitted
 from kernels.cpu.numba_helpers import cpu_has, llvm_call
-from kernels.cpu.vector_code import FLOAT, INDEX, Matrix, in_turns, load, splat, store, vector
+from kernels.cpu.vector_code import (
+    FLOAT,
+    INDEX,
+    Matrix,
+    constant,
+    fused,
+    in_turns,
+    line_of,
+    load,
+    splat,
+    store,
+    vector,
+)
+from kernels.cpu.vector_softmax import largest_of, sum_of
 
 LANES = 16  # pairs in a vector, and in a row of a tile
 COLUMNS = 4 * LANES  # what widths must be multiples of
@@ -24,6 +39,11 @@ ROWS = 16  # of a tile; what heights must be multiples of
 _ROWS_TOGETHER = 6  # whose sums of four vectors fit into 32 registers
 _TILES_TOGETHER = 3  # of sums and of the left matrix; a seventh holds the right one
 _PAIR, _BYTE = ir.IntType(32), ir.IntType(8)
+_PRODUCTS = "llvm.x86.avx512bf16.dpbf16ps.512"
+_NUMBERS = vector(FLOAT, LANES)
+_LEAST = -150.0  # the power of two of what counts for nothing
+# Of 2^x for |x| ≤ ½, from the highest power of x down.
+_TERMS = (9.5701018e-3, 5.591786e-2, 2.4024745e-1, 6.9312181e-1, 9.9999926e-1)
 _XTILEDATA, _REQUEST, _ARCH_PRCTL = 18, 0x1023, 158  # of Linux on x86-64
 
 
@@ -35,8 +55,8 @@ def has_tiles() -> bool:
     return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _XTILEDATA) == 0)
 
 
-@intrinsic
-def multiply_pairs(context, left, right, fades, out, shapes):
+@emitted()
+def multiply_pairs(builder, left, right, fades, out, shapes):
     """out[v, n] = fades[v] · out[v, n] + Σ_k left[v, k] · right[k, n], of two products each.
 
     Args:
@@ -46,17 +66,10 @@ def multiply_pairs(context, left, right, fades, out, shapes):
         out: [V, N] float32, changed.
         shapes: of a matrix unit that ``use_tiles`` has prepared; None multiplies by vectors.
     """
-    emit = _by_vectors if isinstance(shapes, types.NoneType) else _by_tiles
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        left, right, out = (Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 3))
-        faded = None
-        if not isinstance(sig.args[2], types.NoneType):
-            faded = target.make_array(sig.args[2])(target, builder, args[2]).data
-        emit(builder, left, right, faded, out)
-        return target.get_dummy_value()
-
-    return types.void(left, right, fades, out, shapes), generate
+    emit = _by_vectors if shapes.kind == types.none else _by_tiles
+    left, right, out = map(Matrix, (left, right, out))
+    faded = None if fades.kind == types.none else fades.array().data
+    emit(builder, left, right, faded, out)
 
 
 def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matrix) -> None:
@@ -75,8 +88,8 @@ def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matr
                 for factor, some in zip(factors, totals, strict=True):
                     both = splat(builder, builder.load(builder.gep(factor, [k])), LANES)
                     for pair, total in zip(pairs, some, strict=True):
-                        added = _add_products(builder, builder.load(total), both, pair)
-                        builder.store(added, total)
+                        given = [builder.load(total), both, pair]
+                        builder.store(llvm_call(builder, _PRODUCTS, _NUMBERS, given), total)
             for line, some in zip(sums, totals, strict=True):
                 for column, total in zip(columns, some, strict=True):
                     store(builder, builder.load(total), line, column, LANES)
@@ -87,7 +100,7 @@ def _by_vectors(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matr
 def _begun(builder: Any, faded: Any, row: Any, line: Any, column: Any) -> Any:
     """A sum as it begins: nothing, or what was there, faded."""
     total = cgutils.alloca_once(builder, vector(FLOAT, LANES))
-    value = ir.Constant(vector(FLOAT, LANES), [0.0] * LANES)
+    value = constant(FLOAT, LANES, 0.0)
     if faded is not None:
         fade = splat(builder, builder.load(builder.gep(faded, [row])), LANES)
         value = builder.fmul(fade, load(builder, line, column, LANES))
@@ -95,39 +108,23 @@ def _begun(builder: Any, faded: Any, row: Any, line: Any, column: Any) -> Any:
     return total
 
 
-def _add_products(builder: Any, total: Any, left: Any, right: Any) -> Any:
-    name = "llvm.x86.avx512bf16.dpbf16ps.512"
-    return llvm_call(builder, name, total.type, [total, left, right])
-
-
-@intrinsic
-def use_tiles(context, shapes):
+@emitted()
+def use_tiles(builder, shapes):
     """Prepare this thread's matrix unit: eight tiles of sixteen rows of sixteen pairs.
 
     Args:
         shapes: [64] uint8, ``tile_shapes()``; None does nothing.
     """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if isinstance(shapes, types.NoneType):
-            return target.get_dummy_value()
-        data = target.make_array(sig.args[0])(target, builder, args[0]).data
-        _call_tiles(builder, "ldtilecfg", builder.bitcast(data, _BYTE.as_pointer()))
-        return target.get_dummy_value()
-
-    return types.void(shapes), generate
+    if shapes.kind != types.none:
+        data = builder.bitcast(shapes.array().data, _BYTE.as_pointer())
+        _call_tiles(builder, "ldtilecfg", data)
 
 
-@intrinsic
-def leave_tiles(context, shapes):
+@emitted()
+def leave_tiles(builder, shapes):
     """Give this thread's matrix unit back; shapes as of ``use_tiles``."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not isinstance(shapes, types.NoneType):
-            _call_tiles(builder, "tilerelease")
-        return target.get_dummy_value()
-
-    return types.void(shapes), generate
+    if shapes.kind != types.none:
+        _call_tiles(builder, "tilerelease")
 
 
 def _by_tiles(builder: Any, left: Matrix, right: Matrix, faded: Any, out: Matrix) -> None:
@@ -169,3 +166,67 @@ def _call_tiles(builder: Any, name: str, *arguments: Any) -> None:
     """Call an instruction of the matrix unit; plain numbers are tiles."""
     values = [_BYTE(value) if isinstance(value, int) else value for value in arguments]
     llvm_call(builder, f"llvm.x86.{name}", ir.VoidType(), values)
+
+
+@emitted()
+def weigh_pairs(builder, scores, tops, totals, fades, weights):
+    """Scores into weights 2^(score − top), for every row.
+
+    Args:
+        scores: [V, T] float32, T a multiple of 32, at most 256; −inf for none. NaN becomes NaN.
+        tops: [V] float32, largest scores so far; changed.
+        totals: [V] float32, sums of weights so far; changed.
+        fades: [V] float32, overwritten with what older weights are now to be multiplied by.
+        weights: [V, T / 2] uint32, overwritten: those of scores t and t + T / 2.
+    """
+    scores, weights = Matrix(scores), Matrix(weights)
+    lines, half = [line_of(line)[0] for line in (tops, totals, fades)], weights.width
+    with cgutils.for_range(builder, scores.height) as rows:
+        row, out = scores.row(rows.index), weights.row(rows.index)
+        top_at, total_at, fade_at = (builder.gep(line, [rows.index]) for line in lines)
+        before, running = builder.load(top_at), cgutils.alloca_once(builder, _NUMBERS)
+        builder.store(load(builder, row, INDEX(0), LANES), running)
+        with cgutils.for_range_slice(builder, INDEX(0), scores.width, INDEX(LANES)) as (t, _):
+            score, most = load(builder, row, t, LANES), builder.load(running)
+            larger = builder.fcmp_ordered(">", score, most)
+            builder.store(builder.select(larger, score, most), running)
+        top = largest_of(builder, [builder.load(running)], before)
+        faded = _powers(builder, splat(builder, builder.fsub(before, top), LANES))
+        fade = builder.extract_element(faded, _PAIR(0))
+        builder.store(top, top_at)
+        builder.store(fade, fade_at)
+        spread = splat(builder, top, LANES)
+        builder.store(constant(FLOAT, LANES, 0.0), running)
+        with cgutils.for_range_slice(builder, INDEX(0), half, INDEX(LANES)) as (t, _):
+            low, high = (
+                _powers(builder, builder.fsub(load(builder, row, column, LANES), spread))
+                for column in (t, builder.add(t, half))
+            )
+            total = builder.fadd(builder.load(running), builder.fadd(low, high))
+            builder.store(total, running)
+            _store_pairs(builder, low, high, out, t)
+        total = builder.fmul(builder.load(total_at), fade)
+        builder.store(builder.fadd(total, sum_of(builder, builder.load(running))), total_at)
+
+
+def _powers(builder: Any, x: Any) -> Any:
+    """2^x of sixteen numbers that are at most 0."""
+    number = partial(constant, FLOAT, LANES)
+    x = builder.select(builder.fcmp_ordered("<", x, number(_LEAST)), number(_LEAST), x)
+    whole = llvm_call(builder, f"llvm.rint.v{LANES}f32", _NUMBERS, [x])
+    rest = builder.fsub(x, whole)
+    value = number(_TERMS[0])
+    for term in _TERMS[1:]:
+        value = fused(builder, value, rest, number(term))
+    scaled = [value, whole, value, ir.IntType(16)(0xFFFF), _PAIR(4)]
+    return llvm_call(builder, "llvm.x86.avx512.mask.scalef.ps.512", _NUMBERS, scaled)
+
+
+def _store_pairs(builder: Any, low: Any, high: Any, line: Any, column: Any) -> None:
+    """Store numbers as pairs of bfloat16, rounded half up: no sum depends on ties here."""
+    whole, integer = vector(_PAIR, LANES), partial(constant, _PAIR, LANES)
+    low, high = (builder.add(builder.bitcast(x, whole), integer(0x8000)) for x in (low, high))
+    low = builder.lshr(low, integer(16))
+    both = builder.or_(low, builder.and_(high, integer(0xFFFF0000)))
+    pointer = builder.bitcast(builder.gep(line, [column]), whole.as_pointer())
+    builder.store(both, pointer, align=4)

@@ -3,7 +3,7 @@
 import numba
 
 from kernels.cpu.compiling import team_kernel
-from kernels.cpu.numba_rows import keep_heaviest_row, keep_largest_row
+from kernels.cpu.numba_helpers import keep_heaviest_row, keep_largest_row
 
 
 @team_kernel("void(float32[:, ::1], int64[::1], float32[:, ::1])")

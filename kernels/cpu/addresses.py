@@ -10,33 +10,25 @@ from typing import Any
 
 import numpy as np
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
-from kernels.cpu.compiling import helper
-
-
-def location_of(array: Any) -> tuple[int, int, int]:
-    """Address, rows and columns; a vector is one row."""
-    rows = array.shape[0] if array.ndim == 2 else 1
-    return array.__array_interface__["data"][0], rows, array.shape[-1]
+from kernels.cpu.compiling import emitted, helper
 
 
 def table_of(arrays: Any) -> Any:
-    """[…, n, 3] int64: ``location_of`` of n arrays, or of nested lists of them."""
+    """[…, n, 3] int64: address, rows and columns of n arrays, or of nested lists of them; a vector
+    is one row."""
     if isinstance(arrays, np.ndarray):
-        return np.array(location_of(arrays), np.int64)
+        rows = arrays.shape[0] if arrays.ndim == 2 else 1
+        address = arrays.__array_interface__["data"][0]
+        return np.array((address, rows, arrays.shape[-1]), np.int64)
     return np.stack([table_of(some) for some in arrays])
 
 
-@intrinsic
-def _pointer(context, address):
+@emitted(types.voidptr, address=types.int64)
+def _pointer(builder, address):
     """Cast int64 to void*."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), generate
+    return builder.inttoptr(address.value, cgutils.voidptr_t)
 
 
 @helper
@@ -53,11 +45,11 @@ def line_at(address, count, like):
 
 @helper
 def matrix_at(location, like):
-    """The array of a ``location_of``."""
+    """The array at a location, as ``table_of`` has it."""
     return block_at(location[0], location[1], location[2], like)
 
 
 @helper
 def vector_at(location, like):
-    """The vector of a ``location_of``."""
+    """The vector at a location, as ``table_of`` has it."""
     return line_at(location[0], location[2], like)

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 from llvmlite.binding import Linkage
-from numba.core import caching, config
+from numba.core import caching, cgutils, config, types
 from numba.core.caching import CacheImpl, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 _SHARED = Linkage.linkonce_odr, Linkage.weak_odr  # whichever module is loaded first has it
 
@@ -187,3 +189,52 @@ def by_types(choose: Any) -> Any:
 
     overload(called)(choose)
     return called
+
+
+class Argument(NamedTuple):
+    """One argument of an ``emitted`` function, in the code that is being generated."""
+
+    target: Any  # Numba's context
+    builder: Any  # llvmlite's
+    kind: Any  # Numba's type
+    value: Any  # LLVM's
+
+    def array(self) -> Any:
+        """The data and shape of an array."""
+        return self.target.make_array(self.kind)(self.target, self.builder, self.value)
+
+    def items(self) -> list[Argument]:
+        """The items of a tuple."""
+        values = cgutils.unpack_tuple(self.builder, self.value)
+        return [self._replace(kind=k, value=v) for k, v in zip(self.kind, values, strict=True)]
+
+
+def emitted(
+    result: Any = types.void, *, prefer_literal: bool = False, **kinds: Any
+) -> Callable[[Any], Any]:
+    """Decorate a function that adds instructions to the compiled code that calls it.
+
+    The function gets llvmlite's builder, then an ``Argument`` for each of the call's, and returns
+    an LLVM value unless ``result`` is void.
+
+    Args:
+        result: Numba's type of what it returns.
+        prefer_literal: as of ``numba.extending.intrinsic``.
+        kinds: by argument, the type that it is cast to; other arguments keep theirs.
+    """
+
+    def decorated(emit: Any) -> Any:
+        names = list(inspect.signature(emit).parameters)[1:]
+
+        @functools.wraps(emit)
+        def typed(context: Any, *given: Any) -> Any:
+            def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+                pairs = zip(sig.args, args, strict=True)
+                made = emit(builder, *(Argument(target, builder, *pair) for pair in pairs))
+                return target.get_dummy_value() if made is None else made
+
+            return result(*(kinds.get(n, k) for n, k in zip(names, given, strict=True))), generate
+
+        return intrinsic(prefer_literal=prefer_literal)(typed)
+
+    return decorated

@@ -24,9 +24,8 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from kernels.cpu.compiling import helper, team_kernel
+from kernels.cpu.compiling import emitted, helper, team_kernel
 from kernels.cpu.numba_helpers import llvm_call
 
 _LINE = 8  # int64 in a cache line of 64 bytes
@@ -36,6 +35,8 @@ _CLOSED = 1 << 32  # in the gate, once it is closed
 _LOOKS = 2_000  # at a mark before other processes are let in: some 40 µs
 _START_LOOKS = 20_000  # for the others to start
 _MACHINE = platform.machine().lower()
+_INT = types.int64
+_CALLER = ir.FunctionType(ir.IntType(1), [ir.IntType(64)] * 4)  # see ``_call_of``
 
 
 class Team(NamedTuple):
@@ -47,67 +48,44 @@ class Team(NamedTuple):
     ahead: int  # pieces of weights from those that are read to those prefetched; see ``Tuning``
 
 
-def _mark(builder: Any, args: Any) -> Any:
+def _mark(builder: Any, marks: Any, number: Any) -> Any:
     """Pointer to the mark of an address and a number."""
-    marks = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-    return builder.gep(marks, [args[1]])
+    start = builder.inttoptr(marks.value, ir.IntType(64).as_pointer())
+    return builder.gep(start, [number.value])
 
 
-@intrinsic
-def _add(context, marks, number, value):
+@emitted(_INT, marks=_INT, number=_INT, value=_INT)
+def _add(builder, marks, number, value):
     """Add to a mark, at once for all threads; returns what it was."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", _mark(builder, args), args[2], "acq_rel")
-
-    return types.int64(types.int64, types.int64, types.int64), generate
+    return builder.atomic_rmw("add", _mark(builder, marks, number), value.value, "acq_rel")
 
 
-@intrinsic
-def _look(context, marks, number):
+@emitted(_INT, marks=_INT, number=_INT)
+def _look(builder, marks, number):
     """A mark; what was written before it was set is seen."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load_atomic(_mark(builder, args), "acquire", 8)
-
-    return types.int64(types.int64, types.int64), generate
+    return builder.load_atomic(_mark(builder, marks, number), "acquire", 8)
 
 
-@intrinsic
-def _set(context, marks, number, value):
+@emitted(marks=_INT, number=_INT, value=_INT)
+def _set(builder, marks, number, value):
     """Set a mark; who sees it sees what was written before."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store_atomic(args[2], _mark(builder, args), "release", 8)
-        return target.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
+    builder.store_atomic(value.value, _mark(builder, marks, number), "release", 8)
 
 
-@intrinsic
-def _pause(context):
+@emitted()
+def _pause(builder):
     """Tell the core that a loop only looks."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if _MACHINE in ("x86_64", "amd64"):
-            llvm_call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
-        elif _MACHINE in ("aarch64", "arm64"):
-            llvm_call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
-        return target.get_dummy_value()
-
-    return types.void(), generate
+    if _MACHINE in ("x86_64", "amd64"):
+        llvm_call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
+    elif _MACHINE in ("aarch64", "arm64"):
+        llvm_call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
 
 
-@intrinsic
-def _let_others_run(context):
+@emitted()
+def _let_others_run(builder):
     """Give the core to a thread that waits for one."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        name = "SwitchToThread" if platform.system() == "Windows" else "sched_yield"
-        llvm_call(builder, name, ir.IntType(32), [])
-        return target.get_dummy_value()
-
-    return types.void(), generate
+    name = "SwitchToThread" if platform.system() == "Windows" else "sched_yield"
+    llvm_call(builder, name, ir.IntType(32), [])
 
 
 @helper
@@ -204,63 +182,51 @@ def _borrowed(target: Any, builder: Any, kind: Any, value: Any) -> Any:
     return value
 
 
-@intrinsic
-def _call_of(context, native, arguments):
+@emitted(types.UniTuple(_INT, 3))
+def _call_of(builder, native, arguments):
     """Numbers by which a loop on all threads, which takes no tuples, calls a ``native_function``.
 
     Returns: the addresses of a function of an iteration and two addresses, of the native function
         (0 where that is made for arguments of other types), and of the arguments, which this call
         keeps in the memory of the function it stands in.
     """
-    number, kind = ir.IntType(64), arguments
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        array = cgutils.create_struct_proxy(sig.args[0])(target, builder, args[0])
-        address, fingerprint = (
-            builder.load(cgutils.gep_inbounds(builder, array.data, index)) for index in range(2)
-        )
-        fits = builder.icmp_unsigned("==", fingerprint, number(_fingerprint(kind)))
-        held = cgutils.alloca_once_value(builder, args[1])
-        outer = ir.FunctionType(ir.IntType(1), [number] * 4)
-        caller = ir.Function(builder.module, outer, builder.module.get_unique_name("call"))
-        caller.linkage = "private"
-        inside = ir.IRBuilder(caller.append_basic_block())
-        iteration, marks, at, function = caller.args
-        convention, signature = target.call_conv, (types.int64, types.int64, kind)
-        pointer = convention.get_function_type(types.none, signature).as_pointer()
-        loaded = inside.load(inside.inttoptr(at, held.type))
-        values = [iteration, marks, _borrowed(target, inside, kind, loaded)]
-        function = inside.inttoptr(function, pointer)
-        status, _ = convention.call_function(inside, function, types.none, signature, values)
-        inside.ret(status.is_ok)
-        numbers = [
-            builder.ptrtoint(caller, number),
-            builder.select(fits, address, number(0)),
-            builder.ptrtoint(held, number),
-        ]
-        return target.make_tuple(builder, sig.return_type, numbers)
-
-    return types.UniTuple(types.int64, 3)(native, arguments), generate
+    number, (target, _, kind, value) = ir.IntType(64), arguments
+    array = native.array()
+    address, fingerprint = (
+        builder.load(cgutils.gep_inbounds(builder, array.data, index)) for index in range(2)
+    )
+    fits = builder.icmp_unsigned("==", fingerprint, number(_fingerprint(kind)))
+    held = cgutils.alloca_once_value(builder, value)
+    caller = ir.Function(builder.module, _CALLER, builder.module.get_unique_name("call"))
+    caller.linkage = "private"
+    inside = ir.IRBuilder(caller.append_basic_block())
+    iteration, marks, at, function = caller.args
+    convention, signature = target.call_conv, (_INT, _INT, kind)
+    pointer = convention.get_function_type(types.none, signature).as_pointer()
+    loaded = inside.load(inside.inttoptr(at, held.type))
+    values = [iteration, marks, _borrowed(target, inside, kind, loaded)]
+    function = inside.inttoptr(function, pointer)
+    status, _ = convention.call_function(inside, function, types.none, signature, values)
+    inside.ret(status.is_ok)
+    numbers = [
+        builder.ptrtoint(caller, number),
+        builder.select(fits, address, number(0)),
+        builder.ptrtoint(held, number),
+    ]
+    return target.make_tuple(builder, types.UniTuple(_INT, 3), numbers)
 
 
-@intrinsic
-def _call(context, caller, function, held, iteration, marks):
+@emitted(types.boolean, caller=_INT, function=_INT, held=_INT, iteration=_INT, marks=_INT)
+def _call(builder, caller, function, held, iteration, marks):
     """Call an iteration of a ``_call_of``; whether nothing was raised."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number = ir.IntType(64)
-        kind = ir.FunctionType(ir.IntType(1), [number] * 4)
-        caller, function, held, iteration, marks = args
-        pointer = builder.inttoptr(caller, kind.as_pointer())
-        return builder.call(pointer, [iteration, marks, held, function])
-
-    return types.boolean(*[types.int64] * 5), generate
+    pointer = builder.inttoptr(caller.value, _CALLER.as_pointer())
+    given = iteration, marks, held, function
+    return builder.call(pointer, [argument.value for argument in given])
 
 
-@intrinsic
-def _used(context, arguments):
+@emitted()
+def _used(builder, arguments):
     """Nothing: Numba frees arrays after what uses them last."""
-    return types.void(arguments), lambda target, builder, sig, args: target.get_dummy_value()
 
 
 @team_kernel

@@ -9,50 +9,36 @@ found when a kernel is compiled; Numba keeps compiled kernels apart by CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from kernels.cpu.numba_helpers import cpu_has, llvm_call
+from kernels.cpu.compiling import Argument, emitted
+from kernels.cpu.numba_helpers import llvm_call
 
 INDEX = ir.IntType(64)
+_ZERO = INDEX(0)
 FLOAT = ir.FloatType()
+INTEGERS = types.UniTuple(types.int64, 2)
 _CACHE_LINE = 64  # bytes, or a divisor of what it is here
 STREAM_ROWS = 2
 _STREAM_LANES = 16
 _FUSED = ("contract",)  # a multiply and an add become one instruction where there is one
 
 
-class _Registers(NamedTuple):
-    """Numbers per vector, and vectors times eight rows at once: sums stay in registers."""
-
-    lanes: int
-    vectors: int
-
-
-def registers() -> _Registers:
-    """32 registers of sixteen numbers hold 24 sums; 16 registers of eight hold eight."""
-    return _Registers(16, 3) if cpu_has("avx512f") else _Registers(8, 1)
-
-
 class Matrix:
     """Rows of a 2-d array in generated code, widened to float32 as they are read."""
 
-    def __init__(self, target: Any, builder: Any, kind: Any, array: Any, offset: Any) -> None:
-        values = target.make_array(kind)(target, builder, array)
+    def __init__(self, argument: Argument, offset: Any = _ZERO) -> None:
+        builder, dtype, values = argument.builder, argument.kind.dtype, argument.array()
         self._builder, self._data, self._offset = builder, values.data, offset
         self.height, self.width = cgutils.unpack_tuple(builder, values.shape)
         # Rows of a part of a matrix are further apart than they are wide.
         stride = cgutils.unpack_tuple(builder, values.strides)[0]
-        self.stride = builder.sdiv(stride, INDEX(kind.dtype.bitwidth // 8))
-        self._narrow = isinstance(kind.dtype, types.Integer)
-        self.per_line = _CACHE_LINE * 8 // kind.dtype.bitwidth
-
-    @staticmethod
-    def argument(target: Any, builder: Any, sig: Any, args: Any, index: int) -> Matrix:
-        return Matrix(target, builder, sig.args[index], args[index], INDEX(0))
+        self.stride = builder.sdiv(stride, INDEX(dtype.bitwidth // 8))
+        self._narrow = isinstance(dtype, types.Integer)
+        self.per_line = _CACHE_LINE * 8 // dtype.bitwidth
 
     def row(self, index: Any) -> Any:
         offset = self._builder.add(self._builder.mul(index, self.stride), self._offset)
@@ -85,14 +71,18 @@ class Matrix:
         return widened(self._builder, patterns, lanes)
 
 
-def line_of(target: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
+def line_of(argument: Argument) -> tuple[Any, Any]:
     """Pointer to the first number of a 1-d array, and its length."""
-    array = target.make_array(kind)(target, builder, value)
-    return array.data, cgutils.unpack_tuple(builder, array.shape)[0]
+    array = argument.array()
+    return array.data, cgutils.unpack_tuple(argument.builder, array.shape)[0]
 
 
 def vector(kind: Any, lanes: int) -> Any:
     return kind if lanes == 1 else ir.VectorType(kind, lanes)
+
+
+def constant(kind: Any, lanes: int, value: Any) -> Any:
+    return ir.Constant(vector(kind, lanes), [value] * lanes if lanes > 1 else value)
 
 
 def load(builder: Any, data: Any, index: Any, lanes: int, kind: Any = FLOAT) -> Any:
@@ -107,9 +97,8 @@ def store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
 
 def widened(builder: Any, patterns: Any, lanes: int) -> Any:
     """Bit patterns of bfloat16 as float32."""
-    wide = vector(ir.IntType(32), lanes)
-    sixteen = ir.Constant(wide, [16] * lanes if lanes > 1 else 16)
-    bits = builder.shl(builder.zext(patterns, wide), sixteen)
+    sixteen = constant(ir.IntType(32), lanes, 16)
+    bits = builder.shl(builder.zext(patterns, sixteen.type), sixteen)
     return builder.bitcast(bits, vector(FLOAT, lanes))
 
 
@@ -137,9 +126,7 @@ def splat(builder: Any, scalar: Any, lanes: int) -> Any:
         return scalar
     undefined = ir.Constant(vector(scalar.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        first, undefined, ir.Constant(vector(ir.IntType(32), lanes), [0] * lanes)
-    )
+    return shuffle(builder, first, undefined, [0] * lanes)
 
 
 def fused(builder: Any, left: Any, right: Any, total: Any) -> Any:
@@ -188,8 +175,8 @@ def _folded(builder: Any, vectors: list[Any], low: list[int], high: list[int]) -
     ]
 
 
-@intrinsic
-def stream_rows(context, matrix, rows, scales, at, out):
+@emitted()
+def stream_rows(builder, matrix, rows, scales, at, out):
     """out[j] += Σ_k scales[first + k] · matrix[rows[first + k], offset + j], k below 2.
 
     Two later rows are prefetched meanwhile. The hardware does not predict them, for each is short:
@@ -205,72 +192,44 @@ def stream_rows(context, matrix, rows, scales, at, out):
         out: [J] float32, J ≤ Y − offset, changed.
     """
 
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        array, offset = cgutils.unpack_tuple(builder, args[0])
-        weights = Matrix(target, builder, sig.args[0][0], array, offset)
-        row_data, num_rows = line_of(target, builder, sig.args[1], args[1])
-        scale_data, _ = line_of(target, builder, sig.args[2], args[2])
-        out_data, length = line_of(target, builder, sig.args[4], args[4])
-        first, ahead = cgutils.unpack_tuple(builder, args[3])
-        entries = [builder.add(first, INDEX(k)) for k in range(STREAM_ROWS)]
+    array, offset = matrix.items()
+    weights = Matrix(array, offset.value)
+    (row_data, num_rows), (scale_data, _), (out_data, length) = map(line_of, (rows, scales, out))
+    first, ahead = cgutils.unpack_tuple(builder, at.value)
+    entries = [builder.add(first, INDEX(k)) for k in range(STREAM_ROWS)]
 
-        def starts_at(entries: list[Any]) -> list[Any]:
-            return [weights.row(builder.load(builder.gep(row_data, [at]))) for at in entries]
+    def starts_at(entries: list[Any]) -> list[Any]:
+        return [weights.row(builder.load(builder.gep(row_data, [at]))) for at in entries]
 
-        starts = starts_at(entries)
-        last = builder.sub(num_rows, INDEX(1))
-        distance = builder.mul(ahead, INDEX(STREAM_ROWS))
-        later = [builder.add(entry, distance) for entry in entries]
-        following = starts_at([smaller(builder, entry, last) for entry in later])
-        factors = [builder.load(builder.gep(scale_data, [entry])) for entry in entries]
-
-        terms = list(zip(starts, factors, strict=True))
-        line = weights.per_line
-        whole = builder.and_(length, INDEX(-line))
-        _stream(
-            builder, weights, terms, following, out_data, (INDEX(0), whole, line), _STREAM_LANES
-        )
-        _stream(builder, weights, terms, following, out_data, (whole, length, 1), 1)
-        return target.get_dummy_value()
-
-    return types.void(matrix, rows, scales, at, out), generate
-
-
-def _stream(
-    builder: Any,
-    weights: Matrix,
-    terms: list[tuple[Any, Any]],
-    following: list[Any],
-    out: Any,
-    columns: tuple[Any, Any, int],
-    lanes: int,
-) -> None:
-    """``stream_rows`` of a range of columns; terms: starts of rows and their scales."""
-    begin, end, step = columns
-    spread = [(start, splat(builder, factor, lanes)) for start, factor in terms]
-    with cgutils.for_range_slice(builder, begin, end, INDEX(step)) as (block, _):
-        for start in following:
-            prefetch(builder, builder.gep(start, [block]))
-        for column in range(0, step, lanes):
-            j = builder.add(block, INDEX(column))
-            # One chain in the rows' order: rows that are added times 0 change no bit.
-            total = load(builder, out, j, lanes)
-            for start, factor in spread:
-                total = fused(builder, factor, weights.load(start, j, lanes), total)
-            store(builder, total, out, j, lanes)
+    starts = starts_at(entries)
+    last = builder.sub(num_rows, INDEX(1))
+    distance = builder.mul(ahead, INDEX(STREAM_ROWS))
+    later = [builder.add(entry, distance) for entry in entries]
+    following = starts_at([smaller(builder, entry, last) for entry in later])
+    factors = [builder.load(builder.gep(scale_data, [entry])) for entry in entries]
+    line = weights.per_line
+    whole = builder.and_(length, INDEX(-line))
+    ranges = (INDEX(0), whole, line, _STREAM_LANES), (whole, length, 1, 1)
+    for begin, end, step, lanes in ranges:
+        spread = [splat(builder, factor, lanes) for factor in factors]
+        with cgutils.for_range_slice(builder, begin, end, INDEX(step)) as (block, _):
+            for start in following:
+                prefetch(builder, builder.gep(start, [block]))
+            for column in range(0, step, lanes):
+                j = builder.add(block, INDEX(column))
+                # One chain in the rows' order: rows that are added times 0 change no bit.
+                total = load(builder, out_data, j, lanes)
+                for start, factor in zip(starts, spread, strict=True):
+                    total = fused(builder, factor, weights.load(start, j, lanes), total)
+                store(builder, total, out_data, j, lanes)
 
 
-@intrinsic
-def prefetch_numbers(context, matrix, offset, count):
+@emitted(offset=types.int64, count=types.int64)
+def prefetch_numbers(builder, matrix, offset, count):
     """Prefetch ``count`` numbers from an offset on, which need not be there.
 
     Args:
         matrix: [X, D], rows next to each other; offset, count: int64.
     """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights = Matrix.argument(target, builder, sig, args, 0)
-        weights.prefetch(weights.at(args[1]), args[2])
-        return target.get_dummy_value()
-
-    return types.void(matrix, types.int64, types.int64), generate
+    weights = Matrix(matrix)
+    weights.prefetch(weights.at(offset.value), count.value)

@@ -13,17 +13,19 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from kernels.cpu.compiling import Argument, emitted
+from kernels.cpu.numba_helpers import cpu_has
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
+    INTEGERS,
     Matrix,
+    constant,
     fused,
     in_turns,
     line_of,
     load,
-    registers,
     splat,
     store,
     sum_each,
@@ -31,18 +33,17 @@ from kernels.cpu.vector_code import (
 )
 
 ROWS = 8
-LANES = registers().lanes  # numbers at once where rows are multiples of it
+LANES = 16 if cpu_has("avx512f") else 8  # numbers at once where rows are multiples of it
 _HEADS = 3  # whose sums fit into the registers, of so many rows' products or of four columns
 _ROWS_TOGETHER = 8 if LANES == 16 else 4  # there are 32 registers then, else 16
 _COLUMNS = 4
-_NOTHING = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
+_NOTHING = constant(FLOAT, ROWS, -math.inf)
 
 
-def _prefetcher(target: Any, builder: Any, kind: Any, value: Any) -> Callable[[Any], None]:
+def _prefetcher(builder: Any, later: Argument) -> Callable[[Any], None]:
     """Return a function that prefetches an entry's rows, of a matrix and a list of offsets."""
-    matrix, offsets = cgutils.unpack_tuple(builder, value)
-    rows = Matrix(target, builder, kind[0], matrix, INDEX(0))
-    offsets, _ = line_of(target, builder, kind[1], offsets)
+    matrix, listed = later.items()
+    rows, (offsets, _) = Matrix(matrix), line_of(listed)
 
     def prefetch(entry: Any) -> None:
         start = rows.at(builder.load(builder.gep(offsets, [entry])))
@@ -51,20 +52,15 @@ def _prefetcher(target: Any, builder: Any, kind: Any, value: Any) -> Callable[[A
     return prefetch
 
 
-@intrinsic
-def prefetch_row(context, matrix, row):
+@emitted(row=types.int64)
+def prefetch_row(builder, matrix, row):
     """Prefetch one row of [X, D]."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rows = Matrix.argument(target, builder, sig, args, 0)
-        rows.prefetch(rows.row(args[1]), rows.width)
-        return target.get_dummy_value()
-
-    return types.void(matrix, types.int64), generate
+    rows = Matrix(matrix)
+    rows.prefetch(rows.row(row.value), rows.width)
 
 
-@intrinsic(prefer_literal=True)
-def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
+@emitted(span=INTEGERS, prefer_literal=True)
+def dot_octets(builder, matrix, listed, span, later, vectors, out, lanes):
     """out[v, 8 i + k] = Σ_d row_k[d] · vectors[v, d], where row_k is k rows behind the beginning of
     the i-th octet of a span; k below 8.
 
@@ -81,33 +77,24 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
         out: [V, ≥ 8 (end − begin)] float32, changed.
         lanes: literal, how many numbers at once: 1, or ``LANES`` where it divides D.
     """
-    pair = types.UniTuple(types.int64, 2)
-    signature = types.void(matrix, listed, pair, later, vectors, out, lanes)
-    width = lanes.literal_value
+    width = lanes.kind.literal_value
+    rows, listed, vectors, out = map(Matrix, (matrix, listed, vectors, out))
+    lists = [listed.row(INDEX(k)) for k in (1, 0)]
+    octets = cgutils.unpack_tuple(builder, span.value)
+    prefetch = _prefetcher(builder, later)
 
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rows, listed, vectors, out = (
-            Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 4, 5)
-        )
-        lists = [listed.row(INDEX(k)) for k in (1, 0)]
-        span = cgutils.unpack_tuple(builder, args[2])
-        prefetch = _prefetcher(target, builder, sig.args[3], args[3])
+    def together(v: Any, number: int) -> None:
+        indices = [builder.add(v, INDEX(k)) for k in range(number)]
+        factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
+        with cgutils.for_range_slice(builder, *octets, INDEX(1)) as (octet, passed):
+            prefetch(octet)
+            line, count = (builder.load(builder.gep(row, [octet])) for row in lists)
+            totals = _dot(builder, rows, (line, count), factors, width)
+            column = builder.mul(passed, INDEX(ROWS))
+            for score, total in zip(scores, totals, strict=True):
+                store(builder, total, score, column, ROWS)
 
-        def together(v: Any, number: int) -> None:
-            indices = [builder.add(v, INDEX(k)) for k in range(number)]
-            factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
-            with cgutils.for_range_slice(builder, *span, INDEX(1)) as (octet, passed):
-                prefetch(octet)
-                line, count = (builder.load(builder.gep(row, [octet])) for row in lists)
-                totals = _dot(builder, rows, (line, count), factors, width)
-                column = builder.mul(passed, INDEX(ROWS))
-                for score, total in zip(scores, totals, strict=True):
-                    store(builder, total, score, column, ROWS)
-
-        in_turns(builder, vectors.height, _HEADS, together)
-        return target.get_dummy_value()
-
-    return signature, generate
+    in_turns(builder, vectors.height, _HEADS, together)
 
 
 def _dot(
@@ -133,7 +120,7 @@ def _products(
     builder: Any, rows: Matrix, starts: list[Any], vectors: list[Any], lanes: int
 ) -> list[list[Any]]:
     """Products of each vector with the rows that start there, summed per lane."""
-    zero = ir.Constant(vector(FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
+    zero = constant(FLOAT, lanes, 0.0)
     sums = [[cgutils.alloca_once(builder, zero.type) for _ in starts] for _ in vectors]
     for total in itertools.chain(*sums):
         builder.store(zero, total)
@@ -155,8 +142,8 @@ def _joined(builder: Any, numbers: list[Any]) -> Any:
     return joined
 
 
-@intrinsic(prefer_literal=True)
-def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
+@emitted(span=INTEGERS, prefer_literal=True)
+def add_octets(builder, matrix, listed, span, later, scales, fades, out, lanes):
     """out[v] = fades[v] · out[v] + Σ_i Σ_k scales[v, 8 i + k] · row_min(k, count − 1), over the
     octets i of a span, whose rows are counted from its beginning; k below 8.
 
@@ -167,37 +154,28 @@ def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
         fades: [V] float32.
         out: [V, D] float32, changed.
     """
-    pair = types.UniTuple(types.int64, 2)
-    signature = types.void(matrix, listed, pair, later, scales, fades, out, lanes)
-    width = lanes.literal_value
+    width = lanes.kind.literal_value
+    rows, listed, scales, out = map(Matrix, (matrix, listed, scales, out))
+    lists = listed.row(INDEX(2)), listed.row(INDEX(0))
+    octets = cgutils.unpack_tuple(builder, span.value)
+    fade_data, _ = line_of(fades)
+    prefetch = _prefetcher(builder, later)
 
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rows, listed, scales, out = (
-            Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 4, 6)
-        )
-        lists = listed.row(INDEX(2)), listed.row(INDEX(0))
-        span = cgutils.unpack_tuple(builder, args[2])
-        fades, _ = line_of(target, builder, sig.args[5], args[5])
-        prefetch = _prefetcher(target, builder, sig.args[3], args[3])
+    def together(v: Any, number: int) -> None:
+        indices = [builder.add(v, INDEX(k)) for k in range(number)]
+        factors, outputs = ([m.row(index) for index in indices] for m in (scales, out))
+        faded = [builder.load(builder.gep(fade_data, [index])) for index in indices]
+        done = INDEX(0)
+        for columns in (_COLUMNS, 1) if width > 1 else (1,):
+            step = columns * width
+            end = builder.and_(out.width, INDEX(-step))
+            with cgutils.for_range_slice(builder, done, end, INDEX(step)) as (j, _):
+                firsts = [builder.add(j, INDEX(n * width)) for n in range(columns)]
+                heads = list(zip(factors, faded, outputs, strict=True))
+                _add(builder, rows, (*lists, *octets), prefetch, heads, firsts, width)
+            done = end
 
-        def together(v: Any, number: int) -> None:
-            indices = [builder.add(v, INDEX(k)) for k in range(number)]
-            factors, outputs = ([m.row(index) for index in indices] for m in (scales, out))
-            faded = [builder.load(builder.gep(fades, [index])) for index in indices]
-            done = INDEX(0)
-            for columns in (_COLUMNS, 1) if width > 1 else (1,):
-                step = columns * width
-                end = builder.and_(out.width, INDEX(-step))
-                with cgutils.for_range_slice(builder, done, end, INDEX(step)) as (j, _):
-                    firsts = [builder.add(j, INDEX(n * width)) for n in range(columns)]
-                    heads = list(zip(factors, faded, outputs, strict=True))
-                    _add(builder, rows, (*lists, *span), prefetch, heads, firsts, width)
-                done = end
-
-        in_turns(builder, out.height, _HEADS, together)
-        return target.get_dummy_value()
-
-    return signature, generate
+    in_turns(builder, out.height, _HEADS, together)
 
 
 def _add(

@@ -6,15 +6,14 @@ they took twice as long.
 
 from __future__ import annotations
 
-import functools
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.compiling import emitted, fast_helper, helper
 from kernels.cpu.numba_helpers import (
     EXP_LEAST,
     EXP_TERMS,
@@ -27,7 +26,9 @@ from kernels.cpu.numba_helpers import (
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
+    INTEGERS,
     Matrix,
+    constant,
     fused,
     line_of,
     load,
@@ -46,8 +47,8 @@ _LANES = 16
 _BITS = ir.IntType(32)
 
 
-@intrinsic
-def weigh_scores(context, scores, tops, totals, fades):
+@emitted()
+def weigh_scores(builder, scores, tops, totals, fades):
     """Scores into weights e^(score − top), for every head.
 
     Args:
@@ -57,39 +58,29 @@ def weigh_scores(context, scores, tops, totals, fades):
         totals: [V] float32, sums of weights so far; changed.
         fades: [V] float32, overwritten with what older weights are now to be multiplied by.
     """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        scores = Matrix.argument(target, builder, sig, args, 0)
-        tops, totals, fades = (line_of(target, builder, sig.args[k], args[k])[0] for k in (1, 2, 3))
-        # No branch: one that is not foreseen took as long as the rest.
-        with cgutils.for_range(builder, scores.height) as heads:
-            row = scores.row(heads.index)
-            columns = [INDEX(k) for k in range(0, SCORES_AT_ONCE, _LANES)]
-            some = [load(builder, row, column, _LANES) for column in columns]
-            top_at, total_at, fade_at = (
-                builder.gep(data, [heads.index]) for data in (tops, totals, fades)
-            )
-            before = builder.load(top_at)
-            top = largest_of(builder, some, before)
-            fade = _exp_nonpositive(builder, builder.fsub(before, top), 1)
-            builder.store(top, top_at)
-            builder.store(fade, fade_at)
-            spread = splat(builder, top, _LANES)
-            weights = [
-                _exp_nonpositive(builder, builder.fsub(numbers, spread), _LANES) for numbers in some
-            ]
-            for column, numbers in zip(columns, weights, strict=True):
-                store(builder, numbers, row, column, _LANES)
-            total = builder.fmul(builder.load(total_at), fade)
-            added = functools.reduce(builder.fadd, weights)
-            builder.store(builder.fadd(total, sum_of(builder, added)), total_at)
-        return target.get_dummy_value()
-
-    return types.void(scores, tops, totals, fades), generate
+    matrix, lines = Matrix(scores), [line_of(line)[0] for line in (tops, totals, fades)]
+    # No branch: one that is not foreseen took as long as the rest.
+    with cgutils.for_range(builder, matrix.height) as heads:
+        row = matrix.row(heads.index)
+        columns = [INDEX(k) for k in range(0, SCORES_AT_ONCE, _LANES)]
+        some = [load(builder, row, column, _LANES) for column in columns]
+        top_at, total_at, fade_at = (builder.gep(line, [heads.index]) for line in lines)
+        before = builder.load(top_at)
+        top = largest_of(builder, some, before)
+        fade = _exp_nonpositive(builder, builder.fsub(before, top), 1)
+        builder.store(top, top_at)
+        builder.store(fade, fade_at)
+        spread = splat(builder, top, _LANES)
+        weights = [_exp_nonpositive(builder, builder.fsub(x, spread), _LANES) for x in some]
+        for column, numbers in zip(columns, weights, strict=True):
+            store(builder, numbers, row, column, _LANES)
+        total = builder.fmul(builder.load(total_at), fade)
+        added = reduce(builder.fadd, weights)
+        builder.store(builder.fadd(total, sum_of(builder, added)), total_at)
 
 
-@intrinsic
-def weigh_octets(context, scores, at, count, top, masses, later):
+@emitted(types.float32, at=INTEGERS, count=types.int64, top=types.float32, later=INTEGERS)
+def weigh_octets(builder, scores, at, count, top, masses, later):
     """masses[k] = Σ_t e^(scores[row, first + 8 k + t] − top), t below 8; returns their sum.
 
     Args:
@@ -100,43 +91,38 @@ def weigh_octets(context, scores, at, count, top, masses, later):
         masses: [≥ count] float32, overwritten.
         later: int64 address, and bytes from each line to the next: one an octet is prefetched.
     """
+    row, first = cgutils.unpack_tuple(builder, at.value)
+    start = builder.gep(Matrix(scores).row(row), [first])
+    out, _ = line_of(masses)
+    address, step = cgutils.unpack_tuple(builder, later.value)
+    total = cgutils.alloca_once_value(builder, FLOAT(0.0))
 
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        row, first = cgutils.unpack_tuple(builder, args[1])
-        start = builder.gep(Matrix.argument(target, builder, sig, args, 0).row(row), [first])
-        out, _ = line_of(target, builder, sig.args[4], args[4])
-        address, step = cgutils.unpack_tuple(builder, args[5])
-        total = cgutils.alloca_once_value(builder, FLOAT(0.0))
+    def weights(octet: Any, lanes: int) -> Any:
+        some = load(builder, start, builder.mul(octet, INDEX(ROWS)), lanes)
+        below = builder.fsub(some, splat(builder, top.value, lanes))
+        return _exp_nonpositive(builder, below, lanes)
 
-        def weights(octet: Any, lanes: int) -> Any:
-            some = load(builder, start, builder.mul(octet, INDEX(ROWS)), lanes)
-            below = builder.fsub(some, splat(builder, args[3], lanes))
-            return _exp_nonpositive(builder, below, lanes)
+    def add(sums: Any) -> None:
+        builder.store(builder.fadd(builder.load(total), sum_of(builder, sums)), total)
 
-        def add(sums: Any) -> None:
-            builder.store(builder.fadd(builder.load(total), sum_of(builder, sums)), total)
-
-        whole = builder.and_(args[2], INDEX(-ROWS))
-        with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(ROWS)) as (begin, _):
-            for k in range(ROWS):
-                line = builder.add(address, builder.mul(builder.add(begin, INDEX(k)), step))
-                prefetch(builder, builder.inttoptr(line, cgutils.voidptr_t))
-            octets = []
-            for k in range(0, ROWS, 2):
-                both = weights(builder.add(begin, INDEX(k)), _LANES)
-                for lane in (0, ROWS):
-                    octets.append(shuffle(builder, both, both, list(range(lane, lane + ROWS))))
-            sums = sum_each(builder, octets)
-            store(builder, sums, out, begin, ROWS)
-            add(sums)
-        with cgutils.for_range_slice(builder, whole, args[2], INDEX(1)) as (octet, _):
-            numbers = weights(octet, ROWS)
-            builder.store(sum_of(builder, numbers), builder.gep(out, [octet]))
-            add(numbers)
-        return builder.load(total)
-
-    pair = types.UniTuple(types.int64, 2)
-    return types.float32(scores, pair, types.int64, types.float32, masses, pair), generate
+    whole = builder.and_(count.value, INDEX(-ROWS))
+    with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(ROWS)) as (begin, _):
+        for k in range(ROWS):
+            line = builder.add(address, builder.mul(builder.add(begin, INDEX(k)), step))
+            prefetch(builder, builder.inttoptr(line, cgutils.voidptr_t))
+        octets = []
+        for k in range(0, ROWS, 2):
+            both = weights(builder.add(begin, INDEX(k)), _LANES)
+            for lane in (0, ROWS):
+                octets.append(shuffle(builder, both, both, list(range(lane, lane + ROWS))))
+        sums = sum_each(builder, octets)
+        store(builder, sums, out, begin, ROWS)
+        add(sums)
+    with cgutils.for_range_slice(builder, whole, count.value, INDEX(1)) as (octet, _):
+        numbers = weights(octet, ROWS)
+        builder.store(sum_of(builder, numbers), builder.gep(out, [octet]))
+        add(numbers)
+    return builder.load(total)
 
 
 def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
@@ -145,7 +131,7 @@ def largest_of(builder: Any, some: list[Any], least: Any) -> Any:
     def larger(left: Any, right: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", left, right), left, right)
 
-    top = functools.reduce(larger, some)
+    top = reduce(larger, some)
     lanes = _LANES
     while lanes > 2:
         lanes //= 2
@@ -166,13 +152,7 @@ def sum_of(builder: Any, numbers: Any) -> Any:
 def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:
     """``numba_helpers.exp_nonpositive`` of so many numbers at once."""
     kind, whole = vector(FLOAT, lanes), vector(_BITS, lanes)
-
-    def number(value: Any) -> Any:
-        return ir.Constant(kind, [float(value)] * lanes if lanes > 1 else float(value))
-
-    def integer(value: int) -> Any:
-        return ir.Constant(whole, [value] * lanes if lanes > 1 else value)
-
+    number, integer = partial(constant, FLOAT, lanes), partial(constant, _BITS, lanes)
     below = builder.fcmp_ordered("<", x, number(EXP_LEAST))
     scaled = builder.fmul(builder.select(below, number(EXP_LEAST), x), number(LOG2_E))
     power = builder.fptosi(builder.fsub(scaled, number(0.5)), whole)

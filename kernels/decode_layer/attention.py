@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cpu.compiling import helper
-from kernels.cpu.numba_helpers import copy_rows, narrow
-from kernels.cpu.numba_rows import add_update, norm_row, rotate_row
+from kernels.cpu.numba_helpers import add_update, copy_rows, narrow, norm_row, rotate_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import outputs_of, product
 from kernels.key_codes import OCTET

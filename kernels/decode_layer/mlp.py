@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cpu.compiling import helper
-from kernels.cpu.numba_helpers import copy_rows
-from kernels.cpu.numba_rows import (
+from kernels.cpu.numba_helpers import (
     activate_row,
     add_update,
+    copy_rows,
     keep_heaviest_row,
     keep_largest_row,
     norm_row,

@@ -10,8 +10,7 @@ import numpy as np
 from numba.core import types
 
 from kernels.cpu.compiling import by_types, fast_helper, helper
-from kernels.cpu.numba_helpers import widen
-from kernels.cpu.numba_rows import count_scales, quantise_blocks
+from kernels.cpu.numba_helpers import count_scales, quantise_blocks, widen
 from kernels.cpu.team import meet
 from kernels.cpu.vector_code import STREAM_ROWS, prefetch_numbers, stream_rows
 from kernels.quantised_weights import BYTES_4, BYTES_8, LINE_WORDS

@@ -15,8 +15,7 @@ import numpy as np
 
 from kernels.cpu.addresses import block_at, matrix_at, vector_at
 from kernels.cpu.compiling import helper, kernel
-from kernels.cpu.numba_helpers import copy_rows, ticks_now
-from kernels.cpu.numba_rows import norm_row
+from kernels.cpu.numba_helpers import copy_rows, norm_row, ticks_now
 from kernels.cpu.team import from_first, join, meet, run_as_team
 from kernels.decode_layer.attention import AttentionWeights, attention_rows
 from kernels.decode_layer.head import head_rows

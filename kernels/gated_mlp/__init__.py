@@ -59,18 +59,12 @@ def fused_gated_mlp(
 def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
     """``reference.activated``; a decode step's rows in one kernel on CUDA, a prefill's
     [R, T, 2·I] bf16 on a CPU."""
-    made = None
     if gate_up.dim() == 2:
         made = gpu.by_kernels("gated_mlp", gate_up, activate_with_triton, gate_up, activation)
-    elif takes_bf16(gate_up):
-        made = _activate_on_cpu(gate_up, activation)
-    return reference.activated(gate_up, activation) if made is None else made
-
-
-def _activate_on_cpu(gate_up: Tensor, activation: str) -> Tensor | None:
-    kernel = cpu_kernel(f"{__name__}.cpu", "activate_rows")
+        return reference.activated(gate_up, activation) if made is None else made
+    kernel = cpu_kernel(f"{__name__}.cpu", "activate_rows") if takes_bf16(gate_up) else None
     if kernel is None:
-        return None
+        return reference.activated(gate_up, activation)
     inner = gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
     rows = [as_array(part.contiguous().flatten(0, -2)) for part in (gate_up, inner)]
     with torch_with_numba():

@@ -3,7 +3,7 @@
 import numba
 
 from kernels.cpu.compiling import team_kernel
-from kernels.cpu.numba_rows import activate_row
+from kernels.cpu.numba_helpers import activate_row
 
 
 @team_kernel

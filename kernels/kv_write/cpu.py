@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import team_kernel
-from kernels.cpu.numba_rows import rotate_row
+from kernels.cpu.numba_helpers import rotate_row
 from kernels.key_codes import OCTET
 from kernels.key_codes.cpu import encode_key
 

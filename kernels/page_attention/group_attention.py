@@ -5,8 +5,6 @@ merged (FlashDecoding), because one row of a small model has fewer heads than th
 A part's keys and values are read once for all of the group's heads.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from kernels.cpu.compiling import helper
@@ -19,7 +17,7 @@ from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
 _PART_TOKENS = 512
-_CHOSEN_TOKENS = 128  # of chosen pages, which are fewer: else there were no more parts than members
+CHOSEN_TOKENS = 128  # of chosen pages, which are fewer: else there were no more parts than members
 _MOST_PARTS = 16  # merging them takes one thread's time
 # Keys and values of so many octets stay in the first cache, those of float32 too.
 _OCTETS = SCORES_AT_ONCE // ROWS
@@ -48,21 +46,10 @@ def part_of(count, part, parts):
 
 
 @helper
-def _cut(num_pages, page_size, tokens):
+def parts_for(num_pages, page_size, tokens=_PART_TOKENS):
+    """Into how many parts of about so many tokens pages are cut: by default those a row sees."""
     wanted = (num_pages * page_size + tokens - 1) // tokens
     return max(1, min(wanted, _MOST_PARTS))
-
-
-@helper
-def parts_for(num_pages, page_size):
-    """Into how many parts the pages that a row sees are cut."""
-    return _cut(num_pages, page_size, _PART_TOKENS)
-
-
-@helper
-def most_parts(num_pages, page_size):
-    """The most parts that attention to at most so many pages is cut into."""
-    return _cut(num_pages, page_size, _CHOSEN_TOKENS)
 
 
 @helper
@@ -160,7 +147,7 @@ def _pages_and_parts(rows, row, chosen):
     first, last = seen_pages(rows, row)
     if chooses_pages(rows, row, last - first):
         count = np.int64(chosen[0])
-        return count, False, _cut(count, rows.page_size, _CHOSEN_TOKENS)
+        return count, False, parts_for(count, rows.page_size, CHOSEN_TOKENS)
     return last - first, True, parts_for(last - first, rows.page_size)
 
 

@@ -6,8 +6,6 @@ group choose once, by the mean of their fractions. As in ``group_attention.py``,
 row's pages are weighed side by side, each against its own largest score, and then put together.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from kernels.cpu.compiling import helper
@@ -15,8 +13,7 @@ from kernels.cpu.numba_helpers import exp_nonpositive, outside_best
 from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST, largest, weigh, weigh_octets
 from kernels.key_codes import OCTET
-from kernels.key_codes.cpu import round_rows
-from kernels.key_codes.octets import AHEAD, best_products, score_octets
+from kernels.key_codes.cpu import AHEAD, best_products, round_rows, score_octets
 from kernels.page_attention.group_attention import (
     chooses_pages,
     largest_part,

@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.cpu.addresses import line_at
 from kernels.cpu.compiling import helper
-from kernels.page_attention.group_attention import most_parts, parts_for
+from kernels.page_attention.group_attention import CHOSEN_TOKENS, parts_for
 
 _LINE = 16  # float32 in a cache line of 64 bytes
 _PAGES = np.empty(0, np.int32)  # for its type
@@ -56,7 +56,7 @@ def _counts(sizes):
     heads, inner = sizes.rows * sizes.heads, sizes.rows * sizes.inner
     halves = sizes.rows * sizes.width, sizes.rows * sizes.channels, 2 * inner, inner
     weighed = heads * parts_for(sizes.pages, sizes.page_size)
-    read = heads * most_parts(sizes.pages, sizes.page_size)
+    read = heads * parts_for(sizes.pages, sizes.page_size, CHOSEN_TOKENS)
     return (
         *halves,
         *(heads * sizes.pages, heads, weighed, weighed),

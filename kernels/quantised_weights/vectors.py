@@ -9,17 +9,19 @@ instructions, where floats take 104.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from kernels.cpu.compiling import Argument, emitted
 from kernels.cpu.numba_helpers import cpu_has, llvm_call
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
     Matrix,
+    constant,
     fused,
     load,
     prefetch,
@@ -35,10 +37,11 @@ CHANNELS = 4  # that are summed at once
 _VNNI = cpu_has("avx512vnni") and cpu_has("avx512vl")
 HAS_INTEGERS = _VNNI or cpu_has("avx2")  # ARM's dot products are not used: floats are
 _BYTE, _SHORT, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_INT = types.int64
 
 
-@intrinsic(prefer_literal=True)
-def add_block(context, data, offset, listed, row, out, column, bits):
+@emitted(offset=_INT, row=_INT, column=_INT, prefer_literal=True)
+def add_block(builder, data, offset, listed, row, out, column, bits):
     """out[row, column + j] += Σ_i factors[row, i] · W[channels[i], j], of one block of one tile.
 
     A word holds numbers of several outputs. In each half of it they are masked, not shifted, and so
@@ -55,50 +58,34 @@ def add_block(context, data, offset, listed, row, out, column, bits):
         out: [R, ≥ column + outputs] float32, changed.
         bits: literal, 4 or 8.
     """
-    number = types.int64
-    signature = types.void(data, number, listed, number, out, number, bits)
-    width = bits.literal_value
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        block, out, channels, factors, listed = _unpacked(target, builder, sig, args)
-        *span, total, words, ahead = listed
-        used = (channels, factors, *span, ahead, total)
-
-        def add(lanes: int) -> None:
-            _add(builder, block, used, out, width, words, lanes)
-
-        _by_words(builder, words, add, wide=cpu_has("avx512f"))
-        return target.get_dummy_value()
-
-    return signature, generate
+    given = data, offset, listed, row, out, column
+    _emit_block(builder, partial(_add, bits.kind.literal_value), given, wide=cpu_has("avx512f"))
 
 
-def _unpacked(target: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, ...]:
-    """Return pointers to a block, to the outputs, to the channels and to the row's numbers, and
-    the list of what else is listed."""
-    data, begin, listed, row, _, column = args[:6]
-    kinds = sig.args[2]
-    channels, numbers, *rest = cgutils.unpack_tuple(builder, listed)
-    return (
-        builder.gep(target.make_array(sig.args[0])(target, builder, data).data, [begin]),
-        builder.gep(Matrix.argument(target, builder, sig, args, 4).row(row), [column]),
-        target.make_array(kinds[0])(target, builder, channels).data,
-        Matrix(target, builder, kinds[1], numbers, INDEX(0)).row(row),
-        rest,
+def _emit_block(
+    builder: Any, emit: Callable[[Any, Any, int], None], given: tuple[Argument, ...], *, wide: bool
+) -> None:
+    """Emit a block's products in sixteen lanes where registers are wide and a channel has as many
+    words, else in eight. ``emit`` gets pointers to the block, to the outputs, to the channels and
+    to the row's numbers, and what else is listed."""
+    data, offset, listed, row, out, column = given
+    channels, numbers, *rest = listed.items()
+    block = (
+        builder.gep(data.array().data, [offset.value]),
+        builder.gep(Matrix(out).row(row.value), [column.value]),
+        channels.array().data,
+        Matrix(numbers).row(row.value),
+        *(argument.value for argument in rest),
     )
-
-
-def _by_words(builder: Any, words: Any, emit: Callable[[int], None], *, wide: bool) -> None:
-    """``emit`` for sixteen lanes where registers are wide and a channel has as many words, else for
-    eight."""
+    words = rest[-2].value
     if not wide:
-        emit(8)
+        emit(builder, block, 8)
         return
     whole = builder.icmp_signed("==", words, INDEX(LINE_WORDS))
     with builder.if_else(whole) as branches:
         for branch, lanes in zip(branches, (16, 8), strict=True):
             with branch:
-                emit(lanes)
+                emit(builder, block, lanes)
 
 
 class Later:
@@ -141,23 +128,21 @@ class Later:
         prefetch(builder, builder.gep(self._first, [at]), near=False)
 
 
-def _add(
-    builder: Any, block: Any, listed: Any, out: Any, bits: int, words: Any, lanes: int
-) -> None:
-    """``add_block`` of so many lanes of the words at a time."""
-    channels, factors, begin, end, *later_span, total = listed
+def _add(bits: int, builder: Any, given: Any, lanes: int) -> None:
+    """``add_block`` of so many lanes of the words at a time; given as ``_emit_block`` does it."""
+    block, out, channels, factors, begin, end, *later_span, total, words, ahead = given
     per_word = 32 // bits
     outputs = builder.mul(words, INDEX(per_word))
-    kind, wide = vector(_WORD, lanes), vector(FLOAT, lanes)
+    wide = vector(FLOAT, lanes)
     # Behind scales and minima, two bytes each.
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
-    later = Later(builder, block, channels, later_span, bits, words)
+    later = Later(builder, block, channels, (*later_span, ahead), bits, words)
     later.prefetch_heads()
     sums = [cgutils.alloca_once(builder, wide) for _ in range(per_word)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
-        for partial in sums:
-            builder.store(ir.Constant(wide, [0.0] * lanes), partial)
+        for pointer in sums:
+            builder.store(constant(FLOAT, lanes, 0.0), pointer)
         with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (i, _):
             with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
                 later.prefetch_channel(builder.sub(i, begin))
@@ -165,20 +150,20 @@ def _add(
             factor = splat(builder, builder.load(builder.gep(factors, [i])), lanes)
             at = builder.add(builder.mul(channel, words), lane)
             low = load(builder, first, at, lanes, _WORD)
-            halves = (low, builder.lshr(low, ir.Constant(kind, [16] * lanes)))
-            for k, partial in enumerate(sums):
+            halves = (low, builder.lshr(low, constant(_WORD, lanes, 16)))
+            for k, pointer in enumerate(sums):
                 high, position = divmod(k, per_word // 2)
                 mask = (2**bits - 1) << bits * position
-                code = builder.and_(halves[high], ir.Constant(kind, [mask] * lanes))
+                code = builder.and_(halves[high], constant(_WORD, lanes, mask))
                 value = builder.sitofp(code, wide)
-                builder.store(fused(builder, factor, value, builder.load(partial)), partial)
+                builder.store(fused(builder, factor, value, builder.load(pointer)), pointer)
         with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
             later.prefetch_rest(builder.sub(end, begin))
         spread = splat(builder, total, lanes)
-        for k, partial in enumerate(sums):
+        for k, pointer in enumerate(sums):
             at = builder.add(builder.mul(words, INDEX(k)), lane)
-            power = ir.Constant(wide, [2.0 ** (-bits * (k % (per_word // 2)))] * lanes)
-            value = builder.fmul(builder.load(partial), power)
+            power = constant(FLOAT, lanes, 2.0 ** (-bits * (k % (per_word // 2))))
+            value = builder.fmul(builder.load(pointer), power)
             _add_scaled(builder, block, outputs, out, at, value, spread)
 
 
@@ -200,8 +185,8 @@ def _half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
     return builder.fpext(builder.load(pointer, align=2), vector(FLOAT, lanes))
 
 
-@intrinsic
-def add_integers(context, data, offset, listed, row, out, column):
+@emitted(offset=_INT, row=_INT, column=_INT)
+def add_integers(builder, data, offset, listed, row, out, column):
     """out[row, column + j] += step · Σ_i levels[row, i] · W[channels[i], j], of one block of one
     tile of 4 bits; within the block the sum is exact.
 
@@ -211,34 +196,21 @@ def add_integers(context, data, offset, listed, row, out, column):
             of those to use and of those that a later block will use, the sum of step · levels
             float32, step float32, words of a channel, 8 or 16, and how many blocks later.
     """
-    number = types.int64
-    signature = types.void(data, number, listed, number, out, number)
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not HAS_INTEGERS:  # never called then, but compiled
-            return target.get_dummy_value()
-        block, out, channels, levels, listed = _unpacked(target, builder, sig, args)
-        *span, total, step, words, ahead = listed
-        used = (channels, levels, *span, ahead, total, step)
-
-        def add(lanes: int) -> None:
-            _add_integers(builder, block, used, out, words, lanes)
-
-        _by_words(builder, words, add, wide=_VNNI)
-        return target.get_dummy_value()
-
-    return signature, generate
+    if not HAS_INTEGERS:  # never called then, but compiled
+        return
+    given = data, offset, listed, row, out, column
+    _emit_block(builder, _add_integers, given, wide=_VNNI)
 
 
-def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, lanes: int) -> None:
-    """``add_integers`` of so many lanes of the words at a time."""
-    channels, levels, begin, end, *later_span, total, step = listed
+def _add_integers(builder: Any, given: Any, lanes: int) -> None:
+    """``add_integers`` of so many lanes of the words at a time; given as ``_emit_block`` does."""
+    block, out, channels, levels, begin, end, *later_span, total, step, words, ahead = given
     outputs = builder.mul(words, INDEX(8))
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
-    later = Later(builder, block, channels, later_span, 4, words)
+    later = Later(builder, block, channels, (*later_span, ahead), 4, words)
     later.prefetch_heads()
-    zero = ir.Constant(vector(_WORD, lanes), [0] * lanes)
+    zero = constant(_WORD, lanes, 0)
     sums = [cgutils.alloca_once(builder, zero.type) for _ in range(8)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
         for pointer in sums:
@@ -274,15 +246,10 @@ def _add_integers(builder: Any, block: Any, listed: Any, out: Any, words: Any, l
 def _planes(builder: Any, codes: Any) -> tuple[Any, Any]:
     """The low and the high numbers of all bytes; with VNNI, whose sums have room, the high ones
     count 16 times: that saves a shift."""
-    lanes = codes.type.count
-
-    def masked(words: Any, mask: int) -> Any:
-        return builder.and_(words, ir.Constant(codes.type, [mask] * lanes))
-
-    if _VNNI:
-        return masked(codes, 0x0F0F0F0F), masked(codes, 0xF0F0F0F0)
-    shifted = builder.lshr(codes, ir.Constant(codes.type, [4] * lanes))
-    return masked(codes, 0x0F0F0F0F), masked(shifted, 0x0F0F0F0F)
+    number = partial(constant, _WORD, codes.type.count)
+    high = codes if _VNNI else builder.lshr(codes, number(4))
+    low = builder.and_(codes, number(0x0F0F0F0F))
+    return low, builder.and_(high, number(0xF0F0F0F0 if _VNNI else 0x0F0F0F0F))
 
 
 def _dot(builder: Any, total: Any, codes: Any, factors: Any) -> Any:

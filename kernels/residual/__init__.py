@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from kernels.cpu import as_array
-from kernels.cpu.threads import cpu_kernel, torch_with_numba
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.gpu import triton_support as gpu
 from kernels.residual import reference
 from kernels.residual.reference import Residual
-from kernels.rms_norm import rms_norm
 
-__all__ = ["Residual", "add_and_norm"]
+__all__ = ["Residual", "add_and_norm", "rms_norm"]
 
 MAX_AT_ONCE = 2048  # channels of a row among which one program chooses
 _RANKED_AT_ONCE = 1024  # of a wider one, that each of its programs counts
@@ -34,25 +33,31 @@ class Dropping(NamedTuple):
 NOTHING = Dropping()
 
 
+def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """``reference.rms_norm``; many fp32 rows [R, C] on a CPU go to Numba."""
+    are_rows = hidden.dim() == 2 and hidden.dtype == weight.dtype == torch.float32
+    fits = are_rows and hidden.shape[0] >= MANY_ROWS and hidden.device.type == "cpu"
+    kernel = cpu_kernel(f"{__name__}.cpu", "rms_norm_rows") if fits else None
+    if kernel is None:
+        return reference.rms_norm(hidden, weight, epsilon)
+    normed = torch.empty_like(hidden, memory_format=torch.contiguous_format)
+    kernel(hidden.contiguous().numpy(), weight.contiguous().numpy(), epsilon, normed.numpy())
+    return normed
+
+
 def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """``reference.add_and_norm``; a decode step's rows in one kernel on CUDA, a prefill's
     [R, T, C] for bf16 products on a CPU. A prefill never needs Triton."""
-    rows, made = residual.hidden, None
-    if rows.dim() == 2:
-        made = gpu.by_kernels("add_and_norm", rows, enter_with_triton, residual, dtype)
-    elif rows.device.type == "cpu" and dtype == torch.bfloat16:
-        made = _enter_on_cpu(residual)
-    return reference.add_and_norm(residual, dtype, rms_norm) if made is None else made
-
-
-def _enter_on_cpu(residual: Residual) -> tuple[Tensor, Tensor] | None:
-    """``add_and_norm`` to bf16 by the CPU kernel; None of what it does not know."""
     hidden, update, norm, epsilon = residual
-    known = (torch.float32, torch.bfloat16)
-    fits = norm is not None and (update is None or update.dtype in known)
+    if hidden.dim() == 2:
+        made = gpu.by_kernels("add_and_norm", hidden, enter_with_triton, residual, dtype)
+        return reference.add_and_norm(residual, dtype, rms_norm) if made is None else made
+    known = update is None or update.dtype in (torch.float32, torch.bfloat16)
+    on_cpu = hidden.device.type == "cpu" and norm is not None
+    fits = known and on_cpu and dtype == torch.bfloat16
     kernel = cpu_kernel(f"{__name__}.cpu", "enter_rows") if fits else None
     if kernel is None or norm is None:
-        return None
+        return reference.add_and_norm(residual, dtype, rms_norm)
     normed, width = torch.empty(hidden.shape, dtype=torch.bfloat16), hidden.shape[-1]
     stream = hidden if update is None else torch.empty_like(hidden)
     parts = hidden, hidden[:0] if update is None else update, stream, normed

@@ -3,9 +3,8 @@
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import team_kernel
-from kernels.cpu.numba_helpers import widen
-from kernels.cpu.numba_rows import norm_row
+from kernels.cpu.compiling import FAST_SUMS, team_kernel
+from kernels.cpu.numba_helpers import norm_row, widen
 
 
 @team_kernel
@@ -25,3 +24,11 @@ def enter_rows(hidden, update, stream, normed, norm, epsilon):
             for channel in range(hidden.shape[1]):
                 stream[row, channel] = hidden[row, channel] + widen(update[row, channel])
         norm_row(stream[row], norm, np.float32(epsilon), normed[row])
+
+
+@team_kernel("void(float32[:, ::1], float32[::1], float32, float32[:, ::1])", fastmath=FAST_SUMS)
+def rms_norm_rows(hidden, weight, epsilon, normed):
+    """``rms_norm`` of [R, C] into ``normed``: one pass to sum, one to scale, instead of torch's
+    seven; the sum of squares is fp32."""
+    for row in numba.prange(hidden.shape[0]):
+        norm_row(hidden[row], weight, epsilon, normed[row])

@@ -1,4 +1,5 @@
-"""The residual stream between two halves of a layer, in plain PyTorch: the definition."""
+"""The residual stream between two halves of a layer, and its root-mean-square norm
+(arXiv:1910.07467), in plain PyTorch: the definition."""
 
 from __future__ import annotations
 
@@ -6,9 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from kernels.rms_norm.reference import rms_norm
 
 
 class Residual(NamedTuple):
@@ -18,6 +18,17 @@ class Residual(NamedTuple):
     update: Tensor | None = None  # [R, C] of any float dtype, what the half before adds
     norm: Tensor | None = None  # [C] fp32, weights of the RMS norm, if any
     epsilon: float = 0.0  # of the norm
+
+
+def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """``hidden / sqrt(mean(hidden²) + epsilon) · weight`` over the last axis.
+
+    Args:
+        hidden: [..., C].
+        weight: [C], same dtype.
+    Returns: as hidden.
+    """
+    return F.rms_norm(hidden, (weight.shape[-1],), weight, epsilon)
 
 
 def add_and_norm(

@@ -22,11 +22,11 @@ HELD = {
 }
 NAMED = """
 from kernels.cpu.numba_helpers import compile_target, cpu_has
-from kernels.cpu.vector_code import registers
+from kernels.cpu.vector_octets import LANES
 from sol_core.models.devices import cpu_has_bf16
 from sol_core.models.devices import cpu_name
 assert compile_target()[0] == "haswell"
-assert cpu_has("avx2") and not cpu_has("avx512f") and registers().lanes == 8
+assert cpu_has("avx2") and not cpu_has("avx512f") and LANES == 8
 assert not cpu_has_bf16()
 print(cpu_name())
 """

@@ -15,7 +15,6 @@ from kernels import (
     log_softmax,
     page_attention,
     residual,
-    rms_norm,
 )
 from kernels import causal_attention as prefill
 from kernels.activation_quantisation import reference as quantisation
@@ -51,7 +50,7 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def _any_number_of_rows(monkeypatch):
-    for module in (channel_pruning, rms_norm, kv_write):
+    for module in (channel_pruning, residual, kv_write):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
     # Right where it is not the fastest, too.
     monkeypatch.setattr(prefill, "MANY_ROWS", 1)
@@ -216,8 +215,8 @@ def test_a_block_that_is_not_finite_stays_visible_and_spoils_no_other(odd):
 def test_norm_equals_the_reference(rows, channels):
     hidden, weight = torch.randn(rows, channels) * 30, torch.randn(channels)
     hidden[0] = 0.0
-    found = rms_norm.rms_norm(hidden, weight, 1e-5)
-    expected = rms_norm.reference.rms_norm(hidden, weight, 1e-5)
+    found = residual.rms_norm(hidden, weight, 1e-5)
+    expected = residual.reference.rms_norm(hidden, weight, 1e-5)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -362,7 +361,7 @@ def test_a_prefill_in_bfloat16_is_as_exact_as_torchs(monkeypatch, unit, shape, s
     if unit == "neither":
         monkeypatch.setattr(prefill, "_multiplies_pairs", lambda keys: False)
     elif unit == "vectors" and prefill._multiplies_pairs(torch.zeros(1, 1, 1, 64).bfloat16()):
-        monkeypatch.setattr("kernels.causal_attention.bf16.has_tiles", lambda: False)
+        monkeypatch.setattr("kernels.causal_attention.cpu.has_tiles", lambda: False)
     found = causal_attention(query, narrow, **how)
     assert found.dtype == torch.bfloat16
     errors = [

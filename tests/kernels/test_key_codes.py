@@ -72,8 +72,7 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how, size, e
     import numba
     import numpy as np
 
-    from kernels.key_codes.cpu import round_rows
-    from kernels.key_codes.octets import best_products, score_octets
+    from kernels.key_codes.cpu import best_products, round_rows, score_octets
 
     if _WAYS.index(how) < _WAYS.index(best_products()):
         pytest.skip(f"this CPU has no {how}")

@@ -9,8 +9,7 @@ from kernels.activation_quantisation import fake_quantise
 from kernels.gated_mlp import MlpPlan, MlpWeights, activated, fused_gated_mlp
 from kernels.mlp_pruners import MlpPruner
 from kernels.page_attention import soft_cap
-from kernels.residual import Residual, add_and_norm
-from kernels.rms_norm import rms_norm
+from kernels.residual import Residual, add_and_norm, rms_norm
 from sol_core.models.spec import Activation, ModelSpec
 from sol_core.models.weights import LayerWeights
 
