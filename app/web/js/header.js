@@ -1,8 +1,7 @@
 // The head of the page: the link past it, the choice of theme, and the tabs' tie to the address.
 
-import { askedFor, LAB_VIEWS, roomOf, setAddress, tabOf } from "./shared/address.js";
+import { askedFor, emit, LAB_VIEWS, listen, roomOf, setAddress, tabOf } from "./shared/tabs.js";
 import { fill, setText, whenThemeChanges } from "./shared/dom.js";
-import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
 import { explainTerms } from "./shared/tips.js";
 

@@ -1,7 +1,7 @@
 // Puts the Evaluate page together: form, the evaluation on show with table and figures, the list.
 
 import { h, show } from "../shared/dom.js";
-import { takeOver } from "../shared/events.js";
+import { takeOver } from "../shared/tabs.js";
 import { count, isNumber, modelName, roughly } from "../shared/format.js";
 import { ResultPage } from "../lab/job_page.js";
 import { FIGURES, partialTable, ResultTable } from "./figures.js";

@@ -1,12 +1,10 @@
 // The Explore room: the recorded dial, the form, the run on show with another one beside it, the address bar.
 
 import { Beside } from "../compare/beside.js";
-import { askedFor, handOverTo, noPlace, openInTab, setAddress } from "../shared/address.js";
-import { choicesOf, makeApi } from "../shared/api.js";
+import { askedFor, handOverTo, listen, noPlace, openInTab, setAddress, takeOver } from "../shared/tabs.js";
+import { choicesOf, makeApi, RunFollower } from "../shared/api.js";
 import { bringIntoView, chip, h, isTouch, show, whenSeen } from "../shared/dom.js";
-import { listen, takeOver } from "../shared/events.js";
-import { RunFollower } from "../shared/follower.js";
-import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
+import { POLICY_PREFIX } from "../shared/forms/compute_fields.js";
 import { recall, remember } from "../shared/memory.js";
 import { pictureMenu } from "../shared/runs/picture.js";
 import { RunPage } from "../shared/runs/run_page.js";

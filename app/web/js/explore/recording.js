@@ -1,10 +1,9 @@
 // A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
-import { linkTo } from "../shared/address.js";
+import { handOver, linkTo } from "../shared/tabs.js";
 import {
   button, h, isCalm, messageOf, opensHere, setChildren, setText, show, uniqueId,
 } from "../shared/dom.js";
-import { handOver } from "../shared/events.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";

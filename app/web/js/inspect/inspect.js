@@ -1,9 +1,8 @@
 // Puts the Inspect page together: form, stage, lens, the life of an inspection, address bar.
 
-import { askedFor, setAddress } from "../shared/address.js";
+import { askedFor, handOver, listen, setAddress, takeOver } from "../shared/tabs.js";
 import { choicesOf, makeApi } from "../shared/api.js";
 import { chip, h, scrollTo, show, whenSeen } from "../shared/dom.js";
-import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/levels.js";

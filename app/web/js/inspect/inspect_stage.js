@@ -4,11 +4,10 @@ import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, mean, nats, percent } from "../shared/format.js";
 import { folded, pillsField } from "../shared/forms/form_parts.js";
-import { dataTable, fillTable, leadOf } from "../shared/page_parts.js";
+import { dataTable, fillTable, leadOf, VerdictLine } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
 import { leastCertain } from "../shared/tokens/token_stage.js";
 import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
-import { VerdictLine } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
 import {
   AXIS_TERMS, bytesOf, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,

@@ -3,6 +3,7 @@
 import { SITE } from "./dom.js";
 
 export const MISSING = "–";
+export const ZONE_TOKENS = 40; // the zones of compute were chosen on so many (docs/results.md)
 
 /** @returns {value is number} */
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);

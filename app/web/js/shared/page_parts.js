@@ -1,3 +1,5 @@
+// Parts of which pages are made: chips, tiles, tables, rows of lists, verdicts.
+
 import { asIs, chip, copyText, h, headRow, opensHere, setText } from "./dom.js";
 import { AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
@@ -82,4 +84,15 @@ export function selectionText(rows, [from, to]) {
   const kl = mean(chosen.map((row) => row.kl_to_dense));
   return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `
     + `${nats(mean(chosen.map((row) => row.surprisal)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
+}
+
+// The sentences that a comparison begins with, as Python says them (sol_core/reporting/verdict.py).
+export class VerdictLine {
+  element = h("div", { class: "sol-findings" });
+
+  /** @param {({ kind: string, head: string, rest: string } | null | undefined)[]} verdicts */
+  draw(verdicts) {
+    this.element.replaceChildren(...verdicts.flatMap((one) => one ?? []).map(({ kind, head, rest }) =>
+      h("p", { class: "sol-finding", "data-verdict": kind }, h("b", {}, head), rest)));
+  }
 }

@@ -1,13 +1,11 @@
 // A page that runs something on the model and shows the run that the address names. A page adds the drawing.
 
-import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
-import { NOTHING_LOST, reasonOf } from "../api.js";
+import { askedFor, emit, linkTo, listen, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../tabs.js";
+import { NOTHING_LOST, reasonOf, RunFollower } from "../api.js";
 import { chip, copyText, h, isTouch, scrollTo, show, wait } from "../dom.js";
 import { exportMenu } from "../download.js";
-import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
 import { copyChip } from "../page_parts.js";
-import { RunFollower } from "../follower.js";
 import { gridLevels } from "../levels.js";
 import { answerText } from "../tokens/token_text.js";
 

@@ -4,9 +4,8 @@ import { attempt } from "../api.js";
 import { chip, h, setChildren, setText, show, SITE } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
-  scheduleName, scheduleOf,
+  scheduleName, scheduleOf, ZONE_TOKENS,
 } from "../format.js";
-import { ZONE_TOKENS } from "../forms/budget_dial.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";

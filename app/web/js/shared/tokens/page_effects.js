@@ -1,8 +1,7 @@
 // Pages taken away: what the step on show would say without them, the whole answer, and each page in turn.
 
-import { attempt, newest } from "../api.js";
+import { attempt, newest, RunFollower } from "../api.js";
 import { chip, h, setText, show } from "../dom.js";
-import { RunFollower } from "../follower.js";
 import { count, isNumber, probability } from "../format.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 

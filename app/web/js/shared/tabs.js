@@ -1,7 +1,7 @@
+// The tabs: what each shows stands in the address, and they hear of each other by events.
+//
 // The address names the tab in front and what is open in it. Names of other tabs wait here meanwhile; the
 // Lab's views are tabs too. Parameters that are not in this table (the theme, a Space's) stay.
-
-import { emit, handOver, listen } from "./events.js";
 
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "explore", train: "train",
   evaluation: "evaluate", accuracy: "accuracy", policy: "policies", lesson: "learn" };
@@ -17,6 +17,29 @@ const OWNERS = { search: "history", ...TAB_OF, ...Object.fromEntries(Object.entr
   .flatMap(([part, names]) => Object.values(names).map((name) => [name, TAB_OF[part]]))) };
 /** Values of all tabs, by their names. @type {Map<string, string | null>} */
 const known = new Map();
+const bus = new EventTarget();
+const waiting = new Map();
+
+export const emit = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
+export const listen = (name, heard) =>
+  bus.addEventListener(name, (event) => heard(/** @type {CustomEvent} */ (event).detail));
+
+// The newest value of a name waits for a tab, which may not be made yet; whoever takes it has it alone.
+export function handOver(name, value) {
+  waiting.set(name, value);
+  emit(name);
+}
+
+export function takeOver(name, use) {
+  const look = () => {
+    if (!waiting.has(name)) return;
+    const value = waiting.get(name);
+    waiting.delete(name);
+    use(value);
+  };
+  listen(name, look);
+  look();
+}
 
 // Links of older releases: their tabs, and their names, each with its new name or the tab opened instead.
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
