@@ -64,7 +64,7 @@ const MOST_TALL = 340; // px, of all pages
 function pagesLayout(pages) {
   const tall = Math.min(PAGE_HEIGHT * pages, MOST_TALL);
   return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] },
-    sides: ({ width }) => [width < NARROW ? 108 : 250, 58] };
+    sides: ({ width }) => [width < NARROW ? 112 : 260, 62] };
 }
 
 export class PagesZoom extends Zoom {
