@@ -3,12 +3,11 @@
 import { askedFor, emit, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/tabs.js";
 import { attempt, choicesOf, newest, NOTHING_LOST, RunFollower } from "../shared/api.js";
 import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
-import { exportMenu } from "../shared/download.js";
 import { isLeftToStatic, scheduleOf } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import { folded, labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
 import { mechanismsField, scheduleField } from "../shared/forms/compute_fields.js";
-import { copyChip } from "../shared/page_parts.js";
+import { copyChip, exportMenu } from "../shared/page_parts.js";
 import { setPill } from "../shared/runs/status_line.js";
 import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 import { PairStage, sideName, SIDES } from "./pair_stage.js";

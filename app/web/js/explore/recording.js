@@ -8,7 +8,7 @@ import { AXES, count, mean, modelName, percent, percentTight, spendText } from "
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { numbersOf } from "../shared/machine/reads.js";
-import { colourScale } from "../shared/tokens/legend.js";
+import { colourScale } from "../shared/tokens/token_stage.js";
 import { Reading } from "../shared/tokens/reading.js";
 import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";

@@ -5,11 +5,10 @@ import { attempt, makeApi, newest, sendFile } from "../shared/api.js";
 import {
   asIs, button, chip, errorLine, h, opensHere, setText, show, showText, SITE, whenSeen,
 } from "../shared/dom.js";
-import { exportMenu } from "../shared/download.js";
 import { count, isNumber, modelName, percent, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
-import { listRow } from "../shared/page_parts.js";
+import { exportMenu, listRow } from "../shared/page_parts.js";
 import { BIN, binOf, stretched } from "../shared/tokens/tokens.js";
 
 const PAGE_SIZE = 30;

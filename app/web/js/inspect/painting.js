@@ -6,7 +6,7 @@ import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shar
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { gridLevels, levelText, nearest } from "../shared/levels.js";
-import { colourScale } from "../shared/tokens/legend.js";
+import { colourScale } from "../shared/tokens/token_stage.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
 import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";

@@ -7,10 +7,9 @@ import { attempt, Follower, newest } from "../shared/api.js";
 import {
   bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges,
 } from "../shared/dom.js";
-import { saveFile } from "../shared/download.js";
 import { whenText } from "../shared/format.js";
 import { ask } from "../shared/forms/form.js";
-import { listRow, VerdictLine } from "../shared/page_parts.js";
+import { listRow, saveFile, VerdictLine } from "../shared/page_parts.js";
 import { JobList, JobPanel } from "./job_list.js";
 import { LabForm } from "./lab_form.js";
 

@@ -6,7 +6,7 @@ import { count, fixed, mean, nats, percent, probability, signed } from "../share
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { endsOf } from "../shared/levels.js";
 import { dataTable } from "../shared/page_parts.js";
-import { Strips } from "../shared/tokens/strips.js";
+import { Strips } from "../shared/tokens/reading_drawings.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { barRow, learnPart, PagesZoom, paintScale, PassageView, pickedText, stepSlider } from "./pictures.js";
 

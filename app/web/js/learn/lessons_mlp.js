@@ -4,7 +4,7 @@
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
-import { levelLane } from "../shared/lens/lens_parts.js";
+import { levelLane } from "../shared/lens/lens.js";
 import { endsOf, nearest } from "../shared/levels.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { barRow, BitsZoom, learnPart, MlpZoom, pickedText } from "./pictures.js";

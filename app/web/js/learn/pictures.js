@@ -5,7 +5,7 @@ import { count, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
 import { cellNames, FLOW, pagesText, readersOf, readsOf } from "../shared/machine/reads.js";
-import { colourScale } from "../shared/tokens/legend.js";
+import { colourScale } from "../shared/tokens/token_stage.js";
 import { quoted, tokenNodes } from "../shared/tokens/token_text.js";
 
 export const learnPart = (title, ...rest) =>

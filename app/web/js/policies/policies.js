@@ -5,11 +5,10 @@ import {
 } from "../shared/tabs.js";
 import { attempt, sendFile } from "../shared/api.js";
 import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/dom.js";
-import { blobOf, saveFile } from "../shared/download.js";
 import { count, isNumber, modelName, quantity, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
-import { heldOutTiles, listRow, tiles, VerdictLine } from "../shared/page_parts.js";
+import { blobOf, heldOutTiles, listRow, saveFile, tiles, VerdictLine } from "../shared/page_parts.js";
 import { cardNodes } from "./model_card.js";
 
 export class PoliciesPage {

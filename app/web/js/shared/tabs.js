@@ -41,21 +41,18 @@ export function takeOver(name, use) {
   look();
 }
 
-// Links of older releases: their tabs, and their names, each with its new name or the tab opened instead.
+// Links of older releases: their tabs, and their names, each with its new name and, where it is another, value.
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
-const FORMER = { benchmark: { name: "accuracy" }, challenge: { room: "explore" }, room: { room: "learn" } };
+const FORMER = { benchmark: ["accuracy"], challenge: ["tab", "explore"], room: ["tab", "learn"] };
 
 function renewAddress() {
   const url = new URL(window.location.href);
   const { searchParams: asked } = url;
   const tab = asked.get("tab") ?? "";
   if (tab in FORMER_TABS) asked.set("tab", FORMER_TABS[tab]);
-  for (const [former, { name, room }] of Object.entries(FORMER)) {
-    const value = asked.get(former);
-    if (value === null) continue;
+  for (const [former, [name, value = asked.get(former)]] of Object.entries(FORMER)) {
+    if (value !== null && asked.has(former) && !asked.has(name)) asked.set(name, value);
     asked.delete(former);
-    if (name && !asked.has(name)) asked.set(name, value);
-    if (room && !asked.has("tab")) asked.set("tab", room);
   }
   take(url);
   keepInFront(url, tabOf(url));

@@ -1,7 +1,7 @@
 // Parts of every exported page: its data, its head, the settings.
 
 import { h, pageElement } from "../shared/dom.js";
-import { blobOf } from "../shared/download.js";
+import { blobOf } from "../shared/page_parts.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
 
 export async function sharedView() {

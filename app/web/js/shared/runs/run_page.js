@@ -3,9 +3,8 @@
 import { askedFor, emit, linkTo, listen, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../tabs.js";
 import { NOTHING_LOST, reasonOf, RunFollower } from "../api.js";
 import { chip, copyText, h, isTouch, scrollTo, show, wait } from "../dom.js";
-import { exportMenu } from "../download.js";
 import { LensPanel } from "../lens/lens.js";
-import { copyChip } from "../page_parts.js";
+import { copyChip, exportMenu } from "../page_parts.js";
 import { gridLevels } from "../levels.js";
 import { answerText } from "../tokens/token_text.js";
 

@@ -37,9 +37,12 @@ export class PageEffects {
     this.answer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
     this.element = h("div", { class: "sol-page-effects" }, this.answer,
       h("div", { class: "sol-tools" }, this.compare, this.none));
-    this.other = new RunFollower(on.ask, { begin: () => {}, rows: (rows) => this.write(rows),
-      view: (view) => this.setLive(view.live || view.more), lost: () => {},
-      gone: (error) => this.say(error.message) });
+    this.other = new RunFollower(on.ask, { begin: () => {},
+      rows: (rows) => this.answer.append(answerText(rows)),
+      view: ({ live, more }) => {
+        this.answer.classList.toggle("is-live", live || more);
+        show(this.compare, !(live || more));
+      }, lost: () => {}, gone: (error) => this.say(error.message) });
     this.clear();
   }
 
@@ -86,15 +89,6 @@ export class PageEffects {
       show(this.answer, true);
       this.other.follow(id);
     }, this.say);
-  }
-
-  write(rows) {
-    this.answer.append(answerText(rows));
-  }
-
-  setLive(isLive) {
-    this.answer.classList.toggle("is-live", isLive);
-    show(this.compare, !isLive);
   }
 
   change(index, { choice, nll, nll_change: change }) {
