@@ -19,7 +19,7 @@ const CORPUS_MEANINGS = {
   path: "A file or folder on this computer, by its full path; it is read where it lies.",
 };
 
-export class CorpusPicker {
+class CorpusPicker {
   fail = (words) => showText(this.message, words);
 
   constructor(api) {

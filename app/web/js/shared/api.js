@@ -26,7 +26,7 @@ export function newest(owner, asked) {
 }
 
 /** @param {unknown} error @returns {error is Refusal} */
-export const isRefusal = (error) => error instanceof Error && "refused" in error;
+const isRefusal = (error) => error instanceof Error && "refused" in error;
 
 function visitorId() {
   const known = memory.get("visitor");

@@ -41,7 +41,7 @@ export function takeOver(name, use) {
   look();
 }
 
-// Links of older releases: their tabs, and their names, each with its new name and, where it is another, value.
+// Links of older releases: their tabs, and their names, each with its new name and, if it changed, value.
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
 const FORMER = { benchmark: ["accuracy"], challenge: ["tab", "explore"], room: ["tab", "learn"] };
 

@@ -1,5 +1,5 @@
-// "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache, and the
-// tokens that followed.
+// "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache, and
+// the tokens that followed.
 
 import { attempt, newest } from "../api.js";
 import {
@@ -171,7 +171,7 @@ const tokenParts = (text) => [
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
 // rows: one per level; own: id of the token in the text; fork(token id): goes on from another one, or null.
-export function choiceTable(axis, levels, rows, taken, own, fork) {
+function choiceTable(axis, levels, rows, taken, own, fork) {
   const ranges = choiceRanges(rows, taken);
   const takenAt = nearest(levels, taken.action[axis.field]);
   const id = uniqueId("choices");
@@ -219,7 +219,7 @@ function heatCell(value, top, title) {
 }
 
 // rows: the run's tokens.
-export function trailTable(view, rows) {
+function trailTable(view, rows) {
   const followed = view.trails[0].kl.map((_, at) => rows[view.index + 1 + at]);
   const top = Math.max(...view.trails.flatMap((trail) => trail.kl), 0.02);
   return h("table", { class: "sol-heat-table" },
@@ -259,7 +259,7 @@ export function levelLane({ key, name, values, at, range: [low, high], full }) {
 }
 
 // The scale that the plots chance, so that their curves compare: lowest and highest per lane.
-export function lensScale(view) {
+function lensScale(view) {
   const rows = [view.dense, ...view.axes.flat()];
   const scale = Object.fromEntries(LANES.map((lane) => {
     const values = rows.map(lane.of).filter(isNumber);
@@ -269,7 +269,7 @@ export function lensScale(view) {
   return scale;
 }
 
-export class LevelPlot {
+class LevelPlot {
   // levels: of the grid; rows: one per level; chances: the policy's probabilities or null.
   constructor(axis, levels, rows, chances, { taken, dense, scale, top }) {
     this.axis = axis;
