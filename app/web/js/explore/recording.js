@@ -2,7 +2,7 @@
 
 import { handOver, linkTo } from "../shared/tabs.js";
 import {
-  button, h, isCalm, messageOf, opensHere, setChildren, setText, show, uniqueId,
+  button, h, isCalm, messageOf, opensHere, setChildren, setText, showText, uniqueId,
 } from "../shared/dom.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
@@ -82,8 +82,7 @@ export class RecordingView {
     const made = this.recording;
     const isSame = dtype === made.dtype && machine === made.machine;
     const maker = made.machine.replaceAll(/\((R|TM)\)| Processor| \(.*$/g, "");
-    setText(this.origin, isSame ? "" : `Measured on another machine (${maker}, ${made.dtype}).`);
-    show(this.origin, !isSame);
+    showText(this.origin, isSame ? "" : `Measured on another machine (${maker}, ${made.dtype}).`);
   }
 
   build() {

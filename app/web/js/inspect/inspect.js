@@ -5,7 +5,7 @@ import { choicesOf, makeApi } from "../shared/api.js";
 import { chip, h, scrollTo, show, whenSeen } from "../shared/dom.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
-import { gridLevels } from "../shared/levels.js";
+import { gridLevels } from "../shared/format.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { LENS_HINT } from "../shared/tokens/token_stage.js";
 import { InspectForm } from "./inspect_form.js";

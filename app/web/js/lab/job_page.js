@@ -5,7 +5,7 @@ import {
 } from "../shared/tabs.js";
 import { attempt, Follower, newest } from "../shared/api.js";
 import {
-  bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges,
+  bringIntoView, h, scrollTo, show, showText, smallButton, whenSeen, whenThemeChanges,
 } from "../shared/dom.js";
 import { whenText } from "../shared/format.js";
 import { ask } from "../shared/forms/form.js";
@@ -227,8 +227,7 @@ export class ResultPage extends JobPage {
   }
 
   tellAbout(parts) {
-    setText(this.about, parts.filter(Boolean).join(" · "));
-    show(this.about, true);
+    showText(this.about, parts.filter(Boolean).join(" · "));
   }
 
   drawFigures(figures) {

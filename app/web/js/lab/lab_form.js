@@ -1,7 +1,7 @@
 // The form of a job: its text and the fields of its configuration. The browser keeps all of it.
 
 import { attempt, NOTHING_LOST, sendFile } from "../shared/api.js";
-import { chip, errorLine, h, optionsOf, selectOf, setText, show, showText, SITE } from "../shared/dom.js";
+import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../shared/dom.js";
 import { modelName, quantity, whenText } from "../shared/format.js";
 import { Form } from "../shared/forms/form.js";
 import {
@@ -204,9 +204,8 @@ export class LabForm extends Form {
     const { label, values } = this.chosen();
     const now = this.values();
     const differ = Object.keys(now).filter((name) => String(now[name]) !== String(values[name]));
-    setText(this.changes, differ.length ? `Changed from ${label}: ${differ.slice(0, 3).join(", ")}`
+    showText(this.changes, differ.length ? `Changed from ${label}: ${differ.slice(0, 3).join(", ")}`
       + (differ.length > 3 ? ` and ${differ.length - 3} more.` : ".") : "");
-    show(this.changes, differ.length > 0);
     show(this.back, differ.length > 0);
     remember(this.page.kind, { preset: this.preset.get(), name: this.name.get(), corpus: this.corpus?.get(),
       policies: this.policies?.get(), values: now });

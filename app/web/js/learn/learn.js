@@ -83,7 +83,6 @@ class LearnPage {
   answered(key, choice) {
     this.answers[key] = choice;
     remember("lessons", this.answers);
-    this.showProgress();
   }
 
   keepMeasured(key) {

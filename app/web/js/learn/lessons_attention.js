@@ -4,8 +4,7 @@
 import { h, setText } from "../shared/dom.js";
 import { count, fixed, mean, nats, percent, probability, signed } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
-import { endsOf } from "../shared/levels.js";
-import { dataTable } from "../shared/page_parts.js";
+import { dataTable, endsOf } from "../shared/page_parts.js";
 import { Strips } from "../shared/tokens/reading_drawings.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { barRow, learnPart, PagesZoom, paintScale, PassageView, pickedText, stepSlider } from "./pictures.js";

@@ -2,10 +2,10 @@
 // large number rounds its neighbours to nothing.
 
 import { h, setText, svg } from "../shared/dom.js";
-import { count, nats, percent, probability } from "../shared/format.js";
+import { count, nats, nearest, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { levelLane } from "../shared/lens/lens.js";
-import { endsOf, nearest } from "../shared/levels.js";
+import { endsOf } from "../shared/page_parts.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { barRow, BitsZoom, learnPart, MlpZoom, pickedText } from "./pictures.js";
 

@@ -151,3 +151,11 @@ export function exportMenu(api, kind, id, fail, words = {}) {
   return menu("Export", [...EXPORT_FORMS[kind].map(([form, name, about]) =>
     ({ name, hint: about, act: () => save(form) })), ...more], spoken);
 }
+
+export const LEAST_TOP = 0.001; // what the highest bar stands for at least
+
+export const levelBars = (shares, chosen) => shares.map((share, at) =>
+  h("i", { class: at === chosen && "is-chosen", "--v": share }));
+
+export const endsOf = (low, high) =>
+  h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));

@@ -41,6 +41,7 @@ export class Sheet {
   gap = 1; // pixels between columns
   layout = WHOLE_STEP;
   pixels = new Uint32Array(0); // colours from dark to lit, as an image has them
+  light = (shade) => Math.round(shade * LIGHTS); // of shades from dark, 0, to lit, 1
   isWide = true; // choice and outcome stand on its left and on its right end, not above and below
 
   /** @param {() => void} changed @param {Layout} [layout] */
@@ -91,10 +92,6 @@ export class Sheet {
     this.well = packed(mixed(rgbOf(colours.panel), dark, 0.4));
     this.font = style.fontFamily;
     return colours;
-  }
-
-  light(shade) {
-    return Math.round(shade * LIGHTS);
   }
 
   clear(layers) {

@@ -5,7 +5,7 @@ import { NOTHING_LOST, reasonOf, RunFollower } from "../api.js";
 import { chip, copyText, h, isTouch, scrollTo, show, wait } from "../dom.js";
 import { LensPanel } from "../lens/lens.js";
 import { copyChip, exportMenu } from "../page_parts.js";
-import { gridLevels } from "../levels.js";
+import { gridLevels } from "../format.js";
 import { answerText } from "../tokens/token_text.js";
 
 export class RunPage {

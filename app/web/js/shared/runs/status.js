@@ -1,7 +1,7 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
 import { attempt } from "../api.js";
-import { chip, h, setChildren, setText, show, SITE } from "../dom.js";
+import { chip, h, setChildren, setText, show, showText, SITE } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
   scheduleName, scheduleOf, ZONE_TOKENS,
@@ -143,8 +143,7 @@ export class Status extends StatusLine {
   }
 
   set fullText(text) {
-    setText(this.fullAnswer, text);
-    show(this.fullAnswer, Boolean(text));
+    showText(this.fullAnswer, text);
   }
 
   async showFull() {
