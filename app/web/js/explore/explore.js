@@ -42,7 +42,10 @@ class ExplorePage extends RunPage {
     super(root, api, "run");
     this.isUnfolded = recall("explore").isUnfolded === true;
     this.form = new Controls(page, {
-      generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
+      generate: async (prompt, settings) => {
+        if (await this.ask("start_run", { prompt, settings })) bringIntoView(this.status.element);
+      },
+      stop: () => this.stop(),
       toAnswer: () => (this.stage.elements()[0] ?? this.recording.dial).focus(),
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
       ...choicesOf(api),
@@ -132,10 +135,6 @@ class ExplorePage extends RunPage {
     if (!this.empty.hidden && this.alone.parentElement) this.recording.play();
   }
 
-  async generate(prompt, settings) {
-    if (await this.ask("start_run", { prompt, settings })) bringIntoView(this.status.element);
-  }
-
   // Goes on from here: the same run with another token at this place, as a run of its own.
   async fork(index, token) {
     const request = { run_id: this.follower.id, index, token_id: token };
@@ -195,9 +194,8 @@ class ExplorePage extends RunPage {
     this.recording.compareWith(facts);
   }
 
-  reuseSettings() {
-    const { run } = this.follower;
-    this.form.set(run.prompt, run.settings);
+  reuseSettings({ prompt, settings }) {
+    this.form.set(prompt, settings);
   }
 }
 

@@ -105,8 +105,7 @@ class InspectPage extends RunPage {
     if (this.stage.has(asked) && asked !== this.stage.value) this.stage.showRow(asked);
   }
 
-  reuseSettings() {
-    const { run } = this.follower;
+  reuseSettings(run) {
     if (!run.config.generated.length) {
       this.form.text.value = run.prompt;
       this.form.source.set("text");

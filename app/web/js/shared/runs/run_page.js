@@ -32,14 +32,14 @@ export class RunPage {
   begin(run) {
     this.stage.begin(run);
     // A run that was not asked for here brings its own text and settings.
-    if (run.settings && run.id !== this.liveId) this.reuseSettings();
+    if (run.settings && run.id !== this.liveId) this.reuseSettings(run);
   }
 
   append(rows) {
     this.stage.append(rows);
   }
 
-  reuseSettings() {}
+  reuseSettings(run) {}
 
   finish(view) {}
 
