@@ -19,6 +19,7 @@ const CORPUS_MEANINGS = {
   path: "A file or folder on this computer, by its full path; it is read where it lies.",
 };
 
+// Built-in text, an uploaded file, a Hub data set, a path on one's own machine.
 class CorpusPicker {
   fail = (words) => showText(this.message, words);
 

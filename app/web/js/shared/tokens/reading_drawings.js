@@ -25,6 +25,7 @@ export function barsPath(values, { x = 0, base, width, tall, isNeed = false, isA
       + `h${(step * BAR).toFixed(2)}V${base}z` : "")).join("");
 }
 
+// Above what a step looked at, below what it needed.
 export class Strips {
   numPages = 0;
 
@@ -80,6 +81,7 @@ export class Strips {
 const MOST_HEIGHT = 260; // px
 const LEAST_ROWS = 4; // before them there is nothing to see
 
+// Pages of the text across, generated tokens down; darker where more layers and heads read.
 export class ReadingMap {
   /** @type {Token[]} */
   rows = [];
