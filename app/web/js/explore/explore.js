@@ -1,7 +1,6 @@
 // The Explore room: the recorded dial, the form, the run on show with another one beside it, the address bar.
 
 import { Beside } from "../compare/beside.js";
-import { askedFor, handOverTo, listen, noPlace, openInTab, setAddress, takeOver } from "../shared/tabs.js";
 import { choicesOf, makeApi, RunFollower } from "../shared/api.js";
 import { bringIntoView, chip, h, isTouch, show, whenSeen } from "../shared/dom.js";
 import { POLICY_PREFIX } from "../shared/forms/compute_fields.js";
@@ -10,6 +9,7 @@ import { pictureMenu } from "../shared/runs/picture.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
+import { askedFor, handOverTo, listen, noPlace, openInTab, setAddress, takeOver } from "../shared/tabs.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";

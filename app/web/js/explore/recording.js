@@ -1,6 +1,5 @@
 // A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
-import { handOver, linkTo } from "../shared/tabs.js";
 import {
   button, h, isCalm, messageOf, opensHere, setChildren, setText, showText, uniqueId,
 } from "../shared/dom.js";
@@ -8,10 +7,11 @@ import { AXES, count, mean, modelName, percent, percentTight, spendText } from "
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { numbersOf } from "../shared/machine/reads.js";
-import { colourScale } from "../shared/tokens/token_stage.js";
+import { handOver, linkTo } from "../shared/tabs.js";
 import { Reading } from "../shared/tokens/reading.js";
-import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
+import { colourScale } from "../shared/tokens/token_stage.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";
+import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
 const TOKEN_MS = 60; // from one token to the next while it plays

@@ -1,6 +1,5 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
-import { askedFor, emit, handOverTo, linkTo, listen, openInTab, setAddress } from "../shared/tabs.js";
 import { attempt, makeApi, newest, sendFile } from "../shared/api.js";
 import {
   asIs, button, chip, errorLine, h, opensHere, setText, show, showText, SITE, whenSeen,
@@ -9,6 +8,7 @@ import { count, isNumber, modelName, percent, whenText } from "../shared/format.
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
 import { exportMenu, listRow } from "../shared/page_parts.js";
+import { askedFor, emit, handOverTo, linkTo, listen, openInTab, setAddress } from "../shared/tabs.js";
 import { BIN, binOf, stretched } from "../shared/tokens/tokens.js";
 
 const PAGE_SIZE = 30;

@@ -1,8 +1,5 @@
 // A page of jobs: a form that starts one, the job on show, which the address names, and a list of the others.
 
-import {
-  askedFor, emit, linkTo, listen, nameInFront, setAddress, TAB_OF, tabOf, takeOver,
-} from "../shared/tabs.js";
 import { attempt, Follower, newest } from "../shared/api.js";
 import {
   bringIntoView, h, scrollTo, show, showText, smallButton, whenSeen, whenThemeChanges,
@@ -10,6 +7,9 @@ import {
 import { whenText } from "../shared/format.js";
 import { ask } from "../shared/forms/form.js";
 import { listRow, saveFile, VerdictLine } from "../shared/page_parts.js";
+import {
+  askedFor, emit, linkTo, listen, nameInFront, setAddress, TAB_OF, tabOf, takeOver,
+} from "../shared/tabs.js";
 import { JobList, JobPanel } from "./job_list.js";
 import { LabForm } from "./lab_form.js";
 

@@ -1,14 +1,14 @@
 // Puts the Policies page together: the library at the side; the policy on show, its measurements, its card.
 
-import {
-  askedFor, emit, handOverTo, linkTo, listen, nameInFront, openInTab, setAddress,
-} from "../shared/tabs.js";
 import { attempt, sendFile } from "../shared/api.js";
 import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/dom.js";
 import { count, isNumber, modelName, quantity, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
 import { blobOf, heldOutTiles, listRow, saveFile, tiles, VerdictLine } from "../shared/page_parts.js";
+import {
+  askedFor, emit, handOverTo, linkTo, listen, nameInFront, openInTab, setAddress,
+} from "../shared/tabs.js";
 import { cardNodes } from "./model_card.js";
 
 export class PoliciesPage {

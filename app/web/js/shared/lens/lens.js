@@ -196,7 +196,7 @@ function choiceTable(axis, levels, rows, taken, own, fork) {
 const forkButton = ({ token_id: id, text }, fork) => smallButton("Continue from here", () => fork(id),
   { class: "sol-lens-fork", "aria-label": `Continue from here with ${spokenText(text).trim()}` });
 
-export function choiceNote(view, row) {
+function choiceNote(view, row) {
   const { choice } = view.taken;
   const others = view.axes.flat().some((one) => one.choice.token_id !== choice.token_id);
   return [

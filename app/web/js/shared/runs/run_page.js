@@ -1,11 +1,11 @@
 // A page that runs something on the model and shows the run that the address names. A page adds the drawing.
 
-import { askedFor, emit, linkTo, listen, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../tabs.js";
 import { NOTHING_LOST, reasonOf, RunFollower } from "../api.js";
 import { chip, copyText, h, isTouch, scrollTo, show, wait } from "../dom.js";
+import { gridLevels } from "../format.js";
 import { LensPanel } from "../lens/lens.js";
 import { copyChip, exportMenu } from "../page_parts.js";
-import { gridLevels } from "../format.js";
+import { askedFor, emit, linkTo, listen, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../tabs.js";
 import { answerText } from "../tokens/token_text.js";
 
 export class RunPage {
