@@ -167,7 +167,7 @@ class Visitor:
             tab.click(timeout=timeout)
 
 
-_TAB_IN_ADDRESS = f"""() => import(new URL("{module_url("shared/address.js")}", document.baseURI))
+_TAB_IN_ADDRESS = f"""() => import(new URL("{module_url("shared/tabs.js")}", document.baseURI))
   .then((module) => module.tabOf())"""
 
 

@@ -4,12 +4,12 @@
 import { drawn, exported, mounting, records, serverOf, settled, shown, stageOf } from "./page.mjs";
 import { AccuracyPage } from "../../app/web/js/accuracy/accuracy.js";
 import { EvaluatePage } from "../../app/web/js/evaluate/evaluate.js";
-import { partialTable } from "../../app/web/js/evaluate/figures.js";
+import { partialTable } from "../../app/web/js/evaluate/evaluate.js";
 import { Controls } from "../../app/web/js/explore/controls.js";
 import { mount as mountHistory } from "../../app/web/js/history/history.js";
 import { InspectForm } from "../../app/web/js/inspect/inspect_form.js";
 import { PoliciesPage } from "../../app/web/js/policies/policies.js";
-import { setAddress } from "../../app/web/js/shared/address.js";
+import { setAddress } from "../../app/web/js/shared/tabs.js";
 import { h } from "../../app/web/js/shared/dom.js";
 import { LensPanel } from "../../app/web/js/shared/lens/lens.js";
 import { cardParts } from "../../app/web/js/shared/tokens/card.js";

@@ -1,9 +1,9 @@
 // Forms: fields made of a configuration's schema, limits in words, what is kept and sent, refusals; addresses; dialogs.
 
 import { fire, HOSTILE, records, serverOf, settled, shown, textOf, textsOf, told, type } from "./page.mjs";
-import { askedFor, linkTo, noPlace, openInTab, roomOf, setAddress, showTab, tabOf } from "../../app/web/js/shared/address.js";
+import { askedFor, linkTo, noPlace, openInTab, roomOf, setAddress, showTab, tabOf } from "../../app/web/js/shared/tabs.js";
 import { numberField, sliderField, textFilePicker } from "../../app/web/js/shared/forms/form_parts.js";
-import { scheduleField } from "../../app/web/js/shared/forms/schedule_field.js";
+import { scheduleField } from "../../app/web/js/shared/forms/compute_fields.js";
 import { recall, remember } from "../../app/web/js/shared/memory.js";
 import { InspectForm } from "../../app/web/js/inspect/inspect_form.js";
 import { Controls } from "../../app/web/js/explore/controls.js";
@@ -235,7 +235,7 @@ let times = 0;
 async function opened(query) {
   history.replaceState(null, "", `/${query}`);
   times += 1;
-  await import(`../../app/web/js/shared/address.js?${times}`);
+  await import(`../../app/web/js/shared/tabs.js?${times}`);
   return location.search;
 }
 

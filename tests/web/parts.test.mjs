@@ -2,7 +2,7 @@
 
 import { cellsOf, press, records, settled, shown, textOf, textsOf, told } from "./page.mjs";
 import { LensPanel } from "../../app/web/js/shared/lens/lens.js";
-import { timeWords } from "../../app/web/js/learn/lesson_steps.js";
+import { timeWords } from "../../app/web/js/learn/lessons_steps.js";
 import { Machine } from "../../app/web/js/shared/machine/machine.js";
 
 told("what if: the choice of every level, the levels by keyboard, the tokens that followed", async (say) => {

@@ -2,8 +2,8 @@
 
 import { fire, HOSTILE, press, records, settled, shown, stageOf, textOf, textsOf, told } from "./page.mjs";
 import { StatusLine } from "../../app/web/js/shared/runs/status_line.js";
-import { Legend } from "../../app/web/js/shared/tokens/legend.js";
-import { ReadingMap } from "../../app/web/js/shared/tokens/reading_map.js";
+import { Legend } from "../../app/web/js/shared/tokens/token_stage.js";
+import { ReadingMap } from "../../app/web/js/shared/tokens/reading_drawings.js";
 import { PageEffects } from "../../app/web/js/shared/tokens/page_effects.js";
 import { leastCertain } from "../../app/web/js/shared/tokens/token_stage.js";
 import { binOf, colourAxes, klAxis, TokenView } from "../../app/web/js/shared/tokens/tokens.js";

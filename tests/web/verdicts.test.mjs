@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { cellsOf, exported, HOSTILE, mounting, named, records, serverOf, settled, shown, textOf, textsOf, told } from "./page.mjs";
 import { AccuracyPage } from "../../app/web/js/accuracy/accuracy.js";
 import { EvaluatePage } from "../../app/web/js/evaluate/evaluate.js";
-import { FIGURES, gainCell } from "../../app/web/js/evaluate/figures.js";
+import { FIGURES, gainCell } from "../../app/web/js/evaluate/evaluate.js";
 import { plainText } from "../../app/web/js/shared/charts/plotly_chart.js";
 import { TrainPage } from "../../app/web/js/train/train.js";
 

@@ -1,9 +1,8 @@
 // The head of the page: the link past it, the choice of theme, and the tabs' tie to the address.
 
-import { askedFor, LAB_VIEWS, roomOf, setAddress, tabOf } from "./shared/address.js";
 import { fill, setText, whenThemeChanges } from "./shared/dom.js";
-import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
+import { askedFor, emit, LAB_VIEWS, listen, roomOf, setAddress, tabOf } from "./shared/tabs.js";
 import { explainTerms } from "./shared/tips.js";
 
 // trigger: Gradio's; it lets Python's layout bring the tab in `data-tab` to the front.

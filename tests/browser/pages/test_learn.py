@@ -152,7 +152,7 @@ def test_the_first_step_is_done_once_the_dial_was_turned(serve, visit):
 
 # The picture of a page taken away, with three pages; each part's width as a share of its place's.
 WIDTHS = f"""async (lesson) => {{
-  const address = new URL("{module_url("learn/lesson_missing.js")}", document.baseURI);
+  const address = new URL("{module_url("learn/lessons_attention.js")}", document.baseURI);
   const draw = (await import(address)).LESSON_MISSING.picture();
   const picture = Object.assign(document.createElement("div"), {{ className: "sol-learn-parts" }});
   lesson.append(picture);

@@ -1,6 +1,6 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
-import { gainCell, spentOf } from "../evaluate/figures.js";
+import { gainCell, spentOf } from "../evaluate/evaluate.js";
 import { TASKS_JOB } from "../lab/job_list.js";
 import { ResultPage, SHIPPED } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";

@@ -1,17 +1,14 @@
 // Explore's second column: a run with another one beside it, both in the address.
 
-import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
-import { attempt, choicesOf, newest, NOTHING_LOST } from "../shared/api.js";
+import { attempt, choicesOf, newest, NOTHING_LOST, RunFollower } from "../shared/api.js";
 import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
-import { exportMenu } from "../shared/download.js";
-import { emit } from "../shared/events.js";
-import { RunFollower } from "../shared/follower.js";
 import { isLeftToStatic, scheduleOf } from "../shared/format.js";
+import { mechanismsField, scheduleField } from "../shared/forms/compute_fields.js";
 import { RunForm } from "../shared/forms/form.js";
 import { folded, labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
-import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
-import { copyChip } from "../shared/page_parts.js";
+import { copyChip, exportMenu } from "../shared/page_parts.js";
 import { setPill } from "../shared/runs/status_line.js";
+import { askedFor, emit, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/tabs.js";
 import { TOKEN_HINT } from "../shared/tokens/token_stage.js";
 import { PairStage, sideName, SIDES } from "./pair_stage.js";
 

@@ -5,12 +5,11 @@ import {
   AXES, count, duration, formNumbers, isNumber, leftOutText, mean, MECHANISMS, mechanismsOf, MISSING, nats,
   percent, scheduleName, scheduleOf, signed, spendText,
 } from "../shared/format.js";
-import { leadOf, tablePanel } from "../shared/page_parts.js";
+import { leadOf, tablePanel, VerdictLine } from "../shared/page_parts.js";
 import { outcomeOf, tallyOf } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
-import { VerdictLine } from "../shared/verdict.js";
 
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();

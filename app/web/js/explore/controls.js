@@ -1,13 +1,12 @@
 // The form at the side: prompt, schedule, budget, quality, advanced. The browser keeps all of it.
 
 import { chip, h } from "../shared/dom.js";
-import { BudgetDial } from "../shared/forms/budget_dial.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
   elementsOf, exampleChips, fieldset, folded, linesField, numberField, promptField, textFilePicker,
   toggleField,
 } from "../shared/forms/form_parts.js";
-import { budgetFields, scheduleField, stepFields } from "../shared/forms/schedule_field.js";
+import { BudgetDial, budgetFields, scheduleField, stepFields } from "../shared/forms/compute_fields.js";
 import { recall, remember } from "../shared/memory.js";
 
 function advancedFields(mostTokens) {

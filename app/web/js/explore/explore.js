@@ -1,17 +1,15 @@
 // The Explore room: the recorded dial, the form, the run on show with another one beside it, the address bar.
 
 import { Beside } from "../compare/beside.js";
-import { askedFor, handOverTo, noPlace, openInTab, setAddress } from "../shared/address.js";
-import { choicesOf, makeApi } from "../shared/api.js";
+import { choicesOf, makeApi, RunFollower } from "../shared/api.js";
 import { bringIntoView, chip, h, isTouch, show, whenSeen } from "../shared/dom.js";
-import { listen, takeOver } from "../shared/events.js";
-import { RunFollower } from "../shared/follower.js";
-import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
+import { POLICY_PREFIX } from "../shared/forms/compute_fields.js";
 import { recall, remember } from "../shared/memory.js";
 import { pictureMenu } from "../shared/runs/picture.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
+import { askedFor, handOverTo, listen, noPlace, openInTab, setAddress, takeOver } from "../shared/tabs.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
@@ -44,7 +42,10 @@ class ExplorePage extends RunPage {
     super(root, api, "run");
     this.isUnfolded = recall("explore").isUnfolded === true;
     this.form = new Controls(page, {
-      generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
+      generate: async (prompt, settings) => {
+        if (await this.ask("start_run", { prompt, settings })) bringIntoView(this.status.element);
+      },
+      stop: () => this.stop(),
       toAnswer: () => (this.stage.elements()[0] ?? this.recording.dial).focus(),
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
       ...choicesOf(api),
@@ -134,10 +135,6 @@ class ExplorePage extends RunPage {
     if (!this.empty.hidden && this.alone.parentElement) this.recording.play();
   }
 
-  async generate(prompt, settings) {
-    if (await this.ask("start_run", { prompt, settings })) bringIntoView(this.status.element);
-  }
-
   // Goes on from here: the same run with another token at this place, as a run of its own.
   async fork(index, token) {
     const request = { run_id: this.follower.id, index, token_id: token };
@@ -197,9 +194,8 @@ class ExplorePage extends RunPage {
     this.recording.compareWith(facts);
   }
 
-  reuseSettings() {
-    const { run } = this.follower;
-    this.form.set(run.prompt, run.settings);
+  reuseSettings({ prompt, settings }) {
+    this.form.set(prompt, settings);
   }
 }
 

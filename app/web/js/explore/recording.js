@@ -1,18 +1,17 @@
 // A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
-import { linkTo } from "../shared/address.js";
 import {
-  button, h, isCalm, messageOf, opensHere, setChildren, setText, show, uniqueId,
+  button, h, isCalm, messageOf, opensHere, setChildren, setText, showText, uniqueId,
 } from "../shared/dom.js";
-import { handOver } from "../shared/events.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { numbersOf } from "../shared/machine/reads.js";
-import { colourScale } from "../shared/tokens/legend.js";
+import { handOver, linkTo } from "../shared/tabs.js";
 import { Reading } from "../shared/tokens/reading.js";
-import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
+import { colourScale } from "../shared/tokens/token_stage.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";
+import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
 const TOKEN_MS = 60; // from one token to the next while it plays
@@ -83,8 +82,7 @@ export class RecordingView {
     const made = this.recording;
     const isSame = dtype === made.dtype && machine === made.machine;
     const maker = made.machine.replaceAll(/\((R|TM)\)| Processor| \(.*$/g, "");
-    setText(this.origin, isSame ? "" : `Measured on another machine (${maker}, ${made.dtype}).`);
-    show(this.origin, !isSame);
+    showText(this.origin, isSame ? "" : `Measured on another machine (${maker}, ${made.dtype}).`);
   }
 
   build() {

@@ -1,16 +1,14 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
-import { askedFor, handOverTo, linkTo, openInTab, setAddress } from "../shared/address.js";
 import { attempt, makeApi, newest, sendFile } from "../shared/api.js";
 import {
   asIs, button, chip, errorLine, h, opensHere, setText, show, showText, SITE, whenSeen,
 } from "../shared/dom.js";
-import { exportMenu } from "../shared/download.js";
-import { emit, listen } from "../shared/events.js";
 import { count, isNumber, modelName, percent, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
-import { listRow } from "../shared/page_parts.js";
+import { exportMenu, listRow } from "../shared/page_parts.js";
+import { askedFor, emit, handOverTo, linkTo, listen, openInTab, setAddress } from "../shared/tabs.js";
 import { BIN, binOf, stretched } from "../shared/tokens/tokens.js";
 
 const PAGE_SIZE = 30;

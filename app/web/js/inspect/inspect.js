@@ -1,17 +1,16 @@
 // Puts the Inspect page together: form, stage, lens, the life of an inspection, address bar.
 
-import { askedFor, setAddress } from "../shared/address.js";
 import { choicesOf, makeApi } from "../shared/api.js";
 import { chip, h, scrollTo, show, whenSeen } from "../shared/dom.js";
-import { handOver, listen, takeOver } from "../shared/events.js";
+import { gridLevels } from "../shared/format.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
-import { gridLevels } from "../shared/levels.js";
+import { askedFor, handOver, listen, setAddress, takeOver } from "../shared/tabs.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { LENS_HINT } from "../shared/tokens/token_stage.js";
 import { InspectForm } from "./inspect_form.js";
-import { keepToPaint, PaintPanel } from "./painting.js";
 import { INSPECT_STATES, InspectionStage } from "./inspect_stage.js";
+import { keepToPaint, PaintPanel } from "./painting.js";
 
 class InspectPage extends RunPage {
   constructor(root, api, page) {
@@ -106,8 +105,7 @@ class InspectPage extends RunPage {
     if (this.stage.has(asked) && asked !== this.stage.value) this.stage.showRow(asked);
   }
 
-  reuseSettings() {
-    const { run } = this.follower;
+  reuseSettings(run) {
     if (!run.config.generated.length) {
       this.form.text.value = run.prompt;
       this.form.source.set("text");

@@ -3,13 +3,12 @@
 import { attempt } from "../shared/api.js";
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
-import { BudgetDial } from "../shared/forms/budget_dial.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
   elementsOf, exampleChips, fieldset, folded, labelled, numberField, pillsField, promptField, runOptions,
   textFilePicker,
 } from "../shared/forms/form_parts.js";
-import { budgetFields, stepFields } from "../shared/forms/schedule_field.js";
+import { BudgetDial, budgetFields, stepFields } from "../shared/forms/compute_fields.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";

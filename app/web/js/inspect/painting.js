@@ -2,11 +2,12 @@
 
 import { newest } from "../shared/api.js";
 import { button, chip, errorLine, h, setChildren, setText, show, showText } from "../shared/dom.js";
-import { actionOf, AXES, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
+import {
+  actionOf, AXES, gridLevels, levelText, mean, nats, nearest, percent, spendOf, spendText,
+} from "../shared/format.js";
 import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
-import { gridLevels, levelText, nearest } from "../shared/levels.js";
-import { colourScale } from "../shared/tokens/legend.js";
+import { colourScale } from "../shared/tokens/token_stage.js";
 import { quoted } from "../shared/tokens/token_text.js";
 import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
 import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";

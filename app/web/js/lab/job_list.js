@@ -4,10 +4,10 @@ import { attempt, newest } from "../shared/api.js";
 import {
   button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight,
 } from "../shared/dom.js";
-import { emit, listen } from "../shared/events.js";
 import { isNumber, modelName, percent, roughly, sentence, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { setPill, StateHead } from "../shared/runs/status_line.js";
+import { emit, listen } from "../shared/tabs.js";
 
 // The word that jobs of accuracy on tasks have in the database and in answers of the server.
 export const TASKS_JOB = "benchmark";

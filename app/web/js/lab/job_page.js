@@ -1,17 +1,15 @@
 // A page of jobs: a form that starts one, the job on show, which the address names, and a list of the others.
 
-import { askedFor, linkTo, nameInFront, setAddress, TAB_OF, tabOf } from "../shared/address.js";
-import { attempt, newest } from "../shared/api.js";
+import { attempt, Follower, newest } from "../shared/api.js";
 import {
-  bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges,
+  bringIntoView, h, scrollTo, show, showText, smallButton, whenSeen, whenThemeChanges,
 } from "../shared/dom.js";
-import { saveFile } from "../shared/download.js";
-import { emit, listen, takeOver } from "../shared/events.js";
-import { Follower } from "../shared/follower.js";
 import { whenText } from "../shared/format.js";
 import { ask } from "../shared/forms/form.js";
-import { listRow } from "../shared/page_parts.js";
-import { VerdictLine } from "../shared/verdict.js";
+import { listRow, saveFile, VerdictLine } from "../shared/page_parts.js";
+import {
+  askedFor, emit, linkTo, listen, nameInFront, setAddress, TAB_OF, tabOf, takeOver,
+} from "../shared/tabs.js";
 import { JobList, JobPanel } from "./job_list.js";
 import { LabForm } from "./lab_form.js";
 
@@ -229,8 +227,7 @@ export class ResultPage extends JobPage {
   }
 
   tellAbout(parts) {
-    setText(this.about, parts.filter(Boolean).join(" · "));
-    show(this.about, true);
+    showText(this.about, parts.filter(Boolean).join(" · "));
   }
 
   drawFigures(figures) {

@@ -3,11 +3,10 @@
 import { AccuracyPage } from "../accuracy/accuracy.js";
 import { EvaluatePage } from "../evaluate/evaluate.js";
 import { PoliciesPage } from "../policies/policies.js";
-import { LAB_VIEWS, linkTo, showTab, tabOf } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { h, opensHere, show } from "../shared/dom.js";
-import { listen } from "../shared/events.js";
 import { sentence } from "../shared/format.js";
+import { LAB_VIEWS, linkTo, listen, showTab, tabOf } from "../shared/tabs.js";
 import { TrainPage } from "../train/train.js";
 
 const VIEWS = { train: TrainPage, evaluate: EvaluatePage, accuracy: AccuracyPage, policies: PoliciesPage };

@@ -1,19 +1,15 @@
 // The Learn page: a path from Explore's dial over lessons to a painted schedule in Inspect, and the glossary.
 
-import { askedFor, handOverTo, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { button, h, opensHere, setText, show, watchSight } from "../shared/dom.js";
-import { takeOver } from "../shared/events.js";
-import { memory, recall, remember } from "../shared/memory.js";
-import { Lesson, pathPage } from "./lesson.js";
-import { LESSON_BITS } from "./lesson_bits.js";
-import { LESSON_CHANNELS } from "./lesson_channels.js";
-import { LESSON_MISSING } from "./lesson_missing.js";
-import { LESSON_PAGES } from "./lesson_pages.js";
-import { LESSON_SPEND } from "./lesson_spend.js";
-import { LESSON_STEPS } from "./lesson_steps.js";
-import { LESSON_WHICH } from "./lesson_which.js";
 import { TERMS } from "../shared/glossary.js";
+import { memory, recall, remember } from "../shared/memory.js";
+import { askedFor, handOverTo, linkTo, nameInFront, setAddress, showTab, takeOver } from "../shared/tabs.js";
+import { Lesson, pathPage } from "./lesson.js";
+import { LESSON_WHICH } from "./lesson_which.js";
+import { LESSON_MISSING, LESSON_PAGES } from "./lessons_attention.js";
+import { LESSON_BITS, LESSON_CHANNELS } from "./lessons_mlp.js";
+import { LESSON_SPEND, LESSON_STEPS } from "./lessons_steps.js";
 
 // A step's texts are in app/lessons/lessons.json. done: what the room hands over.
 const roomStep = ({ title, text, action, open }, number, page, next) => pathPage(`${number}. ${title}`, text,
@@ -87,7 +83,6 @@ class LearnPage {
   answered(key, choice) {
     this.answers[key] = choice;
     remember("lessons", this.answers);
-    this.showProgress();
   }
 
   keepMeasured(key) {

@@ -3,7 +3,7 @@
 import {
   button, errorLine, h, scrollTo, setChildren, setText, show, showText, smallButton, uniqueId,
 } from "../shared/dom.js";
-import { Follower } from "../shared/follower.js";
+import { Follower } from "../shared/api.js";
 import { duration, modelName, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
@@ -31,7 +31,7 @@ export function pathPage(title, texts, ...rest) {
 export class Lesson {
   asked = 0; // times
 
-  // spec: see lesson_*.js and app/lessons/lessons.json; its picture() gives what draws a result, as nodes.
+  // spec: of lesson*.js and app/lessons/lessons.json; its picture() gives what draws a result, as nodes.
   // on: {answered(key, choice), measured(key), next()}
   constructor(spec, number, api, on) {
     this.spec = spec;

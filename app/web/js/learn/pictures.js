@@ -5,7 +5,7 @@ import { count, percent } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
 import { cellNames, FLOW, pagesText, readersOf, readsOf } from "../shared/machine/reads.js";
-import { colourScale } from "../shared/tokens/legend.js";
+import { colourScale } from "../shared/tokens/token_stage.js";
 import { quoted, tokenNodes } from "../shared/tokens/token_text.js";
 
 export const learnPart = (title, ...rest) =>
@@ -64,7 +64,7 @@ const MOST_TALL = 340; // px, of all pages
 function pagesLayout(pages) {
   const tall = Math.min(PAGE_HEIGHT * pages, MOST_TALL);
   return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] },
-    sides: ({ width }) => [width < NARROW ? 108 : 250, 58] };
+    sides: ({ width }) => [width < NARROW ? 112 : 260, 62] };
 }
 
 export class PagesZoom extends Zoom {

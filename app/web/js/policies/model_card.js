@@ -2,10 +2,14 @@
 // all of it goes in as text, links lead to https alone, and what is not understood stays as it was written.
 
 import { h } from "../shared/dom.js";
+import { count } from "../shared/format.js";
 
 const INLINE = new RegExp([/`([^`]+)`/, /\*\*([^*]+)\*\*/, /\*([^*\s][^*]*)\*/,
   /\[([^\]]+)\]\((https:\/\/[^\s)]+)\)/, /\b(arXiv):(\d{4}\.\d{4,5})\b/,
 ].map(({ source }) => source).join("|"), "g");
+
+const LANGUAGES = { json: "JSON", python: "Python" };
+const LONG_CODE = 15; // lines, beyond which a block is folded
 
 /** A card's nodes. @param {string} text @param {string} policy its name @returns {HTMLElement[]} */
 export function cardNodes(text, policy) {
@@ -40,7 +44,9 @@ function takeBlock(lines) {
   if (first.startsWith("```")) {
     const code = takeWhile(lines, (line) => !line.startsWith("```"));
     lines.shift();
-    return [h("pre", { class: "sol-card-code", tabindex: "0", dir: "ltr" }, code.join("\n"))];
+    const block = h("pre", { class: "sol-card-code", tabindex: "0", dir: "ltr" }, code.join("\n"));
+    const title = `${LANGUAGES[first.slice(3).trim()] ?? "Code"}, ${count(code.length, "line")}`;
+    return [code.length > LONG_CODE ? h("details", {}, h("summary", {}, title), block) : block];
   }
   if (/^[-*]\s/.test(first)) {
     const items = [first.slice(2)];

@@ -1,15 +1,14 @@
 // Puts the Policies page together: the library at the side; the policy on show, its measurements, its card.
 
-import { askedFor, handOverTo, linkTo, nameInFront, openInTab, setAddress } from "../shared/address.js";
 import { attempt, sendFile } from "../shared/api.js";
 import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/dom.js";
-import { blobOf, saveFile } from "../shared/download.js";
-import { emit, listen } from "../shared/events.js";
 import { count, isNumber, modelName, quantity, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
-import { heldOutTiles, listRow, tiles } from "../shared/page_parts.js";
-import { VerdictLine } from "../shared/verdict.js";
+import { blobOf, heldOutTiles, listRow, saveFile, tiles, VerdictLine } from "../shared/page_parts.js";
+import {
+  askedFor, emit, handOverTo, linkTo, listen, nameInFront, openInTab, setAddress,
+} from "../shared/tabs.js";
 import { cardNodes } from "./model_card.js";
 
 export class PoliciesPage {

@@ -3,6 +3,7 @@
 import { SITE } from "./dom.js";
 
 export const MISSING = "–";
+export const ZONE_TOKENS = 40; // the zones of compute were chosen on so many (docs/results.md)
 
 /** @returns {value is number} */
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
@@ -150,3 +151,19 @@ export function largestGap(measured) {
   const gaps = AXES.map((axis) => measured[`gap_${axis.short}`]).filter(isNumber);
   return gaps.length ? 100 * Math.max(...gaps.map(Math.abs)) : null;
 }
+
+// The axes of a run's grid, each with its levels; null for a run that does not tell them.
+/** @returns {GridAxis[] | null} */
+export function gridLevels(run) {
+  const grid = run?.config?.grid;
+  const axes = AXES.map((axis) => ({ axis, levels: grid?.[axis.levels] }))
+    .filter(({ levels }) => Array.isArray(levels));
+  return axes.length ? axes : null;
+}
+
+export function nearest(levels, value) {
+  const away = levels.map((level) => Math.abs(level - value));
+  return away.indexOf(Math.min(...away));
+}
+
+export const levelText = (axis, level) => axis.unit === "bit" ? count(level, "bit") : axis.show(level);

@@ -5,7 +5,7 @@ import { pictureMenu } from "../shared/runs/picture.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { SHARED_HINT } from "../shared/tokens/token_stage.js";
-import { showRuns } from "./other_runs.js";
+import { showRuns } from "./shared_parts.js";
 
 const place = pageElement("main");
 await showRuns(place, "run", () => new RunStage(place, new Status({}), {}, { hint: SHARED_HINT,

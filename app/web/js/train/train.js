@@ -2,11 +2,11 @@
 
 import { TASKS_JOB } from "../lab/job_list.js";
 import { JobPage } from "../lab/job_page.js";
-import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { chip, h, setChildren, setText, show, smallButton } from "../shared/dom.js";
 import { actionOf, AXES, fixed, isNumber, mean, MISSING, nats, roughly } from "../shared/format.js";
 import { heldOutTiles, leadOf, tiles } from "../shared/page_parts.js";
+import { handOverTo, openInTab, TAB_OF } from "../shared/tabs.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { klAxis } from "../shared/tokens/tokens.js";

@@ -3,7 +3,6 @@
 import { h, setChildren, show, svg, uniqueId, watchPointer } from "../dom.js";
 import { isNumber } from "../format.js";
 import { Chart } from "./chart.js";
-import { tokenRange } from "./series.js";
 
 const DASHES = { dash: "6 4", dot: "2 3" };
 const AROUND = { left: 64, right: 14, top: 8, bottom: 34 }; // px beside the lines
@@ -71,6 +70,14 @@ function lineOf(area, { x, y, colour, width, dash, opacity, isStepped, isFilled 
 
 const dotsOf = (area, { x, y, colour, dot }) => x.map((token, at) => svg("circle", { r: dot, fill: colour,
   cx: (area.left + area.x(token)).toFixed(1), cy: area.y(y[at]).toFixed(1) }));
+
+/** While streaming, to the next power of two, so that it rarely moves. @returns {[number, number]} */
+function tokenRange(data) {
+  const seen = data.x.length;
+  if (data.ended) return [0.5, Math.max(seen, 2) + 0.5];
+  const room = Math.max(32, 2 ** Math.ceil(Math.log2(seen * 1.02 + 1)));
+  return [0.5, Math.max(Math.min(room, data.limit), 2) + 0.5];
+}
 
 export class SvgChart extends Chart {
   /** @type {ReturnType<typeof areaOf> | null} */

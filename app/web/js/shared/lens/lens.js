@@ -1,13 +1,16 @@
-// "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache.
+// "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache, and
+// the tokens that followed.
 
 import { attempt, newest } from "../api.js";
-import { chip, errorLine, h, setChildren, setText, show, showText, smallButton } from "../dom.js";
-import { isNumber, nats } from "../format.js";
+import {
+  chip, errorLine, h, headRow, setChildren, setText, show, showText, smallButton, svg, uniqueId,
+} from "../dom.js";
+import {
+  AXES, fixed, gridLevels, isNumber, levelText, MISSING, nats, nearest, probability,
+} from "../format.js";
 import { glossed } from "../glossary.js";
-import { tablePlace } from "../page_parts.js";
-import { gridLevels, LEAST_TOP } from "../levels.js";
-import { tokenNodes } from "../tokens/token_text.js";
-import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./lens_parts.js";
+import { endsOf, LEAST_TOP, levelBars, tablePlace } from "../page_parts.js";
+import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
 export class LensPanel {
   // on: {close(hadFocus), fork(index, token id) where it can be done}
@@ -133,4 +136,196 @@ function replayedText(row, view) {
   const own = isNumber(kl) ? " KL compares with a full step on this run's own cache; "
     + `compared with the full model that ran beside it, this step's is ${nats(kl)}.` : "";
   return `Dashed: nothing left out.${noise}${own}`;
+}
+
+// Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
+function choiceRanges(rows, taken) {
+  const ranges = [];
+  rows.forEach(({ choice }, at) => {
+    const last = ranges.at(-1);
+    if (last?.choice.token_id === choice.token_id) last.to = at;
+    else ranges.push({ from: at, to: at, choice, isOther: choice.token_id !== taken.choice.token_id });
+  });
+  return ranges;
+}
+
+// "20 to 60 %": the unit stands once.
+const joined = (texts, word) =>
+  [...texts.slice(0, -1).map((text) => text.split(" ")[0]), texts.at(-1)].join(word);
+const between = (low, high) => joined(low === high ? [high] : [low, high], " to ");
+
+function changesText(ranges, textOf) {
+  const [first, second, ...more] = ranges;
+  if (!second) return "the same at every level";
+  return more.length ? `changes ${ranges.length - 1} times`
+    : `changes between ${joined([first.to, second.from].map(textOf), " and ")}`;
+}
+
+function probabilityText(rows) {
+  const chances = rows.map((row) => row.choice.probability).filter(isNumber);
+  if (!chances.length) return MISSING;
+  return between(probability(Math.min(...chances)), probability(Math.max(...chances)));
+}
+
+const tokenParts = (text) => [
+  h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
+  h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
+
+// rows: one per level; own: id of the token in the text; fork(token id): goes on from another one, or null.
+function choiceTable(axis, levels, rows, taken, own, fork) {
+  const ranges = choiceRanges(rows, taken);
+  const takenAt = nearest(levels, taken.action[axis.field]);
+  const id = uniqueId("choices");
+  const textOf = (at) => levelText(axis, levels[at]);
+  return h("div", { class: "sol-lens-axis", "data-axis": axis.key },
+    h("h3", { id }, h("span", {}, axis.name), h("small", {}, changesText(ranges, textOf))),
+    h("table", { class: "sol-lens-choices", "aria-labelledby": id },
+      headRow(["Level", "Would choose", "Probability"]),
+      h("tbody", {}, ranges.map((range) => {
+        const isTaken = range.from <= takenAt && takenAt <= range.to;
+        return h("tr", { class: range.isOther && "is-other" },
+          h("th", { scope: "row" }, between(textOf(range.from), textOf(range.to))),
+          h("td", {}, h("span", { "aria-hidden": "true" }, "→ "), tokenParts(range.choice.text),
+            range.isOther && h("span", { class: "sol-offscreen" }, ", another token"),
+            isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")],
+            fork && range.choice.token_id !== own && forkButton(range.choice, fork)),
+          h("td", {}, probabilityText(rows.slice(range.from, range.to + 1))));
+      }))));
+}
+
+const forkButton = ({ token_id: id, text }, fork) => smallButton("Continue from here", () => fork(id),
+  { class: "sol-lens-fork", "aria-label": `Continue from here with ${spokenText(text).trim()}` });
+
+function choiceNote(view, row) {
+  const { choice } = view.taken;
+  const others = view.axes.flat().some((one) => one.choice.token_id !== choice.token_id);
+  return [
+    "The most probable token at each level. As taken it is ", h("b", {}, tokenParts(choice.text)),
+    others ? "; rows with another token are marked." : ", and so it is at every level.",
+    choice.token_id !== row.token_id && [" The text has ", h("b", {}, tokenParts(row.text)),
+      row.dense_surprisal === undefined
+        ? " here: sampling, the repetition penalty or a choice changed it." : " here."],
+  ];
+}
+
+function trailName(trail) {
+  const axis = AXES.find((one) => one.field === trail.name);
+  return axis ? `${axis.name} at ${levelText(axis, trail.action[axis.field])}` : "As taken";
+}
+
+function heatCell(value, top, title) {
+  const chance = isNumber(value) ? Math.min(value / top, 1) : 0;
+  const text = isNumber(value) && value < 0.005 ? "·" : fixed(value, 2).replace(/^0/, "");
+  return h("td", { class: "sol-heat", "--v": chance, title, "aria-label": title }, text);
+}
+
+// rows: the run's tokens.
+function trailTable(view, rows) {
+  const followed = view.trails[0].kl.map((_, at) => rows[view.index + 1 + at]);
+  const top = Math.max(...view.trails.flatMap((trail) => trail.kl), 0.02);
+  return h("table", { class: "sol-heat-table" },
+    h("caption", { class: "sol-offscreen" }, "KL of the tokens that followed, nats"),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "This step"),
+      followed.map((row) => h("th", { scope: "col", title: `token ${row.index + 1}` },
+        h("span", { class: "sol-offscreen" }, spokenText(row.text).trim() || "space"),
+        h("span", { class: "sol-heat-token", "aria-hidden": "true" }, tokenNodes(row.text)))),
+      h("th", { scope: "col", class: "is-sum" }, "Sum"))),
+    h("tbody", {}, view.trails.map((trail) => h("tr", {},
+      h("th", { scope: "row" }, trailName(trail)),
+      trail.kl.map((value, at) => heatCell(value, top, `token ${followed[at].index + 1}: KL ${nats(value)}`)),
+      h("td", { class: "is-sum" }, fixed(trail.kl.reduce((sum, value) => sum + value, 0), 2))))));
+}
+
+const LANES = [
+  { key: "kl", name: "KL to the full model", of: (row) => row.kl },
+  { key: "surprisal", name: "Surprisal", of: (row) => row.nll },
+];
+
+/** A line over levels between two values, dashed where a full step lies; the level at `at` stands out.
+ * @param {{ key: string, name: string, values: number[], at: number, range: number[], full: number }} lane */
+export function levelLane({ key, name, values, at, range: [low, high], full }) {
+  const y = (value) => 92 - (84 * (value - low)) / (high - low || 1);
+  const x = (place) => (100 * (place + 0.5)) / values.length;
+  const points = values.map((value, place) => `${x(place).toFixed(2)} ${y(value).toFixed(2)}`);
+  const line = points.join("L");
+  return h("div", { class: "sol-lens-lane", "data-lane": key },
+    h("span", {}, name), h("span", {}, `${low === 0 ? "" : `${nats(low)} to `}${nats(high)} nats`),
+    svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+      svg("path", { class: "sol-lens-dense", d: `M0 ${y(full).toFixed(2)}H100` }),
+      low === 0 && svg("path", { class: "sol-lens-fill",
+        d: `M${x(0)} ${y(0)}L${line}L${x(points.length - 1)} ${y(0)}Z` }),
+      svg("path", { class: "sol-lens-line", d: `M${line}` }),
+      svg("path", { class: "sol-lens-dots", d: points.map((point) => `M${point}h0`).join("") }),
+      svg("path", { class: "sol-lens-dot", d: `M${points[at]}h0` })));
+}
+
+// The scale that the plots chance, so that their curves compare: lowest and highest per lane.
+function lensScale(view) {
+  const rows = [view.dense, ...view.axes.flat()];
+  const scale = Object.fromEntries(LANES.map((lane) => {
+    const values = rows.map(lane.of).filter(isNumber);
+    return [lane.key, [Math.min(...values), Math.max(...values, 1e-3)]];
+  }));
+  scale.kl[0] = 0;
+  return scale;
+}
+
+class LevelPlot {
+  // levels: of the grid; rows: one per level; chances: the policy's probabilities or null.
+  constructor(axis, levels, rows, chances, { taken, dense, scale, top }) {
+    this.axis = axis;
+    this.levels = levels;
+    this.rows = rows;
+    this.chances = chances;
+    this.taken = nearest(levels, taken.action[axis.field]);
+    this.mark = h("i", { class: "sol-lens-mark", "aria-hidden": "true" });
+    this.readout = h("p", { class: "sol-lens-readout" });
+    const at = `${(100 * (this.taken + 0.5)) / levels.length}%`;
+    this.plot = h("div", { class: "sol-lens-plot", tabindex: "0", role: "slider",
+      "aria-label": `${axis.name}: every level at this step`, "aria-valuemin": 1,
+      "aria-valuemax": levels.length,
+      onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
+      onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
+    h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
+    LANES.map(({ key, name, of }) => levelLane({ key, name, values: rows.map(of),
+      at: this.taken, range: scale[key], full: of(dense) })),
+    chances && h("div", { class: "sol-lens-lane", "data-lane": "policy" },
+      h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),
+      h("div", { class: "sol-levels", "aria-hidden": "true" },
+        levelBars(chances.map((chance) => chance / top), this.taken))));
+    this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
+      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
+      this.plot, endsOf(levelText(axis, levels[0]), levelText(axis, levels.at(-1))), this.readout);
+    this.show(this.taken);
+  }
+
+  point(event) {
+    const box = this.plot.getBoundingClientRect();
+    this.show(Math.floor((this.levels.length * (event.clientX - box.left)) / box.width));
+  }
+
+  onKey(event) {
+    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
+    const goal = { Home: 0, End: this.levels.length - 1 }[event.key]
+      ?? (event.key in steps ? this.at + steps[event.key] : null);
+    if (goal === null) return;
+    event.preventDefault();
+    this.show(goal);
+  }
+
+  show(wanted) {
+    const at = this.at = Math.min(Math.max(wanted, 0), this.levels.length - 1);
+    const { choice, kl, nll } = this.rows[at];
+    this.mark.style.setProperty("--x", `${(100 * (at + 0.5)) / this.levels.length}%`);
+    const parts = [`KL ${nats(kl)}`, `surprisal ${nats(nll)}`];
+    if (this.chances) parts.push(`policy ${probability(this.chances[at])}`);
+    const level = `${levelText(this.axis, this.levels[at])}${at === this.taken ? " (taken)" : ""}`;
+    this.mark.classList.toggle("is-taken", at === this.taken);
+    this.readout.replaceChildren(h("b", {}, level),
+      ...choice ? [h("span", {}, "→ ", h("b", {}, tokenNodes(choice.text)))] : [],
+      ...parts.map((part) => h("span", {}, part)));
+    if (choice) parts.push(`would choose ${spokenText(choice.text).trim()}`);
+    this.plot.setAttribute("aria-valuenow", at + 1);
+    this.plot.setAttribute("aria-valuetext", `${level}: ${parts.join(", ")}`);
+  }
 }

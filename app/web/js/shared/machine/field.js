@@ -8,13 +8,13 @@ import { BESIDE, Sheet } from "./sheet.js";
 const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
 const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };
 /** Colour, where the policy's level stands, and what it is for: px. @type {[string, number, number][]} */
-const COMING = [["attention", 50, 52], ["channels", 94, 127], ["bits", 139, 146.5]];
+const COMING = [["attention", 51.5, 55], ["channels", 98, 133.5], ["bits", 145, 153.5]];
 /** @type {[number, string][]} */
 const KEYS = [[1, "read"], [0.55, "in part"], [0, "skipped"]];
 const KEY_SIZE = 8;
-const KEY_WIDTH = 58;
+const KEY_WIDTH = 62;
 const HEAD_MIDDLE = 6; // of the line above the pages: px
-const NAME_TALL = 12; // px of a page's name
+const NAME_TALL = 13; // px of a page's name
 
 /**
  * What there are lanes for. names: of each cell of pages; layers: where no pages tell. fractions: of MLP

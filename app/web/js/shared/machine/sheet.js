@@ -4,7 +4,7 @@ import { h, whenThemeChanges } from "../dom.js";
 import { AXES } from "../format.js";
 
 /** Widths beside the whole step's lanes: lines from the policy's choices, names, numbers, the outcome: px. */
-export const BESIDE = { choices: 26, names: 104, wideNames: 170, numbers: 58, outcome: 132 };
+export const BESIDE = { choices: 26, names: 110, wideNames: 178, numbers: 62, outcome: 132 };
 
 /**
  * What is drawn, and where: px. height: of the sheet; lanes: top and height of each that there is;
@@ -16,14 +16,14 @@ export const BESIDE = { choices: 26, names: 104, wideNames: 170, numbers: 58, ou
 
 /** @type {Layout} */
 const WHOLE_STEP = {
-  height: 154,
-  lanes: { pages: [16, 72], flow: [94, 16], input: [118, 6], inner: [130, 6], bits: [143, 7] },
-  pageHeight: 12, // so that a few have all their words
+  height: 161,
+  lanes: { pages: [16, 78], flow: [100, 16], input: [124, 6], inner: [137, 6], bits: [150, 7] },
+  pageHeight: 13, // so that a few have all their words
   isWhole: true,
   sides: ({ isWide }) => (isWide ? [BESIDE.wideNames + BESIDE.choices, BESIDE.numbers + BESIDE.outcome]
     : [BESIDE.names, BESIDE.numbers]),
 };
-const LABEL = 11; // px
+const LABEL = 12; // px
 const LEAST_WIDE = 60; // pixels of the lanes
 const LIGHTS = 63; // steps from dark to lit
 const SHEET_COLOURS = [...AXES.map((axis) => axis.key), "edge", "track", "panel", "sunken", "muted"];
@@ -41,6 +41,7 @@ export class Sheet {
   gap = 1; // pixels between columns
   layout = WHOLE_STEP;
   pixels = new Uint32Array(0); // colours from dark to lit, as an image has them
+  light = (shade) => Math.round(shade * LIGHTS); // of shades from dark, 0, to lit, 1
   isWide = true; // choice and outcome stand on its left and on its right end, not above and below
 
   /** @param {() => void} changed @param {Layout} [layout] */
@@ -91,10 +92,6 @@ export class Sheet {
     this.well = packed(mixed(rgbOf(colours.panel), dark, 0.4));
     this.font = style.fontFamily;
     return colours;
-  }
-
-  light(shade) {
-    return Math.round(shade * LIGHTS);
   }
 
   clear(layers) {

@@ -1,8 +1,8 @@
 // A run as a picture to post: question, answer, verdict, and what one word of it looked at and needed.
 
 import { h, SITE, svg } from "../dom.js";
-import { menu, saveFile } from "../download.js";
-import { barsPath } from "../tokens/strips.js";
+import { menu, saveFile } from "../page_parts.js";
+import { barsPath } from "../tokens/reading_drawings.js";
 import { withoutEnd } from "../tokens/token_text.js";
 import { BIN } from "../tokens/tokens.js";
 import { tallyOf } from "./status.js";

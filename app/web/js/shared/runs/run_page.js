@@ -1,14 +1,11 @@
 // A page that runs something on the model and shows the run that the address names. A page adds the drawing.
 
-import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
-import { NOTHING_LOST, reasonOf } from "../api.js";
+import { NOTHING_LOST, reasonOf, RunFollower } from "../api.js";
 import { chip, copyText, h, isTouch, scrollTo, show, wait } from "../dom.js";
-import { exportMenu } from "../download.js";
-import { emit, listen } from "../events.js";
+import { gridLevels } from "../format.js";
 import { LensPanel } from "../lens/lens.js";
-import { copyChip } from "../page_parts.js";
-import { RunFollower } from "../follower.js";
-import { gridLevels } from "../levels.js";
+import { copyChip, exportMenu } from "../page_parts.js";
+import { askedFor, emit, linkTo, listen, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../tabs.js";
 import { answerText } from "../tokens/token_text.js";
 
 export class RunPage {
@@ -35,14 +32,14 @@ export class RunPage {
   begin(run) {
     this.stage.begin(run);
     // A run that was not asked for here brings its own text and settings.
-    if (run.settings && run.id !== this.liveId) this.reuseSettings();
+    if (run.settings && run.id !== this.liveId) this.reuseSettings(run);
   }
 
   append(rows) {
     this.stage.append(rows);
   }
 
-  reuseSettings() {}
+  reuseSettings(run) {}
 
   finish(view) {}
 

@@ -1,12 +1,11 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
 import { attempt } from "../api.js";
-import { chip, h, setChildren, setText, show, SITE } from "../dom.js";
+import { chip, h, setChildren, setText, show, showText, SITE } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
-  scheduleName, scheduleOf,
+  scheduleName, scheduleOf, ZONE_TOKENS,
 } from "../format.js";
-import { ZONE_TOKENS } from "../forms/budget_dial.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
@@ -144,8 +143,7 @@ export class Status extends StatusLine {
   }
 
   set fullText(text) {
-    setText(this.fullAnswer, text);
-    show(this.fullAnswer, Boolean(text));
+    showText(this.fullAnswer, text);
   }
 
   async showFull() {

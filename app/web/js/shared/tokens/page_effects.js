@@ -1,8 +1,7 @@
 // Pages taken away: what the step on show would say without them, the whole answer, and each page in turn.
 
-import { attempt, newest } from "../api.js";
+import { attempt, newest, RunFollower } from "../api.js";
 import { chip, h, setText, show } from "../dom.js";
-import { RunFollower } from "../follower.js";
 import { count, isNumber, probability } from "../format.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
@@ -38,9 +37,12 @@ export class PageEffects {
     this.answer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
     this.element = h("div", { class: "sol-page-effects" }, this.answer,
       h("div", { class: "sol-tools" }, this.compare, this.none));
-    this.other = new RunFollower(on.ask, { begin: () => {}, rows: (rows) => this.write(rows),
-      view: (view) => this.setLive(view.live || view.more), lost: () => {},
-      gone: (error) => this.say(error.message) });
+    this.other = new RunFollower(on.ask, { begin: () => {},
+      rows: (rows) => this.answer.append(answerText(rows)),
+      view: ({ live, more }) => {
+        this.answer.classList.toggle("is-live", live || more);
+        show(this.compare, !(live || more));
+      }, lost: () => {}, gone: (error) => this.say(error.message) });
     this.clear();
   }
 
@@ -87,15 +89,6 @@ export class PageEffects {
       show(this.answer, true);
       this.other.follow(id);
     }, this.say);
-  }
-
-  write(rows) {
-    this.answer.append(answerText(rows));
-  }
-
-  setLive(isLive) {
-    this.answer.classList.toggle("is-live", isLive);
-    show(this.compare, !isLive);
   }
 
   change(index, { choice, nll, nll_change: change }) {

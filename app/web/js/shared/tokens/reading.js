@@ -5,8 +5,7 @@ import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } fro
 import { count, percent } from "../format.js";
 import { glossed } from "../glossary.js";
 import { fractionsOf } from "../machine/reads.js";
-import { ReadingMap } from "./reading_map.js";
-import { FIRST_PAGE, Strips } from "./strips.js";
+import { FIRST_PAGE, ReadingMap, Strips } from "./reading_drawings.js";
 import { quoted, quotedStart, spokenText } from "./token_text.js";
 
 const STRENGTHS = 4;

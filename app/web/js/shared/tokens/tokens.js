@@ -254,20 +254,15 @@ export class TokenView {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const rtl = this.elements[this.current]?.matches(":dir(rtl)");
     const last = withoutEnd(this.rows).length - 1;
-    const steps = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1 };
-    let goal = null;
-    if (event.key in steps) goal = this.current + steps[event.key];
-    else if (event.key === "Home") goal = 0;
-    else if (event.key === "End") goal = last;
-    else if (event.key === "ArrowDown") goal = this.beside(1);
-    else if (event.key === "ArrowUp") goal = this.beside(-1);
-    else if (event.key === " ") this.toggle();
-    else if (event.key === "Enter") this.on.pick?.(this.current);
-    else return;
+    const step = rtl ? -1 : 1;
+    const goals = { ArrowRight: () => this.current + step, ArrowLeft: () => this.current - step,
+      Home: () => 0, End: () => last, ArrowDown: () => this.beside(1), ArrowUp: () => this.beside(-1) };
+    const acts = { " ": () => this.toggle(), "Enter": () => this.on.pick?.(this.current) };
+    if (!(event.key in goals || event.key in acts)) return;
     event.preventDefault();
-    if (goal === null) return;
+    if (event.key in acts) return acts[event.key]();
     if (!this.range) this.anchor = this.current;
-    goal = Math.min(Math.max(goal, 0), last);
+    const goal = Math.min(Math.max(goals[event.key](), 0), last);
     this.elements[goal]?.focus({ preventScroll: true });
     this.reveal(this.elements[goal]);
     if (event.shiftKey) this.on.select?.([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);

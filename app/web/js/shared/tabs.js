@@ -1,7 +1,7 @@
+// The tabs: what each shows stands in the address, and they hear of each other by events.
+//
 // The address names the tab in front and what is open in it. Names of other tabs wait here meanwhile; the
 // Lab's views are tabs too. Parameters that are not in this table (the theme, a Space's) stay.
-
-import { emit, handOver, listen } from "./events.js";
 
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "explore", train: "train",
   evaluation: "evaluate", accuracy: "accuracy", policy: "policies", lesson: "learn" };
@@ -17,22 +17,42 @@ const OWNERS = { search: "history", ...TAB_OF, ...Object.fromEntries(Object.entr
   .flatMap(([part, names]) => Object.values(names).map((name) => [name, TAB_OF[part]]))) };
 /** Values of all tabs, by their names. @type {Map<string, string | null>} */
 const known = new Map();
+const bus = new EventTarget();
+const waiting = new Map();
 
-// Links of older releases: their tabs, and their names, each with its new name or the tab opened instead.
+export const emit = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
+export const listen = (name, heard) =>
+  bus.addEventListener(name, (event) => heard(/** @type {CustomEvent} */ (event).detail));
+
+// The newest value of a name waits for a tab, which may not be made yet; whoever takes it has it alone.
+export function handOver(name, value) {
+  waiting.set(name, value);
+  emit(name);
+}
+
+export function takeOver(name, use) {
+  const look = () => {
+    if (!waiting.has(name)) return;
+    const value = waiting.get(name);
+    waiting.delete(name);
+    use(value);
+  };
+  listen(name, look);
+  look();
+}
+
+// Links of older releases: their tabs, and their names, each with its new name and, if it changed, value.
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
-const FORMER = { benchmark: { name: "accuracy" }, challenge: { room: "explore" }, room: { room: "learn" } };
+const FORMER = { benchmark: ["accuracy"], challenge: ["tab", "explore"], room: ["tab", "learn"] };
 
 function renewAddress() {
   const url = new URL(window.location.href);
   const { searchParams: asked } = url;
   const tab = asked.get("tab") ?? "";
   if (tab in FORMER_TABS) asked.set("tab", FORMER_TABS[tab]);
-  for (const [former, { name, room }] of Object.entries(FORMER)) {
-    const value = asked.get(former);
-    if (value === null) continue;
+  for (const [former, [name, value = asked.get(former)]] of Object.entries(FORMER)) {
+    if (value !== null && asked.has(former) && !asked.has(name)) asked.set(name, value);
     asked.delete(former);
-    if (name && !asked.has(name)) asked.set(name, value);
-    if (room && !asked.has("tab")) asked.set("tab", room);
   }
   take(url);
   keepInFront(url, tabOf(url));
