@@ -6,18 +6,20 @@ steps left in the row's cache as well. The noise floor of compressed steps is me
 default model (``launch.py bench noise``): two computations of one schedule that differ in the last
 bit choose other pages and channels here and there; later layers and steps amplify it.
 
-Verdicts judge each schedule against static, or against the first one; a painted schedule against
-every other one. Where static read more or less than a row, it was scored once more at the row's
-bytes, and that is what the row is compared with.
+Verdicts say first which schedules break the text. Then they judge each against static, or against
+the first one; a painted schedule against every other one. Where static read more or less than a
+row, it was scored once more at the row's bytes, and that is what the row is compared with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sol_core.actions import SHORT_AXES, Action
+from sol_core.config import POLICY_PREFIX
 from sol_core.corpus.token_kinds import KINDS
 from sol_core.evaluation.statistics import Values, rank_correlation
 from sol_core.inspection import records
@@ -29,11 +31,14 @@ from sol_core.inspection.records import (
     RowTotals,
 )
 from sol_core.reporting.verdict import (
+    BROKEN_KL,
     ENOUGH_TOKENS,
     Verdict,
     block_interval,
+    left_to_static_verdict,
     method_name,
     verdict_of,
+    within,
 )
 
 HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
@@ -162,8 +167,14 @@ def inspection_verdicts(
     shares = {row.name: row.cost.bytes_read / dense for row in totals}
     kl = {name: [token.rows[at].kl for token in tokens] for at, name in enumerate(shares)}
     again = {row.name: row for row in matched}
-    made = []
+    left = {row.name for row in tokens[-1].rows if row.name.startswith(POLICY_PREFIX)} - {
+        row.name for row in tokens[-1].rows if row.policy
+    }
+    made = [_broken_verdict(totals, shares)]
     for name, other in pairs if len(tokens) >= ENOUGH_TOKENS else pairs[:1]:
+        if name in left and other == STATIC:
+            made.append(left_to_static_verdict(method_name(name)))
+            continue
         lost, share = kl[other], shares[other]
         if other == STATIC and name in again:
             lost, share = list(again[name].kl), again[name].cost.bytes_read / dense
@@ -173,3 +184,18 @@ def inspection_verdicts(
         names, spent = (method_name(name), method_name(other)), [(shares[name], share)]
         made.append(verdict_of(*names, [gain], len(tokens), spent=spent))
     return tuple(row for row in made if row is not None)
+
+
+def _broken_verdict(totals: Sequence[RowTotals], shares: Mapping[str, float]) -> Verdict | None:
+    """Name the schedules after which little is left of the text; None without any."""
+    broken = [row for row in totals[1:] if row.kl > BROKEN_KL]
+    if not broken:
+        return None
+    names = [method_name(row.name) for row in broken]
+    *first, last = [names[0], *map(within, names[1:])]
+    verb = f"{', '.join(first)} and {last} break" if first else f"{last} breaks"
+    full, *lost = [f"{math.exp(row.nll):,.0f}" for row in (totals[0], *broken)]
+    spent = [f"{100 * shares[row.name]:.1f}" for row in broken]
+    lost, spent = (list(dict.fromkeys(each)) for each in (lost, spent))
+    words = f": perplexity {' and '.join(lost)} against the full model's {full}"
+    return Verdict("bad", f"{verb} this text", f"{words}, at {' and '.join(spent)} % of the bytes.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, variance
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ BLOCK = 10  # tokens: neighbours depend on each other
 T_VALUE = 2.09  # of Student's distribution, 95 %, twenty blocks
 ENOUGH_TOKENS = 200  # scored, to tell methods apart
 ENOUGH_QUESTIONS = 50
+SAME_KL = 0.001  # nats in the mean, up to which the text is usually the same (docs/results.md)
 BROKEN_KL = 0.3  # nats in the mean, from which on most tokens are others (docs/results.md)
 BROKEN_OTHERS = 0.4  # fraction of the tokens
 MATCHED = 0.0105  # of the dense bytes: one point, and what rounding adds
@@ -69,6 +70,7 @@ class Measure:
     counted: str = "scored token"
     enough: int = ENOUGH_TOKENS
     scale: float = 1.0
+    noticed: float = 0.0  # the least gain that a reader may notice
 
     def kind(self, gain: Interval | None, samples: int) -> Kind:
         """Judge a gain by itself; None where there is none."""
@@ -84,7 +86,7 @@ class Measure:
 MEASURES = {
     "kl": Measure(
         "closer to the full model", "further from the full model", "closer", "further",
-        "nats of KL a token",
+        "nats of KL a token", noticed=SAME_KL,
     ),
     "nll": Measure(
         "better at predicting the text", "worse at predicting the text", "less", "more",
@@ -149,13 +151,13 @@ def verdict_of(
         apart = [pair for pair, is_apart in zip(spends, bought, strict=True) if is_apart]
         if not apart:
             return None
-        words = f": {_within(name)} {_unequal(_within(other), apart)}."
+        words = f": {within(name)} {_unequal(within(other), apart)}."
         return Verdict("open", "No comparison at equal bytes", words)
     known, pairs = [gain for gain, _ in fair], [pair for _, pair in fair]
     left_out = len(gains) - len(fair)
     rest = f" {left_out} of {len(gains)} budgets left out: other bytes." if left_out else ""
     judge = _at_one_budget if len(fair) == 1 else _at_several_budgets
-    made = judge(name, _within(other), known, samples, of, _at(pairs))
+    made = judge(name, within(other), known, samples, of, _at(pairs))
     return Verdict(made.kind, made.head, made.rest + rest)
 
 
@@ -213,7 +215,14 @@ def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
         own, other = (num_bytes / whole if num_bytes and whole else None for num_bytes in read)
         spent.append((own, other))
     name = method_name(POLICY_PREFIX + str(result["policy"]))
-    return verdict_of(name, "static", gains, scored["questions"], "accuracy", spent)
+    made = verdict_of(name, "static", gains, scored["questions"], "accuracy", spent)
+    return replace(made, rest=f"{made.rest} All tasks pooled.") if made and len(tasks) > 1 else made
+
+
+def left_to_static_verdict(name: str) -> Verdict:
+    """Say that a policy was not run: where it has no measured advantage, it is static."""
+    words = ": it has no measured advantage at this budget and context, so both are one schedule."
+    return Verdict("open", f"{name} left every step to static", words)
 
 
 def answer_verdict(
@@ -293,14 +302,16 @@ def _at_one_budget(
         return Verdict(kind, _no_difference(name, other), words)
     compared = of.better if kind == "good" else of.worse
     ends = sorted((abs(gain.low), abs(gain.high)))
+    is_small = of.noticed > abs(gain.mean)
     words = (
-        f", by {form(gain.mean)} {of.unit} (95 % interval {form(ends[0])} to {form(ends[1])}){at}."
+        f", by {form(gain.mean)} {of.unit} (95 % interval {form(ends[0])} to {form(ends[1])}){at}"
+        f"{': too little to be noticed' if is_small else ''}."
     )
     return Verdict(kind, f"{_sentence(name)} is {compared} than {other}", words)
 
 
 def _no_difference(name: str, other: str) -> str:
-    return f"No difference shown between {_within(name)} and {other}"
+    return f"No difference shown between {within(name)} and {other}"
 
 
 def _at_several_budgets(
@@ -313,7 +324,7 @@ def _at_several_budgets(
     low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
     average = (
         f"{form(mean)} {of.unit} {of.side(mean)} on average "
-        f"(95 % intervals range from {_from_to(low, high, form, of)}){at}."
+        f"(95 % intervals over all budgets: from {_from_to(low, high, form, of)}){at}."
     )
     if not better and not worse:
         words = (
@@ -376,8 +387,8 @@ def _sentence(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def _within(name: str) -> str:
-    """A name inside a sentence: "Static" → "static"; "A" and "EMC" stay."""
+def within(name: str) -> str:
+    """Return a name as it is inside a sentence: "Static" → "static"; "A" and "EMC" stay."""
     if name == METHOD_LABELS["dense"]:
         return "the full model"
     return name[:1].lower() + name[1:] if name[1:2].islower() else name

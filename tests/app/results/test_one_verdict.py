@@ -100,10 +100,36 @@ def test_one_policy_and_text_have_one_verdict_in_five_rooms_and_two_commands(sto
     budgets = tasks["pooled"][0]["budgets"]
     gains = [Interval(**budget["gain"]) for budget in budgets]
     spent = [2 * (budget["methods"]["policy"]["bytes_per_token"] / 3e8,) for budget in budgets]
-    expected = str(verdict_of("Default policy", "Static", gains, 1500, "accuracy", spent))
+    verdict = verdict_of("Default policy", "Static", gains, 1500, "accuracy", spent)
+    expected = f"{verdict} All tasks pooled."
     assert told["head"] + told["rest"] == expected
     assert "is right more often than static at 1 of 3 budgets" in expected
     assert expected in tasks_table(tasks)
+
+
+def test_a_broken_text_and_a_policy_left_to_static_are_told_before_a_comparison():
+    _, *tokens, end = inspection_events(["x"] * TOKENS)
+    kl = (0.0, 5.1, 5.1, 0.2)
+    rows = [dataclasses.replace(row, kl=lost) for row, lost in zip(end.rows, kl, strict=True)]
+    static = [dataclasses.replace(token.rows[1], name=end.rows[2].name) for token in tokens]
+    tokens = [
+        dataclasses.replace(
+            token, rows=(*token.rows[:2], dataclasses.replace(row, policy=None), *token.rows[3:])
+        )
+        for token, row in zip(tokens, static, strict=True)
+    ]
+    broken, left, *_ = inspection_verdicts(tokens, rows, ())
+    assert broken.kind == "bad"
+    assert str(broken).startswith("Static and default policy break this text: perplexity ")
+    assert left.head == "Default policy left every step to static"
+    judged = inspection_verdicts(tokens[:50], rows, ())[-1]
+    assert judged.head == left.head, "so few tokens suffice to say that"
+
+
+def test_a_difference_too_small_to_be_noticed_is_called_that():
+    close, apart = ([Interval(gain, 0.9 * gain, 1.1 * gain)] for gain in (0.0001, 0.002))
+    assert str(verdict_of("A", "B", close, 400)).endswith("spend: too little to be noticed.")
+    assert "noticed" not in str(verdict_of("A", "B", apart, 400))
 
 
 def test_a_loss_is_told_in_words_and_its_row_is_in_the_table():
@@ -152,7 +178,7 @@ def test_several_budgets_are_counted_and_those_at_other_bytes_left_out():
     assert str(verdict) == (
         "Policy p is closer to the full model than static at 1 of 3 budgets, further from the full "
         "model at 1, no difference shown at 1: 0.003 nats of KL a token closer on average (95 % "
-        "intervals range from 0.030 further to 0.030 closer), at 60.0 to 80.0 % of "
+        "intervals over all budgets: from 0.030 further to 0.030 closer), at 60.0 to 80.0 % of "
         "the bytes."
     )
     verdict = verdict_of("p", "Static", [gains[0], None], 400, spent=[(0.6, 0.6), (0.7, 0.5)])

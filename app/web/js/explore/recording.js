@@ -109,8 +109,8 @@ export class RecordingView {
       h("div", { class: "sol-recording-head" },
         h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
         h("p", { class: "sol-muted" }, this.mark, " ", modelName(model),
-          ` reads a story of ${count(questions[0].tokens, "token")} and completes three answers; `
-          + "the words that it wrote are coloured."),
+          ` read a story of ${count(questions[0].tokens, "token")} and completed three answers. `
+          + "Its own words are coloured."),
         this.origin),
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),

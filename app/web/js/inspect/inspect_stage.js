@@ -63,7 +63,8 @@ class Difficulty {
       dataTable(title, ["Spend", "[[surprisal|Surprisal]]", "[[entropy|Entropy]]"],
         AXES.map(({ short, name }) => [name,
           ...["surprisal", "entropy"].map((of) => signed(row.correlation[short][of], 2))])),
-      h("p", { class: "sol-hint" }, "Rank correlation: 1 is always together, 0 not at all."));
+      h("p", { class: "sol-hint" }, 
+        "Rank correlation: 1 means that they always rise together, 0 no relation, −1 the opposite."));
   }
 
   list(title, meaning, entries, first, second, none) {
@@ -78,6 +79,9 @@ class Difficulty {
   }
 }
 
+const perplexity = (nll) => (nll < Math.log(1000) ? fixed(Math.exp(nll), 2)
+  : Math.round(Math.exp(nll)).toLocaleString("en"));
+
 // The schedules side by side in numbers: what each read, and what the text cost under it.
 class Totals {
   compared = dataTable("Schedules compared", ["[[schedule|Schedule]]", "Compute", "[[kl|KL]]",
@@ -89,7 +93,7 @@ class Totals {
   draw(names, tokens, matched = []) {
     const dense = bytesOf(tokens, 0);
     const line = (name, bytes, kl, nll) =>
-      [name, percent(bytes / dense, 1), nats(kl), nats(nll), fixed(Math.exp(nll), 2)];
+      [name, percent(bytes / dense, 1), nats(kl), nats(nll), perplexity(nll)];
     const meanOf = (at, of) => mean(tokens.map(({ rows }) => of(rows[at])));
     fillTable(this.compared, names.flatMap((name, at) => {
       const again = matched.find((one) => one.name === name);

@@ -75,7 +75,7 @@ class LearnPage {
     return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Steps" },
       h("h2", {}, "One path, 20 minutes"),
       h("p", { class: "sol-hint" },
-        "Guess first; then the model that is loaded here is measured. Your place is kept."),
+        "Guess first, then see it measured on the model loaded here. Your progress is saved."),
       h("ol", {}, this.steps.map(({ key, title }, at) => link(key, at + 1, title)),
         link(GLOSSARY, "A–Z", "Glossary")));
   }

@@ -96,8 +96,9 @@ function bitsPicture() {
     slider.update();
     const most = Math.max(...Object.values(kl).flat(), 1e-3);
     return [
-      h("p", {}, "The output of layer ", h("b", {}, `${layer} of ${layers}`), " for ", pickedText(token),
-        `: ${magnitudes.length} numbers, largest first, each grid line ten times the one below.`),
+      h("p", {}, "The output of layer ", h("b", {}, `${layer} of ${layers}`), " for the token ",
+        pickedText(token),
+        `: ${magnitudes.length} numbers, largest first; each grid line is ten times the one below.`),
       slider.element, zoom.element, drawing, numbers,
       learnPart("What it does to the predictions",
         h("p", { class: "sol-hint" },

@@ -182,8 +182,8 @@ export class BudgetDial {
     });
     // Without a speed the zones say it to who sees them.
     this.promise.classList.toggle("sol-offscreen", !speed);
-    const text = FORECASTS[zone] ?? zone;
-    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens: ${text}${speed && `; ${speed}`}.`);
+    const expected = [FORECASTS[zone] ?? zone, speed].filter(Boolean).join("; ");
+    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens, right 5 times in 6: ${expected}.`);
   }
 
   say() {
@@ -202,8 +202,10 @@ export class BudgetDial {
     const measured = estimate.measured_on
       ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : "";
     const lowest = value > 100 * (estimate.lowest ?? 0) + 1 ? "" : "Lowest possible here.";
-    const moved = this.isUsual && value < this.defaults.share
-      ? `Moved from ${this.defaults.share} %: after so long a text, less still keeps the answer.` : "";
+    const { share: usual } = this.defaults;
+    const moved = !this.isUsual || value === usual ? ""
+      : value > usual ? `Raised from ${usual} %: after this prompt, less may change the answer.`
+        : `Lowered from ${usual} %: after a prompt this long, less usually gives the same answer.`;
     setText(this.note, value ? [lowest || moved, measured].join("")
       : `Compute of these three settings: ${percent(estimate.share)}.`);
   }

@@ -185,7 +185,7 @@ export class Status extends StatusLine {
     const { kind, basis } = outcomeOf(tally, isDense);
     const isBroken = kind === "Broken";
     if (isBroken && view.status === "finished") this.pill.dataset.kind = "bad";
-    const verdict = kind && `${kind}${view.live ? " so far" : ""}.`;
+    const verdict = kind && `${kind}${view.status === "finished" ? "" : " so far"}.`;
     if (verdict !== this.outcome.textContent) setChildren(this.outcome, glossed(`[[verdict|${verdict}]]`));
     this.outcome.dataset.kind = kind;
     show(this.outcome, Boolean(kind));
@@ -223,14 +223,19 @@ function putWords(rows, { config: { given = [] } }) {
 
 function partingWords(rows) {
   const at = rows.findIndex(densesChoice);
-  const { text = "" } = densesChoice(rows[at]) ?? {};
+  const { text = "", probability: chance = 0 } = densesChoice(rows[at]) ?? {};
   if (!withoutEnd([{ text }]).length) return ` Both agree until token ${at + 1}, where it would have ended.`;
   const isSpace = text.trim() === rows[at].text.trim(); // then it shows, as on a token's card
   const shown = (one) => (isSpace ? `“${one.replaceAll(" ", "·")}”` : quoted(one));
   const [its, own] = [text, rows[at].text].map(shown);
-  return at ? ` Its own answer diverges at token ${at + 1}: ${its}, not ${own}.`
-    : ` Its own answer begins with ${its}, not with ${own}.`;
+  const found = probabilityOf(rows[at].side?.find((side) => side.name === "dense")?.surprisal ?? Infinity);
+  const where = at ? `diverges at token ${at + 1}` : "differs from the first token";
+  const tie = chance < NEAR * found ? ", a near tie" : "";
+  return ` Its own answer ${where}${tie}: ${its} (${probability(chance)}), not ${own} `
+    + `(${probability(found)}).`;
 }
+
+const NEAR = 1.25; // times: a word that is so little more probable is first by chance
 
 // What a verdict is in the words of the dial's zones.
 const SAME = "Same as the full model";

@@ -85,7 +85,7 @@ export class PageEffects {
       this.say(`${quoted(this.on.rows()[index].text)} without ${without}: ${this.change(index, effect)}`);
       if (!this.isOfPrompt) return;
       const { run_id: id } = await newest(this, this.on.ask("run_without", { pages }));
-      this.answer.replaceChildren(h("b", {}, "Without it the answer is "));
+      this.answer.replaceChildren(h("b", {}, "Without it the model answers: "));
       show(this.answer, true);
       this.other.follow(id);
     }, this.say);

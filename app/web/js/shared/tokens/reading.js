@@ -360,7 +360,7 @@ export class Reading {
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
     const isUsualKnown = this.numSummed >= FEWEST_STEPS;
     if (best < 0 || (isUsualKnown && lights[best] < LEAST_GAP)) {
-      return `${word} read no page much more than other tokens did.`;
+      return `${word} had no page of its own: it read much what other tokens read.`;
     }
     const usual = isUsualKnown ? `; by ${percent(this.meanOf(best))} for other tokens` : "";
     return `${word} looked most at ${quotedStart(this.textOf(best))} `
