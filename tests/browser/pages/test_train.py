@@ -154,7 +154,7 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     press("Cancel", "Cancelling")
     assert jobs.get(job_id).control == "cancel"
     expect(job.locator(".sol-detail")).to_have_text(
-        "Ends after the text or update in work, usually within a minute"
+        "Stops after the current text or update, usually within a minute"
     )
     jobs.finish(job_id, "w2", "cancelled")
     expect(state(visitor)).to_have_text("Cancelled")
