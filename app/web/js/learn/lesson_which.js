@@ -8,7 +8,7 @@ import { barRow, learnPart, MlpZoom, PagesZoom, paintScale, PassageView, stepSli
 const COMPARED = {
   pages: { title: "Which pages", legend: "Attention kept", axis: "attention",
     bytes: "cache_bytes", of: "the cache", paper: "Page bounds", default: "4-bit keys" },
-  mlp: { title: "Which side of the MLP", legend: "Weights of the MLP read", axis: "channels",
+  mlp: { title: "Which side of the MLP", legend: "MLP kept", axis: "channels",
     bytes: "mlp_bytes", of: "the MLP", paper: "Input only", default: "Both sides" },
 };
 const WAYS = ["paper", "default"];
@@ -73,7 +73,7 @@ export const LESSON_WHICH = {
   said: ({ pages, mlp }) => {
     const [bounds, keys] = WAYS.map((way) => mean(pages[way][0].kl));
     return `With bounds the steps' [[kl|KL]] to the full model is ${nats(bounds)} nats, with 4-bit keys `
-      + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At ${percent(mlp.fractions[0])} of the MLP's `
-      + `weights, ${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
+      + `${nats(keys)}: ${percent(leftOf(pages, 0))} of it. With ${percent(mlp.fractions[0])} of the MLP `
+      + `kept, ${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
   },
 };
