@@ -12,7 +12,7 @@ from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = (
     "Another answer. The full model disagrees with 6 of 40 tokens (dotted). "
-    "Its own answer diverges at token 4: “dense”, not “calm”."
+    "Its own answer diverges at token 4: “dense” (50 %), not “calm” (11 %)."
 )
 SPENT = re.compile(
     r"^Compute: \d+\s% of the full model \(asked: \d+\s%\) · "
