@@ -182,7 +182,10 @@ class ActionGrid(Mechanisms, Record):
         )
 
     def check_budget(self, budget: Budget) -> None:
-        """Raises: ConfigError naming the axis whose levels cannot reach a mean spend."""
+        """Hold a mean spend to what these levels can reach.
+
+        Raises: ConfigError naming the axis and its levels.
+        """
         by_share = budget.bytes_share is not None
         for axis, levels in zip(AXES, self.levels(), strict=True):
             value = getattr(budget, axis.field)

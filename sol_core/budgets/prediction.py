@@ -10,12 +10,12 @@ import numpy as np
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.mixes import MixTable
 from sol_core.models.step.times import StepTimes
+from sol_core.reporting.verdict import BROKEN_KL, SAME_KL
 
 Zone = Literal["same text", "small changes", "will break"]
 ZONES: tuple[Zone, ...] = get_args(Zone)
-# Damage, nats a token, up to which 40 tokens are the full model's, and up to which most agree
-# (docs/results.md).
-ZONE_ENDS = (0.001, 0.3)
+# Damage, nats a token, up to which 40 tokens are the full model's, and up to which most agree.
+ZONE_ENDS = (SAME_KL, BROKEN_KL)
 # Of rounding alone, by bits, with a scale per block: docs/results.md.
 _BITS = (3.0, 4.0, 5.0, 6.0, 8.0, 16.0)
 _BITS_DAMAGE = (0.87, 0.18, 0.058, 0.011, 0.0007, 0.0)

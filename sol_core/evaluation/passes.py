@@ -40,6 +40,10 @@ from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.rollout import Floats, RolloutScores, roll_out
 from sol_core.models import FrozenLM
 
+ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
+MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default model's cache
+PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
+MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
 ScheduledRows = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 
 
@@ -66,11 +70,6 @@ class Setting:
     @property
     def horizon(self) -> Horizon:
         return Horizon(self.contenders[0].episode_steps, self.config.steps)
-
-
-ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
-MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default model's cache
-PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
 
 
 def assemble(parts: Sequence[ScheduledRows], count: int, group: int) -> SplitScheduler:
@@ -198,9 +197,6 @@ class TablePass:
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[ScheduledRows]:
         raise NotImplementedError
-
-
-MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
 
 
 class BaselineSchedules:

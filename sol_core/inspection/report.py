@@ -167,9 +167,8 @@ def inspection_verdicts(
     shares = {row.name: row.cost.bytes_read / dense for row in totals}
     kl = {name: [token.rows[at].kl for token in tokens] for at, name in enumerate(shares)}
     again = {row.name: row for row in matched}
-    left = {row.name for row in tokens[-1].rows if row.name.startswith(POLICY_PREFIX)} - {
-        row.name for row in tokens[-1].rows if row.policy
-    }
+    last = [row for row in tokens[-1].rows if row.name.startswith(POLICY_PREFIX)]
+    left = {row.name for row in last if not row.policy}
     made = [_broken_verdict(totals, shares)]
     for name, other in pairs if len(tokens) >= ENOUGH_TOKENS else pairs[:1]:
         if name in left and other == STATIC:

@@ -232,6 +232,21 @@ told("the word on show is the least certain one that says something", (say) => {
   say(chosen(" with", " They", " the", " Juniper", " horse"), chosen(" of", " 7"), chosen("</some>", " ein"), chosen(" with", "馬"));
 });
 
+told("a near tie is called that where answers part, and a verdict on a run that was interrupted is one so far", async (say) => {
+  const sentences = [];
+  for (const [chance, status] of [[0.4, "finished"], [0.41, "interrupted"]]) {
+    const { run } = records();
+    run.status = status;
+    run.rows.forEach((row, at) => {
+      const [choice] = row.top;
+      row.side = [{ name: "dense", surprisal: -Math.log(0.37),
+        choice: at === 3 ? { token_id: -1, text: " other", probability: chance } : choice }];
+    });
+    sentences.push(textOf((await stageOf(run)).status.verdict));
+  }
+  say(sentences);
+});
+
 told("what a run gained and where a broken one went; the token that ends an answer is no word of it", async (say) => {
   const { run } = records();
   run.rows.forEach((row, index) => { row.side = [{ name: "dense", surprisal: 1, choice: { ...row.top[0], token_id: index, text: ` full${index}` } }]; });

@@ -4,6 +4,7 @@ import { SITE } from "./dom.js";
 
 export const MISSING = "–";
 export const ZONE_TOKENS = 40; // the zones of compute were chosen on so many (docs/results.md)
+export const ZONES_RIGHT = "5 times in 6"; // on texts that they were not chosen on (docs/results.md)
 
 /** @returns {value is number} */
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
@@ -37,6 +38,11 @@ export function probability(value) {
   if (value > 0 && value < 0.001) return "<0.1 %";
   return `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
 }
+
+const TIE = 1.1; // of a word's probability: who has less more than it comes first by chance
+
+/** Whether the more probable of two words is first by chance. @param {number} value @param {number} other */
+export const isTie = (value, other) => value < TIE * other;
 
 /** Of a token, by its surprisal. @param {number | null} surprisal */
 export const probabilityOf = (surprisal) => (surprisal === null ? NaN : Math.exp(-surprisal));

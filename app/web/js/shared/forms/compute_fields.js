@@ -2,7 +2,7 @@
 
 import { attempt, newest } from "../api.js";
 import { h, optionsOf, selectOf, setText, show, SITE } from "../dom.js";
-import { AXES, MECHANISMS, percent, spendText, ZONE_TOKENS } from "../format.js";
+import { AXES, MECHANISMS, percent, spendText, ZONE_TOKENS, ZONES_RIGHT } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import {
@@ -183,7 +183,7 @@ export class BudgetDial {
     // Without a speed the zones say it to who sees them.
     this.promise.classList.toggle("sol-offscreen", !speed);
     const expected = [FORECASTS[zone] ?? zone, speed].filter(Boolean).join("; ");
-    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens, right 5 times in 6: ${expected}.`);
+    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens, right ${ZONES_RIGHT}: ${expected}.`);
   }
 
   say() {

@@ -3,14 +3,14 @@
 import { attempt } from "../api.js";
 import { chip, h, setChildren, setText, show, showText, SITE } from "../dom.js";
 import {
-  AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
+  AXES, count, duration, fixed, isNumber, isTie, mean, MISSING, nats, percent, probability, probabilityOf,
   scheduleName, scheduleOf, ZONE_TOKENS,
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
 import { answerText, quoted, withoutEnd } from "../tokens/token_text.js";
-import { choiceKept, densesChoice } from "../tokens/tokens.js";
+import { choiceKept, denseSide, densesChoice } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
 export const PARTS = [
@@ -228,14 +228,12 @@ function partingWords(rows) {
   const isSpace = text.trim() === rows[at].text.trim(); // then it shows, as on a token's card
   const shown = (one) => (isSpace ? `“${one.replaceAll(" ", "·")}”` : quoted(one));
   const [its, own] = [text, rows[at].text].map(shown);
-  const found = probabilityOf(rows[at].side?.find((side) => side.name === "dense")?.surprisal ?? Infinity);
+  const found = probabilityOf(denseSide(rows[at])?.surprisal ?? Infinity);
   const where = at ? `diverges at token ${at + 1}` : "differs from the first token";
-  const tie = chance < NEAR * found ? ", a near tie" : "";
+  const tie = isTie(chance, found) ? ", a near tie" : "";
   return ` Its own answer ${where}${tie}: ${its} (${probability(chance)}), not ${own} `
     + `(${probability(found)}).`;
 }
-
-const NEAR = 1.25; // times: a word that is so little more probable is first by chance
 
 // What a verdict is in the words of the dial's zones.
 const SAME = "Same as the full model";

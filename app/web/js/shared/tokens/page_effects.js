@@ -2,11 +2,10 @@
 
 import { attempt, newest, RunFollower } from "../api.js";
 import { chip, h, setText, show } from "../dom.js";
-import { count, isNumber, probability } from "../format.js";
+import { count, isNumber, isTie, probability } from "../format.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const LEAST_LOST = 0.2; // of a word's probability: a page whose absence costs less did not matter much
-const TIE = 1.1; // of a word's probability: who has less more than it comes first by chance
 const MANY = 0.4; // of all pages
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
@@ -93,7 +92,7 @@ export class PageEffects {
 
   change(index, { choice, nll, nll_change: change }) {
     const own = Math.exp(-nll);
-    const other = `${quoted(choice.text)} ${choice.probability < TIE * own ? "ties with it" : "comes first"}`;
+    const other = `${quoted(choice.text)} ${isTie(choice.probability, own) ? "ties with it" : "comes first"}`;
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
       : `${other} (${probability(choice.probability)})`;
     return `${probability(Math.exp(change - nll))} becomes ${probability(own)}, and ${first}.`;

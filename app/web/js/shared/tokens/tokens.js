@@ -33,15 +33,16 @@ export const colourAxes = () => [
   { ...klAxis("Surprisal"), key: "surprisal", of: (row) => row.surprisal, high: SURPRISAL_TOP },
 ];
 
+export const denseSide = (row) => row.side?.find((side) => side.name === "dense");
+
 // The token that dense would have put first, where another one is; null where none is known.
 export function densesChoice(row) {
-  const choice = row.side?.find((side) => side.name === "dense")?.choice;
+  const choice = denseSide(row)?.choice;
   return choice && choice.token_id !== row.top[0].token_id ? choice : null;
 }
 
 // True where dense would have put the same token first; null where its choice is not known.
-export const choiceKept = (row) =>
-  (row.side?.some((side) => side.name === "dense" && side.choice) ? densesChoice(row) === null : null);
+export const choiceKept = (row) => (denseSide(row)?.choice ? densesChoice(row) === null : null);
 
 // The colour's number goes into this attribute of a token; an axis may have its own scale.
 export const BIN = "data-bin";
