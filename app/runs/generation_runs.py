@@ -139,11 +139,12 @@ class GenerationRuns:
     ) -> AnswerT:
         """Ask the model something short in a ticket's turn.
 
-        Raises: AppError without a model, or where it stays busy.
+        Raises: AppError where it is still loading or stays busy; ModelLoadError.
         """
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
+        deadline = time.monotonic() + patience_s
         is_its_turn = self.model_queue.wait(ticket, timeout_s=patience_s)
-        if self._loader.loaded() is None:
+        if self._loader.wait(lambda: time.monotonic() > deadline) is None:
             raise AppError("The model is not loaded yet. Try again when it is ready.")
         if not is_its_turn:
             raise AppError("The model is busy with a generation. Try again when it has ended.")

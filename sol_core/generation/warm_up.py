@@ -170,7 +170,7 @@ class KernelWarmUp:
             left = 10 * math.ceil((USUAL_S - spent) / 10)
             words = f"about {left} s left" if left > 0 else f"{spent:.0f} s so far"
             message = "reading kernels" if self._is_known else f"{COMPILING}: {words}"
-            on_progress(message, min(0.99, spent / USUAL_S))
+            on_progress(message, 1 - 0.25 ** (spent / USUAL_S))  # never stands still
             self._thread.join(_TELL_S)
 
     def _work(self) -> None:

@@ -66,6 +66,11 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
     label = visitor.tokens.nth(1).get_attribute("aria-label") or ""
     assert "sea" in label
     assert "surprisal" in label
+    page.reload()
+    expect(page.locator(".sol-outcome-line > .sol-muted")).to_have_text(SPENT)
+    page.get_by_role("button", name="Continue", exact=True).click()
+    visitor.expect_state("Cut off at 80 tokens")
+    expect(visitor.tokens).to_have_count(80)
 
 
 def test_focus_goes_from_generate_to_stop_to_the_answer(serve, visit):

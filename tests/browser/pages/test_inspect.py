@@ -62,6 +62,8 @@ def test_the_strips_show_what_a_token_needed_and_a_click_takes_a_line_away(serve
     page.mouse.move(2, 2)
     expect(said).to_be_visible()
     expect(room.locator(".sol-strip-needed")).to_have_attribute("d", re.compile("^M"))
+    page.reload()
+    expect(room.locator(".sol-strip-needed")).to_have_attribute("d", re.compile("^M"))
     box = strips.bounding_box()
     strips.click(position={"x": 0.3 * box["width"], "y": 20})
     expect(said).to_contain_text(re.compile("without “.+”: "))

@@ -50,7 +50,8 @@ class ExplorePage extends RunPage {
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
       ...choicesOf(api),
     });
-    this.status = new Status(this.statusHandlers);
+    const most = page.maxNewTokens;
+    this.status = new Status({ ...this.statusHandlers, most, goOn: () => this.goOn(most) });
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index, 0),
       effects: (reading) => new PageEffects({ ...reading, id: () => this.follower.id,
@@ -139,6 +140,13 @@ class ExplorePage extends RunPage {
   async fork(index, token) {
     const request = { run_id: this.follower.id, index, token_id: token };
     this.forkAt = await this.ask("fork_run", request, (words) => this.lens.complain(words)) ? index : null;
+  }
+
+  // A run that was cut off, again with twice the tokens: what it read is kept.
+  goOn(most) {
+    const { prompt, settings } = this.follower.run;
+    const tokens = Math.min(2 * settings.max_new_tokens, most);
+    return this.ask("start_run", { prompt, settings: { ...settings, max_new_tokens: tokens } });
   }
 
   // Once the token put in has come, the focus, which was in what if, goes there.

@@ -66,8 +66,13 @@ class InspectPage extends RunPage {
     return id;
   }
 
-  openPainter() {
+  showPainter() {
     this.painter.open(this.follower.run, this.stage.tokens, this.stage.names);
+    this.stage.showLead(this.painter.view.lead);
+  }
+
+  openPainter() {
+    this.showPainter();
     this.painter.element.scrollIntoView({ block: "nearest" });
     this.painter.element.querySelector("h2")?.focus({ preventScroll: true });
   }
@@ -90,9 +95,8 @@ class InspectPage extends RunPage {
     const { run } = this.follower;
     if (this.isPainted) scrollTo(this.stage.verdict.element, "center");
     this.isPainted = false;
-    const { tokens, names } = this.stage;
-    show(this.paint, Boolean(tokens.length && gridLevels(run)));
-    if (!this.paint.hidden && PaintPanel.isKept(run)) this.painter.open(run, tokens, names);
+    show(this.paint, Boolean(this.stage.tokens.length && gridLevels(run)));
+    if (!this.paint.hidden && PaintPanel.isKept(run)) this.showPainter();
   }
 
   route() {

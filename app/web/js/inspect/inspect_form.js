@@ -54,7 +54,8 @@ export class InspectForm extends RunForm {
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
       fieldset("Schedules, side by side", h("p", { class: "sol-hint" },
         glossed("The [[dense|full model]] always runs beside them as the reference.")), this.schedules),
-      fieldset("One budget for all, on average", this.dial.element),
+      fieldset("One budget for all, on average", h("p", { class: "sol-hint" },
+        "It holds from the first token on; in Explore a prompt is read in full."), this.dial.element),
       folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced))));
   }
 

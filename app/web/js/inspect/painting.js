@@ -123,7 +123,7 @@ export class PaintPanel {
       this.tools,
       h("div", { class: "sol-paint-compute" }, this.spent, this.bar, this.others),
       h("div", { class: "sol-legend" }, this.colour.element, this.scale, this.spot),
-      h("div", { class: "sol-paint-place" }, this.view.list),
+      h("div", { class: "sol-paint-place" }, this.view.lead, this.view.list),
       h("footer", { class: "sol-token-foot" }, h("p", { class: "sol-selection" },
         h("span", {}, PAINT_HINT, h("span", { class: "sol-paint-keys" }, KEYS_HINT))), this.score),
       this.error);

@@ -1,7 +1,7 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
 import { attempt } from "../api.js";
-import { chip, h, setChildren, setText, show, showText, SITE } from "../dom.js";
+import { chip, h, setChildren, setText, show, showText, SITE, smallButton } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, isTie, mean, MISSING, nats, percent, probability, probabilityOf,
   scheduleName, scheduleOf, ZONE_TOKENS,
@@ -82,8 +82,12 @@ export function tallyOf(rows) {
 }
 
 export class Status extends StatusLine {
+  // on: a StatusLine's, and where a run that was cut off can go on: goOn(), and to how many tokens at most
   constructor(on) {
     super(on);
+    this.most = on.most;
+    this.goOn = smallButton("Continue", on.goOn, { hidden: true, title: "Again, with twice the tokens" });
+    this.detail.after(this.goOn);
     this.tiles = {
       tokens: tile("[[token|Tokens]]", "generated"),
       speed: tile("Tokens/s", "measured"),
@@ -119,8 +123,9 @@ export class Status extends StatusLine {
     places.forEach((place) => setText(place, MISSING));
     this.parts.update([]);
     setText(this.machine, "");
-    [this.verdict, this.full, this.fullAnswer].forEach((part) => show(part, false));
+    [this.verdict, this.full, this.fullAnswer, this.goOn].forEach((part) => show(part, false));
     this.say(null);
+    this.shown = null;
     this.setEstimate({});
   }
 
@@ -130,6 +135,7 @@ export class Status extends StatusLine {
     this.times = times;
     this.zone = zone;
     if (isNumber(times)) setText(this.gain, gainWords(times));
+    if (this.shown) this.showRun(...this.shown);
   }
 
   // answer(write): the full model's to the same prompt, its tokens as they come.
@@ -157,12 +163,14 @@ export class Status extends StatusLine {
   }
 
   showRun(rows, view, run, model) {
+    this.shown = [rows, view, run, model];
     const { asked, share } = scheduleOf(run);
     const words = [namedAs(run, rows, view.summary?.left_at), REASONS[view.summary?.reason]]
       .filter(Boolean).join(" · ");
     const isCut = view.status === "finished" && view.summary?.reason === "length";
     this.update(isCut ? { ...view, status: `Cut off at ${count(rows.length, "token")}` } : view, model, words,
       rows.length / run.config.max_new_tokens);
+    show(this.goOn, isCut && !run.parent && run.settings?.max_new_tokens < this.most);
     if (rows.length === 0) return;
     const tally = tallyOf(rows);
     const pace = tally.ms / rows.length;

@@ -3,15 +3,20 @@
 import { attempt, newest, RunFollower } from "../api.js";
 import { chip, h, setText, show } from "../dom.js";
 import { count, isNumber, isTie, probability } from "../format.js";
+import { recall, remember } from "../memory.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const LEAST_LOST = 0.2; // of a word's probability: a page whose absence costs less did not matter much
 const MANY = 0.4; // of all pages
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
-/** What was measured last of each run, which may be opened again.
- * @type {Map<string, [number, any, number]>} */
-const measured = new Map();
+const MOST_KEPT = 8; // runs
+
+// What was measured last of each of the last runs, for when they are opened again.
+function keep(id, measured) {
+  const others = Object.entries(recall("needed")).filter(([other]) => other !== id);
+  remember("needed", Object.fromEntries([...others, [id, measured]].slice(-MOST_KEPT)));
+}
 
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
@@ -100,8 +105,8 @@ export class PageEffects {
 
   // isNew: the run has just ended; of others only what was measured before is shown.
   rankSoon(isNew) {
-    const was = measured.get(this.on.id());
-    if (was && was[0] === this.on.at()) return this.draw(...was);
+    const was = recall("needed")[this.on.id()];
+    if (was?.[0] === this.on.at()) return this.draw(...was);
     if (!isNew) return;
     const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
     if (pages <= AT_ONCE) this.rank();
@@ -133,7 +138,7 @@ export class PageEffects {
   draw(index, view, seconds) {
     const { effects, attention, correlation } = view;
     this.index = index;
-    measured.set(this.on.id(), [index, view, seconds]);
+    keep(this.on.id(), [index, view, seconds]);
     const own = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
       .toSorted((a, b) => b.nll_change - a.nll_change);
     const lost = effects.map(lostWithout);
