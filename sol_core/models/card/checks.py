@@ -65,7 +65,8 @@ def _check_steps(at: Setting) -> None:
     stored = {name: tensor.to(at.dtype).float() for name, tensor in tensors.items()}
     exact = by_references(_logits_of_steps, at._replace(dtype=torch.float32), stored)
     for kind, logits in exact.items():
-        check_no_farther(f"logits of {kind} steps", mine[kind], right[kind], logits)
+        given = mine[kind], right[kind], logits
+        check_no_farther(f"logits of {kind} steps", *given, by_step=True)
 
 
 def _check_graphs(at: Setting) -> None:

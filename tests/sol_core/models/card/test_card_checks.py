@@ -1,6 +1,7 @@
 """The self-test's numbers, on the interpreter: right kernels pass it, and wrong ones do not."""
 
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -79,6 +80,16 @@ def test_steps_with_right_kernels_pass_with_any_numbers(dtype):
     """Laid out as on a card, all steps."""
     for seed in range(5):
         _check(STEPS, dtype, SMALL, seed)
+
+
+def test_steps_that_chose_otherwise_by_rounding_are_right_and_a_row_in_three_is_not():
+    exact = torch.randn(96, 50, generator=torch.Generator().manual_seed(0))
+    compared = partial(operations.check_no_farther, "steps", by_step=True)
+    compared(exact + (torch.arange(96) % 24 == 0)[:, None], exact, exact)
+    with pytest.raises(WrongNumbersError, match="steps are off by"):
+        compared(exact + (torch.arange(96) % 3 == 0)[:, None], exact, exact)
+    with pytest.raises(WrongNumbersError):
+        compared(exact + torch.nan, exact, exact)
 
 
 def test_steps_with_right_kernels_pass(monkeypatch):
