@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 _ANY_DROP = Action(bit_width=MAX_BITS - 1)
 Levels = tuple[float, ...]  # a number for each level of an axis
-CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
+# Contexts in one page share their mixes, and from SHORTEST on those closer than this.
+PAGE, SHORTEST, CONTEXT_STEP = 8, 64, 1.02
 # Tables of the last models and grids are kept: 100 tokens after 256 need 17 hulls of 0.7 ms.
 _MOST_KEPT = 8
 _kept: list[MixTable] = []
@@ -183,12 +184,15 @@ class MixTable:
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
     def hull(self, context: int) -> tuple[Mix, ...]:
-        """The mixes after so many tokens, by ascending share; the last one is dense."""
-        context = max(context, 1)
-        key = max(0, ceil(log(context / 64, CONTEXT_STEP)))
-        if key not in self._hulls:
-            self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
-        return self._hulls[key]
+        """The mixes after ``context`` tokens, by ascending share; the last one is dense."""
+        if context > SHORTEST:
+            step = ceil(log(context / SHORTEST, CONTEXT_STEP))
+            made_at = round(SHORTEST * CONTEXT_STEP**step)
+        else:
+            made_at = PAGE * max(ceil(context / PAGE), 1)
+        if made_at not in self._hulls:
+            self._hulls[made_at] = self._make(made_at)
+        return self._hulls[made_at]
 
     def damage_and_bytes(self, context: int) -> tuple[tuple[Levels, Levels], ...]:
         """Damage of each level of both axes, and its bytes beyond a dense step's, as shares of
@@ -226,14 +230,17 @@ class MixTable:
                 "context"
             )
 
-    def neighbours(self, share: float, context: int) -> tuple[Mix, Mix]:
-        """The two mixes around a share: the lower one twice below all, the dense one above."""
+    def neighbours(self, share: float, context: int, bits: float = MAX_BITS) -> tuple[Mix, Mix]:
+        """The two mixes around a share: below the lowest that one twice, above dense the last two.
+
+        With fewer than ``MAX_BITS`` bits the dense mix's head is previewed as the others' are.
+        """
         hull = self.hull(context)
-        upper = bisect_left(hull, share, key=attrgetter("share"))
-        if upper == 0:
-            return hull[0], hull[0]
-        upper = min(upper, len(hull) - 1)
-        return hull[upper - 1], hull[upper]
+        upper = min(bisect_left(hull, share, key=attrgetter("share")), len(hull) - 1)
+        low, high = hull[max(upper - 1, 0)], hull[upper]
+        if bits < MAX_BITS and high.action.is_dense:
+            high = replace(high, share=high.share - self.head_saving(context))
+        return low, high
 
     def share_at(self, damage: float, context: int) -> float:
         """Smallest share whose predicted damage is at most ``damage`` (nats a token)."""
@@ -273,7 +280,7 @@ class MixTable:
 
     def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:
         """Mean spend per axis of the mixes that meet a share."""
-        low, high = self.neighbours(share, context)
+        low, high = self.neighbours(share, context, bits)
         weight = self.weight(share, low, high)
         a, b = low.action, high.action
         keep = a.keep_fraction + (b.keep_fraction - a.keep_fraction) * weight

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sol_core.actions import DENSE, MAX_BITS, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
     UNKNOWN_READS,
@@ -81,12 +81,10 @@ class ShareSchedule:
             reads = observation.reads or (UNKNOWN_READS,)
             feedback.add(self._mixes.costs.bytes_share(*self._previous, reads[0]))
         bits = int(self._bits.at(observation.step))
-        low, high = self._mixes.neighbours(feedback.next_targets(), context)
-        high_share = high.share
-        if bits < MAX_BITS and high.action.is_dense:  # then its head is previewed as others' are
-            high_share -= self._mixes.head_saving(context)
-        missing = feedback.targets - feedback.excess
-        action = (high if abs(high_share - missing) <= abs(low.share - missing) else low).action
+        low, high = self._mixes.neighbours(feedback.next_targets(), context, bits)
+        settling_share = feedback.targets - feedback.excess  # after which the mean is met
+        is_high = abs(high.share - settling_share) <= abs(low.share - settling_share)
+        action = (high if is_high else low).action
         action = Action.at(action.keep_fraction, action.channel_keep_ratio, bits)
         self._previous = action, context
         return action
