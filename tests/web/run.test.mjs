@@ -6,7 +6,7 @@ import { Legend } from "../../app/web/js/shared/tokens/token_stage.js";
 import { ReadingMap } from "../../app/web/js/shared/tokens/reading_drawings.js";
 import { PageEffects } from "../../app/web/js/shared/tokens/page_effects.js";
 import { leastCertain } from "../../app/web/js/shared/tokens/token_stage.js";
-import { binOf, colourAxes, klAxis, TokenView } from "../../app/web/js/shared/tokens/tokens.js";
+import { binOf, colourAxes, klAxis, TokenView } from "../../app/web/js/shared/tokens/token_view.js";
 
 told("colours have a fixed scale, which the legend tells", (say) => {
   const axes = [...colourAxes(), klAxis("KL")];

@@ -5,11 +5,11 @@ import {
   AXES, count, duration, formNumbers, isNumber, leftOutText, mean, MECHANISMS, mechanismsOf, MISSING, nats,
   percent, scheduleName, scheduleOf, signed, spendText,
 } from "../shared/format.js";
-import { leadOf, tablePanel, VerdictLine } from "../shared/page_parts.js";
-import { outcomeOf, tallyOf } from "../shared/runs/status.js";
+import { leadOf, tablePanel } from "../shared/page_parts.js";
+import { outcomeOf, tallyOf, VerdictLine } from "../shared/runs/verdict.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
-import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
+import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/token_view.js";
 
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
@@ -82,7 +82,7 @@ export class PairStage extends TokenStage {
     this.verdict = new VerdictLine();
   }
 
-  /** @returns {{ view: import("../shared/tokens/tokens.js").TokenView, rows: Token[], tally: any,
+  /** @returns {{ view: import("../shared/tokens/token_view.js").TokenView, rows: Token[], tally: any,
    *   run: Run | null, nll: number[] | null, state: HTMLElement,
    *   detail: HTMLElement, head: HTMLElement }} */
   buildSide(side, at, tail) {

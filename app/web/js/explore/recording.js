@@ -11,7 +11,7 @@ import { handOver, linkTo } from "../shared/tabs.js";
 import { Reading } from "../shared/tokens/reading.js";
 import { colourScale } from "../shared/tokens/token_stage.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";
-import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/tokens.js";
+import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/token_view.js";
 
 const LEAST_APART = 0.04; // of two shares that are named under the dial
 const TOKEN_MS = 60; // from one token to the next while it plays

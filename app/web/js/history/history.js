@@ -9,7 +9,7 @@ import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
 import { exportMenu, listRow } from "../shared/page_parts.js";
 import { askedFor, emit, handOverTo, linkTo, listen, openInTab, setAddress } from "../shared/tabs.js";
-import { BIN, binOf, stretched } from "../shared/tokens/tokens.js";
+import { BIN, binOf, stretched } from "../shared/tokens/token_view.js";
 
 const PAGE_SIZE = 30;
 const partOf = ({ kind }) => (kind === "inspection" ? kind : "run"); // of the address

@@ -4,11 +4,12 @@ import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setChildren, setText, show, showText } from "../shared/dom.js";
 import { AXES, count, fixed, mean, nats, percent, signed } from "../shared/format.js";
 import { folded, pillsField } from "../shared/forms/form_parts.js";
-import { dataTable, fillTable, leadOf, VerdictLine } from "../shared/page_parts.js";
+import { dataTable, fillTable, leadOf } from "../shared/page_parts.js";
 import { machineWords } from "../shared/runs/status.js";
+import { VerdictLine } from "../shared/runs/verdict.js";
 import { leastCertain } from "../shared/tokens/token_stage.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
-import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/tokens.js";
+import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/token_view.js";
 import {
   AXIS_TERMS, bytesOf, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
 } from "./inspect_rows.js";

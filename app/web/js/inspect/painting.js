@@ -9,7 +9,7 @@ import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { colourScale } from "../shared/tokens/token_stage.js";
 import { quoted } from "../shared/tokens/token_text.js";
-import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
+import { colourAxes, klAxis, TokenView } from "../shared/tokens/token_view.js";
 import { bytesOf, PAINTED, rowName, rowOf, STATIC } from "./inspect_rows.js";
 
 const UNDO_STEPS = 200;

@@ -6,7 +6,8 @@ import {
 } from "../shared/dom.js";
 import { whenText } from "../shared/format.js";
 import { ask } from "../shared/forms/form.js";
-import { listRow, saveFile, VerdictLine } from "../shared/page_parts.js";
+import { listRow, saveFile } from "../shared/page_parts.js";
+import { VerdictLine } from "../shared/runs/verdict.js";
 import {
   askedFor, emit, linkTo, listen, nameInFront, setAddress, TAB_OF, tabOf, takeOver,
 } from "../shared/tabs.js";

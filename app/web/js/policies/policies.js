@@ -5,7 +5,8 @@ import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/
 import { count, isNumber, modelName, quantity, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
-import { blobOf, heldOutTiles, listRow, saveFile, tiles, VerdictLine } from "../shared/page_parts.js";
+import { blobOf, heldOutTiles, listRow, saveFile, tiles } from "../shared/page_parts.js";
+import { VerdictLine } from "../shared/runs/verdict.js";
 import {
   askedFor, emit, handOverTo, linkTo, listen, nameInFront, openInTab, setAddress,
 } from "../shared/tabs.js";

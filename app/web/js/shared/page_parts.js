@@ -87,17 +87,6 @@ export function selectionText(rows, [from, to]) {
     + `${nats(mean(chosen.map((row) => row.surprisal)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
 }
 
-// The sentences that a comparison begins with, as Python says them (sol_core/reporting/verdict.py).
-export class VerdictLine {
-  element = h("div", { class: "sol-findings" });
-
-  /** @param {({ kind: string, head: string, rest: string } | null | undefined)[]} verdicts */
-  draw(verdicts) {
-    this.element.replaceChildren(...verdicts.flatMap((one) => one ?? []).map(({ kind, head, rest }) =>
-      h("p", { class: "sol-finding", "data-verdict": kind }, h("b", {}, head), rest)));
-  }
-}
-
 export function saveFile(name, blob) {
   const address = URL.createObjectURL(blob);
   h("a", { href: address, download: name }).click();

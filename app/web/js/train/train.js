@@ -9,7 +9,7 @@ import { heldOutTiles, leadOf, tiles } from "../shared/page_parts.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/tabs.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
-import { klAxis } from "../shared/tokens/tokens.js";
+import { klAxis } from "../shared/tokens/token_view.js";
 
 const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
   kl_to_dense: token.kl ?? null });

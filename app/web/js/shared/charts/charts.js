@@ -7,7 +7,7 @@ import { memory } from "../memory.js";
 import { selectionText } from "../page_parts.js";
 import { Reading } from "../tokens/reading.js";
 import { TokenStage } from "../tokens/token_stage.js";
-import { choiceKept, shareOfBytes } from "../tokens/tokens.js";
+import { choiceKept, shareOfBytes } from "../tokens/token_view.js";
 import { LiveCharts } from "./chart.js";
 import { SvgChart } from "./svg_chart.js";
 

@@ -4,8 +4,8 @@ import { h, SITE, svg } from "../dom.js";
 import { menu, saveFile } from "../page_parts.js";
 import { barsPath } from "../tokens/reading_drawings.js";
 import { withoutEnd } from "../tokens/token_text.js";
-import { BIN } from "../tokens/tokens.js";
-import { tallyOf } from "./status.js";
+import { BIN } from "../tokens/token_view.js";
+import { tallyOf } from "./verdict.js";
 
 const PICTURE_WIDTH = 1000;
 const EDGE = 44;

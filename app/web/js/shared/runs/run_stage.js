@@ -6,7 +6,7 @@ import { isNumber, mean } from "../format.js";
 import { Machine } from "../machine/machine.js";
 import { cardParts, TokenCard } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
-import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/tokens.js";
+import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/token_view.js";
 
 const FEWEST_ROWS = 4; // of a run that goes on, before colours stretch over what it read
 const LONG = 1.5; // times the room of an answer: less is shown whole

@@ -1,17 +1,17 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
 import { attempt } from "../api.js";
-import { chip, h, setChildren, setText, show, showText, SITE, smallButton } from "../dom.js";
+import { chip, h, setChildren, setText, show, showText, smallButton } from "../dom.js";
 import {
-  AXES, count, duration, fixed, isNumber, isTie, mean, MISSING, nats, percent, probability, probabilityOf,
+  AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
   scheduleName, scheduleOf, ZONE_TOKENS,
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
-import { answerText, quoted, withoutEnd } from "../tokens/token_text.js";
-import { choiceKept, denseSide, densesChoice } from "../tokens/tokens.js";
+import { answerText, quoted } from "../tokens/token_text.js";
 import { StatusLine } from "./status_line.js";
+import { outcomeOf, partingWords, SAME, tallyOf, ZONES } from "./verdict.js";
 
 export const PARTS = [
   { key: "attention", name: "Attention", bytes: "attention_bytes",
@@ -67,19 +67,6 @@ const REASONS = {
   stopped: "stopped by you",
   time_limit: "the GPU time for one run is used up: the text ends here",
 };
-
-export function tallyOf(rows) {
-  const sum = (of) => rows.reduce((total, row) => total + of(row), 0);
-  const share = (unit) => sum((row) => row.cost[unit]) / sum((row) => row.dense_cost[unit]);
-  const kept = rows.map(choiceKept).filter((isKept) => isKept !== null);
-  return { ms: sum((row) => row.step_ms), flops: share("flops"), bytes: share("bytes_read"),
-    spend: AXES.map((axis) => mean(rows.map(axis.of))),
-    compared: kept.length, // steps where dense's choice is known
-    others: kept.filter((isKept) => !isKept).length, // and where it is another
-    parted: kept.indexOf(false), // the first of these
-    kl: mean(rows.map((row) => row.kl_to_dense)),
-    klStatic: mean(rows.map((row) => row.side.find((one) => one.name === "static")?.kl_to_dense)) };
-}
 
 export class Status extends StatusLine {
   // on: a StatusLine's, and where a run that was cut off can go on: goOn(), and to how many tokens at most
@@ -227,36 +214,6 @@ function putWords(rows, { config: { given = [] } }) {
   const put = rows[given.length - 1];
   return put
     ? ` ${quoted(put.text)} was put in by hand (${probability(probabilityOf(put.surprisal))} probable).` : "";
-}
-
-function partingWords(rows) {
-  const at = rows.findIndex(densesChoice);
-  const { text = "", probability: chance = 0 } = densesChoice(rows[at]) ?? {};
-  if (!withoutEnd([{ text }]).length) return ` Both agree until token ${at + 1}, where it would have ended.`;
-  const isSpace = text.trim() === rows[at].text.trim(); // then it shows, as on a token's card
-  const shown = (one) => (isSpace ? `“${one.replaceAll(" ", "·")}”` : quoted(one));
-  const [its, own] = [text, rows[at].text].map(shown);
-  const found = probabilityOf(denseSide(rows[at])?.surprisal ?? Infinity);
-  const where = at ? `diverges at token ${at + 1}` : "differs from the first token";
-  const tie = isTie(chance, found) ? ", a near tie" : "";
-  return ` Its own answer ${where}${tie}: ${its} (${probability(chance)}), not ${own} `
-    + `(${probability(found)}).`;
-}
-
-// What a verdict is in the words of the dial's zones.
-const SAME = "Same as the full model";
-const ZONES = { [SAME]: "same text", "Small changes": "small changes", "Another answer": "small changes",
-  Broken: "will break" };
-
-// answer_verdict of sol_core/reporting/verdict.py, also while a run goes on.
-export function outcomeOf({ compared, others, kl, parted }, isDense) {
-  if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
-  if (!compared) return { kind: "", basis: "Not checked against the full model." };
-  const whole = count(compared, "token");
-  if (!others) return { kind: SAME, basis: ` All ${whole} match; they may still be wrong.` };
-  const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
-  return { kind: isBroken ? "Broken" : 2 * parted < compared ? "Another answer" : "Small changes",
-    basis: ` The full model disagrees with ${others} of ${whole} (dotted).` };
 }
 
 const gainWords = (times) => `${Math.abs(times - 1) < LEAST_GAIN ? "no faster"

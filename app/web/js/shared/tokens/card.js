@@ -6,7 +6,7 @@ import {
 } from "../format.js";
 import { glossed } from "../glossary.js";
 import { tokenNodes } from "./token_text.js";
-import { densesChoice } from "./tokens.js";
+import { densesChoice } from "./token_view.js";
 
 const CARD_GAP = 10;
 const CARD_MARGIN = 8;

@@ -5,7 +5,7 @@ import { AXES, isNumber } from "../format.js";
 import { pillsField } from "../forms/form_parts.js";
 import { memory } from "../memory.js";
 import { cardParts, TokenCard } from "./card.js";
-import { BIN, densesChoice, TokenView } from "./tokens.js";
+import { BIN, densesChoice, TokenView } from "./token_view.js";
 
 // A scale is fixed, so that a colour means the same in every run; beyond its ends the colour stays the same.
 export function colourScale(axis) {
