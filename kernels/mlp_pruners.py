@@ -49,15 +49,15 @@ class MlpPruner:
     label: str = ""  # in forms
     meaning: str = ""  # in forms, goes on a sentence
     unit: str = "MLP bytes"  # of which the action's ratio is a fraction
-    # Of a ratio below 1 and the grid's split → fractions of the input channels and of the inner
-    # channels that are kept, each above 0 and at most 1.
+    # (ratio below 1, the grid's split) → fractions of the input channels and of the inner channels
+    # that are kept, each above 0 and at most 1.
     fractions: Callable[[float, Split], tuple[float, float]]
     ratio: Callable[[float], float]  # that reads a fraction of the MLP's bytes, the inverse
     split: Split = ()  # knots that a grid has unless it brings its own; () where it takes none
-    # Of [R, C] and how many channels each row keeps [R] → the others zeroed.
+    # (rows [R, C], how many channels each keeps [R]) → rows with the others zeroed.
     keep_input: Callable[[Tensor, Tensor], Tensor] = largest
-    # Of [R, I], norms of down's rows [I] and how many [R] → the others zeroed; None where the inner
-    # fraction is always 1.
+    # (rows [R, I], norms of down's rows [I], how many [R]) → rows with the others zeroed; None
+    # where the inner fraction is always 1.
     keep_inner: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     fused: bool = False  # whether kernels that do a whole MLP choose the same channels
 

@@ -44,7 +44,7 @@ def card_error(error: BaseException) -> SolError | None:
 
 
 def retry_out_of_memory(work: Callable[P, ResultT], *given: P.args, **how: P.kwargs) -> ResultT:
-    """The result of work that may be done twice: again with all kept memory where it was short."""
+    """Call ``work``; where a card runs out of memory, free what is kept and call once more."""
     try:
         return work(*given, **how)
     except RuntimeError as error:

@@ -20,7 +20,7 @@ class InvalidRecordError(StorageError, ValueError):
 
 
 class DatabaseVersionError(StorageError, RuntimeError):
-    """It holds a schema that this release does not know. It is left as it is."""
+    """A database whose schema this release does not know; it is left as it is."""
 
 
 class DatabaseConnectionError(StorageError, ConnectionError):
@@ -28,12 +28,12 @@ class DatabaseConnectionError(StorageError, ConnectionError):
 
 
 class DatabaseCorruptError(StorageError, RuntimeError):
-    """Damage was found, or the file is no SQLite database."""
+    """A damaged database, or a file that is none."""
 
 
 class DatabaseLockedError(StorageError, TimeoutError):
-    """Others kept the database, or a row of it, locked for longer than the busy timeout."""
+    """A database, or a row of it, that others locked for longer than the busy timeout."""
 
 
 class DatabaseWriteError(StorageError, OSError):
-    """The database cannot be opened, read or written where it lies, or its server went away."""
+    """A database that cannot be opened, read or written, or whose server went away."""

@@ -285,7 +285,7 @@ def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleCo
 
 
 def open_data_dir(args: argparse.Namespace, *, fills: bool = True) -> DataDir:
-    """The data directory, checked and, if it ``fills``, made; libraries are pointed into it."""
+    """Open the data directory, created if the command ``fills`` it; point libraries into it."""
     data_dir = DataDir.resolve(args.data_dir)
     data_dir.prepare(fills=fills)
     environment.prepare(data_dir.root)

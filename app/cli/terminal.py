@@ -1,4 +1,4 @@
-"""Tokens on a terminal: a background that says what each one cost, and no way out of it.
+"""Tokens on a terminal: a background that says what each one cost; no escape sequence gets through.
 
 Model text is hostile: control characters and bidirectional overrides are shown as escapes.
 """

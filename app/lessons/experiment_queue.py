@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 QUOTA = Quota("experiments waiting", of_visitor=6, of_address=32, of_all=64)
 FAILURE_S = 3.0  # for so long everybody who asks again is told the reason
 PATIENCE_S = 90.0  # with the generations before it
-LEFT_S = 5.0  # without a question from anybody; pages ask once a second
+ABANDONED_S = 5.0  # without a question from anybody; pages ask once a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,21 @@ class _Waiting:
     began_at: float | None = None  # to be measured
 
     @property
-    def is_left(self) -> bool:
-        return time.monotonic() - self.asked_at > LEFT_S
+    def is_abandoned(self) -> bool:
+        return time.monotonic() - self.asked_at > ABANDONED_S
 
 
-class LeftError(Exception):
+class AbandonedError(Exception):
     """Nobody asks for the measurement in work any more."""
 
 
-_IS_LEFT: ContextVar[Callable[[], bool]] = ContextVar("is_left", default=lambda: False)
+_IS_ABANDONED: ContextVar[Callable[[], bool]] = ContextVar("is_abandoned", default=lambda: False)
 
 
 def check_wanted() -> None:
-    """Raises: LeftError, which ends the measurement in work; never in another process."""
-    if _IS_LEFT.get()():
-        raise LeftError
+    """Raises: AbandonedError, which ends the measurement in work; never in another process."""
+    if _IS_ABANDONED.get()():
+        raise AbandonedError
 
 
 class ExperimentQueue:
@@ -124,7 +124,7 @@ class ExperimentQueue:
         kept = {
             name: waiting
             for name, waiting in self._waiting.items()
-            if waiting.began_at or not waiting.is_left
+            if waiting.began_at or not waiting.is_abandoned
         }
         here = address()
         QUOTA.check((waiting.holder for waiting in kept.values()), owner, here)
@@ -134,7 +134,7 @@ class ExperimentQueue:
 
     def _is_wanted(self, key: str, entry: _Waiting) -> bool:
         with self._changed:
-            if entry.is_left and self._waiting.get(key) is entry:
+            if entry.is_abandoned and self._waiting.get(key) is entry:
                 del self._waiting[key]
             return self._waiting.get(key) is entry
 
@@ -148,9 +148,9 @@ class ExperimentQueue:
                 if not self._is_wanted(key, entry):
                     return
                 entry.began_at = time.monotonic()
-                _IS_LEFT.set(lambda: entry.is_left)
+                _IS_ABANDONED.set(lambda: entry.is_abandoned)
                 outcome = json.dumps(self._runs.ask(ticket, question, patience_s=0))
-        except LeftError:
+        except AbandonedError:
             with self._changed:
                 del self._waiting[key]
             return
@@ -168,7 +168,7 @@ class ExperimentQueue:
 def _timed(
     bench: Workbench, measure: Callable[[Any, str], dict[str, Any]], text: str
 ) -> dict[str, Any]:
-    """A result and how it came about; a function of the module, because it may travel."""
+    """A result and how it came about; at module level, so that it can be pickled for ZeroGPU."""
     began = time.perf_counter()
     result: dict[str, Any] = json_safe(measure(bench.model, text))
     return result | {

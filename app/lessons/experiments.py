@@ -349,7 +349,7 @@ def _texts(model: Any, tokens: list[int]) -> list[str]:
 
 
 def _losses(*asked: Any, with_reads: bool = False) -> list[list[StepLoss]]:
-    """``single_step_losses``, while somebody asks for them. Raises: LeftError."""
+    """``single_step_losses``, while somebody asks for them. Raises: AbandonedError."""
     from sol_core.lens.single_steps import single_step_losses
 
     return single_step_losses(*asked, with_reads=with_reads, after_step=check_wanted)

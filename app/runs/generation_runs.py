@@ -285,5 +285,5 @@ def _events(
     model: Any,
     should_stop: ShouldStop,
 ) -> Iterator[Any]:
-    """A run's work; a function of the module, because it may travel."""
+    """A run's work; at module level, so that it can be pickled for ZeroGPU."""
     return engine(model.of_owner(owner), prompt, config, should_stop)

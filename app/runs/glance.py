@@ -15,10 +15,10 @@ FIRST_WORDS = 32  # tokens of an answer
 
 
 def glance(run: RecordedRun, summary: dict[str, Any] | None) -> dict[str, Any]:
-    """ "strip" (shares of the full model's bytes, in the text's order), "share", "verdict",
-    "answer", its first words, and "is_left_to_static": whether a policy left its steps to static.
+    """Summarise a run for a list; an inspection by its last schedule.
 
-    Of an inspection they are those of its last schedule.
+    Returns: "strip" (shares of the full model's bytes, in the text's order), "share", "verdict",
+        "answer", its first words, and "is_left_to_static": whether a policy left all to static.
     """
     kind = run.config.get("schedule", {}).get("kind")
     if run.kind == "inspection":

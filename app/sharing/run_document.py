@@ -22,7 +22,7 @@ from storage import RestoredRun, RunKind, RunRecord, RunStatus, Store
 
 MAX_TOKENS = 20_000
 VERSION = 1  # of the documents; rises with every change that an older release would misread
-# Of the document's part without tokens, what every kind of run has, by the record's own names.
+# Fields of every kind of run in the document's part without tokens, by the record's own names.
 _SHARED = ("id", "status", "title", "model", "config", "error")
 
 

@@ -28,7 +28,10 @@ class AnswerTurns:
 
     @asynccontextmanager
     async def turn(self, address: str | None) -> AsyncIterator[None]:
-        """A turn of this address, which is waited for. Raises: RequestRefusedError."""
+        """Wait until few answers to an address are made at once; hold the turn meanwhile.
+
+        Raises: RequestRefusedError.
+        """
         asking = self._asking.get(address, 0)
         if asking >= AT_ONCE + MOST_WAITING:
             raise RequestRefusedError(429, "Your network asks for too much at once. Try again.")

@@ -89,7 +89,7 @@ class ConnectionLimiter:
         transport.abort()
 
     def forget(self, transport: Any) -> None:
-        """Let a connection make room for nobody."""
+        """Never drop this connection to make room for another."""
         self.unfinished.pop(transport, None)
         self.unread.pop(transport, None)
 
@@ -103,7 +103,7 @@ class ConnectionLimiter:
 
 
 class BoundedConnection(asyncio.Protocol):
-    """Half of a connection, uvicorn's before it: refused by the limiter, ended at a deadline."""
+    """A mixin for uvicorn's protocols: refused by the limiter, ended at a deadline."""
 
     cycle: Any  # uvicorn's, of the newest request whose head has come
     _limiter: ConnectionLimiter

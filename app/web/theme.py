@@ -39,7 +39,7 @@ class Rgb(NamedTuple):
 
 
 Palette = dict[str, str]  # the colours of one theme by name, each as #rrggbb
-# Of each colour the light theme's and the dark one's.
+# Each colour in the light theme and in the dark one.
 _COLOURS = {
     "page": ("#f5f5f2", "#0c0f13"),
     "panel": ("#ffffff", "#14181e"),

@@ -22,7 +22,7 @@ from torch import Tensor
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAX_WIDTH = 16384  # of a row that one program has in its registers
-# By operation, others whose kernels it starts: it is replaced with them.
+# Each operation, and those whose kernels it starts. Replacing one of those replaces it too.
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "add_and_norm": (), "rotate_and_write": (), "page_attention": (),
     "gated_mlp": ("add_and_norm", "keep_largest_channels", "fake_quantise"),
@@ -43,7 +43,7 @@ class KernelInputError(ValueError):
 
 
 class UnsupportedByKernel(KernelInputError):
-    """A legal argument that the Triton kernel does not take; the reference does."""
+    """An argument that the reference takes and the Triton kernel does not."""
 
 
 class KernelNotStartedError(RuntimeError):

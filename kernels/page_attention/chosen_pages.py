@@ -39,7 +39,8 @@ class StepRows(NamedTuple):
     """Pages and tokens that each of R rows may read at this step; int64 arrays [R]."""
 
     first_seen: Any  # first token, counted through both blocks, that attention sees
-    # That each KV head reads, all or one at least; those whose need reaches the floor, if not all.
+    # Each KV head reads so many; if the row has more, those whose need reaches the floor, at least
+    # one.
     pages_kept: Any
     floors: Any  # [R] float32, see ``AttentionPlan``
     sources: Any  # sequence of the shared block that the row continues

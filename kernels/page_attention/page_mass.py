@@ -193,7 +193,7 @@ def least_needed(fractions, count, heads, floor):
     Args:
         fractions: [P] float32, summed over the heads, none below 0.
         count: pages that may be read.
-    Returns: float32, of the sum over the heads' divided by their number.
+    Returns: float32, on the mean over the heads.
     """
     most = np.int32(0)
     # As integers: LLVM makes no vectors of the maximum of floats that Numba writes.

@@ -34,7 +34,7 @@ class ByteTerms(NamedTuple):
     trust: Any  # [axes], fraction of the rest that counts
     positions: Any  # [axes, L], of the levels, from -½ to ½
     log_means: Any  # [R, axes, L], log of the mean damage beyond the floor, nats
-    bytes_read: Any  # [R, axes, L], beyond a dense step's, as shares of it
+    share_changes: Any  # [R, axes, L], bytes beyond a dense step's, as shares of those: 0 or less
     prices: Any  # [R], nats for all bytes of a dense step
     sharpness: Any  # [axes], logits per unit of cost
 
@@ -55,7 +55,7 @@ def price_bytes(shapes: NDArray[np.float64], terms: ByteTerms) -> NDArray[np.flo
     explained = (terms.features @ terms.history).reshape(shapes.shape)
     counts = (shapes - explained) * terms.trust[:, None]
     damages = damages_beyond(counts, terms.log_means, terms.positions)
-    costs = damages / terms.prices[:, None, None] + terms.bytes_read
+    costs = damages / terms.prices[:, None, None] + terms.share_changes
     below = (costs.min(-1, keepdims=True) - costs) * terms.sharpness[:, None]
     logits: NDArray[np.float64] = np.maximum(below, -NEVER)
     return logits

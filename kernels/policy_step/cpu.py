@@ -215,7 +215,7 @@ def _price_bytes(shapes, terms, logits):
             for level in range(num_levels):
                 shift = sensitivity + slope * terms.positions[axis, level]
                 damage = min(damage, np.exp(terms.log_means[row, axis, level] + shift))
-                costs[level] = damage / terms.prices[row] + terms.bytes_read[row, axis, level]
+                costs[level] = damage / terms.prices[row] + terms.share_changes[row, axis, level]
                 least = min(least, costs[level])
             for level in range(num_levels):
                 logit = (least - costs[level]) * terms.sharpness[axis]

@@ -90,7 +90,8 @@ class StaticPlan:
 
 
 class SharePlan:
-    """Turns between two neighbouring mixes at every step, by what all choices read."""
+    """Static's actions at a share: at each step one of two neighbouring mixes, so that all choices
+    together meet it."""
 
     def __init__(
         self,
@@ -229,7 +230,7 @@ def policy_pass(setting: TaskSetting) -> TaskPass:
         count = len(questions)
         rows = list(product(range(count), range(len(budgets))))
         before = [contexts[number] for number in questions for _ in budgets]
-        scheduler = contender.scheduler(budgets * count, before)
+        scheduler = contender.make_scheduler(budgets * count, before)
         return assemble([(rows, scheduler)], count, group)
 
     return TaskPass(setting, "policy", contender.grid, group, schedule)
@@ -253,7 +254,7 @@ def static_pass(policies: TaskPass) -> TaskPass:
 
 
 def _of_about_one_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of continuations in pieces, whose rows run as many steps as the longest."""
+    """Group continuations of similar length, by number; a group runs as long as its longest."""
     pieces: list[list[int]] = []
     for number in np.argsort(lengths, kind="stable").tolist():
         if not pieces or lengths[number] > _UNEVEN * lengths[pieces[-1][0]]:

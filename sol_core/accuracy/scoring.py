@@ -87,7 +87,7 @@ def score_after(
     group: int,
     exact: bool = True,  # bytes by what was really read, not by what actions allow
 ) -> BatchScores:
-    """Score continuations under ``group`` schedules each; contexts may be gone on from again."""
+    """Score continuations under ``group`` schedules each; ``contexts`` stays as it is."""
     lm, asked, grid = contexts.lm, contexts.asked, contexts.grid
     lengths = np.asarray([len(continuation.tokens) for continuation in asked])
     longest = int(lengths.max())
@@ -119,7 +119,7 @@ def score_after(
 def read_contexts(
     lm: FrozenLM, asked: Sequence[Continuation], grid: ActionGrid, *, observe: Observe
 ) -> ReadContexts:
-    """Read every different context once, all but its last token."""
+    """Arrange weights for batches; read every different context once, all but its last token."""
     lm.prepare_for_batches()
     contexts = list(dict.fromkeys(continuation.context for continuation in asked))
     sources = [contexts.index(continuation.context) for continuation in asked]

@@ -30,7 +30,7 @@ from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.scheduler import schedule_by_policy
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
-# Fresh, of one row per budget, by the tokens before its first step.
+# Makes a new scheduler: a row for each budget, given the tokens before the row's first step.
 MakeScheduler = Callable[[Sequence[Budget], Sequence[int]], BatchScheduler]
 
 
@@ -39,7 +39,7 @@ class Contender:
     """A policy that is compared, or a schedule instead of one."""
 
     name: str
-    scheduler: MakeScheduler
+    make_scheduler: MakeScheduler
     grid: ActionGrid  # the action grid it was trained for
     episode_steps: int  # steps after which it restarts
     trained_on: str  # fingerprint of its training corpus; "" when unknown

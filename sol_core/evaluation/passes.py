@@ -158,7 +158,8 @@ class TablePass:
                 self._add(first, start, scores)
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
-        """Return the numbers of a batch's texts, as views into the pass's own arrays."""
+        """Return the numbers of a batch's texts, as views into the pass's own arrays: ``restore``
+        writes through them."""
         by_share = self.setting.config.by_share
         counted = ("share", "num_bytes", "dense_bytes") if by_share else ()
         names = ("nll", "kl", "spend", "dense_nll", *counted)
@@ -258,7 +259,7 @@ class ContenderPass(TablePass):
                 asked = [budgets[rows[number].budget] for _, number in slots]
                 first_context = self.setting.config.first_context
                 contexts = [first_context(first + at) - 1 for at, _ in slots]
-                parts.append((slots, contender.scheduler(asked, contexts)))
+                parts.append((slots, contender.make_scheduler(asked, contexts)))
         return parts
 
 

@@ -1,7 +1,7 @@
 """Tables that budgets of bytes rest on, of the default model or measured here for another one.
 
 A page is read by need if its part of a step's attention reaches a floor, in units of a mean page's
-part. One floor for all layers: of so many pages in all, those that hold the most are read.
+part. All layers have the same floor: for a given total, the pages with the most attention are read.
 """
 
 from __future__ import annotations

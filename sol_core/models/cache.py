@@ -50,7 +50,7 @@ class LayerStore:
         return (self.keys, self.values, *(self.codes or ()))
 
     def addresses(self) -> list[int]:
-        """Addresses of keys, values, codes and scales; of what is not there any."""
+        """Addresses of keys, values, codes and scales; without codes the keys' for both."""
         buffers = (self.keys, self.values, *(self.codes or (self.keys, self.keys)))
         return [buffer.data_ptr() for buffer in buffers]
 
@@ -120,10 +120,10 @@ class KVCache:
         self._sources: Tensor | None = None
         # Per row, tokens in the shared prefix, and in its own memory.
         self.shared_lengths, self.own_lengths = [0] * num_rows, [0] * num_rows
-        # The 4-bit keys of all rows' tokens below the first, and of so many of each row, are
-        # current; they are made when a step first reads them.
+        # Tokens of every row whose 4-bit keys are current, and the same by row, or empty; they are
+        # made when a step first reads them.
         self._coded, self._coded_ends = 0, list[int]()
-        # By which of the two had 4-bit keys then.
+        # What ``addresses`` returned, by whether the own and the shared keys had 4-bit copies.
         self._addresses: dict[tuple[bool, bool], tuple[Any, Any]] = {}
         # Per row, the shared prefix's sequence that it continues; 0 without one.
         self.row_sources = [0] * num_rows

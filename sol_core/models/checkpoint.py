@@ -177,7 +177,7 @@ TextCodec: TypeAlias = "PlainTokenizer | PreTrainedTokenizerBase"
 
 
 def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
-    """Raises: ModelLoadError where it is missing, or another model's."""
+    """Read a folder's tokenizer. Raises: ModelLoadError where it is missing, or another model's."""
     tokenizer = PlainTokenizer.read(folder) or _of_transformers(folder)
     check_vocabulary(tokenizer, spec)
     return tokenizer

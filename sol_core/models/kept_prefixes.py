@@ -40,7 +40,8 @@ class KeptPrefixes:
     def longest(
         self, owner: str, tokens: Sequence[int], in_common: InCommon
     ) -> tuple[KeptPrefix, int] | None:
-        """The text of this owner that has most in common with another one, and how much."""
+        """Find the owner's text that has most in common with another one, and how much; it is then
+        the most recently used."""
         with self._lock:
             mine = [kept for kept in self._kept if kept.owner == owner]
             lengths = [(in_common(kept.tokens, tokens), kept) for kept in mine]

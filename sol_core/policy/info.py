@@ -135,7 +135,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def info_from_record(record: dict[str, Any], folder: Path) -> PolicyInfo:
-    """Raises: PolicyError when a field is missing or of the wrong kind."""
+    """Read a policy's description. Raises: PolicyError for a field missing or of the wrong kind."""
     own = {name: value for name, value in record.items() if name not in _BESIDE}
     try:
         return from_json(PolicyInfo, own, rules=_RULES)

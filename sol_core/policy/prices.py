@@ -24,7 +24,9 @@ NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
 AT_END = 1e-6  # fraction of dense
 FORCE = 100.0  # unit of cost per unit of spend
-APART = 4.0  # axes in one table: more than any spend, and exact in floating point
+# All axes lie in one table for ``np.interp``, axis n shifted by n times this: more than any
+# spend, and exact in floating point.
+AXIS_OFFSET = 4.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class PriceRule:
         self._cost_at_low = FORCE * (self._levels - low)
         self._cost_at_high = FORCE * (high - self._levels).where(self._levels <= high, NEVER)
         self._ends = (self._low[:, 0].cpu().numpy(), self._high[:, 0].cpu().numpy())
-        self._starts = APART * np.arange(len(tables))
+        self._starts = AXIS_OFFSET * np.arange(len(tables))
         # The axes' tables behind one another, by falling spend; beyond its ends each is flat.
         self._positions = np.concatenate(
             [

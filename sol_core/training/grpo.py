@@ -48,7 +48,7 @@ class RolloutBatch:
 
 
 class GrpoLoss(NamedTuple):
-    """A loss to descend and what it is made of (detached scalars)."""
+    """GRPO's surrogate loss, and scalars of it (detached)."""
 
     loss: Tensor
     entropy: float

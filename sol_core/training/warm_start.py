@@ -120,7 +120,7 @@ def label_text(
 
 
 def read_labels(path: Path) -> LabelledSteps:
-    """Raises: PolicyError for a file that is missing or damaged."""
+    """Read a text's labels. Raises: PolicyError for a file that is missing or damaged."""
     try:
         header, tensors = read_safetensors(path, "pt")
         if header.get("text", number := str(int(path.stem))) != number:

@@ -23,7 +23,7 @@ _PARTIAL = ("phi3",)  # families whose code in transformers rotates a part of a 
 
 
 def spec_from_config(config: Any) -> ModelSpec:
-    """Raises: UnsupportedModelError for what the decoder lacks."""
+    """Make a config's spec. Raises: UnsupportedModelError for what the decoder lacks."""
     refuse_family({**vars(config), "model_type": config.model_type}, SUPPORTED_FAMILIES)
     return _READERS[config.model_type](config)
 

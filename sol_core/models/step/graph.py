@@ -113,8 +113,8 @@ class StepGraphs:
             return captured.output.clone()
 
     def _is_due(self, kind: Hashable) -> bool:
-        """Return whether so many steps of this kind ran alone that it is worth graphs: from then on
-        one at once for all lengths, with a clock and without."""
+        """Count a step of this kind; return whether so many ran that it is worth graphs: from then
+        on one at once for all lengths, with a clock and without."""
         if self.failure is not None:
             return False
         if len(self._seen) > _MOST_COUNTS:

@@ -115,7 +115,7 @@ def page_limits(
 ) -> tuple[list[list[int]], np.ndarray[Any, np.dtype[np.float32]]]:
     """Pages that each row keeps, a line of R numbers per window, and the need from which on it
     reads one, [1, R] or [L, R] by layer. The new token is counted as cached."""
-    budgets = [[max(cache.lengths) + 1] * cache.num_rows for _ in windows]
+    kept_pages = [[max(cache.lengths) + 1] * cache.num_rows for _ in windows]
     floors = np.zeros((len(windows) if request.is_by_layer else 1, cache.num_rows), np.float32)
     for row, (action, cached) in enumerate(zip(request.actions, cache.lengths, strict=True)):
         if action.keep_fraction >= 1:
@@ -126,13 +126,13 @@ def page_limits(
             floors[:, row] = request.thresholds.floors(kept, length)
         if not action.keep_by_layer:
             kept *= len(windows)
-        for budget, window, keep in zip(budgets, windows, kept, strict=True):
+        for line, window, keep in zip(kept_pages, windows, kept, strict=True):
             if keep >= 1:
                 continue
             seen = min(length, window or length)
             by_count = request.thresholds is None
-            budget[row] = pages_kept(keep, seen, cache.page_size) if by_count else 1
-    return budgets, floors
+            line[row] = pages_kept(keep, seen, cache.page_size) if by_count else 1
+    return kept_pages, floors
 
 
 def channel_limits(
@@ -152,7 +152,8 @@ def channel_limits(
 def step_shape(
     spec: ModelSpec, cache: KVCache, request: StepRequest, *, in_buckets: bool
 ) -> StepShape:
-    """The shape of a step over the cache's rows; in buckets the next token finds the same one."""
+    """Prepare a cache for a step over its rows and return the step's shape; in buckets the next
+    token finds the same one."""
     how, actions = request.mechanisms, request.actions
     width = max(cache.own_lengths) + 1
     if in_buckets:
@@ -190,9 +191,9 @@ def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[
     """Return N lines of R numbers, in which steps of one shape differ; see ``plan_step``."""
     entering, inner = channel_limits(spec, request)
     windows = spec.windows if request.is_by_layer else _windows(spec)
-    budgets, floors = page_limits(cache, request, windows)
+    kept_pages, floors = page_limits(cache, request, windows)
     bits = [action.bit_width for action in request.actions]
-    lines = [cache.own_lengths, cache.lengths, bits, *entering, *inner, *budgets]
+    lines = [cache.own_lengths, cache.lengths, bits, *entering, *inner, *kept_pages]
     if request.thresholds is not None:
         lines += floors.view(np.int32).tolist()
     # Every line starts at 16 bytes then: Triton compiles no other variant of the kernels.

@@ -34,7 +34,7 @@ class PreviewedHead:
     def make(
         spec: ModelSpec, blocks: GgufBlocks | None, directions: Tensor | None, dtype: torch.dtype
     ) -> PreviewedHead | None:
-        """Return None for a head that is always read whole."""
+        """Make a head's preview; None where it is always read whole."""
         raw = spec.logit_scale is None and spec.logit_cap is None  # as the margin is meant
         if blocks is None or directions is None or not raw:
             return None

@@ -177,11 +177,11 @@ def test_a_measurement_that_nobody_asks_about_ends_at_its_next_step(runs, measur
     queue = ExperimentQueue(runs, runs.loader, {"steps": Experiment(steps, TEXTS)})
     queue.ask(ANNA, "steps", {"text": "text 0"})
     assert begun.wait(20)
-    monkeypatch.setattr(experiment_queue, "LEFT_S", -1.0)
+    monkeypatch.setattr(experiment_queue, "ABANDONED_S", -1.0)
     go.set()
     wait_until(lambda: not queue._waiting)
     assert not queue._ended
-    monkeypatch.setattr(experiment_queue, "LEFT_S", 60.0)
+    monkeypatch.setattr(experiment_queue, "ABANDONED_S", 60.0)
     assert done(queue, "steps", {"text": "text 0"})["value"] == "text 0"
     queue.close()
 
@@ -190,9 +190,9 @@ def test_a_measurement_that_nobody_asks_about_any_more_is_dropped(queue, measure
     queue.ask(ANNA, "slow", {"text": "text 0"})
     wait_until(lambda: measures.calls == ["text 0"])
     queue.ask(ANNA, "slow", {"text": "text 1"})
-    monkeypatch.setattr(experiment_queue, "LEFT_S", -1.0)  # left, but by whoever asks now
+    monkeypatch.setattr(experiment_queue, "ABANDONED_S", -1.0)  # left, but by whoever asks now
     assert queue.ask(ANNA, "slow", {"text": "text 2"})["before"] == 1
-    monkeypatch.setattr(experiment_queue, "LEFT_S", 60.0)
+    monkeypatch.setattr(experiment_queue, "ABANDONED_S", 60.0)
     measures.go.set()
     done(queue, "slow", {"text": "text 2"})
     assert measures.calls == ["text 0", "text 2"]

@@ -62,11 +62,11 @@ def test_the_last_lesson_tells_what_the_shipped_evaluation_found():
 @pytest.mark.parametrize("name", sorted(lesson_experiments(MagicMock())))
 def test_every_measurement_ends_where_nobody_asks_about_it(services, monkeypatch, name):
     experiment = lesson_experiments(services.policies)[name]
-    is_left = MagicMock()
-    is_left.get.return_value = lambda: True
-    monkeypatch.setattr(experiment_queue, "_IS_LEFT", is_left)
+    is_abandoned = MagicMock()
+    is_abandoned.get.return_value = lambda: True
+    monkeypatch.setattr(experiment_queue, "_IS_ABANDONED", is_abandoned)
     monkeypatch.setattr(experiments, "prompt_of", lambda *_: "a story that fits this model")
-    with pytest.raises(experiment_queue.LeftError):
+    with pytest.raises(experiment_queue.AbandonedError):
         experiment.measure(services.loader.loaded(), next(iter(experiment.texts)))
 
 

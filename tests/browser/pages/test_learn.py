@@ -111,7 +111,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_
 def test_a_lesson_that_is_left_is_not_measured_and_one_that_waits_can_be_cancelled(
     serve, visit, monkeypatch
 ):
-    monkeypatch.setattr(experiment_queue, "LEFT_S", 1.5)
+    monkeypatch.setattr(experiment_queue, "ABANDONED_S", 1.5)
     engine = FakeEngine(pause_at=2)
     server = serve(engine)
     visitor = visit(server)
@@ -131,7 +131,7 @@ def test_a_lesson_that_is_left_is_not_measured_and_one_that_waits_can_be_cancell
     lesson(visitor).get_by_role("button", name="Measure again").click()
     expect(state).to_have_text("Waiting: 1 before you.")
     visitor.tab("Inspect")  # nobody asks about it any more
-    comes_to(lambda: [one.is_left for one in experiments._waiting.values()], [True])
+    comes_to(lambda: [one.is_abandoned for one in experiments._waiting.values()], [True])
     engine.resume.set()
     comes_to(lambda: (len(experiments._waiting), len(experiments._ended)), (0, 0))
     visitor.tab("Learn")  # and it goes on when it is on show again
