@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from app.formats import cost_total
 from app.host.errors import AppError, naming_damage
 from app.pages.explore import BudgetForm, budget_values, estimate_budget, grid_choice, schedule_from
 from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls
 from app.runs.recorded_run import RecordedRun
 from app.web.calls import Page, Request, by_name, field, owner_of, read_form
 from app.web.services import Services
-from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXES, AXIS_FIELDS, Action, Budget
 from sol_core.config import DEFAULT_POLICY, POLICY_PREFIX, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
@@ -22,7 +23,7 @@ from sol_core.files.paths import DEFAULT_MODEL
 from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
 
 if TYPE_CHECKING:
-    from sol_core.decoding.cost import CostModel
+    pass
 
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""
@@ -100,27 +101,20 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
 
 def inspect_painted(services: Services, request: Request) -> dict[str, Any]:
     """Score an inspection again under an action per token, other schedules at their spend."""
-    owner, run_id = owner_of(request), field(request, "inspection_id", str)
-    run, actions = services.runs.recorded(owner, run_id, "inspection"), _painted(request)
-    if len(actions) != len(run.tokens):
-        raise ConfigError(
-            f"painted has {len(actions):,} actions, and the inspection {len(run.tokens):,} tokens"
-        )
+    run, actions = _painted(services, request)
     with naming_damage("This inspection"):
         config = _with_painted(services, run, actions)
-    return {"run_id": services.runs.start(owner, run.prompt, config)}
+    return {"run_id": services.runs.start(owner_of(request), run.prompt, config)}
 
 
 def painted_compute(services: Services, request: Request) -> dict[str, Any]:
     """The ``share`` of the full model's bytes that painted actions read; None without a model."""
-    from sol_core.decoding.cost import CostModel  # torch, which the page is served without
-
-    model, actions = services.loader.loaded(), _painted(request)
-    cached = max(1, field(request, "cached", int))
-    grid = from_json(ActionGrid, field(request, "grid", dict))
+    model, (run, actions) = services.loader.loaded(), _painted(services, request)
     if model is None:
         return {"share": None}
-    read, dense = _painted_bytes(CostModel.of(model.lm, grid), actions, cached)
+    with naming_damage("This inspection"):
+        config = from_json(InspectionConfig, run.config)
+        read, dense = _painted_bytes(model, config, run, actions)
     return {"share": read / dense}
 
 
@@ -129,20 +123,34 @@ HANDLERS = RunCalls("inspection", form_from_config).handlers() | by_name(
 )
 
 
-def _painted(request: Request) -> list[Action]:
-    """The request's actions. Raises: ConfigError for none, too many, or one that is not allowed."""
+def _painted(services: Services, request: Request) -> tuple[RecordedRun, list[Action]]:
+    """The inspection that is painted over, and an action for each of its tokens.
+
+    Raises: ConfigError for none, too many, or one that is not allowed.
+    """
+    owner, run_id = owner_of(request), field(request, "inspection_id", str)
+    run = services.runs.recorded(owner, run_id, "inspection")
     rows = field(request, "painted", list)
     if not 0 < len(rows) <= MAX_TOKENS:
         raise ConfigError(f"painted must have 1 to {MAX_TOKENS:,} actions, got {len(rows):,}")
     if not all(isinstance(row, list) and len(row) == len(AXES) for row in rows):
         raise ConfigError(f"painted must have {len(AXES)} numbers for each token")
-    return [from_json(Action, dict(zip(AXIS_FIELDS, row, strict=True))) for row in rows]
+    actions = [from_json(Action, dict(zip(AXIS_FIELDS, row, strict=True))) for row in rows]
+    if len(actions) != len(run.tokens):
+        raise ConfigError(
+            f"painted has {len(actions):,} actions, and the inspection {len(run.tokens):,} tokens"
+        )
+    return run, actions
 
 
 def _with_painted(
     services: Services, run: RecordedRun, actions: Sequence[Action]
 ) -> InspectionConfig:
-    """The inspection's configuration with a painted schedule, and others at its bytes."""
+    """The inspection's configuration with a painted schedule, and others at its bytes.
+
+    Where no mix reads so little, the others have the least that there is.
+    """
+    from sol_core.budgets.mixes import mix_table
     from sol_core.decoding.cost import CostModel
     from sol_core.inspection.engine import budget_of_bytes
 
@@ -152,23 +160,27 @@ def _with_painted(
     model = services.loader.loaded()
     if model is None:
         raise AppError("The model is not loaded yet. Try again in a moment.")
-    costs = CostModel.of(model.lm, config.grid_in_use)
-    cached = int(run.tokens[0]["cached_tokens"])
-    read, dense = _painted_bytes(costs, actions, cached)
+    grid, cached = config.grid_in_use, int(run.tokens[0]["cached_tokens"])
+    read, dense = _painted_bytes(model, config, run, actions)
     axes = zip(*(action.as_tuple() for action in actions), strict=True)
     mean = Budget(*(sum(axis) / len(actions) for axis in axes))
     by_share = any(schedule.budget.bytes_share is not None for schedule in config.schedules)
+    if by_share:
+        full, *rows = (row["cost"] for row in run.tokens[0]["rows"])
+        own = max(row["policy_bytes"] for row in rows) / cost_total(full, "bytes")
+        lowest = mix_table(model, grid).lowest_share(cached) + own
+        share = min(max(read / dense, lowest), 1.0)
 
     def budget_of(schedule: ScheduleConfig) -> Budget:
         """The painted spend; a policy's network is a part of its bytes."""
         if by_share:
-            return Budget.share(min(read / dense, 1.0), mean.bit_width)
+            return Budget.share(share, mean.bit_width)
         if schedule.kind != "policy":
             return mean
         index = config.rows.index(schedule.name)
         network = sum(token["rows"][index]["cost"]["policy_bytes"] for token in run.tokens)
         num_bytes, context = (read - network) / len(actions), cached + len(actions) // 2
-        return budget_of_bytes(costs, config.grid_in_use, mean, context, num_bytes)
+        return budget_of_bytes(CostModel.of(model.lm, grid), grid, mean, context, num_bytes)
 
     beside = [ScheduleConfig("static"), *others][: MAX_SCHEDULES - 1]
     schedules = tuple(replace(schedule, budget=budget_of(schedule)) for schedule in beside)
@@ -176,12 +188,29 @@ def _with_painted(
     return replace(config, schedules=(*schedules, painted))
 
 
-def _painted_bytes(costs: CostModel, actions: Sequence[Action], cached: int) -> tuple[float, float]:
-    """Bytes of one step per action, the first of ``cached`` tokens, and of as many dense ones."""
-    contexts = range(cached, cached + len(actions))
-    steps = zip(actions, contexts, strict=True)
-    read = sum(costs.decode_step(action, context).bytes_read for action, context in steps)
-    return read, sum(costs.decode_step(DENSE, context).bytes_read for context in contexts)
+def _painted_bytes(
+    model: Any, config: InspectionConfig, run: RecordedRun, actions: Sequence[Action]
+) -> tuple[float, float]:
+    """Bytes of one step per action, and of the full model's steps.
+
+    An action is taken to read as many times its computed bytes as the token's step under the row
+    that was painted over did: which pages heads need, and how much of the head, is only measured.
+    """
+    from sol_core.decoding.cost import CostModel
+
+    costs, names = CostModel.of(model.lm, config.grid_in_use), config.rows
+    over = next((names.index(kind) for kind in reversed(_ALWAYS) if kind in names), 1)
+    read = dense = 0.0
+    for action, token in zip(actions, run.tokens, strict=True):
+        full, row = token["rows"][0]["cost"], token["rows"][over]
+        most, context = cost_total(full, "bytes"), token["cached_tokens"]
+        measured = cost_total(row["cost"], "bytes") - row["cost"]["policy_bytes"]
+        computed, now = (
+            costs.decode_step(one, context).bytes_read for one in (Action(**row["action"]), action)
+        )
+        read += most if action.is_dense else min(now * measured / computed, most)
+        dense += most
+    return read, dense
 
 
 def _of_run(

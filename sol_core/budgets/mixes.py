@@ -225,9 +225,8 @@ class MixTable:
         lowest = self.lowest_share(context)
         if share is not None and share < lowest - 1e-9:
             raise ConfigError(
-                f"after {context:,} tokens of context at least {100 * lowest:.0f} % of the full "
-                f"model's bytes are read, got {100 * share:g} %: ask for more, or use a longer "
-                "context"
+                f"after a context of {context:,} at least {100 * lowest:.0f} % of the full model's "
+                f"bytes are read, got {100 * share:.4g} %: ask for more, or use a longer context"
             )
 
     def neighbours(self, share: float, context: int, bits: float = MAX_BITS) -> tuple[Mix, Mix]:

@@ -108,7 +108,7 @@ EVALUATE_FORM = SchemaForm(
 )
 TASKS_FORM = SchemaForm(
     TasksConfig,
-    labels={"limit": "Questions of each task"},
+    labels={"limit": "Questions"},
     choices={"tasks": {name: f"{label}: {meaning}" for name, (label, meaning) in TASKS.items()}},
 )
 

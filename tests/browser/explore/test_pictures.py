@@ -82,7 +82,7 @@ def test_a_picture_has_question_answer_verdict_and_strips(ended, tmp_path, form,
             b"Who asks?",
             b"sea",
             b"The full model disagrees",
-            b"Looked at",
+            b"Read",
             b" of the full model",
         )
         for words in found:

@@ -12,10 +12,10 @@ from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = (
     "Another answer. The full model disagrees with 6 of 40 tokens (dotted). "
-    "Its own answer diverges at token 4: “dense” (50 %), not “calm” (11 %)."
+    "It parts ways at token 4, preferring “dense” (50 %) to “calm” (11 %)."
 )
 SPENT = re.compile(
-    r"^Compute: \d+\s% of the full model \(asked: \d+\s%\) · "
+    r"^Compute: \d+\s% of the full model \(target: \d+\s%\) · "
     r"[\d.]+\stokens/s with the check · KL 0\.0\d\d\snats · forecast was: same text$"
 )
 pytestmark = pytest.mark.browser

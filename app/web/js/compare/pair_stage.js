@@ -44,13 +44,14 @@ function differenceText(line, one, other) {
   return line.name === "Tokens" ? signed(gap, 0) : `${signed(100 * gap, 1)} points`;
 }
 
-function pairRow(line, sides) {
+function pairRow(line, sides, isTold) {
   const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
   const text = values.every(isNumber) ? differenceText(line, ...values) : MISSING;
   const isLess = text.startsWith("−");
   const better = sides[isLess === line.less ? 1 : 0];
   // Without a sign it rounds to nothing; of two texts that are no answer none is better.
-  const isOpen = line.less === null || !/^[+−]/.test(text) || outcomeOfSide(better).kind === "Broken";
+  const isOpen = !isTold || line.less === null || !/^[+−]/.test(text)
+    || outcomeOfSide(better).kind === "Broken";
   const verdict = isOpen ? "open" : better === sides[1] ? "good" : "bad";
   return h("tr", {},
     h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
@@ -145,7 +146,8 @@ export class PairStage extends TokenStage {
   // What an answer is worth, once it is whole.
   setState(at, status) {
     const { kind } = status === "finished" ? outcomeOfSide(this.sides[at]) : { kind: "" };
-    const [name, colour] = kind ? [kind, PILLS[kind] ?? "wait"] : STATES[status] ?? [status, "idle"];
+    const words = kind in PILLS ? kind : `Against the full model: ${kind.toLowerCase()}`;
+    const [name, colour] = kind ? [words, PILLS[kind] ?? "wait"] : STATES[status] ?? [status, "idle"];
     setPill(this.sides[at].state, name, colour);
   }
 
@@ -166,7 +168,7 @@ export class PairStage extends TokenStage {
     this.verdict.draw([{ kind: "open", head: this.partedText(compared), rest: "" },
       !isOne && compared.verdict]);
     const problems = compared.sides.map(({ problem }, at) => problem && `${sideName(SIDES[at])}: ${problem}`);
-    this.drawTable(problems.filter(Boolean));
+    this.drawTable(problems.filter(Boolean), ["good", "bad"].includes(compared.verdict?.kind));
   }
 
   partedText({ same_prompt: isSame, parted, stretches }) {
@@ -178,9 +180,10 @@ export class PairStage extends TokenStage {
     return `First difference at token ${parted + 1}. ${count(same, "token")} of ${Math.max(...ends)} agree.`;
   }
 
-  drawTable(problems) {
+  // isTold: there is a verdict, so that the better number stands out.
+  drawTable(problems, isTold) {
     show(this.table, true);
-    this.lines.replaceChildren(...PAIR_LINES.map((line) => pairRow(line, this.sides)));
+    this.lines.replaceChildren(...PAIR_LINES.map((line) => pairRow(line, this.sides, isTold)));
     setText(this.note, [TABLE_WORDS, ...problems].join(" "));
   }
 

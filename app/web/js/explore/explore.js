@@ -142,10 +142,11 @@ class ExplorePage extends RunPage {
     this.forkAt = await this.ask("fork_run", request, (words) => this.lens.complain(words)) ? index : null;
   }
 
-  // A run that was cut off, again with twice the tokens: what it read is kept.
+  // A run that was interrupted, again; one that was cut off, with twice the tokens. What it read is kept.
   goOn(most) {
     const { prompt, settings } = this.follower.run;
-    const tokens = Math.min(2 * settings.max_new_tokens, most);
+    const isCut = this.stage.view.rows.length === settings.max_new_tokens;
+    const tokens = Math.min((isCut ? 2 : 1) * settings.max_new_tokens, most);
     return this.ask("start_run", { prompt, settings: { ...settings, max_new_tokens: tokens } });
   }
 
@@ -177,7 +178,7 @@ class ExplorePage extends RunPage {
 
   finish() {
     const { run } = this.follower;
-    this.stage.reading.effects?.rankSoon(this.wasLive);
+    this.stage.reading.effects?.rankSoon();
     if (run.settings) this.status.offerFull((write) =>
       runOf(this.api, run.prompt, { ...run.settings, schedule: "dense", shadow: false }, write, run.id));
   }

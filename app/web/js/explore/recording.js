@@ -55,10 +55,12 @@ export class RecordingView {
     const low = texts.at(-1)?.asked ?? 0;
     this.dial.min = String(Math.round(100 * low));
     let last = 0; // share that is named: there is no room for its neighbours
-    this.stops.replaceChildren(...texts.toReversed().flatMap(({ asked }) => {
-      if (asked - last < LEAST_APART) return [];
-      last = asked;
-      return [h("span", { "--v": (asked - low) / (1 - low) }, Math.round(100 * asked))];
+    this.stops.replaceChildren(...texts.toReversed().map(({ asked }, at) => {
+      const isNamed = asked - last >= LEAST_APART;
+      if (isNamed) last = asked;
+      const turn = () => this.turnTo(texts.length - 1 - at);
+      return h("span", { "--v": (asked - low) / (1 - low), onclick: turn },
+        isNamed ? Math.round(100 * asked) : "·");
     }));
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
@@ -109,8 +111,8 @@ export class RecordingView {
       h("div", { class: "sol-recording-head" },
         h("h2", {}, glossed("How little [[compute]] still gives the same answers?", true)),
         h("p", { class: "sol-muted" }, this.mark, " ", modelName(model),
-          ` read a story of ${count(questions[0].tokens, "token")} and completed three answers. `
-          + "Its own words are coloured."),
+          `, a small model, read a story of ${count(questions[0].tokens, "token")}, then finished three `
+          + "answers. The words it wrote are coloured."),
         this.origin),
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),
@@ -164,7 +166,7 @@ export class RecordingView {
       `${percent(text.asked)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, percent(text.asked));
     setText(this.details, `${axesOf(text.spend)}. Asked: ${percent(text.asked)}; spent: `
-      + `${percent(text.share, 1)} of the full model's bytes. Free writing breaks sooner than that.`);
+      + `${percent(text.share, 1)} of the full model's bytes.`);
     const sames = this.samesOf(text);
     this.shown = [];
     this.answers.forEach(({ tokens, full }, which) => {
@@ -305,7 +307,7 @@ export class RecordingView {
     const all = `all ${NUMBERS[sames.length]} answers`;
     const many = !wrong ? `${all} survive` : wrong === sames.length ? `${all} are wrong`
       : `${NUMBERS[wrong]} of ${NUMBERS[sames.length]} answers ${wrong === 1 ? "is" : "are"} wrong`;
-    return [`At ${percent(text.asked)}, `, h("b", {}, many), "."];
+    return [`At ${percent(text.asked)}, `, h("b", {}, many), ". Free writing breaks sooner."];
   }
 }
 

@@ -91,7 +91,7 @@ class InspectPage extends RunPage {
 
   finish() {
     this.stage.toTop();
-    this.stage.reading.effects?.rankSoon(this.wasLive);
+    this.stage.reading.effects?.rankSoon();
     const { run } = this.follower;
     if (this.isPainted) scrollTo(this.stage.verdict.element, "center");
     this.isPainted = false;

@@ -143,12 +143,14 @@ export class InspectionStage extends ChartedStage {
   build({ above, over, tools, below } = {}) {
     return h("div", { class: "sol-stage" },
       h("section", { class: "sol-panel sol-status", "aria-label": "Inspection's status" },
-        this.status.head, this.verdict.element, this.totals.element, this.speed),
+        this.status.head, this.verdict.element),
       above,
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Inspected tokens" },
         h("div", { class: "sol-inspect-head" }, this.choice, this.legend.element),
         this.reading.element, h("div", { class: "sol-token-place" }, this.panes, over),
         this.buildFoot(tools)),
+      h("section", { class: "sol-panel sol-status", "aria-label": "In numbers" }, this.totals.element,
+        this.speed),
       below, this.charts.element, this.difficulty.element);
   }
 

@@ -237,8 +237,8 @@ export class PaintPanel {
   }
 
   async count() {
-    const answer = await newest(this, this.api("painted_compute", { grid: this.run.config.grid,
-      cached: this.tokens[0].cached_tokens, painted: this.painting?.actions }).catch(() => null));
+    const answer = await newest(this, this.api("painted_compute", { inspection_id: this.run.id,
+      painted: this.painting?.actions }).catch(() => null));
     this.compute = answer?.share ?? null;
     this.say();
   }

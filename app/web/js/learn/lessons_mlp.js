@@ -50,10 +50,11 @@ function endingOf({ rows, levels }) {
   const near = nearest(levels, LOOKED_AT);
   const changed = rows.filter((row) => row.top[0].token_id !== rows.at(-1).top[0].token_id).length;
   const turns = rows.slice(1).filter((row, at) => row.kl > rows[at].kl).length;
-  return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at `
+  return `At ${percent(levels[0])}, the lowest level tried here, KL is ${nats(rows[0].kl)} nats; at `
     + `${percent(levels[near])} it is ${nats(rows[near].kl)}. The first guess is another token at ${changed} `
     + `of ${levels.length} levels.`
-    + (turns ? ` The line is not smooth: at ${count(turns, "level")} more channels did worse.` : "");
+    + (turns ? ` The line is not smooth: at ${turns === 1 ? "one level" : `${turns} levels`}, keeping more `
+      + "channels did worse." : "");
 }
 
 export const LESSON_CHANNELS = {

@@ -204,8 +204,8 @@ export class BudgetDial {
     const lowest = value > 100 * (estimate.lowest ?? 0) + 1 ? "" : "Lowest possible here.";
     const { share: usual } = this.defaults;
     const moved = !this.isUsual || value === usual ? ""
-      : value > usual ? `Raised from ${usual} %: after this prompt, less may change the answer.`
-        : `Lowered from ${usual} %: after a prompt this long, less usually gives the same answer.`;
+      : `Set to ${value} % for this prompt: ${value > usual ? `at ${usual} % the answer might change.`
+        : "after so long a text, that usually gives the same answer."}`;
     setText(this.note, value ? [lowest || moved, measured].join("")
       : `Compute of these three settings: ${percent(estimate.share)}.`);
   }

@@ -80,10 +80,12 @@ export class Form {
 export class RunForm extends Form {
   /** @type {{stop(): void}} */
   on;
+  goTitle = "";
   stopButton = button("Stop", () => this.on.stop(), { disabled: true });
 
   actions(text, attributes) {
     this.go = this.makeGo(text, attributes);
+    this.goTitle = this.go.title;
     return [h("div", { class: "sol-actions" }, this.go, this.stopButton), this.error];
   }
 
@@ -91,6 +93,7 @@ export class RunForm extends Form {
   setBusy(busy) {
     const [on, off] = busy ? [this.stopButton, this.go] : [this.go, this.stopButton];
     const hadFocus = document.activeElement === off;
+    this.go.title = busy ? "One run at a time: stop it, or wait for its end" : this.goTitle;
     on.disabled = false;
     if (hadFocus) on.focus({ preventScroll: true });
     off.disabled = true;

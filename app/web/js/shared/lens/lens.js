@@ -12,6 +12,8 @@ import { glossed } from "../glossary.js";
 import { endsOf, LEAST_TOP, levelBars, tablePlace } from "../page_parts.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
+const LEAST_NOISE = Math.log(1.1); // nats by which a token must lead, whatever rounding does
+
 export class LensPanel {
   // on: {close(hadFocus), fork(index, token id) where it can be done}
   constructor(api, on) {
@@ -105,10 +107,12 @@ export class LensPanel {
 
   draw(view, rows) {
     const row = rows[view.index];
-    setChildren(this.choiceNote, choiceNote(view, row));
+    const choices = view.axes.map((levels) =>
+      choicesOf(levels, view.taken, row.token_id, view.noise ?? 0));
+    setChildren(this.choiceNote, choiceNote(view, row, choices.flat()));
     const fork = this.on.fork && ((token) => this.on.fork(view.index, token));
     this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) =>
-      choiceTable(axis, levels, view.axes[at], view.taken, row.token_id, fork)));
+      choiceTable(axis, levels, choices[at], view.taken, row.token_id, fork)));
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
@@ -118,9 +122,9 @@ export class LensPanel {
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
     this.trails.replaceChildren(followed ? trailTable(view, rows) : "");
-    this.trailNote.replaceChildren(...glossed(followed ? "What each of these steps changes in later tokens "
-      + "([[kv pollution|errors left in the cache]]), in [[nats]]; a dot is less than 0.005."
-      : "Nothing of this step reaches a later token: the run ends here."));
+    this.trailNote.replaceChildren(...glossed(followed ? "How much each change to this step shifts the "
+      + "tokens that follow, through [[kv pollution|errors left in the cache]]: KL in [[nats]]; a dot is "
+      + "less than 0.005." : "Nothing of this step reaches a later token: the run ends here."));
     show(this.body, true);
     this.setOld(false);
   }
@@ -138,10 +142,19 @@ function replayedText(row, view) {
   return `Dashed: nothing left out.${noise}${own}`;
 }
 
-// Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
-function choiceRanges(rows, taken) {
+// What each level would choose; the text's own token where another one leads by no more than rounding can.
+function choicesOf(rows, { choice: taken }, own, noise) {
+  return rows.map(({ choice, nll }) => {
+    const isNear = taken.token_id === own && choice.token_id !== own
+      && Math.log(choice.probability) + nll < Math.max(noise, LEAST_NOISE);
+    return isNear ? { ...taken, probability: Math.exp(-nll) } : choice;
+  });
+}
+
+// Neighbouring levels of one choice: the first and the last, and whether it is another than as taken.
+function choiceRanges(choices, taken) {
   const ranges = [];
-  rows.forEach(({ choice }, at) => {
+  choices.forEach((choice, at) => {
     const last = ranges.at(-1);
     if (last?.choice.token_id === choice.token_id) last.to = at;
     else ranges.push({ from: at, to: at, choice, isOther: choice.token_id !== taken.choice.token_id });
@@ -161,8 +174,8 @@ function changesText(ranges, textOf) {
     : `changes between ${joined([first.to, second.from].map(textOf), " and ")}`;
 }
 
-function probabilityText(rows) {
-  const chances = rows.map((row) => row.choice.probability).filter(isNumber);
+function probabilityText(choices) {
+  const chances = choices.map((choice) => choice.probability).filter(isNumber);
   if (!chances.length) return MISSING;
   return between(probability(Math.min(...chances)), probability(Math.max(...chances)));
 }
@@ -171,9 +184,9 @@ const tokenParts = (text) => [
   h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
-// rows: one per level; own: id of the token in the text; fork(token id): goes on from another one, or null.
-function choiceTable(axis, levels, rows, taken, own, fork) {
-  const ranges = choiceRanges(rows, taken);
+// choices: one per level; own: id of the token in the text; fork(token id): goes on from another, or null.
+function choiceTable(axis, levels, choices, taken, own, fork) {
+  const ranges = choiceRanges(choices, taken);
   const takenAt = nearest(levels, taken.action[axis.field]);
   const id = uniqueId("choices");
   const textOf = (at) => levelText(axis, levels[at]);
@@ -189,18 +202,19 @@ function choiceTable(axis, levels, rows, taken, own, fork) {
             range.isOther && h("span", { class: "sol-offscreen" }, ", another token"),
             isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")],
             fork && range.choice.token_id !== own && forkButton(range.choice, fork)),
-          h("td", {}, probabilityText(rows.slice(range.from, range.to + 1))));
+          h("td", {}, probabilityText(choices.slice(range.from, range.to + 1))));
       }))));
 }
 
 const forkButton = ({ token_id: id, text }, fork) => smallButton("Continue from here", () => fork(id),
   { class: "sol-lens-fork", "aria-label": `Continue from here with ${spokenText(text).trim()}` });
 
-function choiceNote(view, row) {
+function choiceNote(view, row, choices) {
   const { choice } = view.taken;
-  const others = view.axes.flat().some((one) => one.choice.token_id !== choice.token_id);
+  const others = choices.some((one) => one.token_id !== choice.token_id);
   return [
-    "The most probable token at each level. As taken it is ", h("b", {}, tokenParts(choice.text)),
+    "The most probable token at each level; a lead that rounding can make does not count. As taken it is ",
+    h("b", {}, tokenParts(choice.text)),
     others ? "; rows with another token are marked." : ", and so it is at every level.",
     choice.token_id !== row.token_id && [" The text has ", h("b", {}, tokenParts(row.text)),
       row.dense_surprisal === undefined

@@ -137,10 +137,10 @@ function pictureOf({ question, view, status, reading, machine, legend }, theme) 
   sheet.paragraph(status.spent.textContent ?? "", 17, muted);
   if (!legend.isEven) sheet.scale(legend.axis);
   if (legend.note.textContent) sheet.paragraph(legend.note.textContent, 17, muted);
-  const { looked, needed, apart } = reading.strips?.values ?? {};
+  const { looked, needed, apart, name } = reading.strips?.values ?? {};
   if (looked && looked.length > 1 && !reading.element.hidden) {
     sheet.y += 14;
-    sheet.strip("Looked at", looked, apart, "attention", false);
+    sheet.strip(name, looked, apart, "attention", false);
     if (needed) sheet.strip("Needed", needed, apart, "channels", true);
     const said = needed && reading.effects?.said.textContent;
     sheet.paragraph(said || reading.caption.textContent || "", 17, text);
@@ -170,7 +170,7 @@ async function pngOf(drawing) {
 
 /** @param {import("./run_stage.js").RunStage} stage */
 export const pictureMenu = (stage) => menu("Save picture", ["light", "dark"].flatMap((theme) => [
-  { name: `PNG, ${theme}`, hint: "to post",
+  { name: `PNG, ${theme}`, hint: "",
     act: async () => saveFile(fileName(stage, "png"), await pngOf(pictureOf(stage, theme))) },
-  { name: `SVG, ${theme}`, hint: "for print and papers", act: () => saveFile(fileName(stage, "svg"),
+  { name: `SVG, ${theme}`, hint: "for print", act: () => saveFile(fileName(stage, "svg"),
     new Blob([xmlOf(pictureOf(stage, theme))], { type: "image/svg+xml" })) }]));

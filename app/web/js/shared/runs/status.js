@@ -73,7 +73,8 @@ export class Status extends StatusLine {
   constructor(on) {
     super(on);
     this.most = on.most;
-    this.goOn = smallButton("Continue", on.goOn, { hidden: true, title: "Again, with twice the tokens" });
+    this.goOn = smallButton("Continue", on.goOn, { hidden: true,
+      title: "The same prompt and settings; after a cut with twice the tokens" });
     this.detail.after(this.goOn);
     this.tiles = {
       tokens: tile("[[token|Tokens]]", "generated"),
@@ -157,7 +158,9 @@ export class Status extends StatusLine {
     const isCut = view.status === "finished" && view.summary?.reason === "length";
     this.update(isCut ? { ...view, status: `Cut off at ${count(rows.length, "token")}` } : view, model, words,
       rows.length / run.config.max_new_tokens);
-    show(this.goOn, isCut && !run.parent && run.settings?.max_new_tokens < this.most);
+    const isHalf = isCut || view.status === "interrupted";
+    show(this.goOn, isHalf && !run.parent && run.settings?.max_new_tokens < this.most);
+    setText(this.goOn, isCut ? "Continue" : "Run again");
     if (rows.length === 0) return;
     const tally = tallyOf(rows);
     const pace = tally.ms / rows.length;
@@ -189,11 +192,12 @@ export class Status extends StatusLine {
       setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
     const isOff = share && percent(share) !== percent(tally.bytes);
-    const isMissed = !view.live && kind && this.zone
-      && ZONES[outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense).kind] !== this.zone;
+    const found = !view.live && kind && ZONES[outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense).kind];
+    const forecast = found && this.zone
+      && (found === this.zone ? " · as forecast" : ` · forecast was: ${this.zone}`);
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
-      ` of the full model${isOff ? ` (asked: ${percent(share)})` : ""} · `],
-      this.gain, klWords(tally), isMissed && ` · forecast was: ${this.zone}`);
+      ` of the full model${isOff ? ` (target: ${percent(share)})` : ""} · `],
+      this.gain, klWords(tally), forecast);
     show(this.verdict, true);
   }
 }

@@ -29,7 +29,7 @@ export function outcomeOf({ compared, others, kl, parted }, isDense) {
   if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: SAME, basis: ` All ${whole} match; they may still be wrong.` };
+  if (!others) return { kind: SAME, basis: ` All ${whole} match. The full model itself may be wrong.` };
   const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
   return { kind: isBroken ? "Broken" : 2 * parted < compared ? "Another answer" : "Small changes",
     basis: ` The full model disagrees with ${others.toLocaleString("en")} of ${whole} (dotted).` };
@@ -43,9 +43,8 @@ export function partingWords(rows) {
   const shown = (one) => (isSpace ? `“${one.replaceAll(" ", "·")}”` : quoted(one));
   const [its, own] = [text, rows[at].text].map(shown);
   const found = probabilityOf(denseSide(rows[at])?.surprisal ?? Infinity);
-  const where = at ? `diverges at token ${at + 1}` : "differs from the first token";
-  const tie = isTie(chance, found) ? ", a near tie" : "";
-  return ` Its own answer ${where}${tie}: ${its} (${probability(chance)}), not ${own} `
+  const tie = isTie(chance, found) ? ", in a near tie" : "";
+  return ` It parts ways at token ${at + 1}${tie}, preferring ${its} (${probability(chance)}) to ${own} `
     + `(${probability(found)}).`;
 }
 

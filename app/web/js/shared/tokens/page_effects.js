@@ -43,8 +43,9 @@ export class PageEffects {
       h("div", { class: "sol-tools" }, this.compare, this.none));
     this.other = new RunFollower(on.ask, { begin: () => {},
       rows: (rows) => this.answer.append(answerText(rows)),
-      view: ({ live, more }) => {
+      view: ({ live, more, summary }) => {
         this.answer.classList.toggle("is-live", live || more);
+        if (summary?.reason === "length" && !more) this.answer.append("…");
         show(this.compare, !(live || more));
       }, lost: () => {}, gone: (error) => this.say(error.message) });
     this.clear();
@@ -100,14 +101,14 @@ export class PageEffects {
     const other = `${quoted(choice.text)} ${isTie(choice.probability, own) ? "ties with it" : "comes first"}`;
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
       : `${other} (${probability(choice.probability)})`;
-    return `${probability(Math.exp(change - nll))} becomes ${probability(own)}, and ${first}.`;
+    return `its probability goes from ${probability(Math.exp(change - nll))} to ${probability(own)}, and `
+      + `${first}.`;
   }
 
-  // isNew: the run has just ended; of others only what was measured before is shown.
-  rankSoon(isNew) {
+  // A run has ended, or one that has is opened; what was measured of it before is shown at once.
+  rankSoon() {
     const was = recall("needed")[this.on.id()];
     if (was?.[0] === this.on.at()) return this.draw(...was);
-    if (!isNew) return;
     const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
     if (pages <= AT_ONCE) this.rank();
   }
@@ -160,7 +161,7 @@ export class PageEffects {
       const alike = lost.filter((one) => one > lostWithout(best) / 2).length;
       return (alike > Math.max(MANY * lost.length, 3)
         ? `Almost any page could change ${word}: without ${pageOf(best)} `
-        : `${word} needed ${pageOf(best)}: without it `) + this.change(index, best);
+        : `${word} needed ${pageOf(best)}. Without it, `) + this.change(index, best);
     }
     if (least && 1 - Math.exp(least.nll_change) >= LEAST_LOST) {
       return `No single page was essential to ${word}, which gains without ${pageOf(least)}: `

@@ -277,10 +277,12 @@ export class Reading {
     const shades = shadesOf(need?.lost.map((lost, page) => (isTold(lost, page) ? lost : 0)) ?? lights);
     this.best = need?.best ?? null;
     // Where all heads read all pages, what their attention is tells more, once that was measured.
-    const looked = row.page_reads.share === 1 && measured ? measured.attention
+    const isLooked = row.page_reads.share === 1 && measured;
+    const looked = isLooked ? measured.attention
       : Array.from({ length: row.page_reads.pages }, (_, page) => fractions(page));
     show(this.strips.element, (this.on.rows().at(-1)?.page_reads.pages ?? 0) > 1);
-    this.strips.draw(looked, need ? looked.map((_, page) => need.lost[page] ?? 0) : null, this.apart);
+    this.strips.draw(looked, need ? looked.map((_, page) => need.lost[page] ?? 0) : null, this.apart,
+      isLooked ? "Looked at" : "Read");
     this.markStrips();
     this.effects?.which.classList.toggle("is-spare", Boolean(need));
     this.effects?.said.classList.toggle("is-of-another", this.effects.index !== row.index);

@@ -1,6 +1,6 @@
 // What steps read, drawn: two strips of bars over the pages of a text, and the map of a whole run.
 
-import { drawInTurn, h, show, svg, watchPointer, whenThemeChanges } from "../dom.js";
+import { drawInTurn, h, setText, show, svg, watchPointer, whenThemeChanges } from "../dom.js";
 import { fractionsOf } from "../machine/reads.js";
 
 const STRIPS_WIDTH = 1000; // of the drawing, which its place stretches
@@ -39,7 +39,7 @@ export class Strips {
     this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
       "aria-hidden": "true" }, this.marked, this.apart, this.looked, this.needed);
     const meaning = "How much of the word's probability goes without each page: a full bar is all of it";
-    this.names = [h("span", {}, "Looked at"), h("span", { title: meaning }, "Needed")];
+    this.names = [h("span", {}), h("span", { title: meaning }, "Needed")];
     this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
       this.field);
     const pageAt = ({ clientX }) => {
@@ -54,11 +54,13 @@ export class Strips {
     this.field.addEventListener("click", (event) => on.canChoose(pageAt(event)) && on.choose(pageAt(event)));
   }
 
-  /** looked, needed: by page; needed: null before it is known.
+  /** looked, needed: by page; needed: null before it is known; name: of what looked holds, the attention of
+   * all heads or the fraction of them that read a page.
    * @param {number[]} looked @param {number[] | null} needed
    * @param {Set<number>} [apart] pages that tell nothing */
-  draw(looked, needed, apart = FIRST_PAGE) {
-    this.values = { looked, needed, apart };
+  draw(looked, needed, apart = FIRST_PAGE, name = "Read") {
+    this.values = { looked, needed, apart, name };
+    setText(this.names[0], name);
     this.numPages = looked.length;
     const above = { width: STRIPS_WIDTH, tall: STRIPS_TALL, base: STRIPS_TALL };
     const below = { ...above, base: STRIPS_TALL + STRIPS_GAP, isNeed: true };

@@ -22,7 +22,8 @@ export function stretched(shares) {
   const [least, most] = [Math.min(...shares), Math.max(...shares)];
   const isEven = most - least <= EVEN_RANGE;
   const more = Math.max(LEAST_RANGE - (most - least), 0) / 2;
-  const [low, high] = shares.length && !isEven ? [least - more, most + more] : [LEAST_COST, 1];
+  const top = Math.min(most + more, Math.max(most, 1));
+  const [low, high] = shares.length && !isEven ? [Math.min(least, top - LEAST_RANGE), top] : [LEAST_COST, 1];
   return { low, high, isOpenBelow: low === LEAST_COST, isEven: shares.length > 0 && isEven };
 }
 
