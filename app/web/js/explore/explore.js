@@ -170,14 +170,20 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     super.begin(run);
+    this.askEstimate();
+    this.ofFork.forEach((one) => show(one, run.parent !== null));
+  }
+
+  askEstimate() {
+    const { run } = this.follower;
     const request = { settings: run.settings, characters: run.prompt.length };
     const take = (estimate) => run === this.follower.run && this.status.setEstimate(estimate);
     if (run.settings) this.api("estimate_budget", request).then(take, () => {});
-    this.ofFork.forEach((one) => show(one, run.parent !== null));
   }
 
   finish() {
     const { run } = this.follower;
+    if (!this.status.zone) this.askEstimate(); // the model was not there at its beginning
     this.stage.reading.effects?.rankSoon();
     if (run.settings) this.status.offerFull((write) =>
       runOf(this.api, run.prompt, { ...run.settings, schedule: "dense", shadow: false }, write, run.id));

@@ -73,7 +73,7 @@ class InspectPage extends RunPage {
 
   openPainter() {
     this.showPainter();
-    this.painter.element.scrollIntoView({ block: "nearest" });
+    scrollTo(this.painter.element, "start");
     this.painter.element.querySelector("h2")?.focus({ preventScroll: true });
   }
 

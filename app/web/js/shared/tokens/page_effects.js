@@ -2,11 +2,12 @@
 
 import { attempt, newest, RunFollower } from "../api.js";
 import { chip, h, setText, show } from "../dom.js";
-import { count, isNumber, isTie, probability } from "../format.js";
+import { count, isNumber, isTie, nats, probability } from "../format.js";
 import { recall, remember } from "../memory.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const LEAST_LOST = 0.2; // of a word's probability: a page whose absence costs less did not matter much
+const LEAST_SAID = 0.001; // of the probabilities that are given; below it surprisals are
 const MANY = 0.4; // of all pages
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
@@ -101,8 +102,9 @@ export class PageEffects {
     const other = `${quoted(choice.text)} ${isTie(choice.probability, own) ? "ties with it" : "comes first"}`;
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
       : `${other} (${probability(choice.probability)})`;
-    return `its probability goes from ${probability(Math.exp(change - nll))} to ${probability(own)}, and `
-      + `${first}.`;
+    const before = Math.exp(change - nll);
+    return (before < LEAST_SAID ? `its surprisal goes from ${nats(nll - change)} to ${nats(nll)} nats`
+      : `its probability goes from ${probability(before)} to ${probability(own)}`) + `, and ${first}.`;
   }
 
   // A run has ended, or one that has is opened; what was measured of it before is shown at once.

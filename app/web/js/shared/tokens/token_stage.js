@@ -18,8 +18,7 @@ export function colourScale(axis) {
 }
 
 function laneLegend() {
-  return h("div", { class: "sol-lane-legend", title: "Full width: as much as the full model" },
-    h("span", { class: "sol-muted" }, "Lanes"),
+  return h("div", { class: "sol-lane-legend", title: "Lanes: a full one is as much as the full model" },
     AXES.map((axis) => h("span", { class: "sol-lane-key", "data-axis": axis.key },
       h("i", { "aria-hidden": "true" }), axis.name)));
 }
@@ -40,7 +39,8 @@ export class Legend {
         this.set(chosen, true);
       } });
     this.inputs = choice.inputs;
-    this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, this.note, laneLegend());
+    this.element = h("div", { class: "sol-legend" }, choice.element, this.scale,
+      h("div", { class: "sol-legend-end" }, this.note, laneLegend()));
     this.onAxis = onAxis;
     this.axis = axes[0];
     this.set(memory.get(key));
