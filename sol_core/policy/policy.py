@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class StepInputs(NamedTuple):
     """Inputs of a policy for T steps of N episodes."""
 
-    rows: Tensor  # [N, T, layout.width], see ``network.py``
+    rows: Tensor  # [N, T, layout.width], see ``step.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
     aims: Tensor  # [N, T, axes], mean spend to aim for at this step, fractions of dense

@@ -23,9 +23,8 @@ from sol_core.decoding.batch_scheduling import (
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
-from sol_core.policy.few_rows import FewRowPolicy
-from sol_core.policy.network import input_rows
 from sol_core.policy.policy import Policy, StepInputs, budget_fractions
+from sol_core.policy.step import FewRowPolicy, input_rows
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
