@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu import as_array
-from kernels.cpu.threads import Tuning, default_tuning, kernel_threads
+from kernels.cpu.threads import Tuning, default_tuning
 from kernels.decode_layer import DTYPES, HAS_TICKS, few_row_kernel
 from kernels.linear import FEW_ROWS
 from kernels.page_attention import mass_of_pages, mass_outside_of_row, soft_cap
@@ -54,6 +55,7 @@ class FewRowStep:
         self._lines = [_lines_of_layers(spec.windows, by_layer=some) for some in (False, True)]
         self._angles = RotaryTable(list(dict.fromkeys(spec.ropes)), spec.head_size)
         self._scale = np.float32(spec.attention_scale)
+        self._untuned = default_tuning(sys.maxsize, quantised=self.quantised)  # all threads
         self._vocab_size = model.head.weight.shape[1]
 
     @staticmethod
@@ -94,10 +96,8 @@ class FewRowStep:
         previewed = np.array([head is not None and not a.is_dense for a in request.actions])
         preview = *(_NO_PREVIEW if head is None else head.arrays), previewed, head_rows
         arguments = streams, self._table, memory, rows, mlp, preview, angles, noted
-        threads = kernel_threads()
-        chosen = tuning or default_tuning(threads, quantised=self.quantised)
-        chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
-        self._run(2 * spec.num_layers + 1, arguments, request.clock, chosen)
+        kinds = (self._table.like.dtype, self._table.head.dtype, cache.dtype)
+        self._run(kinds, arguments, request.clock, tuning or self._untuned)
         outside, query, flags, layers = map(
             torch.from_numpy, (concentration, queries, readers, streams_of)
         )
@@ -138,21 +138,22 @@ class FewRowStep:
                 yield (row, layer), cache.keys(layer, row), first
 
     def _run(
-        self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
+        self, kinds: Any, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
     ) -> None:
         """A call a part, a seventh slower, only for a clock where nothing has ticks."""
+        parts = 2 * self._spec.num_layers + 1
         if clock is None:
-            self._kernel((0, parts), *arguments, _NO_TICKS, tuning)
+            self._kernel(kinds, ((0, parts), *arguments, _NO_TICKS, tuning))
             return
         clock.lap("rest")
         if HAS_TICKS:
             ticks = np.empty(parts, np.int64)
-            self._kernel((0, parts), *arguments, ticks, tuning)
+            self._kernel(kinds, ((0, parts), *arguments, ticks, tuning))
             attention, mlp, head = ticks[0:-1:2].sum(), ticks[1::2].sum(), ticks[-1]
             clock.shared_lap({"attention": int(attention), "mlp": int(mlp), "head": int(head)})
             return
         for part in range(parts):
-            self._kernel((part, part + 1), *arguments, _NO_TICKS, tuning)
+            self._kernel(kinds, ((part, part + 1), *arguments, _NO_TICKS, tuning))
             half: Part = "mlp" if part % 2 else "attention"
             clock.lap("head" if part == parts - 1 else half)
 
