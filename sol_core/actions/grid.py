@@ -81,6 +81,10 @@ class Mechanisms:
                 f"got {self.page_scorer} and {self.page_choice}"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: cached properties are of functions, some of which nothing pickles."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
     @cached_property
     def by_need(self) -> bool:
         """Return whether groups read the pages that they need, not a count."""

@@ -75,8 +75,8 @@ class ByteBudgets:
         """Terms of the choice of attention and MLP at this step of the episode.
 
         Args:
-            previous: actions of the step before, whose reads beyond the shares are added; none
-                before the first step of all.
+            previous: actions of the step before, whose bytes count now that they are known; none
+                at the first step of all.
         """
         costs = self._mixes.costs
         if previous:

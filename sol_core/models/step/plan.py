@@ -115,10 +115,9 @@ def page_limits(
 ) -> tuple[list[list[int]], np.ndarray[Any, np.dtype[np.float32]]]:
     """Pages that each row keeps, a line of R numbers per window, and the need from which on it
     reads one, [1, R] or [L, R] by layer. The new token is counted as cached."""
-    lengths = cache.lengths
-    budgets = [[max(lengths) + 1] * cache.num_rows for _ in windows]
+    budgets = [[max(cache.lengths) + 1] * cache.num_rows for _ in windows]
     floors = np.zeros((len(windows) if request.is_by_layer else 1, cache.num_rows), np.float32)
-    for row, (action, cached) in enumerate(zip(request.actions, lengths, strict=True)):
+    for row, (action, cached) in enumerate(zip(request.actions, cache.lengths, strict=True)):
         if action.keep_fraction >= 1:
             continue
         length = cached + 1
