@@ -260,9 +260,13 @@ def run_as_team(function: Any, kinds: Any, arguments: Any) -> None:
 
     Args:
         kinds: tell arguments of different types apart; the function is compiled for each.
-        arguments: as of ``team_call``; the last is the Tuning.
+        arguments: as of ``team_call``; the last is the Tuning, of whose threads the team gets those
+            that Numba may use now.
     """
+    *others, tuning = arguments
+    tuning = tuning._replace(threads=min(tuning.threads, numba.get_num_threads()))
+    arguments = (*others, tuning)
     if (function, kinds) not in _NATIVE:
         _NATIVE[function, kinds] = native_function(function, arguments)
-    if not team_call(_NATIVE[function, kinds], arguments[-1].threads, arguments):
+    if not team_call(_NATIVE[function, kinds], tuning.threads, arguments):
         raise TypeError(f"arguments of other types than {function.__name__} takes")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -24,8 +24,13 @@ MOST_HEADS = 64  # of a group: each has a bit that says which pages it chose
 
 
 def few_row_kernel() -> Callable[..., None] | None:
-    """``step.run_parts``, or None where Numba cannot run; the log says why."""
-    return cpu_kernel(f"{__name__}.step", "run_parts")
+    """``run_as_team`` of ``step.run_member``, or None where Numba cannot run; the log says why."""
+    member = cpu_kernel(f"{__name__}.step", "run_member")
+    if member is None:
+        return None
+    from kernels.cpu.team import run_as_team
+
+    return partial(run_as_team, member)
 
 
 @cache

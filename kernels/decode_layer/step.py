@@ -16,7 +16,7 @@ import numpy as np
 from kernels.cpu.addresses import block_at, matrix_at, vector_at
 from kernels.cpu.compiling import helper, kernel
 from kernels.cpu.numba_helpers import copy_rows, norm_row, ticks_now
-from kernels.cpu.team import from_first, join, meet, run_as_team
+from kernels.cpu.team import from_first, join, meet
 from kernels.decode_layer.attention import AttentionWeights, attention_rows
 from kernels.decode_layer.head import head_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
@@ -104,8 +104,27 @@ def _sizes(hidden, model, rows, angles):
 
 
 @kernel
-def _run_member(iteration, marks, arguments):
-    """``run_parts`` by one member of a team; only the first one writes what is not shared out."""
+def run_member(iteration, marks, arguments):
+    """Parts [begin, end) of the step, by one member of a team: 2 n is layer n's attention, 2 n + 1
+    its MLP, and after the last layer's come the final norm and the head. Only the first member
+    writes what is not shared out.
+
+    The arguments:
+        parts: begin and end.
+        streams: hidden [R, C] float32, changed, normed at the end; the kept ones [R, 2, C]
+            and logits [R, V], overwritten.
+        model: ModelTable.
+        cache: CacheTable.
+        rows: StepRows, but ``first_seen``, ``pages_kept`` and ``floors`` are [L, R].
+        mlp: ``kept_channels`` and ``rounding`` of ``mlp_rows``; the former are [L, R] each.
+        preview: of the head, see ``head_rows``.
+        angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
+        observed: concentration [R, L] float32, readers [R, L, Hkv, P] uint8 and tokens read [R, L]
+            int64 of the layers, see ``attend_pages``; the streams [R, L, C] that enter them and
+            their queries [R, L, H, D], float32; each [..., 0] where it is not asked for.
+        ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
+        tuning: Tuning; changes no number.
+    """
     parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning = arguments
     team = join(marks, iteration, tuning)
     if team.member < 0:
@@ -152,26 +171,3 @@ def _run_member(iteration, marks, arguments):
         copy_rows(hidden, given)
     meet(team)
     memory[:0] = 0  # kept until all are done with it
-
-
-def run_parts(parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning):
-    """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
-    the last layer's come the final norm and the head.
-
-    Args:
-        streams: hidden [R, C] float32, changed, normed at the end; the kept ones [R, 2, C]
-            and logits [R, V], overwritten.
-        model: ModelTable.
-        cache: CacheTable.
-        rows: StepRows, but ``first_seen``, ``pages_kept`` and ``floors`` are [L, R].
-        mlp: ``kept_channels`` and ``rounding`` of ``mlp_rows``; the former are [L, R] each.
-        preview: of the head, see ``head_rows``.
-        angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
-        observed: concentration [R, L] float32, readers [R, L, Hkv, P] uint8 and tokens read [R, L]
-            int64 of the layers, see ``attend_pages``; the streams [R, L, C] that enter them and
-            their queries [R, L, H, D], float32; each [..., 0] where it is not asked for.
-        ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
-        tuning: Tuning; changes no number.
-    """
-    step = (parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning)
-    run_as_team(_run_member, (model.like.dtype, model.head.dtype, cache.number.dtype), step)

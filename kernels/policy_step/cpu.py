@@ -22,7 +22,7 @@ from kernels.policy_step import NEVER
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _AHEAD = 2  # outputs from those that are read to those that are prefetched
 _REST_LIMIT = np.float32(8.0)
-_MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/network.py
+_MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/step.py
 
 
 class Encoder(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
@@ -25,7 +26,7 @@ QuantBlock = Annotated[int, Range(0, SCALE_BLOCK)]
 _TENTHS = tuple(round(i / 10, 2) for i in range(1, 11))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: cached properties need a dictionary
 class Mechanisms:
     """Ways in which a compressed step skips what its action drops; part of a grid's identity.
 
@@ -80,27 +81,22 @@ class Mechanisms:
                 f"got {self.page_scorer} and {self.page_choice}"
             )
 
-    @property
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: cached properties are of functions, some of which nothing pickles."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @cached_property
     def by_need(self) -> bool:
         """Return whether groups read the pages that they need, not a count."""
         return self.page_choice == "group"
 
-    def check_decodes(self) -> None:
-        """Raises: ConfigError for a way that only former releases decoded."""
-        if self.by_need and self.page_budget == "count":
-            raise ConfigError(
-                "this was made with a fixed count of pages per KV group, which this release shows "
-                "but no longer decodes: choose the grid "
-                f"{' or '.join(GRIDS)}, and train a policy of that one again"
-            )
-
-    @property
+    @cached_property
     def scorer(self) -> PageScorer:
         """Declaration of its way to score pages."""
         given = self.page_scorer
         return PAGE_SCORERS[given] if isinstance(given, str) else given
 
-    @property
+    @cached_property
     def pruner(self) -> MlpPruner:
         """Declaration of its way to prune the MLP."""
         given = self.mlp_pruning
@@ -123,7 +119,7 @@ PAPER = Mechanisms()
 
 
 @configuration
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ActionGrid(Mechanisms, Record):
     """The levels each axis may take, ascending, and the mechanisms by which steps skip the rest.
 

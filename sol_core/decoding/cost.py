@@ -142,15 +142,16 @@ class CostModel:
     def _attention(self, keep: float, visible: int, reads: StepReads) -> tuple[float, float]:
         """FLOPs and bytes of one layer's page scores, and of its keys and values unless it is
         known exactly which were read."""
-        spec, pages = self.spec, -(-visible // self.page_size)
+        spec, size = self.spec, self.page_size
+        pages = -(-visible // size)
         query_width, kv_width = spec.query_width, spec.kv_width
-        kept = pages_kept(keep, visible, self.page_size)
         flops = read = 0.0
         if reads.tokens is None:
-            tokens = min(visible, kept * self.page_size)
+            tokens = min(visible, pages_kept(keep, visible, size) * size) if keep < 1 else visible
             flops = 4.0 * query_width * tokens
             read = 2.0 * kv_width * tokens * self.bytes_per_cached
-        chooses = keep < 1 if self.mechanisms.by_need else kept < pages
+        by_need = self.mechanisms.by_need
+        chooses = keep < 1 and (by_need or pages_kept(keep, visible, size) < pages)
         if not chooses and not reads.observed:
             return flops, read
         widths = query_width, kv_width, spec.num_kv_heads

@@ -153,9 +153,11 @@ class _Loop:
     def run(self, index: int, tokens: Sequence[int], last: DecodeStep | None) -> DecodeStep:
         """Take a step that feeds ``tokens``; ``last`` is the step before it."""
         lm, options, started = self._lm, self._options, time.perf_counter()
-        fed = from_host(tokens, lm.device).repeat_interleave(self._group)
+        rows = [token for token in tokens for _ in range(self._group)]
+        on_host = torch.tensor(rows, dtype=torch.int64, pin_memory=lm.device.type == "cuda")
+        fed = on_host.to(lm.device, non_blocking=True)
         clock = StepClock.for_step(lm.device, index) if options.timed else None
-        observation = self._observation(index, tokens, fed, last)
+        observation = self._observation(index, on_host if options.on_host else fed, last)
         actions = tuple(self._scheduler.next_actions(observation))
         self._added = self._added or self._scheduler.reads()
         if clock is not None:
@@ -198,9 +200,7 @@ class _Loop:
             self._known["entropy"] = spread(entropy)
             self._log_probabilities = spread(log_probabilities)
 
-    def _observation(
-        self, index: int, tokens: Sequence[int], fed: Tensor, last: DecodeStep | None
-    ) -> StepObservation:
+    def _observation(self, index: int, tokens: Tensor, last: DecodeStep | None) -> StepObservation:
         if last is not None:
             output = last.output
             self._known = {"hidden": output.hidden, "entropy": last.entropy, "reads": last.reads}
@@ -208,12 +208,10 @@ class _Loop:
                 self._known["mid_hidden"] = output.mid_hidden
                 self._known["concentration"] = output.attention_concentration
                 self._log_probabilities = last.log_probabilities
-        if fed.device != self._device:
-            fed = torch.tensor(tokens).repeat_interleave(self._group)
         if self._log_probabilities is not None:
-            drawn = self._log_probabilities.gather(-1, fed[:, None])[:, 0]
+            drawn = self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
             self._known["surprisal"] = -drawn
-        return StepObservation(index, fed, tuple(self._cache.lengths), **self._known)
+        return StepObservation(index, tokens, tuple(self._cache.lengths), **self._known)
 
 
 def _reads(output: StepOutput, added: Sequence[StepReads]) -> tuple[StepReads, ...]:

@@ -195,7 +195,8 @@ class _Batch:
             yield self._finished(sequence, decode_began)
 
     def _finished(self, sequence: GeneratedSequence, began: float) -> tuple[int, Event]:
-        left_at = self.schedules.left_at(self.sequences.index(sequence))
+        rows = self.schedules.policy_rows.get(0)
+        left_at = None if rows is None else rows.left_at.get(self.sequences.index(sequence))
         return sequence.number, sequence.finish(ms_since(began), left_at)
 
     def _steps(self, caches: list[KVCache], state: PrefixState | None) -> Iterator[DecodeStep]:
@@ -226,7 +227,8 @@ class _Batch:
         )
 
     def _token_events(self, step: DecodeStep, began: float) -> list[tuple[int, Event]]:
-        chosen, rows_each = self.schedules.distributions(), 1 + len(self.config.side_rows)
+        policy_rows, rows_each = self.schedules.policy_rows.get(0), 1 + len(self.config.side_rows)
+        chosen = None if policy_rows is None else policy_rows.distributions()
         events: list[tuple[int, Event]] = []
         for index, sequence in enumerate(self.sequences):
             if sequence.ended is None:

@@ -27,11 +27,7 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
-from sol_core.policy.scheduler import (
-    Distribution,
-    PolicyRows,
-    schedule_by_policy,
-)
+from sol_core.policy.scheduler import PolicyRows, schedule_by_policy
 
 # By its name a policy's folder, a policy, or a function instead of one, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
@@ -68,7 +64,7 @@ class GenerationSchedules:
         self._policies: dict[str, Policy | Schedule | WithoutBudget] = {
             name: _checked_policy(policies(name), model, grid, on_host=on_host) for name in names
         }
-        self._policy_rows: dict[int, PolicyRows] = {}
+        self.policy_rows: dict[int, PolicyRows] = {}  # by the row of a sequence, 0 the main one
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
         self._mixes = mix_table(model, grid) if by_share else None
         self.costs = CostModel.of(model.lm, grid) if self._mixes is None else self._mixes.costs
@@ -96,7 +92,7 @@ class GenerationSchedules:
             if isinstance(policy, Policy):
                 budgets = [row.budget] * len(contexts)
                 made = schedule_by_policy(policy, budgets, self._mixes, contexts)
-                self._policy_rows[number] = made
+                self.policy_rows[number] = made
                 parts.append((batch_rows, made.scheduler))
             elif policy is not None:
                 asked = None if isinstance(policy, WithoutBudget) else row.budget
@@ -111,20 +107,6 @@ class GenerationSchedules:
                 ]
                 parts.append((batch_rows, RowSchedules(single)))
         return join_schedulers(parts)
-
-    def distributions(self, row: int = 0) -> Sequence[Distribution | None] | None:
-        """Probability of every level, per axis, at the last step: of every sequence's row.
-
-        None for a row without a policy, or whose policy leaves the step to the static mix. Row 0
-        is the main row.
-        """
-        rows = self._policy_rows.get(row)
-        return None if rows is None or rows.by_policy is None else rows.distributions()
-
-    def left_at(self, sequence: int) -> float | None:
-        """Return the context whose gains left a sequence's main row to static, if they did."""
-        rows = self._policy_rows.get(0)
-        return None if rows is None else rows.left_at.get(sequence)
 
 
 def _checked_policy(

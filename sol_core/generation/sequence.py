@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from kernels.log_softmax import kl_to_dense, top_k
-from sol_core.actions import AXES, ActionGrid, Spend
+from sol_core.actions import AXES, Action, ActionGrid, Spend
 from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
 from sol_core.errors import ConfigError, ContextLengthError
@@ -154,8 +154,11 @@ class GeneratedSequence:
         self._specials = set(model.text_codec.all_special_ids)
         self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
         self._visible = TextUntilStop(config.stop_strings)
-        self._prefill_ms, self._num_tokens = 0.0, 0
-        self._spend, self._cost, self._dense_cost = np.zeros(len(AXES)), StepCost(), StepCost()
+        self._prefill_ms = 0.0
+        # Of the steps so far, summed at the end.
+        self._actions: list[Action] = []
+        self._costs: list[StepCost] = []
+        self._dense_costs: list[StepCost] = []
 
     @property
     def fits_beside_others(self) -> bool:
@@ -185,10 +188,9 @@ class GeneratedSequence:
             self.ended = "stop_string"
         shown = self._model.spelled(token) if token in self._specials else text
         event = self._event(step, token, shown, began, policy)
-        self._num_tokens += 1
-        self._spend += event.action.as_tuple()
-        self._cost += event.cost
-        self._dense_cost += event.dense_cost
+        self._actions.append(event.action)
+        self._costs.append(event.cost)
+        self._dense_costs.append(event.dense_cost)
         return self._recorded(event, step) if self._keeps_tensors else event
 
     def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
@@ -207,10 +209,12 @@ class GeneratedSequence:
         if self.ended is None:
             whole = self.max_steps == self._config.max_new_tokens
             self.ended = "length" if whole else "context_full"
-        count, spend = self._num_tokens, None
+        count, spend = len(self._actions), None
+        cost, dense_cost = sum(self._costs, StepCost()), sum(self._dense_costs, StepCost())
         if count:
-            read, dense = self._cost.bytes_read, self._dense_cost.bytes_read
-            spend = Spend.of_steps(self._spend.tolist(), count, read, dense)
+            values = (np.array(action.as_tuple()) for action in self._actions)
+            taken = sum(values, np.zeros(len(AXES))).tolist()
+            spend = Spend.of_steps(taken, count, cost.bytes_read, dense_cost.bytes_read)
         return FinishEvent(
             reason=self.ended,
             text=self._visible.text,
@@ -219,8 +223,8 @@ class GeneratedSequence:
             prefill_ms=self._prefill_ms,
             decode_ms=decode_ms,
             tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
-            cost=self._cost,
-            dense_cost=self._dense_cost,
+            cost=cost,
+            dense_cost=dense_cost,
             made_on=made_on(self._model),
             left_at=left_at,
         )

@@ -226,7 +226,8 @@ class _Inspection:
                 readers = sequence.page_readers(step, row, self.config.grid_in_use)
                 pages_read = sequence.reads_by_page(readers, self.model.spec.num_kv_heads)
             cost = step.cost(self.schedules.costs, row)
-            policy = (self.schedules.distributions(row) or (None,))[0]
+            by_policy = self.schedules.policy_rows.get(row)
+            policy = None if by_policy is None else by_policy.distributions()[0]
             rows.append(records.InspectedRow(*score, cost, policy, pages_read))
         shown = self.stream.push(token)
         return InspectedToken(

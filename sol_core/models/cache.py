@@ -192,9 +192,9 @@ class KVCache:
         """Prepare to write a token per row; return whether the step must encode its keys too."""
         self._check_room(1)
         if reads_codes:
-            self._encode()
-            if self._shared is not None:
-                self._shared._encode()
+            for cache in (self, self._shared):
+                if cache is not None and cache._coded_ends != cache.own_lengths:
+                    cache._encode()
         if self._coded_ends != self.own_lengths:
             self._coded_ends = []
             return False
@@ -370,8 +370,6 @@ class KVCache:
 
     def _encode(self) -> None:
         """Bring the 4-bit keys of all layers up to date."""
-        if self._coded_ends == self.own_lengths:
-            return
         if self.layers[0].codes is None:
             rows, heads, capacity, size = self.layers[0].keys.shape
             octets = (rows, heads, -(-capacity // OCTET))

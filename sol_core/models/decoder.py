@@ -22,9 +22,9 @@ from kernels.kv_write import NewTokens, rotate_and_write, rotated
 from kernels.linear import step_threads
 from kernels.page_attention import Attended, KVBlock, attend
 from kernels.residual import Residual, add_and_norm
-from sol_core.actions import DENSE, PAPER, Action, Mechanisms
+from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.card_errors import retry_out_of_memory
-from sol_core.errors import ContextLengthError, ShapeError
+from sol_core.errors import ConfigError, ContextLengthError, ShapeError
 from sol_core.model_tables.tables import PageThresholds, shipped_floors
 from sol_core.models.cache import KVCache, StorePool
 from sol_core.models.devices import use_device
@@ -32,9 +32,9 @@ from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, Observe, PrefillObserver, PrefillOutput
 from sol_core.models.spec import ModelSpec, RopeSpec, WeightBytes
 from sol_core.models.step.clock import Lap, StepClock
-from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep
+from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep, final_logits
 from sol_core.models.step.graph import StepGraphs, run_without_graph
-from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
+from sol_core.models.step.layer import heads_of, normed_update, step_mlp
 from sol_core.models.step.output import LayerOutputs, StepOutput
 from sol_core.models.step.plan import (
     StepPlan,
@@ -214,7 +214,12 @@ class FrozenLM:
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
         self._check_context(max(cache.lengths) + 1)
-        mechanisms.check_decodes()
+        if mechanisms.by_need and mechanisms.page_budget == "count":
+            raise ConfigError(
+                "this was made with a fixed count of pages per KV group, which this release shows "
+                f"but no longer decodes: choose the grid {' or '.join(GRIDS)}, and train a policy "
+                "of that one again"
+            )
         floors = (self.page_thresholds or shipped_floors()) if mechanisms.by_need else None
         asked = actions, mechanisms, observe, clock, floors, left_out, record, batched
         request = StepRequest(*asked)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sol_core.models.spec import RopeSpec
-
-_STRETCH, _MOST_STRETCHES = 256, 64  # positions; of each a quarter of a megabyte at D = 64
 
 
 def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) -> Tensor:
@@ -42,37 +37,6 @@ def rotary_angles(
         return angles.cos(), angles.sin()
     factors = torch.where(torch.cat((frequencies, frequencies)) > 0, amplitude, 1.0)
     return angles.cos() * factors, angles.sin() * factors
-
-
-class RotaryTable:
-    """Angles that are looked up, for steps of a few rows: computed for stretches of positions."""
-
-    def __init__(self, ropes: Sequence[RopeSpec], head_size: int) -> None:
-        device = torch.device("cpu")
-        self._ropes = [
-            (inverse_frequencies(rope, head_size, device), rope.amplitude) for rope in ropes
-        ]
-        self._stretches: dict[int, Any] = {}
-
-    def at(self, positions: Sequence[int]) -> Any:
-        """[N, 2, R, D] float32 numpy: per rope cosine and sine of R positions."""
-        angles = []
-        for position in positions:
-            stretch, offset = divmod(position, _STRETCH)
-            if stretch not in self._stretches:
-                self._compute(stretch)
-            angles.append(self._stretches[stretch][:, :, offset])
-        return np.stack(angles, axis=2)
-
-    def _compute(self, stretch: int) -> None:
-        if len(self._stretches) == _MOST_STRETCHES:
-            self._stretches.clear()
-        positions = torch.arange(stretch * _STRETCH, (stretch + 1) * _STRETCH)
-        angles = [
-            torch.stack(rotary_angles(frequencies, positions, amplitude))
-            for frequencies, amplitude in self._ropes
-        ]
-        self._stretches[stretch] = torch.stack(angles).numpy()
 
 
 def _yarn_frequencies(ramp: tuple[float, float], factor: float, lengths: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The policy networks, and their inputs before a step as one row of numbers.
+"""The policy networks, whose input of a step is one row of numbers (``step.py``).
 
 ``DamageNetwork`` (ours) predicts what each level of each axis would cost in KL to the dense step:
 how sensitive this step is, and how steeply that falls with the level. Damage is additive over the
@@ -16,56 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sol_core.actions import AXES, ActionGrid
-from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.models.signals import Observe
 from sol_core.policy.info import InputLayout, PolicyConfig
-
-_MAX_NATS = 15.0
-_MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
 
 
 def observed_signals(layout: InputLayout) -> Observe:
     """Return what a network with these inputs reads of a step."""
     return Observe.CONCENTRATION if layout.num_layers else Observe.STATES
-
-
-def input_parts(observation: StepObservation, layout: InputLayout) -> tuple[Tensor, ...]:
-    """Parts [R, …] of a row: three states, concentration, entropy, surprisal, what is known."""
-    num_rows = observation.tokens.shape[0]
-    device = observation.tokens.device
-
-    def filled(values: Tensor | None, width: int) -> Tensor:
-        if values is None or width == 0:
-            return torch.zeros(num_rows, width, device=device)
-        return values.reshape(num_rows, width)
-
-    has_state = float(observation.hidden is not None)
-    known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
-    return (
-        filled(observation.hidden, layout.hidden_size),
-        filled(observation.mid_hidden, 2 * layout.hidden_size),
-        filled(observation.concentration, layout.num_layers),
-        filled(observation.entropy, 1),
-        filled(observation.surprisal, 1),
-        torch.tensor(known, device=device),
-    )
-
-
-def input_rows(
-    observation: StepObservation, previous_action: Tensor, layout: InputLayout
-) -> Tensor:
-    """The rows of one step. Returns: [R, layout.width] fp32."""
-    *parts, surprisal, known = input_parts(observation, layout)
-    bounded = surprisal.clamp(max=_MAX_NATS)
-    return torch.cat((*parts, bounded, known, previous_action.to(known.device)), dim=1)
-
-
-def rows_in_float16(rows: Tensor, layout: InputLayout) -> Tensor:
-    """Rows in fp16; states beyond it (Gemma 3: 100,000) are halved, as networks normalise them."""
-    states, rest = layout.split(rows)
-    largest = states.abs().amax(-1, keepdim=True)
-    halvings = (largest / _MAX_KEPT).clamp(min=1.0).log2().ceil()
-    return torch.cat(((states / halvings.exp2()).flatten(-2), rest), -1).half()
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:

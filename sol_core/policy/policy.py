@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class StepInputs(NamedTuple):
     """Inputs of a policy for T steps of N episodes."""
 
-    rows: Tensor  # [N, T, layout.width], see ``network.py``
+    rows: Tensor  # [N, T, layout.width], see ``step.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
     aims: Tensor  # [N, T, axes], mean spend to aim for at this step, fractions of dense
@@ -187,10 +187,11 @@ class Policy(
         """Spends [..., axes] fp32, fractions of dense, of levels [..., axes] int64."""
         return self._level_table[self._axes, levels]
 
-    def actions(self, choices: Tensor) -> list[Action]:
-        """The action of every row of choices [R, num_heads] int64."""
-        levels = choices if self.num_heads > 1 else self.axis_levels(choices)
-        return [self.info.grid.action(row) for row in levels.tolist()]
+    def actions(self, levels: Tensor) -> list[Action]:
+        """The action of every row of levels [R, axes] int64."""
+        grid = self.info.grid
+        keeps, ratios, widths = grid.keep_fractions, grid.channel_keep_ratios, grid.bit_widths
+        return [Action.at(keeps[k], ratios[r], widths[w]) for k, r, w in levels.tolist()]
 
     @classmethod
     def from_pretrained(

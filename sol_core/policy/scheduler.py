@@ -23,9 +23,8 @@ from sol_core.decoding.batch_scheduling import (
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
-from sol_core.policy.few_rows import FewRowPolicy
-from sol_core.policy.network import input_rows
 from sol_core.policy.policy import Policy, StepInputs, budget_fractions
+from sol_core.policy.step import FewRowPolicy, input_rows
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -53,7 +52,6 @@ class ByteBudgets:
         sharpness = policy.sharpness[: len(BYTE_AXES)]
         self._prices = BytePrices(policy.info.grid, mixes, policy.states, sharpness)
         self._own = policy.reads
-        self._previous: list[Action] | None = None
         self._contexts: list[int] = []
         self._dense = np.empty(0)  # bytes of a dense step there
         self._began = np.empty(0)  # contexts of the episode's first step
@@ -71,15 +69,26 @@ class ByteBudgets:
             return None
         return ByteBudgets(policy, shares, mixes)
 
-    def terms(self, step: int, observation: StepObservation) -> ByteTerms:
-        """Terms of the choice of attention and MLP at this step."""
-        self._account(observation)
+    def terms(
+        self, step: int, observation: StepObservation, previous: Sequence[Action]
+    ) -> ByteTerms:
+        """Terms of the choice of attention and MLP at this step of the episode.
+
+        Args:
+            previous: actions of the step before, whose bytes count now that they are known; none
+                at the first step of all.
+        """
+        costs = self._mixes.costs
+        if previous:
+            reads = observation.reads or (self._own,) * len(previous)
+            rows = zip(previous, self._contexts, reads, strict=True)
+            num_bytes = [costs.decode_step(*row).bytes_read for row in rows]
+            self._feedback.add(np.array(num_bytes) / self._dense)
+            self._spent += [(a.keep_fraction, a.channel_keep_ratio) for a in previous]
         self._contexts = [cached + 1 for cached in observation.cached_tokens]
-        self._dense = np.array(
-            [self._mixes.costs.dense_step(at).bytes_read for at in self._contexts]
-        )
+        self._dense = np.array([costs.dense_step(at).bytes_read for at in self._contexts])
         own = self._own.policy.policy_bytes / self._dense
-        if self._previous is None:
+        if not previous:
             for share, context in zip(self._feedback.targets - own, self._contexts, strict=True):
                 self._mixes.check(share, context)
         aims = self._feedback.next_targets() - own
@@ -89,19 +98,6 @@ class ByteBudgets:
         means = self._spent / step if step else self._spent + 1
         features = history_features(step, means, self._began)
         return self._prices.terms(features, aims, self._contexts)
-
-    def note_taken(self, actions: Sequence[Action]) -> None:
-        self._previous = list(actions)
-        self._spent += [(a.keep_fraction, a.channel_keep_ratio) for a in actions]
-
-    def _account(self, observation: StepObservation) -> None:
-        """Add what the step before read beyond the shares."""
-        if self._previous is None:
-            return
-        reads = observation.reads or (self._own,) * len(self._contexts)
-        rows = zip(self._previous, self._contexts, reads, strict=True)
-        num_bytes = [self._mixes.costs.decode_step(*row).bytes_read for row in rows]
-        self._feedback.add(np.array(num_bytes) / self._dense)
 
 
 class StepChoice(NamedTuple):
@@ -158,7 +154,7 @@ class PolicyScheduler:
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
         targets = budget_fractions(budgets).to(policy.embedding.device)
         self._feedback = Feedback(targets, FEEDBACK_STEPS)
-        self._previous = torch.ones_like(targets)
+        self._previous, self._actions = torch.ones_like(targets), list[Action]()  # of the last step
         self._no_budget = targets[:, None, :0]
         self._cache: Tensor | None = None
         self._bytes = ByteBudgets.make(policy, budgets, mixes)
@@ -180,7 +176,7 @@ class PolicyScheduler:
                 self._aim_at_mixes(self._mixes, observation.cached_tokens)
         terms = self._no_terms
         if self._bytes is not None:
-            terms = self._bytes.terms(step, observation)
+            terms = self._bytes.terms(step, observation, self._actions)
         aims = self._feedback.next_targets().clamp(*policy.ends)
         if self._few_rows is None:
             inputs = self._inputs(observation, step, aims)
@@ -193,16 +189,14 @@ class PolicyScheduler:
             )
         if self._generator is not None:
             choices = self._draw(logits, self._generator)
-        self._previous = policy.spends(policy.axis_levels(choices))
+        levels = policy.axis_levels(choices)
+        self._previous, self._actions = policy.spends(levels), policy.actions(levels)
         self._feedback.add(self._previous)
         self._count += 1
         if not self._keep_steps:
             self.steps.clear()
         self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
-        actions = policy.actions(choices)
-        if self._bytes is not None:
-            self._bytes.note_taken(actions)
-        return actions
+        return self._actions
 
     def reads(self) -> Sequence[StepReads]:
         return self._reads
@@ -289,10 +283,10 @@ class PolicyRows(NamedTuple):
 
     def distributions(self) -> list[Distribution | None]:
         """Return ``PolicyScheduler``'s by row; None for one whose network is not run."""
-        assert self.by_policy is not None
         made: list[Distribution | None] = [None] * (len(self.own) + len(self.left_at))
-        for row, axes in zip(self.own, self.by_policy.distributions(), strict=True):
-            made[row] = axes
+        if self.by_policy is not None:
+            for row, axes in zip(self.own, self.by_policy.distributions(), strict=True):
+                made[row] = axes
         return made
 
 

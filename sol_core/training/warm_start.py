@@ -22,13 +22,8 @@ from sol_core.errors import PolicyError
 from sol_core.files.staging import read_safetensors, replacing, sealed, write_safetensors
 from sol_core.models import FrozenLM
 from sol_core.policy.info import InputLayout
-from sol_core.policy.network import (
-    DamageNetwork,
-    input_rows,
-    level_values,
-    observed_signals,
-    rows_in_float16,
-)
+from sol_core.policy.network import DamageNetwork, level_values, observed_signals
+from sol_core.policy.step import input_rows, rows_in_float16
 from sol_core.progress import WorkEvent
 from sol_core.training.calibrate import damages_at, measured_prices
 from sol_core.training.checkpoint import LABELS
@@ -56,7 +51,7 @@ WARM_UP_STEPS, WARM_UP_FRACTION = 50, 1 / 5
 class LabelledSteps(NamedTuple):
     """Steps of N episodes."""
 
-    rows: Tensor  # [N, T, layout.width] fp16, see ``policy/network.py``
+    rows: Tensor  # [N, T, layout.width] fp16, see ``policy/step.py``
     tokens: Tensor  # [N, T] int64, fed at each step
     levels: Tensor  # [N, T, axes] uint8
     damage: Tensor  # [N, T] fp32, KL to the dense step, nats

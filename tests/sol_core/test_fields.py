@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -177,6 +178,13 @@ def test_only_actions_are_whole():
         last = [len(levels) - 1 for levels in grid.levels()]
         assert grid.action(last) == DENSE
         assert grid.action([0] * len(last)).as_tuple() == tuple(one[0] for one in grid.levels())
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_a_grid_that_was_used_is_pickled_without_functions(grid):
+    assert grid.scorer.name == grid.page_scorer
+    assert grid.pruner.name == grid.mlp_pruning
+    assert pickle.loads(pickle.dumps(grid)) == grid
 
 
 @pytest.mark.parametrize("make", [np.float32, np.float64, torch.tensor, np.array])

@@ -33,12 +33,12 @@ class StepClock:
     def __init__(self, device: torch.device, *, in_graph: bool = False) -> None:
         self._on_gpu, self._in_graph = device.type == "cuda" or in_graph, in_graph
         self._device = device
-        self._times: list[float] = []
-        self._events: list[torch.cuda.Event] = []
+        self._times = [time.perf_counter()]  # laps of a CPU
+        self._events: list[torch.cuda.Event] = []  # of a GPU
         self._parts: list[Part | Literal["layers"]] = []
         self._layers, self._between = 0, False  # layers begun; whether some are not timed yet
-        if not in_graph:
-            self._read()
+        if self._on_gpu and not in_graph:
+            self._record()
 
     @staticmethod
     def for_step(device: torch.device, index: int) -> StepClock | None:
@@ -48,11 +48,14 @@ class StepClock:
 
     def lap(self, part: Part) -> None:
         """Count the time since the last lap as ``part``; a GPU may go on to a later one first."""
-        if self._on_gpu and self._goes_on(part):
+        if not self._on_gpu:
+            self._times.append(time.perf_counter())
+        elif self._goes_on(part):
             return
+        else:
+            self._record()
         self._parts.append("layers" if self._between else part)
         self._between = False
-        self._read()
 
     def _goes_on(self, part: Part) -> bool:
         """Return whether a GPU's lap is left out, as its layer is timed with its neighbours."""
@@ -67,8 +70,7 @@ class StepClock:
     def shared_lap(self, ticks: Mapping[Part, int]) -> None:
         """Share the CPU time since the last lap among these parts, in proportion to ``ticks``."""
         begin, total = self._times[-1], max(sum(ticks.values()), 1)
-        self._read()
-        taken, counted = self._times.pop() - begin, 0
+        taken, counted = time.perf_counter() - begin, 0
         for part, count in ticks.items():
             counted += count
             self._parts.append(part)
@@ -97,10 +99,7 @@ class StepClock:
         # The events' clock is not the host's: their sum may exceed it by rounding.
         return PartTimes(**sums, rest=max(0.0, step_ms - sum(sums.values())))
 
-    def _read(self) -> None:
-        if self._on_gpu:
-            event = torch.cuda.Event(enable_timing=True, external=self._in_graph)
-            event.record(torch.cuda.current_stream(self._device))
-            self._events.append(event)
-        else:
-            self._times.append(time.perf_counter())
+    def _record(self) -> None:
+        event = torch.cuda.Event(enable_timing=True, external=self._in_graph)
+        event.record(torch.cuda.current_stream(self._device))
+        self._events.append(event)

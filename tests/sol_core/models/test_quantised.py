@@ -13,7 +13,7 @@ from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ModelLoadError
 from sol_core.files.paths import BLOCKS_NAME
 from sol_core.models import FrozenLM, spec_from_config
-from sol_core.models.step.few_rows import packed_weights
+from sol_core.models.step.few_row_weights import packed_weights
 from sol_core.models.weights import arrange_weights, read_blocks
 from tests.kernels.test_quantised_weights import can_multiply, make_blocks
 

@@ -2,8 +2,9 @@
 
 import torch
 
-from sol_core.models.rope import RotaryTable, inverse_frequencies, rotary_angles
+from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.spec import RopeSpec
+from sol_core.models.step.few_rows import RotaryTable
 
 
 def test_looked_up_angles_are_the_computed_ones():

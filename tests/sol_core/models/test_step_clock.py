@@ -75,7 +75,7 @@ def test_a_gpu_times_every_fifth_layer_apart_and_shares_the_others_alike():
 
 @pytest.mark.parametrize(("device", "timed"), [("cpu", 20), ("cuda", 3)])
 def test_a_gpu_times_one_step_in_eight(device, timed, monkeypatch):
-    monkeypatch.setattr(StepClock, "_read", lambda clock: None)
+    monkeypatch.setattr(StepClock, "_record", lambda clock: None)
     clocks = [StepClock.for_step(torch.device(device), index) for index in range(20)]
     assert clocks[0] is not None
     assert sum(clock is not None for clock in clocks) == timed

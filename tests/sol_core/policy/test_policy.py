@@ -11,10 +11,11 @@ from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.policy.info import InputLayout, PolicyConfig, read_policy_info
-from sol_core.policy.network import JointNetwork, build_network, level_values, rows_in_float16
+from sol_core.policy.network import JointNetwork, build_network, level_values
 from sol_core.policy.policy import load_policy, save_policy
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.policy.scheduler import PolicyScheduler
+from sol_core.policy.step import rows_in_float16
 from sol_core.training.config import preset
 from tests.support.tiny_policies import COARSE, change_config, make_policy
 

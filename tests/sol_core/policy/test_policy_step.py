@@ -5,9 +5,9 @@ import torch
 
 from kernels.policy_step import ByteTerms, policy_step_kernel
 from sol_core.actions import ActionGrid
-from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.info import PolicyConfig
 from sol_core.policy.policy import StepInputs
+from sol_core.policy.step import FewRowPolicy
 from tests.sol_core.policy.test_policy import observe
 from tests.support.tiny_policies import COARSE, make_policy
 

@@ -6,7 +6,7 @@ import torch
 from sol_core.actions import DENSE
 from sol_core.files import gguf_folder
 from sol_core.models.loading import layer_bits, model_fingerprint, repair_model
-from sol_core.models.step.few_rows import packed_weights
+from sol_core.models.step.few_row_weights import packed_weights
 from tests.sol_core.models.gguf_files.gguf_cases import CASES, load, write
 from tests.sol_core.tiny_assets import visible
 

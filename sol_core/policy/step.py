@@ -1,7 +1,8 @@
-"""A policy's step of a few rows on the CPU, through a kernel that is called once."""
+"""A policy's step: its inputs as one row of numbers, and few rows through a kernel on the CPU."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,53 @@ from kernels.decode_layer import DTYPES
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.policy.network import DamageNetwork, StateEncoder, input_parts
+from sol_core.policy.info import InputLayout
+from sol_core.policy.network import DamageNetwork, StateEncoder
 from sol_core.policy.policy import Policy, StepInputs, fits_float16
 from sol_core.policy.prices import PriceRule
 
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder
+
+_MAX_NATS = 15.0  # of surprisal
+_MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
+
+
+def input_parts(observation: StepObservation, layout: InputLayout) -> list[Tensor]:
+    """Parts [R, …] of a row: three states, concentration, entropy, surprisal, what is known."""
+    tokens, has_state = observation.tokens, float(observation.hidden is not None)
+    known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
+    parts = (
+        (observation.hidden, layout.hidden_size),
+        (observation.mid_hidden, 2 * layout.hidden_size),
+        (observation.concentration, layout.num_layers),
+        (observation.entropy, 1),
+        (observation.surprisal, 1),
+        (torch.tensor(known, device=tokens.device), 2),
+    )
+    return [
+        torch.zeros(len(tokens), width, device=tokens.device)
+        if values is None or width == 0
+        else values.reshape(len(tokens), width)
+        for values, width in parts
+    ]
+
+
+def input_rows(
+    observation: StepObservation, previous_action: Tensor, layout: InputLayout
+) -> Tensor:
+    """The rows of one step. Returns: [R, layout.width] fp32."""
+    *parts, surprisal, known = input_parts(observation, layout)
+    bounded = surprisal.clamp(max=_MAX_NATS)
+    return torch.cat((*parts, bounded, known, previous_action.to(known.device)), dim=1)
+
+
+def rows_in_float16(rows: Tensor, layout: InputLayout) -> Tensor:
+    """Rows in fp16; states beyond it (Gemma 3: 100,000) are halved, as networks normalise them."""
+    states, rest = layout.split(rows)
+    largest = states.abs().amax(-1, keepdim=True)
+    halvings = (largest / _MAX_KEPT).clamp(min=1.0).log2().ceil()
+    return torch.cat(((states / halvings.exp2()).flatten(-2), rest), -1).half()
 
 
 class FewRowPolicy:
