@@ -86,8 +86,8 @@ class Mechanisms:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @cached_property
-    def by_need(self) -> bool:
-        """Return whether groups read the pages that they need, not a count."""
+    def chooses_by_group(self) -> bool:
+        """Return whether the heads of a KV group choose pages together, those that they need."""
         return self.page_choice == "group"
 
     @cached_property

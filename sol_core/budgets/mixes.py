@@ -179,7 +179,7 @@ class MixTable:
         self._damage, self.costs = damage, costs
         self.measured_on = measured_on  # name of the model that ``damage`` was measured on
         self.levels = damage.keep_fractions, damage.channel_keep_ratios  # that mixes are made of
-        self._head_saving = costs.head_saving(_ANY_DROP)
+        self._head_bytes_saved = costs.head_bytes_saved(_ANY_DROP)
         self.made_of = damage, costs, measured_on  # equal: the same mixes
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
@@ -195,15 +195,15 @@ class MixTable:
         return self._hulls[made_at]
 
     def damage_and_bytes(self, context: int) -> tuple[tuple[Levels, Levels], ...]:
-        """Damage of each level of both axes, and its bytes beyond a dense step's, as shares of
-        those; without the head's."""
+        """For each axis: the levels' damage, and their bytes beyond a dense step's as a share of
+        those, 0 or less; the head is left out."""
         costs, dense, made = self.costs, self.costs.dense_step(context).bytes_read, []
         for axis, damages in enumerate(self._damage.at(context)):
             beyond = []
             for level in self.levels[axis]:
                 action = Action.at(*((level, 1.0) if axis == 0 else (1.0, level)), MAX_BITS)
                 read = costs.decode_step(action, context).bytes_read - dense
-                beyond.append((read + costs.head_saving(action)) / dense)
+                beyond.append((read + costs.head_bytes_saved(action)) / dense)
             made.append((damages, tuple(beyond)))
         return tuple(made)
 
@@ -212,9 +212,9 @@ class MixTable:
         attention, channels = self._damage.at(context)
         return min([*attention[-2:-1], *channels[-2:-1]], default=0.0)
 
-    def head_saving(self, context: int) -> float:
-        """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
-        return self._head_saving / self.costs.dense_step(context).bytes_read
+    def head_share_saved(self, context: int) -> float:
+        """Bytes that every step but a dense one saves at the head, as a share of a dense step's."""
+        return self._head_bytes_saved / self.costs.dense_step(context).bytes_read
 
     def lowest_share(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""
@@ -238,7 +238,7 @@ class MixTable:
         upper = min(bisect_left(hull, share, key=attrgetter("share")), len(hull) - 1)
         low, high = hull[max(upper - 1, 0)], hull[upper]
         if bits < MAX_BITS and high.action.is_dense:
-            high = replace(high, share=high.share - self.head_saving(context))
+            high = replace(high, share=high.share - self.head_share_saved(context))
         return low, high
 
     def share_at(self, damage: float, context: int) -> float:
@@ -294,7 +294,7 @@ class MixTable:
             columns.append(column[:, saves | (column[0] == levels[-1])])
         keeps, lost, read = columns[0][:, :, None]
         ratios, lost_too, read_too = columns[1]
-        previewed = self.head_saving(context) * ((keeps < 1) | (ratios < 1))
+        previewed = self.head_share_saved(context) * ((keeps < 1) | (ratios < 1))
         shares = 1 + read + read_too - previewed
         damages = lost + lost_too - np.minimum(np.minimum(lost, lost_too), self.floor(context))
         pairs = np.stack(np.broadcast_arrays(shares, damages, keeps, ratios)).reshape(4, -1).T

@@ -40,7 +40,7 @@ RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even ou
 
 
 class Feedback:
-    """Aims of the next step, so that means end at their targets: arrays or tensors of any shape.
+    """Moves the next step's target so that means end at theirs: arrays or tensors of any shape.
 
     A schedule spends unevenly on purpose, so an excess is compensated slowly, over ``steps``; what
     is beyond ``slack``, over ``sooner_steps``.

@@ -88,7 +88,7 @@ class CostModel:
             policy_flops=policy.policy_flops,
             attention_bytes=weights.attention_bytes + num_bytes,
             mlp_bytes=weights.mlp_bytes,
-            head_bytes=self.weights.head.nbytes - self.head_saving(action, reads.head_rows),
+            head_bytes=self.weights.head.nbytes - self.head_bytes_saved(action, reads.head_rows),
             policy_bytes=policy.policy_bytes,
             bit_operations=weights.bit_operations
             + MAX_BITS * flops * 4 * self.bytes_per_cached
@@ -108,7 +108,7 @@ class CostModel:
         read = self.decode_step(action, cached_tokens, reads).bytes_read
         return read / self.dense_step(cached_tokens).bytes_read
 
-    def head_saving(self, action: Action | Budget, head_rows: float | None = None) -> float:
+    def head_bytes_saved(self, action: Action | Budget, head_rows: float | None = None) -> float:
         """Bytes of the head that a step does not read because it previews it; below 0 for one that
         then read all of it."""
         if self.weights.preview is None or self.mechanisms.head != "preview" or action.is_dense:
@@ -150,8 +150,8 @@ class CostModel:
             tokens = min(visible, pages_kept(keep, visible, size) * size) if keep < 1 else visible
             flops = 4.0 * query_width * tokens
             read = 2.0 * kv_width * tokens * self.bytes_per_cached
-        by_need = self.mechanisms.by_need
-        chooses = keep < 1 and (by_need or pages_kept(keep, visible, size) < pages)
+        by_group = self.mechanisms.chooses_by_group
+        chooses = keep < 1 and (by_group or pages_kept(keep, visible, size) < pages)
         if not chooses and not reads.observed:
             return flops, read
         widths = query_width, kv_width, spec.num_kv_heads
@@ -169,7 +169,7 @@ class CostModel:
         entering, inner = (sum(side) for side in zip(*pairs, strict=True))  # of all layers
         gate_up, down = 2 * spec.intermediate_size * entering, spec.hidden_size * inner
         head, projected = spec.hidden_size * spec.vocab_size, spec.num_layers * projections
-        saved = self.head_saving(action)
+        saved = self.head_bytes_saved(action)
         bits = action.bit_width
         if self.mechanisms.quant_block:
             bits = min(MAX_BITS, bits + SCALE_BITS / self.mechanisms.quant_block)

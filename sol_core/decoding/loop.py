@@ -124,7 +124,7 @@ def decode(
 
 
 class _Loop:
-    """Runs one step after another, each observed by the scheduler as the last one left it."""
+    """The state between steps, and what the scheduler observes of the last one."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class _Loop:
 
     @cached_property
     def checks_late(self) -> bool:
-        """A GPU that is asked about a step before the next one was started is idle meanwhile."""
+        """Whether numbers are checked one step late: a GPU that is asked at once is idle."""
         return self._device.type != "cpu"
 
     def run(self, index: int, tokens: Sequence[int], last: DecodeStep | None) -> DecodeStep:

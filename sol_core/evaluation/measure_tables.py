@@ -215,7 +215,7 @@ def measure_tables(
     model: LanguageModel, grid: ActionGrid, data_dir: Path, should_stop: Callable[[], bool]
 ) -> Iterator[WorkEvent]:
     """Measure floors and damage where pages are read by need, unless that was done."""
-    if not grid.mechanisms.by_need or has_own_damage(model, grid):
+    if not grid.mechanisms.chooses_by_group or has_own_damage(model, grid):
         return
     lm, name = model.lm, mechanisms_name(grid)
     known = read_tables(data_dir, model.fingerprint)

@@ -29,7 +29,7 @@ from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.scheduler import PolicyRows, schedule_by_policy
 
-# By its name a policy's folder, a policy, or a function instead of one, or a class of them.
+# Finds what a name means: a policy's folder, a policy, a schedule function or a class of such.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
 ConfigT = TypeVar("ConfigT", bound=WithGrid)  # of a generation, or of an inspection
@@ -77,9 +77,10 @@ class GenerationSchedules:
         return self._config.grid_in_use.mechanisms if is_read else None
 
     def build(self, total_steps: int, contexts: Sequence[int]) -> BatchScheduler:
-        """Return a fresh scheduler for the rows of some sequences, each sequence's main row first.
+        """Return a new scheduler for the rows of some sequences, each sequence's main row first.
 
-        A function of the caller's is called for one row at a time.
+        ``distributions`` and ``left_at`` tell of the scheduler made last. A function of the
+        caller's is called for one row at a time.
 
         Args:
             contexts: tokens before each sequence's first step.

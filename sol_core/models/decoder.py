@@ -53,8 +53,8 @@ ResultT = TypeVar("ResultT")
 
 
 def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
-    """Make the model's card this thread's own, and work once more where its memory was short,
-    unless the call is watched: no layer is seen twice."""
+    """Run on the model's card; where its memory is short, free what is kept and run again, except
+    with ``watch``, which would see layers twice."""
 
     @wraps(method)
     def on_its_card(*given: P.args, **how: P.kwargs) -> ResultT:
@@ -214,13 +214,13 @@ class FrozenLM:
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
         self._check_context(max(cache.lengths) + 1)
-        if mechanisms.by_need and mechanisms.page_budget == "count":
+        if mechanisms.chooses_by_group and mechanisms.page_budget == "count":
             raise ConfigError(
                 "this was made with a fixed count of pages per KV group, which this release shows "
                 f"but no longer decodes: choose the grid {' or '.join(GRIDS)}, and train a policy "
                 "of that one again"
             )
-        floors = (self.page_thresholds or shipped_floors()) if mechanisms.by_need else None
+        floors = (self.page_thresholds or shipped_floors()) if mechanisms.chooses_by_group else None
         asked = actions, mechanisms, observe, clock, floors, left_out, record, batched
         request = StepRequest(*asked)
         if request.is_by_layer:
@@ -267,7 +267,7 @@ class FrozenLM:
 
     @cached_property
     def graphs(self) -> StepGraphs | None:
-        """Steps that are started at once, on a CUDA device; None, and every step runs alone."""
+        """CUDA graphs of decode steps; None on a CPU, and while graphs are off."""
         return StepGraphs.make(self.device)
 
     @cached_property

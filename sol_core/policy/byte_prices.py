@@ -213,5 +213,5 @@ class BytePrices:
         taken = costs.argmin(-1)  # [prices, states, axes]
         shares = 1 + sum(read[axis][taken[..., axis]].mean(1) for axis in range(len(read)))
         dropped = np.any(self._scaled_levels[range(len(read)), taken] < 0.5, -1)
-        shares = shares - self._mixes.head_saving(context) * np.mean(dropped, 1)
+        shares = shares - self._mixes.head_share_saved(context) * np.mean(dropped, 1)
         return _Terms(means, read, shares, log_prices)

@@ -47,7 +47,7 @@ class StepClock:
         return StepClock(device) if device.type != "cuda" or not index % GPU_STEPS_APART else None
 
     def lap(self, part: Part) -> None:
-        """Count the time since the last lap as ``part``; a GPU may go on to a later one first."""
+        """Count the time since the last lap as ``part``; a GPU may count some with the next."""
         if not self._on_gpu:
             self._times.append(time.perf_counter())
         elif self._goes_on(part):

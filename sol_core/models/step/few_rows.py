@@ -140,7 +140,7 @@ class FewRowStep:
     def _run(
         self, kinds: Any, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
     ) -> None:
-        """A call a part, a seventh slower, only for a clock where nothing has ticks."""
+        """Run the step in one call; part by part, a seventh slower, for a clock without ticks."""
         parts = 2 * self._spec.num_layers + 1
         if clock is None:
             self._kernel(kinds, ((0, parts), *arguments, _NO_TICKS, tuning))

@@ -251,7 +251,7 @@ def plan_step(
     attention = [plans[window] for window in spec.windows]
     if shape.sparse:
         floors: Sequence[Tensor | None] = [None] * count
-        if shape.mechanisms.by_need:
+        if shape.mechanisms.chooses_by_group:
             floors = numbers[-count:].int().view(torch.float32)[:, : shape.num_rows].unbind()
         attention = [
             replace(

@@ -82,7 +82,7 @@ def test_a_mix_has_the_bytes_and_the_damage_of_its_two_levels():
         assert mix.share == pytest.approx(read / dense)
         lost = attention[mix.action.keep_fraction], channels[mix.action.channel_keep_ratio]
         assert mix.damage == pytest.approx(sum(lost) - min(*lost, floor))
-    assert min(floor, mixes.head_saving(64)) > 0
+    assert min(floor, mixes.head_share_saved(64)) > 0
     assert any(mix.action.keep_fraction == 1 for mix in mixes.hull(64)[:-1])
 
 

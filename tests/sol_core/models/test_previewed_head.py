@@ -68,5 +68,5 @@ def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(either
     assert dense - rounded == weights.head.nbytes - first - RESCORED * row
     counted = costs.decode_step(ROUNDED, 64, StepReads(head_rows=100)).bytes_read
     assert counted - rounded == (100 - RESCORED) * row
-    assert costs.head_saving(DENSE) == 0
-    assert CostModel.of(either_model.lm, GRIDS["paper"]).head_saving(ROUNDED) == 0
+    assert costs.head_bytes_saved(DENSE) == 0
+    assert CostModel.of(either_model.lm, GRIDS["paper"]).head_bytes_saved(ROUNDED) == 0

@@ -22,7 +22,8 @@ def _skipping(action, how, tokens):
         assert (entering, inner) == (action.channel_keep_ratio, 1.0)
     else:
         assert (2 * entering + inner) / 3 == pytest.approx(action.channel_keep_ratio)
-    floor = shipped_floors().floors((action.keep_fraction,), tokens)[0] if how.by_need else None
+    floors = shipped_floors().floors((action.keep_fraction,), tokens)
+    floor = floors[0] if how.chooses_by_group else None
     return Skipping(action.keep_fraction, entering, inner, floor)
 
 
