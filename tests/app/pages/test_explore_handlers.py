@@ -185,7 +185,7 @@ def test_the_mix_of_a_share_follows_the_prompts_length(call, monkeypatch):
     monkeypatch.setattr(FAKE_MODEL, "fingerprint", "0" * 32)
     assert mix(90, 200)["measured_on"] == "smollm2-135m-instruct"
     below = mix(10, 200)  # what cannot be reached is the lowest
-    assert below["share"] == pytest.approx(below["lowest"])
+    assert below["share"] == pytest.approx(below["lowest"], abs=1e-3)  # mixes of a page share one
     assert call("estimate_budget", settings={"schedule": "dense"}, characters=7000)["share"] == 1
     refused = call("estimate_budget", settings={"schedule": "static", "keep": 3}, characters=0)
     assert refused["refused"] == "Attention kept: 5 to 100 %, got 3."
