@@ -14,39 +14,36 @@ import { colourAxes, shareOfBytes, stretched } from "../shared/tokens/token_view
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
 
-// how: measured, computed or scored now by the full model; less: whether less is better, null: neither.
-/** @type {{name: string, how: string, of: (side: any) => number | null,
- *   text: (value: number) => string, less: boolean | null, axis?: Axis}[]} */
+const points = (gap) => `${signed(100 * gap, 1)} points`;
+
+// how: measured, computed or scored now by the full model; gap: from A to B in words; less: whether less is
+// better, null: neither.
+/** @type {{name: string, how: string, of: (side: any) => number | null, text: (value: number) => string,
+ *   gap: (gap: number) => string, less: boolean | null, axis?: Axis}[]} */
 const PAIR_LINES = [
   { name: "Tokens", how: "generated", of: (side) => side.rows.length,
-    text: (value) => value.toLocaleString("en"), less: null },
+    text: (value) => value.toLocaleString("en"), gap: (gap) => signed(gap, 0), less: null },
   { name: "Time per token", how: "measured at different times: not compared",
-    of: (side) => side.tally.ms / side.rows.length, text: duration, less: null },
+    of: (side) => side.tally.ms / side.rows.length, text: duration, gap: () => MISSING, less: null },
   ...AXES.map((axis, at) => ({ name: axis.name, how: "spent, mean of the steps", axis,
-    of: (side) => side.tally.spend[at], text: axis.show, less: null })),
+    of: (side) => side.tally.spend[at], text: axis.show, less: null,
+    gap: axis.unit === "bit" ? (gap) => signed(gap, 2) : points })),
   { name: "Compute", how: "bytes read, of the full model's", of: (side) => side.tally.bytes,
-    text: (value) => percent(value, 1), less: null },
+    text: (value) => percent(value, 1), gap: points, less: null },
   { name: "NLL under the full model", how: "of the finished text, in one pass; nats per token",
-    of: (side) => mean(side.nll), text: nats, less: true },
+    of: (side) => mean(side.nll), text: nats, gap: signed, less: true },
   { name: "KL to the full model", how: "mean over the steps, nats", less: true,
-    of: (side) => (isDense(side) ? 0 : mean(side.rows.map((row) => row.kl_to_dense))), text: nats },
+    of: (side) => (isDense(side) ? 0 : mean(side.rows.map((row) => row.kl_to_dense))), text: nats,
+    gap: signed },
 ];
 
 const isDense = (side) => scheduleOf(side.run).kind === "dense";
 
 const outcomeOfSide = (side) => outcomeOf(side.tally, isDense(side));
 
-function differenceText(line, one, other) {
-  const gap = other - one;
-  if (line.text === duration) return MISSING;
-  if (line.axis?.unit === "bit") return signed(gap, 2);
-  if (line.text === nats) return signed(gap);
-  return line.name === "Tokens" ? signed(gap, 0) : `${signed(100 * gap, 1)} points`;
-}
-
 function pairRow(line, sides, isTold) {
   const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
-  const text = values.every(isNumber) ? differenceText(line, ...values) : MISSING;
+  const text = values.every(isNumber) ? line.gap(values[1] - values[0]) : MISSING;
   const isLess = text.startsWith("−");
   const better = sides[isLess === line.less ? 1 : 0];
   // Without a sign it rounds to nothing; of two texts that are no answer none is better.

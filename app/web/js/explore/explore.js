@@ -18,15 +18,14 @@ import { RecordingView } from "./recording.js";
 function runOf(api, prompt, settings, write = (rows) => {}, parent = null) {
   return new Promise((resolve, reject) => {
     const rows = [];
-    const follower = new RunFollower(api, { begin: () => {}, rows: (more) => {
+    const follower = new RunFollower(api, { rows: (more) => {
       rows.push(...more);
       write(more);
-    },
-      view: (view) => {
-        if (view.live || view.more) return;
-        if (view.status === "finished") resolve(rows);
-        else reject(new Error(view.error || "The run was stopped."));
-      }, lost: () => {}, gone: reject });
+    }, view: (view) => {
+      if (view.live || view.more) return;
+      if (view.status === "finished") resolve(rows);
+      else reject(new Error(view.error || "The run was stopped."));
+    }, gone: reject });
     api("start_run", { prompt, settings, parent }).then(({ run_id: id }) => follower.follow(id), reject);
   });
 }
@@ -70,9 +69,8 @@ class ExplorePage extends RunPage {
     });
     this.beside = new Beside(api, page.defaults.schedule,
       { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
-    this.tools = this.makeTools("run", pictureMenu(this.stage),
-      chip("Compare with …", () => openInTab("compare", this.follower.id)),
-      ...this.ofFork);
+    this.tools = this.makeTools(pictureMenu(this.stage),
+      chip("Compare with …", () => openInTab("compare", this.follower.id)), ...this.ofFork);
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });
@@ -161,10 +159,8 @@ class ExplorePage extends RunPage {
     token.focus({ preventScroll: true });
   }
 
-  // Nothing is on show: the recording stands where the picture would push it down.
   reset() {
     super.reset();
-    show(this.stage.machine.element, false);
     this.showBeside(false);
   }
 

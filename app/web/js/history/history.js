@@ -100,21 +100,19 @@ class HistoryPage {
 
   row(run) {
     const part = partOf(run);
-    const link = linkTo({ [part]: run.id });
     const tool = (label, action, style = "sol-chip") =>
       chip(label, () => action(run), { class: style, "aria-label": `${label}: ${run.title}` });
     const { parent } = run;
     const ofParent = h("span", {}, run.variant, h("span", { class: "sol-history-parent" }, " of ",
       h("a", { href: linkTo({ run: parent }), onclick: opensHere(() => openInTab(part, parent)) },
         "another run")));
-    const isDamaged = run.status === "damaged";
-    const isWhole = run.status !== "running" && !isDamaged;
+    const isWhole = !["running", "damaged"].includes(run.status);
     const hasTokens = part === "run" && run.tokens > 0 && isWhole;
     const kinds = { failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     const glance = h("div", { class: "sol-history-glance" });
     const label = h("span", {}, run.schedule_label);
-    const row = listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
-      link: { title: `Run ${run.id}` }, facts: [
+    const row = listRow({ title: run.title, href: linkTo({ [part]: run.id }),
+      open: () => openInTab(part, run.id), link: { title: `Run ${run.id}` }, facts: [
         glance,
         run.status !== "finished"
           && h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),

@@ -35,7 +35,7 @@ class InspectPage extends RunPage {
     this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
       changed: (isOpen) => root.classList.toggle("is-painting", isOpen) });
     this.paint = chip("Paint a schedule", () => this.openPainter());
-    this.tools = this.makeTools("inspection", this.paint);
+    this.tools = this.makeTools(this.paint);
     this.empty = emptyInspection();
     const stage = this.stage.build({ above: this.painter.element, over: this.empty, tools: this.tools,
       below: this.lens.element });
@@ -80,7 +80,6 @@ class InspectPage extends RunPage {
   clear() {
     this.painter.close();
     show(this.paint, false);
-    this.status.say(null);
     super.clear();
   }
 
@@ -106,7 +105,7 @@ class InspectPage extends RunPage {
 
   showRow() {
     const asked = askedFor(this.names.row) ?? String(this.stage.names.length - 1);
-    if (this.stage.has(asked) && asked !== this.stage.value) this.stage.showRow(asked);
+    if (this.stage.has(asked) && asked !== this.stage.chosen.get()) this.stage.showRow(asked);
   }
 
   reuseSettings(run) {

@@ -168,10 +168,6 @@ export class InspectionStage extends ChartedStage {
     super.enter(index, token, at);
   }
 
-  pick(index, at = this.at) {
-    super.pick(index, at);
-  }
-
   readRow(at) {
     if (at === this.readAt) return;
     this.reading.shadeTokens(null);
@@ -237,7 +233,6 @@ export class InspectionStage extends ChartedStage {
 
   // One row's number, or ALL. The charts, the card and the report follow the row.
   showRow(value) {
-    this.value = value;
     this.chosen.set(value);
     if (value !== ALL) this.at = Number(value);
     const shown = value === ALL ? this.names.map((_, at) => at) : [this.at];

@@ -42,7 +42,6 @@ class CorpusPicker {
     this.element = h("div", { class: "sol-corpus" }, this.kind.element, this.upRow,
       Object.values(this.names), this.message);
     this.element.addEventListener("change", () => this.changed());
-    this.set({ kind: "builtin", name: "" });
   }
 
   get() {
@@ -213,14 +212,12 @@ export class LabForm extends Form {
   }
 
   restore() {
-    const saved = recall(this.page.kind);
+    const { preset, values, corpus, name, policies } = recall(this.page.kind);
     this.preset.set(this.page.defaultPreset);
-    this.preset.set(saved.preset);
-    this.setValues({ ...this.chosen().values, ...saved.values });
-    if (typeof saved.name === "string") this.name.set(saved.name);
-    if (saved.corpus) this.corpus?.set(saved.corpus);
-    if (Array.isArray(saved.policies)) this.policies?.set(saved.policies.filter(Boolean));
-    this.changed();
+    this.preset.set(preset);
+    this.use({ values: { ...this.chosen().values, ...values },
+      corpus: corpus ?? { kind: "builtin", name: "" },
+      name: typeof name === "string" ? name : "", policies: Array.isArray(policies) ? policies : [] });
   }
 
   home(home) {

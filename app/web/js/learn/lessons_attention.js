@@ -90,8 +90,7 @@ function missingNodes({ rows, question, stem, said, correlation, probability: wh
   const order = rows.map((_, page) => page).sort((one, other) => rows[other].kl - rows[one].kl);
   const text = h("p", { class: "sol-learn-passage", dir: "auto" });
   const effect = h("p", { class: "sol-learn-state", role: "status" });
-  const strips = new Strips({ point: () => {}, leave: () => {}, canChoose: () => true,
-    choose: (page) => slider.set(page) });
+  const strips = new Strips({ canChoose: () => true, choose: (page) => slider.set(page) });
   strips.draw(rows.map((row) => row.attention), rows.map((row) => Math.max(1 - row.probability / whole, 0)));
   const slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
     text: (page) => `${page + 1} of ${rows.length}`, show: (page) => {

@@ -5,14 +5,12 @@ import { memory } from "./memory.js";
 const NO_ANSWER = "The server does not answer. Try again.";
 export const NOTHING_LOST = "The server does not answer. Nothing you typed is lost; try again in a moment.";
 
-// The message of a failed call: Python's own words where it refused.
-export const reasonOf = (error, otherwise = NO_ANSWER) => (isRefusal(error) ? error.message : otherwise);
-
+// What a failed call says: Python's own words where it refused.
 export async function attempt(work, fail, otherwise = NO_ANSWER) {
   try {
     await work();
   } catch (error) {
-    fail(reasonOf(error, otherwise));
+    fail(isRefusal(error) ? error.message : otherwise);
   }
 }
 
@@ -88,9 +86,9 @@ export class Follower {
   turn = 0;
   id = null;
 
-  // on: {ask(id), take(answer, its ms) → ms until the next poll or null, lost(error), gone(error): refused}
+  // on: {ask(id), take(answer, its ms) → ms until the next poll or null, lost(error)?, gone(error): refused}
   constructor(on) {
-    this.on = on;
+    this.on = { lost: () => {}, ...on };
   }
 
   leave() {
@@ -136,10 +134,10 @@ export class Follower {
 const POLL_MS = 80;
 
 export class RunFollower extends Follower {
-  // on: {begin(run), rows(rows), view(view, run), lost(error), gone(error)}
+  // on: {rows(rows), view(view, run), gone(error)}, and where it matters begin(run) and lost(error)
   /** @param {Api} api @param {any} on */
   constructor(api, on) {
-    super({ ...on, ask: (id) => api("poll_run", { run_id: id, cursor: this.cursor }),
+    super({ begin: () => {}, ...on, ask: (id) => api("poll_run", { run_id: id, cursor: this.cursor }),
       take: (view, ms) => this.take(view, ms) });
   }
 

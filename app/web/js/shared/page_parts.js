@@ -7,17 +7,17 @@ import { glossed } from "./glossary.js";
 
 const COPIED_MS = 1600;
 
-export function copyChip(label, text, attributes = {}) {
+export function copyChip(label, text) {
   const made = chip(label, async () => {
     await copyText(text());
     setText(made, "Copied");
     setTimeout(() => setText(made, label), COPIED_MS);
-  }, attributes);
+  });
   return made;
 }
 
-export function tile(name, note) {
-  const value = h("dd", {}, MISSING);
+export function tile(name, note, text = MISSING) {
+  const value = h("dd", {}, text);
   const small = h("small", {}, glossed(note));
   return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, glossed(name)), value,
     h("dd", {}, small)) };
@@ -34,11 +34,7 @@ export function heldOutTiles(measured) {
   ];
 }
 
-export const tiles = (list) => list.map(([name, value, note]) => {
-  const made = tile(name, note);
-  setText(made.value, value);
-  return made.element;
-});
+export const tiles = (list) => list.map(([name, value, note]) => tile(name, note, value).element);
 
 export const tablePlace = (label, table) =>
   h("div", { class: "sol-table-place", tabindex: "0", role: "group", "aria-label": label }, table);

@@ -7,7 +7,7 @@ import { chip, h, setChildren, setText, show, smallButton } from "../shared/dom.
 import { actionOf, AXES, fixed, isNumber, mean, MISSING, nats, roughly } from "../shared/format.js";
 import { heldOutTiles, leadOf, tiles } from "../shared/page_parts.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/tabs.js";
-import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
+import { cardHead, cardLanes } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { klAxis } from "../shared/tokens/token_view.js";
 
@@ -23,6 +23,7 @@ const sampleCard = (row) => [cardHead(row, `step ${row.index + 1}`),
 class SamplePanel extends TokenStage {
   constructor(root) {
     super(root, [...AXES, klAxis("KL")], {});
+    this.card.parts = sampleCard;
     this.tokens = this.addColumn(0, "Tokens of a held-out text");
     this.about = h("p", { class: "sol-hint" });
     this.older = chip("‹ Older", () => this.go(-1), { "aria-label": "Older sample" });
@@ -31,10 +32,6 @@ class SamplePanel extends TokenStage {
       this.legend.element, h("div", { class: "sol-token-place" }, this.tokens.element),
       h("footer", { class: "sol-token-foot" }, this.about, this.older, this.newer));
     this.clear();
-  }
-
-  makeCard(root) {
-    return new TokenCard(root, sampleCard);
   }
 
   select() {}

@@ -19,7 +19,6 @@ export class LensPanel {
   constructor(api, on) {
     this.api = api;
     this.on = on;
-    this.axes = [];
     this.token = h("span", { class: "sol-lens-token" });
     this.state = h("span", { class: "sol-muted", role: "status" });
     this.again = smallButton("Try again", () => this.ask(), { hidden: true });
@@ -60,7 +59,6 @@ export class LensPanel {
   open(run, isLive, rows, index, which = {}) {
     this.clear();
     this.wanted = { run, rows, index, which };
-    this.axes = gridLevels(run) ?? [];
     this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].text)), ` token ${index + 1}`);
     show(this.element, true);
     if (isLive) {
@@ -82,7 +80,7 @@ export class LensPanel {
     await newest(this, Promise.allSettled([this.asking]));
     await attempt(async () => {
       this.asking = this.api("look_at_token", { run_id: run.id, index, ...which });
-      this.draw(await newest(this, this.asking), rows);
+      this.draw(await newest(this, this.asking), run, rows);
     }, (words) => this.fail(words));
     this.element.removeAttribute("aria-busy");
   }
@@ -105,17 +103,18 @@ export class LensPanel {
     show(this.body, false);
   }
 
-  draw(view, rows) {
+  draw(view, run, rows) {
     const row = rows[view.index];
+    const axes = gridLevels(run) ?? [];
     const choices = view.axes.map((levels) =>
       choicesOf(levels, view.taken, row.token_id, view.noise ?? 0));
     setChildren(this.choiceNote, choiceNote(view, row, choices.flat()));
     const fork = this.on.fork && ((token) => this.on.fork(view.index, token));
-    this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) =>
+    this.choices.replaceChildren(...axes.map(({ axis, levels }, at) =>
       choiceTable(axis, levels, choices[at], view.taken, row.token_id, fork)));
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
-    this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
+    this.curves.replaceChildren(...axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
     setText(this.state, "Changes one setting at a time.");
     setText(this.curvesNote, replayedText(row, view));

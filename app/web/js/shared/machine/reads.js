@@ -80,13 +80,11 @@ export const flowOf = ({ cost, dense_cost: dense }) =>
   FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read)
     .map((share) => (isNumber(share) ? share : 0));
 
-const NOT_RECORDED = "which pages were read was not recorded";
-
 // Of one layer: pages that a KV head reads, as many in every layer or their mean.
 export const pagesRead = ({ share, pages }) => Math.max(1, Math.round(share * pages));
 
 export const pagesText = (reads) =>
-  (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read by each KV head` : NOT_RECORDED);
+  `${pagesRead(reads)} of ${count(reads.pages, "page")} read by each KV head`;
 
 export const bytesText = ({ cost, dense_cost: dense }) =>
   [quantity(cost.bytes_read, "B"), `of ${quantity(dense.bytes_read, "B")} read`];
@@ -108,7 +106,8 @@ export function readersOf({ cells, levels }) {
 }
 
 export function spokenStep(row, reads, [input, inner], title) {
-  const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
+  const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}`
+    : "which pages were read was not recorded";
   return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `
     + `MLP: ${percent(row.cost.mlp_bytes / row.dense_cost.mlp_bytes)} of its bytes, `
     + `${percent(meanFraction(input))} of the input channels, `

@@ -1,6 +1,6 @@
 // A page that runs something on the model and shows the run that the address names. A page adds the drawing.
 
-import { NOTHING_LOST, reasonOf, RunFollower } from "../api.js";
+import { attempt, NOTHING_LOST, RunFollower } from "../api.js";
 import { chip, copyText, h, isTouch, scrollTo, show, wait } from "../dom.js";
 import { gridLevels } from "../format.js";
 import { LensPanel } from "../lens/lens.js";
@@ -25,6 +25,7 @@ export class RunPage {
     this.stage.clear();
     this.lens.clear();
     this.status.setBar(null);
+    this.status.say(null);
     show(this.status.retry, false);
     this.showBare(true);
   }
@@ -57,14 +58,14 @@ export class RunPage {
     return new LensPanel(this.api, { ...more, close: (hadFocus) => this.unpick(hadFocus) });
   }
 
-  makeTools(kind, ...more) {
+  makeTools(...more) {
     const link = () => linkTo({ [this.part]: this.follower.id,
       ...Object.fromEntries(Object.values(this.names).map((name) => [name, askedFor(name)])),
       [this.names.colour]: this.stage.legend.axis.key });
     const again = chip("Ask again", () => this.form.element.querySelector("textarea")?.focus(),
       { class: "sol-chip is-narrow" }); // where the form is below
     return h("div", { class: "sol-tools" }, again, copyChip("Copy link", link), more,
-      exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad"),
+      exportMenu(this.api, this.part, () => this.follower.id, (message) => this.status.say(message, "bad"),
         { seen: () => this.stage.seen, more: [{ name: "Copy text", hint: "without the prompt",
           act: () => copyText(answerText(this.stage.rows())) }] }));
   }
@@ -95,17 +96,14 @@ export class RunPage {
   async ask(call, request, fail = this.form.fail) {
     this.form.setBusy(true);
     this.stopsAtOnce = false;
-    try {
-      const { run_id: id } = await this.api(call, request);
+    let id = null;
+    await attempt(async () => {
+      ({ run_id: id } = await this.api(call, request));
       this.liveId = id;
       this.open(id, "push");
       if (this.stopsAtOnce) this.stop();
-      return id;
-    } catch (error) {
-      this.form.setBusy(false);
-      fail(reasonOf(error, NOTHING_LOST));
-      return null;
-    }
+    }, (words) => { this.form.setBusy(false); fail(words); }, NOTHING_LOST);
+    return id;
   }
 
   stop() {
@@ -130,7 +128,6 @@ export class RunPage {
       showTab(TAB_OF[this.part]);
     } else if (history === "replace") setAddress({ [this.part]: id });
     this.wantsPlace = true;
-    this.wasLive = false;
     this.place = null;
     this.clear();
     this.showEmpty(false);
@@ -159,7 +156,6 @@ export class RunPage {
   }
 
   view(view, run) {
-    this.wasLive ||= view.live || run.id === this.liveId; // a short one may be over by the first answer
     if (view.live) this.liveId = run.id;
     else if (run.id === this.liveId) this.liveId = null;
     if (!view.live) this.focusAnswer();

@@ -1,10 +1,10 @@
 // A generation on show: the question, the answer and what it is worth, what it read, the machine, charts.
 
 import { ChartedStage } from "../charts/charts.js";
-import { chip, h, setText, show } from "../dom.js";
+import { chip, h, setText, show, showText } from "../dom.js";
 import { isNumber, mean } from "../format.js";
 import { Machine } from "../machine/machine.js";
-import { cardParts, TokenCard } from "../tokens/card.js";
+import { cardParts } from "../tokens/card.js";
 import { leastCertain } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, shareOfBytes, stretched } from "../tokens/token_view.js";
 
@@ -18,16 +18,13 @@ export class RunStage extends ChartedStage {
     super(root, [...colourAxes(), klAxis("KL")], on, options);
     this.status = status;
     this.card.avoid = status.verdict;
+    this.card.parts = (row) => cardParts(row, this.view.origin(row, "given", "put in") || "taken");
     this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
     this.question = h("p", { class: "sol-question-asked sol-muted", dir: "auto" });
     this.more = chip("Show all", () => this.unfold(true), { class: "sol-chip sol-more", hidden: true });
     this.whatIf = options.whatIf;
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index),
       textOf: (page) => this.reading.textOf(page) });
-  }
-
-  makeCard(root) {
-    return new TokenCard(root, (row) => cardParts(row, this.view.origin(row, "given", "put in") || "taken"));
   }
 
   mark(index, bringIntoView = false) {
@@ -66,11 +63,13 @@ export class RunStage extends ChartedStage {
   // What was found out after the run: an exported page shows it, too.
   get seen() {
     const { found, said } = this.reading.effects ?? {};
-    return { full: this.status.fullText, ...found, ...found && { said: said?.textContent } };
+    const { fullAnswer } = this.status;
+    const full = fullAnswer.hidden ? "" : fullAnswer.textContent;
+    return { full, ...found, ...found && { said: said?.textContent } };
   }
 
   set seen({ full, ...found }) {
-    this.status.fullText = full;
+    showText(this.status.fullAnswer, full);
     if (isNumber(found.index)) Object.assign(this.reading, { found });
     this.reading.draw();
   }

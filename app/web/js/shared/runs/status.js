@@ -1,7 +1,7 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
 import { attempt } from "../api.js";
-import { chip, h, setChildren, setText, show, showText, smallButton } from "../dom.js";
+import { chip, h, setChildren, setText, show, smallButton } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
   scheduleName, scheduleOf, ZONE_TOKENS,
@@ -68,6 +68,17 @@ const REASONS = {
   time_limit: "the GPU time for one run is used up: the text ends here",
 };
 
+// The tiles; of: their values, of a run that has tokens.
+const TILES = {
+  tokens: { name: "[[token|Tokens]]", note: "generated",
+    of: (tally, rows) => rows.length.toLocaleString("en") },
+  speed: { name: "Tokens/s", note: "measured", of: (tally, rows, summary) =>
+    fixed(summary?.tokens_per_s ?? 1000 / (tally.ms / rows.length), 1) },
+  step: { name: "Per token", note: "measured", of: (tally, rows) => duration(tally.ms / rows.length) },
+  flops: { name: "[[flop|FLOPs]] saved", note: "computed", of: (tally) => percent(1 - tally.flops, 1) },
+  bytes: { name: "Bytes saved", note: "computed", of: (tally) => percent(1 - tally.bytes, 1) },
+};
+
 export class Status extends StatusLine {
   // on: a StatusLine's, and where a run that was cut off can go on: goOn(), and to how many tokens at most
   constructor(on) {
@@ -76,13 +87,8 @@ export class Status extends StatusLine {
     this.goOn = smallButton("Continue", on.goOn, { hidden: true,
       title: "The same prompt and settings; after a cut with twice the tokens" });
     this.detail.after(this.goOn);
-    this.tiles = {
-      tokens: tile("[[token|Tokens]]", "generated"),
-      speed: tile("Tokens/s", "measured"),
-      step: tile("Per token", "measured"),
-      flops: tile("[[flop|FLOPs]] saved", "computed"),
-      bytes: tile("Bytes saved", "computed"),
-    };
+    this.tiles = Object.fromEntries(Object.entries(TILES).map(([key, { name, note }]) =>
+      [key, tile(name, note)]));
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
     this.parts = new PartTimes();
     this.machine = h("p", { class: "sol-muted" });
@@ -112,7 +118,6 @@ export class Status extends StatusLine {
     this.parts.update([]);
     setText(this.machine, "");
     [this.verdict, this.full, this.fullAnswer, this.goOn].forEach((part) => show(part, false));
-    this.say(null);
     this.shown = null;
     this.setEstimate({});
   }
@@ -130,14 +135,6 @@ export class Status extends StatusLine {
   offerFull(answer) {
     this.answerFully = answer;
     show(this.full, Boolean(this.outcome.dataset.kind) && this.outcome.dataset.kind !== SAME);
-  }
-
-  get fullText() {
-    return this.fullAnswer.hidden ? "" : this.fullAnswer.textContent ?? "";
-  }
-
-  set fullText(text) {
-    showText(this.fullAnswer, text);
   }
 
   async showFull() {
@@ -163,15 +160,10 @@ export class Status extends StatusLine {
     setText(this.goOn, isCut ? "Continue" : "Run again");
     if (rows.length === 0) return;
     const tally = tallyOf(rows);
-    const pace = tally.ms / rows.length;
-    const values = {
-      tokens: rows.length.toLocaleString("en"),
-      speed: fixed(view.summary?.tokens_per_s ?? 1000 / pace, 1),
-      step: duration(pace),
-      flops: percent(1 - tally.flops, 1),
-      bytes: percent(1 - tally.bytes, 1),
-    };
-    for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
+    const speed = TILES.speed.of(tally, rows, view.summary);
+    for (const [key, { of }] of Object.entries(TILES)) {
+      setText(this.tiles[key].value, of(tally, rows, view.summary));
+    }
     setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}` : "generated");
     AXES.forEach((axis, at) => {
       const digits = fixed(axis.unit === "bit" ? tally.spend[at] : 100 * tally.spend[at], 1);
@@ -189,7 +181,7 @@ export class Status extends StatusLine {
     show(this.outcome, Boolean(kind));
     setText(this.sentence, putWords(rows, run) + basis + (tally.others ? partingWords(rows) : ""));
     if (!isNumber(this.times) || isDense) {
-      setText(this.gain, `${values.speed} tokens/s${tally.compared ? " with the check" : ""}`);
+      setText(this.gain, `${speed} tokens/s${tally.compared ? " with the check" : ""}`);
     }
     const isOff = share && percent(share) !== percent(tally.bytes);
     const found = !view.live && kind && ZONES[outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense).kind];

@@ -13,13 +13,14 @@ const CARD_MARGIN = 8;
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 export class TokenCard {
+  /** Of a row. @type {(row: Token) => Node[]} */
+  parts = (row) => cardParts(row);
   onHide = () => {};
   onPick = /** @type {((row: Token) => void) | null} */ (null); // asks what if
   avoid = /** @type {Element | null} */ (null); // is not covered
   dock = /** @type {Element | null} */ (null); // is covered where it stands beside the tokens
 
-  constructor(root, parts) {
-    this.parts = parts;
+  constructor(root) {
     this.id = uniqueId("card");
     // Under a finger it has buttons; a pointer clicks the token, and leaves it.
     this.element = h("div", { class: "sol-card", id: this.id, hidden: true,
@@ -150,11 +151,9 @@ function cardSpend(row) {
     ["[[surprisal|Surprisal]]", `${nats(surprisal)} nats`],
     ["[[entropy|Entropy]]", `${nats(entropy)} nats`],
     ["[[kl|KL]] to the [[dense|full model]]", isNumber(kl) ? `${nats(kl)} nats` : "not measured"],
+    ...row.side.map(({ name, surprisal: its }) => [["dense", SITE.schedules.dense].includes(name)
+      ? "In the full model" : `In the ${name} row`, `${nats(its)} nats`]),
   ];
-  for (const { name, surprisal: its } of row.side) {
-    const where = ["dense", SITE.schedules.dense].includes(name) ? "In the full model" : `In the ${name} row`;
-    facts.push([where, `${nats(its)} nats`]);
-  }
   return h("div", { class: "sol-card-spend" }, cardLanes(row), headLane(row),
     h("dl", { class: "sol-card-facts" },
     facts.map(([name, value]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value)])));

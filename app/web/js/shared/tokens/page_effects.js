@@ -42,13 +42,12 @@ export class PageEffects {
     this.answer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
     this.element = h("div", { class: "sol-page-effects" }, this.answer,
       h("div", { class: "sol-tools" }, this.compare, this.none));
-    this.other = new RunFollower(on.ask, { begin: () => {},
-      rows: (rows) => this.answer.append(answerText(rows)),
+    this.other = new RunFollower(on.ask, { rows: (rows) => this.answer.append(answerText(rows)),
       view: ({ live, more, summary }) => {
         this.answer.classList.toggle("is-live", live || more);
         if (summary?.reason === "length" && !more) this.answer.append("…");
         show(this.compare, !(live || more));
-      }, lost: () => {}, gone: (error) => this.say(error.message) });
+      }, gone: (error) => this.say(error.message) });
     this.clear();
   }
 

@@ -147,9 +147,7 @@ export class Reading {
 
   // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages taken away;
   // asked: the prompt without its template.
-  /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut]
-   * @param {string} [asked] */
-  begin(size, texts, numPrompt, leftOut = [], asked = "") {
+  begin(size, texts, numPrompt, leftOut = /** @type {number[]} */ ([]), asked = "") {
     const own = ownTexts(texts, asked);
     this.apart = new Set([...FIRST_PAGE, ...texts.flatMap((text, page) =>
       (own[page].length < text.trim().length / 2 ? [page] : []))]); // mostly the template's

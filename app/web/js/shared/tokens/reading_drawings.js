@@ -29,7 +29,7 @@ export function barsPath(values, { x = 0, base, width, tall, isNeed = false, isA
 export class Strips {
   numPages = 0;
 
-  // on: {point(page), leave(), choose(page), canChoose(page)}
+  // on: {choose(page), canChoose(page)}, and where it can be done point(page) and leave()
   constructor(on) {
     const part = (name) => svg("path", { class: `sol-strip-${name}` });
     this.looked = part("looked");
@@ -48,9 +48,9 @@ export class Strips {
     };
     this.field.addEventListener("pointermove", (event) => {
       this.element.classList.toggle("is-choosable", on.canChoose(pageAt(event)));
-      on.point(pageAt(event));
+      on.point?.(pageAt(event));
     });
-    this.field.addEventListener("pointerleave", () => on.leave());
+    this.field.addEventListener("pointerleave", () => on.leave?.());
     this.field.addEventListener("click", (event) => on.canChoose(pageAt(event)) && on.choose(pageAt(event)));
   }
 

@@ -4,7 +4,7 @@ import { h, isTouch, SITE } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
 import { pillsField } from "../forms/form_parts.js";
 import { memory } from "../memory.js";
-import { cardParts, TokenCard } from "./card.js";
+import { TokenCard } from "./card.js";
 import { BIN, densesChoice, TokenView } from "./token_view.js";
 
 // A scale is fixed, so that a colour means the same in every run; beyond its ends the colour stays the same.
@@ -105,16 +105,12 @@ export class TokenStage {
   constructor(root, axes, on, colourKey = "axis") {
     this.on = on;
     this.axes = axes;
-    this.card = this.makeCard(root);
+    this.card = new TokenCard(root);
     this.card.onHide = () => this.rest();
     this.legend = new Legend(axes, (axis, isChosen) => {
       this.columns.forEach(({ view }) => view.setAxis(axis));
       if (isChosen) on.colour?.(axis.key);
     }, colourKey);
-  }
-
-  makeCard(root) {
-    return new TokenCard(root, (row) => cardParts(row));
   }
 
   addColumn(at, label, more = {}) {

@@ -8,6 +8,7 @@ const INVISIBLE = new RegExp("[\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u061c\\u16
 // Joiners and variation selectors inside a word or an emoji do their work; elsewhere they show.
 const JOINING = /[\u200c\u200d\ufe00-\ufe0f]/;
 
+const SPOKEN = { "\n": " line break ", "\t": " tab " };
 const GLYPHS = { "\n": "↵", "\t": "⇥", "\u007f": "␡", "\u00a0": "⍽" };
 
 function glyphOf(character) {
@@ -41,12 +42,8 @@ export function tokenNodes(text) {
 
 export function spokenText(text) {
   if (text === "") return "part of a character";
-  const spoken = Array.from(text, (character) => {
-    if (character === " ") return " ";
-    if (character === "\n") return " line break ";
-    if (character === "\t") return " tab ";
-    return INVISIBLE.test(character) ? ` ${glyphOf(character)} ` : character;
-  }).join("");
+  const spoken = Array.from(text, (character) => SPOKEN[character]
+    ?? (INVISIBLE.test(character) ? ` ${glyphOf(character)} ` : character)).join("");
   return spoken.trim() ? spoken : "space";
 }
 
