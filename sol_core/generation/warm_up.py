@@ -10,7 +10,6 @@ worker): the second one loads what the first compiled.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -164,12 +163,12 @@ class KernelWarmUp:
         self._thread.start()
 
     def wait(self, on_progress: Callable[[str, float], None]) -> None:
-        """Return when everything is compiled; tell what is waited for, and about how long."""
+        """Return when everything is compiled; tell what is waited for."""
         while self._thread.is_alive():
             spent = time.monotonic() - self._began
-            left = 10 * math.ceil((USUAL_S - spent) / 10)
-            words = f"about {left} s left" if left > 0 else f"{spent:.0f} s so far"
-            message = "reading kernels" if self._is_known else f"{COMPILING}: {words}"
+            message = (
+                "reading kernels" if self._is_known else f"{COMPILING}, usually a minute or two"
+            )
             on_progress(message, 1 - 0.25 ** (spent / USUAL_S))  # never stands still
             self._thread.join(_TELL_S)
 

@@ -243,8 +243,10 @@ def answer_verdict(
         words = f": all {tokens} match. The full model itself may be wrong."
         return Verdict("good", "Same as the full model", words)
     words = f": the full model disagrees with {others:,} of {tokens}."
-    if others > BROKEN_OTHERS * compared or (kl or 0.0) > BROKEN_KL:
+    if others > BROKEN_OTHERS * compared:
         return Verdict("bad", "Broken", words)
+    if kl is not None and kl > BROKEN_KL:
+        return Verdict("bad", "Broken", f"{words} Mean KL is above {BROKEN_KL:g} nats.")
     is_another = parted is not None and 2 * parted < compared
     return Verdict("open", "Another answer" if is_another else "Small changes", words)
 

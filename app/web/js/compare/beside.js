@@ -111,7 +111,7 @@ export class Beside {
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
       begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),
       view: (state) => this.view(at, state),
-      lost: () => say(this.message, "The server does not answer; trying again. What is shown stays.", "warn"),
+      lost: () => say(this.message, "The server does not answer. Retrying; what is shown stays.", "warn"),
       gone: (error) => this.gone(at, error),
     }));
     this.message = h("p", { class: "sol-message", hidden: true });

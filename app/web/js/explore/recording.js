@@ -307,7 +307,7 @@ export class RecordingView {
     const all = `all ${NUMBERS[sames.length]} answers`;
     const many = !wrong ? `${all} survive` : wrong === sames.length ? `${all} are wrong`
       : `${NUMBERS[wrong]} of ${NUMBERS[sames.length]} answers ${wrong === 1 ? "is" : "are"} wrong`;
-    return [`At ${percent(text.asked)}, `, h("b", {}, many), ". Free writing breaks sooner."];
+    return [`At ${percent(text.asked)}, `, h("b", {}, many), ". Longer text breaks at higher budgets."];
   }
 }
 

@@ -55,8 +55,8 @@ export class InspectForm extends RunForm {
       fieldset("Schedules, side by side", h("p", { class: "sol-hint" },
         glossed("The [[dense|full model]] always runs beside them as the reference.")), this.schedules),
       fieldset("One budget for all, on average", h("p", { class: "sol-hint" },
-        "It holds from the first token on, where there is little attention to skip and the MLP gives; in "
-        + "Explore a prompt is read in full."), this.dial.element),
+        "It applies from the first token. Early on there is little attention to skip, so the cuts fall on "
+        + "the MLP. In Explore the prompt is read in full first."), this.dial.element),
       folded("Advanced", h("div", { class: "sol-advanced-grid" }, elementsOf(this.advanced))));
   }
 

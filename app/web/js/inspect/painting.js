@@ -246,8 +246,8 @@ export class PaintPanel {
   say() {
     const actions = this.painting?.actions ?? [];
     const means = AXES.map((_, axis) => mean(actions.map((action) => action[axis])));
-    setChildren(this.spent, "Painted: ", h("b", {}, `${percent(this.compute, 2)} compute`),
-      ` of the full model's · ${meanText(means)}`);
+    setChildren(this.spent, "Painted: ", h("b", {}, percent(this.compute, 2)),
+      ` of the full model's compute · ${meanText(means)}`);
     this.bar.style.setProperty("--v", String(this.compute ?? 0));
   }
 

@@ -14,7 +14,7 @@ const MEANINGS = {
   policy: "A trained [[policy]] decides, step by step. Where it has no measured advantage, the static "
     + "schedule is used.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
-  static: "[[static|Every step]] gets the same [[mix]], or two in turn.",
+  static: "[[static|Every step]] gets the same [[mix]], or two in turn, by the text's length.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
   emc: "[[emc|Spends more]] where the previous step was unsure, and still meets the budget.",
   dac: "[[dac|Spends more]] where the hidden state moves fast, and still meets the budget.",
@@ -205,7 +205,7 @@ export class BudgetDial {
     const { share: usual } = this.defaults;
     const moved = !this.isUsual || value === usual ? ""
       : `Set to ${value} % for this prompt: ${value > usual ? `at ${usual} % the answer might change.`
-        : "after so long a text, that usually gives the same answer."}`;
+        : "with a text this long, that usually gives the full model's answer."}`;
     setText(this.note, value ? [lowest || moved, measured].join("")
       : `Compute of these three settings: ${percent(estimate.share)}.`);
   }

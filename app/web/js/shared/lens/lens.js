@@ -212,7 +212,7 @@ function choiceNote(view, row, choices) {
   const { choice } = view.taken;
   const others = choices.some((one) => one.token_id !== choice.token_id);
   return [
-    "The most probable token at each level; a lead that rounding can make does not count. As taken it is ",
+    "The most probable token at each level, ignoring leads small enough to be rounding. The step took ",
     h("b", {}, tokenParts(choice.text)),
     others ? "; rows with another token are marked." : ", and so it is at every level.",
     choice.token_id !== row.token_id && [" The text has ", h("b", {}, tokenParts(row.text)),

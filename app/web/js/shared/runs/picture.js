@@ -142,7 +142,7 @@ function pictureOf({ question, view, status, reading, machine, legend }, theme) 
     sheet.y += 14;
     sheet.strip(name, looked, apart, "attention", false);
     if (needed) sheet.strip("Needed", needed, apart, "channels", true);
-    const said = needed && reading.effects?.said.textContent;
+    const said = needed && reading.effects?.found?.said;
     sheet.paragraph(said || reading.caption.textContent || "", 17, text);
   }
   sheet.paragraph(`SOL Explorer · ${machine.run?.model ?? ""}`, 15, muted);

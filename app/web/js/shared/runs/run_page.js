@@ -176,7 +176,9 @@ export class RunPage {
   }
 
   lost() {
-    this.status.say("The server does not answer; trying again. What is shown stays.", "warn");
+    this.status.setState("lost", "");
+    this.status.setBar(null);
+    this.status.say("The server does not answer. Retrying; what is shown stays.", "warn");
   }
 
   gone(error) {

@@ -62,10 +62,10 @@ export class RunStage extends ChartedStage {
 
   // What was found out after the run: an exported page shows it, too.
   get seen() {
-    const { found, said } = this.reading.effects ?? {};
+    const { found } = this.reading.effects ?? {};
     const { fullAnswer } = this.status;
     const full = fullAnswer.hidden ? "" : fullAnswer.textContent;
-    return { full, ...found, ...found && { said: said?.textContent } };
+    return { full, ...found };
   }
 
   set seen({ full, ...found }) {

@@ -16,6 +16,7 @@ export const STATES = {
   bare: ["Stopped before the first token", "idle", "Nothing was written."],
   failed: ["Failed", "bad"],
   gone: ["Not opened", "bad"],
+  lost: ["Connection lost", "bad"],
   interrupted: ["Interrupted", "bad"],
 };
 

@@ -30,9 +30,11 @@ export function outcomeOf({ compared, others, kl, parted }, isDense) {
   if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
   if (!others) return { kind: SAME, basis: ` All ${whole} match. The full model itself may be wrong.` };
-  const isBroken = others > SITE.broken.others * compared || (kl ?? 0) > SITE.broken.kl;
-  return { kind: isBroken ? "Broken" : 2 * parted < compared ? "Another answer" : "Small changes",
-    basis: ` The full model disagrees with ${others.toLocaleString("en")} of ${whole} (dotted).` };
+  const isFar = (kl ?? 0) > SITE.broken.kl;
+  const hasMany = others > SITE.broken.others * compared;
+  const why = isFar && !hasMany ? ` Mean KL is above ${SITE.broken.kl} nats.` : "";
+  return { kind: isFar || hasMany ? "Broken" : 2 * parted < compared ? "Another answer" : "Small changes",
+    basis: ` The full model disagrees with ${others.toLocaleString("en")} of ${whole} (dotted).${why}` };
 }
 
 export function partingWords(rows) {

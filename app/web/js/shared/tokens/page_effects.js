@@ -1,7 +1,7 @@
 // Pages taken away: what the step on show would say without them, the whole answer, and each page in turn.
 
 import { attempt, newest, RunFollower } from "../api.js";
-import { chip, h, setText, show } from "../dom.js";
+import { bringIntoView, chip, h, setText, show } from "../dom.js";
 import { count, isNumber, isTie, nats, probability } from "../format.js";
 import { recall, remember } from "../memory.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
@@ -92,6 +92,7 @@ export class PageEffects {
       const { run_id: id } = await newest(this, this.on.ask("run_without", { pages }));
       this.answer.replaceChildren(h("b", {}, "Without it the model answers: "));
       show(this.answer, true);
+      bringIntoView(this.answer);
       this.other.follow(id);
     }, this.say);
   }
@@ -145,11 +146,12 @@ export class PageEffects {
       .toSorted((a, b) => b.nll_change - a.nll_change);
     const lost = effects.map(lostWithout);
     const isNeeded = own.length > 0 && lostWithout(own[0]) >= LEAST_LOST;
-    this.found = { index, attention, lost, best: isNeeded ? own[0].pages[0] : null };
+    const said = this.finding(index, own, lost, isNeeded);
+    this.found = { index, attention, lost, best: isNeeded ? own[0].pages[0] : null, said };
     const rank = isNumber(correlation)
       ? ` Rank correlation of KL with attention: ${correlation.toFixed(2)}.` : "";
     this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s.${rank}`;
-    this.say(this.finding(index, own, lost, isNeeded));
+    this.say(said);
     this.on.changed();
   }
 
