@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from app.formats import cost_total
 from app.host.errors import AppError, naming_damage
@@ -21,9 +21,6 @@ from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
 from sol_core.files.paths import DEFAULT_MODEL
 from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
-
-if TYPE_CHECKING:
-    pass
 
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""
@@ -205,10 +202,9 @@ def _painted_bytes(
         full, row = token["rows"][0]["cost"], token["rows"][over]
         most, context = cost_total(full, "bytes"), token["cached_tokens"]
         measured = cost_total(row["cost"], "bytes") - row["cost"]["policy_bytes"]
-        computed, now = (
-            costs.decode_step(one, context).bytes_read for one in (Action(**row["action"]), action)
-        )
-        read += most if action.is_dense else min(now * measured / computed, most)
+        computed = costs.decode_step(Action(**row["action"]), context).bytes_read
+        painted = costs.decode_step(action, context).bytes_read
+        read += most if action.is_dense else min(painted * measured / computed, most)
         dense += most
     return read, dense
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _ANY_DROP = Action(bit_width=MAX_BITS - 1)
 Levels = tuple[float, ...]  # a number for each level of an axis
 # Contexts in one page share their mixes, and from SHORTEST on those closer than this.
-PAGE, SHORTEST, CONTEXT_STEP = 8, 64, 1.02
+SHORTEST, CONTEXT_STEP = 64, 1.02
 # Tables of the last models and grids are kept: 100 tokens after 256 need 17 hulls of 0.7 ms.
 _MOST_KEPT = 8
 _kept: list[MixTable] = []
@@ -189,7 +189,7 @@ class MixTable:
             step = ceil(log(context / SHORTEST, CONTEXT_STEP))
             made_at = round(SHORTEST * CONTEXT_STEP**step)
         else:
-            made_at = PAGE * max(ceil(context / PAGE), 1)
+            made_at = self.costs.page_size * max(ceil(context / self.costs.page_size), 1)
         if made_at not in self._hulls:
             self._hulls[made_at] = self._make(made_at)
         return self._hulls[made_at]

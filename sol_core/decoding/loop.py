@@ -147,17 +147,17 @@ class _Loop:
 
     @cached_property
     def checks_late(self) -> bool:
-        """Whether numbers are checked one step late: a GPU that is asked at once is idle."""
+        """Return whether numbers are checked a step late: a GPU that is asked at once is idle."""
         return self._device.type != "cpu"
 
     def run(self, index: int, tokens: Sequence[int], last: DecodeStep | None) -> DecodeStep:
         """Take a step that feeds ``tokens``; ``last`` is the step before it."""
         lm, options, started = self._lm, self._options, time.perf_counter()
         rows = [token for token in tokens for _ in range(self._group)]
-        on_host = torch.tensor(rows, dtype=torch.int64, pin_memory=lm.device.type == "cuda")
-        fed = on_host.to(lm.device, non_blocking=True)
+        fed = from_host(rows, lm.device)
+        tokens_here = fed if fed.device == self._device else torch.tensor(rows)
         clock = StepClock.for_step(lm.device, index) if options.timed else None
-        observation = self._observation(index, on_host if options.on_host else fed, last)
+        observation = self._observation(index, tokens_here, last)
         actions = tuple(self._scheduler.next_actions(observation))
         self._added = self._added or self._scheduler.reads()
         if clock is not None:

@@ -79,8 +79,8 @@ class GenerationSchedules:
     def build(self, total_steps: int, contexts: Sequence[int]) -> BatchScheduler:
         """Return a new scheduler for the rows of some sequences, each sequence's main row first.
 
-        ``distributions`` and ``left_at`` tell of the scheduler made last. A function of the
-        caller's is called for one row at a time.
+        ``policy_rows`` are of the scheduler made last. A function of the caller's is called for
+        one row at a time.
 
         Args:
             contexts: tokens before each sequence's first step.

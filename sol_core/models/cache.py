@@ -123,7 +123,7 @@ class KVCache:
         # Tokens of every row whose 4-bit keys are current, and the same by row, or empty; they are
         # made when a step first reads them.
         self._coded, self._coded_ends = 0, list[int]()
-        # What ``addresses`` returned, by whether the own and the shared keys had 4-bit copies.
+        # Results of ``addresses``, by whether the own and the shared keys had 4-bit copies.
         self._addresses: dict[tuple[bool, bool], tuple[Any, Any]] = {}
         # Per row, the shared prefix's sequence that it continues; 0 without one.
         self.row_sources = [0] * num_rows

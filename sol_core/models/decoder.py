@@ -32,9 +32,9 @@ from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, Observe, PrefillObserver, PrefillOutput
 from sol_core.models.spec import ModelSpec, RopeSpec, WeightBytes
 from sol_core.models.step.clock import Lap, StepClock
-from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep, final_logits
+from sol_core.models.step.few_rows import ROWS_AT_ONCE, FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_without_graph
-from sol_core.models.step.layer import heads_of, normed_update, step_mlp
+from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
 from sol_core.models.step.output import LayerOutputs, StepOutput
 from sol_core.models.step.plan import (
     StepPlan,

@@ -14,11 +14,12 @@ from kernels.cpu import as_array
 from kernels.cpu.threads import Tuning, default_tuning
 from kernels.decode_layer import DTYPES, HAS_TICKS, few_row_kernel
 from kernels.linear import FEW_ROWS
-from kernels.page_attention import mass_of_pages, mass_outside_of_row, soft_cap
+from kernels.page_attention import mass_of_pages, mass_outside_of_row
 from kernels.page_scorers import PageScorer
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, Observe
 from sol_core.models.step.few_row_weights import KernelWeights, fits_kernels
+from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepRequest, channel_limits, page_limits, pages_left_out
 
@@ -236,10 +237,3 @@ class RotaryTable:
             for frequencies, amplitude in self._ropes
         ]
         self._stretches[stretch] = torch.stack(angles).numpy()
-
-
-def final_logits(logits: Tensor, spec: ModelSpec) -> Tensor:
-    """Logits of the model from the products of its head, [..., V] fp32: scaled and capped."""
-    if spec.logit_scale is not None:
-        logits = logits * spec.logit_scale
-    return logits if spec.logit_cap is None else soft_cap(logits, spec.logit_cap)

@@ -8,9 +8,17 @@ from torch import Tensor
 from kernels.activation_quantisation import fake_quantise
 from kernels.gated_mlp import MlpPlan, MlpWeights, activated, fused_gated_mlp
 from kernels.mlp_pruners import MlpPruner
+from kernels.page_attention import soft_cap
 from kernels.residual import Residual, add_and_norm, rms_norm
 from sol_core.models.spec import Activation, ModelSpec
 from sol_core.models.weights import LayerWeights
+
+
+def final_logits(logits: Tensor, spec: ModelSpec) -> Tensor:
+    """Logits of the model from the products of its head, [..., V] fp32: scaled and capped."""
+    if spec.logit_scale is not None:
+        logits = logits * spec.logit_scale
+    return logits if spec.logit_cap is None else soft_cap(logits, spec.logit_cap)
 
 
 def normed_update(update: Tensor, norm: Tensor | None, spec: ModelSpec) -> Tensor:

@@ -5,7 +5,7 @@ import { memory } from "./memory.js";
 const NO_ANSWER = "The server does not answer. Try again.";
 export const NOTHING_LOST = "The server does not answer. Nothing you typed is lost; try again in a moment.";
 
-// What a failed call says: Python's own words where it refused.
+// Says of a failed call Python's own words where it refused.
 export async function attempt(work, fail, otherwise = NO_ANSWER) {
   try {
     await work();

@@ -141,7 +141,7 @@ function replayedText(row, view) {
   return `Dashed: nothing left out.${noise}${own}`;
 }
 
-// What each level would choose; the text's own token where another one leads by no more than rounding can.
+// Choices of each level; the text's own token where another one leads by no more than rounding can.
 function choicesOf(rows, { choice: taken }, own, noise) {
   return rows.map(({ choice, nll }) => {
     const isNear = taken.token_id === own && choice.token_id !== own

@@ -1,5 +1,5 @@
-// What a run is worth: its tally against the full model, the verdict on it, where the two part; and how the
-// verdicts that Python makes are drawn.
+// A run's tally against the full model, the verdict on it, and where the two part; and the verdicts that
+// Python makes, drawn.
 
 import { h, SITE } from "../dom.js";
 import { AXES, count, isTie, mean, probability, probabilityOf } from "../format.js";
@@ -19,7 +19,7 @@ export function tallyOf(rows) {
     klStatic: mean(rows.map((row) => row.side.find((one) => one.name === "static")?.kl_to_dense)) };
 }
 
-// What a verdict is in the words of the dial's zones.
+// Verdicts in the words of the dial's zones.
 export const SAME = "Same as the full model";
 export const ZONES = { [SAME]: "same text", "Small changes": "small changes",
   "Another answer": "small changes", Broken: "will break" };

@@ -147,7 +147,9 @@ export class Reading {
 
   // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages taken away;
   // asked: the prompt without its template.
-  begin(size, texts, numPrompt, leftOut = /** @type {number[]} */ ([]), asked = "") {
+  /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut]
+   * @param {string} [asked] */
+  begin(size, texts, numPrompt, leftOut = [], asked = "") {
     const own = ownTexts(texts, asked);
     this.apart = new Set([...FIRST_PAGE, ...texts.flatMap((text, page) =>
       (own[page].length < text.trim().length / 2 ? [page] : []))]); // mostly the template's
@@ -300,7 +302,7 @@ export class Reading {
     }
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.isConnected) this.makeStop(Math.max(shades.findIndex(Boolean), 0));
-    setText(this.caption, measured ? measured.said ?? "" : this.sentence(row, lights)); // else effects say it
+    setText(this.caption, measured?.said ?? this.sentence(row, lights));
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
     this.settling = setTimeout(
