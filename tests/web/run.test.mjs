@@ -247,6 +247,18 @@ told("a near tie is called that where answers part, and a verdict on a run that 
   say(sentences);
 });
 
+told("a forecast is said to be met for the tokens that it was about", async (say) => {
+  const said = async (count, zone) => {
+    const { run } = records();
+    run.rows = Array.from({ length: count }, (_, index) => ({ ...run.rows[0], index, side: [{ name: "dense",
+      surprisal: 1, choice: { ...run.rows[0].top[0], text: " other", ...index === 45 && { token_id: -1 } } }] }));
+    const { status } = await stageOf(run);
+    status.setEstimate({ zone });
+    return textOf(status.spent).split(" · ").at(-1);
+  };
+  say(await said(40, "same text"), await said(60, "same text"), await said(60, "will break"));
+});
+
 told("what a run gained and where a broken one went; the token that ends an answer is no word of it", async (say) => {
   const { run } = records();
   run.rows.forEach((row, index) => { row.side = [{ name: "dense", surprisal: 1, choice: { ...row.top[0], token_id: index, text: ` full${index}` } }]; });
