@@ -304,11 +304,12 @@ def _at_one_budget(
         return Verdict(kind, _no_difference(name, other), words)
     compared = of.better if kind == "good" else of.worse
     ends = sorted((abs(gain.low), abs(gain.high)))
-    is_small = of.noticed > abs(gain.mean)
-    words = (
-        f", by {form(gain.mean)} {of.unit} (95 % interval {form(ends[0])} to {form(ends[1])}){at}"
-        f"{': too little to be noticed' if is_small else ''}."
-    )
+    interval = f"95 % interval {form(ends[0])} to {form(ends[1])}"
+    if abs(gain.mean) < of.noticed:
+        words = f" ({form(gain.mean)} {of.unit} {of.side(gain.mean)}, {interval}){at}."
+        head = f"No noticeable difference between {within(name)} and {other}"
+        return Verdict("open", head, words)
+    words = f", by {form(gain.mean)} {of.unit} ({interval}){at}."
     return Verdict(kind, f"{_sentence(name)} is {compared} than {other}", words)
 
 

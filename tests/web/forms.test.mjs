@@ -58,9 +58,8 @@ told("a form is made of the schema's fields, and says what differs from the pres
   form.back.click();
   say(form.changes.hidden, form.values()["grpo.updates"], form.name.get());
   type(form.name.input, " OLD ");
-  say(textOf(form.nameProblem));
   fire(form.element, "submit");
-  say(textOf(form.error));
+  say(textsOf(form.element, ".is-bad:not([hidden])"));
   type(form.name.input, "fresh");
   say(form.error.hidden, form.nameProblem.hidden);
   type(control(form, "Updates"), "9");
@@ -118,11 +117,12 @@ told("Explore's form: a wrong number is named, shown and not sent; the dial says
   say(textOf(form.dial.output), form.dial.range.getAttribute("aria-valuetext"), textOf(form.dial.note));
   type(form.fields.bits.box, "400");
   fire(form.element, "submit");
-  say(textOf(form.error), sent.length, form.dial.axes.open, document.activeElement === form.fields.bits.box);
+  const lines = () => textsOf(form.element, ".is-bad:not([hidden])");
+  say(lines(), sent.length, form.dial.axes.open, document.activeElement === form.fields.bits.box);
   type(form.fields.bits.box, "6.5");
   type(form.fields.top_k.box, "-3");
   fire(form.element, "submit");
-  say(textOf(form.error), controls().values().bits, controls().values().top_k);
+  say(lines(), controls().values().bits, controls().values().top_k);
   type(form.fields.top_k.box, "3");
   fire(form.element, "submit");
   say(sent[0][1].top_k, sent[0][1].bits, sent[0][1].share, sent[0][1].schedule);

@@ -174,6 +174,15 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
   effects.which.click();
   await settled();
   say(textOf(effects.said));
+  for (const nll of [2, 9]) { // an uncertain word, and one that was hardly expected
+    Object.assign(answers.rank_pages.effects[1], { nll, nll_change: 0.5 });
+    effects.which.click();
+    await settled();
+    say(textOf(effects.said), effects.found.best);
+  }
+  Object.assign(answers.rank_pages.effects[1], { nll: 1, nll_change: 0.1 });
+  effects.which.click();
+  await settled();
   effects.clear();
   effects.rankSoon(false); // the run is opened again
   say(textOf(effects.said), effects.index);

@@ -71,6 +71,13 @@ told("an inspection's verdicts, and the row that each is compared with", async (
   say(findings(other), other.querySelector("input[value=difference]").disabled);
 });
 
+told("a policy that left every step to static is one row with it", async (say) => {
+  const { inspection } = records();
+  inspection.rows.forEach(({ rows }) => rows.forEach((row) => { row.policy = null; }));
+  const root = await exported("inspection", inspection);
+  say(textsOf(root, ".sol-pane-choice .sol-pill"), cellsOf(root.querySelector(".sol-table")));
+});
+
 // Both sides of a comparison; change(row): of B's tokens.
 function pairOf(change) {
   const { run } = records();

@@ -221,6 +221,8 @@ interface Field {
   update?(): void;
   /** Of a number's field: its limits in words while its box holds a wrong number, else null. */
   problem?(): string | null;
+  /** Says them under the box, if it holds a wrong number; whether it does. */
+  check?(isEntered: boolean): boolean;
   /** Of the budget's dial: whether it stands where the prompt puts it. */
   isUsual?(): boolean | null;
   box?: HTMLInputElement;

@@ -128,8 +128,9 @@ def test_a_broken_text_and_a_policy_left_to_static_are_told_before_a_comparison(
 
 def test_a_difference_too_small_to_be_noticed_is_called_that():
     close, apart = ([Interval(gain, 0.9 * gain, 1.1 * gain)] for gain in (0.0001, 0.002))
-    assert str(verdict_of("A", "B", close, 400)).endswith("spend: too little to be noticed.")
-    assert "noticed" not in str(verdict_of("A", "B", apart, 400))
+    small = verdict_of("A", "B", close, 400)
+    assert small.kind == "open" and small.head == "No noticeable difference between A and B"
+    assert "noticeable" not in str(verdict_of("A", "B", apart, 400))
 
 
 def test_a_loss_is_told_in_words_and_its_row_is_in_the_table():

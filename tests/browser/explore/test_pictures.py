@@ -54,7 +54,7 @@ def test_strips_point_at_lines_and_a_click_strikes_one_out(ended):
 
 
 def test_the_full_models_answer_stands_under_one_that_changed(ended):
-    ended.page.get_by_role("button", name="Show the full model's answer").click()
+    ended.page.get_by_role("button", name="Ask the full model").click()
     answer = ended.page.locator(".sol-outcome-line .sol-page-answer")
     expect(answer).to_have_text("Full model: " + "".join(ended.texts()).replace("\u00a0", " "))
     assert ended.page.locator(".sol-question-asked").text_content() == "The keeper\n\nWho asks?"

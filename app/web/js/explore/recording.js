@@ -13,7 +13,7 @@ import { colourScale } from "../shared/tokens/token_stage.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";
 import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/token_view.js";
 
-const LEAST_APART = 0.04; // of two shares that are named under the dial
+const LEAST_APART = 0.04; // of two shares that are named under a dial on a phone
 const TOKEN_MS = 60; // from one token to the next while it plays
 
 /** What a step read: of PageReads in sol_core/events.py. @param {Token} row @returns {RecordedStep} */
@@ -56,11 +56,11 @@ export class RecordingView {
     this.dial.min = String(Math.round(100 * low));
     let last = 0; // share that is named: there is no room for its neighbours
     this.stops.replaceChildren(...texts.toReversed().map(({ asked }, at) => {
-      const isNamed = asked - last >= LEAST_APART;
-      if (isNamed) last = asked;
+      const isClose = asked - last < LEAST_APART;
+      if (!isClose) last = asked;
       const turn = () => this.turnTo(texts.length - 1 - at);
-      return h("span", { "--v": (asked - low) / (1 - low), onclick: turn },
-        isNamed ? Math.round(100 * asked) : "·");
+      return h("span", { "--v": (asked - low) / (1 - low), onclick: turn, "data-close": isClose && "" },
+        Math.round(100 * asked));
     }));
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }

@@ -91,23 +91,24 @@ class Totals {
   axes = dataTable("Spend of each axis", ["[[schedule|Schedule]]", ...AXIS_TERMS], []);
   element = h("div", {}, this.compared, folded("Details", this.axes));
 
-  // matched: static once more, at the bytes of the row that it names.
-  draw(names, tokens, matched = []) {
+  // labels: of the rows, null of one that is another's; matched: static once more, at the bytes of the row
+  // that it names.
+  draw(names, labels, tokens, matched = []) {
     const dense = bytesOf(tokens, 0);
     const line = (name, bytes, kl, nll) =>
       [name, percent(bytes / dense, 1), nats(kl), nats(nll), perplexity(nll)];
     const meanOf = (at, of) => mean(tokens.map(({ rows }) => of(rows[at])));
-    fillTable(this.compared, names.flatMap((name, at) => {
-      const again = matched.find((one) => one.name === name);
-      const own = line(rowName(name), bytesOf(tokens, at), at ? meanOf(at, (row) => row.kl) : NaN,
+    fillTable(this.compared, labels.flatMap((label, at) => {
+      const again = matched.find((one) => one.name === names[at]);
+      const own = label && line(label, bytesOf(tokens, at), at ? meanOf(at, (row) => row.kl) : NaN,
         meanOf(at, (row) => row.nll));
       return again ? [own, line(`${rowName(STATIC)}, at these bytes`, totalCost(again.cost).bytes_read,
-        mean(again.kl), mean(again.nll))] : [own];
+        mean(again.kl), mean(again.nll))] : own ? [own] : [];
     }));
-    fillTable(this.axes, names.map((name, at) => [rowName(name), ...AXES.map((axis) => {
+    fillTable(this.axes, labels.flatMap((label, at) => (label ? [[label, ...AXES.map((axis) => {
       const spent = meanOf(at, axis.of);
       return axis.unit === "bit" ? fixed(spent, 2) : percent(spent, 1);
-    })]));
+    })]] : [])));
     show(this.element, tokens.length > 0);
   }
 }
@@ -123,6 +124,8 @@ export class InspectionStage extends ChartedStage {
   /** What stands before the tokens. @type {HTMLElement[]} */
   lead = [];
   tokens = [];
+  /** Of the rows, for people; null of one that is another's. @type {(string | null)[]} */
+  labels = [];
   /** @type {ReturnType<typeof pillsField>} */
   chosen;
 
@@ -189,7 +192,7 @@ export class InspectionStage extends ChartedStage {
   clear() {
     super.clear();
     this.tokens = [];
-    this.names = [];
+    this.names = this.labels = [];
     this.lead = [];
     this.columns = [];
     this.isLive = this.isOver = false;
@@ -197,7 +200,7 @@ export class InspectionStage extends ChartedStage {
     show(this.choice, false);
     show(this.speed, false);
     this.panes.replaceChildren();
-    this.totals.draw([], []);
+    this.totals.draw([], [], []);
     this.verdict.draw([]);
     this.difficulty.draw(null);
   }
@@ -212,12 +215,18 @@ export class InspectionStage extends ChartedStage {
     this.run = run;
     this.colour([]);
     this.names = rowNames(run);
-    this.totals.draw(this.names, []);
+    this.labels = this.names.map(rowName);
+    this.totals.draw(this.names, this.labels, []);
     this.note = TABLE_NOTE + (this.names.includes(PAINTED)
       ? " The other schedules are scored again, at the painted one's bytes." : "");
     showText(this.speed, this.note);
+    this.offerRows();
+    this.showRow(String(this.names.length - 1));
+  }
+
+  offerRows() {
     this.legend.allow("difference", this.names.includes(STATIC), "Needs static among the schedules");
-    const rows = this.names.map((name, at) => [String(at), rowName(name)]);
+    const rows = this.labels.flatMap((label, at) => (label ? [[String(at), label]] : []));
     const choices = Object.fromEntries([...rows, [ALL, "Side by side"]]);
     this.chosen = pillsField({ legend: "Schedule", choices, isSmall: true, changed: (value) => {
       this.showRow(value);
@@ -225,7 +234,19 @@ export class InspectionStage extends ChartedStage {
     } });
     this.choice.replaceChildren(this.chosen.element);
     show(this.choice, true);
-    this.showRow(String(this.names.length - 1));
+  }
+
+  // A policy that left every step to static is one row with it.
+  merge() {
+    const even = this.names.indexOf(STATIC);
+    const twin = this.names.findIndex((name, at) => name.startsWith("policy:")
+      && this.tokens.every(({ rows }) => !rows[at].policy));
+    if (even < 0 || twin < 0) return;
+    this.labels[even] = `Static = ${rowName(this.names[twin])}`;
+    this.labels[twin] = null;
+    const chosen = this.chosen.get();
+    this.offerRows();
+    this.showRow(chosen);
   }
 
   has(value) {
@@ -234,9 +255,10 @@ export class InspectionStage extends ChartedStage {
 
   // One row's number, or ALL. The charts, the card and the report follow the row.
   showRow(value) {
-    this.chosen.set(value);
-    if (value !== ALL) this.at = Number(value);
-    const shown = value === ALL ? this.names.map((_, at) => at) : [this.at];
+    const row = value === ALL || this.labels[value] ? value : String(this.names.indexOf(STATIC));
+    this.chosen.set(row);
+    if (row !== ALL) this.at = Number(row);
+    const shown = row === ALL ? [...this.names.keys()].filter((at) => this.labels[at]) : [this.at];
     this.columns = [];
     this.panes.classList.toggle("is-many", shown.length > 1);
     this.panes.replaceChildren(...shown.map((at) => this.pane(at, shown.length > 1)));
@@ -294,14 +316,15 @@ export class InspectionStage extends ChartedStage {
     const done = this.tokens.length;
     this.status.update(view, model, prefill ? inspectionWords(prefill, done) : "",
       done / (prefill?.scored_tokens || 1));
-    this.totals.draw(this.names, this.tokens);
+    this.totals.draw(this.names, this.labels, this.tokens);
   }
 
   finish(view) {
     this.isOver = true;
     this.colour(this.names.slice(1).flatMap((_, at) => // all but the full model's
       this.tokens.map((token) => shareOfBytes(this.row(token, at + 1)))));
-    this.totals.draw(this.names, this.tokens, view.summary?.matched);
+    this.merge();
+    this.totals.draw(this.names, this.labels, this.tokens, view.summary?.matched);
     this.verdict.draw(view.summary?.verdicts ?? []);
     this.charts.finish();
     this.report = view.summary?.report ?? null;

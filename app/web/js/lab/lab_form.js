@@ -190,13 +190,12 @@ export class LabForm extends Form {
     const name = this.name.get().trim();
     const isTaken = this.taken.includes(name.toLowerCase());
     this.name.input.setAttribute("aria-invalid", String(isTaken));
-    if (!isTaken && !this.nameProblem.hidden) this.fail(null); // what sending it had said
     showText(this.nameProblem, isTaken ? `The name ${name} is in use. ${this.suggested} is free.` : null);
   }
 
   wrong() {
     if (this.policies || this.nameProblem.hidden) return null;
-    return { problem: () => this.nameProblem.textContent, box: this.name.input };
+    return { check: () => true, box: this.name.input }; // said beside it
   }
 
   changed() {

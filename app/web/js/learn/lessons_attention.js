@@ -95,7 +95,7 @@ function missingNodes({ rows, question, stem, said, correlation, probability: wh
   const slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
     text: (page) => `${page + 1} of ${rows.length}`, show: (page) => {
       const { changed, said: other, probability: left, kl } = rows[page];
-      strips.mark([page]);
+      strips.mark(page);
       setText(text, quoted(rows[page].text));
       const saysText = changed ? `the model would say ${quoted(other)}` : "the model would still say it";
       setText(effect, `Without this page ${quoted(said)} goes from ${probability(whole)} to `

@@ -65,7 +65,7 @@ export class Form {
     this.fail(null);
     const wrong = this.wrong();
     if (!wrong) return this.send();
-    this.fail(wrong.problem());
+    if (!wrong.check(true)) this.fail(wrong.problem());
     for (let at = wrong.box.closest("details"); at; at = at.parentElement?.closest("details")) at.open = true;
     wrong.box.focus();
   }

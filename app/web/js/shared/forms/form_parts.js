@@ -34,7 +34,8 @@ export function toggleField({ label, hint }) {
   return { element, input, get: () => input.checked, set: (value) => { input.checked = value; } };
 }
 
-// A number box's limits in words, said under it once a wrong number is entered. problem(): words or null.
+// A number box's limits in words, said under it once a wrong number is entered. problem(): words or null;
+// check(isEntered): whether they are said.
 function limitsOf(box, { label, unit = "", min, max }) {
   const range = min === undefined ? "a number"
     : max === undefined ? `${min} or more` : `${min} to ${max.toLocaleString("en")}`;
@@ -48,6 +49,7 @@ function limitsOf(box, { label, unit = "", min, max }) {
     const found = box.value === "" ? null : problem(); // some boxes may be empty: the form knows
     box.setAttribute("aria-invalid", String(Boolean(found)));
     if (isEntered || !found) showText(line, found);
+    return Boolean(found);
   };
   box.addEventListener("input", () => check(false));
   // A message moves the parts below it: a button that is being pressed must not move away.
@@ -70,16 +72,16 @@ export function sliderField({ label, hint, unit, axis, min, max, step }) {
   const attributes = { min, max, step };
   const number = h("input", { type: "number", ...attributes, class: "sol-number",
     "aria-label": `${label}, value` });
-  const { line, check, ...limits } = limitsOf(number, { label, unit, min, max });
+  const { line, ...limits } = limitsOf(number, { label, unit, min, max });
   const { element, range, paint } = labelledRange(label, axis, attributes, number,
     h("span", { class: "sol-unit" }, unit));
-  range.addEventListener("input", () => { number.value = range.value; check(true); paint(); });
+  range.addEventListener("input", () => { number.value = range.value; limits.check(true); paint(); });
   number.addEventListener("input", () => { range.value = number.value; paint(); });
   element.append(line, hintOf(range, hint) ?? "");
   return {
     element, input: range, ...limits,
     get: () => number.valueAsNumber,
-    set: (value) => { range.value = value; number.value = value; check(true); paint(); },
+    set: (value) => { range.value = value; number.value = value; limits.check(true); paint(); },
   };
 }
 
@@ -113,10 +115,10 @@ const inputField = ({ label, hint }, input, className = "") =>
 export function numberField({ min, max, step, ...words }) {
   const input = h("input", { type: "number", min, max, step: step || 1, class: "sol-input" });
   const field = inputField(words, input);
-  const { line, check, ...limits } = limitsOf(input, { ...words, min, max });
+  const { line, ...limits } = limitsOf(input, { ...words, min, max });
   input.after(line);
   return { ...field, ...limits, get: () => input.valueAsNumber,
-    set: (value) => { field.set(value); check(false); } };
+    set: (value) => { field.set(value); limits.check(false); } };
 }
 
 /** @param {FieldWords} words @returns {Field} */

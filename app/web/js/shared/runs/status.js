@@ -96,7 +96,7 @@ export class Status extends StatusLine {
     this.sentence = h("span", {});
     this.spent = h("p", { class: "sol-muted" });
     this.gain = h("span", {});
-    this.full = chip("Show the full model's answer", () => this.showFull(), { hidden: true });
+    this.full = chip("Ask the full model", () => this.showFull(), { hidden: true });
     this.fullAnswer = h("p", { class: "sol-page-answer", dir: "auto", hidden: true });
     this.verdict = h("div", { class: "sol-outcome-line", "aria-label": "Verdict", hidden: true },
       h("p", { class: "sol-sentence" }, this.outcome, this.sentence), this.full, this.fullAnswer, this.spent);

@@ -178,7 +178,10 @@ function cardTop(row, came) {
 }
 
 function cardFoot({ cost, dense_cost: dense, step_ms: ms }) {
-  return h("div", { class: "sol-card-foot" }, `Read ${quantity(cost.bytes_read, "B")} of `
-    + `${quantity(dense.bytes_read, "B")} in ${duration(ms)}`
-    + `${cost.bytes_read > dense.bytes_read ? ", including the cost of choosing" : ""}.`);
+  const more = cost.bytes_read - dense.bytes_read;
+  const [read, whole] = [more > 0 ? more : cost.bytes_read, dense.bytes_read]
+    .map((one) => quantity(one, "B"));
+  return h("div", { class: "sol-card-foot" },
+    more > 0 ? `Read all ${whole}, and ${read} to choose, in ${duration(ms)}.`
+      : `Read ${read} of ${whole} in ${duration(ms)}.`);
 }

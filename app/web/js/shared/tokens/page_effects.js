@@ -9,6 +9,8 @@ import { answerText, quoted, quotedStart } from "./token_text.js";
 const LEAST_LOST = 0.2; // of a word's probability: a page whose absence costs less did not matter much
 const LEAST_SAID = 0.001; // of the probabilities that are given; below it surprisals are
 const MANY = 0.4; // of all pages
+const UNCERTAIN = 0.4; // probability of a word
+const UNEXPECTED = 0.05;
 const AT_ONCE = 400; // pages that are left out in turn without being asked
 
 const MOST_KEPT = 8; // runs
@@ -145,7 +147,8 @@ export class PageEffects {
     const own = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
       .toSorted((a, b) => b.nll_change - a.nll_change);
     const lost = effects.map(lostWithout);
-    const isNeeded = own.length > 0 && lostWithout(own[0]) >= LEAST_LOST;
+    const isNeeded = own.length > 0 && lostWithout(own[0]) >= LEAST_LOST
+      && Math.exp(own[0].nll_change - own[0].nll) >= UNEXPECTED;
     const said = this.finding(index, own, lost, isNeeded);
     this.found = { index, attention, lost, best: isNeeded ? own[0].pages[0] : null, said };
     const rank = isNumber(correlation)
@@ -160,11 +163,14 @@ export class PageEffects {
     const word = quoted(this.on.rows()[index].text);
     const pageOf = (effect) => quotedStart(this.on.textOf(effect.pages[0]));
     const [best, least] = [own[0], own.at(-1)];
+    const chance = best ? Math.exp(best.nll_change - best.nll) : 1;
+    if (chance < UNEXPECTED) return `${word} was hardly expected: ${probability(chance)}.`;
     if (isNeeded) {
       const alike = lost.filter((one) => one > lostWithout(best) / 2).length;
-      return (alike > Math.max(MANY * lost.length, 3)
-        ? `Almost any page could change ${word}: without ${pageOf(best)} `
-        : `${word} needed ${pageOf(best)}. Without it, `) + this.change(index, best);
+      const lead = alike <= Math.max(MANY * lost.length, 3) ? `${word} needed ${pageOf(best)}. Without it, `
+        : chance < UNCERTAIN ? `${word} was uncertain: almost any page sways it. Without ${pageOf(best)}, `
+        : `Almost any page could change ${word}. Without ${pageOf(best)}, `;
+      return lead + this.change(index, best);
     }
     if (least && 1 - Math.exp(least.nll_change) >= LEAST_LOST) {
       return `No single page was essential to ${word}, which gains without ${pageOf(least)}: `

@@ -310,8 +310,7 @@ export class Reading {
   }
 
   markStrips() {
-    const marked = [...this.effects?.chosen ?? [], this.page ?? this.best];
-    this.strips.mark(marked.filter((page) => page !== null));
+    this.strips.mark(this.page ?? this.best, this.effects?.chosen);
   }
 
   reveal(page) {

@@ -35,9 +35,11 @@ export class Strips {
     this.looked = part("looked");
     this.needed = part("needed");
     this.marked = part("marked");
+    this.struck = part("struck");
     this.apart = part("apart");
     this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
-      "aria-hidden": "true" }, this.marked, this.apart, this.looked, this.needed);
+      "aria-hidden": "true" }, this.marked, this.apart, this.looked, this.needed,
+    this.struck);
     const meaning = "How much of the word's probability goes without each page: a full bar is all of it";
     this.names = [h("span", {}), h("span", { title: meaning }, "Needed")];
     this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
@@ -71,12 +73,14 @@ export class Strips {
     this.element.classList.toggle("is-half", !needed);
   }
 
-  /** @param {Iterable<number>} pages */
-  mark(pages) {
+  /** @param {number | null} page @param {Iterable<number>} struck pages that are left out */
+  mark(page, struck = []) {
     const step = STRIPS_WIDTH / this.numPages;
     const wide = Math.max(step * BAR, 2).toFixed(2);
-    this.marked.setAttribute("d", Array.from(pages, (page) =>
-      `M${(page * step).toFixed(2)} 0h${wide}v${STRIPS_HEIGHT}h-${wide}z`).join(""));
+    this.marked.setAttribute("d", page === null ? ""
+      : `M${(page * step).toFixed(2)} 0h${wide}v${STRIPS_HEIGHT}h-${wide}z`);
+    this.struck.setAttribute("d", Array.from(struck, (one) =>
+      `M${(one * step).toFixed(2)} ${STRIPS_HEIGHT}l${wide} -${STRIPS_HEIGHT}`).join(""));
   }
 }
 

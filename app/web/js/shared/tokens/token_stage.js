@@ -81,13 +81,17 @@ const isWord = ({ text }) => /[\p{L}\p{N}]/u.test(text) && !/^<.*>$/.test(text.t
 const isContent = (row) => isWord(row) && !FUNCTION_WORDS.has(row.text.trim().toLowerCase())
   && /\p{N}|[\p{Script=Latin}\p{M}]{4}|(?!\p{Script=Latin})\p{L}/u.test(row.text);
 
+const MOST_SURPRISAL = 1.6; // nats, a fifth: no page explains a word that was hardly expected
+
 // The word that has most to ask: where the full model's answer would part, else the one that the model was
 // least sure of; null where there is none.
 export function leastCertain(rows, given = 0) {
   const words = rows.slice(given).filter((row) => isContent(row) && isNumber(row.entropy));
   const parted = rows.slice(given).find(densesChoice);
   if (parted && isWord(parted)) return parted.index;
-  return words.reduce((most, row) => (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
+  const expected = words.filter(({ surprisal }) => surprisal < MOST_SURPRISAL);
+  return (expected.length ? expected : words).reduce((most, row) =>
+    (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
 }
 
 export class TokenStage {
