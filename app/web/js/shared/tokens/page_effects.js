@@ -105,8 +105,9 @@ export class PageEffects {
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
       : `${other} (${probability(choice.probability)})`;
     const before = Math.exp(change - nll);
-    return (before < LEAST_SAID ? `its surprisal goes from ${nats(nll - change)} to ${nats(nll)} nats`
-      : `its probability goes from ${probability(before)} to ${probability(own)}`) + `, and ${first}.`;
+    const [name, was, is] = before < LEAST_SAID ? ["surprisal", nats(nll - change), `${nats(nll)} nats`]
+      : ["probability", probability(before), probability(own)];
+    return `its ${name} ${is.startsWith(was) ? `stays ${is}` : `goes from ${was} to ${is}`}, and ${first}.`;
   }
 
   // A run has ended, or one that has is opened; what was measured of it before is shown at once.
