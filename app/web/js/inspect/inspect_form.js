@@ -1,7 +1,7 @@
 // The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
 import { attempt } from "../shared/api.js";
-import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
+import { glossed, h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
@@ -9,7 +9,6 @@ import {
   textFilePicker,
 } from "../shared/forms/form_parts.js";
 import { BudgetDial, budgetFields, stepFields } from "../shared/forms/compute_fields.js";
-import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";
 

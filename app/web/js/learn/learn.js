@@ -1,8 +1,7 @@
 // The Learn page: a path from Explore's dial over lessons to a painted schedule in Inspect, and the glossary.
 
 import { makeApi } from "../shared/api.js";
-import { button, h, opensHere, setText, show, watchSight } from "../shared/dom.js";
-import { TERMS } from "../shared/glossary.js";
+import { button, h, opensHere, setText, show, TERMS, watchSight } from "../shared/dom.js";
 import { memory, recall, remember } from "../shared/memory.js";
 import { askedFor, handOverTo, linkTo, nameInFront, setAddress, showTab, takeOver } from "../shared/tabs.js";
 import { Lesson, pathPage } from "./lesson.js";

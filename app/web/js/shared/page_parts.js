@@ -1,9 +1,8 @@
 // Parts of which pages are made: chips, menus of files to keep, tiles, tables, rows of lists, verdicts.
 
 import { attempt } from "./api.js";
-import { asIs, chip, copyText, h, headRow, opensHere, setText, uniqueId } from "./dom.js";
+import { asIs, chip, copyText, glossed, h, headRow, opensHere, setText, uniqueId } from "./dom.js";
 import { AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "./format.js";
-import { glossed } from "./glossary.js";
 
 const COPIED_MS = 1600;
 

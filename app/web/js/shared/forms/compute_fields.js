@@ -1,9 +1,8 @@
 // Fields for a step's compute: schedule, as a kind or "policy:NAME", mechanisms, budget.
 
 import { attempt, newest } from "../api.js";
-import { h, optionsOf, selectOf, setText, show, SITE } from "../dom.js";
+import { glossed, h, optionsOf, selectOf, setText, show, SITE } from "../dom.js";
 import { AXES, MECHANISMS, percent, spendText, ZONE_TOKENS, ZONES_RIGHT } from "../format.js";
-import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import {
   choiceField, elementsOf, labelledRange, numberField, pillsField, sliderField,

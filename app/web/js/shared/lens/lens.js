@@ -3,12 +3,11 @@
 
 import { attempt, newest } from "../api.js";
 import {
-  chip, errorLine, h, headRow, setChildren, setText, show, showText, smallButton, svg, uniqueId,
+  chip, errorLine, glossed, h, headRow, setChildren, setText, show, showText, smallButton, svg, uniqueId,
 } from "../dom.js";
 import {
   AXES, fixed, gridLevels, isNumber, levelText, MISSING, nats, nearest, probability,
 } from "../format.js";
-import { glossed } from "../glossary.js";
 import { endsOf, LEAST_TOP, levelBars, tablePlace } from "../page_parts.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 

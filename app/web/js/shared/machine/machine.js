@@ -1,10 +1,9 @@
 // The machine: a picture of one decode step, of the newest token or of any other.
 
-import { chip, drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
+import { chip, drawInTurn, glossed, h, setText, show, svg, uniqueId } from "../dom.js";
 import {
   AXES, gridLevels, levelText, nearest, probability, probabilityOf, scheduleName, scheduleOf,
 } from "../format.js";
-import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
 import { LEAST_TOP, levelBars } from "../page_parts.js";
 import { END, tokenNodes } from "../tokens/token_text.js";

@@ -1,10 +1,9 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
-import { chip, drawInTurn, h, isTouch, SITE, uniqueId } from "../dom.js";
+import { chip, drawInTurn, glossed, h, isTouch, SITE, uniqueId } from "../dom.js";
 import {
   AXES, duration, isNumber, nats, percent, probability, probabilityOf, quantity,
 } from "../format.js";
-import { glossed } from "../glossary.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./token_view.js";
 

@@ -1,9 +1,8 @@
 // The text that a run read, by pages of the KV cache. Lit are pages that a step read more than others did: a
 // fact's is then among the first five for 11 of 12 right answers, for 6 by what was read alone.
 
-import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } from "../dom.js";
+import { asIs, chip, drawInTurn, fill, glossed, h, isTouch, setText, show, uniqueId } from "../dom.js";
 import { count, percent } from "../format.js";
-import { glossed } from "../glossary.js";
 import { fractionsOf } from "../machine/reads.js";
 import { FIRST_PAGE, ReadingMap, Strips } from "./reading_drawings.js";
 import { quoted, quotedStart, spokenText } from "./token_text.js";
