@@ -5,8 +5,7 @@ import { button, h, opensHere, setText, show, TERMS, watchSight } from "../share
 import { memory, recall, remember } from "../shared/memory.js";
 import { askedFor, handOverTo, linkTo, nameInFront, setAddress, showTab, takeOver } from "../shared/tabs.js";
 import { Lesson, pathPage } from "./lesson.js";
-import { LESSON_WHICH } from "./lesson_which.js";
-import { LESSON_MISSING, LESSON_PAGES } from "./lessons_attention.js";
+import { LESSON_MISSING, LESSON_PAGES, LESSON_WHICH } from "./lessons_attention.js";
 import { LESSON_BITS, LESSON_CHANNELS } from "./lessons_mlp.js";
 import { LESSON_SPEND, LESSON_STEPS } from "./lessons_steps.js";
 

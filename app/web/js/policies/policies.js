@@ -5,7 +5,7 @@ import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/
 import { count, isNumber, modelName, quantity, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
-import { blobOf, heldOutTiles, listRow, saveFile, tiles } from "../shared/page_parts.js";
+import { blobOf, heldOutTiles, listRow, saveFile } from "../shared/page_parts.js";
 import { VerdictLine } from "../shared/runs/verdict.js";
 import {
   askedFor, emit, handOverTo, linkTo, listen, nameInFront, openInTab, setAddress,
@@ -144,7 +144,7 @@ function policyHead(policy, isFixed, on) {
       policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
       h("div", { class: "sol-tools" }, handOver("Use in Explore", "explore", "use-policy"),
         handOver("Evaluate", "evaluate", "evaluate-policy"), ...own, act("Export", "download"))),
-    verdict.element, h("dl", { class: "sol-tiles is-job" }, tiles([...heldOutTiles(policy.measured),
+    verdict.element, h("dl", { class: "sol-tiles is-job" }, heldOutTiles(policy.measured, [
       ["Parameters", quantity(policy.parameters, "").trim(), `${policy.network} network`]])),
     h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
       policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),

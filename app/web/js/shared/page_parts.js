@@ -22,18 +22,18 @@ export function tile(name, note, text = MISSING) {
     h("dd", {}, small)) };
 }
 
-/** What training measured on text it never saw, as tiles. @param {Record<string, number>} measured */
-export function heldOutTiles(measured) {
+/** What training measured on text it never saw, as tiles, and more.
+ * @param {Record<string, number>} measured @param {string[][]} more */
+export function heldOutTiles(measured, more) {
   const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: full } = measured;
-  const than = (value, more = "") => (isNumber(value) ? `static ${nats(value)}${more}` : "nats per token");
-  return [
+  const than = (value, rest = "") => (isNumber(value) ? `static ${nats(value)}${rest}` : "nats per token");
+  const list = [
     ["[[kl|KL]], [[held out]]", nats(kl), than(klStatic)],
     ["[[nll|NLL]], held out", nats(nll), than(nllStatic, isNumber(full) ? `, full model ${nats(full)}` : "")],
-    ["Largest miss of the budget", fixed(largestGap(measured), 2), "percentage points"],
+    ["Largest miss of the budget", fixed(largestGap(measured), 2), "percentage points"], ...more,
   ];
+  return list.map(([name, value, note]) => tile(name, note, value).element);
 }
-
-export const tiles = (list) => list.map(([name, value, note]) => tile(name, note, value).element);
 
 export const tablePlace = (label, table) =>
   h("div", { class: "sol-table-place", tabindex: "0", role: "group", "aria-label": label }, table);

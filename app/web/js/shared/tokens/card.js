@@ -130,18 +130,16 @@ export function cardHead(row, id) {
     h("span", { class: "sol-card-token" }, tokenNodes(row.text)), h("span", { class: "sol-card-id" }, words));
 }
 
-export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card-lane" },
-  h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
-  h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.fraction(axis.of(row)) }),
-  h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
+const cardLane = (name, meter, value) => h("div", { class: "sol-card-lane" },
+  h("span", { class: "sol-name" }, glossed(name, true)), h("span", { class: "sol-meter", ...meter }),
+  h("span", { class: "sol-value" }, value));
+
+export const cardLanes = (row) => AXES.map((axis) => cardLane(`[[${axis.term}|${axis.name}]]`,
+  { "data-axis": axis.key, "--v": axis.fraction(axis.of(row)) }, axis.show(axis.of(row))));
 
 // No axis chooses it: what of the head's matrix the step read.
-function headLane({ cost: { head_bytes: read }, dense_cost: { head_bytes: whole } }) {
-  return whole > 0 && h("div", { class: "sol-card-lane" },
-    h("span", { class: "sol-name" }, glossed("[[head|Head]]", true)),
-    h("span", { class: "sol-meter", "--axis": "var(--sol-edge)", "--v": read / whole }),
-    h("span", { class: "sol-value" }, percent(read / whole)));
-}
+const headLane = ({ cost: { head_bytes: read }, dense_cost: { head_bytes: whole } }) => whole > 0
+  && cardLane("[[head|Head]]", { "--axis": "var(--sol-edge)", "--v": read / whole }, percent(read / whole));
 
 /** @param {Token} row */
 function cardSpend(row) {

@@ -62,17 +62,16 @@ export class Reading {
   stop = 0;
   /** Pages that tell nothing: every step's first one, and words of a chat's template. @type {Set<number>} */
   apart = FIRST_PAGE;
-  /** Effects of all pages on a token, in an exported page. @type {{ index: number, lost: number[],
-   * attention: number[], best: number | null, said?: string } | null} */
+  /** In an exported page. @type {Effects | null} */
   found = null;
   numPrompt = 0; // tokens
   size = 8;
   isFolded = false;
   /** @type {number[]} */
   leftOut = [];
-  /** By page: sum of the fractions, and steps that had it. @type {number[][]} */
-  usual = [[], []];
-  numSummed = 0;
+  /** Over so many steps, by page: sum of the fractions, and steps that had it.
+   * @type {{ steps: number, sums: number[], counts: number[] }} */
+  usual = { steps: 0, sums: [], counts: [] };
 
   // on: {rows(), elements(), mark(index), select(range), effects(on) → PageEffects where there is a model}
   constructor(on) {
@@ -134,8 +133,7 @@ export class Reading {
     this.texts = [];
     this.at = this.page = this.fact = this.best = null;
     this.isBegun = this.isHeld = false;
-    this.usual = [[], []];
-    this.numSummed = 0;
+    this.usual = { steps: 0, sums: [], counts: [] };
     clearTimeout(this.settling);
     this.text.replaceChildren();
     this.map.clear();
@@ -220,16 +218,15 @@ export class Reading {
   }
 
   recount() {
-    this.usual = [[], []];
-    this.numSummed = 0;
+    this.usual = { steps: 0, sums: [], counts: [] };
     this.follow();
     if (this.at !== null) this.show(this.at);
   }
 
   sum(rows) {
-    const [sums, counts] = this.usual;
-    for (; this.numSummed < rows.length; this.numSummed += 1) {
-      const row = rows[this.numSummed];
+    const { usual, usual: { sums, counts } } = this;
+    for (; usual.steps < rows.length; usual.steps += 1) {
+      const row = rows[usual.steps];
       const fractions = fractionsOf(row);
       for (let page = 0; fractions && page < row.page_reads.pages; page += 1) {
         sums[page] = (sums[page] ?? 0) + fractions(page);
@@ -239,7 +236,7 @@ export class Reading {
   }
 
   meanOf(page) {
-    const [sums, counts] = this.usual;
+    const { sums, counts } = this.usual;
     return (sums[page] ?? 0) / (counts[page] ?? 1);
   }
 
@@ -249,7 +246,8 @@ export class Reading {
     const { pages } = row.page_reads;
     return Array.from({ length: pages }, (_, page) => {
       if (row.page_reads.share === 1 || this.apart.has(page) || page >= pages - NEWEST_PAGES) return 0;
-      return Math.max((fractions?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
+      const usual = this.usual.steps < FEWEST_STEPS ? 0 : this.meanOf(page);
+      return Math.max((fractions?.(page) ?? 0) - usual, 0);
     });
   }
 
@@ -358,7 +356,7 @@ export class Reading {
     if (row.page_reads.share === 1) return `${word} read everything: ${count(row.page_reads.pages, "page")}.`;
     const best = lights.reduce((most, light, page) =>
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
-    const isUsualKnown = this.numSummed >= FEWEST_STEPS;
+    const isUsualKnown = this.usual.steps >= FEWEST_STEPS;
     if (best < 0 || (isUsualKnown && lights[best] < LEAST_GAP)) {
       return `${word} had no page of its own: it read much what other tokens read.`;
     }
