@@ -42,9 +42,10 @@ export class TokenCard {
     this.release();
     this.token = token;
     token.setAttribute("aria-describedby", this.id);
-    addEventListener("scroll", this.onScroll, { capture: true, passive: true });
-    addEventListener("resize", this.onScroll, { passive: true });
-    document.addEventListener("keydown", this.onKey);
+    const { signal } = this.listening = new AbortController();
+    addEventListener("scroll", this.onScroll, { capture: true, passive: true, signal });
+    addEventListener("resize", this.onScroll, { passive: true, signal });
+    document.addEventListener("keydown", this.onKey, { signal });
     if (token === document.activeElement) this.draw(row, token); // at once: it is read out now
     else drawInTurn(this, () => this.draw(row, token));
   }
@@ -82,9 +83,7 @@ export class TokenCard {
   release() {
     this.token?.removeAttribute("aria-describedby");
     this.token = null;
-    removeEventListener("scroll", this.onScroll, { capture: true });
-    removeEventListener("resize", this.onScroll);
-    document.removeEventListener("keydown", this.onKey);
+    this.listening?.abort();
   }
 
   // Above or below, where there is more room; as tall as that room at most.
