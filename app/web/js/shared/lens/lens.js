@@ -105,8 +105,7 @@ export class LensPanel {
   draw(view, run, rows) {
     const row = rows[view.index];
     const axes = gridLevels(run) ?? [];
-    const choices = view.axes.map((levels) =>
-      choicesOf(levels, view.taken, row.token_id, view.noise ?? 0));
+    const choices = view.axes.map((levels) => choicesOf(levels, view.taken, row.token_id, view.noise ?? 0));
     setChildren(this.choiceNote, choiceNote(view, row, choices.flat()));
     const fork = this.on.fork && ((token) => this.on.fork(view.index, token));
     this.choices.replaceChildren(...axes.map(({ axis, levels }, at) =>

@@ -1,9 +1,7 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
 import { chip, drawInTurn, glossed, h, isTouch, SITE, uniqueId } from "../dom.js";
-import {
-  AXES, duration, isNumber, nats, percent, probability, probabilityOf, quantity,
-} from "../format.js";
+import { AXES, duration, isNumber, nats, percent, probability, probabilityOf, quantity } from "../format.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./token_view.js";
 

@@ -142,10 +142,9 @@ export class Reading {
     show(this.element, false);
   }
 
-  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages taken away;
-  // asked: the prompt without its template.
-  /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut]
-   * @param {string} [asked] */
+  /** @param {number} size tokens of a page @param {string[]} texts of the prompt's pages
+   * @param {number} numPrompt its tokens @param {number[]} [leftOut] pages taken away
+   * @param {string} [asked] the prompt without its template */
   begin(size, texts, numPrompt, leftOut = [], asked = "") {
     const own = ownTexts(texts, asked);
     this.apart = new Set([...FIRST_PAGE, ...texts.flatMap((text, page) =>
