@@ -3,9 +3,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { HOSTILE, read, records, textsOf } from "./page.mjs";
-import { asIs, h, selectOf, setText } from "../../app/web/js/shared/dom.js";
+import { asIs, glossed, h, selectOf, setText } from "../../app/web/js/shared/dom.js";
 import * as format from "../../app/web/js/shared/format.js";
-import { glossed } from "../../app/web/js/shared/glossary.js";
 import { outcomeOf } from "../../app/web/js/shared/runs/verdict.js";
 import { bytesText, mlpFractions, readsOf, fractionsOf } from "../../app/web/js/shared/machine/reads.js";
 import { quoted, spokenText, tokenNodes } from "../../app/web/js/shared/tokens/token_text.js";

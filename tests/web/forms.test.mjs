@@ -156,13 +156,13 @@ told("the dial follows the prompt's length, also after a reload, until somebody 
   const again = made();
   await said(again);
   await said(again, "short");
-  again.set(long, { share: 71 }); // of a run that stood where its prompt put it
+  again.reuse({ prompt: long, settings: { share: 71 } }); // of a run that stood where its prompt put it
   await settled();
   await said(again, "short");
-  again.set(long, { share: 60 });
+  again.reuse({ prompt: long, settings: { share: 60 } });
   await settled();
   await said(again, "short");
-  again.set("short", {});
+  again.reuse({ prompt: "short", settings: {} });
   again.dial.range.value = "80";
   fire(again.dial.range, "input");
   await said(again, long);

@@ -53,7 +53,7 @@ told("the machine shows a step in words and lights the pages that it read", asyn
   machine.mark(1);
   await settled();
   say(textOf(machine.caption), machine.figure.getAttribute("aria-label"));
-  say(textsOf(machine.element, ".sol-machine-choice .sol-value"), textOf(machine.outcome.element));
+  say(textsOf(machine.element, ".sol-machine-choice .sol-value"), textOf(machine.outcome));
   const { image } = machine.field.element;
   const pageAt = (page) => image.data[4 * ((page * 12 + 4) * image.width + 3)];
   say([0, 1, 2].map(pageAt), machine.field.element.written);
@@ -71,7 +71,7 @@ told("the machine shows a step in words and lights the pages that it read", asyn
   run.rows[4] = { ...run.rows[4], surprisal: null, text: "<|im_end|>" };
   machine.mark(4);
   await settled();
-  say(textOf(machine.outcome.element).split(" probable")[0]);
+  say(textOf(machine.outcome).split(" probable")[0]);
 });
 
 told("a step whose layers differ is drawn layer by layer", async (say) => {

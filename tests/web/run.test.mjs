@@ -120,7 +120,7 @@ told("a token's step lights the pages that it read more than others, and a page 
   stage.mark(5);
   await settled();
   say(textOf(reading.caption), reading.pages.map((page) => page.dataset.read));
-  say(reading.strips.looked.getAttribute("d"), reading.strips.element.className);
+  say(reading.strips.paths.looked.getAttribute("d"), reading.strips.element.className);
   fire(reading.pages[1], "pointermove");
   say(textOf(reading.caption), stage.view.elements[5].dataset.read);
   fire(reading.text, "pointerleave");

@@ -213,6 +213,9 @@ interface FieldWords {
   maxLength?: number;
 }
 
+/** Effects of all pages on a token. lost: of its probability without the page; best: where that is most. */
+interface Effects { index: number; lost: number[]; attention: number[]; best: number | null; said?: string }
+
 interface Field {
   element: HTMLElement;
   get(): any;

@@ -4,11 +4,10 @@ import { gainCell, spentOf } from "../evaluate/evaluate.js";
 import { TASKS_JOB } from "../lab/job_list.js";
 import { ResultPage, SHIPPED } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
-import { h, headRow } from "../shared/dom.js";
+import { glossed, h, headRow } from "../shared/dom.js";
 import {
   AXES, count, fixed, isNumber, MISSING, modelName, percent, roughly, signed,
 } from "../shared/format.js";
-import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
 
 const TASK_METHODS = {

@@ -5,13 +5,12 @@ import { ResultPage } from "../lab/job_page.js";
 import {
   intervals, plainText, resultFigure, rule, smallTitle, themeColour,
 } from "../shared/charts/plotly_chart.js";
-import { h, headRow, selectOf, show } from "../shared/dom.js";
+import { glossed, h, headRow, selectOf, show } from "../shared/dom.js";
 import {
   AXES, count, fixed, formNumbers, isNumber, MISSING, modelName, percent, roughly, signed, spendText,
   spentText,
 } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { glossed } from "../shared/glossary.js";
 import { tablePanel, tableRow } from "../shared/page_parts.js";
 import { takeOver } from "../shared/tabs.js";
 

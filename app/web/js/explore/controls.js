@@ -6,7 +6,7 @@ import {
   elementsOf, exampleChips, fieldset, folded, linesField, numberField, promptField, textFilePicker,
   toggleField,
 } from "../shared/forms/form_parts.js";
-import { BudgetDial, budgetFields, scheduleField, stepFields } from "../shared/forms/compute_fields.js";
+import { BudgetDial, scheduleField, stepFields } from "../shared/forms/compute_fields.js";
 import { recall, remember } from "../shared/memory.js";
 
 function advancedFields(mostTokens) {
@@ -28,17 +28,16 @@ export class Controls extends RunForm {
     super();
     this.page = page;
     this.on = on;
-    this.budget = budgetFields();
     this.advanced = advancedFields(page.maxNewTokens);
-    this.dial = new BudgetDial(this.budget, page.defaults,
-      () => on.estimate(this.values(), this.prompt.get()), () => this.changed());
+    this.dial = new BudgetDial(page.defaults, () => on.estimate(this.values(), this.prompt.get()),
+      () => this.changed());
     this.fields = {
       share: this.dial.field,
       chat: toggleField({ label: "Chat" }),
       schedule: scheduleField(on.policies),
       shadow: toggleField({ label: "Check against the full model" }),
       static_row: toggleField({ label: "Compare with static" }),
-      ...this.budget, ...this.advanced,
+      ...this.dial.fields, ...this.advanced,
     };
     this.prompt = promptField(this, { label: "Prompt", rows: 5,
       placeholder: "Ask something, or begin a text for the model to continue." });
@@ -64,10 +63,10 @@ export class Controls extends RunForm {
       }), chat.element, this.budgetSet, schedule.element, shadow.element,
       folded("Advanced", h("div", { class: "sol-advanced-grid" }, staticRow.element,
         elementsOf(this.advanced), chip("Back to the defaults",
-          () => this.set(this.prompt.get(), {}), { class: "sol-chip is-wide" }))));
+          () => this.reuse({ prompt: this.prompt.get(), settings: {} }), { class: "sol-chip is-wide" }))));
   }
 
-  set(prompt, settings) {
+  reuse({ prompt, settings }) {
     this.prompt.set(prompt);
     this.setValues(settings, this.page.defaults);
     if (settings.share !== undefined) this.dial.isUsual = null; // a run's own share stays, if it is not usual
@@ -85,7 +84,7 @@ export class Controls extends RunForm {
 
   restore() {
     const { prompt, ...settings } = recall("settings");
-    this.set(typeof prompt === "string" ? prompt : this.page.examples[0].prompt, settings);
+    this.reuse({ prompt: typeof prompt === "string" ? prompt : this.page.examples[0].prompt, settings });
   }
 
   send() {

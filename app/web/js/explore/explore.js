@@ -52,11 +52,10 @@ class ExplorePage extends RunPage {
     const most = page.maxNewTokens;
     this.status = new Status({ ...this.statusHandlers, most, goOn: () => this.goOn(most) });
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
-    this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index, 0),
+    this.stage = new RunStage(root, this.status, { ...this.stageHandlers,
       effects: (reading) => new PageEffects({ ...reading, id: () => this.follower.id,
         compare: (id) => openInTab("compare", `${this.follower.id},${id}`),
-        ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
-      colour: (key) => setAddress({ [this.names.colour]: key }) },
+        ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }) },
     { hint: `${isTouch ? "Tap" : "Click"} a token: what if it had less, or more?`, whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
@@ -203,10 +202,6 @@ class ExplorePage extends RunPage {
       if (other.dtype !== recording.dtype) this.recording.exchange(other);
     }
     this.recording.compareWith(facts);
-  }
-
-  reuseSettings({ prompt, settings }) {
-    this.form.set(prompt, settings);
   }
 }
 

@@ -1,11 +1,10 @@
 // A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
 import {
-  button, h, isCalm, messageOf, opensHere, setChildren, setText, showText, uniqueId,
+  button, glossed, h, isCalm, messageOf, opensHere, setChildren, setText, showText, uniqueId,
 } from "../shared/dom.js";
 import { AXES, count, mean, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { folded } from "../shared/forms/form_parts.js";
-import { glossed } from "../shared/glossary.js";
 import { numbersOf } from "../shared/machine/reads.js";
 import { handOver, linkTo } from "../shared/tabs.js";
 import { Reading } from "../shared/tokens/reading.js";

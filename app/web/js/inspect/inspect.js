@@ -23,8 +23,7 @@ class InspectPage extends RunPage {
         characters: Math.round(text.length / 2) }) });
     this.status = new StatusLine(this.statusHandlers, INSPECT_STATES, "Show the running inspection");
     this.stage = new InspectionStage(root, this.status, {
-      pick: (index, at) => this.pick(index, at),
-      colour: (key) => setAddress({ [this.names.colour]: key }),
+      ...this.stageHandlers,
       row: (value) => setAddress({ [this.names.row]: value }),
       effects: (reading) => new PageEffects({ ...reading,
         id: () => `${this.follower.id}.${this.stage.readAt}`,
@@ -106,15 +105,6 @@ class InspectPage extends RunPage {
   showRow() {
     const asked = askedFor(this.names.row) ?? String(this.stage.names.length - 1);
     if (this.stage.has(asked) && asked !== this.stage.chosen.get()) this.stage.showRow(asked);
-  }
-
-  reuseSettings(run) {
-    if (!run.config.generated.length) {
-      this.form.text.value = run.prompt;
-      this.form.source.set("text");
-    }
-    this.form.set(run.settings);
-    this.form.changed();
   }
 }
 

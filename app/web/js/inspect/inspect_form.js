@@ -1,15 +1,14 @@
 // The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
 import { attempt } from "../shared/api.js";
-import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
+import { glossed, h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
   elementsOf, exampleChips, fieldset, folded, labelled, numberField, pillsField, promptField, runOptions,
   textFilePicker,
 } from "../shared/forms/form_parts.js";
-import { BudgetDial, budgetFields, stepFields } from "../shared/forms/compute_fields.js";
-import { glossed } from "../shared/glossary.js";
+import { BudgetDial, stepFields } from "../shared/forms/compute_fields.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";
 
@@ -21,9 +20,8 @@ export class InspectForm extends RunForm {
     super();
     this.page = page;
     this.on = on;
-    this.budget = budgetFields();
-    this.dial = new BudgetDial(this.budget, page.defaults,
-      () => on.estimate(this.values(), this.text.value), () => this.changed(), false);
+    this.dial = new BudgetDial(page.defaults, () => on.estimate(this.values(), this.text.value),
+      () => this.changed(), false);
     this.source = pillsField({ legend: "What to inspect", choices: TEXT_SOURCES });
     this.schedules = page.defaults.schedules.map((_, at) =>
       selectOf([], { "aria-label": `Schedule ${at + 1}` }));
@@ -33,7 +31,7 @@ export class InspectForm extends RunForm {
       ...stepFields("Of the random schedule."),
     };
     this.policies = [];
-    this.fields = { share: this.dial.field, ...this.budget, ...this.advanced };
+    this.fields = { share: this.dial.field, ...this.dial.fields, ...this.advanced };
     this.element = this.build();
     this.element.setAttribute("aria-label", "Inspection");
     this.restore();
@@ -68,6 +66,15 @@ export class InspectForm extends RunForm {
     this.setValues(settings, this.page.defaults);
     const chosen = Array.isArray(settings.schedules) ? settings.schedules : this.page.defaults.schedules;
     this.schedules.forEach((select, at) => this.offer(select, String(chosen[at] ?? "")));
+  }
+
+  reuse(run) {
+    if (!run.config.generated.length) {
+      this.text.value = run.prompt;
+      this.source.set("text");
+    }
+    this.set(run.settings);
+    this.changed();
   }
 
   // The choices of one schedule, the chosen one kept even if its policy is not stored any more.

@@ -1,13 +1,11 @@
 // The Learn page: a path from Explore's dial over lessons to a painted schedule in Inspect, and the glossary.
 
 import { makeApi } from "../shared/api.js";
-import { button, h, opensHere, setText, show, watchSight } from "../shared/dom.js";
-import { TERMS } from "../shared/glossary.js";
+import { button, h, opensHere, setText, show, TERMS, watchSight } from "../shared/dom.js";
 import { memory, recall, remember } from "../shared/memory.js";
 import { askedFor, handOverTo, linkTo, nameInFront, setAddress, showTab, takeOver } from "../shared/tabs.js";
 import { Lesson, pathPage } from "./lesson.js";
-import { LESSON_WHICH } from "./lesson_which.js";
-import { LESSON_MISSING, LESSON_PAGES } from "./lessons_attention.js";
+import { LESSON_MISSING, LESSON_PAGES, LESSON_WHICH } from "./lessons_attention.js";
 import { LESSON_BITS, LESSON_CHANNELS } from "./lessons_mlp.js";
 import { LESSON_SPEND, LESSON_STEPS } from "./lessons_steps.js";
 

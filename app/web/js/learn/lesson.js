@@ -1,12 +1,11 @@
 // One lesson: a text, a question that is answered first, then the measurement and what to make of it.
 
 import {
-  button, errorLine, h, scrollTo, setChildren, setText, show, showText, smallButton, uniqueId,
+  button, errorLine, glossed, h, scrollTo, setChildren, setText, show, showText, smallButton, uniqueId,
 } from "../shared/dom.js";
 import { Follower } from "../shared/api.js";
 import { duration, modelName, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { glossed } from "../shared/glossary.js";
 
 const LETTERS = "ABC";
 const ASK_MS = 250;

@@ -5,9 +5,10 @@ import { h, setText, svg } from "../shared/dom.js";
 import { count, nats, nearest, percent, probability } from "../shared/format.js";
 import { levelSlider } from "../shared/forms/form_parts.js";
 import { levelLane } from "../shared/lens/lens.js";
+import { Zoom } from "../shared/machine/field.js";
 import { endsOf } from "../shared/page_parts.js";
 import { quoted } from "../shared/tokens/token_text.js";
-import { barRow, BitsZoom, learnPart, MlpZoom, pickedText } from "./pictures.js";
+import { barRow, learnPart, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
 const LOOKED_AT = 0.7; // of the channels, what the lowest level is set beside
@@ -78,7 +79,7 @@ const threeDigits = (value) => value.toPrecision(3);
 const SITES = { mlp_output: "Rounding the MLP's output", mlp_input: "Rounding its inputs" };
 
 function bitsPicture() {
-  const zoom = new BitsZoom();
+  const zoom = new Zoom({ height: 18, lanes: { bits: [1, 16] } });
   return ({ magnitudes, bits, zeros, median, kl, levels, steps, token, layer, layers }) => {
     const drawing = h("div", {});
     const numbers = h("p", { class: "sol-learn-state" });
@@ -86,9 +87,12 @@ function bitsPicture() {
       text: (level) => count(level, "bit"), show: (at) => {
         const spacing = magnitudes[0] / (2 ** (bits[at] - 1) - 1);
         const isRounded = bits[at] < 16;
-        zoom.show(bits[at]);
+        const values = 2 ** bits[at] - 1;
+        zoom.draw({ bits: bits[at] }, isRounded
+          ? `${bits[at]} of 16 bits: each number becomes one of ${values.toLocaleString("en")}.`
+          : "All 16 bits: no number is rounded.", "A gauge of 16 parts.");
         setText(numbers, isRounded
-          ? `${2 ** bits[at] - 1} values, ${threeDigits(spacing)} apart: what is smaller than half of that, `
+          ? `${values} values, ${threeDigits(spacing)} apart: what is smaller than half of that, `
             + `${threeDigits(spacing / 2)}, becomes 0. These are ${zeros[at]} of ${magnitudes.length} `
             + `numbers, ${percent(zeros[at] / magnitudes.length)}; the middle one is ${threeDigits(median)}`
           : "16 bits leave the numbers as they are");

@@ -110,17 +110,6 @@ export class MlpZoom extends Zoom {
   }
 }
 
-export class BitsZoom extends Zoom {
-  constructor() {
-    super({ height: 18, lanes: { bits: [1, 16] } });
-  }
-
-  show(bits) {
-    const values = (2 ** bits - 1).toLocaleString("en");
-    this.draw({ bits }, bits < 16 ? `${bits} of 16 bits: each number becomes one of ${values}.`
-      : "All 16 bits: no number is rounded.", "A gauge of 16 parts.");
-  }
-}
 
 // Chooses among the steps of a passage. losses: of each, whose largest is chosen at first; show(place)
 export function stepSlider(tokens, first, losses, show) {

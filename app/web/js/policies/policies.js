@@ -5,7 +5,7 @@ import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/
 import { count, isNumber, modelName, quantity, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
-import { blobOf, heldOutTiles, listRow, saveFile, tiles } from "../shared/page_parts.js";
+import { blobOf, heldOutTiles, listRow, saveFile } from "../shared/page_parts.js";
 import { VerdictLine } from "../shared/runs/verdict.js";
 import {
   askedFor, emit, handOverTo, linkTo, listen, nameInFront, openInTab, setAddress,
@@ -13,6 +13,7 @@ import {
 import { cardNodes } from "./model_card.js";
 
 export class PoliciesPage {
+  fail = (words) => say(this.message, words, "bad");
   constructor(root, api) {
     this.root = root;
     this.api = api;
@@ -23,7 +24,7 @@ export class PoliciesPage {
     this.empty = h("p", { class: "sol-history-empty", hidden: true },
       "No policies yet. Train one, or import one.");
     this.into = filePicker("Import a zip", ".zip,application/zip", (file) =>
-      this.attempt(async () => this.changed((await sendFile("policy", file)).name)));
+      attempt(async () => this.changed((await sendFile("policy", file)).name), this.fail));
     root.append(h("div", { class: "sol-grid" },
       h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
         h("header", {}, h("h2", {}, "Policies"), this.into, this.message),
@@ -38,7 +39,7 @@ export class PoliciesPage {
   }
 
   async load() {
-    await this.attempt(async () => {
+    await attempt(async () => {
       const { policies, damaged, refusal } = await this.api("all_policies", {});
       this.policies = policies;
       this.damaged = damaged;
@@ -48,7 +49,7 @@ export class PoliciesPage {
       this.drawList();
       await this.open(askedFor("policy") ?? policies[0]?.name);
       this.name();
-    });
+    }, this.fail);
   }
 
   drawList() {
@@ -78,7 +79,7 @@ export class PoliciesPage {
   async open(name) {
     show(this.stage, Boolean(name));
     if (!name) return;
-    await this.attempt(async () => {
+    await attempt(async () => {
       const policy = await this.api("policy_details", { name });
       const isSame = JSON.stringify(policy) === this.drawn;
       this.drawn = JSON.stringify(policy);
@@ -90,7 +91,7 @@ export class PoliciesPage {
         h("details", { class: "sol-panel sol-card-place", open: true }, h("summary", {}, "Model card"),
           h("div", { class: "sol-model-card", dir: "auto" },
             cardNodes(policy.card || "This policy has no model card.", policy.name))));
-    });
+    }, this.fail);
   }
 
   async changed(name) {
@@ -121,15 +122,12 @@ export class PoliciesPage {
   }
 
   download(policy) {
-    return this.attempt(async () => {
+    return attempt(async () => {
       const { name, data } = await this.api("export_policy", { name: policy.name });
       saveFile(name, blobOf(data, "application/zip"));
-    });
+    }, this.fail);
   }
 
-  attempt(work) {
-    return attempt(work, (words) => say(this.message, words, "bad"));
-  }
 }
 
 // isFixed: nobody may change the library; on: {rename, remove, download}, of a policy each.
@@ -144,7 +142,7 @@ function policyHead(policy, isFixed, on) {
       policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
       h("div", { class: "sol-tools" }, handOver("Use in Explore", "explore", "use-policy"),
         handOver("Evaluate", "evaluate", "evaluate-policy"), ...own, act("Export", "download"))),
-    verdict.element, h("dl", { class: "sol-tiles is-job" }, tiles([...heldOutTiles(policy.measured),
+    verdict.element, h("dl", { class: "sol-tiles is-job" }, heldOutTiles(policy.measured, [
       ["Parameters", quantity(policy.parameters, "").trim(), `${policy.network} network`]])),
     h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
       policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),

@@ -1,4 +1,5 @@
 // Helpers for building the page. What a model writes is hostile: no string here is ever parsed as HTML.
+// Terms in texts are explained by tips.js. An exported page has no table of them, and shows plain words.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -16,7 +17,7 @@ export function pageElement(selector) {
 const UNIT = /(\d) (?=(?:%|nats?|bits?|points?|ms|s|min|h|tokens\/s|[kMGT]?(?:B|FLOPs?))(?![\p{L}\p{N}]))/gu;
 
 // A number and its unit stay on one line. Code, and somebody else's text as a node, go in unchanged.
-export const unbroken = (text) => String(text).replace(UNIT, "$1\u00a0");
+const unbroken = (text) => String(text).replace(UNIT, "$1\u00a0");
 const wordsIn = (node, text) => (/^(code|pre)$/i.test(node.nodeName) ? String(text) : unbroken(text));
 export const asIs = (text) => document.createTextNode(text);
 
@@ -53,6 +54,30 @@ export function opensHere(open) {
     event.preventDefault();
     open();
   };
+}
+
+/** @type {Record<string, {name: string, text: string}>} */
+export const TERMS = JSON.parse(document.getElementById("sol-terms")?.textContent ?? "{}");
+
+export const idOf = (key) => `sol-term-${key.replace(/\s+/g, "-")}`;
+
+// A term's button; `shown` is the word as the text has it. Passive ones are only hovered.
+function term(key, shown, isPassive) {
+  if (!(key in TERMS)) return asIs(shown);
+  if (isPassive) return h("span", { class: "sol-term is-passive", "data-term": key }, shown);
+  return h("button", { type: "button", class: "sol-term", "data-term": key, "aria-describedby": idOf(key) },
+    shown);
+}
+
+// Text with [[TERM]] or [[TERM|as shown]] → nodes. A line never begins with what ends a term's sentence.
+export function glossed(text, isPassive = false) {
+  return String(text).split(/(\[\[[^\]]+\]\][.,;:!?)]*)/).map((part) => {
+    const found = /^\[\[([^\]]+)\]\](.*)$/.exec(part);
+    if (!found) return asIs(unbroken(part));
+    const [key, shown] = found[1].split("|");
+    const word = term(key.toLowerCase(), shown ?? key, isPassive);
+    return found[2] ? h("span", { class: "sol-term-end" }, word, found[2]) : word;
+  });
 }
 
 export const headRow = (names) =>

@@ -1,9 +1,8 @@
 // Parts of which pages are made: chips, menus of files to keep, tiles, tables, rows of lists, verdicts.
 
 import { attempt } from "./api.js";
-import { asIs, chip, copyText, h, headRow, opensHere, setText, uniqueId } from "./dom.js";
+import { asIs, chip, copyText, glossed, h, headRow, opensHere, setText, uniqueId } from "./dom.js";
 import { AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "./format.js";
-import { glossed } from "./glossary.js";
 
 const COPIED_MS = 1600;
 
@@ -23,18 +22,18 @@ export function tile(name, note, text = MISSING) {
     h("dd", {}, small)) };
 }
 
-/** What training measured on text it never saw, as tiles. @param {Record<string, number>} measured */
-export function heldOutTiles(measured) {
+/** What training measured on text it never saw, as tiles, and more.
+ * @param {Record<string, number>} measured @param {string[][]} more */
+export function heldOutTiles(measured, more) {
   const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: full } = measured;
-  const than = (value, more = "") => (isNumber(value) ? `static ${nats(value)}${more}` : "nats per token");
-  return [
+  const than = (value, rest = "") => (isNumber(value) ? `static ${nats(value)}${rest}` : "nats per token");
+  const list = [
     ["[[kl|KL]], [[held out]]", nats(kl), than(klStatic)],
     ["[[nll|NLL]], held out", nats(nll), than(nllStatic, isNumber(full) ? `, full model ${nats(full)}` : "")],
-    ["Largest miss of the budget", fixed(largestGap(measured), 2), "percentage points"],
+    ["Largest miss of the budget", fixed(largestGap(measured), 2), "percentage points"], ...more,
   ];
+  return list.map(([name, value, note]) => tile(name, note, value).element);
 }
-
-export const tiles = (list) => list.map(([name, value, note]) => tile(name, note, value).element);
 
 export const tablePlace = (label, table) =>
   h("div", { class: "sol-table-place", tabindex: "0", role: "group", "aria-label": label }, table);

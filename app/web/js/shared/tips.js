@@ -1,7 +1,6 @@
 // The explanations of terms, shown when one is hovered, focused or tapped, until Escape.
 
-import { h } from "./dom.js";
-import { idOf, TERMS } from "./glossary.js";
+import { h, idOf, TERMS } from "./dom.js";
 
 const SHOW_AFTER_MS = 130;
 const HIDE_AFTER_MS = 160; // time to move the pointer onto the explanation

@@ -5,7 +5,7 @@ import { JobPage } from "../lab/job_page.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { chip, h, setChildren, setText, show, smallButton } from "../shared/dom.js";
 import { actionOf, AXES, fixed, isNumber, mean, MISSING, nats, roughly } from "../shared/format.js";
-import { heldOutTiles, leadOf, tiles } from "../shared/page_parts.js";
+import { heldOutTiles, leadOf } from "../shared/page_parts.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/tabs.js";
 import { cardHead, cardLanes } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
@@ -143,7 +143,7 @@ export class TrainPage extends JobPage {
 
   showNumbers() {
     const { last, phase } = this.charts.data;
-    this.tileList.replaceChildren(...tiles([...heldOutTiles(last),
+    this.tileList.replaceChildren(...heldOutTiles(last, [
       ["Decisions/s", fixed(last.decisions_per_s, 0), "measured"],
       ["Phase", phase ? phaseName(phase) : MISSING, "of this run"]]));
   }

@@ -1,7 +1,6 @@
 // One chart: title, a legend that hides lines, a plot of somebody else's arrays; and several of them, live.
 
-import { h, messageOf, setText, show, wait, whenThemeChanges } from "../dom.js";
-import { glossed } from "../glossary.js";
+import { glossed, h, messageOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 
 export class Chart {
   /** What is drawn: arrays over `x`. @type {any} */

@@ -1,8 +1,7 @@
 // A figure drawn by plotly, half of the page's scripts: loaded where there is something to draw in sight.
 
-import { h, pageElement, show, SITE, watchSight } from "../dom.js";
+import { glossed, h, pageElement, show, SITE, watchSight } from "../dom.js";
 import { isNumber } from "../format.js";
-import { glossed } from "../glossary.js";
 import { Chart } from "./chart.js";
 
 let plotlyPromise = null;

@@ -123,50 +123,48 @@ const heldOutChart = (id, title, aid) => metricChart({
 const lossLine = (phase, name, words, colour) =>
   ({ id: `loss ${phase}`, name, words, colour, isSecond: true });
 
-function trainCharts() {
-  return [
-    heldOutChart("kl", "Held-out KL to the full model",
-      "Unseen text, greedy: below the dashed line the policy loses less than [[static]] for the same "
-      + "[[spend]]. Early points come from a trial policy."),
-    heldOutChart("nll_lost", "Held-out NLL above the full model",
-      "How much more unseen text surprises the model ([[nll|NLL]]) than the [[dense|full model]] (0)."),
-    metricChart({
-      title: "Reward and loss",
-      y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
-      aid: "[[reward|Reward]] of the [[rollout|rollouts]] should rise. Do not compare losses of phases: the "
-        + "[[warm start]]'s with [[grpo|GRPO]]'s.",
-      lines: [
-        lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),
-        lossLine("warm start", "Loss, warm start", "Warm start's loss %{y:.4f}", "channels"),
-        lossLine("grpo", "Loss, rollouts", "Loss of the rollouts %{y:.4f}", "bits"),
-        { id: "reward", name: "Reward", words: "Reward %{y:.4f} nats", colour: "good" },
-      ],
-    }),
-    metricChart({
-      title: "Budget gap", y: { title: "points", zeroline: true, sign: 0, least: 3 },
-      aid: "Mean spend minus [[budget]], in points. Inside the band of ±2 points it is on budget.",
-      shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
-        fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
-      lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.short}`, name: axis.name, colour: axis.key,
-        words: `${axis.name} %{y:+.2f} points`, scale: 100 })),
-    }),
-    metricChart({
-      title: "Exploration", y: { title: "nats", sign: 1 }, y2: { title: "clipped, %", sign: 1 },
-      aid: "[[entropy|Entropy]]: how undecided the policy is. Clipped above 30 %: its steps are too large.",
-      lines: [
-        { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal",
-          isSecond: true, scale: 100 },
-        { id: "entropy", name: "Entropy", words: "Entropy %{y:.3f} nats", colour: "kl" },
-      ],
-    }),
-    metricChart({
-      title: "Speed", y: { title: "decisions per second", sign: 1 },
-      aid: "Actions taken or labelled per second, measured. Labelling and rollouts differ by nature.",
-      lines: [{ id: "decisions_per_s", name: "Decisions", words: "%{y:.0f} decisions/s",
-        colour: "attention" }],
-    }),
-  ];
-}
+const trainCharts = () => [
+  heldOutChart("kl", "Held-out KL to the full model",
+    "Unseen text, greedy: below the dashed line the policy loses less than [[static]] for the same "
+    + "[[spend]]. Early points come from a trial policy."),
+  heldOutChart("nll_lost", "Held-out NLL above the full model",
+    "How much more unseen text surprises the model ([[nll|NLL]]) than the [[dense|full model]] (0)."),
+  metricChart({
+    title: "Reward and loss",
+    y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
+    aid: "[[reward|Reward]] of the [[rollout|rollouts]] should rise. Do not compare losses of phases: the "
+      + "[[warm start]]'s with [[grpo|GRPO]]'s.",
+    lines: [
+      lossLine("labelling", "Labels", "Labels' mean KL %{y:.4f} nats", "muted"),
+      lossLine("warm start", "Loss, warm start", "Warm start's loss %{y:.4f}", "channels"),
+      lossLine("grpo", "Loss, rollouts", "Loss of the rollouts %{y:.4f}", "bits"),
+      { id: "reward", name: "Reward", words: "Reward %{y:.4f} nats", colour: "good" },
+    ],
+  }),
+  metricChart({
+    title: "Budget gap", y: { title: "points", zeroline: true, sign: 0, least: 3 },
+    aid: "Mean spend minus [[budget]], in points. Inside the band of ±2 points it is on budget.",
+    shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
+      fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
+    lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.short}`, name: axis.name, colour: axis.key,
+      words: `${axis.name} %{y:+.2f} points`, scale: 100 })),
+  }),
+  metricChart({
+    title: "Exploration", y: { title: "nats", sign: 1 }, y2: { title: "clipped, %", sign: 1 },
+    aid: "[[entropy|Entropy]]: how undecided the policy is. Clipped above 30 %: its steps are too large.",
+    lines: [
+      { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal",
+        isSecond: true, scale: 100 },
+      { id: "entropy", name: "Entropy", words: "Entropy %{y:.3f} nats", colour: "kl" },
+    ],
+  }),
+  metricChart({
+    title: "Speed", y: { title: "decisions per second", sign: 1 },
+    aid: "Actions taken or labelled per second, measured. Labelling and rollouts differ by nature.",
+    lines: [{ id: "decisions_per_s", name: "Decisions", words: "%{y:.0f} decisions/s",
+      colour: "attention" }],
+  }),
+];
 
 export class TrainCharts extends LiveCharts {
   constructor() {

@@ -1,9 +1,8 @@
 // Fields for a step's compute: schedule, as a kind or "policy:NAME", mechanisms, budget.
 
 import { attempt, newest } from "../api.js";
-import { h, optionsOf, selectOf, setText, show, SITE } from "../dom.js";
+import { glossed, h, optionsOf, selectOf, setText, show, SITE } from "../dom.js";
 import { AXES, MECHANISMS, percent, spendText, ZONE_TOKENS, ZONES_RIGHT } from "../format.js";
-import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import {
   choiceField, elementsOf, labelledRange, numberField, pillsField, sliderField,
@@ -64,10 +63,6 @@ export function scheduleField(askNames) {
   };
 }
 
-export const budgetFields = () =>
-  Object.fromEntries(AXES.map(({ short, label, unit, key, min, max, step, hint }) =>
-    [short, sliderField({ label, unit, axis: key, min, max, step, hint })]));
-
 export const mechanismsField = () => pillsField({ legend: "Mechanisms", kind: "is-wide",
   choices: { policy: "The policy's own", ...MECHANISMS }, meanings: {
     policy: "As the [[policy]] was trained; without one, the default [[mechanisms]].",
@@ -102,10 +97,11 @@ export class BudgetDial {
   isUsual = false;
   /** The prompt sent with what the dial shows: no estimate moves it for that one. @type {string | null} */
   sent = null;
+  /** Of the axes, by their short names. @type {Record<string, any>} */
+  fields = Object.fromEntries(AXES.map((axis) => [axis.short, sliderField({ ...axis, axis: axis.key })]));
 
-  // fields: by the axes' short names; defaults: the form's; changed(): the form has other values now
-  constructor(fields, defaults, ask, changed, follows = true) {
-    this.fields = fields;
+  // defaults: the form's; changed(): the form has other values now
+  constructor(defaults, ask, changed, follows = true) {
     this.defaults = defaults;
     this.ask = ask;
     this.changed = changed;
@@ -121,7 +117,7 @@ export class BudgetDial {
     this.promise = h("p", { class: "sol-promise" });
     this.zones = h("div", { class: "sol-zones", "aria-hidden": "true" },
       ["will break", "small changes", "same text"].map((zone) => h("span", {}, zone)));
-    const { bits, ...axes } = fields;
+    const { bits, ...axes } = this.fields;
     Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
     this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") },
       h("summary", {}, "Set each axis"), elementsOf(axes), bits.element);

@@ -1,8 +1,9 @@
 // The form's building blocks: native inputs with labels, for keyboards and screen readers.
 
-import { chip, errorLine, h, messageOf, optionsOf, selectOf, setText, showText, uniqueId } from "../dom.js";
+import {
+  chip, errorLine, glossed, h, messageOf, optionsOf, selectOf, setText, showText, uniqueId,
+} from "../dom.js";
 import { quantity, whenText } from "../format.js";
-import { glossed } from "../glossary.js";
 
 const CLICK_MS = 300;
 const TEXT_FILES = ".txt,.md,.csv,.json,.py,.js,.html,.xml,.tex,.log,text/*";

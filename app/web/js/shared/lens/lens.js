@@ -3,12 +3,11 @@
 
 import { attempt, newest } from "../api.js";
 import {
-  chip, errorLine, h, headRow, setChildren, setText, show, showText, smallButton, svg, uniqueId,
+  chip, errorLine, glossed, h, headRow, setChildren, setText, show, showText, smallButton, svg, uniqueId,
 } from "../dom.js";
 import {
   AXES, fixed, gridLevels, isNumber, levelText, MISSING, nats, nearest, probability,
 } from "../format.js";
-import { glossed } from "../glossary.js";
 import { endsOf, LEAST_TOP, levelBars, tablePlace } from "../page_parts.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
@@ -106,8 +105,7 @@ export class LensPanel {
   draw(view, run, rows) {
     const row = rows[view.index];
     const axes = gridLevels(run) ?? [];
-    const choices = view.axes.map((levels) =>
-      choicesOf(levels, view.taken, row.token_id, view.noise ?? 0));
+    const choices = view.axes.map((levels) => choicesOf(levels, view.taken, row.token_id, view.noise ?? 0));
     setChildren(this.choiceNote, choiceNote(view, row, choices.flat()));
     const fork = this.on.fork && ((token) => this.on.fork(view.index, token));
     this.choices.replaceChildren(...axes.map(({ axis, levels }, at) =>

@@ -1,10 +1,9 @@
 // The machine: a picture of one decode step, of the newest token or of any other.
 
-import { chip, drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
+import { chip, drawInTurn, glossed, h, setText, show, svg, uniqueId } from "../dom.js";
 import {
   AXES, gridLevels, levelText, nearest, probability, probabilityOf, scheduleName, scheduleOf,
 } from "../format.js";
-import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
 import { LEAST_TOP, levelBars } from "../page_parts.js";
 import { END, tokenNodes } from "../tokens/token_text.js";
@@ -70,19 +69,14 @@ class Choices {
   }
 }
 
-class Outcome {
-  bytes = h("p", { class: "sol-machine-bytes" });
-  token = h("span", { class: "sol-machine-token", dir: "auto" });
-  chance = h("span", { class: "sol-machine-chance" });
-  element = h("div", { class: "sol-machine-outcome" }, this.token, this.chance, this.bytes);
 
-  /** @param {Token} token */
-  show(token) {
-    const [read, ofDense] = bytesText(token);
-    this.bytes.replaceChildren(h("b", {}, read), " ", h("span", { class: "sol-muted" }, ofDense));
-    this.token.replaceChildren(...(END.test(token.text) ? ["end of text"] : tokenNodes(token.text)));
-    setText(this.chance, `${probability(probabilityOf(token.surprisal))} probable`);
-  }
+/** @param {Token} token */
+function outcomeNodes(token) {
+  const [read, ofDense] = bytesText(token);
+  return [h("span", { class: "sol-machine-token", dir: "auto" },
+    END.test(token.text) ? "end of text" : tokenNodes(token.text)),
+  h("span", { class: "sol-machine-chance" }, `${probability(probabilityOf(token.surprisal))} probable`),
+  h("p", { class: "sol-machine-bytes" }, h("b", {}, read), " ", h("span", { class: "sol-muted" }, ofDense))];
 }
 
 export class Machine {
@@ -91,7 +85,6 @@ export class Machine {
     this.on = on;
     this.field = new Field();
     this.choices = new Choices();
-    this.outcome = new Outcome();
     this.element = this.build();
     this.fold((memory.get("machine") ?? (innerWidth < UNFOLDED_FROM ? "folded" : "open")) === "folded");
     this.clear();
@@ -111,8 +104,9 @@ export class Machine {
       { class: "sol-machine-buttons", role: "group", "aria-label": "Steps of the machine" },
       iconButton("back", "Previous token", () => this.go(-1)), this.player,
       iconButton("on", "Next token", () => this.go(1)));
+    this.outcome = h("div", { class: "sol-machine-outcome" });
     this.figure = h("div", { class: "sol-machine-figure", role: "img", id, "aria-label": "One decode step" },
-      this.choices.element, this.field.element, this.outcome.element);
+      this.choices.element, this.field.element, this.outcome);
     this.said = h("p", { class: "sol-offscreen", role: "status" });
     return h("section", { class: "sol-panel sol-machine", "aria-label": "The machine", hidden: true },
       h("header", {}, h("h2", {}, this.folder), this.caption, this.buttons), this.figure, this.said);
@@ -177,7 +171,7 @@ export class Machine {
     this.field.show({ reads, fractions, keeps, flow: flowOf(token), bits,
       names: reads && cellNames(reads, this.on.textOf), layers: reads?.layers ?? (keeps ?? ratios)?.length });
     this.choices.show(token);
-    this.outcome.show(token);
+    this.outcome.replaceChildren(...outcomeNodes(token));
     this.caption.replaceChildren(`Token ${token.index + 1} “`, h("bdi", {}, tokenNodes(token.text)), "”");
     clearTimeout(this.settling);
     this.settling = setTimeout(

@@ -19,6 +19,8 @@ export class RunPage {
   empty;
   /** @type {HTMLElement} */
   tools;
+  stageHandlers = { pick: (index, at) => this.pick(index, at),
+    colour: (key) => setAddress({ [this.names.colour]: key }) };
   statusHandlers = { retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push") };
 
   clear() {
@@ -33,14 +35,13 @@ export class RunPage {
   begin(run) {
     this.stage.begin(run);
     // A run that was not asked for here brings its own text and settings.
-    if (run.settings && run.id !== this.liveId) this.reuseSettings(run);
+    if (run.settings && run.id !== this.liveId) this.form.reuse(run);
   }
 
   append(rows) {
     this.stage.append(rows);
   }
 
-  reuseSettings(run) {}
 
   finish(view) {}
 

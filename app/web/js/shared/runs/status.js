@@ -1,12 +1,11 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
 import { attempt } from "../api.js";
-import { chip, h, setChildren, setText, show, smallButton } from "../dom.js";
+import { chip, glossed, h, setChildren, setText, show, smallButton } from "../dom.js";
 import {
   AXES, count, duration, fixed, isNumber, mean, MISSING, nats, percent, probability, probabilityOf,
   scheduleName, scheduleOf, ZONE_TOKENS,
 } from "../format.js";
-import { glossed } from "../glossary.js";
 import { keptOpen } from "../memory.js";
 import { dataTable, fillTable, tile } from "../page_parts.js";
 import { answerText, quoted } from "../tokens/token_text.js";

@@ -39,6 +39,7 @@ export class StateHead {
 }
 
 export class StatusLine extends StateHead {
+  say = (text, kind) => say(this.message, text, kind);
   // on: {retry(), backToLive()}; states: names of states that differ from the usual ones.
   constructor(on, states = {}, back = "Show the running generation") {
     super();
@@ -84,10 +85,6 @@ export class StatusLine extends StateHead {
       ? "The server ended before this run did. This is what had been saved." : null;
     if (view.status === "failed") this.say(view.error, "bad");
     else this.say(view.warning || cut, "warn");
-  }
-
-  say(text, kind) {
-    say(this.message, text, kind);
   }
 }
 

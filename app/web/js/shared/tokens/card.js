@@ -1,10 +1,7 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
-import { chip, drawInTurn, h, isTouch, SITE, uniqueId } from "../dom.js";
-import {
-  AXES, duration, isNumber, nats, percent, probability, probabilityOf, quantity,
-} from "../format.js";
-import { glossed } from "../glossary.js";
+import { chip, drawInTurn, glossed, h, isTouch, SITE, uniqueId } from "../dom.js";
+import { AXES, duration, isNumber, nats, percent, probability, probabilityOf, quantity } from "../format.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./token_view.js";
 
@@ -43,9 +40,10 @@ export class TokenCard {
     this.release();
     this.token = token;
     token.setAttribute("aria-describedby", this.id);
-    addEventListener("scroll", this.onScroll, { capture: true, passive: true });
-    addEventListener("resize", this.onScroll, { passive: true });
-    document.addEventListener("keydown", this.onKey);
+    const { signal } = this.listening = new AbortController();
+    addEventListener("scroll", this.onScroll, { capture: true, passive: true, signal });
+    addEventListener("resize", this.onScroll, { passive: true, signal });
+    document.addEventListener("keydown", this.onKey, { signal });
     if (token === document.activeElement) this.draw(row, token); // at once: it is read out now
     else drawInTurn(this, () => this.draw(row, token));
   }
@@ -83,9 +81,7 @@ export class TokenCard {
   release() {
     this.token?.removeAttribute("aria-describedby");
     this.token = null;
-    removeEventListener("scroll", this.onScroll, { capture: true });
-    removeEventListener("resize", this.onScroll);
-    document.removeEventListener("keydown", this.onKey);
+    this.listening?.abort();
   }
 
   // Above or below, where there is more room; as tall as that room at most.
@@ -131,18 +127,16 @@ export function cardHead(row, id) {
     h("span", { class: "sol-card-token" }, tokenNodes(row.text)), h("span", { class: "sol-card-id" }, words));
 }
 
-export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card-lane" },
-  h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
-  h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.fraction(axis.of(row)) }),
-  h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
+const cardLane = (name, meter, value) => h("div", { class: "sol-card-lane" },
+  h("span", { class: "sol-name" }, glossed(name, true)), h("span", { class: "sol-meter", ...meter }),
+  h("span", { class: "sol-value" }, value));
+
+export const cardLanes = (row) => AXES.map((axis) => cardLane(`[[${axis.term}|${axis.name}]]`,
+  { "data-axis": axis.key, "--v": axis.fraction(axis.of(row)) }, axis.show(axis.of(row))));
 
 // No axis chooses it: what of the head's matrix the step read.
-function headLane({ cost: { head_bytes: read }, dense_cost: { head_bytes: whole } }) {
-  return whole > 0 && h("div", { class: "sol-card-lane" },
-    h("span", { class: "sol-name" }, glossed("[[head|Head]]", true)),
-    h("span", { class: "sol-meter", "--axis": "var(--sol-edge)", "--v": read / whole }),
-    h("span", { class: "sol-value" }, percent(read / whole)));
-}
+const headLane = ({ cost: { head_bytes: read }, dense_cost: { head_bytes: whole } }) => whole > 0
+  && cardLane("[[head|Head]]", { "--axis": "var(--sol-edge)", "--v": read / whole }, percent(read / whole));
 
 /** @param {Token} row */
 function cardSpend(row) {

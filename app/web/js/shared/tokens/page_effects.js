@@ -26,9 +26,7 @@ export class PageEffects {
   chosen = new Set();
   /** Number of the token that the words are about. @type {number | null} */
   index = null;
-  /** Effects of all pages on a token. lost: of its probability without the page; best: where that is
-   * most. @type {{ index: number, lost: number[], attention: number[], best: number | null,
-   * said?: string } | null} */
+  /** @type {Effects | null} */
   found = null;
   say = (text) => setText(this.said, text);
 

@@ -1,9 +1,8 @@
 // The text that a run read, by pages of the KV cache. Lit are pages that a step read more than others did: a
 // fact's is then among the first five for 11 of 12 right answers, for 6 by what was read alone.
 
-import { asIs, chip, drawInTurn, fill, h, isTouch, setText, show, uniqueId } from "../dom.js";
+import { asIs, chip, drawInTurn, fill, glossed, h, isTouch, setText, show, uniqueId } from "../dom.js";
 import { count, percent } from "../format.js";
-import { glossed } from "../glossary.js";
 import { fractionsOf } from "../machine/reads.js";
 import { FIRST_PAGE, ReadingMap, Strips } from "./reading_drawings.js";
 import { quoted, quotedStart, spokenText } from "./token_text.js";
@@ -63,17 +62,16 @@ export class Reading {
   stop = 0;
   /** Pages that tell nothing: every step's first one, and words of a chat's template. @type {Set<number>} */
   apart = FIRST_PAGE;
-  /** Effects of all pages on a token, in an exported page. @type {{ index: number, lost: number[],
-   * attention: number[], best: number | null, said?: string } | null} */
+  /** In an exported page. @type {Effects | null} */
   found = null;
   numPrompt = 0; // tokens
   size = 8;
   isFolded = false;
   /** @type {number[]} */
   leftOut = [];
-  /** By page: sum of the fractions, and steps that had it. @type {number[][]} */
-  usual = [[], []];
-  numSummed = 0;
+  /** Over so many steps, by page: sum of the fractions, and steps that had it.
+   * @type {{ steps: number, sums: number[], counts: number[] }} */
+  usual = { steps: 0, sums: [], counts: [] };
 
   // on: {rows(), elements(), mark(index), select(range), effects(on) → PageEffects where there is a model}
   constructor(on) {
@@ -135,8 +133,7 @@ export class Reading {
     this.texts = [];
     this.at = this.page = this.fact = this.best = null;
     this.isBegun = this.isHeld = false;
-    this.usual = [[], []];
-    this.numSummed = 0;
+    this.usual = { steps: 0, sums: [], counts: [] };
     clearTimeout(this.settling);
     this.text.replaceChildren();
     this.map.clear();
@@ -145,10 +142,9 @@ export class Reading {
     show(this.element, false);
   }
 
-  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages taken away;
-  // asked: the prompt without its template.
-  /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut]
-   * @param {string} [asked] */
+  /** @param {number} size tokens of a page @param {string[]} texts of the prompt's pages
+   * @param {number} numPrompt its tokens @param {number[]} [leftOut] pages taken away
+   * @param {string} [asked] the prompt without its template */
   begin(size, texts, numPrompt, leftOut = [], asked = "") {
     const own = ownTexts(texts, asked);
     this.apart = new Set([...FIRST_PAGE, ...texts.flatMap((text, page) =>
@@ -221,16 +217,15 @@ export class Reading {
   }
 
   recount() {
-    this.usual = [[], []];
-    this.numSummed = 0;
+    this.usual = { steps: 0, sums: [], counts: [] };
     this.follow();
     if (this.at !== null) this.show(this.at);
   }
 
   sum(rows) {
-    const [sums, counts] = this.usual;
-    for (; this.numSummed < rows.length; this.numSummed += 1) {
-      const row = rows[this.numSummed];
+    const { usual, usual: { sums, counts } } = this;
+    for (; usual.steps < rows.length; usual.steps += 1) {
+      const row = rows[usual.steps];
       const fractions = fractionsOf(row);
       for (let page = 0; fractions && page < row.page_reads.pages; page += 1) {
         sums[page] = (sums[page] ?? 0) + fractions(page);
@@ -240,7 +235,7 @@ export class Reading {
   }
 
   meanOf(page) {
-    const [sums, counts] = this.usual;
+    const { sums, counts } = this.usual;
     return (sums[page] ?? 0) / (counts[page] ?? 1);
   }
 
@@ -250,7 +245,8 @@ export class Reading {
     const { pages } = row.page_reads;
     return Array.from({ length: pages }, (_, page) => {
       if (row.page_reads.share === 1 || this.apart.has(page) || page >= pages - NEWEST_PAGES) return 0;
-      return Math.max((fractions?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
+      const usual = this.usual.steps < FEWEST_STEPS ? 0 : this.meanOf(page);
+      return Math.max((fractions?.(page) ?? 0) - usual, 0);
     });
   }
 
@@ -359,7 +355,7 @@ export class Reading {
     if (row.page_reads.share === 1) return `${word} read everything: ${count(row.page_reads.pages, "page")}.`;
     const best = lights.reduce((most, light, page) =>
       (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
-    const isUsualKnown = this.numSummed >= FEWEST_STEPS;
+    const isUsualKnown = this.usual.steps >= FEWEST_STEPS;
     if (best < 0 || (isUsualKnown && lights[best] < LEAST_GAP)) {
       return `${word} had no page of its own: it read much what other tokens read.`;
     }

@@ -31,15 +31,10 @@ export class Strips {
 
   // on: {choose(page), canChoose(page)}, and where it can be done point(page) and leave()
   constructor(on) {
-    const part = (name) => svg("path", { class: `sol-strip-${name}` });
-    this.looked = part("looked");
-    this.needed = part("needed");
-    this.marked = part("marked");
-    this.struck = part("struck");
-    this.apart = part("apart");
+    this.paths = Object.fromEntries(["marked", "apart", "looked", "needed", "struck"].map((name) =>
+      [name, svg("path", { class: `sol-strip-${name}` })]));
     this.field = svg("svg", { viewBox: `0 0 ${STRIPS_WIDTH} ${STRIPS_HEIGHT}`, preserveAspectRatio: "none",
-      "aria-hidden": "true" }, this.marked, this.apart, this.looked, this.needed,
-    this.struck);
+      "aria-hidden": "true" }, Object.values(this.paths));
     const meaning = "How much of the word's probability goes without each page: a full bar is all of it";
     this.names = [h("span", {}), h("span", { title: meaning }, "Needed")];
     this.element = h("div", { class: "sol-strips" }, h("div", { class: "sol-strip-names" }, this.names),
@@ -66,9 +61,9 @@ export class Strips {
     this.numPages = looked.length;
     const above = { width: STRIPS_WIDTH, tall: STRIPS_TALL, base: STRIPS_TALL };
     const below = { ...above, base: STRIPS_TALL + STRIPS_GAP, isNeed: true };
-    this.looked.setAttribute("d", barsPath(looked, above, apart));
-    this.needed.setAttribute("d", needed ? barsPath(needed, below, apart) : "");
-    this.apart.setAttribute("d", barsPath(looked, { ...above, isApart: true }, apart)
+    this.paths.looked.setAttribute("d", barsPath(looked, above, apart));
+    this.paths.needed.setAttribute("d", needed ? barsPath(needed, below, apart) : "");
+    this.paths.apart.setAttribute("d", barsPath(looked, { ...above, isApart: true }, apart)
       + (needed ? barsPath(needed, { ...below, isApart: true }, apart) : ""));
     this.element.classList.toggle("is-half", !needed);
   }
@@ -77,9 +72,9 @@ export class Strips {
   mark(page, struck = []) {
     const step = STRIPS_WIDTH / this.numPages;
     const wide = Math.max(step * BAR, 2).toFixed(2);
-    this.marked.setAttribute("d", page === null ? ""
+    this.paths.marked.setAttribute("d", page === null ? ""
       : `M${(page * step).toFixed(2)} 0h${wide}v${STRIPS_HEIGHT}h-${wide}z`);
-    this.struck.setAttribute("d", Array.from(struck, (one) =>
+    this.paths.struck.setAttribute("d", Array.from(struck, (one) =>
       `M${(one * step).toFixed(2)} ${STRIPS_HEIGHT}l${wide} -${STRIPS_HEIGHT}`).join(""));
   }
 }

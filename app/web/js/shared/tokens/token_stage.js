@@ -119,7 +119,7 @@ export class TokenStage {
 
   addColumn(at, label, more = {}) {
     const view = new TokenView(this.axes, { enter: (index, token) => this.enter(index, token, at),
-      leave: () => this.leave(), select: (range) => this.select(range, at),
+      leave: () => this.card.hideSoon(), select: (range) => this.select(range, at),
       pick: (index) => this.on.pick?.(index, at), ...more }, label);
     view.setAxis(this.legend.axis);
     this.columns.push({ at, view });
@@ -146,9 +146,6 @@ export class TokenStage {
     this.mark(index, false, at);
   }
 
-  leave() {
-    this.card.hideSoon();
-  }
 
   // Nothing is pointed at: the token that the lens looks at is marked, or the one that has most to ask.
   rest() {

@@ -74,10 +74,8 @@ export class TokenView {
     this.on = on;
     this.axis = axes[0];
     this.given = 0; // first tokens that were put in; the last of them parts a fork from its parent
-    this.list = h("div", {
-      class: "sol-lines", role: "listbox", "aria-label": label,
-      "aria-multiselectable": "true", "aria-orientation": "horizontal",
-    });
+    this.list = h("div", { class: "sol-lines", role: "listbox", "aria-label": label,
+      "aria-multiselectable": "true", "aria-orientation": "horizontal" });
     this.lead = h("div", { class: "sol-lead" });
     this.element = h("div", { class: "sol-scroll" }, this.lead, this.list);
     this.listen();
