@@ -105,8 +105,10 @@ class ModelLoader:
 
     def _work(self) -> None:
         try:
-            self._model = self._load(lambda message, part: self._set("loading", message, part))
-            self._set("ready", "Ready", 1.0, _facts(self._model))
+            model = self._load(lambda message, part: self._set("loading", message, part))
+            facts = _facts(model)  # imports for seconds the first time: nobody has the model before
+            self._model = model
+            self._set("ready", "Ready", 1.0, facts)
         except SolError as error:
             logger.warning("the model could not be loaded: %s", error)
             self._set("failed", str(error), 0.0)

@@ -59,3 +59,19 @@ def test_what_may_work_the_second_time_is_tried():
     loader.retry()
     with pytest.raises(ModelLoadError, match="Too many open files"):
         loader.wait(lambda: False)
+
+
+def test_nobody_has_the_model_before_it_is_ready():
+    seen = []
+
+    class Model:
+        name, dtype_name, device_name, context_length, notes = "m", "float32", "cuda:0", 99, ()
+
+        def __getattribute__(self, name):
+            seen.append(loader.loaded())
+            return super().__getattribute__(name)
+
+    loader = ModelLoader("m", lambda on_progress: Model())
+    loader._work()
+    assert seen and set(seen) == {None}, "what waits for it is not told that it is still loading"
+    assert isinstance(loader.wait(lambda: True), Model)
