@@ -129,6 +129,8 @@ def _parsed(data: bytes) -> list[Document]:
         raise DocumentError(f"the file holds far more objects and lists than any run. {_ADVICE}")
     try:
         parsed = json.loads(data.decode("utf-8-sig"), parse_constant=refuse_constant)
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"the file is not text. {_ADVICE}") from error
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"the file is not JSON: {why_not_parsed(error)}. {_ADVICE}") from error
     documents = parsed if isinstance(parsed, list) else [parsed]

@@ -6,9 +6,10 @@ steps left in the row's cache as well. The noise floor of compressed steps is me
 default model (``launch.py bench noise``): two computations of one schedule that differ in the last
 bit choose other pages and channels here and there; later layers and steps amplify it.
 
-Verdicts say first which schedules break the text. Then they judge each against static, or against
-the first one; a painted schedule against every other one. Where static read more or less than a
-row, it was scored once more at the row's bytes, and that is what the row is compared with.
+Verdicts say first which schedules break the text, or that all stay with the full model. Then they
+judge each against static, or against the first one; a painted schedule against every other one.
+Where static read more or less than a row, it was scored once more at the row's bytes, and that is
+what the row is compared with.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from sol_core.inspection.records import (
 from sol_core.reporting.verdict import (
     BROKEN_KL,
     ENOUGH_TOKENS,
+    SAME_KL,
     Verdict,
     block_interval,
     left_to_static_verdict,
@@ -169,7 +171,7 @@ def inspection_verdicts(
     again = {row.name: row for row in matched}
     last = [row for row in tokens[-1].rows if row.name.startswith(POLICY_PREFIX)]
     left = {row.name for row in last if not row.policy}
-    made = [_broken_verdict(totals, shares)]
+    made = [_text_verdict(totals, shares, len(tokens))]
     for name, other in pairs if len(tokens) >= ENOUGH_TOKENS else pairs[:1]:
         if name in left and other == STATIC:
             made.append(left_to_static_verdict(method_name(name)))
@@ -185,16 +187,23 @@ def inspection_verdicts(
     return tuple(row for row in made if row is not None)
 
 
-def _broken_verdict(totals: Sequence[RowTotals], shares: Mapping[str, float]) -> Verdict | None:
-    """Name the schedules after which little is left of the text; None without any."""
+def _text_verdict(
+    totals: Sequence[RowTotals], shares: Mapping[str, float], samples: int
+) -> Verdict | None:
+    """Name the schedules that break the text, or all of them where none changes it noticeably."""
     broken = [row for row in totals[1:] if row.kl > BROKEN_KL]
-    if not broken:
+    judged = broken or totals[1:]
+    if not broken and (samples < ENOUGH_TOKENS or any(row.kl > SAME_KL for row in judged)):
         return None
-    names = [method_name(row.name) for row in broken]
+    names = [method_name(row.name) for row in judged]
     *first, last = [names[0], *map(within, names[1:])]
-    verb = f"{', '.join(first)} and {last} break" if first else f"{last} breaks"
-    full, *lost = [f"{math.exp(row.nll):,.0f}" for row in (totals[0], *broken)]
-    spent = [f"{100 * shares[row.name]:.1f}" for row in broken]
-    lost, spent = (list(dict.fromkeys(each)) for each in (lost, spent))
-    words = f": perplexity {' and '.join(lost)} against the full model's {full}"
-    return Verdict("bad", f"{verb} this text", f"{words}, at {' and '.join(spent)} % of the bytes.")
+    subject = f"{', '.join(first)} and {last}" if first else last
+    verb = ("break" if broken else "stay") + ("" if first else "s")
+    rest = "this text" if broken else "with the full model"
+    digits = 0 if broken else 2
+    full, *own = [f"{math.exp(row.nll):,.{digits}f}" for row in (totals[0], *judged)]
+    spent = [f"{100 * shares[row.name]:.1f}" for row in judged]
+    own, spent = (list(dict.fromkeys(each)) for each in (own, spent))
+    words = f": perplexity {' and '.join(own)} against the full model's {full}"
+    words += f", at {' and '.join(spent)} % of the bytes."
+    return Verdict("bad" if broken else "good", f"{subject} {verb} {rest}", words)

@@ -375,7 +375,10 @@ def _form(gains: Sequence[Interval], of: Measure) -> Callable[[float], str]:
     if of.scale != 1:
         return lambda value: f"{of.scale * abs(value):.1f}"
     digits = 3 if max(abs(gain.mean) for gain in gains) >= 0.01 else 4
-    return lambda value: f"{abs(value):.{digits}f}"
+    least = 10**-digits
+    return lambda value: (
+        f"{abs(value):.{digits}f}" if abs(value) >= least / 2 or not value else f"<{least:g}"
+    )
 
 
 def _from_to(low: float, high: float, form: Callable[[float], str], of: Measure) -> str:

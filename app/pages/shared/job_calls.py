@@ -41,7 +41,7 @@ _ADVICE = {
     "abandoned": "The process that worked on it is gone: it was killed, or the machine went down. "
     "Resume goes on from the last checkpoint.",
     "cancelled": "Resume takes it up again from its last checkpoint.",
-    "cancelled early": "It ended before its first checkpoint: Resume starts from the beginning.",
+    "cancelled early": "It was cancelled before its first checkpoint, so Resume starts over.",
     "paused": "It is saved in a checkpoint and holds no processor. Resume queues it again.",
 }
 METRICS_PER_POLL = 500

@@ -73,5 +73,5 @@ def test_nobody_has_the_model_before_it_is_ready():
 
     loader = ModelLoader("m", lambda on_progress: Model())
     loader._work()
-    assert seen and set(seen) == {None}, "what waits for it is not told that it is still loading"
+    assert set(seen) == {None}, "what waits for it is not told that it is still loading"
     assert isinstance(loader.wait(lambda: True), Model)

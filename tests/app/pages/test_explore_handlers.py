@@ -174,6 +174,7 @@ def test_the_mix_of_a_share_follows_the_prompts_length(call, monkeypatch):
         settings = {"schedule": "static", "share": share, "max_new_tokens": 20}
         return call("estimate_budget", settings=settings, characters=characters)
 
+    wait_until(lambda: mix(90, 200).get("context"))  # the model is there
     short, long = mix(90, 200), mix(90, 7800)
     assert (short["context"], long["context"]) == (61, 1961)
     assert short["share"] == pytest.approx(0.9, abs=0.005)

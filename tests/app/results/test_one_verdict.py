@@ -124,12 +124,18 @@ def test_a_broken_text_and_a_policy_left_to_static_are_told_before_a_comparison(
     assert left.head == "Default policy left every step to static"
     judged = inspection_verdicts(tokens[:50], rows, ())[-1]
     assert judged.head == left.head, "so few tokens suffice to say that"
+    rows = [dataclasses.replace(row, kl=0.0009) for row in rows]
+    kept, *_ = inspection_verdicts(tokens, rows, ())
+    assert kept.kind == "good"
+    assert kept.head.endswith(" stay with the full model")
+    assert inspection_verdicts(tokens[:50], rows, ())[0].head == left.head, "too few for that"
 
 
 def test_a_difference_too_small_to_be_noticed_is_called_that():
     close, apart = ([Interval(gain, 0.9 * gain, 1.1 * gain)] for gain in (0.0001, 0.002))
     small = verdict_of("A", "B", close, 400)
-    assert small.kind == "open" and small.head == "No noticeable difference between A and B"
+    assert small.kind == "open"
+    assert small.head == "No noticeable difference between A and B"
     assert "noticeable" not in str(verdict_of("A", "B", apart, 400))
 
 

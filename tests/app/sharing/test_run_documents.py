@@ -205,7 +205,7 @@ def test_what_is_wrong_is_named_and_nothing_is_saved(store, kind, change, said):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"\xff\xfe", "is not JSON"),
+        (b"\xff\xfe", "is not text"),
         (b"[" * 5000 + b" " * 100_000, "nested too deep"),
         (b"[" * 100_000, "more objects and lists than any run"),
         (b"[1]", "holds no JSON object"),

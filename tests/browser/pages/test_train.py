@@ -159,7 +159,7 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     jobs.finish(job_id, "w2", "cancelled")
     expect(state(visitor)).to_have_text("Cancelled")
     expect(job).to_contain_text(
-        "It ended before its first checkpoint: Resume starts from the beginning."
+        "It was cancelled before its first checkpoint, so Resume starts over."
     )
     kept = server.services.data_dir.jobs / job_id / "labels"
     kept.mkdir(parents=True)

@@ -30,7 +30,7 @@ class BesideForm extends RunForm {
     this.fields = {
       schedule: scheduleField(on.policies),
       share: numberField({ label: "Compute", min: 1, max: 100,
-        hint: "Percent of the full model's bytes. The same as A's at first." }),
+        hint: "Percentage of the full model's bytes. It starts at A's." }),
       grid: mechanismsField(),
     };
     const { schedule, share, grid } = this.fields;

@@ -33,8 +33,9 @@ class ResultTable {
   table = h("table", { class: "sol-table" });
   element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
     head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
-    note: glossed("Gain: [[baseline]] minus policy, above 0 the policy is better; 95 % [[interval]]. "
-      + "[[recovered|Recovered]]: of static's loss. Spent: the policy above the baseline.") });
+    note: glossed("Gain: the [[baseline]]'s loss minus the policy's; above 0, the policy is better. "
+      + "95 % [[interval]]. [[recovered|Recovered]]: of static's loss. "
+      + "Spent: the policy above the baseline.") });
 
   take(view, onChoice) {
     this.view = view;
@@ -87,7 +88,7 @@ export function partialTable(partial) {
 const METHOD_STYLE = {
   policy: { colour: "accent", symbol: "circle", size: 9 },
   static: { colour: "channels", symbol: "square", size: 7, dash: "dash" },
-  dense: { colour: "text", symbol: "star", size: 10 },
+  dense: { colour: "muted", symbol: "star", size: 10 },
   random_best: { colour: "kl", symbol: "x", size: 7 },
   emc: { colour: "attention", symbol: "triangle-up", size: 8 },
   dac: { colour: "bits", symbol: "triangle-down", size: 8 },

@@ -2,7 +2,7 @@
 
 import { Beside } from "../compare/beside.js";
 import { choicesOf, makeApi, RunFollower } from "../shared/api.js";
-import { bringIntoView, chip, h, isTouch, show, whenSeen } from "../shared/dom.js";
+import { bringIntoView, chip, h, isTouch, setText, show, whenSeen } from "../shared/dom.js";
 import { POLICY_PREFIX } from "../shared/forms/compute_fields.js";
 import { recall, remember } from "../shared/memory.js";
 import { pictureMenu } from "../shared/runs/picture.js";
@@ -85,6 +85,7 @@ class ExplorePage extends RunPage {
     const isCalm = !isShown && !this.follower.id && !this.isUnfolded;
     this.root.classList.toggle("is-calm", isCalm);
     show(this.recording.own, isCalm);
+    setText(this.recording.label, isCalm ? "Compute" : "Example"); // the form has a dial of its own
     if (!isShown) this.beside.leave();
   }
 

@@ -114,7 +114,7 @@ export class RecordingView {
           + "answers. The words it wrote are coloured."),
         this.origin),
       h("div", { class: "sol-recording-dial" },
-        h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),
+        this.label = h("label", { for: id }, "Compute"), h("div", {}, this.dial, this.stops), this.share),
       h("div", { class: "sol-recording-result" }, this.said,
         h("span", { class: "sol-muted" }, "Compute: bytes read, not time", colourScale(this.axis))),
       h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
@@ -158,7 +158,7 @@ export class RecordingView {
     const linesOf = ({ answers }) => answers.map(({ tokens }) => tokens.join("")).join("\n");
     const isSame = linesOf(text) === linesOf(this.recording.texts[at]);
     setText(this.mark, this.isLive && this.live.has(at)
-      ? `live, on this machine${isSame ? ": same as the recording" : ""}` : "recorded");
+      ? `live${isSame ? ": same as the recording" : ", on this machine"}` : "recorded");
     this.at = at;
     this.dial.value = String(Math.round(100 * text.asked));
     this.dial.setAttribute("aria-valuetext",
@@ -227,7 +227,10 @@ export class RecordingView {
     [...all.map(({ element }) => element), this.said].forEach((part) => part.classList.add("is-coming"));
     let next = 0;
     this.timer = setInterval(() => {
-      if (next === all.length) return this.stop();
+      if (next === all.length) {
+        this.stop();
+        return this.choose(this.at);
+      }
       const { element, answer, at } = all[next];
       element.classList.remove("is-coming");
       this.point(answer, at);
@@ -306,7 +309,8 @@ export class RecordingView {
     const all = `all ${NUMBERS[sames.length]} answers`;
     const many = !wrong ? `${all} survive` : wrong === sames.length ? `${all} are wrong`
       : `${NUMBERS[wrong]} of ${NUMBERS[sames.length]} answers ${wrong === 1 ? "is" : "are"} wrong`;
-    return [`At ${percent(text.asked)}, `, h("b", {}, many), ". Longer text breaks at higher budgets."];
+    return [`At ${percent(text.asked)}, `, h("b", {}, many),
+      ". Longer answers need more, and so do short prompts."];
   }
 }
 

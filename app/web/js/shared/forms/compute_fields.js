@@ -13,7 +13,7 @@ const MEANINGS = {
   policy: "A trained [[policy]] decides, step by step. Where it has no measured advantage, the static "
     + "schedule is used.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
-  static: "[[static|Every step]] gets the same [[mix]], or two in turn, by the text's length.",
+  static: "[[static|Every step]] gets the same [[mix]]; where no single mix meets the budget, two alternate.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
   emc: "[[emc|Spends more]] where the previous step was unsure, and still meets the budget.",
   dac: "[[dac|Spends more]] where the hidden state moves fast, and still meets the budget.",
@@ -179,7 +179,8 @@ export class BudgetDial {
     // Without a speed the zones say it to who sees them.
     this.promise.classList.toggle("sol-offscreen", !speed);
     const expected = [FORECASTS[zone] ?? zone, speed].filter(Boolean).join("; ");
-    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens, right ${ZONES_RIGHT}: ${expected}.`);
+    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens: ${expected}. `
+      + `Such forecasts are right ${ZONES_RIGHT}.`);
   }
 
   say() {

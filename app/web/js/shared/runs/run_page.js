@@ -80,7 +80,8 @@ export class RunPage {
     const asked = askedFor(this.part);
     if (asked) this.open(asked);
     const home = await this.home();
-    if (home?.active && !this.follower.id && !askedFor("compare")) this.open(home.active, "replace");
+    const isFree = !asked && !this.follower.id && !askedFor("compare");
+    if (home?.active && isFree) this.open(home.active, "replace");
     this.watchModel();
   }
 

@@ -73,7 +73,7 @@ export const SHARED_HINT = isTouch ? TOKEN_HINT : `${TOKEN_HINT} Shift and an ar
 const FUNCTION_WORDS = new Set(("about after also because been before being between both could does each "
   + "even every from have having into just like many more most much must only other over same should since "
   + "some such than that their them then there these they this those through under very were what when where "
-  + "which while will with within without would your").split(" "));
+  + "which while will with within without would your itself himself herself themselves").split(" "));
 
 const isWord = ({ text }) => /[\p{L}\p{N}]/u.test(text) && !/^<.*>$/.test(text.trim());
 

@@ -41,7 +41,7 @@ export function tokenNodes(text) {
 }
 
 export function spokenText(text) {
-  if (text === "") return "part of a character";
+  if (text === "" || text.trim() === "\ufffd") return "part of a character";
   const spoken = Array.from(text, (character) => SPOKEN[character]
     ?? (INVISIBLE.test(character) ? ` ${glyphOf(character)} ` : character)).join("");
   return spoken.trim() ? spoken : "space";
@@ -60,6 +60,7 @@ const QUOTED_CHARACTERS = 60; // of a page
 export function quoted(text) {
   const words = text.trim().replaceAll(/\s+/g, " ");
   if (/^["“”]$/.test(words)) return "a quotation mark";
+  if (words === "\ufffd") return spokenText(words);
   if (words) return `“${spokenText(words)}”`;
   return text && `a ${spokenText(text).trim().split("  ")[0]}` || spokenText(text);
 }
