@@ -66,7 +66,6 @@ export class RecordingView {
 
   /** The same questions, as a model of another format answered them. @param {Recording} recording */
   exchange(recording) {
-    this.stop();
     this.recording = recording;
     this.live.clear(); // its numbers are of the other recording's stops
     this.open();
@@ -127,7 +126,6 @@ export class RecordingView {
   }
 
   turnTo(at) {
-    this.stop();
     handOver("dial-turned", true);
     this.choose(Math.min(Math.max(at, 0), this.recording.texts.length - 1));
     if (this.isLive) this.runHere();
@@ -153,6 +151,7 @@ export class RecordingView {
   }
 
   choose(at) {
+    this.stop();
     const { questions, pages, page_size: size } = this.recording;
     const [dense, text] = [this.textAt(0), this.textAt(at)];
     const linesOf = ({ answers }) => answers.map(({ tokens }) => tokens.join("")).join("\n");
@@ -181,7 +180,6 @@ export class RecordingView {
     this.reading.begin(size, pages, questions[0].tokens);
     this.reading.follow();
     setChildren(this.said, this.sentence(text, sames));
-    this.said.classList.remove("is-coming");
     // The strips stay with their answer, unless another one broke.
     const which = sames[this.which] && sames.includes(false) ? sames.indexOf(false) : this.which;
     const { tokens } = text.answers[which];
@@ -227,10 +225,7 @@ export class RecordingView {
     [...all.map(({ element }) => element), this.said].forEach((part) => part.classList.add("is-coming"));
     let next = 0;
     this.timer = setInterval(() => {
-      if (next === all.length) {
-        this.stop();
-        return this.choose(this.at);
-      }
+      if (next === all.length) return this.choose(this.at);
       const { element, answer, at } = all[next];
       element.classList.remove("is-coming");
       this.point(answer, at);
