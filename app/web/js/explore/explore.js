@@ -85,7 +85,7 @@ class ExplorePage extends RunPage {
     const isCalm = !isShown && !this.follower.id && !this.isUnfolded;
     this.root.classList.toggle("is-calm", isCalm);
     show(this.recording.own, isCalm);
-    setText(this.recording.label, isCalm ? "Compute" : "Example"); // the form has a dial of its own
+    setText(this.recording.label, isCalm ? "Compute" : "Example's compute"); // the form's dial is another
     if (!isShown) this.beside.leave();
   }
 
