@@ -169,7 +169,7 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
   say([...effects.chosen], textOf(effects.said), effects.answer.hidden);
   effects.which.click();
   await settled();
-  say(textOf(effects.said), effects.said.title, effects.found);
+  say(textOf(effects.said), effects.found);
   answers.rank_pages.effects[1].nll_change = 0.1; // hardly less probable
   effects.which.click();
   await settled();
@@ -184,8 +184,10 @@ told("pages taken away: their effect on a step, all of them in turn, refusals", 
   effects.which.click();
   await settled();
   effects.clear();
-  effects.rankSoon(false); // the run is opened again
+  effects.rankSoon(); // the run is opened again
   say(textOf(effects.said), effects.index);
+  await settled();
+  say([...effects.known.keys()]); // words that say something, in the background
   answers.rank_pages.effects.forEach((one) => { one.kl = 0.001; });
   effects.which.click();
   await settled();

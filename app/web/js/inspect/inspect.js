@@ -104,7 +104,7 @@ class InspectPage extends RunPage {
 
   showRow() {
     const asked = askedFor(this.names.row) ?? String(this.stage.names.length - 1);
-    if (this.stage.has(asked) && asked !== this.stage.chosen.get()) this.stage.showRow(asked);
+    if (this.stage.chosen?.inputs[asked] && asked !== this.stage.chosen.get()) this.stage.showRow(asked);
   }
 }
 

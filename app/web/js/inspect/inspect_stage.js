@@ -249,10 +249,6 @@ export class InspectionStage extends ChartedStage {
     this.showRow(chosen);
   }
 
-  has(value) {
-    return value === ALL || this.names[value] !== undefined;
-  }
-
   // One row's number, or ALL. The charts, the card and the report follow the row.
   showRow(value) {
     const row = value === ALL || this.labels[value] ? value : String(this.names.indexOf(STATIC));

@@ -17,7 +17,6 @@ export class RunStage extends ChartedStage {
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), klAxis("KL")], on, options);
     this.status = status;
-    this.card.avoid = status.verdict;
     this.card.parts = (row) => cardParts(row, this.view.origin(row, "given", "put in") || "taken");
     this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
     this.question = h("p", { class: "sol-question-asked sol-muted", dir: "auto" });

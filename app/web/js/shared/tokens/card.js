@@ -14,7 +14,6 @@ export class TokenCard {
   parts = (row) => cardParts(row);
   onHide = () => {};
   onPick = /** @type {((row: Token) => void) | null} */ (null); // asks what if
-  avoid = /** @type {Element | null} */ (null); // is not covered
   dock = /** @type {Element | null} */ (null); // is covered where it stands beside the tokens
 
   constructor(root) {
@@ -96,17 +95,13 @@ export class TokenCard {
     const isDocked = dock && dock.width > 0 && dock.right <= at.left;
     card.style.width = isDocked ? `${dock.width}px` : "";
     const wanted = card.scrollHeight + 2;
-    const verdict = this.avoid?.getBoundingClientRect();
     if (isDocked) {
-      const low = innerHeight - wanted - CARD_MARGIN;
-      card.tabIndex = low < CARD_MARGIN ? 0 : -1;
-      Object.assign(card.style, { left: `${dock.left}px`, maxHeight: `${innerHeight - 2 * CARD_MARGIN}px`,
-        top: `${Math.max(Math.min(at.top - CARD_GAP, low), CARD_MARGIN)}px` });
-      return;
+      const most = innerHeight - 2 * CARD_MARGIN;
+      card.tabIndex = wanted > most ? 0 : -1;
+      const top = Math.max(Math.min(at.top - CARD_GAP, CARD_MARGIN + most - wanted), CARD_MARGIN);
+      return Object.assign(card.style, { left: `${dock.left}px`, top: `${top}px`, maxHeight: `${most}px` });
     }
-    const isInWay = verdict && verdict.top >= at.bottom && verdict.top < at.bottom + CARD_GAP + wanted;
-    const bottom = isInWay ? verdict.bottom : at.bottom;
-    const below = innerHeight - bottom - CARD_GAP - CARD_MARGIN;
+    const below = innerHeight - at.bottom - CARD_GAP - CARD_MARGIN;
     const above = at.top - CARD_GAP - CARD_MARGIN;
     const goesBelow = below >= wanted || below >= above;
     const tall = Math.max(Math.min(wanted, goesBelow ? below : above), 60);
@@ -114,7 +109,7 @@ export class TokenCard {
     card.tabIndex = tall < wanted ? 0 : -1; // what scrolls can be focused
     const right = document.documentElement.clientWidth - card.offsetWidth - CARD_MARGIN;
     card.style.left = `${Math.max(Math.min(at.left - 16, right), CARD_MARGIN)}px`;
-    card.style.top = `${goesBelow ? bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
+    card.style.top = `${goesBelow ? at.bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
   }
 }
 

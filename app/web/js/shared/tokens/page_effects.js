@@ -4,6 +4,7 @@ import { attempt, newest, RunFollower } from "../api.js";
 import { bringIntoView, chip, h, setText, show } from "../dom.js";
 import { count, isNumber, isTie, nats, probability } from "../format.js";
 import { recall, remember } from "../memory.js";
+import { contentWords } from "./token_stage.js";
 import { answerText, quoted, quotedStart } from "./token_text.js";
 
 const LEAST_LOST = 0.2; // of a word's probability: a page whose absence costs less did not matter much
@@ -12,22 +13,16 @@ const MANY = 0.4; // of all pages
 const UNCERTAIN = 0.4; // probability of a word
 const UNEXPECTED = 0.05;
 const AT_ONCE = 400; // pages that are left out in turn without being asked
-
-const MOST_KEPT = 8; // runs
-
-// What was measured last of each of the last runs, for when they are opened again.
-function keep(id, measured) {
-  const others = Object.entries(recall("needed")).filter(([other]) => other !== id);
-  remember("needed", Object.fromEntries([...others, [id, measured]].slice(-MOST_KEPT)));
-}
+const MOST_WORDS = 12; // of a run, for which that is done
+const MOST_KEPT = 8; // runs, of each of which the last measurement is kept for when it is opened again
 
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
   chosen = new Set();
   /** Number of the token that the words are about. @type {number | null} */
   index = null;
-  /** @type {Effects | null} */
-  found = null;
+  /** Effects of all pages, by the token that they are on. @type {Map<number, Effects>} */
+  known = new Map();
   say = (text) => setText(this.said, text);
 
   // on: {id() → the run's, ask(name, request), at() → number of the token, rows(), textOf(page),
@@ -51,9 +46,14 @@ export class PageEffects {
     this.clear();
   }
 
+  /** Of the token that the words are about. */
+  get found() {
+    return this.known.get(this.index ?? -1) ?? null;
+  }
+
   clear() {
     this.stop();
-    this.found = null;
+    this.known.clear();
     this.choose([]);
   }
 
@@ -108,60 +108,74 @@ export class PageEffects {
     return `its ${name} ${is.startsWith(was) ? `stays ${is}` : `goes from ${was} to ${is}`}, and ${first}.`;
   }
 
-  // A run has ended, or one that has is opened; what was measured of it before is shown at once.
-  rankSoon() {
+  // A run has ended, or one that has is opened: the word on show, then others until somebody asks for more.
+  async rankSoon() {
     const was = recall("needed")[this.on.id()];
-    if (was?.[0] === this.on.at()) return this.draw(...was);
     const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
-    if (pages <= AT_ONCE) this.rank();
+    if (was?.[0] === this.on.at()) this.draw(...was);
+    else if (pages <= AT_ONCE) await this.rank();
+    const words = contentWords(this.on.rows()).filter(({ index }) => !this.known.has(index));
+    const more = async () => {
+      for (const { index } of words.slice(0, MOST_WORDS)) {
+        this.known.set(index, this.foundOf(index, await this.measure(index)));
+        this.on.changed();
+      }
+    };
+    if (pages <= AT_ONCE) await attempt(more, () => {}); // nobody asked for these
+  }
+
+  // Every page left out in turn, in several answers.
+  async measure(index, told = (view) => {}) {
+    let view = null;
+    while (!view || view.effects.length < view.count) {
+      told(view = await newest(this, this.on.ask("rank_pages", { index })));
+    }
+    return view;
   }
 
   async rank() {
     const index = this.index = this.on.at();
-    const started = performance.now();
     this.which.ariaBusy = "true";
     setText(this.which, "Cancel");
     this.on.changed(); // the words are about this token from now on
     this.say("Reading the run again…");
     await attempt(async () => {
-      let view = null;
       let first = null; // pages of the first answer, which had to read the run again
-      while (!view || view.effects.length < view.count) {
-        view = await newest(this, this.on.ask("rank_pages", { index }));
-        first ??= { done: view.effects.length, at: performance.now() };
-        const { effects: { length: done }, count: all } = view;
+      this.draw(index, await this.measure(index, ({ effects: { length: done }, count: all }) => {
+        first ??= { done, at: performance.now() };
         const left = (performance.now() - first.at) / (done - first.done) * (all - done) / 1000;
         const rest = isNumber(left) ? `, ${Math.ceil(left)} s left` : "";
         this.say(`${done} of ${count(all, "page")} left out in turn${rest}…`);
-      }
-      this.draw(index, view, (performance.now() - started) / 1000);
+      }));
     }, this.say);
     this.stop();
   }
 
-  draw(index, view, seconds) {
-    const { effects, attention, correlation } = view;
+  draw(index, view) {
     this.index = index;
-    keep(this.on.id(), [index, view, seconds]);
+    const others = Object.entries(recall("needed")).filter(([id]) => id !== this.on.id());
+    remember("needed", Object.fromEntries([...others, [this.on.id(), [index, view]]].slice(-MOST_KEPT)));
+    const found = this.foundOf(index, view);
+    this.known.set(index, found);
+    this.say(found.said);
+    this.on.changed();
+  }
+
+  foundOf(index, { effects, attention }) {
     const own = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
       .toSorted((a, b) => b.nll_change - a.nll_change);
     const lost = effects.map(lostWithout);
     const isNeeded = own.length > 0 && lostWithout(own[0]) >= LEAST_LOST
       && Math.exp(own[0].nll_change - own[0].nll) >= UNEXPECTED;
-    const said = this.finding(index, own, lost, isNeeded);
-    this.found = { index, attention, lost, best: isNeeded ? own[0].pages[0] : null, said };
-    const rank = isNumber(correlation)
-      ? ` Rank correlation of KL with attention: ${correlation.toFixed(2)}.` : "";
-    this.said.title = `${count(effects.length, "page")} in ${Math.ceil(seconds)} s.${rank}`;
-    this.say(said);
-    this.on.changed();
+    return { index, attention, lost, best: isNeeded ? own[0].pages[0] : null,
+      said: this.finding(index, own, lost, isNeeded) };
   }
 
   // own: effects of the pages that say something, the one that the word needed most first.
   finding(index, own, lost, isNeeded) {
     const word = quoted(this.on.rows()[index].text);
     const pageOf = (effect) => quotedStart(this.on.textOf(effect.pages[0]));
-    const [best, least] = [own[0], own.at(-1)];
+    const [best] = own;
     const chance = best ? Math.exp(best.nll_change - best.nll) : 1;
     if (chance < UNEXPECTED) return `${word} was hardly expected: ${probability(chance)}.`;
     if (isNeeded) {
@@ -170,10 +184,6 @@ export class PageEffects {
         : chance < UNCERTAIN ? `${word} was uncertain: almost any page sways it. Without ${pageOf(best)}, `
         : `Almost any page could change ${word}. Without ${pageOf(best)}, `;
       return lead + this.change(index, best);
-    }
-    if (least && 1 - Math.exp(least.nll_change) >= LEAST_LOST) {
-      return `No single page was essential to ${word}, which gains without ${pageOf(least)}: `
-        + this.change(index, least);
     }
     return `No single page was essential to ${word}: it keeps most of its probability without any of them.`;
   }

@@ -266,7 +266,7 @@ export class Reading {
     const fractions = row && fractionsOf(row);
     if (!fractions) return;
     const lights = this.lights(row);
-    const found = this.effects?.found ?? this.found;
+    const found = this.effects?.known.get(row.index) ?? this.found;
     const measured = found?.index === row.index ? found : null;
     const need = row.needed ? { lost: row.needed, best: this.fact } : measured;
     const isTold = (lost, page) => lost >= LEAST_TOLD && !this.apart.has(page);

@@ -83,15 +83,16 @@ const isContent = (row) => isWord(row) && !FUNCTION_WORDS.has(row.text.trim().to
 
 const MOST_SURPRISAL = 1.6; // nats, a fifth: no page explains a word that was hardly expected
 
-// The word that has most to ask: where the full model's answer would part, else the one that the model was
-// least sure of; null where there is none.
+// Words that say something, those that were expected and of which the model was least sure first.
+export const contentWords = (rows) => rows.filter((row) => isContent(row) && isNumber(row.entropy))
+  .toSorted((a, b) => Number(a.surprisal > MOST_SURPRISAL) - Number(b.surprisal > MOST_SURPRISAL)
+    || b.entropy - a.entropy);
+
+// The word that has most to ask: where the full model's answer would part, else the first of these.
 export function leastCertain(rows, given = 0) {
-  const words = rows.slice(given).filter((row) => isContent(row) && isNumber(row.entropy));
-  const parted = rows.slice(given).find(densesChoice);
-  if (parted && isWord(parted)) return parted.index;
-  const expected = words.filter(({ surprisal }) => surprisal < MOST_SURPRISAL);
-  return (expected.length ? expected : words).reduce((most, row) =>
-    (most && most.entropy >= row.entropy ? most : row), null)?.index ?? null;
+  const own = rows.slice(given);
+  const parted = own.find(densesChoice);
+  return (parted && isWord(parted) ? parted : contentWords(own)[0])?.index ?? null;
 }
 
 export class TokenStage {
