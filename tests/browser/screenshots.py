@@ -37,7 +37,7 @@ def take(url, folder):
             visitor.page.evaluate("scrollTo(0, 0)")
             visitor.page.wait_for_timeout(1500)  # charts are drawn, nothing moves any more
             picture = Image.open(io.BytesIO(visitor.page.screenshot()))
-            few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+            few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2)
             few.save(folder / f"{name}-light-1440.png", optimize=True)
         browser.close()
 
