@@ -53,7 +53,7 @@ def test_the_strips_show_what_a_token_needed_and_a_click_takes_a_line_away(serve
     page = inspected(server, visit)
     room = page.locator(".sol-inspect")
     said, strips = room.locator(".sol-page-said"), room.locator(".sol-strips svg")
-    sentence = re.compile("needed|No single page|lmost any page|hardly expected")
+    sentence = re.compile("needed|No single page|lmost any page|little probability")
     expect(said).to_contain_text(sentence, timeout=WARM_UP_MS)
     top = depth(tokens(page).first)
     tokens(page).first.hover()

@@ -46,7 +46,6 @@ export class PageEffects {
     this.clear();
   }
 
-  /** Of the token that the words are about. */
   get found() {
     return this.known.get(this.index ?? -1) ?? null;
   }
@@ -114,7 +113,8 @@ export class PageEffects {
     const { pages = Infinity } = this.on.rows()[this.on.at()]?.page_reads ?? {};
     if (was?.[0] === this.on.at()) this.draw(...was);
     else if (pages <= AT_ONCE) await this.rank();
-    const words = contentWords(this.on.rows()).filter(({ index }) => !this.known.has(index));
+    const seen = new Set([this.on.rows()[this.on.at()]?.text]); // every word once
+    const words = contentWords(this.on.rows()).filter(({ text }) => !seen.has(text) && seen.add(text));
     const more = async () => {
       for (const { index } of words.slice(0, MOST_WORDS)) {
         this.known.set(index, this.foundOf(index, await this.measure(index)));
@@ -177,7 +177,7 @@ export class PageEffects {
     const pageOf = (effect) => quotedStart(this.on.textOf(effect.pages[0]));
     const [best] = own;
     const chance = best ? Math.exp(best.nll_change - best.nll) : 1;
-    if (chance < UNEXPECTED) return `${word} was hardly expected: ${probability(chance)}.`;
+    if (chance < UNEXPECTED) return `${word} had little probability to begin with: ${probability(chance)}.`;
     if (isNeeded) {
       const alike = lost.filter((one) => one > lostWithout(best) / 2).length;
       const lead = alike <= Math.max(MANY * lost.length, 3) ? `${word} needed ${pageOf(best)}. Without it, `
