@@ -12,7 +12,7 @@ import { colourScale } from "../shared/tokens/token_stage.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";
 import { BIN, binOf, LEAST_COST, shareOfBytes } from "../shared/tokens/token_view.js";
 
-const LEAST_APART = 0.04; // of two shares that are named under a dial on a phone
+const TICKS = [20, 30, 40, 50, 60, 70, 80, 90, 100]; // %, of the dial, whose stops are marked by lines
 const TOKEN_MS = 60; // from one token to the next while it plays
 
 /** What a step read: of PageReads in sol_core/events.py. @param {Token} row @returns {RecordedStep} */
@@ -53,14 +53,9 @@ export class RecordingView {
     const { texts } = this.recording;
     const low = texts.at(-1)?.asked ?? 0;
     this.dial.min = String(Math.round(100 * low));
-    let last = 0; // share that is named: there is no room for its neighbours
-    this.stops.replaceChildren(...texts.toReversed().map(({ asked }, at) => {
-      const isClose = asked - last < LEAST_APART;
-      if (!isClose) last = asked;
-      const turn = () => this.turnTo(texts.length - 1 - at);
-      return h("span", { "--v": (asked - low) / (1 - low), onclick: turn, "data-close": isClose && "" },
-        Math.round(100 * asked));
-    }));
+    const part = (tag, share, more = "") => h(tag, { "--v": (share - low) / (1 - low) }, more);
+    this.stops.replaceChildren(...texts.map(({ asked }) => part("i", asked)),
+      ...TICKS.filter((tick) => tick >= 100 * low).map((tick) => part("span", tick / 100, String(tick))));
     this.choose(texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
 
