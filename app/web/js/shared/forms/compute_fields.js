@@ -10,8 +10,7 @@ import {
 
 export const POLICY_PREFIX = "policy:";
 const MEANINGS = {
-  policy: "A trained [[policy]] decides, step by step. Where it has no measured advantage, the static "
-    + "schedule is used.",
+  policy: "A trained [[policy]] decides before every step.",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
   static: "[[static|Every step]] gets the same [[mix]]; where no single mix meets the budget, two alternate.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
@@ -201,8 +200,8 @@ export class BudgetDial {
     const lowest = value > 100 * (estimate.lowest ?? 0) + 1 ? "" : "Lowest possible here.";
     const { share: usual } = this.defaults;
     const moved = !this.isUsual || value === usual ? ""
-      : `Set to ${value} % for this prompt: ${value > usual ? `at ${usual} % the answer might change.`
-        : "with a text this long, that usually gives the full model's answer."}`;
+      : value > usual ? `Set for this prompt: ${usual} % might change the answer.`
+        : "Set for this prompt: it usually gives the full model's answer.";
     setText(this.note, value ? [lowest || moved, measured].join("")
       : `Compute of these three settings: ${percent(estimate.share)}.`);
   }

@@ -103,8 +103,8 @@ export class Reading {
       h("header", {}, h("h2", {}, "What it read"),
         h("div", { class: "sol-reading-words" }, this.caption, this.effects?.said), this.folder),
       this.strips.element, this.effects?.isOfPrompt
-        && h("p", { class: "sol-hint" }, glossed(`${isTouch ? "Tap" : "Click"} a [[page]] to answer without `
-          + "it. Grey: the first page and the chat template, which carry no content.")),
+        && h("p", { class: "sol-hint" },
+          glossed(`${isTouch ? "Tap" : "Click"} a [[page]] to answer without it.`)),
       this.text, this.effects?.element, this.map.element, this.said);
   }
 
