@@ -21,6 +21,7 @@ DOCUMENTS = [value for value in vars(run_kinds).values() if isinstance(value, Ru
 # Names that are data: kinds of tokens, methods, packages.
 NAMES = {"word start", "continuation", "number", "punctuation", "name", "other", "default"}
 NAMES |= {"sol-explorer", "python", "torch", "transformers", "numba", "triton", "arc_easy"}
+NAMES |= {"emc", "dac", "random_best"}  # methods
 
 
 def _dataclasses(hint):
