@@ -73,7 +73,7 @@ told("an inspection's verdicts, and the row that each is compared with", async (
 
 told("a policy that left every step to static is one row with it", async (say) => {
   const { inspection } = records();
-  inspection.rows.forEach(({ rows }) => rows.forEach((row) => { row.policy = null; }));
+  inspection.rows.forEach(({ rows }) => rows.slice(1, 3).forEach((row) => Object.assign(row, { policy: null, nll: rows[1].nll })));
   const root = await exported("inspection", inspection);
   say(textsOf(root, ".sol-pane-choice .sol-pill"), cellsOf(root.querySelector(".sol-table")));
 });

@@ -239,9 +239,9 @@ export class InspectionStage extends ChartedStage {
   // A policy that left every step to static is one row with it.
   merge() {
     const even = this.names.indexOf(STATIC);
-    const twin = this.names.findIndex((name, at) => name.startsWith("policy:")
-      && this.tokens.every(({ rows }) => !rows[at].policy));
-    if (even < 0 || twin < 0) return;
+    const twin = this.names.findIndex((name, at) => even > 0 && name.startsWith("policy:")
+      && this.tokens.every(({ rows }) => !rows[at].policy && rows[at].nll === rows[even].nll));
+    if (twin < 0 || !this.tokens.length) return;
     this.labels[even] = `Static = ${rowName(this.names[twin])}`;
     this.labels[twin] = null;
     const chosen = this.chosen.get();
