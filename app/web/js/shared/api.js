@@ -39,8 +39,10 @@ function visitorId() {
 // taken from the visitor's quota. Gradio listens for the offer and asks for its own events.
 const TICKET_MS = 2000;
 
+export const paysForGpu = () => Boolean(window.supports_zerogpu_headers) && window.parent !== window;
+
 function zeroGpuHeaders() {
-  if (!window.supports_zerogpu_headers || window.parent === window) return null;
+  if (!paysForGpu()) return null;
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = ({ data }) => resolve(data);

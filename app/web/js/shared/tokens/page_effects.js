@@ -1,6 +1,6 @@
 // Pages taken away: what the step on show would say without them, the whole answer, and each page in turn.
 
-import { attempt, newest, RunFollower } from "../api.js";
+import { attempt, newest, paysForGpu, RunFollower } from "../api.js";
 import { bringIntoView, chip, h, setText, show } from "../dom.js";
 import { count, isNumber, isTie, nats, probability } from "../format.js";
 import { recall, remember } from "../memory.js";
@@ -96,15 +96,15 @@ export class PageEffects {
     }, this.say);
   }
 
-  change(index, { choice, nll, nll_change: change }) {
-    const own = Math.exp(-nll);
+  change(index, effect) {
+    const { choice, nll, nll_change: change } = effect;
+    const [before, own] = [chanceBefore(effect), Math.exp(-nll)];
     const other = `${quoted(choice.text)} ${isTie(choice.probability, own) ? "ties with it" : "comes first"}`;
     const first = choice.token_id === this.on.rows()[index].token_id ? "it stays first"
       : `${other} (${probability(choice.probability)})`;
-    const before = Math.exp(change - nll);
-    const [name, was, is] = before < LEAST_SAID ? ["surprisal", nats(nll - change), `${nats(nll)} nats`]
-      : ["probability", probability(before), probability(own)];
-    return `its ${name} ${is.startsWith(was) ? `stays ${is}` : `goes from ${was} to ${is}`}, and ${first}.`;
+    const [name, was, is, unit] = before < LEAST_SAID ? ["surprisal", nats(nll - change), nats(nll), " nats"]
+      : ["probability", probability(before), probability(own), ""];
+    return `its ${name} ${is === was ? "stays" : `goes from ${was} to`} ${is}${unit}, and ${first}.`;
   }
 
   // A run has ended, or one that has is opened: the word on show, then others until somebody asks for more.
@@ -121,7 +121,7 @@ export class PageEffects {
         this.on.changed();
       }
     };
-    if (pages <= AT_ONCE) await attempt(more, () => {}); // nobody asked for these
+    if (pages <= AT_ONCE && !paysForGpu()) await attempt(more, () => {}); // nobody asked for these
   }
 
   // Every page left out in turn, in several answers.
@@ -165,24 +165,23 @@ export class PageEffects {
     const own = effects.filter(({ pages: [page] }) => !this.on.isApart(page))
       .toSorted((a, b) => b.nll_change - a.nll_change);
     const lost = effects.map(lostWithout);
-    const isNeeded = own.length > 0 && lostWithout(own[0]) >= LEAST_LOST
-      && Math.exp(own[0].nll_change - own[0].nll) >= UNEXPECTED;
-    return { index, attention, lost, best: isNeeded ? own[0].pages[0] : null,
-      said: this.finding(index, own, lost, isNeeded) };
+    const [first] = own;
+    const chance = first ? chanceBefore(first) : 1;
+    const best = first && chance >= UNEXPECTED && lostWithout(first) >= LEAST_LOST ? first : null;
+    return { index, attention, lost, best: best && best.pages[0],
+      said: this.finding(index, chance, best, lost) };
   }
 
-  // own: effects of the pages that say something, the one that the word needed most first.
-  finding(index, own, lost, isNeeded) {
+  // chance: the word's, with all pages; best: effect of the page that it needed most, null without one.
+  finding(index, chance, best, lost) {
     const word = quoted(this.on.rows()[index].text);
-    const pageOf = (effect) => quotedStart(this.on.textOf(effect.pages[0]));
-    const [best] = own;
-    const chance = best ? Math.exp(best.nll_change - best.nll) : 1;
     if (chance < UNEXPECTED) return `${word} had little probability to begin with: ${probability(chance)}.`;
-    if (isNeeded) {
+    if (best) {
+      const page = quotedStart(this.on.textOf(best.pages[0]));
       const alike = lost.filter((one) => one > lostWithout(best) / 2).length;
-      const lead = alike <= Math.max(MANY * lost.length, 3) ? `${word} needed ${pageOf(best)}. Without it, `
-        : chance < UNCERTAIN ? `${word} was uncertain: almost any page sways it. Without ${pageOf(best)}, `
-        : `Almost any page could change ${word}. Without ${pageOf(best)}, `;
+      const lead = alike <= Math.max(MANY * lost.length, 3) ? `${word} needed ${page}. Without it, `
+        : chance < UNCERTAIN ? `${word} was uncertain: almost any page sways it. Without ${page}, `
+        : `Almost any page could change ${word}. Without ${page}, `;
       return lead + this.change(index, best);
     }
     return `No single page was essential to ${word}: it keeps most of its probability without any of them.`;
@@ -191,3 +190,5 @@ export class PageEffects {
 
 // Of a word's probability, what goes with a page: 0 to 1.
 const lostWithout = ({ nll_change: change }) => Math.max(1 - Math.exp(-change), 0);
+// The word's probability with all pages.
+const chanceBefore = ({ nll, nll_change: change }) => Math.exp(change - nll);
