@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -21,6 +22,18 @@ import contextlib, io, sys
 from app.cli.main import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(sys.argv[1:])
+"""
+HIDDEN = """
+import kernels
+from kernels import quantisation_levels
+if expected := %r:
+    from kernels import Mode
+    from kernels.layer import Mode as same
+    assert Mode is same
+assert quantisation_levels.__file__ == kernels.__path__[0] + "/quantisation_levels.py"
+assert kernels.__version__ != "0.19.1"
+assert len(kernels.__path__) == 1 + expected
+kernels.nothing
 """
 
 
@@ -110,3 +123,31 @@ load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
     found = _modules(code, str(tmp_path))
     assert "torch" in found
     assert not found & {"transformers", "torch.distributed.tensor"}
+
+
+@pytest.fixture
+def hugging_face_kernels(tmp_path):
+    """A folder with ``kernels`` 0.19 as it is built: its modules import each other in full."""
+    metadata = tmp_path / "kernels-0.19.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: kernels\nVersion: 0.19.1\n")
+    package = tmp_path / "kernels"
+    package.mkdir()
+    (package / "__init__.py").write_text("from kernels.layer import Mode\n__version__ = '0.19.1'\n")
+    (package / "layer.py").write_text("class Mode: pass\n")
+    (package / "quantisation_levels.py").write_text("raise ImportError('ours comes first')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_names_of_a_hidden_package_are_handed_on(hugging_face_kernels, installed):
+    """transformers 5.25 imports classes from it; earlier ones do without."""
+    folders = [str(ROOT), str(hugging_face_kernels)] if installed else [str(ROOT)]
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", HIDDEN % installed],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        cwd=hugging_face_kernels.parent,
+    )
+    assert "has no attribute 'nothing'" in run.stderr, run.stderr
