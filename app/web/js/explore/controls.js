@@ -7,7 +7,7 @@ import {
   toggleField,
 } from "../shared/forms/form_parts.js";
 import { BudgetDial, scheduleField, stepFields } from "../shared/forms/compute_fields.js";
-import { recall, remember } from "../shared/memory.js";
+import { keptOpen, recall, remember } from "../shared/memory.js";
 
 function advancedFields(mostTokens) {
   return {
@@ -52,15 +52,16 @@ export class Controls extends RunForm {
       this.prompt.set(text);
       this.changed();
     });
-    // Few stops of the Tab key before the button.
-    return this.lay(this.prompt.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
-      chip("To the answer", () => this.on.toAnswer(), { class: "sol-chip sol-offscreen" }),
-      h("div", { class: "sol-text-file" }, picker),
-      exampleChips(this.page.examples, (example) => {
+    this.examples = h("details", { class: "sol-example-fold", ...keptOpen("examples", true) },
+      h("summary", {}, "Examples and files"), exampleChips(this.page.examples, (example) => {
         this.prompt.set(example.prompt);
         chat.set(example.chat);
         this.changed();
-      }), chat.element, this.budgetSet, schedule.element, shadow.element,
+      }), picker);
+    // Few stops of the Tab key before the button.
+    return this.lay(this.prompt.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
+      chip("To the answer", () => this.on.toAnswer(), { class: "sol-chip sol-offscreen" }),
+      this.examples, chat.element, this.budgetSet, schedule.element, shadow.element,
       folded("Advanced", h("div", { class: "sol-advanced-grid" }, staticRow.element,
         elementsOf(this.advanced), chip("Back to the defaults",
           () => this.reuse({ prompt: this.prompt.get(), settings: {} }), { class: "sol-chip is-wide" }))));
@@ -89,6 +90,7 @@ export class Controls extends RunForm {
 
   send() {
     this.dial.sent = this.prompt.get();
+    this.examples.open = false; // out of the way of the answer, until they are asked for
     this.on.generate(this.prompt.get(), this.values());
   }
 }

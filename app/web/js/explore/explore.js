@@ -56,7 +56,7 @@ class ExplorePage extends RunPage {
       effects: (reading) => new PageEffects({ ...reading, id: () => this.follower.id,
         compare: (id) => openInTab("compare", `${this.follower.id},${id}`),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }) },
-    { hint: `${isTouch ? "Tap" : "Click"} a token: what if it had less, or more?`, whatIf: this.lens });
+    { hint: `${isTouch ? "Tap" : "Click"} a token: what if?`, whatIf: this.lens });
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`),
@@ -69,7 +69,7 @@ class ExplorePage extends RunPage {
     this.beside = new Beside(api, page.defaults.schedule,
       { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
     this.tools = this.makeTools(pictureMenu(this.stage),
-      chip("Compare with …", () => openInTab("compare", this.follower.id)), ...this.ofFork);
+      chip("Compare …", () => openInTab("compare", this.follower.id)), ...this.ofFork);
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });

@@ -2,7 +2,7 @@
 
 import { attempt, newest } from "../shared/api.js";
 import {
-  button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight,
+  announce, button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight,
 } from "../shared/dom.js";
 import { isNumber, modelName, percent, roughly, sentence, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
@@ -151,7 +151,7 @@ export class JobPanel extends StateHead {
 
   update(job) {
     const { status_label: label } = job;
-    if (label !== this.job?.status_label) setText(this.announce, `${job.title}: ${label}.`);
+    if (label !== this.job?.status_label) announce(this.announce, `${job.title}: ${label}.`);
     this.job = job;
     setPill(this.pill, label, JOB_DOTS[job.status] || "idle");
     setText(this.title, job.title || "Untitled");

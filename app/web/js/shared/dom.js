@@ -92,6 +92,15 @@ export function setText(node, text) {
   if (node.textContent !== words) node.textContent = words;
 }
 
+const SAID_MS = 10_000;
+
+// Words for a screen reader, which go once they were said: they repeat what is seen.
+export function announce(region, words) {
+  setText(region, words);
+  clearTimeout(region.solTimer);
+  region.solTimer = setTimeout(() => setText(region, ""), SAID_MS);
+}
+
 export const show = (node, visible) => { node.hidden = !visible; };
 
 const turns = new Map();

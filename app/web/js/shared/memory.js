@@ -18,7 +18,7 @@ export const memory = {
   },
 };
 
-export const keptOpen = (key) => ({ open: memory.get(key) === "open",
+export const keptOpen = (key, isOpen = false) => ({ open: (memory.get(key) ?? (isOpen && "open")) === "open",
   ontoggle: (event) => memory.set(key, event.currentTarget.open ? "open" : "closed") });
 
 // A form's remembered values; {} for those of another release that cannot be read.

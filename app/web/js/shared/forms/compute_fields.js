@@ -175,10 +175,8 @@ export class BudgetDial {
       show(part, widths[at] > 0);
       part.classList.toggle("is-here", part.textContent === zone);
     });
-    // Without a speed the zones say it to who sees them.
-    this.promise.classList.toggle("sol-offscreen", !speed);
-    const expected = [FORECASTS[zone] ?? zone, speed].filter(Boolean).join("; ");
-    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens: ${expected}. `
+    const expected = FORECASTS[zone] ?? zone;
+    setText(this.promise, `Forecast for the first ${ZONE_TOKENS} tokens: ${expected}; ${speed}. `
       + `Such forecasts are right ${ZONES_RIGHT}.`);
   }
 
@@ -189,10 +187,11 @@ export class BudgetDial {
     this.slider.paint();
     setText(this.output, share ? `${share} %` : "");
     const mix = spendText(AXES.map(({ short }) => this.fields[short].get()));
-    this.range.setAttribute("aria-valuetext", `${share} %: ${mix}`);
     show(this.note, Boolean(estimate));
     const promised = value && estimate?.zones ? estimate : null;
-    [this.zones, this.promise].forEach((element) => show(element, Boolean(promised)));
+    this.range.setAttribute("aria-valuetext", `${share} %: ${promised ? `${promised.zone}; ` : ""}${mix}`);
+    show(this.zones, Boolean(promised));
+    show(this.promise, Boolean(promised?.speed));
     if (!estimate) return;
     if (promised) this.showPromise(promised);
     const measured = estimate.measured_on

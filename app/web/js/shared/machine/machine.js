@@ -1,8 +1,8 @@
 // The machine: a picture of one decode step, of the newest token or of any other.
 
-import { chip, drawInTurn, glossed, h, setText, show, svg, uniqueId } from "../dom.js";
+import { announce, chip, drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
 import {
-  AXES, gridLevels, levelText, nearest, probability, probabilityOf, scheduleName, scheduleOf,
+  AXES, gridLevels, levelText, nearest, probability, probabilityOf, scheduleName,
 } from "../format.js";
 import { memory } from "../memory.js";
 import { LEAST_TOP, levelBars } from "../page_parts.js";
@@ -22,40 +22,25 @@ const icon = (shape) => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14
 const iconButton = (shape, label, onclick, more = {}) =>
   chip(icon(shape), onclick, { title: label, "aria-label": label, ...more });
 
-const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]",
-  random: "[[random|Random]] choice" };
-
 const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
   && row.policy.every((one, at) => one.length === axes[at].levels.length);
 
 // One small histogram an axis: the policy's probability of every level, or the one level that was taken.
 class Choices {
-  title = h("p", { class: "sol-machine-title" });
   rows = AXES.map((axis) => {
     const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
     return { axis, value, bars, element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
       h("span", { class: "sol-name" }, axis.name), value, bars) };
   });
-  element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
+  element = h("div", { class: "sol-machine-policy" }, this.rows.map((row) => row.element));
 
   begin(run) {
     this.axes = gridLevels(run);
-    this.run = run;
-    this.name([]);
     this.rows.forEach(({ bars }) => bars.replaceChildren());
-  }
-
-  // Rewritten only where it changes: its glossary term may be open while tokens come.
-  name(rows) {
-    const title = TITLES[scheduleOf(this.run).kind]
-      ?? scheduleName(this.run, rows).replace("Policy", "[[policy|Policy]]");
-    if (title !== this.titled) this.title.replaceChildren(...glossed(title, true));
-    this.titled = title;
   }
 
   /** @param {Token} token */
   show(token) {
-    this.name([token]);
     const chances = isOfPolicy(token, this.axes) ? token.policy : null;
     const top = Math.max(...(chances ?? []).flat(), LEAST_TOP);
     this.rows.forEach(({ axis, value, bars }) => {
@@ -175,12 +160,12 @@ export class Machine {
     this.caption.replaceChildren(`Token ${token.index + 1} “`, h("bdi", {}, tokenNodes(token.text)), "”");
     clearTimeout(this.settling);
     this.settling = setTimeout(
-      () => this.say(spokenStep(token, reads, fractions, this.choices.title.textContent)), SETTLED_MS);
+      () => this.say(spokenStep(token, reads, fractions, scheduleName(this.run, [token]))), SETTLED_MS);
   }
 
   say(words) {
     this.figure.setAttribute("aria-label", words);
-    setText(this.said, this.isStepped ? words : "");
+    announce(this.said, this.isStepped ? words : "");
     this.isStepped = false;
   }
 

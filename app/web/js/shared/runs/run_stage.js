@@ -122,8 +122,7 @@ export class RunStage extends ChartedStage {
     Object.assign(cost, { ...ends, of: isEven ? () => even : shareOfBytes });
     this.legend.isEven = isEven;
     this.legend.set(this.legend.axis.key);
-    setText(this.legend.note, isEven ? "Every token gets the same."
-      : shares.length ? "Scale fitted to this run." : "");
+    setText(this.legend.note, isEven ? "Every token gets the same." : "");
   }
 
   finish() {

@@ -1,6 +1,6 @@
 // The head of a status panel: a state with its detail, a bar, a message.
 
-import { h, say, setText, show, smallButton } from "../dom.js";
+import { announce, h, say, setText, show, smallButton } from "../dom.js";
 import { modelName, percent, roughly } from "../format.js";
 
 export const STATES = {
@@ -53,7 +53,7 @@ export class StatusLine extends StateHead {
 
   setState(state, detail) {
     const [name, kind] = this.states[state] || [state, "idle"];
-    if (this.pill.textContent !== name || state === "queued") setText(this.announce, `${name}. ${detail}`);
+    if (this.pill.textContent !== name || state === "queued") announce(this.announce, `${name}. ${detail}`);
     setPill(this.pill, name, kind);
     setText(this.detail, detail);
   }

@@ -1,7 +1,9 @@
 // The text that a run read, by pages of the KV cache. Lit are pages that a step read more than others did: a
 // fact's is then among the first five for 11 of 12 right answers, for 6 by what was read alone.
 
-import { asIs, chip, drawInTurn, fill, glossed, h, isTouch, setText, show, uniqueId } from "../dom.js";
+import {
+  announce, asIs, chip, drawInTurn, fill, glossed, h, isTouch, setText, show, uniqueId,
+} from "../dom.js";
 import { count, percent } from "../format.js";
 import { fractionsOf } from "../machine/reads.js";
 import { FIRST_PAGE, ReadingMap, Strips } from "./reading_drawings.js";
@@ -301,8 +303,8 @@ export class Reading {
     setText(this.caption, measured?.said ?? this.sentence(row, lights));
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
-    this.settling = setTimeout(
-      () => setText(this.said, this.isHeld ? this.caption.textContent : ""), QUIET_MS);
+    const words = this.isHeld && !measured ? this.caption.textContent : "";
+    this.settling = setTimeout(() => announce(this.said, words), QUIET_MS);
   }
 
   markStrips() {

@@ -96,7 +96,7 @@ export class ReadingMap {
     this.bar = h("div", { class: "sol-reading-row", hidden: true });
     this.field = h("div", { class: "sol-reading-field" }, this.canvas, this.bar);
     this.element = h("details", { class: "sol-reading-map", ontoggle: () => this.draw() },
-      h("summary", {}, "Map of the run"), this.field,
+      h("summary", {}, "Whole run"), this.field,
       h("p", { class: "sol-muted" },
         "Across: pages of prompt and answer. Down: generated tokens. Darker: read by more of the heads. "
           + "Drag to select tokens."));
