@@ -56,9 +56,10 @@ class ResultTable {
     const measure = this.measure.get();
     if (!baseline) return;
     this.onChoice(baseline, measure);
+    const full = measure === "nll" ? ["Full model"] : []; // to itself, it has no KL
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
-      const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4),
+      const cells = [fixed(one.policy, 4), fixed(one.other, 4), ...full.map(() => fixed(one.dense, 4)),
         percent(one.recovered, 1)];
       return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
         gainCell(one.gain, one.kind, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
@@ -68,7 +69,7 @@ class ResultTable {
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" },
         `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
-      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Recovered", "Spent"]),
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, ...full, "Recovered", "Spent"]),
       h("tbody", {}, rows));
   }
 }
