@@ -75,7 +75,7 @@ def test_the_main_path_of_every_page_of_the_model(load, serve, visit):
 
     visitor.tab("Explore")
     visitor.answer("The keeper of the light", 12, WARM_UP_MS)
-    page.get_by_role("button", name="Compare with …").click()
+    page.get_by_role("button", name="Compare …").click()
     page.get_by_role("button", name="Compare", exact=True).click()
     note = page.locator(".sol-pair .sol-findings")
     told = re.compile("First difference at token|wrote the same")
