@@ -1,9 +1,7 @@
 // The machine: a picture of one decode step, of the newest token or of any other.
 
 import { announce, chip, drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
-import {
-  AXES, gridLevels, levelText, nearest, probability, probabilityOf, scheduleName,
-} from "../format.js";
+import { AXES, gridLevels, levelText, nearest, probability, probabilityOf, scheduleName } from "../format.js";
 import { memory } from "../memory.js";
 import { LEAST_TOP, levelBars } from "../page_parts.js";
 import { END, tokenNodes } from "../tokens/token_text.js";

@@ -303,8 +303,8 @@ export class Reading {
     setText(this.caption, measured?.said ?? this.sentence(row, lights));
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
-    const words = this.isHeld && !measured ? this.caption.textContent : "";
-    this.settling = setTimeout(() => announce(this.said, words), QUIET_MS);
+    this.settling = setTimeout(
+      () => announce(this.said, this.isHeld ? this.caption.textContent : ""), QUIET_MS);
   }
 
   markStrips() {
