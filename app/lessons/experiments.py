@@ -9,14 +9,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from app.lessons.experiment_queue import Experiment, check_wanted
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
-from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
+from kernels.quantisation_levels import SCALE_BLOCK
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.config import DEFAULT_POLICY, GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent, event_to_dict
@@ -29,11 +30,10 @@ CONTINUED = 12  # tokens
 READING = ("attention", "mlp", "head")  # parts of a step that read weights
 SCORED = 32  # the passage's last tokens, whose steps are compressed
 KEEP_LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-BIT_LEVELS = (5, 6, 7, 8, 10, 12)
+BIT_LEVELS = (3, 4, 5, 6, 7, 8)
 BIT_STEPS = 12
 SPEND_STEPS = 24
 SPEND_BUDGET = 0.5  # of the channels
-SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
 PAGE_FRACTIONS = (0.2, 0.4)
 MLP_FRACTIONS = (0.6, 0.8)  # of its weights
 
@@ -231,14 +231,15 @@ def bits(model: Any, name: str) -> dict[str, Any]:
     first = max(1, len(tokens) - BIT_STEPS)
     actions = [Action(bit_width=width) for width in BIT_LEVELS]
     kl = {}
-    for site in SITES:
-        table = _losses(model, tokens, first, actions, ActionGrid(quant_site=site))
-        kl[site] = [sum(loss.kl for loss in row) / len(row) for row in table]
-    output = most_massive_output(model, tokens, first, ActionGrid().bit_widths)
+    for scales, block in (("one", 0), ("blocks", SCALE_BLOCK)):
+        table = _losses(model, tokens, first, actions, replace(ActionGrid(), quant_block=block))
+        kl[scales] = [sum(loss.kl for loss in row) / len(row) for row in table]
+    output = most_massive_output(model, tokens, first, GRIDS[DEFAULT_GRID].bit_widths)
     return {
         "steps": len(tokens) - first,
         "levels": BIT_LEVELS,
         "kl": kl,
+        "block": SCALE_BLOCK,
         **asdict(output),
         "token": _texts(model, tokens)[output.token],
     }
@@ -251,15 +252,15 @@ def spenders(model: Any, name: str, policies: PolicyLibrary) -> dict[str, Any]:
 
     tokens = _tokens(model, PASSAGES[name])
     first = max(2, len(tokens) - SPEND_STEPS)
-    policy, problem = None, None
+    policy, problem, grid = None, None, GRIDS[DEFAULT_GRID]
     try:
-        policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=ActionGrid())
+        policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=grid)
     except SolError as error:
         problem = str(error)
     plans, table = compare_spenders(
         model, tokens, first, SPEND_BUDGET, policy, after_step=check_wanted
     )
-    levels, spent = ActionGrid().channel_keep_ratios, next(iter(plans.values()))
+    levels, spent = grid.channel_keep_ratios, next(iter(plans.values()))
     kl = [[loss.kl for loss in row] for row in table]
     return {
         "tokens": _texts(model, tokens),

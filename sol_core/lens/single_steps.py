@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from kernels.quantisation_levels import SCALE_BLOCK
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, ScoredStep, teacher_forced
@@ -40,6 +41,7 @@ class MlpOutput:
     median: float  # of the magnitudes
     bits: tuple[int, ...]
     zeros: tuple[int, ...]  # per bit width of ``bits``, how many channels round to 0
+    block_zeros: tuple[int, ...]  # the same with a scale per ``SCALE_BLOCK`` channels
 
 
 def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
@@ -75,7 +77,11 @@ def most_massive_output(
     layer, at = divmod(int(uneven.argmax()), uneven.shape[1])
     ranked = magnitudes[layer, at].sort(descending=True).values
     widths = torch.tensor(list(bits), device=outputs.device)
-    rounded = fake_quantise(outputs[layer, at].expand(len(bits), -1), widths)
+    rows = outputs[layer, at].expand(len(bits), -1)
+    zeros, block_zeros = (
+        tuple((fake_quantise(rows, widths, block) == 0).sum(-1).tolist())
+        for block in (0, SCALE_BLOCK)
+    )
     return MlpOutput(
         token=first + at,
         layer=layer + 1,
@@ -83,7 +89,8 @@ def most_massive_output(
         magnitudes=tuple(ranked.tolist()),
         median=float(medians[layer, at]),
         bits=tuple(bits),
-        zeros=tuple((rounded == 0).sum(-1).tolist()),
+        zeros=zeros,
+        block_zeros=block_zeros,
     )
 
 
@@ -206,7 +213,7 @@ def compare_spenders(
         the losses [levels][steps].
     ``after_step`` as of ``single_step_losses``.
     """
-    grid = policy.info.grid if policy else ActionGrid()
+    grid = policy.info.grid if policy else GRIDS[DEFAULT_GRID]
     levels = grid.channel_keep_ratios
     actions = [Action(channel_keep_ratio=level) for level in levels]
     table = single_step_losses(model, tokens, first, actions, grid, after_step=after_step)

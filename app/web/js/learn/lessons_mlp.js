@@ -76,14 +76,17 @@ export const LESSON_CHANNELS = {
 
 const threeDigits = (value) => value.toPrecision(3);
 
-const SITES = { mlp_output: "Rounding the MLP's output", mlp_input: "Rounding its inputs" };
+const ASKED = 5; // bits, in the question
+const scalesNames = (block) => ({ one: "One scale per token", blocks: `A scale per ${block} channels` });
 
 function bitsPicture() {
   const zoom = new Zoom({ height: 18, lanes: { bits: [1, 16] } });
-  return ({ magnitudes, bits, zeros, median, kl, levels, steps, token, layer, layers }) => {
+  return (result) => {
+    const { magnitudes, bits, zeros, median, kl, levels, steps, token, layer, layers, block } = result;
+    const numZeros = (some) => `${some} of ${magnitudes.length} (${percent(some / magnitudes.length)})`;
     const drawing = h("div", {});
     const numbers = h("p", { class: "sol-learn-state" });
-    const slider = levelSlider({ label: "Bits", axis: "bits", levels: bits, at: 0,
+    const slider = levelSlider({ label: "Bits", axis: "bits", levels: bits, at: bits.indexOf(ASKED),
       text: (level) => count(level, "bit"), show: (at) => {
         const spacing = magnitudes[0] / (2 ** (bits[at] - 1) - 1);
         const isRounded = bits[at] < 16;
@@ -93,8 +96,9 @@ function bitsPicture() {
           : "All 16 bits: no number is rounded.", "A gauge of 16 parts.");
         setText(numbers, isRounded
           ? `${values} values, ${threeDigits(spacing)} apart: what is smaller than half of that, `
-            + `${threeDigits(spacing / 2)}, becomes 0. These are ${zeros[at]} of ${magnitudes.length} `
-            + `numbers, ${percent(zeros[at] / magnitudes.length)}; the middle one is ${threeDigits(median)}`
+            + `${threeDigits(spacing / 2)}, becomes 0. These are ${numZeros(zeros[at])}; the middle number `
+            + `is ${threeDigits(median)}. With a scale per ${block} channels it is `
+            + numZeros(result.block_zeros[at])
           : "16 bits leave the numbers as they are");
         drawing.replaceChildren(magnitudeDrawing(magnitudes, isRounded ? spacing / 2 : 0));
       } });
@@ -108,9 +112,9 @@ function bitsPicture() {
       learnPart("What it does to the predictions",
         h("p", { class: "sol-hint" },
           `Mean KL to the full model of the passage's last ${count(steps, "step")}, nats.`),
-        h("div", { class: "sol-learn-columns" }, Object.entries(SITES).map(([site, name]) =>
+        h("div", { class: "sol-learn-columns" }, Object.entries(scalesNames(block)).map(([scales, name]) =>
           h("section", {}, h("h4", {}, name), h("div", { class: "sol-learn-bars", "data-axis": "bits" },
-            kl[site].map((value, at) => barRow(count(levels[at], "bit"), value / most, nats(value))))))))];
+            kl[scales].map((value, at) => barRow(count(levels[at], "bit"), value / most, nats(value))))))))];
   };
 }
 
@@ -138,12 +142,15 @@ const ZERO_BOUNDS = [0.05, 0.5]; // parts of the numbers between the three answe
 export const LESSON_BITS = {
   key: "bits",
   picture: bitsPicture,
-  answer: ({ zeros, magnitudes }) => {
-    const fraction = zeros[0] / magnitudes.length;
+  answer: ({ zeros, bits, magnitudes }) => {
+    const fraction = zeros[bits.indexOf(ASKED)] / magnitudes.length;
     return ZERO_BOUNDS.filter((bound) => fraction >= bound).length;
   },
-  said: ({ zeros: [zeros], magnitudes: { length, 0: largest }, median, kl: { mlp_output: kl }, levels }) =>
-    `${zeros} of ${length}, ${percent(zeros / length)}: the largest number is ${threeDigits(largest)}, the `
-      + `middle one ${threeDigits(median)}. Even so, the steps' [[kl|KL]] to the full model is `
-      + `${nats(kl[0])} nats at ${levels[0]} bits and ${nats(kl[3])} at ${levels[3]}.`,
+  said: ({ zeros, bits, block_zeros: blockZeros, block, magnitudes, median, kl, levels }) => {
+    const [at, level] = [bits.indexOf(ASKED), levels.indexOf(ASKED)];
+    return `${zeros[at]} of ${magnitudes.length}: the largest number is ${threeDigits(magnitudes[0])}, the `
+      + `middle one ${threeDigits(median)}. With a scale of its own for every ${block} numbers it is `
+      + `${blockZeros[at]}, and the steps' [[kl|KL]] to the full model is ${nats(kl.blocks[level])} nats `
+      + `instead of ${nats(kl.one[level])}.`;
+  },
 };
