@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from app.lessons.experiment_queue import Experiment, check_wanted
 from app.policies.library import PolicyLibrary
 from app.results.shipped import prompt_of, shipped_recording
-from kernels.quantisation_levels import SCALE_BLOCK
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.config import DEFAULT_POLICY, GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
@@ -32,6 +31,7 @@ SCORED = 32  # the passage's last tokens, whose steps are compressed
 KEEP_LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 BIT_LEVELS = (3, 4, 5, 6, 7, 8)
 BIT_STEPS = 12
+BLOCK = GRIDS[DEFAULT_GRID].mechanisms.quant_block  # channels that share a scale
 SPEND_STEPS = 24
 SPEND_BUDGET = 0.5  # of the channels
 PAGE_FRACTIONS = (0.2, 0.4)
@@ -231,7 +231,7 @@ def bits(model: Any, name: str) -> dict[str, Any]:
     first = max(1, len(tokens) - BIT_STEPS)
     actions = [Action(bit_width=width) for width in BIT_LEVELS]
     kl = {}
-    for scales, block in (("one", 0), ("blocks", SCALE_BLOCK)):
+    for scales, block in (("one", 0), ("blocks", BLOCK)):
         table = _losses(model, tokens, first, actions, replace(ActionGrid(), quant_block=block))
         kl[scales] = [sum(loss.kl for loss in row) / len(row) for row in table]
     output = most_massive_output(model, tokens, first, GRIDS[DEFAULT_GRID].bit_widths)
@@ -239,7 +239,7 @@ def bits(model: Any, name: str) -> dict[str, Any]:
         "steps": len(tokens) - first,
         "levels": BIT_LEVELS,
         "kl": kl,
-        "block": SCALE_BLOCK,
+        "block": BLOCK,
         **asdict(output),
         "token": _texts(model, tokens)[output.token],
     }

@@ -240,7 +240,7 @@ def answer_verdict(
         return None
     tokens = f"{compared:,} token{'' if compared == 1 else 's'}"
     if not others:
-        words = f": all {tokens} match. The full model itself may be wrong."
+        words = f": all {tokens} match."
         return Verdict("good", "Same as the full model", words)
     words = f": the full model disagrees with {others:,} of {tokens}."
     if others > BROKEN_OTHERS * compared:

@@ -4,8 +4,10 @@ import { fire, HOSTILE, records, serverOf, settled, shown, textOf, textsOf, told
 import { askedFor, linkTo, noPlace, openInTab, roomOf, setAddress, showTab, tabOf } from "../../app/web/js/shared/tabs.js";
 import { numberField, sliderField, textFilePicker } from "../../app/web/js/shared/forms/form_parts.js";
 import { scheduleField } from "../../app/web/js/shared/forms/compute_fields.js";
+import { makeApi } from "../../app/web/js/shared/api.js";
 import { recall, remember } from "../../app/web/js/shared/memory.js";
 import { InspectForm } from "../../app/web/js/inspect/inspect_form.js";
+import { Beside } from "../../app/web/js/compare/beside.js";
 import { Controls } from "../../app/web/js/explore/controls.js";
 import { LabForm } from "../../app/web/js/lab/lab_form.js";
 
@@ -168,12 +170,12 @@ told("the dial follows the prompt's length, also after a reload, until somebody 
   await said(again, long);
 });
 
-told("the share on show is sent; an estimate that answers later moves no dial until the prompt is another", async (say) => {
+told("the share on show is sent; until dial or prompt change no estimate moves it, and no forecast stands beside what was measured", async (say) => {
   remember("settings", null);
   const sent = [];
   const { explore } = records();
   const form = new Controls(explore, { policies: async () => [], generate: (_, settings) => sent.push(settings.share),
-    estimate: async (_, prompt) => ({ share: 0.9, mix: { keep: 50, channels: 70 }, lowest: 0.3, usual: prompt.length > 99 ? 0.84 : 0.9 }) });
+    estimate: async (_, prompt) => ({ share: 0.9, mix: { keep: 50, channels: 70 }, lowest: 0.3, zone: "same text", zones: [0.8, 0.6], speed: "1.2 times the speed", usual: prompt.length > 99 ? 0.84 : 0.9 }) });
   shown(form.element);
   const long = "so long a prompt ".repeat(9);
   type(form.prompt.input, long);
@@ -182,10 +184,33 @@ told("the share on show is sent; an estimate that answers later moves no dial un
   await settled();
   fire(form.prompt.input, "change"); // the field is left
   await settled();
-  say(sent, form.values().share, textOf(form.dial.output), textOf(form.dial.note));
+  say(sent, form.values().share, textOf(form.dial.output), textOf(form.dial.note), form.dial.promise.hidden);
   type(form.prompt.input, `${long}and more`);
   await settled();
-  say(textOf(form.dial.output), textOf(form.dial.note));
+  say(textOf(form.dial.output), textOf(form.dial.note), textOf(form.dial.promise));
+  fire(form.element, "submit");
+  say(form.dial.promise.hidden);
+  fire(form.dial.range, "input");
+  say(form.dial.promise.hidden);
+});
+
+told("Compare sends the share that it shows; a first run's budget for each axis stays until another share is entered", async (say) => {
+  const { server, calls } = serverOf({ list_policies: { policies: [] }, start_run: { refused: "not now" } });
+  const { form } = new Beside(makeApi(server), "policy", { opened() {}, closed() {} });
+  shown(form.element);
+  const sent = async (settings, share) => {
+    form.take({ id: JSON.stringify(settings), config: { schedule: { kind: settings.schedule } }, settings });
+    form.matchSpend(0.914);
+    if (share) type(form.fields.share.box, share);
+    fire(form.element, "submit");
+    await settled();
+    const { schedule, share: given, keep } = calls.findLast(([name]) => name === "start_run")[1].settings;
+    say([form.fields.share.get(), schedule, given, keep]);
+  };
+  await sent({ schedule: "policy", share: 90 });
+  await sent({ schedule: "dense" });
+  await sent({ schedule: "static", share: null, keep: 30 });
+  await sent({ schedule: "static", share: null, keep: 30 }, "50");
 });
 
 told("schedules: meanings, policies by name, one that is not stored any more", async (say) => {

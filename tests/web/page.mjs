@@ -18,6 +18,11 @@ const window = new Window({ url: "http://localhost/", width: 1280, height: 900,
   settings: { disableJavaScriptEvaluation: true, disableJavaScriptFileLoading: true, disableCSSFileLoading: true } });
 const define = (name, value) => Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
 
+// happy-dom forgets its observers with the next garbage collection; a page's live with what they observe.
+define("WeakRef", class {
+  constructor(kept) { this.kept = kept; }
+  deref() { return this.kept; }
+});
 // Node's own timers, network and texts stay; its events are not those of the page.
 const OWN = ["Event", "EventTarget", "CustomEvent", "MessageEvent", "navigator", "location", "history", "localStorage"];
 for (const name of Object.getOwnPropertyNames(window)) {

@@ -258,7 +258,7 @@ told("a near tie is called that where answers part, and a verdict on a run that 
   say(sentences);
 });
 
-told("a forecast is said to be met for the tokens that it was about", async (say) => {
+told("a missed forecast is said, about the tokens that it was for", async (say) => {
   const said = async (count, zone) => {
     const { run } = records();
     run.rows = Array.from({ length: count }, (_, index) => ({ ...run.rows[0], index, side: [{ name: "dense",
@@ -267,7 +267,7 @@ told("a forecast is said to be met for the tokens that it was about", async (say
     status.setEstimate({ zone });
     return textOf(status.spent).split(" · ").at(-1);
   };
-  say(await said(40, "same text"), await said(60, "same text"), await said(60, "will break"));
+  say(await said(40, "same text"), await said(60, "same text"), await said(60, "small changes"), await said(60, "will break"));
 });
 
 told("what a run gained and where a broken one went; the token that ends an answer is no word of it", async (say) => {

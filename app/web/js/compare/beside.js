@@ -81,11 +81,12 @@ class BesideForm extends RunForm {
     if (isUntouched) this.fields.share.set(this.matched);
   }
 
-  // An untouched share keeps the budget of A itself.
+  // Where A had a budget for each axis, an untouched share keeps these.
   send() {
     if (this.source.get() === "run") return this.run.value && this.on.saved(this.run.value);
     const { schedule, share, grid } = this.values();
-    const isOwn = share === this.matched && this.first?.settings.schedule !== "dense";
+    const { schedule: kind, share: asked } = this.first?.settings ?? {};
+    const isOwn = share === this.matched && kind !== "dense" && !asked;
     return this.on.generate({ schedule, grid, shadow: true, ...(!isOwn && { share }) });
   }
 }

@@ -90,6 +90,7 @@ export class Controls extends RunForm {
 
   send() {
     this.dial.sent = this.prompt.get();
+    this.dial.say();
     this.examples.open = false; // out of the way of the answer, until they are asked for
     this.on.generate(this.prompt.get(), this.values());
   }

@@ -148,7 +148,7 @@ class HistoryPage {
           strip.map((read) => h("i", { [BIN]: binOf(axis, read) }))),
         h("span", {}, verdict && [h("b", partOf(run) === "run"
           ? { class: "sol-outcome-name", "data-kind": verdict.head } : {}, verdict.head), verdict.rest, " "],
-          h("span", { class: "sol-muted" }, isNumber(share) && `spent ${percent(share)}`)));
+          h("span", { class: "sol-muted" }, isNumber(share) && `Spent ${percent(share)}.`)));
     }, () => {});
   }
 

@@ -10,7 +10,7 @@ import {
 
 export const POLICY_PREFIX = "policy:";
 const MEANINGS = {
-  policy: "A trained [[policy]] decides before every step.",
+  policy: "A trained [[policy]]:",
   dense: "[[dense|Every step]] spends everything: the unchanged model.",
   static: "[[static|Every step]] gets the same [[mix]]; where no single mix meets the budget, two alternate.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
@@ -94,7 +94,8 @@ export class BudgetDial {
   value = 0; // percent of the bytes; 0: each axis has a budget of its own
   /** It follows the prompt's length; null: where it stands there already. @type {boolean | null} */
   isUsual = false;
-  /** The prompt sent with what the dial shows: no estimate moves it for that one. @type {string | null} */
+  /** The prompt sent with what the dial shows: until it is turned no estimate moves it, and none is said.
+   * @type {string | null} */
   sent = null;
   /** Of the axes, by their short names. @type {Record<string, any>} */
   fields = Object.fromEntries(AXES.map((axis) => [axis.short, sliderField({ ...axis, axis: axis.key })]));
@@ -105,6 +106,7 @@ export class BudgetDial {
     this.ask = ask;
     this.changed = changed;
     const oninput = () => {
+      this.sent = null;
       this.take(this.range.valueAsNumber);
       this.say();
     };
@@ -191,7 +193,7 @@ export class BudgetDial {
     const promised = value && estimate?.zones ? estimate : null;
     this.range.setAttribute("aria-valuetext", `${share} %: ${promised ? `${promised.zone}; ` : ""}${mix}`);
     show(this.zones, Boolean(promised));
-    show(this.promise, Boolean(promised?.speed));
+    show(this.promise, Boolean(promised?.speed) && this.sent === null);
     if (!estimate) return;
     if (promised) this.showPromise(promised);
     const measured = estimate.measured_on

@@ -184,9 +184,7 @@ export class Status extends StatusLine {
     }
     const isOff = share && percent(share) !== percent(tally.bytes);
     const found = !view.live && kind && ZONES[outcomeOf(tallyOf(rows.slice(0, ZONE_TOKENS)), isDense).kind];
-    const forecast = found && this.zone
-      && (found !== this.zone ? ` · forecast was: ${this.zone}`
-        : rows.length > ZONE_TOKENS ? ` · first ${ZONE_TOKENS} tokens as forecast` : " · as forecast");
+    const forecast = found && this.zone && found !== this.zone && ` · forecast was: ${this.zone}`;
     setChildren(this.spent, isDense ? "" : [glossed("[[compute|Compute]]: "), percent(tally.bytes),
       ` of the full model${isOff ? ` (target: ${percent(share)})` : ""} · `],
       this.gain, klWords(tally), forecast);

@@ -29,7 +29,7 @@ export function outcomeOf({ compared, others, kl, parted }, isDense) {
   if (isDense) return { kind: "", basis: "This is the full model: every step reads everything." };
   if (!compared) return { kind: "", basis: "Not checked against the full model." };
   const whole = count(compared, "token");
-  if (!others) return { kind: SAME, basis: ` All ${whole} match. The full model itself may be wrong.` };
+  if (!others) return { kind: SAME, basis: ` All ${whole} match.` };
   const isFar = (kl ?? 0) > SITE.broken.kl;
   const hasMany = others > SITE.broken.others * compared;
   const why = isFar && !hasMany ? ` Mean KL is above ${SITE.broken.kl} nats.` : "";
