@@ -1,4 +1,4 @@
-"""One budget for all axes: a share of the dense bytes, spent where measured damage is least.
+"""Budgets as a share of the dense bytes, spent on the axes where measured damage is least.
 
-Schedules of single rows are built here.
+This package also builds the schedules of single rows.
 """

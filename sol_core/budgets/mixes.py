@@ -1,8 +1,8 @@
-"""Static mixes of attention and MLP: the least measured damage at a share of the dense bytes.
+"""Static mixes: levels of attention and MLP with the least damage at a share of the dense bytes.
 
-Damage adds up over the axes beyond a floor that both share. The mixes worth choosing at a context
-are the corners of the lower convex hull of (share of bytes, damage) over all pairs of levels; a
-share between two corners takes turns between them. Cached tokens are 6 % of a dense step's bytes
+Damage is measured per axis and added, minus a floor that both axes include. The mixes worth
+choosing at a context are the corners of the lower convex hull of (share of bytes, damage) over all
+pairs of levels; shares between two corners alternate. Cached tokens are 6 % of a dense step's bytes
 after 256 tokens and 65 % after 8,000 (default model, 4-bit blocks).
 """
 
@@ -41,23 +41,23 @@ if TYPE_CHECKING:
 
 _ANY_DROP = Action(bit_width=MAX_BITS - 1)
 Levels = tuple[float, ...]  # a number for each level of an axis
-# Contexts in one page share their mixes, and from SHORTEST on those closer than this.
+# Contexts of the same page use the same mixes; beyond SHORTEST, those within this ratio.
 SHORTEST, CONTEXT_STEP = 64, 1.02
-# Tables of the last models and grids are kept: 100 tokens after 256 need 17 hulls of 0.7 ms.
+# Cache of recent models and grids: 100 tokens after 256 need 17 hulls of 0.7 ms each.
 _MOST_KEPT = 8
 _kept: list[MixTable] = []
 
 
 @dataclass(frozen=True, slots=True)
 class DamageTable:
-    """Mean KL to the dense step, nats, of the levels of two axes."""
+    """Mean KL to the dense step, nats, at each level of attention and MLP alone."""
 
     contexts: tuple[int, ...]  # tokens before the first step, ascending
-    keep_fractions: Levels  # keep_fractions, channel_keep_ratios: levels, ascending
-    channel_keep_ratios: Levels
+    keep_fractions: Levels  # ascending
+    channel_keep_ratios: Levels  # ascending
     attention: tuple[Levels, ...]  # [contexts][levels]
     channels: tuple[Levels, ...]  # [contexts][levels]
-    tokens: int  # scored for every number
+    tokens: int  # scored tokens per number
 
     def __post_init__(self) -> None:
         if not self.contexts or any(b <= a for a, b in pairwise(self.contexts)):
@@ -76,7 +76,7 @@ class DamageTable:
                 raise ConfigError("a damage table needs a finite number per context and level")
 
     def with_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
-        """The table of those levels that a grid has too, so that a mix is of the grid's levels."""
+        """Select the levels that a grid has."""
 
         def take(
             levels: Levels, rows: tuple[Levels, ...], wanted: Sequence[float]
@@ -89,7 +89,8 @@ class DamageTable:
         return DamageTable(self.contexts, fractions, ratios, attention, mlp, self.tokens)
 
     def at(self, context: int) -> tuple[Levels, Levels]:
-        """Damage of both, interpolated in log context, flat beyond it and never rising."""
+        """Damage of attention's and the MLP's levels: interpolated in log context, flat beyond the
+        measured contexts, and never rising with a level."""
         position, knots, made = log2(max(context, 1)), np.log2(self.contexts), list[Levels]()
         for rows in (self.attention, self.channels):
             damages = [np.interp(position, knots, level) for level in zip(*rows, strict=True)]
@@ -98,7 +99,7 @@ class DamageTable:
 
 
 def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
-    """The table for a grid and the model it was measured on, the default one without its own."""
+    """Return a grid's shipped table and its model: the fingerprint's, else the default model's."""
     name, models = mechanisms_name(grid), _shipped()
     for record in (*(entry for entry in models if entry["fingerprint"] == fingerprint), models[0]):
         if name in record["damage"]:
@@ -110,23 +111,23 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
 
 
 def decoder_mixes(lm: FrozenLM, grid: ActionGrid) -> MixTable:
-    """Mixes of a decoder under a grid. Raises: ConfigError as ``damage_table``."""
+    """Return the mixes of a decoder under a grid. Raises: see ``damage_table``."""
     return _mixes(lm, grid, *damage_table(grid))
 
 
 def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
-    """Mixes of a model under a grid. Raises: ConfigError as ``damage_table``."""
+    """Return the mixes of a model under a grid. Raises: see ``damage_table``."""
     own = model.damage.get(mechanisms_name(grid))
     if own is not None:
         return _mixes(model.lm, grid, from_json(DamageTable, own, "damage"), model.name)
     table, measured_on = damage_table(grid, model.fingerprint)
     if has_own_damage(model, grid):
-        measured_on = model.name  # a file of the same weights may have another name
+        measured_on = model.name  # not the name of another file with the same weights
     return _mixes(model.lm, grid, table, measured_on)
 
 
 def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
-    """Return whether damage was measured of this model, with the program or here."""
+    """Return whether this model's damage is known: shipped, or measured on this machine."""
     name = mechanisms_name(grid)
     shipped = any(
         entry["fingerprint"] == model.fingerprint and name in entry["damage"]
@@ -139,7 +140,7 @@ def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str)
     damage = table.with_levels(grid.keep_fractions, grid.channel_keep_ratios)
     made = MixTable(damage, CostModel.of(lm, grid), measured_on)
     for kept in list(_kept):
-        if kept.made_of == made.made_of:
+        if kept.inputs == made.inputs:
             return kept
     _kept.append(made)
     del _kept[:-_MOST_KEPT]
@@ -147,14 +148,14 @@ def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str)
 
 
 def mechanisms_name(grid: ActionGrid) -> str:
-    """The named grid whose mechanisms a grid has: damage depends on those and on levels."""
+    """Return the named grid with the same mechanisms, which decide the damage of a level."""
     how = _at_16_bits(grid.mechanisms)
     names = (name for name, entry in GRIDS.items() if _at_16_bits(entry.mechanisms) == how)
     return next(names, OWN_GRID)
 
 
 def _at_16_bits(how: Mechanisms) -> Mechanisms:
-    """Mechanisms alike where nothing is quantised, as damage was measured."""
+    """Mechanisms without those of quantisation: damage is measured at 16 bits."""
     return replace(how, quant_site=PAPER.quant_site, quant_block=PAPER.quant_block)
 
 
@@ -173,18 +174,18 @@ class Mix:
 
 
 class MixTable:
-    """The mixes of one model under one grid, by context, each made when it is first asked for."""
+    """Mixes of one model under one grid, computed per context on first use."""
 
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
         self._damage, self.costs = damage, costs
         self.measured_on = measured_on  # name of the model that ``damage`` was measured on
-        self.levels = damage.keep_fractions, damage.channel_keep_ratios  # that mixes are made of
+        self.levels = damage.keep_fractions, damage.channel_keep_ratios
         self._head_bytes_saved = costs.head_bytes_saved(_ANY_DROP)
-        self.made_of = damage, costs, measured_on  # equal: the same mixes
+        self.inputs = damage, costs, measured_on  # determine the mixes
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
     def hull(self, context: int) -> tuple[Mix, ...]:
-        """The mixes after ``context`` tokens, by ascending share; the last one is dense."""
+        """Return the mixes after ``context`` tokens, by ascending share; the last one is dense."""
         if context > SHORTEST:
             step = ceil(log(context / SHORTEST, CONTEXT_STEP))
             made_at = round(SHORTEST * CONTEXT_STEP**step)
@@ -195,8 +196,8 @@ class MixTable:
         return self._hulls[made_at]
 
     def damage_and_bytes(self, context: int) -> tuple[tuple[Levels, Levels], ...]:
-        """For each axis: the levels' damage, and their bytes beyond a dense step's as a share of
-        those, 0 or less; the head is left out."""
+        """Return per axis the damage of each level, and the bytes that it adds to a dense step's as
+        a share of them (0 or less), without the head's."""
         costs, dense, made = self.costs, self.costs.dense_step(context).bytes_read, []
         for axis, damages in enumerate(self._damage.at(context)):
             beyond = []
@@ -208,20 +209,20 @@ class MixTable:
         return tuple(made)
 
     def floor(self, context: int) -> float:
-        """Damage of dropping next to nothing, nats: rounding, paid once for both axes."""
+        """Damage of the smallest drop, nats: rounding, which both axes include."""
         attention, channels = self._damage.at(context)
         return min([*attention[-2:-1], *channels[-2:-1]], default=0.0)
 
     def head_share_saved(self, context: int) -> float:
-        """Bytes that every step but a dense one saves at the head, as a share of a dense step's."""
+        """Share of the dense bytes that a compressed step saves at the head."""
         return self._head_bytes_saved / self.costs.dense_step(context).bytes_read
 
     def lowest_share(self, context: int) -> float:
-        """The least share that any mix reads after so many tokens."""
+        """Return the smallest share of any mix after so many tokens."""
         return self.hull(context)[0].share
 
     def check(self, share: float | None, context: int) -> None:
-        """Raises: ConfigError for a budget's share that no mix reaches after so many tokens."""
+        """Raise ConfigError for a share below that of every mix after so many tokens."""
         lowest = self.lowest_share(context)
         if share is not None and share < lowest - 1e-9:
             raise ConfigError(
@@ -230,9 +231,9 @@ class MixTable:
             )
 
     def neighbours(self, share: float, context: int, bits: float = MAX_BITS) -> tuple[Mix, Mix]:
-        """The two mixes around a share: below the lowest that one twice, above dense the last two.
+        """Return the mixes below and above a share; below the lowest mix, that one twice.
 
-        With fewer than ``MAX_BITS`` bits the dense mix's head is previewed as the others' are.
+        With fewer than ``MAX_BITS`` bits, the dense mix previews the head as the others do.
         """
         hull = self.hull(context)
         upper = min(bisect_left(hull, share, key=attrgetter("share")), len(hull) - 1)
@@ -242,7 +243,7 @@ class MixTable:
         return low, high
 
     def share_at(self, damage: float, context: int) -> float:
-        """Smallest share whose predicted damage is at most ``damage`` (nats a token)."""
+        """Smallest share whose predicted damage is at most ``damage`` (nats per token)."""
         hull = self.hull(context)
         index = next(at for at, mix in enumerate(hull) if mix.damage <= damage)
         if index == 0:
@@ -252,22 +253,19 @@ class MixTable:
         return low.share + weight * (high.share - low.share)
 
     def budget_per_axis(self, budget: Budget, context: int) -> Budget:
-        """Mean spend per axis of the mixes that meet a budget of bytes.
-
-        Raises: ConfigError for a share that no mix reaches after so many tokens.
-        """
+        """Return the mean spend of the mixes that meet a share. Raises: see ``check``."""
         assert budget.bytes_share is not None
         self.check(budget.bytes_share, context)
         return self.mean(budget.bytes_share, context, budget.bit_width)
 
     @staticmethod
     def weight(share: float, low: Mix, high: Mix) -> float:
-        """Fraction of the steps that take the higher of two mixes, to meet a share."""
+        """Fraction of steps that take the higher of two mixes, so that their mean is the share."""
         span = high.share - low.share
         return min(max((share - low.share) / span, 0.0), 1.0) if span > 0 else 1.0
 
     def damage(self, budget: Budget, context: int) -> float:
-        """Damage of a mean spend of attention and channels, nats, interpolated between levels."""
+        """Predicted damage of a budget per axis, nats, interpolated between levels."""
         spends = budget.keep_fraction, budget.channel_keep_ratio
         lost = [
             float(np.interp(spend, levels, damages))
@@ -278,7 +276,7 @@ class MixTable:
         return sum(lost) - min(self.floor(context), *lost)
 
     def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:
-        """Mean spend per axis of the mixes that meet a share."""
+        """Return the mean spend per axis of the mixes around a share."""
         low, high = self.neighbours(share, context, bits)
         weight = self.weight(share, low, high)
         a, b = low.action, high.action
@@ -290,7 +288,7 @@ class MixTable:
         columns = []
         for levels, axis in zip(self.levels, self.damage_and_bytes(context), strict=True):
             column = np.array((levels, *axis))
-            saves = column[2] < 0  # others drop something and save nothing, but for the last
+            saves = column[2] < 0  # drop levels that save nothing, except the dense one
             columns.append(column[:, saves | (column[0] == levels[-1])])
         keeps, lost, read = columns[0][:, :, None]
         ratios, lost_too, read_too = columns[1]
@@ -309,7 +307,7 @@ class MixTable:
 
 
 def lower_hull(mixes: Sequence[Mix]) -> list[Mix]:
-    """Corners of the lower convex hull, by ascending share and falling damage."""
+    """Return the corners of the lower convex hull, by ascending share and falling damage."""
     corners: list[Mix] = []
     for mix in sorted(mixes, key=attrgetter("share", "damage")):
         if corners and mix.damage >= corners[-1].damage:

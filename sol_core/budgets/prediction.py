@@ -1,4 +1,4 @@
-"""Predictions of what a budget does to a text and to its speed, before anything runs."""
+"""Predicts a budget's damage and speed before anything runs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sol_core.reporting.verdict import BROKEN_KL, SAME_KL
 
 Zone = Literal["same text", "small changes", "will break"]
 ZONES: tuple[Zone, ...] = get_args(Zone)
-# Damage, nats a token, up to which 40 tokens are the full model's, and up to which most agree.
+# Damage (nats per token) up to which 40 tokens match the full model's, and up to which most do.
 ZONE_ENDS = (SAME_KL, BROKEN_KL)
-# Of rounding alone, by bits, with a scale per block: docs/results.md.
+# Damage of rounding alone, by bits, with a scale per block (docs/results.md).
 _BITS = (3.0, 4.0, 5.0, 6.0, 8.0, 16.0)
 _BITS_DAMAGE = (0.87, 0.18, 0.058, 0.011, 0.0007, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Estimates for a budget after so many tokens.
+    """Estimates for a budget at a context.
 
     Attributes:
-        share: of a dense step's bytes.
-        damage: mean KL to the full model, nats a token.
-        zone: what that does to a text.
-        speed: tokens per second as a multiple of the full model's, on this machine; None where no
-            step was timed.
-        tokens_per_s: likewise.
+        share: bytes as a share of a dense step's.
+        damage: mean KL to the full model, nats per token.
+        zone: effect of that damage on a text.
+        speed: multiple of the full model's tokens per second on this machine; None if no steps
+            were timed.
+        tokens_per_s: likewise, absolute.
     """
 
     share: float
@@ -42,13 +42,13 @@ class Prediction:
 
     @property
     def words(self) -> str:
-        """Return zone, damage and speed in words."""
+        """Describe zone, damage and speed."""
         text = f"{self.zone} (KL {self.damage:.2g} nats a token)"
         return f"{text}, {self.speed_words} here (estimate)" if self.speed_words else text
 
     @property
     def speed_words(self) -> str:
-        """Return the speed in words; "" where it is not known."""
+        """Describe the speed; "" if unknown."""
         if self.speed is None:
             return ""
         if abs(self.speed - 1) < 0.05:
@@ -59,11 +59,11 @@ class Prediction:
 def predict_step(
     mixes: MixTable, times: StepTimes | None, budget: Budget, context: int
 ) -> Prediction:
-    """Estimate one step after so many tokens, its own included.
+    """Predict a step that attends over ``context`` tokens, the new token included.
 
     Args:
         times: of steps on this machine; None leaves the speed unknown.
-    Raises: ConfigError for a share that no mix reaches there.
+    Raises: ConfigError for a share below that of every mix.
     """
     taken: list[tuple[Action | Budget, float]]  # and how often
     share = budget.bytes_share

@@ -1,8 +1,8 @@
-"""Schedules of one row from its configuration, and schedules under a share of the dense bytes.
+"""Builds the schedule of one row from its configuration, for either kind of budget.
 
-``Feedback`` keeps a mean spend at what was requested, of these and of policies.
-``ShareSchedule`` is static: at every step the mix with the least measured damage at the share and
-context. The schedules that spend unevenly get that mix as their budget per axis.
+At a share of the dense bytes, static is ``ShareSchedule``: at every step the mix with the least
+measured damage at the share and context. Schedules that spend unevenly get that mix as their budget
+per axis. ``Feedback`` keeps the mean spend of these schedules and of policies at its target.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from sol_core.errors import ConfigError
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
 
-RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even out is made good
+RECOVERY_STEPS = 8  # over which ``ShareSchedule`` compensates a deviation of its mean
 
 
 class Feedback:
-    """Moves the next step's target so that means end at theirs: arrays or tensors of any shape.
+    """Adjusts the next step's targets so that mean spends meet them; arrays or tensors.
 
-    A schedule spends unevenly on purpose, so an excess is compensated slowly, over ``steps``; what
-    is beyond ``slack``, over ``sooner_steps``.
+    Schedules spend unevenly on purpose, so an excess is compensated slowly, over ``steps``; the
+    part of it beyond ``slack``, over ``sooner_steps``.
     """
 
     def __init__(
         self, targets: Any, steps: float, *, slack: float = inf, sooner_steps: float = 1.0
     ) -> None:
-        self.targets, self.excess = targets, 0 * targets  # spent beyond them so far
+        self.targets, self.excess = targets, 0 * targets  # cumulative
         self._steps, self._slack, self._sooner_steps = steps, slack, sooner_steps
 
     def next_targets(self) -> Any:
@@ -57,12 +57,12 @@ class Feedback:
         return self.targets - self.excess / self._steps - beyond / self._sooner_steps
 
     def add(self, spent: Any) -> None:
-        """Account for one more step."""
+        """Record the spend of a step."""
         self.excess = self.excess + (spent - self.targets)
 
 
 class ShareSchedule:
-    """Takes turns between two neighbouring mixes, so that the mean share is met."""
+    """Alternates between two neighbouring mixes, so that the mean share is met."""
 
     def __init__(self, budget: Budget, grid: ActionGrid, mixes: MixTable) -> None:
         assert budget.bytes_share is not None
@@ -82,7 +82,7 @@ class ShareSchedule:
             feedback.add(self._mixes.costs.bytes_share(*self._previous, reads[0]))
         bits = int(self._bits.at(observation.step))
         low, high = self._mixes.neighbours(feedback.next_targets(), context, bits)
-        settling_share = feedback.targets - feedback.excess  # after which the mean is met
+        settling_share = feedback.targets - feedback.excess  # would bring the mean to its target
         is_high = abs(high.share - settling_share) <= abs(low.share - settling_share)
         action = (high if is_high else low).action
         action = Action.at(action.keep_fraction, action.channel_keep_ratio, bits)
@@ -91,7 +91,7 @@ class ShareSchedule:
 
 
 class MeanOfMixes:
-    """The schedule that ``make`` gives for the mean of the mixes that meet a share at step 0."""
+    """Runs the schedule that ``make`` returns for the mean spend of step 0's mixes."""
 
     def __init__(self, make: Callable[[Budget], Schedule], budget: Budget, mixes: MixTable) -> None:
         self._make, self._budget, self._mixes = make, budget, mixes
@@ -130,7 +130,7 @@ def build_schedule(
 def _build_by_share(
     config: ScheduleConfig, grid: ActionGrid, horizon: Horizon, mixes: MixTable | None
 ) -> Schedule:
-    """``build_schedule`` for a budget of bytes."""
+    """Build the schedule for a share of the bytes."""
     if mixes is None:
         raise ConfigError(f"{config.kind} takes a budget per axis here, got {config.budget.words}")
     if config.kind == "static":
@@ -145,9 +145,9 @@ def _build_by_share(
 def schedule_for_sequence(
     given: Schedule, budget: Budget | None, mixes: MixTable | None, *, copies: bool = True
 ) -> Schedule:
-    """A caller's schedule for one sequence, as ``fresh_schedule`` makes it.
+    """Make a caller's schedule for one sequence; see ``fresh_schedule``.
 
-    At a share of the bytes its budget holds the levels of the best mix at its first step.
+    At a share of the bytes, its budget is the mean spend of the best mixes at its first step.
     """
     if mixes is None or budget is None or budget.bytes_share is None or not takes_budget(given):
         return fresh_schedule(given, budget, copies=copies)

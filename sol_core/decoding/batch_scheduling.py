@@ -1,8 +1,8 @@
-"""Schedulers of many rows, which the decode loop calls before each step.
+"""Batch schedulers: the decode loop calls one before each step, for the actions of all rows.
 
-A policy decides for all of its rows in one pass; a ``Schedule`` (``schedules.py``, or a function of
-the caller's) knows one row. ``RowSchedules`` puts the latter side by side, ``SplitScheduler`` gives
-blocks of rows to different schedulers, so that all methods of a text run in one batch.
+A policy decides for all of its rows in one pass. A ``Schedule`` (``schedules.py``, or the caller's
+own function) decides for one row; ``RowSchedules`` runs one per row. ``SplitScheduler`` combines
+batch schedulers, so that every method compared on a text runs in the same batch.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sol_core.models.signals import Observe
 
 
 class StepReads(NamedTuple):
-    """Reads of a row's step beyond what its action says; None where they are not known."""
+    """Reads of one row's step that its action does not determine; None where unknown."""
 
-    tokens: float | None = None  # cached ones, summed over layers and KV heads
-    head_rows: float | None = None  # outputs of the head that were exact after a preview
-    observed: bool = False  # a step that reads all pages scores them for a policy
-    policy: StepCost = StepCost()  # of the network of that policy
+    tokens: float | None = None  # cached tokens read, summed over layers and KV heads
+    head_rows: float | None = None  # rows of the head read in full after the preview
+    observed: bool = False  # pages are scored for a policy even where all of them are read
+    policy: StepCost = StepCost()  # cost of the policy network
 
 
 UNKNOWN_READS = StepReads()
@@ -37,21 +37,21 @@ UNKNOWN_READS = StepReads()
 
 @dataclass(frozen=True, slots=True)
 class StepObservation:
-    """Inputs of schedulers before a decode step of R rows. Everything is detached.
+    """Input of schedulers before a decode step of R rows; all tensors are detached.
 
-    At step 0, values of the previous step are those of the dense prefix's last token. They are None
-    after an empty prefix, and if no scheduler requested them (``observes``).
+    Values of the previous step come, at step 0, from the last token of the dense prefix. They are
+    None after an empty prefix, and where no scheduler requests them (``BatchScheduler.observes``).
 
     Attributes:
-        step: 0-based number of the step within the generation.
-        tokens: [R] int64, about to be fed.
+        step: 0-based index of the step within the generation.
+        tokens: [R] int64, the step's input.
         cached_tokens: per row, tokens in the KV cache before this step.
         hidden: [R, C] fp32, last hidden state after the final norm.
         mid_hidden: [R, 2, C] fp32, residual stream after one and two thirds of the layers.
         concentration: [R, num_layers] fp32, attention mass outside the best pages.
-        entropy: [R] fp32, of the previous distribution, nats.
-        reads: per row, by the previous step.
-        surprisal: [R] fp32, of ``tokens`` under that distribution, nats.
+        entropy: [R] fp32, entropy of the previous distribution, nats.
+        surprisal: [R] fp32, surprisal of ``tokens`` under that distribution, nats.
+        reads: per row, reads of the previous step.
     """
 
     step: int
@@ -65,7 +65,7 @@ class StepObservation:
     reads: tuple[StepReads, ...] | None = None
 
     def rows(self, numbers: Sequence[int]) -> StepObservation:
-        """The observation of some rows; itself where these are all."""
+        """Select rows; returns this observation itself when all rows are selected."""
         span = slice(numbers[0], numbers[-1] + 1)
         adjacent = list(numbers) == list(range(span.start, span.stop))
         if adjacent and len(numbers) == len(self.cached_tokens):
@@ -81,32 +81,32 @@ class StepObservation:
         return replace(self, **parts)
 
 
-Schedule = Callable[[StepObservation], Action]  # of one row
+Schedule = Callable[[StepObservation], Action]  # schedules one row
 
 
 class BatchScheduler(Protocol):
-    """Picks the actions of all its rows, one call per decode step, in order."""
+    """Chooses the actions of all rows, called once per decode step, in order."""
 
     @property
     def observes(self) -> Observe:
-        """Return what it reads of a step; ``surprisal`` is there with the states."""
+        """Parts of the observation that it needs; surprisal comes with the states."""
         ...
 
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
-        """One action per row of the step about to run."""
+        """Return one action per row for the next step."""
         ...
 
     def reads(self) -> Sequence[StepReads]:
-        """Return what policies add to each row of every step; asked after the first choice."""
+        """Return per row what policies add to every step's reads; called after step 0's choice."""
         ...
 
 
 class RowSchedules:
-    """Schedules of one row each, side by side.
+    """Runs one schedule per row.
 
     Args:
-        schedules: asked once a step, in order, so they may keep a state.
-        observes: what they read; a caller's own may read all that a policy does.
+        schedules: called once per step, in order, so they may keep state.
+        observes: parts of the observation that they need.
     """
 
     def __init__(self, schedules: Sequence[Schedule], observes: Observe = Observe.NOTHING) -> None:
@@ -126,7 +126,7 @@ class RowSchedules:
 
 
 class PlannedRows:
-    """Rows whose actions are known beforehand; a row's last one repeats."""
+    """Rows with planned actions; the last action of a plan repeats."""
 
     def __init__(
         self, plans: Sequence[Sequence[Action]], observes: Observe = Observe.NOTHING
@@ -141,7 +141,7 @@ class PlannedRows:
 
 
 def is_schedule(value: object) -> bool:
-    """Return whether a value is a function of an observation, or a class of them."""
+    """Return whether a value is callable on an observation, or a class whose instances are."""
     if isinstance(value, type):
         return any("__call__" in vars(base) for base in value.__mro__)
     return callable(value)
@@ -156,13 +156,13 @@ def takes_budget(schedule: Schedule) -> bool:
 
 
 def fresh_schedule(schedule: Schedule, budget: Budget | None, *, copies: bool = True) -> Schedule:
-    """The schedule of one sequence: of a class an instance, of a function with a state a copy.
+    """Make the schedule of one sequence: instantiate a class, copy a callable with its state.
 
     Args:
-        schedule: a function, or a class of them.
-        budget: the requested mean, passed to what takes a ``budget``; None leaves its default.
-        copies: False takes a function itself.
-    Raises: ConfigError for what needs other arguments than an observation and a budget.
+        schedule: a callable, or a class whose instances are.
+        budget: the requested mean, passed as ``budget`` if accepted; None leaves the default.
+        copies: False uses a callable itself.
+    Raises: ConfigError if other arguments than an observation and a budget are required.
     """
     given: dict[str, Any] = {}
     if budget is not None and takes_budget(schedule):
@@ -185,22 +185,22 @@ def _check_arguments(schedule: Schedule, given: dict[str, Any]) -> None:
     except TypeError as error:
         name = getattr(schedule, "__name__", type(schedule).__name__)
         raise ConfigError(
-            f"the schedule {name} is called with an observation, and made with a budget or nothing "
-            f"({error}): give a budget, or defaults for what else it takes"
+            f"the schedule {name} must take an observation and nothing else, or also a budget "
+            f"({error}): pass a budget, or give its other parameters defaults"
         ) from error
 
 
 def join_schedulers(parts: Sequence[tuple[Sequence[int], BatchScheduler]]) -> BatchScheduler:
-    """One scheduler of all parts: a ``SplitScheduler``, or the only part that has rows."""
+    """Combine schedulers of some rows each; if only one has rows, return it."""
     with_rows = [(rows, scheduler) for rows, scheduler in parts if rows]
     return with_rows[0][1] if len(with_rows) == 1 else SplitScheduler(with_rows)
 
 
 class SplitScheduler:
-    """Gives rows to different batch schedulers.
+    """Assigns rows to several batch schedulers.
 
     Args:
-        parts: row numbers, ascending, and their scheduler; together the numbers are 0 … R − 1.
+        parts: ascending row numbers with their scheduler; together they cover rows 0 to R − 1.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[int], BatchScheduler]]) -> None:

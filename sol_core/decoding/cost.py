@@ -1,13 +1,11 @@
-"""Cost of a decode step: FLOPs, bit operations and bytes read, computed from shapes and action.
+"""Cost of a row's decode step: FLOPs, bit operations and bytes read, from shapes and action.
 
-A *computed* figure for one row, checked against the bytes that a step really touches
-(``tests/sol_core/decoding/test_touched_bytes.py``). It counts matrix products (a multiply and an
-add are 2 FLOPs) and reads of weights as they are stored, of the KV cache, of page bounds or 4-bit
-keys, and of the policy; writes, activations and elementwise work are under 1 % of a step.
-Activation bits change no byte. They change *bit operations*, multiply-adds × weight bits ×
-activation bits, the measure of mixed-precision work (BOPs); with a scale per block of channels
-(``quant_block``), an activation has its part of a 16-bit scale on top, half a bit of 32 channels.
-Side rows are not counted.
+Costs are *computed*; tests/sol_core/decoding/test_touched_bytes.py checks them against the bytes
+that a step touches. They count matrix products (a multiply-add is 2 FLOPs) and reads of stored
+weights, KV cache, page bounds or 4-bit keys, and the policy. Writes, activations and elementwise
+operations, under 1 % of a step, are left out, and so are side rows. Activation bits change no
+bytes, but *bit operations* (BOPs): multiply-adds × weight bits × activation bits. With a scale per
+block of 32 channels (``quant_block``), its 16 bits add half a bit to each activation.
 """
 
 from __future__ import annotations
@@ -29,19 +27,19 @@ if TYPE_CHECKING:
     from sol_core.models import FrozenLM
 
 
-SCALE_BITS = 16  # of a block's scale, as ggml's Q8_0 stores it
+SCALE_BITS = 16  # bits of a block's scale, as in ggml's Q8_0
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Costs of one model's steps on one device."""
+    """Cost of the decode steps of one model on one device."""
 
-    spec: ModelSpec  # its shapes
-    weights: WeightBytes  # bytes of its matrices as a step reads them
-    bytes_per_cached: int  # of the KV cache's dtype
+    spec: ModelSpec
+    weights: WeightBytes  # bytes of the matrices that a step reads
+    bytes_per_cached: int  # bytes of a number in the KV cache
     page_size: int = 8  # tokens per page
-    mechanisms: Mechanisms = PAPER  # ways in which a step finds what it may skip, and skips it
-    # Computed costs: of dense steps by cached tokens, of weights by the parts that an action reads.
+    mechanisms: Mechanisms = PAPER
+    # Memoised: cost of dense steps by cached tokens; cost of the weights by ratios and bits.
     _dense: dict[int, StepCost] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_weights: dict[tuple[Any, ...], StepCost] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -49,20 +47,20 @@ class CostModel:
 
     @classmethod
     def of(cls, lm: FrozenLM, grid: ActionGrid) -> CostModel:
-        """Costs of a loaded model's steps under a grid."""
+        """Make the cost model of a decoder under a grid."""
         size = lm.dtype.itemsize
         return cls(lm.spec, lm.weight_bytes, size, grid.page_size, grid.mechanisms)
 
     def decode_step(
         self, action: Action | Budget, cached_tokens: int, reads: StepReads = UNKNOWN_READS
     ) -> StepCost:
-        """One row's decode step that attends over ``cached_tokens`` (the new one included).
+        """Compute one row's step that attends over ``cached_tokens``, the new token included.
 
         Args:
-            action: of the step, or a mean spend.
-            reads: what is known of it, and of its policy. Unknown, cached tokens are those that
-                the action allows, with the heads of a group on the same pages: exact where a group
-                chooses together, else too few; of a previewed head it is the mean.
+            action: the step's action, or a mean spend.
+            reads: measured reads, with the policy's cost. Where unknown, tokens follow from the
+                action as if the heads of a group read the same pages (a lower bound unless a group
+                chooses together), and a previewed head reads its mean number of rows.
         """
         if isinstance(action, Action) and (action.keep_by_layer or action.channels_by_layer):
             action.check_layers(self.spec.num_layers)
@@ -96,7 +94,7 @@ class CostModel:
         )
 
     def dense_step(self, cached_tokens: int) -> StepCost:
-        """Cost of a dense step that attends over ``cached_tokens``, its own included."""
+        """Compute a dense step that attends over ``cached_tokens``, the new token included."""
         if cached_tokens not in self._dense:
             self._dense[cached_tokens] = self.decode_step(DENSE, cached_tokens)
         return self._dense[cached_tokens]
@@ -104,13 +102,12 @@ class CostModel:
     def bytes_share(
         self, action: Action | Budget, cached_tokens: int, reads: StepReads = UNKNOWN_READS
     ) -> float:
-        """Bytes of a row's step as a share of a dense step's."""
+        """Bytes that a row's step reads as a share of the dense step's."""
         read = self.decode_step(action, cached_tokens, reads).bytes_read
         return read / self.dense_step(cached_tokens).bytes_read
 
     def head_bytes_saved(self, action: Action | Budget, head_rows: float | None = None) -> float:
-        """Bytes of the head that a step does not read because it previews it; below 0 for one that
-        then read all of it."""
+        """Bytes that a preview saves at the head; negative if the step then reads all of it."""
         if self.weights.preview is None or self.mechanisms.head != "preview" or action.is_dense:
             return 0.0
         first, row = self.weights.preview
@@ -118,7 +115,7 @@ class CostModel:
         return self.weights.head.nbytes - first - exact
 
     def prefill(self, new_tokens: int, cached_before: int = 0) -> StepCost:
-        """A dense pass over several tokens: weights are read once, no logits."""
+        """Compute a prefill chunk: weights are read once, without logits."""
         if new_tokens == 0:
             return StepCost()
         spec = self.spec
@@ -140,8 +137,7 @@ class CostModel:
         )
 
     def _attention(self, keep: float, visible: int, reads: StepReads) -> tuple[float, float]:
-        """FLOPs and bytes of one layer's page scores, and of its keys and values unless it is
-        known exactly which were read."""
+        """FLOPs and bytes of one layer's page scores and, unless measured, its keys and values."""
         spec, size = self.spec, self.page_size
         pages = -(-visible // size)
         query_width, kv_width = spec.query_width, spec.kv_width
@@ -160,7 +156,7 @@ class CostModel:
         return flops + scoring_flops, read + scoring_read
 
     def _weights_cost(self, action: Action | Budget) -> StepCost:
-        """A step's cost without the bytes of cache and head."""
+        """Compute a step's cost without the bytes of the cache and the head."""
         spec, weights = self.spec, self.weights
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
         ratios = action.channels_by_layer or (action.channel_keep_ratio,) * spec.num_layers

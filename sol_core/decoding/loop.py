@@ -1,8 +1,8 @@
-"""The decode loop: the only one, for generation, scoring, evaluation and training.
+"""The decode loop of generation, scoring, evaluation and training.
 
-Rows of one sequence share its token path; each row has a scheduler and a KV cache of its own, which
-may begin with a prefix that it shares (``KVCache.branch``). The consumer of the steps decides the
-next token, by sampling or by reading it from a text (teacher forcing).
+The rows of a sequence are fed the same tokens. Each row has its own actions and KV cache, which may
+branch from a shared prefix (``KVCache.branch``). The caller chooses the next token: sampled, or
+taken from a text (teacher forcing).
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from sol_core.models.step.clock import StepClock
 class DecodeOptions:
     """Options of the decode loop."""
 
-    max_steps: int  # at most this many steps
-    mechanisms: Mechanisms = PAPER  # how steps skip what their actions drop
-    timed: bool = False  # give every step a clock
-    # Bring every step to the host by one copy, for consumers that look at every token; the
-    # scheduler sees that copy.
+    max_steps: int
+    mechanisms: Mechanisms = PAPER  # how a compressed step skips what its action drops
+    timed: bool = False  # time the parts of every step
+    # Copy every step to the host at once, for callers that read every token; schedulers observe
+    # the copy.
     on_host: bool = False
-    record: Collection[str] = ()  # "pages" that were read, "hidden", "attention"
-    left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
-    # Many rows faster on a CPU; a row's last digits depend on the others (``decode_step``).
+    record: Collection[str] = ()  # of "pages" (those read), "hidden", "attention"
+    left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it must not read
+    # Faster for many rows on a CPU, but a row's last digits depend on the others (``decode_step``).
     batched: bool = False
 
 
@@ -59,14 +59,14 @@ class DecodeStep:
     actions: tuple[Action, ...]  # one per row
     output: StepOutput  # hidden [R, C] and logits [R, V]
     log_probabilities: Tensor  # [R, V] fp32, log softmax of the logits, nats
-    entropy: Tensor  # [R] fp32, of that distribution, nats
-    cached_tokens: tuple[int, ...]  # per row, tokens attended over, this step's input included
-    reads: tuple[StepReads, ...]  # per row; no counts on a GPU, where they would be waited for
-    started: float  # ``time.perf_counter()`` before the step began
-    clock: StepClock | None = None  # to be read before the next step; None unless timed
+    entropy: Tensor  # [R] fp32, entropy of that distribution, nats
+    cached_tokens: tuple[int, ...]  # per row, tokens attended to, the step's input included
+    reads: tuple[StepReads, ...]  # per row; without counts on a GPU, which would stall it
+    started: float  # ``time.perf_counter()`` before the step
+    clock: StepClock | None = None  # valid until the next step; None unless timed
 
     def rows(self, first: int, count: int) -> DecodeStep:
-        """The step of some rows that follow one another, as if there were no others."""
+        """Select ``count`` adjacent rows of the step."""
         if count == len(self.actions):
             return self
         part = slice(first, first + count)
@@ -81,7 +81,7 @@ class DecodeStep:
         )
 
     def cost(self, costs: CostModel, row: int = 0) -> StepCost:
-        """Computed cost of a row by what it read, where that is known, with its policy's."""
+        """Compute the cost of a row's step, its policy's included, from measured reads if known."""
         return costs.decode_step(self.actions[row], self.cached_tokens[row], self.reads[row])
 
 
@@ -100,15 +100,15 @@ def decode(
     """Decode step by step from a dense prefix.
 
     Args:
-        cache: of R rows, equally many for each of B sequences, one sequence after another; has room
-            for a token of every step.
+        cache: R rows, the same number for each of B sequences, grouped by sequence; must have room
+            for one token per step.
         first_tokens: B tokens, the input of step 0.
-        scheduler: of the R rows.
-        choose: called after each step is consumed; the B next tokens, or None to end.
-        prefix_state: of the B sequences, for step 0's observation.
-    Yields: a DecodeStep per step; its tensors are not overwritten later.
-    Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late, unless
-        steps are brought to the host.
+        scheduler: schedules all R rows.
+        choose: called after each step is consumed; returns the B next tokens, or None to stop.
+        prefix_state: state of the B prefixes, for the observation of step 0.
+    Yields: one DecodeStep per step; later steps do not overwrite its tensors.
+    Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step later, unless
+        steps are copied to the host.
     """
     loop = _Loop(lm, cache, scheduler, options, len(first_tokens), prefix_state)
     tokens, step = first_tokens, None
@@ -124,7 +124,7 @@ def decode(
 
 
 class _Loop:
-    """The state between steps, and what the scheduler observes of the last one."""
+    """State between steps, with what the scheduler observes of the last one."""
 
     def __init__(
         self,
@@ -137,21 +137,21 @@ class _Loop:
     ) -> None:
         self._lm, self._cache, self._scheduler, self._options = lm, cache, scheduler, options
         self._group = cache.num_rows // sequences
-        self._device = torch.device("cpu") if options.on_host else lm.device  # of observations
+        self._device = torch.device("cpu") if options.on_host else lm.device  # for observations
         self._observes = scheduler.observes
-        self._added: Sequence[StepReads] = ()  # by policies, to every step
-        self._known: dict[str, Any] = {}  # fields of the observation that the step before left
+        self._added: Sequence[StepReads] = ()  # reads that policies add to every step
+        self._known: dict[str, Any] = {}  # fields of the observation from the previous step
         self._log_probabilities: Tensor | None = None
         if prefix is not None:
             self._observe_prefix(prefix, sequences if options.batched else 1)
 
     @cached_property
     def checks_late(self) -> bool:
-        """Return whether numbers are checked a step late: a GPU that is asked at once is idle."""
+        """Whether numbers are checked a step late, because an immediate check would stall a GPU."""
         return self._device.type != "cpu"
 
     def run(self, index: int, tokens: Sequence[int], last: DecodeStep | None) -> DecodeStep:
-        """Take a step that feeds ``tokens``; ``last`` is the step before it."""
+        """Run one step on ``tokens``; ``last`` is the previous step."""
         lm, options, started = self._lm, self._options, time.perf_counter()
         rows = [token for token in tokens for _ in range(self._group)]
         fed = from_host(rows, lm.device)
@@ -184,7 +184,7 @@ class _Loop:
         return step
 
     def _observe_prefix(self, prefix: PrefixState, at_once: int) -> None:
-        """Begin with what a prefix left; ``at_once`` sequences' logits are computed together."""
+        """Start from a prefix's state; logits are computed for ``at_once`` sequences at a time."""
 
         def spread(values: Tensor | None) -> Tensor | None:
             if values is None:
@@ -215,7 +215,7 @@ class _Loop:
 
 
 def _reads(output: StepOutput, added: Sequence[StepReads]) -> tuple[StepReads, ...]:
-    """Each row's reads, with what its policy ``added``."""
+    """Return each row's measured reads, together with those that its policy adds."""
     tokens, head_rows = output.tokens_read, output.head_rows
     if tokens.device.type != "cpu":
         return tuple(added)
@@ -226,7 +226,7 @@ def _reads(output: StepOutput, added: Sequence[StepReads]) -> tuple[StepReads, .
 
 
 def require_finite(numbers: Tensor, where: str) -> None:
-    """Raise NotFiniteError when one of a few numbers is NaN or infinite."""
+    """Raise NotFiniteError if any of the numbers is NaN or infinite."""
     if not math.isfinite(float(numbers.sum())):
         raise NotFiniteError(
             f"{where}: the model computed numbers that are not finite (NaN or infinity), so its "
@@ -237,7 +237,7 @@ def require_finite(numbers: Tensor, where: str) -> None:
 
 
 class ScoredStep(NamedTuple):
-    """One step of B sequences × G rows, and the tokens that it should have predicted."""
+    """A decode step of B sequences × G rows with its target tokens."""
 
     step: DecodeStep
     targets: Tensor  # [B] int64
@@ -267,11 +267,11 @@ def teacher_forced(
     options: DecodeOptions,
     state: PrefixState | None = None,
 ) -> Iterator[ScoredStep]:
-    """Decode along given tokens; all but ``paths`` as of ``decode``.
+    """Decode along given tokens; see ``decode`` for the other arguments.
 
     Args:
-        paths: of each of B sequences ``options.max_steps`` + 1 tokens or more: those to feed and,
-            shifted by one, those to score.
+        paths: for each of B sequences at least ``options.max_steps`` + 1 tokens: the inputs and,
+            shifted by one, the targets.
     """
 
     def following(step: DecodeStep) -> list[int]:

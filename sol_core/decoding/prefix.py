@@ -1,10 +1,9 @@
-"""Dense prefixes that decoding starts from: texts are read once, in the same pieces everywhere.
+"""Dense prefill of prefixes, in chunks that depend on the prefix's length alone.
 
-A matrix product's sums depend on how many rows it has, so a token's keys depend on the piece that
-it is read in. Pieces follow from the prefix's length alone: blocks of ``BLOCK`` tokens from the
-start, halves of it down to ``LEAST_PIECE`` if they fit, the rest but for the last token, and the
-last token by itself, which a policy may observe. So a prefix has the same keys and values to the
-bit for every caller, and two that begin alike share pieces, which are read once.
+The sums of a matrix product depend on its number of rows, so a token's keys depend on its chunk.
+Chunks are blocks of ``BLOCK`` tokens, then halves down to ``LEAST_CHUNK`` where they fit, the
+remaining tokens but one, and the last token alone, which a policy may observe. A prefix therefore
+has bit-identical keys and values for every caller, and prefixes reuse the chunks that they share.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from sol_core.progress import no_stop
 ResultT = TypeVar("ResultT")
 
 BLOCK = 512  # tokens
-LEAST_PIECE = 256  # tokens; smaller ones make reading slower, by a third of 512 tokens at 64
-EQUAL_WORK = 2500  # tokens before a token at which attention to them takes as long as all the rest
+LEAST_CHUNK = 256  # tokens; with chunks of 64, 512 tokens take a third longer
+EQUAL_WORK = 2500  # cached tokens at which attention takes as long as the rest of the model
 
 
 class PrefixState(NamedTuple):
-    """Observation that the dense prefix's last token left for step 0, B sequences."""
+    """Observation of the prefix's last token, used at step 0; B sequences."""
 
     hidden: Tensor  # [B, C] fp32, after the final norm
-    mid_hidden: Tensor | None = None  # this and the next: see StepObservation; None: not observed
-    concentration: Tensor | None = None
+    mid_hidden: Tensor | None = None  # as in StepObservation; None if not observed
+    concentration: Tensor | None = None  # likewise
 
     def rows(self, numbers: Sequence[int]) -> PrefixState:
-        """The state of some sequences, in this order; one may come several times."""
+        """Select sequences, in this order; repetitions are allowed."""
         rows = list(numbers)
         return PrefixState._make(None if part is None else part[rows] for part in self)
 
     @staticmethod
     def joined(states: Sequence[PrefixState | None]) -> PrefixState | None:
-        """The states of several prefixes as that of their sequences; None where one has none."""
+        """Concatenate the states of several prefixes; None if any of them is None."""
         known = [state for state in states if state is not None]
         if len(known) < len(states):
             return None
@@ -56,11 +55,11 @@ class PrefixState(NamedTuple):
 
 
 class ReadPrefix(NamedTuple):
-    """A prefix as it was read."""
+    """A prefix after prefill."""
 
-    cache: KVCache  # of one row, to be branched; others may start from it too
-    state: PrefixState | None  # of its last token; None without tokens, or if reading was stopped
-    reused: int = 0  # tokens whose keys were kept from an earlier text
+    cache: KVCache  # one row; branch it, because other callers may share it
+    state: PrefixState | None  # state of the last token; None if empty or stopped
+    reused: int = 0  # tokens copied from an earlier text's cache
 
 
 def read_prefix(
@@ -71,7 +70,7 @@ def read_prefix(
     should_stop: Callable[[], bool] = no_stop,
     prefixes: OwnersPrefixes | None = None,
 ) -> ReadPrefix:
-    """Read a prefix densely; see ``read_prefix_in_chunks``."""
+    """Prefill a prefix; see ``read_prefix_in_chunks``."""
     return _result(read_prefix_in_chunks(lm, tokens, page_size, observe, should_stop, prefixes))
 
 
@@ -83,19 +82,19 @@ def read_prefix_in_chunks(
     should_stop: Callable[[], bool],
     prefixes: OwnersPrefixes | None,
 ) -> Generator[PrefillProgress, None, ReadPrefix]:
-    """Read a prefix densely, from the first piece on that is not kept.
+    """Prefill a prefix, starting after the chunks that are cached.
 
     Args:
-        observe: mechanisms of the policy that observes the last token; None for nobody.
-        should_stop: asked before every layer of every piece.
-        prefixes: where texts are kept; None for nowhere.
+        observe: mechanisms of the policy that observes the last token, if any.
+        should_stop: polled before every layer of every chunk.
+        prefixes: cache of earlier prefixes; None disables it.
     Yields: progress after each whole block.
     """
-    if lm.device.type != "cpu":  # it has read a text sooner than copied it
+    if lm.device.type != "cpu":  # a GPU reads a text faster than it copies one
         prefixes = None
     longest = prefixes and prefixes.kept.longest(prefixes.owner, tokens, _common_tokens)
     kept, reused = longest or (None, 0)
-    states = dict[Hashable, PrefixState]()  # of this text, by what observes it
+    states = dict[Hashable, PrefixState]()  # of this text, by ``observe``
     if kept is not None and reused == len(tokens) and kept.cache.page_size == page_size:
         states = kept.states
         if observe in states:
@@ -113,9 +112,9 @@ def read_prefix_in_chunks(
 def read_prefixes(
     lm: FrozenLM, prefixes: Sequence[Sequence[int]], page_size: int, observe: Mechanisms | None
 ) -> tuple[KVCache, PrefixState]:
-    """``read_prefix`` of several sequences, each of at least one token, as rows of one cache.
+    """Prefill several sequences, each of at least one token, as the rows of one cache.
 
-    The pieces that a sequence has in common with the one before it are copied.
+    Chunks that a sequence shares with the previous one are copied.
     """
     cache = lm.new_cache(len(prefixes), max(map(len, prefixes)), page_size=page_size)
     states: list[PrefixState] = []
@@ -136,7 +135,7 @@ def read_prefixes(
 def prefill_token(
     lm: FrozenLM, token: Tensor, cache: KVCache, observe: Mechanisms | None
 ) -> PrefixState:
-    """Read one token [B, 1] densely and keep what step 0's observation needs."""
+    """Prefill one token [B, 1]; returns the state that step 0 observes."""
     if observe is None:
         return PrefixState(lm.prefill(token, cache)[:, -1])
     output = lm.observed_prefill(token, cache, mechanisms=observe)
@@ -145,7 +144,7 @@ def prefill_token(
 
 
 def _result(reading: Generator[PrefillProgress, None, ResultT]) -> ResultT:
-    """The result of reading whose progress nobody watches."""
+    """Run a prefill to its end, ignoring progress."""
     while True:
         try:
             next(reading)
@@ -155,7 +154,7 @@ def _result(reading: Generator[PrefillProgress, None, ResultT]) -> ResultT:
 
 
 class _StoppedError(Exception):
-    """``should_stop`` was obeyed within a piece, of which nothing is kept."""
+    """Raised within a chunk when ``should_stop`` returns True; the chunk is discarded."""
 
 
 def _read(
@@ -165,7 +164,7 @@ def _read(
     observe: Mechanisms | None,
     should_stop: Callable[[], bool],
 ) -> Generator[PrefillProgress, None, PrefixState | None]:
-    """Read what a cache of one row does not hold yet; returns None when it is stopped."""
+    """Prefill the tokens that the cache of one row lacks; returns None when stopped."""
 
     def check(layer: int, hidden: Tensor) -> None:
         if should_stop():
@@ -185,7 +184,7 @@ def _read(
 
 
 def _seconds_left(start: int, read: int, total: int, began: float) -> float:
-    """Estimate of what is left; a token takes the longer the more there are before it."""
+    """Estimate the time left; a token's time grows with its number of cached tokens."""
 
     def work(first: int, last: int) -> float:
         return (last - first) * (1 + (first + last) / 2 / EQUAL_WORK)
@@ -194,10 +193,10 @@ def _seconds_left(start: int, read: int, total: int, began: float) -> float:
 
 
 def _chunk_ends(num_tokens: int) -> Iterator[int]:
-    """Ends of the pieces in which so many tokens are read."""
+    """Yield the ends of the chunks of a prefix of so many tokens."""
     last, end = num_tokens - 1, 0
     size = BLOCK
-    while size >= LEAST_PIECE:
+    while size >= LEAST_CHUNK:
         if end + size <= last:
             end += size
             yield end
@@ -210,7 +209,7 @@ def _chunk_ends(num_tokens: int) -> Iterator[int]:
 
 
 def _common_tokens(before: Sequence[int], tokens: Sequence[int]) -> int:
-    """Tokens of the first pieces that two prefixes have in common."""
+    """Count the tokens of the leading chunks that two prefixes share."""
     common = 0
     for end, other in zip(_chunk_ends(len(before)), _chunk_ends(len(tokens)), strict=False):
         if end != other or tuple(before[common:end]) != tuple(tokens[common:end]):
@@ -220,6 +219,6 @@ def _common_tokens(before: Sequence[int], tokens: Sequence[int]) -> int:
 
 
 def _last_chunk_end(tokens: Sequence[int], at_most: int) -> int:
-    """The last end of a piece that is so near, and leaves a token to be read."""
+    """Return the last chunk end ≤ ``at_most`` that leaves at least one token to read."""
     ends = (end for end in _chunk_ends(len(tokens)) if end <= at_most and end < len(tokens))
     return max(ends, default=0)

@@ -1,9 +1,9 @@
 """Schedules of one row: functions from an observation to the action of the next decode step.
 
-``FixedSchedule`` and ``StaticSchedule`` (neighbouring levels mixed evenly) ignore the model;
-``RandomSchedule`` draws levels of the exact mean; ``SignalSchedule`` spends where a signal is high:
-the previous step's entropy (EMC) or how far the hidden state moved (DAC), the heuristics that SOL
-(arXiv:2605.10875, section 5) compares against.
+``FixedSchedule`` and ``StaticSchedule`` (two neighbouring levels, mixed evenly) ignore the model.
+``RandomSchedule`` draws levels with an exact mean. ``SignalSchedule`` spends more where a signal is
+high: entropy of the previous step (EMC) or drift of the hidden state (DAC), the heuristic baselines
+of SOL (arXiv:2605.10875, section 5).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
 
-MODULATION = 0.25  # how much of an axis' range one standard deviation of the signal moves
+MODULATION = 0.25  # fraction of an axis's range per standard deviation of the signal
 
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Over how many steps a budget must be met: every episode, the last one cut short."""
+    """Steps over which a budget must be met: each episode, the last of which is cut short."""
 
     episode_steps: int  # steps per episode
-    total_steps: int  # at most this many steps will run
+    total_steps: int  # upper bound of the steps that run
 
     def steps_from(self, step: int) -> int:
         """Length of the episode that begins at ``step``, at least 1."""
@@ -38,7 +38,7 @@ class Horizon:
 
 
 class FixedSchedule:
-    """A given list of actions; its last one repeats."""
+    """Takes actions from a list; the last one repeats."""
 
     def __init__(self, actions: Sequence[Action]) -> None:
         self._actions = list(actions)
@@ -48,7 +48,7 @@ class FixedSchedule:
 
 
 class AlternatingLevels:
-    """The two levels around a target, mixed evenly over time."""
+    """Mixes the two levels around a target evenly over time."""
 
     def __init__(self, levels: Sequence[float], target: float) -> None:
         upper = min(bisect.bisect_left(levels, target - 1e-9), len(levels) - 1)
@@ -59,19 +59,19 @@ class AlternatingLevels:
             self._weight = (target - self._low) / (self._high - self._low)
 
     def at(self, step: int) -> float:
-        # Rounding the running count of the upper level spreads it evenly.
+        # Rounding the cumulative count of the upper level spreads it evenly.
         due = math.floor((step + 1) * self._weight + 0.5)
         before = math.floor(step * self._weight + 0.5)
         return self._high if due > before else self._low
 
 
 class StaticSchedule:
-    """A constant budget: per axis the two neighbouring levels, mixed evenly over time.
+    """Spends a constant budget: per axis the two levels around it, mixed evenly over time.
 
-    After any number of steps each axis' mean is as close to the target as its levels allow.
+    After any number of steps the mean of each axis is as close to the target as levels allow.
 
     Args:
-        first_step: the mixing's count at step 0, to go on where another text ended.
+        first_step: offset of the step count, to continue the mixing of an earlier text.
     """
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, first_step: int = 0) -> None:
@@ -85,16 +85,16 @@ class StaticSchedule:
         return self.at(observation.step)
 
     def at(self, step: int) -> Action:
-        """The levels of a step; whatever is observed there, they are the same."""
+        """Return the action of a step, which depends on nothing else."""
         keep, channels, bits = [axis.at(step + self._first_step) for axis in self._axes]
         return Action.at(keep, channels, int(bits))
 
 
 class RandomSchedule:
-    """Uniformly drawn levels, repaired to the exact mean over every horizon.
+    """Draws levels uniformly, then moves some of them so that every horizon meets the mean.
 
-    What the levels cannot express (less than one level step) is carried to the next
-    horizon, so the mean stays exact however long the generation is.
+    A remainder smaller than the distance of two levels is carried to the next horizon, so the mean
+    stays exact for any length.
     """
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, seed: int, horizon: Horizon) -> None:
@@ -110,7 +110,7 @@ class RandomSchedule:
         return self.next(observation.step)
 
     def next(self, step: int) -> Action:
-        """The levels of the next step, whose number counts where an episode begins."""
+        """Return the next action; ``step`` matters only where an episode begins."""
         if not self._plan:
             steps = self._horizon.steps_from(step)
             axes = [self._draw(axis, steps) for axis in range(len(AXES))]
@@ -140,11 +140,11 @@ class RandomSchedule:
 
 
 class SignalSchedule:
-    """Spends more where a signal is high, steered so that every horizon meets the budget.
+    """Spends more where a signal is high, and meets the budget over every horizon.
 
-    "entropy" (EMC) reads the previous step's uncertainty, "drift" (DAC) one minus the
-    cosine between the last two hidden states. The signal is standardised by its running
-    mean and deviation; one deviation moves each axis by a quarter of its range.
+    "entropy" (EMC) is the entropy of the previous step, "drift" (DAC) one minus the cosine between
+    the last two hidden states. The signal is standardised by its running mean and deviation; one
+    standard deviation moves each axis by ``MODULATION`` of its range.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class SignalSchedule:
 
     def _read(self, observation: StepObservation) -> float | None:
         if self._signal == "entropy":
-            # A prefix's own distribution is there only where another row asks for it.
+            # Step 0 has an entropy only if another row observes the prefix: ignore it.
             is_known = observation.entropy is not None and observation.step > 0
             return float(observation.entropy) if is_known else None  # type: ignore[arg-type]  # a tensor then
         previous, self._previous_hidden = self._previous_hidden, observation.hidden
@@ -183,7 +183,7 @@ class SignalSchedule:
 
 
 class _SteeredAxis:
-    """Turns wanted spends into levels whose mean over each horizon meets the target."""
+    """Rounds the desired spend to levels whose mean over each horizon meets the target."""
 
     def __init__(self, levels: list[float], target: float) -> None:
         self._levels = levels
@@ -192,7 +192,7 @@ class _SteeredAxis:
         self._remaining = 0.0
 
     def spend(self, score: float, horizon_steps: int) -> float:
-        """The next level; ``horizon_steps`` counts if a new horizon begins here."""
+        """Return the next level; ``horizon_steps`` is used only where a horizon begins."""
         if self._left == 0:
             self._left = horizon_steps
             self._remaining += self._target * horizon_steps
@@ -200,7 +200,7 @@ class _SteeredAxis:
         aim = self._remaining / self._left
         wanted = aim + MODULATION * (high - low) * score
         others = self._left - 1
-        # The other steps of this horizon bound this one by the least and most that they can take.
+        # Leave between the least and the most that the remaining steps of the horizon can spend.
         wanted = min(max(wanted, self._remaining - others * high), self._remaining - others * low)
         level = min(self._levels, key=lambda level: abs(level - wanted))
         self._left -= 1
@@ -209,7 +209,7 @@ class _SteeredAxis:
 
 
 class _RunningStatistics:
-    """Welford's running mean and deviation."""
+    """Running mean and deviation (Welford)."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -217,7 +217,7 @@ class _RunningStatistics:
         self._squares = 0.0
 
     def score(self, value: float) -> float:
-        """Standardise a value by those before it, within ±3, and add it to them."""
+        """Standardise a value by the values before it, clipped to ±3, then include it."""
         score, delta = 0.0, value - self._mean
         if self._count > 1 and self._squares > 0:
             deviation = math.sqrt(self._squares / (self._count - 1))

@@ -35,7 +35,7 @@ def bytes_kept(prefixes):
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(prefix_module, "BLOCK", 64)
-    monkeypatch.setattr(prefix_module, "LEAST_PIECE", 8)
+    monkeypatch.setattr(prefix_module, "LEAST_CHUNK", 8)
 
 
 @given(st.integers(0, 5000))
