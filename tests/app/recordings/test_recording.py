@@ -76,7 +76,7 @@ def test_the_answers_stand_on_their_pages_and_break_on_the_way(name: str) -> Non
     whole = [sum(_whole([one["tokens"] for one in text["answers"]], dense)) for text in others]
     assert whole == sorted(whole, reverse=True)
     assert whole[0] == 3
-    assert whole[-1] == (name == "bfloat16-amd")  # one survives there
+    assert whole[-1] == (name != "bfloat16-intel")  # one survives elsewhere
     assert set(whole[:-1]) & {1, 2}  # not all at once
 
 
@@ -89,7 +89,7 @@ def test_a_model_is_shown_the_recording_of_its_format() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_dir) -> None:
-    """With the same words where it was recorded; elsewhere a last bit changes the wrong ones."""
+    """With the same words in float32; in bfloat16, a last bit changes the wrong ones elsewhere."""
     from sol_core.models.loading import load_language_model
     from sol_core.models.tuning import machine_name
 
@@ -104,9 +104,7 @@ def test_a_run_here_breaks_the_answers_on_show_at_every_stop(dtype, model_data_d
     assert [_whole(answers, here[0]) for answers in here] == [
         _whole(answers, shown[0]) for answers in shown
     ]
-    if dtype == "float32":
-        assert here[:-1] == shown[:-1]
-    if recording["machine"] == machine_name():
+    if dtype == "float32" or recording["machine"] == machine_name():
         assert here == shown
 
 
