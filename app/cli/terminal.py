@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
-from app.web.theme import WHITE, ink, scale_colour
+from app.web.theme import WHITE, ink, rgb, scale_colour
 from sol_core.actions import AXES
 
 ColourDepth = Literal["none", "256", "24bit"]
@@ -47,7 +47,7 @@ def paint(text: str, value: float, depth: ColourDepth) -> str:
     if depth == "none":
         return safe
     colour = scale_colour(value)
-    red, green, blue = (round(channel) for channel in colour)
+    red, green, blue = rgb(colour)
     dark = ink(colour) == WHITE
     if depth == "24bit":
         style = f"\x1b[48;2;{red};{green};{blue};38;2;{'255;255;255' if dark else '0;0;0'}m"

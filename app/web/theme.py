@@ -9,7 +9,7 @@ goes from orange over nothing to blue, the pair that every kind of colour vision
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sol_core.actions import AXES
 
@@ -17,25 +17,10 @@ if TYPE_CHECKING:
     import gradio as gr
 
 DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
-DIFFERENCE_OPACITY = 0.5
+DIFFERENCE_PERCENT = 50  # of a difference's colour in its largest tint
 _LANE, _LANE_PITCH = 5, 6  # height of a token's lane, from one to the next: px
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
-
-
-class Rgb(NamedTuple):
-    """An sRGB colour, 0 to 255 per channel."""
-
-    red: float
-    green: float
-    blue: float
-
-    @classmethod
-    def parse(cls, text: str) -> Rgb:
-        return cls(*(int(text[at : at + 2], 16) for at in (1, 3, 5)))
-
-    def hex(self) -> str:
-        return "#" + "".join(f"{round(channel):02x}" for channel in self)
 
 
 Palette = dict[str, str]  # the colours of one theme by name, each as #rrggbb
@@ -75,42 +60,27 @@ _DARK_STEPS = """
     #27808e #238e8c #209b89 #27a783 #32b37c #44bd70 #5bc663
     #72cf55 #8cd545 #a7db34 #c2e02a #e0e327 #fde725
 """
-LIGHT_SCALE, DARK_SCALE = (
-    tuple(Rgb.parse(step) for step in steps.split()) for steps in (_LIGHT_STEPS, _DARK_STEPS)
-)
+LIGHT_SCALE, DARK_SCALE = (tuple(steps.split()) for steps in (_LIGHT_STEPS, _DARK_STEPS))
 NUM_BINS = len(DARK_SCALE)  # two levels of a grid never share one
-BLACK, WHITE = Rgb(0, 0, 0), Rgb(255, 255, 255)
+BLACK, WHITE = "#000000", "#ffffff"
 _EVEN_LUMINANCE = (0.05 * 1.05) ** 0.5 - 0.05  # on which both have the same contrast
 
 
-def mix(over: Rgb, under: Rgb, opacity: float) -> Rgb:
-    """``over`` at an opacity in [0, 1] on ``under``."""
-    return Rgb(*(opacity * a + (1 - opacity) * b for a, b in zip(over, under, strict=True)))
+def scale_colour(value: float) -> str:
+    """Return the dark theme's tint for ``value`` in [0, 1]."""
+    return DARK_SCALE[round(min(max(value, 0.0), 1.0) * (NUM_BINS - 1))]
 
 
-def scale_colour(value: float) -> Rgb:
-    """The dark theme's tint for ``value`` in [0, 1]."""
-    position = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
-    low = min(int(position), NUM_BINS - 2)
-    return mix(DARK_SCALE[low + 1], DARK_SCALE[low], position - low)
+def rgb(colour: str) -> bytes:
+    """Return the sRGB channels of ``#rrggbb``, 0 to 255 each."""
+    return bytes.fromhex(colour[1:])
 
 
-def ink(background: Rgb) -> Rgb:
-    """Black or white, whichever has the larger contrast on it (WCAG 2)."""
-    return BLACK if _luminance(background) > _EVEN_LUMINANCE else WHITE
-
-
-def difference_tint(bin_index: int, palette: Palette) -> Rgb:
-    """The background of a token in bin ``bin_index`` of ``DIFFERENCE_BINS``: worse to better."""
-    middle = DIFFERENCE_BINS // 2
-    end = palette["better" if bin_index > middle else "worse"]
-    opacity = DIFFERENCE_OPACITY * abs(bin_index - middle) / middle
-    return mix(Rgb.parse(end), Rgb.parse(palette["panel"]), opacity)
-
-
-def _luminance(colour: Rgb) -> float:
-    red, green, blue = (_linear(channel / 255) for channel in colour)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+def ink(background: str) -> str:
+    """Return black or white, whichever has the larger contrast on a colour (WCAG 2)."""
+    red, green, blue = (_linear(channel / 255) for channel in rgb(background))
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return BLACK if luminance > _EVEN_LUMINANCE else WHITE
 
 
 def _linear(channel: float) -> float:
@@ -127,12 +97,6 @@ _THEME_COLOURS = {
     "block_border_color": "line",
     "border_color_primary": "line",
     "border_color_accent": "accent",
-    "input_background_fill": "panel",
-    "input_border_color": "edge",
-    "button_primary_background_fill": "accent",
-    "button_primary_background_fill_hover": "accent",
-    "button_primary_text_color": "on_accent",
-    "slider_color": "accent",
 }
 
 
@@ -155,22 +119,20 @@ def build_theme() -> gr.themes.Base:
 
 
 def colour_css() -> str:
-    """CSS custom properties ``--sol-…`` for both themes, and one rule for each tint."""
-    rules = [f":root, .sol-light {{ {_variables(LIGHT, LIGHT_SCALE)} }}"]
-    rules.append(f".dark, .sol-dark {{ {_variables(DARK, DARK_SCALE)} }}")
-    return "\n".join(rules + _axis_rules() + _tint_rules())
+    """Return CSS custom properties ``--sol-…`` for both themes, and one rule for each tint."""
+    return "\n".join([_LIGHT_RULE, f".dark, .sol-dark {{ {_DARK_VARIABLES} }}", *_SHARED_RULES])
 
 
 def follow_system_css() -> str:
-    """``colour_css`` for a document outside Gradio: the theme and fonts are the system's."""
+    """Return ``colour_css`` for a document outside Gradio, with the system's theme and fonts."""
     fonts = f"--font: {_font_list(_SANS, 'sans-serif')}; --font-mono: {_font_list(_MONO)};"
     rules = [
         f":root {{ color-scheme: light dark; {fonts} }}",
-        f":root, .sol-light {{ {_variables(LIGHT, LIGHT_SCALE)} }}",
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK, DARK_SCALE)} }} }}",
-        f".sol-dark {{ {_variables(DARK, DARK_SCALE)} }}",
+        _LIGHT_RULE,
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {_DARK_VARIABLES} }} }}",
+        f".sol-dark {{ {_DARK_VARIABLES} }}",
     ]
-    return "\n".join(rules + _axis_rules() + _tint_rules())
+    return "\n".join([*rules, *_SHARED_RULES])
 
 
 def _axis_rules() -> list[str]:
@@ -187,27 +149,32 @@ def _axis_rules() -> list[str]:
 
 
 def _tint_rules() -> list[str]:
-    return [
-        *(
-            f':is(.sol-token, .sol-strip i)[data-bin="{at}"] '
-            f"{{ --tint: var(--sol-tint-{at}); --ink: var(--sol-ink-{at}); }}"
-            for at in range(NUM_BINS)
-        ),
-        *(
-            f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
-            for index in range(DIFFERENCE_BINS)
-        ),
+    tints = [
+        f':is(.sol-token, .sol-strip i)[data-bin="{at}"] '
+        f"{{ --tint: var(--sol-tint-{at}); --ink: var(--sol-ink-{at}); }}"
+        for at in range(NUM_BINS)
     ]
+    middle = DIFFERENCE_BINS // 2
+    differences = [
+        f'.sol-token[data-difference="{at}"] {{ --tint: color-mix(in srgb, '
+        f"var(--sol-{'better' if at > middle else 'worse'}) "
+        f"{DIFFERENCE_PERCENT * abs(at - middle) / middle:.1f}%, var(--sol-panel)); }}"
+        for at in range(DIFFERENCE_BINS)
+    ]
+    return tints + differences
 
 
 def _font_list(names: list[str], *generic: str) -> str:
     return ", ".join([*(f'"{name}"' if " " in name else name for name in names), *generic])
 
 
-def _variables(palette: Palette, scale: tuple[Rgb, ...]) -> str:
-    colours = {f"--sol-{name.replace('_', '-')}": colour for name, colour in palette.items()}
+def _variables(palette: Palette, scale: tuple[str, ...]) -> str:
+    colours = {name.replace("_", "-"): colour for name, colour in palette.items()}
     for at, tint in enumerate(scale):
-        colours |= {f"--sol-tint-{at}": tint.hex(), f"--sol-ink-{at}": ink(tint).hex()}
-    for index in range(DIFFERENCE_BINS):
-        colours[f"--sol-difference-{index}"] = difference_tint(index, palette).hex()
-    return " ".join(f"{name}: {value};" for name, value in colours.items())
+        colours |= {f"tint-{at}": tint, f"ink-{at}": ink(tint)}
+    return " ".join(f"--sol-{name}: {value};" for name, value in colours.items())
+
+
+_LIGHT_RULE = f":root, .sol-light {{ {_variables(LIGHT, LIGHT_SCALE)} }}"
+_DARK_VARIABLES = _variables(DARK, DARK_SCALE)
+_SHARED_RULES = _axis_rules() + _tint_rules()
