@@ -4,7 +4,7 @@ import { announce, chip, drawInTurn, h, setText, show, svg, uniqueId } from "../
 import { AXES, gridLevels, levelText, nearest, probability, probabilityOf, scheduleName } from "../format.js";
 import { memory } from "../memory.js";
 import { LEAST_TOP, levelBars } from "../page_parts.js";
-import { END, tokenNodes } from "../tokens/token_text.js";
+import { END, quoted, tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
 import { bytesText, cellNames, channelFractions, flowOf, readsOf, spokenStep } from "./reads.js";
 
@@ -155,7 +155,7 @@ export class Machine {
       names: reads && cellNames(reads, this.on.textOf), layers: reads?.layers ?? (keeps ?? ratios)?.length });
     this.choices.show(token);
     this.outcome.replaceChildren(...outcomeNodes(token));
-    this.caption.replaceChildren(`Token ${token.index + 1} “`, h("bdi", {}, tokenNodes(token.text)), "”");
+    this.caption.replaceChildren(`Token ${token.index + 1} `, h("bdi", {}, quoted(token.text)));
     clearTimeout(this.settling);
     this.settling = setTimeout(
       () => this.say(spokenStep(token, reads, fractions, scheduleName(this.run, [token]))), SETTLED_MS);

@@ -39,6 +39,13 @@ function ownTexts(texts, asked) {
   });
 }
 
+// A page's words; what a template put before and behind them shows in the whole prompt only.
+function partsAround(text, words) {
+  const at = text.indexOf(words);
+  const ofTemplate = (part) => part && h("span", { class: "sol-template" }, asIs(part));
+  return [ofTemplate(text.slice(0, at)), asIs(words), ofTemplate(text.slice(at + words.length))];
+}
+
 // Writes an attribute only where it changes: there are hundreds of pages.
 function setShade(element, shade) {
   if (element.solShade === shade) return;
@@ -156,9 +163,11 @@ export class Reading {
     this.text.classList.toggle("is-short", texts.length <= SHORT_PAGES);
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
+      const words = this.texts[page];
       const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option",
         "aria-selected": "false", tabindex: "-1",
-        "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(text)}` }, asIs(text));
+        "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(words)}` },
+      partsAround(text, words));
       span.solIndex = page;
       return span;
     });
