@@ -19,9 +19,7 @@ type Server = Record<string, (request: object) => Promise<any>>;
 /** A call to Python: app/web/calls.py. What Python refuses rejects with a Refusal. */
 type Api = (name: string, request: object) => Promise<any>;
 
-interface Refusal extends Error {
-  refused?: boolean;
-}
+interface Refusal extends Error { refused?: boolean }
 
 type AxisField = "keep_fraction" | "channel_keep_ratio" | "bit_width";
 
@@ -31,11 +29,7 @@ type Action = Record<AxisField, number> & { keep_by_layer?: number[]; channels_b
 /** The fields of StepCost (sol_core/events.py) that pages read. */
 type Cost = Record<"flops" | "bytes_read" | "attention_bytes" | "mlp_bytes" | "head_bytes" | "policy_bytes", number>;
 
-interface Alternative {
-  token_id: number;
-  text: string;
-  probability: number;
-}
+interface Alternative { token_id: number; text: string; probability: number }
 
 /** One token: TokenEvent of sol_core/events.py, a number that is not finite as null. */
 interface Token {
@@ -65,17 +59,9 @@ interface Token {
   below_static?: number | null;
 }
 
-interface Run {
-  id: string;
-  kind: string;
-  prompt: string;
-  title: string;
-  question: string;
-  model: string;
-  config: any;
-  settings: any;
-  created_at: string;
-}
+interface Run extends
+  Record<"id" | "kind" | "prompt" | "title" | "question" | "model" | "created_at", string>,
+  Record<"config" | "settings", any> {}
 
 /** The state of a run: app/runs/views.py. `run` comes with the first poll. */
 interface View {
@@ -136,10 +122,7 @@ interface SpendAxis extends DeclaredAxis, Axis {
   fraction(value: number): number;
 }
 
-interface GridAxis {
-  axis: SpendAxis;
-  levels: number[];
-}
+interface GridAxis { axis: SpendAxis; levels: number[] }
 
 /** From handlers.estimate_budget; the optional fields for bytes alone. */
 interface Estimate {
@@ -161,56 +144,29 @@ interface Estimate {
 /** Pages, share read and by page: RecordedStep of tests/app/recordings/recorder.py. */
 type RecordedStep = [number, number, string];
 
-interface RecordedAnswer {
-  same: number;
-  tokens: string[];
-  costs: number[];
-  steps: RecordedStep[];
-}
+interface RecordedAnswer { same: number; tokens: string[]; costs: number[]; steps: RecordedStep[] }
 
-interface RecordedText {
-  asked: number;
-  spend: number[];
-  share: number;
-  answers: RecordedAnswer[];
-}
+interface RecordedText { asked: number; spend: number[]; share: number; answers: RecordedAnswer[] }
 
-interface RecordedQuestion {
-  needs: string;
-  question: string;
-  stem: string;
-  tokens: number;
-  fact: number;
-}
+interface RecordedQuestion { needs: string; question: string; stem: string; tokens: number; fact: number }
 
 /** Questions about one story, answered under smaller and smaller budgets: app/results. */
-interface Recording {
-  model: string;
-  dtype: string;
-  machine: string;
-  max_new_tokens: number;
-  stop_strings: string[];
-  story: string;
-  page_size: number;
-  pages: string[];
+interface Recording extends
+  Record<"model" | "dtype" | "machine" | "story", string>,
+  Record<"stop_strings" | "pages", string[]>,
+  Record<"max_new_tokens" | "page_size", number> {
   questions: RecordedQuestion[];
   texts: RecordedText[];
 }
 
 /** Words and limits of a form's field. */
-interface FieldWords {
-  rows?: number;
+interface FieldWords extends
+  Partial<Record<"hint" | "unit" | "axis" | "value", string>>,
+  Partial<Record<"rows" | "min" | "max" | "maxLength", number>> {
   label: string;
-  hint?: string;
-  min?: number;
-  max?: number;
   step?: number | "any";
-  unit?: string;
-  axis?: string;
   choices?: Record<string, string>;
-  value?: string;
   isRequired?: boolean;
-  maxLength?: number;
 }
 
 /** Effects of all pages on a token. lost: of its probability without the page; best: where that is most. */
@@ -234,12 +190,8 @@ interface Field {
 /** Of a chart of a training. sign: 1 where values are above nothing, −1 below it, 0: both, null: anything. */
 interface Scale { title: string; sign: number | null; least?: number; zeroline?: boolean }
 
-interface MetricLine {
-  /** Of a metric. */
-  id: string;
-  name: string;
-  words: string;
-  colour: string;
+/** id: of a metric. */
+interface MetricLine extends Record<"id" | "name" | "words" | "colour", string> {
   dash?: string;
   scale?: number;
   isSecond?: boolean;
