@@ -16,9 +16,9 @@ from app.host.errors import DocumentError, naming_damage
 from app.host.json_size import has_more
 from app.runs.views import whole_view
 from app.sharing.alignment import align, first_divergence
+from app.sharing.html_page import html_page
 from app.sharing.run_document import VERSION, RunDocument, SeenRun, ended_run
 from app.sharing.run_kinds import GENERATION, INSPECTION
-from app.web.document import html_page
 from sol_core.errors import SolError
 from sol_core.files.paths import whole_characters, why_not_parsed
 from sol_core.reporting.verdict import ENOUGH_TOKENS, block_interval, verdict_of

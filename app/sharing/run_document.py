@@ -15,7 +15,7 @@ from app.formats import json_safe
 from app.host.errors import AppError, DocumentError
 from app.runs.recorded_run import KINDS
 from app.runs.views import whole_view
-from app.web.document import PROGRAM, html_page
+from app.sharing.html_page import PROGRAM, html_page
 from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json, kind_of
 from storage import RestoredRun, RunKind, RunRecord, RunStatus, Store

@@ -9,8 +9,8 @@ from typing import Any
 
 from app.formats import cost_total, csv_text, plain_cell
 from app.host.errors import DocumentError
+from app.sharing.html_page import STYLES_OF
 from app.sharing.run_document import RunDocument, SavedHead
-from app.web.document import STYLES_OF
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Action, ActionGrid, Budget, Spend
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PageReads, PrefillEvent, SideEvent, StepCost, TokenEvent

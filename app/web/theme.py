@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
 DIFFERENCE_PERCENT = 50  # of a difference's colour in its largest tint
 _LANE, _LANE_PITCH = 5, 6  # height of a token's lane, from one to the next: px
-_SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
-_MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
+_SANS = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif"
+_MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, Liberation Mono, monospace"
 
 
 Palette = dict[str, str]  # the colours of one theme by name, each as #rrggbb
@@ -107,8 +107,8 @@ def build_theme() -> gr.themes.Base:
     theme = gr.themes.Base(
         primary_hue=gr.themes.colors.slate,
         neutral_hue=gr.themes.colors.stone,
-        font=[*_SANS, "sans-serif"],
-        font_mono=list(_MONO),
+        font=_SANS.split(", "),
+        font_mono=_MONO.split(", "),
         radius_size=gr.themes.sizes.radius_md,
     )
     settings: dict[str, str] = {}
@@ -125,9 +125,8 @@ def colour_css() -> str:
 
 def follow_system_css() -> str:
     """Return ``colour_css`` for a document outside Gradio, with the system's theme and fonts."""
-    fonts = f"--font: {_font_list(_SANS, 'sans-serif')}; --font-mono: {_font_list(_MONO)};"
     rules = [
-        f":root {{ color-scheme: light dark; {fonts} }}",
+        f":root {{ color-scheme: light dark; --font: {_SANS}; --font-mono: {_MONO}; }}",
         _LIGHT_RULE,
         f"@media (prefers-color-scheme: dark) {{ :root {{ {_DARK_VARIABLES} }} }}",
         f".sol-dark {{ {_DARK_VARIABLES} }}",
@@ -162,10 +161,6 @@ def _tint_rules() -> list[str]:
         for at in range(DIFFERENCE_BINS)
     ]
     return tints + differences
-
-
-def _font_list(names: list[str], *generic: str) -> str:
-    return ", ".join([*(f'"{name}"' if " " in name else name for name in names), *generic])
 
 
 def _variables(palette: Palette, scale: tuple[str, ...]) -> str:

@@ -37,9 +37,9 @@ class Panel(NamedTuple):
 def framed(
     kind: str, text: str, model: str, config: dict[str, Any], events: list[dict[str, Any]]
 ) -> str:
-    """A run as ``app/web/document.py`` frames it for a notebook."""
+    """A run as ``app/sharing/html_page.py`` frames it for a notebook."""
     beside = kernels_name.removesuffix("kernels")
-    document = import_module(f"{beside}app.web.document")
+    document = import_module(f"{beside}app.sharing.html_page")
     return str(document.notebook_html(kind, text, model, config, events))
 
 

@@ -32,22 +32,15 @@ type Cost = Record<"flops" | "bytes_read" | "attention_bytes" | "mlp_bytes" | "h
 interface Alternative { token_id: number; text: string; probability: number }
 
 /** One token: TokenEvent of sol_core/events.py, a number that is not finite as null. */
-interface Token {
-  index: number;
-  token_id: number;
+interface Token extends
+  Record<"index" | "token_id" | "step_ms" | "elapsed_ms" | "cached_tokens", number>,
+  Record<"surprisal" | "entropy" | "kl_to_dense", number | null>,
+  Record<"cost" | "dense_cost", Cost> {
   text: string;
   action: Action;
-  surprisal: number | null;
-  entropy: number | null;
   top: Alternative[];
-  kl_to_dense: number | null;
   /** choice: missing in runs of before it was kept. */
   side: { name: string; surprisal: number | null; kl_to_dense?: number | null; choice?: Alternative | null }[];
-  step_ms: number;
-  elapsed_ms: number;
-  cost: Cost;
-  dense_cost: Cost;
-  cached_tokens: number;
   /** Missing in runs of before they were kept. */
   policy?: number[][] | null;
   parts_ms?: Record<string, number> | null;
@@ -88,26 +81,20 @@ interface View {
 }
 
 /** The loading of the model: app/model/compute.py. */
-interface Model {
+interface Model extends Record<"name" | "message", string> {
   state: "loading" | "ready" | "failed";
-  message: string;
   fraction: number;
-  name: string;
   facts: any;
 }
 
 /** One of a token's numbers as a lane or a colour. */
-interface Axis {
+interface Axis extends
+  Partial<Record<"low" | "high" | "bins", number>>, Partial<Record<"isOpen" | "isOpenBelow", boolean>> {
   key: string;
   name: string;
   of(row: Token): number | null;
   show(value: number): string;
-  low?: number;
-  high?: number;
-  bins?: number;
   attribute?: string;
-  isOpen?: boolean;
-  isOpenBelow?: boolean;
 }
 
 /** One number of an action: a row of sol_core/actions/action.py, by its names there; levels: its field in a grid; min,
@@ -125,14 +112,11 @@ interface SpendAxis extends DeclaredAxis, Axis {
 interface GridAxis { axis: SpendAxis; levels: number[] }
 
 /** From handlers.estimate_budget; the optional fields for bytes alone. */
-interface Estimate {
-  context: number;
-  share: number;
+interface Estimate extends
+  Record<"context" | "share", number>,
+  Partial<Record<"lowest" | "usual", number>>,
+  Partial<Record<"measured_on" | "zone", string>> {
   mix: Record<string, number>;
-  lowest?: number;
-  usual?: number;
-  measured_on?: string;
-  zone?: string;
   /** The shares from which on few things change, and none. */
   zones?: number[];
   /** In words, "" where it is not known. */

@@ -55,7 +55,6 @@ export class PassageView {
 
 export const paintScale = (low, high) => colourScale({ low, high, show: String });
 
-const NARROW = 520; // px of the sheet: then names are short
 const PAGES_TOP = 16; // px, below the line that explains the colours
 const PAGE_HEIGHT = 18; // px, at most
 const MOST_TALL = 340; // px, of all pages
@@ -64,7 +63,7 @@ const MOST_TALL = 340; // px, of all pages
 function pagesLayout(pages) {
   const tall = Math.min(PAGE_HEIGHT * pages, MOST_TALL);
   return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] },
-    sides: ({ width }) => [width < NARROW ? 112 : 260, 62] };
+    wideNames: 260 };
 }
 
 export class PagesZoom extends Zoom {
@@ -109,7 +108,6 @@ export class MlpZoom extends Zoom {
       "A bar as long as these bytes, and two bars in each layer.");
   }
 }
-
 
 // Chooses among the steps of a passage. losses: of each, whose largest is chosen at first; show(place)
 export function stepSlider(tokens, first, losses, show) {

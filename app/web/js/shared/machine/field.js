@@ -3,12 +3,10 @@
 import { h, setText } from "../dom.js";
 import { percent } from "../format.js";
 import { FLOW, meanFraction, pagesRead, readersOf } from "./reads.js";
-import { BESIDE, Sheet } from "./sheet.js";
+import { Sheet } from "./sheet.js";
 
 const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
 const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };
-/** Colour, where the policy's level stands, and what it is for: px. @type {[string, number, number][]} */
-const COMING = [["attention", 51.5, 55], ["channels", 98, 133.5], ["bits", 145, 153.5]];
 /** @type {[number, string][]} */
 const KEYS = [[1, "read"], [0.55, "in part"], [0, "skipped"]];
 const KEY_SIZE = 8;
@@ -25,7 +23,7 @@ const NAME_TALL = 13; // px of a page's name
 
 /** @param {Sheet} sheet @param {Step} step */
 function drawLanes(sheet, { reads, fractions = [], keeps, flow, bits, names }) {
-  const { lanes, isWhole } = sheet.layout;
+  const { lanes } = sheet.layout;
   if (lanes.pages && !reads && keeps) drawAllowed(sheet, keeps);
   else if (lanes.pages && !reads) drawUnknown(sheet);
   else if (lanes.pages) drawPageNames(sheet, reads, names ?? []);
@@ -33,7 +31,6 @@ function drawLanes(sheet, { reads, fractions = [], keeps, flow, bits, names }) {
   if (lanes.input) drawChannels(sheet, "input", "MLP input", fractions[0]);
   if (lanes.inner) drawChannels(sheet, "inner", "inner", fractions[1]);
   if (lanes.bits) drawBits(sheet, bits);
-  if (isWhole && sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
 }
 
 function drawName(sheet, name, number, middle) {
@@ -139,21 +136,6 @@ function drawBits(sheet, bits) {
     sheet.fill(at < bits ? "bits" : "track", x, top, Math.round(width - 2 * sheet.scale), height);
   }
   drawName(sheet, "bits", `${bits} of 16`, middleOf(sheet, "bits"));
-}
-
-function drawComing(sheet, colour, from, to) {
-  const { brush, scale, colours } = sheet;
-  const [begin, end] = [4 * scale, (BESIDE.choices - 6) * scale];
-  Object.assign(brush, { strokeStyle: colours[colour], fillStyle: colours[colour], lineWidth: 2 * scale });
-  brush.beginPath();
-  brush.moveTo(begin, from * scale);
-  brush.bezierCurveTo(end * 0.85, from * scale, end * 0.35, to * scale, end, to * scale);
-  brush.stroke();
-  brush.beginPath();
-  brush.moveTo(end, (to - 4) * scale);
-  brush.lineTo(end, (to + 4) * scale);
-  brush.lineTo(end + 6 * scale, to * scale);
-  brush.fill();
 }
 
 const LEAST_PARTED = 4; // pixels: taller pages have a line between them

@@ -52,7 +52,6 @@ class Choices {
   }
 }
 
-
 /** @param {Token} token */
 function outcomeNodes(token) {
   const [read, ofDense] = bytesText(token);

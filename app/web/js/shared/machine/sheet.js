@@ -3,15 +3,14 @@
 import { h, whenThemeChanges } from "../dom.js";
 import { AXES } from "../format.js";
 
-/** Widths beside the whole step's lanes: lines from the policy's choices, names, numbers, the outcome: px. */
-export const BESIDE = { choices: 26, names: 110, wideNames: 178, numbers: 62, outcome: 132 };
+const [NAMES, NUMBERS, OUTCOME] = [110, 62, 132]; // widths beside the lanes: px
+const NARROW = 520; // px of the sheet: then names are short
 
 /**
  * What is drawn, and where: px. height: of the sheet; lanes: top and height of each that there is;
- * pageHeight: at most; sides: widths left and right of the lanes, where not just names and numbers stand
- * there; isWhole: with the policy's choices coming in and the outcome.
+ * pageHeight: at most; wideNames: width of the names where there is room; isWhole: with the outcome beside.
  * @typedef {{ height: number, lanes: Record<string, [number, number]>, pageHeight?: number,
- *   isWhole?: boolean, sides?: (sheet: { width: number, isWide: boolean }) => [number, number] }} Layout
+ *   wideNames?: number, isWhole?: boolean }} Layout
  */
 
 /** @type {Layout} */
@@ -19,9 +18,8 @@ const WHOLE_STEP = {
   height: 161,
   lanes: { pages: [16, 78], flow: [100, 16], input: [124, 6], inner: [137, 6], bits: [150, 7] },
   pageHeight: 13, // so that a few have all their words
+  wideNames: 178,
   isWhole: true,
-  sides: ({ isWide }) => (isWide ? [BESIDE.wideNames + BESIDE.choices, BESIDE.numbers + BESIDE.outcome]
-    : [BESIDE.names, BESIDE.numbers]),
 };
 const LABEL = 12; // px
 const LEAST_WIDE = 60; // pixels of the lanes
@@ -70,10 +68,9 @@ export class Sheet {
   measure() {
     const scale = devicePixelRatio;
     const [width, height] = [this.width, this.layout.height].map((size) => Math.round(size * scale));
-    const sides = this.layout.sides?.(this) ?? [BESIDE.names, BESIDE.numbers];
-    const [left, right] = sides.map((size) => Math.round(size * scale));
-    this.left = left;
-    this.right = width - right;
+    const { isWhole, wideNames = NAMES } = this.layout;
+    this.left = Math.round((this.isWide && this.width >= NARROW ? wideNames : NAMES) * scale);
+    this.right = width - Math.round((isWhole && this.isWide ? NUMBERS + OUTCOME : NUMBERS) * scale);
     if (this.right - this.left < LEAST_WIDE) return false;
     const { element } = this;
     if (element.width !== width || element.height !== height) Object.assign(element, { width, height });
@@ -124,10 +121,9 @@ export class Sheet {
     this.brush.fillText(text, x, y);
   }
 
-  // As much of a name as there is room for on the left of the lanes, and right of the choices' lines.
+  // As much of a name as there is room for on the left of the lanes.
   fitting(name) {
-    const lines = this.layout.isWhole && this.isWide ? BESIDE.choices : 0;
-    const room = this.left - (10 + lines) * this.scale;
+    const room = this.left - 10 * this.scale;
     const letters = Array.from(name);
     if (this.brush.measureText(name).width <= room) return name;
     while (letters.length && this.brush.measureText(`${letters.join("")}…`).width > room) letters.pop();

@@ -42,7 +42,6 @@ export class RunPage {
     this.stage.append(rows);
   }
 
-
   finish(view) {}
 
   constructor(root, api, part) {

@@ -147,7 +147,6 @@ export class TokenStage {
     this.mark(index, false, at);
   }
 
-
   // Nothing is pointed at: the token that the lens looks at is marked, or the one that has most to ask.
   rest() {
     const [index, at] = this.picked;
