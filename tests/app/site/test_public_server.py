@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.host.limits import Limits
 from app.pages.shared import job_calls, run_calls
 from app.runs import generation_runs
-from app.runs.storage_cap import fair_choice
+from app.runs.storage_cap import StorageCap, fair_choice
 from app.sharing.kinds import align_tokens
 from sol_core.errors import ConfigError
 from sol_core.files.paths import SHIPPED_POLICY
@@ -256,6 +256,13 @@ CAROL = "c" * 32
 LONG = 4000
 
 
+@pytest.fixture
+def only_when_told(monkeypatch):
+    """The server deletes nothing of its own accord while a test stores too much."""
+    monkeypatch.setattr(StorageCap, "enforce_now_and_then", lambda cap: None)
+
+
+@pytest.mark.usefixtures("only_when_told")
 def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve):
     server = serve(SOL_LIMITS="kept_mb=10")
     store, cap = server.services.store, server.services.storage_cap
@@ -270,6 +277,7 @@ def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve):
     assert store.used_bytes() > 8 * 1024**2
 
 
+@pytest.mark.usefixtures("only_when_told")
 def test_a_flood_of_jobs_deletes_nobodys_runs_and_the_largest_holders_jobs_first(serve):
     server = serve(SOL_LIMITS="kept_mb=10,jobs=1")
     store, cap = server.services.store, server.services.storage_cap
@@ -295,6 +303,7 @@ def test_a_flood_of_jobs_deletes_nobodys_runs_and_the_largest_holders_jobs_first
     assert folders == {job.id for job in left} - {mine}
 
 
+@pytest.mark.usefixtures("only_when_told")
 def test_runs_delete_no_jobs_within_their_tenth(serve):
     server = serve(SOL_LIMITS="kept_mb=10,jobs=1")
     store = server.services.store
