@@ -146,8 +146,7 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
     assert not torch.allclose(mixed[1], dense[1])
 
 
-def test_large_scores_do_not_overflow():
-    generator = torch.Generator().manual_seed(0)  # of two that all but tie, rounding decides
+def test_large_scores_do_not_overflow(generator):  # unseeded, rounding may decide near ties
     keys = torch.randn(5, 1, 16, 16, generator=generator) * 100
     query, plan = torch.randn(5, 2, 16, generator=generator) * 100, WHOLE
     block = KVBlock(keys, keys)
