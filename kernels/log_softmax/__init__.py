@@ -62,14 +62,15 @@ def top_k(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Returns: [count] fp32, and int64.
     """
     if values.device.type == "cpu":
-        left, indices = values.detach().numpy().copy(), np.empty(count, np.int64)
+        left = values.detach().numpy().copy()
+        largest, indices = np.empty(count, np.float32), np.empty(count, np.int64)
         for rank in range(count):
-            indices[rank] = left.argmax()
-            if left[indices[rank]] == -np.inf:  # of which those that were taken are some
+            index = indices[rank] = left.argmax()
+            largest[rank] = left[index]
+            if largest[rank] == -np.inf:  # of which those that were taken are some
                 break
-            left[indices[rank]] = -np.inf
+            left[index] = -np.inf
         else:
-            chosen = torch.from_numpy(indices)
-            return values[chosen], chosen
+            return torch.from_numpy(largest), torch.from_numpy(indices)
     ranked, order = values.sort(descending=True, stable=True)
     return ranked[:count], order[:count]

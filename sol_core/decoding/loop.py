@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -153,9 +154,9 @@ class _Loop:
     def run(self, index: int, tokens: Sequence[int], last: DecodeStep | None) -> DecodeStep:
         """Run one step on ``tokens``; ``last`` is the previous step."""
         lm, options, started = self._lm, self._options, time.perf_counter()
-        rows = [token for token in tokens for _ in range(self._group)]
+        rows = np.repeat(tokens, self._group)
         fed = from_host(rows, lm.device)
-        tokens_here = fed if fed.device == self._device else torch.tensor(rows)
+        tokens_here = fed if fed.device == self._device else from_host(rows, self._device)
         clock = StepClock.for_step(lm.device, index) if options.timed else None
         observation = self._observation(index, tokens_here, last)
         actions = tuple(self._scheduler.next_actions(observation))
@@ -219,15 +220,15 @@ def _reads(output: StepOutput, added: Sequence[StepReads]) -> tuple[StepReads, .
     tokens, head_rows = output.tokens_read, output.head_rows
     if tokens.device.type != "cpu":
         return tuple(added)
-    by_row = tokens.sum(1).tolist()
-    exact = [None] * len(by_row) if head_rows is None else head_rows[:, 0].tolist()
+    by_row = tokens.numpy().sum(1).tolist()
+    exact = [None] * len(by_row) if head_rows is None else head_rows.numpy()[:, 0].tolist()
     rows = zip(added, by_row, exact, strict=True)
     return tuple(row._replace(tokens=read, head_rows=outputs) for row, read, outputs in rows)
 
 
 def require_finite(numbers: Tensor, where: str) -> None:
     """Raise NotFiniteError if any of the numbers is NaN or infinite."""
-    if not math.isfinite(float(numbers.sum())):
+    if not math.isfinite(numbers.cpu().numpy().sum()):
         raise NotFiniteError(
             f"{where}: the model computed numbers that are not finite (NaN or infinity), so its "
             "weights are damaged, or too large for its number format. To check the default "

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kernels.log_softmax import top_k
 from sol_core.config import SamplingConfig
 from sol_core.errors import ConfigError
 
@@ -61,7 +60,7 @@ class TokenSampler:
         if self._processors:
             logits = self._processed(logits)
         if config.temperature == 0:
-            token = int(top_k(logits, 1)[1])
+            token = int(logits.numpy().argmax())
         else:
             probabilities = _nucleus(logits / config.temperature, config.top_k, config.top_p)
             token = int(torch.multinomial(probabilities, 1, generator=self._generator))

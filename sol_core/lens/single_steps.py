@@ -46,22 +46,22 @@ class MlpOutput:
 
 def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
     """MLP outputs of a dense pass over T tokens: [layers, T, C] fp32."""
-    outputs: list[Tensor] = []
+    outputs: dict[int, Tensor] = {}  # a card that was short of memory begins with layer 0 again
 
-    def noted(down: Linear) -> Any:
+    def noted(index: int, down: Linear) -> Any:
         def multiply(inputs: Tensor) -> Tensor:
             output = down(inputs)
-            outputs.append(output[0].float())
+            outputs[index] = output[0].float()
             return output
 
         return multiply
 
-    layers = tuple(replace(layer, down=noted(layer.down)) for layer in lm.weights.layers)
+    pairs = enumerate(lm.weights.layers)
+    layers = tuple(replace(layer, down=noted(index, layer.down)) for index, layer in pairs)
     watched = FrozenLM(lm.spec, replace(lm.weights, layers=layers))
-    watched.prefill(
-        torch.tensor([list(tokens)], device=lm.device), watched.new_cache(1, len(tokens))
-    )
-    return torch.stack(outputs)
+    fed = torch.tensor([list(tokens)], device=lm.device)
+    watched.prefill(fed, watched.new_cache(1, len(tokens)))
+    return torch.stack([outputs[index] for index in range(len(layers))])
 
 
 @torch.no_grad()

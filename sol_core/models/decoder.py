@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.causal_attention import causal_attention
-from kernels.cpu.threads import MANY_ROWS, Tuning, torch_on_one_thread
+from kernels.cpu.threads import MANY_ROWS, Tuning
 from kernels.gated_mlp import activated
 from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import NewTokens, rotate_and_write, rotated
@@ -241,8 +241,7 @@ class FrozenLM:
             if compiled is None:
                 with step_threads(cache.num_rows, self.weights.head.weight):
                     return self._decode_planned(tokens, cache, request)
-            with torch_on_one_thread():
-                return compiled.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
+            return compiled.run(self._embed(tokens).contiguous(), cache, request, self.tuning)
         current_codes = cache.prepare_token_write(reads_codes=request.reads_codes)
         parts = []
         for first in range(0, cache.num_rows, most):

@@ -6,11 +6,12 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from kernels.cpu.threads import why_no_kernels
@@ -97,10 +98,11 @@ def use_device(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
-def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
+def from_host(numbers: ArrayLike, device: torch.device) -> Tensor:
     """Whole numbers (in lists or not) as int64 on a device."""
-    pinned = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
-    return pinned.to(device, non_blocking=True)
+    # numpy: beside a step that empties the caches, each operation of torch takes 10 to 50 µs.
+    made = torch.from_numpy(np.array(numbers, np.int64))
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made
 
 
 def torch_has_gpu_code() -> bool:
