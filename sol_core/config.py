@@ -1,7 +1,7 @@
 """Configuration of a generation: frozen dataclasses, each default written once.
 
 Annotations state the values that fields may hold (``fields.py``). A run stores its whole
-configuration as JSON, so that it can be repeated.
+configuration as JSON, so it can be repeated.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from sol_core.fields import Positive, Range, added_field, check_fields, check_te
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy", "painted"]
 MAX_SIDE_ROWS = 6
 MAX_EPISODE_STEPS = 1_000_000
-# Every new token is searched for all of them.
+# Each new token is searched for every stop string.
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
-POLICY_PREFIX = "policy:"  # of a schedule's name
-DEFAULT_POLICY = "default"  # the one that ships with the program
-# Names of the kinds for people.
+POLICY_PREFIX = "policy:"  # precedes a policy's name in a schedule's name
+DEFAULT_POLICY = "default"  # the shipped policy
+# Display names of the kinds.
 SCHEDULE_LABELS = {
     "policy": "Policy",
     "dense": "Full model",
@@ -35,16 +35,16 @@ DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 @configuration
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """Scheduler of the actions, and the mean spend that it must meet.
+    """Which scheduler picks the actions, and the mean spend it must meet.
 
     Attributes:
         kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven), policy or
             painted.
         budget: requested mean per axis; ignored by ``dense`` and ``painted``.
-        seed: of ``random``.
-        policy: of ``policy``: a stored policy's name, or a policy folder.
-        painted: of ``painted``: the action of every step; the last one repeats.
-    Raises: ConfigError for a value that is not allowed, or a policy or painting with another kind.
+        seed: seed for ``random``.
+        policy: for ``policy``, a stored policy's name or a policy folder.
+        painted: for ``painted``, the action of each step; the last one repeats.
+    Raises: ConfigError for an invalid value, or for a policy or painting with another kind.
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"sampled": False}
@@ -81,8 +81,8 @@ class SideRowConfig:
     """An extra row on the same token path: a shadow that is measured but never sampled from.
 
     Attributes:
-        name: of the row, in events; KL is taken to the row named "dense".
-        schedule: of its steps, with its own KV cache.
+        name: the row's name in events; KL is measured to the row named "dense".
+        schedule: the row's schedule; the row has its own KV cache.
     """
 
     name: str
@@ -96,7 +96,7 @@ class SideRowConfig:
 @configuration
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
-    """Sampling of the next token.
+    """How the next token is sampled.
 
     Attributes:
         temperature: 0 is greedy.
@@ -105,7 +105,7 @@ class SamplingConfig:
         repetition_penalty: divides positive and multiplies negative logits of seen tokens
             (CTRL, arXiv:1909.05858); 1 is off.
         seed: the same seed gives the same tokens.
-    Raises: ConfigError for a value that is not allowed.
+    Raises: ConfigError for an invalid value.
     """
 
     temperature: Annotated[float, Range(0, 100)] = 0.0
@@ -132,7 +132,7 @@ class WithGrid(Record):
 
     @property
     def grid_in_use(self) -> ActionGrid:
-        """The grid, chosen or resolved. Raises: ConfigError for one that is unset."""
+        """The grid, chosen or resolved. Raises: ConfigError if it is unset."""
         if self.grid is None:
             raise ConfigError("the configuration's grid is unset: give one, or resolve it first")
         return self.grid
@@ -141,26 +141,25 @@ class WithGrid(Record):
 @configuration
 @dataclass(frozen=True, slots=True)
 class GenerationConfig(WithGrid):
-    """Settings that decide a generation besides the model and the prompt.
+    """Everything besides the model and the prompt that determines a generation.
 
     Attributes:
-        schedule: picks the action of every decode step; dense unless it is chosen.
+        schedule: picks the action of each decode step; dense by default.
         side_rows: shadows on the same token path; one named "dense" gives KL to dense.
-        sampling: how tokens are drawn.
-        grid: levels, page size and mechanisms; None takes those of the policy, else of the budget
+        sampling: how tokens are sampled.
+        grid: levels, page size and mechanisms; None uses the policy's grid, else the budget's
             (``policy.files.locate.resolved_grid``).
-        max_new_tokens: at most this many tokens.
+        max_new_tokens: maximum number of generated tokens.
         chat: wrap the prompt in the model's chat template.
-        stop_strings: end when the visible text contains one; the stop string is removed.
+        stop_strings: stop when the visible text contains one; it is removed from the text.
         ignore_end_of_text: continue past the end-of-text token.
         episode_steps: steps per episode; the schedulers restart there.
-        page_reads: each token's event lists the pages that its step read (under 1 kB each, and a
-            byte a page).
-        given: ids of the first tokens, which are not drawn; their steps are decoded like all
-            others and count towards ``max_new_tokens``.
-        left_out: pages of the prompt in the KV cache that no step may read; 0 holds the first
+        page_reads: record which pages each step read (under 1 kB per token, plus a byte per page).
+        given: ids of the first tokens, which are not sampled; their steps are decoded like any
+            other and count towards ``max_new_tokens``.
+        left_out: pages of the prompt in the KV cache that no step may read; page 0 holds the first
             ``grid.page_size`` tokens.
-    Raises: ConfigError for a value that is not allowed, or a budget that the grid cannot reach.
+    Raises: ConfigError for an invalid value, or for a budget that the grid cannot reach.
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0, "refresh": bool}

@@ -1,4 +1,4 @@
-"""Frozen records that the decode loop yields; the app sees nothing else of a generation.
+"""Frozen records that a generation yields; the app sees nothing else of it.
 
 Times are in milliseconds, information is in nats. Costs are per decode step and *computed* from
 the cost model (``cost.py``), never measured.
@@ -17,7 +17,7 @@ from sol_core.fields import added_field
 if TYPE_CHECKING:
     from torch import Tensor
 
-# "time_limit": the caller's time was up.
+# "time_limit": the caller ran out of time.
 FinishReason = Literal[
     "length", "end_of_text", "stop_string", "context_full", "stopped", "time_limit"
 ]
@@ -25,11 +25,11 @@ FinishReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Floating-point operations (multiply and add count as 2) and bytes read, by part.
+    """Floating-point operations (a multiply-add counts as 2) and bytes read, by part.
 
     Attributes:
-        bit_operations: multiply-adds × weight bits × activation bits of all parts (BOPs); 0 in
-            records made before they were counted.
+        bit_operations: multiply-adds × weight bits × activation bits, summed over all parts (BOPs);
+            0 in records made before they were counted.
     """
 
     attention_flops: float = 0.0
@@ -59,42 +59,40 @@ class PartTimes:
     """Measured milliseconds of one decode step, all rows together; they add up to the step.
 
     Attributes:
-        attention, mlp: on a GPU told apart in every fifth layer, and in the others alike.
-        mlp, head: with the MLP's norm; the product with the vocabulary.
+        attention, mlp: on a GPU, timed apart in every fifth layer and split alike in the others.
     """
 
-    attention: float  # its norm, projections, cache write and output included
-    mlp: float
-    head: float
+    attention: float  # with its norm, projections, cache write and output
+    mlp: float  # with its norm
+    head: float  # the product with the vocabulary
     policy: float  # choosing the actions, under any schedule
-    rest: float  # embedding, sampling, comparing rows, and the time between the parts
+    rest: float  # embedding, sampling, comparing rows, and time between the parts
 
 
 @dataclass(frozen=True, slots=True)
 class PageReads:
     """Pages of the KV cache that one row's step read, layer by layer.
 
-    At most 1 kB as JSON, and a byte a page, if a configuration requested it; exact, with a cell
-    for every page, if ``generate`` did.
+    At most 1 kB as JSON, plus a byte per page, if a configuration requested it; exact, with one
+    cell per page, if ``generate`` did.
 
     Attributes:
-        cells: cells of each layer, in the order of the pages, of ``ceil(pages / cells)`` pages
-            at most; as many as pages where they fit.
+        cells: cells per layer, in page order; each covers at most ``ceil(pages / cells)`` pages.
         levels: base64 of L · cells two-bit numbers, layer after layer, the first in a byte's
-            lowest bits: 0 where no KV head read any page of the cell, 3 where all read all,
+            lowest bits: 0 if no KV head read any page of the cell, 3 if all heads read all of it,
             else 1 or 2 for the fraction of (page, KV head) pairs read, rounded up.
-        by_page: a base64 digit per page, its fraction of (layer, KV head) pairs that read it, in
-            63rds; "" where all pages were read wholly, and in older records.
+        by_page: one base64 digit per page, the fraction of (layer, KV head) pairs that read it, in
+            63rds; "" if every page was read in full, and in older records.
     """
 
-    pages: int  # pages of the cache, this step's token included
+    pages: int  # pages in the cache, this step's token included
     cells: int
     levels: str
-    share: float  # fraction of all (page, KV head) pairs, over all layers, that were read
+    share: float  # fraction of all (page, KV head) pairs that were read, over all layers
     by_page: str = ""
 
     def lists(self, num_layers: int) -> list[list[int]]:
-        """Pages that any head read, per layer; all pages of a read cell that holds several."""
+        """Pages that any head read, per layer; a cell that was read counts with all its pages."""
         packed = base64.b64decode(self.levels)
         levels = [byte >> shift & 3 for byte in packed for shift in (0, 2, 4, 6)]
         width = -(-self.pages // self.cells)
@@ -106,7 +104,7 @@ class PageReads:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A token that the model's own distribution, temperature 1, has among the most probable."""
+    """One of the most probable tokens of the model's own distribution (temperature 1)."""
 
     token_id: int
     text: str
@@ -127,12 +125,12 @@ class SideEvent:
 
 @dataclass(frozen=True, slots=True)
 class PrefillProgress:
-    """A piece of the prompt was read, and more is to come.
+    """A chunk of the prompt was read, and more follow.
 
     Attributes:
-        tokens_read: of the prompt so far, those included that were kept from an earlier text.
-        prompt_tokens: all of them, without the one that the first decode step feeds.
-        seconds_left: estimate of the rest.
+        tokens_read: prompt tokens read so far, including those reused from an earlier text.
+        prompt_tokens: all prompt tokens except the last, which the first decode step feeds.
+        seconds_left: estimated time for the rest.
     """
 
     tokens_read: int
@@ -141,7 +139,7 @@ class PrefillProgress:
 
     @property
     def words(self) -> str:
-        """Return it in words: "1,024 of 7,257 tokens read, about 14 s left"."""
+        """Describe the progress: "1,024 of 7,257 tokens read, about 14 s left"."""
         read, left = f"{self.tokens_read:,} of {self.prompt_tokens:,}", round(self.seconds_left)
         return f"{read} tokens read, about {left} s left"
 
@@ -151,13 +149,13 @@ class PrefillEvent:
     """The dense pass over the prompt is done; decoding starts.
 
     Attributes:
-        prompt_tokens: of the prompt, the chat template's included.
-        prompt_text: these as text.
-        page_texts: these page by page of the KV cache, without special tokens; none unless page
-            reads were requested.
+        prompt_tokens: tokens of the prompt, the chat template's included.
+        prompt_text: the prompt as text.
+        page_texts: the prompt split by pages of the KV cache, without special tokens; empty unless
+            page reads were requested.
         elapsed_ms: measured milliseconds since the generation began.
-        cost: computed cost of the pass over what was read.
-        reused_tokens: whose keys and values were kept from an earlier text, and not read again.
+        cost: computed cost of the pass over the tokens that were read.
+        reused_tokens: tokens whose keys and values were reused from an earlier text.
     """
 
     prompt_tokens: int
@@ -175,10 +173,10 @@ class TokenEvent:
     Attributes:
         index: 0-based number of the token within the generation.
         token_id: id in the tokenizer's vocabulary.
-        text: what this token adds to the visible text; "" while a multi-token
-            character is still incomplete (the token that completes it carries it). A special
-            token, such as end-of-text, is spelled out here and left out of the whole text.
-        action: what the decode step that produced this token was allowed to spend.
+        text: what this token adds to the visible text; "" while a multi-token character is
+            incomplete (the token that completes it carries it). A special token, such as
+            end-of-text, is spelled out here but left out of the whole text.
+        action: the limits of the decode step that produced this token.
         surprisal: −log p(token) under that step, temperature 1, nats.
         entropy: entropy of that step's distribution, nats.
         top: the five most probable tokens, best first.
@@ -188,10 +186,11 @@ class TokenEvent:
         elapsed_ms: measured wall time since the generation began.
         cost: computed cost of this step at its action.
         dense_cost: computed cost of the same step done densely.
-        cached_tokens: KV cache length the step attended over, this token's input included.
-        policy: the policy's probability of every level, per axis; None for other schedules.
+        cached_tokens: KV cache length that the step attended over, its own input included.
+        policy: the policy's probability of each level, per axis; None for other schedules.
         parts_ms: ``step_ms`` by part.
-        page_reads: of this row; None unless requested (``GenerationConfig.page_reads``).
+        page_reads: pages that this row read; None unless requested
+            (``GenerationConfig.page_reads``).
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refreshed": bool}
@@ -217,13 +216,13 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTokenEvent(TokenEvent):
-    """A token whose step's tensors ``generate(…, record=…)`` kept, in fp32; None: not asked for.
+    """A token with the fp32 tensors that ``generate(…, record=…)`` kept; None if not requested.
 
     Attributes:
-        hidden_states: [num_layers + 1, C] of the token that the step fed, as transformers names
-            them: the residual stream before each layer, and the last one after the final norm.
-        attention: [num_layers, H, P] of its query heads: a page's fraction of their attention, 0
-            where the step did not read it.
+        hidden_states: [num_layers + 1, C] for the token that the step fed, as in transformers: the
+            residual stream before each layer, and the last one after the final norm.
+        attention: [num_layers, H, P], the fraction of each query head's attention that a page
+            gets; 0 if the step did not read it.
     """
 
     hidden_states: Tensor | None = field(default=None, compare=False, repr=False)
@@ -235,16 +234,16 @@ class FinishEvent:
     """The generation ended.
 
     Attributes:
-        reason: what ended it.
-        text: the whole generated text (stop string and special tokens left out).
-        num_tokens: that were generated, special ones included.
+        reason: why it ended.
+        text: the whole generated text, without the stop string and special tokens.
+        num_tokens: number of generated tokens, special ones included.
         spend: achieved mean over the decode steps; None without tokens.
-        prefill_ms, decode_ms: measured milliseconds of the dense pass, and of all steps.
-        tokens_per_s: generated tokens over measured decode time, prefill excluded.
-        cost, dense_cost: computed, of all steps at their actions, and of the same steps densely.
+        prefill_ms, decode_ms: measured milliseconds of the dense pass, and of all decode steps.
+        tokens_per_s: generated tokens per second of measured decode time.
+        cost, dense_cost: computed cost of all steps at their actions, and of the same steps dense.
         made_on: versions and machine (``provenance.py``); None in older records.
-        left_at: context at which the policy was measured to gain nothing sure at this budget, so
-            that static took all steps; None where the policy took them.
+        left_at: measured context at which the policy has no certain gain at this budget, so static
+            took every step; None if the policy took them.
     """
 
     reason: FinishReason
@@ -264,7 +263,7 @@ Event = PrefillProgress | PrefillEvent | TokenEvent | FinishEvent
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """JSON-ready form, without recorded tensors."""
+    """Convert an event to plain JSON, without recorded tensors."""
     if isinstance(event, RecordedTokenEvent):
         event = TokenEvent(**{part.name: getattr(event, part.name) for part in fields(TokenEvent)})
     record = {"type": _EVENT_NAMES[type(event)], **record_of(event)}

@@ -1,8 +1,8 @@
-"""Progress of long work: callbacks for one bar, events for training, evaluation and tasks.
+"""Progress of long work: callbacks for a single bar, events for training, evaluation and tasks.
 
-``on_progress(message, fraction)`` is called while something is read or made, with the fraction
-in [0, 1]; library users who hand in none get a bar. Work that takes minutes to hours is a
-generator of ``WorkEvent``s instead. They are JSON-ready; the app stores them as they are.
+``on_progress(message, fraction)`` is called while something is read or made, with the fraction in
+[0, 1]; library users who pass none get a bar. Work that takes minutes to hours is a generator of
+``WorkEvent``s instead, which are plain JSON and stored by the app unchanged.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ Progress = Callable[[str, float], None]
 class WorkProgress:
     """Some of the work is done."""
 
-    fraction: float  # of the whole work, in [0, 1]
-    message: str  # what is being done, for people; of a training, its phase
-    eta_s: float | None = None  # estimate of the seconds left; None while unknown
-    row: dict[str, Any] | None = None  # numbers of a training, see ``training.config``
+    fraction: float  # done, in [0, 1]
+    message: str  # what is being done; for a training, its phase
+    eta_s: float | None = None  # estimated seconds left; None while unknown
+    row: dict[str, Any] | None = None  # a training's numbers, see ``training.config``
 
 
 @dataclass(frozen=True, slots=True)
 class WorkSample:
-    """The newest of something to look at: a held-out text, or means so far."""
+    """An intermediate result: a held-out text, or means so far."""
 
     record: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkCheckpoint:
-    """A checkpoint is on disk: work that dies now continues from here."""
+    """A checkpoint is on disk; work that dies after this resumes here."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkStopped:
-    """``should_stop`` was obeyed; the same call later goes on from here."""
+    """The work stopped at ``should_stop``; the same call resumes here."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkFinished:
-    """The work is done; its module describes the result."""
+    """The work is done; the work's module describes the result."""
 
     result: dict[str, Any]
-    per_text: tuple[dict[str, Any], ...] = ()  # of an evaluation; no stored result holds them
+    per_text: tuple[dict[str, Any], ...] = ()  # an evaluation's losses; not stored with the result
 
 
 WorkEvent = WorkProgress | WorkSample | WorkCheckpoint | WorkStopped | WorkFinished
 
 
 def ignore_progress(message: str, fraction: float) -> None:
-    """The callback of a caller who does not want to know."""
+    """Discard progress; the default callback."""
 
 
 def no_stop() -> bool:
-    """The default ``should_stop``: never."""
+    """Return False; the default ``should_stop``."""
     return False
 
 
 def part_of(on_progress: Progress, start: float, stop: float) -> Progress:
-    """A callback whose 0 to 1 is shown as ``start`` to ``stop`` of the whole work."""
+    """Return a callback that maps fractions 0–1 to ``start``–``stop`` of the whole work."""
 
     def report(message: str, fraction: float) -> None:
         on_progress(message, start + (stop - start) * min(max(fraction, 0.0), 1.0))
@@ -72,13 +72,13 @@ def part_of(on_progress: Progress, start: float, stop: float) -> Progress:
 
 
 def megabytes(num_bytes: int) -> str:
-    """``"93 MB"``: decimal megabytes, as download pages count them."""
+    """Format bytes as decimal megabytes: "93 MB"."""
     return f"{num_bytes / 1e6:.0f} MB"
 
 
 @contextmanager
 def shown_progress(on_progress: Progress | None) -> Iterator[Progress]:
-    """``on_progress`` itself, or a bar on stderr, unless HF_HUB_DISABLE_PROGRESS_BARS is set."""
+    """Yield ``on_progress``, or a bar on stderr unless HF_HUB_DISABLE_PROGRESS_BARS is set."""
     if on_progress is not None:
         yield on_progress
         return

@@ -1,7 +1,7 @@
-"""The action of one decode step, the budget of many, and all that is known of their axes, once.
+"""The action of one decode step, the budget of many, and the table of their axes.
 
-``Action``, ``Budget`` and ``ActionGrid`` have a field for each axis. Checks, labels, options,
-forms, the page's lanes and the policies' starts follow from the table.
+``Action``, ``Budget`` and ``ActionGrid`` have one field per axis. Checks, labels, options, forms,
+the page's lanes and the policies' initial values follow from the table.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ ONLY_ACTIONS = "only an Action has one per layer, of attention and of the MLP"
 
 
 class Draws(NamedTuple):
-    """Random levels of a window of the warm start, fractions of dense."""
+    """How the warm start draws the levels of a window; fractions of dense."""
 
-    above: float  # how far above the grid's lowest level a window's mean lies at least
-    high: float  # its highest mean
-    scatter: float  # of a step around the mean
+    above: float  # least distance of a window's mean from the grid's lowest level
+    high: float  # largest mean of a window
+    scatter: float  # spread of the steps around the mean
     dense: float  # fraction of the windows that leave the axis dense
 
 
@@ -33,33 +33,33 @@ class Draws(NamedTuple):
 class Axis:
     """One number of an action."""
 
-    field: str  # in Action and Budget; a grid's levels have it in the plural
-    short: str  # as options, forms and stored results abbreviate it
-    key: str  # of its colour and its lane on the page (``app/web/theme.py``)
+    field: str  # name in Action and Budget; ActionGrid uses the plural
+    short: str  # abbreviation in options, forms and stored results
+    key: str  # selects its colour and its lane on the page (``app/web/theme.py``)
     name: str  # label of a lane, a table or a form
     noun: str  # what a value counts, in budgets
-    term: str  # its entry of the page's glossary, and its label in forms
-    meaning: str  # of a value, after "mean" in options and alone in forms
-    hint: str  # the same for a slider of the page, with marks of its glossary
-    draws: Draws  # of the warm start
+    term: str  # glossary entry on the page, and label in forms
+    meaning: str  # describes a value, after "mean" in options and alone in forms
+    hint: str  # the same for a slider on the page, with glossary marks
+    draws: Draws  # for the warm start
     start: tuple[float, float]  # untrained: nats at the lowest level, e-folds to the highest
-    measured: tuple[float, float, float]  # the values that training asks for on held-out texts
-    part_of: str = ""  # of what a value is a fraction
-    by_layer: str = ""  # field of an action's values by layer; "" where all layers have one
-    unit: str = "%"  # of a value as people read it; fractions are read as percents
+    measured: tuple[float, float, float]  # values that training requests on held-out texts
+    part_of: str = ""  # the whole that a value is a fraction of
+    by_layer: str = ""  # field of an action's values by layer; "" if all layers have one value
+    unit: str = "%"  # unit that people read; fractions are shown as percentages
     dense: float = 1.0  # value that leaves nothing out
-    lowest: float = 0.0  # of what an action may have; 0 is itself excluded
+    lowest: float = 0.0  # least value; 0 itself is excluded
     whole: bool = False  # whether an action's values are whole numbers
-    penalty: float = 1.0  # weight of its gap among the axes' in the paper's penalty
+    penalty: float = 1.0  # weight of its gap in the paper's penalty
 
     @property
     def levels_field(self) -> str:
-        """Name of its levels in ``ActionGrid``."""
+        """Return the name of its levels in ``ActionGrid``."""
         return f"{self.field}s"
 
     @property
     def scale(self) -> float:
-        """Factor from a value to the number that people read."""
+        """Return the factor from a value to the number that people read."""
         return 100 if self.unit == "%" else 1
 
     @property
@@ -67,12 +67,12 @@ class Axis:
         return self.term[:1].upper() + self.term[1:]
 
     def text(self, value: float) -> str:
-        """A value in words: "50 % attention", "8 bits"."""
+        """Describe a value: "50 % attention", "8 bits"."""
         number = f"{self.scale * value:.4g}"
         return f"{number} % {self.noun}" if self.unit == "%" else f"{number} {self.noun}"
 
     def check(self, value: Any, *, whole: bool = False) -> None:
-        """Raise ConfigError for a value that the axis cannot take; ``whole`` for an action's."""
+        """Raise ConfigError for an invalid value; ``whole`` checks an action's value."""
         if isinstance(value, (list, tuple)):
             raise ConfigError(f"{self.term} must be one number, got {len(value)}: {ONLY_ACTIONS}")
         # NaN fails the comparisons.
@@ -118,7 +118,7 @@ SHORT_AXES = tuple(axis.short for axis in AXES)
 
 
 def ceil_fraction(fraction: float, count: int) -> int:
-    """``ceil(fraction · count)``, at least 1, immune to binary rounding.
+    """Return ``ceil(fraction · count)``, at least 1, immune to binary rounding.
 
     0.7 · 10 is 7.000000000000001 in floating point; the user means 7.
     """
@@ -136,7 +136,7 @@ class _AxisValues:
     channels_by_layer: tuple[float, ...] = ()
 
     def _check(self, *, whole: bool) -> None:
-        """Hold every axis to its values, and scalars of numpy and torch as Python's numbers."""
+        """Check each axis, and convert scalars of numpy and torch to Python numbers."""
         for axis in AXES:
             value = getattr(self, axis.field)
             if type(value) not in (int, float):
@@ -144,21 +144,21 @@ class _AxisValues:
             axis.check(value, whole=whole)
 
     def as_tuple(self) -> tuple[float, float, float]:
-        """The values, in the order of ``AXES``."""
+        """Return the values, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width
 
     def fractions(self) -> tuple[float, float, float]:
-        """The values as fractions of dense, in the order of ``AXES``."""
+        """Return the values as fractions of dense, in the order of ``AXES``."""
         return self.keep_fraction, self.channel_keep_ratio, self.bit_width / MAX_BITS
 
     @property
     def is_dense(self) -> bool:
-        """True where nothing is left out and nothing rounded."""
+        """Return whether nothing is left out and nothing rounded."""
         return self.keep_fraction == self.channel_keep_ratio == 1 and self.bit_width == MAX_BITS
 
     @property
     def words(self) -> str:
-        """Text for people: "50 % attention · 70 % MLP · 8 bits"."""
+        """Describe the values: "50 % attention · 70 % MLP · 8 bits"."""
         return " · ".join(
             axis.text(value)
             + (" by layer" if axis.by_layer and getattr(self, axis.by_layer) else "")
@@ -167,7 +167,7 @@ class _AxisValues:
 
     @property
     def net_keep_rate(self) -> float:
-        """The paper's one-number efficiency axis: mean of (κ, ρ, b/16)."""
+        """Return the paper's single measure of efficiency, the mean of (κ, ρ, b/16)."""
         total = 0.0
         for fraction in self.fractions():  # not sum(), which rounds otherwise from Python 3.12
             total += fraction
@@ -179,15 +179,15 @@ class _AxisValues:
 class Action(_AxisValues):
     """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
 
-    Attention and MLP take a number, or a list of one per layer of the model. Of a list, the number
-    is its mean, which colours, spends and charts show.
+    Attention and MLP take one number, or a list with one per layer of the model, whose mean is then
+    the number that colours, spends and charts show.
 
-    Raises: ConfigError for a value that is not allowed.
+    Raises: ConfigError for an invalid value.
     Attributes:
         keep_fraction: fraction of cached tokens attention may read, in (0, 1].
         channel_keep_ratio: fraction of the MLP's input channels kept, in (0, 1].
         bit_width: bits of the MLP activations, 2 to 16; 16 leaves them untouched.
-        keep_by_layer, channels_by_layer: the first two per layer; empty: the same in all of them.
+        keep_by_layer, channels_by_layer: the first two by layer; empty if all layers have the same.
     """
 
     keep_fraction: float = 1.0
@@ -214,7 +214,7 @@ class Action(_AxisValues):
         self._check(whole=True)
 
     def _take_layers(self, axis: Axis) -> None:
-        """Keep an axis' values by layer, and their mean as its number."""
+        """Store an axis's values by layer, and their mean as its number."""
         given, known = getattr(self, axis.field), getattr(self, axis.by_layer)
         is_list = isinstance(given, (list, tuple)) or len(getattr(given, "shape", ())) == 1
         if not is_list and not known:
@@ -235,11 +235,11 @@ class Action(_AxisValues):
 
     @classmethod
     def of(cls, values: Iterable[float | Sequence[float]]) -> Action:
-        """The action of three values.
+        """Make an action from three values.
 
         Args:
             values: one per axis, in the order of ``AXES``; whole numbers may be floats.
-        Raises: ConfigError for a value that is not allowed.
+        Raises: ConfigError for an invalid value.
         """
         keep_fraction, channel_keep_ratio, bits = map(plain_scalar, values)
         bit_width = int(bits) if isinstance(bits, float) and bits.is_integer() else bits
@@ -248,21 +248,21 @@ class Action(_AxisValues):
     @staticmethod
     @lru_cache(maxsize=4096, typed=True)
     def at(keep_fraction: float, channel_keep_ratio: float, bit_width: int) -> Action:
-        """An action of three levels, checked once: schedules take the same few at every step."""
+        """Return the cached action of three levels; schedules use the same few at every step."""
         return Action(keep_fraction, channel_keep_ratio, bit_width)
 
     def values(self) -> tuple[float | tuple[float, ...], ...]:
-        """The values as ``of`` takes them: a tuple where they are by layer."""
+        """Return the values as ``of`` takes them: a tuple for values by layer."""
         keep = self.keep_by_layer or self.keep_fraction
         return keep, self.channels_by_layer or self.channel_keep_ratio, self.bit_width
 
     def with_level(self, axis: Axis, level: float) -> Action:
-        """The action with another number on an axis, for all layers."""
+        """Return the action with another value on one axis, for all layers."""
         changes: dict[str, Any] = {axis.field: level}
         return replace(self, **changes | ({axis.by_layer: ()} if axis.by_layer else {}))
 
     def check_layers(self, num_layers: int) -> None:
-        """Raises: ConfigError for values by layer of a model with other layers."""
+        """Raise ConfigError if values by layer are for another number of layers."""
         for axis in AXES:
             given = len(getattr(self, axis.by_layer)) if axis.by_layer else 0
             if given not in (0, num_layers):
@@ -284,10 +284,10 @@ class Budget(_AxisValues):
         keep_fraction: mean fraction of cached tokens that attention may read, in (0, 1].
         channel_keep_ratio: mean fraction of the MLP's channels kept, in (0, 1].
         bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
-        bytes_share: mean share of a dense step's bytes, in (0, 1], instead of the two above: the
-            mix with the least measured damage is chosen (``sol_core/budgets``). None leaves
-            the axes separate.
-    Raises: ConfigError for a value that is not allowed.
+        bytes_share: mean share of a dense step's bytes, in (0, 1], instead of the first two: the
+            mix with the least measured damage is used (``sol_core/budgets``). None keeps the axes
+            separate.
+    Raises: ConfigError for an invalid value.
     """
 
     keep_fraction: float = 1.0
@@ -308,24 +308,24 @@ class Budget(_AxisValues):
 
     @classmethod
     def share(cls, share: float, bits: float = float(MAX_BITS)) -> Budget:
-        """The budget of a share of the dense bytes.
+        """Make a budget from a share of the dense bytes.
 
         Args:
             share: in (0, 1].
-            bits: mean bits of the MLP activations, which bytes do not see.
+            bits: mean bits of the MLP activations, which do not change the bytes.
         """
         return cls(bit_width=bits, bytes_share=share)
 
     @property
     def words(self) -> str:
-        """Text for people: "60 % of the bytes", or a value per axis."""
+        """Describe the budget: "60 % of the bytes", or a value per axis."""
         if self.bytes_share is None:
             return super(Budget, self).words
         bits = "" if self.bit_width == MAX_BITS else f", {self.bit_width:g} bits"
         return f"{100 * self.bytes_share:.4g} % of the bytes{bits}"
 
     def check_request(self) -> None:
-        """Raises: ConfigError for a ``Spend``, which nobody can ask for."""
+        """Raise ConfigError for a ``Spend``, which cannot be requested."""
 
 
 @configuration
@@ -334,8 +334,8 @@ class Spend(Budget):
     """An achieved mean spend: a value per axis, and the share of the bytes that was read.
 
     Attributes:
-        bytes_share: of what the same steps read densely, a policy's network included, which may
-            make it more than 1; None in records made before it was counted.
+        bytes_share: bytes as a share of what the same steps read densely; a policy's network counts
+            and may make it exceed 1. None in records made before it was counted.
     """
 
     def __post_init__(self) -> None:
@@ -346,11 +346,11 @@ class Spend(Budget):
 
     @classmethod
     def of_steps(cls, sums: Iterable[float], steps: int, read: float, dense: float) -> Spend:
-        """The mean of some steps.
+        """Make the mean spend of some steps.
 
         Args:
-            sums: of each axis over the steps.
-            read, dense: bytes that all of them read, and that they would have read densely.
+            sums: sum of each axis over the steps.
+            read, dense: bytes that the steps read, and that they would have read densely.
         """
         keep, channels, bits = (total / steps for total in sums)
         return cls(keep, channels, bits, read / dense)
@@ -363,7 +363,7 @@ class Spend(Budget):
 
     @property
     def words(self) -> str:
-        """Text for people: a value per axis, and the share of the bytes."""
+        """Describe the spend: a value per axis, and the share of the bytes."""
         axes = super(Budget, self).words
         share = self.bytes_share
         return axes if share is None else f"{axes} · {100 * share:.4g} % of the bytes"

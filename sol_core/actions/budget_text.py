@@ -1,4 +1,4 @@
-"""Budgets as people write them."""
+"""Parses budgets as people write them."""
 
 from __future__ import annotations
 

@@ -28,24 +28,24 @@ _TENTHS = tuple(round(i / 10, 2) for i in range(1, 11))
 
 @dataclass(frozen=True, kw_only=True)  # without slots: cached properties need a dictionary
 class Mechanisms:
-    """Ways in which a compressed step skips what its action drops; part of a grid's identity.
+    """How a compressed step skips what its action drops; part of a grid's identity.
 
     Attributes:
-        page_choice: every query "head" chooses its pages (the paper), or the heads of a KV
-            "group" choose together by their mean mass, so that a step reads what it keeps.
-        page_scorer, mlp_pruning: what pages are chosen by, and which channels of the MLP are
-            dropped: a name in ``PAGE_SCORERS`` and ``MLP_PRUNERS``, or a ``PageScorer`` or
-            ``MlpPruner`` of your own, which plain PyTorch runs on every device.
-        mlp_split: knots (fraction of the MLP's bytes, of its input channels), ascending, of a
-            piecewise linear curve; only with a pruner that takes one.
-        page_budget: a level of attention is a "count" of pages, the same in every layer, for heads
-            that choose alone; or the mean of a fraction that each layer, KV group and step takes by
-            "need" (``sol_core/model_tables/tables.py``), for pages chosen by a group's masses.
-        head: a step that drops something reads the vocabulary's weights "whole", or a "preview" of
-            4 bits and then those of the likely tokens (``kernels/head_preview``), where the model
-            has one: 8-bit blocks on a CPU, and directions that were measured.
-        quant_block: channels that share a scale of the quantisation: 0 for all of a token (the
-            paper), or blocks of 32.
+        page_choice: each query "head" chooses its own pages (the paper), or the heads of a KV
+            "group" choose together by their mean mass, so that a step reads only what it keeps.
+        page_scorer, mlp_pruning: how pages are scored and which MLP channels are dropped: a name in
+            ``PAGE_SCORERS`` and ``MLP_PRUNERS``, or your own ``PageScorer`` or ``MlpPruner``,
+            which runs in plain PyTorch on every device.
+        mlp_split: ascending knots (fraction of the MLP's bytes, fraction of its input channels) of
+            a piecewise linear curve; only for a pruner that takes one.
+        page_budget: "count": an attention level is a number of pages, equal in all layers, for
+            heads that choose alone. "need": it is a mean that layers, KV groups and steps divide by
+            their attention (``sol_core/model_tables/tables.py``), for pages chosen by mass.
+        head: a step that drops something reads the vocabulary's weights "whole", or a 4-bit
+            "preview" and then the rows of likely tokens (``kernels/head_preview``). A preview needs
+            8-bit blocks, a CPU and measured directions.
+        quant_block: channels that share a quantisation scale: 0 for one scale per token (the
+            paper), or 32.
     """
 
     page_scorer: PageScoring = "quest"
@@ -82,34 +82,34 @@ class Mechanisms:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: cached properties are of functions, some of which nothing pickles."""
+        """Return the fields only; cached properties hold functions, which may not pickle."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @cached_property
     def chooses_by_group(self) -> bool:
-        """Return whether the heads of a KV group choose pages together, those that they need."""
+        """Return whether the heads of a KV group choose pages together."""
         return self.page_choice == "group"
 
     @cached_property
     def scorer(self) -> PageScorer:
-        """Declaration of its way to score pages."""
+        """Return the declaration of the page scorer."""
         given = self.page_scorer
         return PAGE_SCORERS[given] if isinstance(given, str) else given
 
     @cached_property
     def pruner(self) -> MlpPruner:
-        """Declaration of its way to prune the MLP."""
+        """Return the declaration of the MLP pruner."""
         given = self.mlp_pruning
         return MLP_PRUNERS[given] if isinstance(given, str) else given
 
     @property
     def own_parts(self) -> tuple[PageScorer | MlpPruner, ...]:
-        """Parts that were handed in as objects: no file can hold them."""
+        """Return the parts given as objects, which no file can hold."""
         given = (self.page_scorer, self.mlp_pruning)
         return tuple(part for part in given if not isinstance(part, str))
 
     def mlp_fractions(self, channel_keep_ratio: float) -> tuple[float, float]:
-        """Fractions of input channels and of inner channels that an action's ratio keeps."""
+        """Return the fractions of input and inner channels that a ratio keeps."""
         if channel_keep_ratio >= 1:
             return 1.0, 1.0
         return self.pruner.fractions(channel_keep_ratio, self.mlp_split)
@@ -121,16 +121,16 @@ PAPER = Mechanisms()
 @configuration
 @dataclass(frozen=True)
 class ActionGrid(Mechanisms, Record):
-    """The levels each axis may take, ascending, and the mechanisms by which steps skip the rest.
+    """The levels of each axis, ascending, and the mechanisms by which steps skip the rest.
 
     The defaults are the paper's full grid (10 × 13 × 12 = 1,560 actions). Mechanisms and page
-    size belong to the grid's identity: the same spend means something else under others.
+    size belong to the grid's identity, because they change what a spend means.
 
     Attributes:
         keep_fractions, channel_keep_ratios: levels in (0, 1].
-        bit_widths: levels of 2 to 16 bits.
-        page_size: tokens of a page of the KV cache.
-    Raises: ConfigError for levels that are not ascending, and for what is not allowed.
+        bit_widths: levels from 2 to 16 bits.
+        page_size: tokens per page of the KV cache.
+    Raises: ConfigError for levels that are not ascending, and for invalid values.
     """
 
     keep_fractions: tuple[float, ...] = _TENTHS
@@ -156,7 +156,7 @@ class ActionGrid(Mechanisms, Record):
 
     @property
     def mechanisms(self) -> Mechanisms:
-        """Ways in which its steps skip what their actions drop. Raises: ConfigError."""
+        """Return the mechanisms alone. Raises: ConfigError."""
         return Mechanisms(**{item.name: getattr(self, item.name) for item in fields(Mechanisms)})
 
     def __str__(self) -> str:
@@ -171,17 +171,14 @@ class ActionGrid(Mechanisms, Record):
         return self.keep_fractions, self.channel_keep_ratios, self.bit_widths
 
     def action(self, indices: Sequence[int]) -> Action:
-        """The action of a level per axis, by its index among the axis' levels."""
+        """Return the action at the given level indices, one per axis."""
         keep, channels, bits = indices
         return Action.at(
             self.keep_fractions[keep], self.channel_keep_ratios[channels], self.bit_widths[bits]
         )
 
     def check_budget(self, budget: Budget) -> None:
-        """Hold a mean spend to what these levels can reach.
-
-        Raises: ConfigError naming the axis and its levels.
-        """
+        """Raise ConfigError, naming the axis, for a mean spend that the levels cannot reach."""
         by_share = budget.bytes_share is not None
         for axis, levels in zip(AXES, self.levels(), strict=True):
             value = getattr(budget, axis.field)
@@ -194,8 +191,8 @@ class ActionGrid(Mechanisms, Record):
                 )
 
 
-# ``default`` is the best of what was measured (docs/results.md): 4-bit keys choose pages per KV
-# group where attention is needed, both sides of the MLP are pruned. ``paper`` is the paper's own.
+# ``default`` is the best measured grid (docs/results.md): 4-bit keys choose pages per KV group by
+# need, and both sides of the MLP are pruned. ``paper`` is the paper's.
 GRIDS = {
     "default": ActionGrid(
         keep_fractions=(0.05, 0.1, 0.15, *_TENTHS[1:]),
@@ -211,17 +208,17 @@ GRIDS = {
     "paper": ActionGrid(),
 }
 DEFAULT_GRID = "default"
-OWN_GRID = "own"  # the name of all others
+OWN_GRID = "own"  # the name of any other grid
 
 
 def grid_name(grid: ActionGrid) -> str:
-    """The named grid whose levels and mechanisms a grid has, whatever its site; else "own"."""
+    """Return the name of the equal grid, ignoring the quantisation site; "own" if none."""
     at_home = replace(grid, quant_site=ActionGrid().quant_site)
     return next((name for name, known in GRIDS.items() if known == at_home), OWN_GRID)
 
 
 def grid_record(grid: ActionGrid) -> dict[str, Any]:
-    """A grid in a result: its name, and its levels and mechanisms unless the name says them."""
+    """Describe a grid in a result: its name, and its fields unless the name implies them."""
     name = grid_name(grid)
     levels = (
         {} if GRIDS.get(name) == grid else {"grid_levels": json.loads(json.dumps(record_of(grid)))}
@@ -230,7 +227,7 @@ def grid_record(grid: ActionGrid) -> dict[str, Any]:
 
 
 def grid_named(name: str) -> ActionGrid:
-    """A named grid. Raises: ConfigError naming the ones there are."""
+    """Return a named grid. Raises: ConfigError listing the known names."""
     if name not in GRIDS:
         raise ConfigError(f"grid must be one of {', '.join(GRIDS)}, got {name!r}")
     return GRIDS[name]

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON, without later fields at their defaults: older files lack them."""
+"""Converts dataclasses to JSON, without fields that older files lack if they have defaults."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sol_core.fields import is_unset
 
 
 def record_of(record: Any) -> dict[str, Any]:
-    """A dataclass as JSON: ``asdict`` without unset fields of ``fields.added_field``.
+    """Convert a dataclass to JSON: ``asdict`` without unset ``fields.added_field``s.
 
-    So files and hashes stay what they were before there were these fields.
+    Files and hashes from before these fields existed stay valid.
     """
     pairs = [(part, getattr(record, part.name)) for part in fields(record)]
     return {part.name: _plain(value) for part, value in pairs if not is_unset(part, value)}
@@ -32,10 +32,10 @@ def _plain(value: Any) -> Any:
 
 
 class Record:
-    """A dataclass that is JSON too."""
+    """Base of dataclasses that convert to JSON."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``fields.from_json`` reads it back."""
+        """Convert to plain JSON; ``fields.from_json`` reads it back."""
         return record_of(self)

@@ -26,14 +26,14 @@ _TEXTS = "given"  # folder of the texts of callers
 
 
 def check_model(model: object) -> None:
-    """Raises: ConfigError for what is no language model."""
+    """Raises: ConfigError unless it is a language model."""
     from sol_core.models.loading import LanguageModel
 
     check_kind("model", model, LanguageModel, "a LanguageModel, as load_model() returns it")
 
 
 def data_folder(data_dir: str | Path | None) -> Path:
-    """The folder of downloads, stored policies and texts."""
+    """Return the folder of downloads, stored policies and texts."""
     check_kind("data_dir", data_dir, (str, Path, type(None)), "a folder")
     return default_data_dir() if data_dir is None else Path(data_dir).expanduser().absolute()
 
@@ -41,7 +41,7 @@ def data_folder(data_dir: str | Path | None) -> Path:
 def policy_by_name(
     name: str, policy: Policy | Schedule | None, budget: Budget | None
 ) -> Path | Policy | Schedule | WithoutBudget:
-    """The given policy if it has this name, else the stored one; with a budget to obey."""
+    """Return the given policy if it has this name, else the stored one."""
     from sol_core.generation.schedules import mark_without_budget, schedule_name
 
     if policy is not None and name == schedule_name(policy):
@@ -52,12 +52,12 @@ def policy_by_name(
 
 
 def corpus_name(corpus: Any, data_dir: Path) -> str:
-    """A corpus as configurations hold it: a name or a path. Texts become a file of their own.
+    """Return a corpus as configurations hold it, a name or a path; texts are written to a file.
 
     Args:
         corpus: "builtin", "papers", a path, a Hub data set, a text, a list of texts and paths, or
             a ``datasets.Dataset`` with a column of texts.
-    Raises: ConfigError for anything else; CorpusError when the texts cannot be kept.
+    Raises: ConfigError for anything else; CorpusError if the texts cannot be written.
     """
     if isinstance(corpus, Path):
         return str(corpus.expanduser().absolute())
@@ -84,7 +84,7 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
 
 
 def methods_by_name(methods: Any) -> dict[str, Any]:
-    """Methods of a call by their names; one alone by its own."""
+    """Return a call's methods by name; a single method has its own name."""
     from sol_core.generation.schedules import check_is_policy, schedule_name
 
     if isinstance(methods, Mapping):
@@ -98,7 +98,7 @@ def methods_by_name(methods: Any) -> dict[str, Any]:
 
 
 def with_settings(config: Any, settings: Mapping[str, Any], corpus: Any, root: Path) -> Any:
-    """The configuration with other settings, and a corpus by its name."""
+    """Return the configuration with changed settings and the corpus by name."""
     given = dict(settings)
     if corpus is not None:
         given["corpus"] = corpus_name(corpus, root)
@@ -110,7 +110,7 @@ def finished_work(
     on_progress: Progress | None,
     on_event: Callable[[WorkEvent], None] | None = None,
 ) -> WorkFinished:
-    """Do some work to its end. Raises: KeyboardInterrupt for work that was stopped."""
+    """Run work to its end. Raises: KeyboardInterrupt if it was stopped."""
     finished = None
     with shown_progress(on_progress) as report:
         for event in events:
@@ -132,7 +132,7 @@ def _documents(path: Path) -> list[str]:
 
 
 def _is_text(corpus: str) -> bool:
-    """Return whether a string is text: nothing is there of that name, and it looks like no name."""
+    """Return whether a string is text rather than the name of a corpus or a path."""
     if "\n" in corpus or len(corpus) > MAX_NAME:
         return True
     return (
@@ -156,7 +156,7 @@ def _column(dataset: Any) -> list[str]:
 
 
 def _kept(texts: Iterable[str], data_dir: Path, ending: str) -> str:
-    """The path of a file of the texts, named by what they are."""
+    """Write the texts to a file named by their hash; return its path."""
     lines = texts if ending == "txt" else (json.dumps({"text": text}) + "\n" for text in texts)
     content = "".join(lines).encode("utf-8", "surrogatepass")
     name = f"texts-{hashlib.sha256(content).hexdigest()[:12]}.{ending}"

@@ -1,4 +1,4 @@
-"""Evaluate methods at the same spend, by losses or by answers on tasks: one call each."""
+"""Evaluate methods at equal spend, by losses or by answers on tasks, each in one call."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def evaluate(
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> EvaluationResult:
-    """Measure policies and schedules against each other and the baselines at the same spend.
+    """Compare policies and schedules with each other and the baselines at equal spend.
 
     Args:
-        model: as ``load_model`` returns it.
-        methods: by the names that the result gives them, or one alone: a policy, its name or
-            folder, a function of an observation, or a class of them. An instance is made per
-            sequence. A parameter ``budget`` gets the requested budget, of all but the first
-            method the mean that the first really spent.
+        model: as returned by ``load_model``.
+        methods: a dict of methods by name, or a single method: a policy, its name or folder, a
+            function of an observation, or a class of such functions (one instance per sequence).
+            A parameter ``budget`` receives the requested budget; for all but the first method,
+            what the first one actually spent.
         config: text, budgets, baselines, counts; None means the command line's (minutes).
-        spend_of: name of the method whose spend all others get; None is the first one's.
+        spend_of: name of the method whose spend the others match; None means the first.
         corpus: as for ``train``.
-        grid: of methods that are no policies; None is the policies', else the budgets'.
+        grid: grid of methods that are not policies; None means the policies', else the budgets'.
         data_dir: folder of cached text and stored policies; None as for ``load_model``.
         on_progress: called with a message and the fraction done; None shows a bar on stderr.
-        settings: fields of ``EvaluationConfig`` with other values, as in ``texts=16``.
+        settings: fields of ``EvaluationConfig`` to change, as in ``texts=16``.
     Returns: the JSON that docs/formats.md describes, as a dict with the losses of every text.
     Raises: SolError for an evaluation that cannot run.
     """
@@ -84,16 +84,16 @@ def tasks(
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Measure answers on downstream tasks against static at the same spend.
+    """Compare a method's answers on downstream tasks with static's at equal spend.
 
     Args:
-        model: as ``load_model`` returns it.
-        method: as one of ``evaluate``; in a dict it has the name that the result gives it.
+        model: as returned by ``load_model``.
+        method: one method as for ``evaluate``; a dict gives it a name.
         config: tasks, questions, budgets; None means the command line's (hours).
         grid, data_dir, on_progress: as for ``evaluate``.
-        settings: fields of ``TasksConfig`` with other values, as in ``limit=100``.
+        settings: fields of ``TasksConfig`` to change, as in ``limit=100``.
     Returns: the JSON that docs/formats.md describes.
-    Raises: SolError for what cannot be run.
+    Raises: SolError for a request that cannot run.
     """
     from sol_core.accuracy.config import TasksConfig
     from sol_core.accuracy.runner import run_tasks
@@ -112,7 +112,7 @@ def tasks(
 
 
 def _in_order(methods: dict[str, Any], spend_of: str | None, root: Path) -> dict[str, Any]:
-    """The methods, the one whose spend counts first, policies by name found."""
+    """Put the method whose spend counts first, and look up policies given by name."""
     from sol_core.policy.files.locate import locate_policy
 
     if spend_of is not None:

@@ -1,4 +1,4 @@
-"""Load a model and a policy, generate, score: one call each."""
+"""Load a model and a policy, generate and score, each in one call."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def load_model(
 ) -> LanguageModel:
     """Load a language model. The first call fetches and converts the default one.
 
-    CPU kernels are compiled in parallel, once (a minute or two), and cached.
+    CPU kernels are compiled once (a minute or two) and cached.
 
     Args:
         name: "smollm2-135m-instruct", a local folder, a GGUF file, or the Hub's "owner/name".
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
-        data_dir: folder of downloads; None means ``SOL_DATA_DIR``, else the platform's own folder.
+        data_dir: folder for downloads; None means ``SOL_DATA_DIR``, else the platform's own folder.
         on_progress: called with a message and the fraction done; None shows a bar on stderr.
-    Raises: SolError with the remedy: ModelLoadError, UnsupportedModelError, DownloadError, or
+    Raises: SolError with a remedy: ModelLoadError, UnsupportedModelError, DownloadError, or
         ConfigError for a dtype or device that is not available.
     """
     from sol_core.generation.warm_up import load_warm
@@ -69,14 +69,14 @@ def load_policy(
     """Load a policy for a model.
 
     Args:
-        name: "default" (the shipped one, for the default model), a stored policy's name, a policy
-            folder, or the Hub's "owner/name".
-        model: the model it was trained for, as ``load_model`` returns it.
-        grid: the named grid it must choose from: "default" or "paper". Each has a shipped policy.
-            None takes the policy's own grid.
+        name: "default" (the default model's, shipped), a stored policy's name, a policy folder, or
+            the Hub's "owner/name".
+        model: the model that it was trained for.
+        grid: the named grid that it chooses from, "default" or "paper" (each has a shipped policy);
+            None accepts the policy's own grid.
         data_dir: folder of stored policies; None as for ``load_model``.
     Raises: ConfigError for an unknown grid; PolicyError for a policy that is missing, damaged or
-        made for another model; DownloadError when the Hub does not provide it.
+        made for another model; DownloadError if the Hub does not provide it.
     """
     from sol_core.policy.files.locate import locate_policy
     from sol_core.policy.policy import load_policy as load
@@ -91,16 +91,16 @@ class GenerateOptions(TypedDict, total=False):
     """Keyword options of ``generate``, ``generate_many`` and ``stream_generate``.
 
     Attributes:
-        max_new_tokens: at most this many; default: the configuration's.
-        config: everything else: sampling, chat template, stop strings, side rows. A schedule of its
-            own excludes a policy and a budget; its grid must be the policy's, or unset.
+        max_new_tokens: maximum number of new tokens; by default the configuration's.
+        config: everything else: sampling, chat template, stop strings, side rows. If it has a
+            schedule, policy and budget must be omitted; its grid must be the policy's, or unset.
         logits_processors: called in order before each draw, like transformers' ``LogitsProcessor``:
             ids [1, T] int64 (prompt and drawn tokens) and scores [1, V] fp32, both on the CPU →
             scores [1, V]. They run after the repetition penalty and before the temperature. Events
             still measure the model's own distribution.
-        record: what to keep of every decode step. "pages": the pages of the KV cache that each
-            layer read, see ``TokenEvent.page_reads.lists``. "hidden", "attention": tensors of every
-            layer, see ``RecordedTokenEvent``. On a CPU they change no number.
+        record: what to keep of each decode step. "pages": the pages of the KV cache that each layer
+            read, see ``TokenEvent.page_reads.lists``. "hidden", "attention": tensors of each layer,
+            see ``RecordedTokenEvent``. On a CPU, recording changes no number.
     """
 
     max_new_tokens: int | None
@@ -119,12 +119,12 @@ def generate(
     """Generate text, token by token under a schedule (arXiv:2605.10875).
 
     Args:
-        model: as ``load_model`` or ``from_transformers`` returns it.
-        prompt: a text.
-        policy: decides what each token may spend; it needs a budget. Or a function of your own from
-            a row's ``StepObservation`` to an ``Action``, called once per step, or a class of them.
-            A parameter ``budget`` gets the budget.
-        budget: requested mean spend. Without a policy every token gets it ("static"); without
+        model: as returned by ``load_model`` or ``from_transformers``.
+        prompt: the text to continue.
+        policy: decides what each token may spend, within the budget. Alternatively, your own
+            function from a ``StepObservation`` to an ``Action``, called once per step, or a class
+            whose instances are such functions. A parameter ``budget`` receives the budget.
+        budget: requested mean spend. Without a policy, every token gets it ("static"); without
             either, decoding is dense.
         options: see ``GenerateOptions``.
     Raises: SolError for a request that cannot run; TypeError for an unknown option.
@@ -143,16 +143,16 @@ def generate_many(
     budget: Budget | None = None,
     **options: Unpack[GenerateOptions],
 ) -> list[Generation]:
-    """Generate from several prompts of any lengths, all drawn with the same seed.
+    """Generate from several prompts of any length, all sampled with the same seed.
 
-    On a CPU one after another, each with the tokens that it gets alone, bit for bit; on a GPU 32 at
-    a time, whose sums differ by 1e-6 of a logit in fp32.
+    On a CPU, prompts run one after another, and each gets the tokens that it gets alone, bit for
+    bit; on a GPU, 32 run at a time, and their sums differ by 1e-6 of a logit in fp32.
 
     Args:
-        model, policy, budget, options: as for ``generate``; each prompt has an instance of a class,
-            or a shallow copy of a function of your own.
-        prompts: a list of texts.
-    Returns: a generation for each, in the same order.
+        model, policy, budget, options: as for ``generate``; each prompt gets its own instance of a
+            class, or a shallow copy of your function.
+        prompts: the texts to continue.
+    Returns: one generation per prompt, in the same order.
     Raises: SolError naming the prompt that cannot run; TypeError for an unknown option.
     """
     check_model(model)
@@ -183,9 +183,9 @@ def stream_generate(
     """Generate token by token.
 
     Args: as for ``generate``.
-    Yields: PrefillProgress after each piece of a long prompt, one PrefillEvent, a TokenEvent per
+    Yields: PrefillProgress after each chunk of a long prompt, one PrefillEvent, one TokenEvent per
         token, one FinishEvent.
-    Raises: SolError for a request that cannot run, before any event; TypeError for an unknown
+    Raises: before any event, SolError for a request that cannot run, TypeError for an unknown
         option.
     """
     check_model(model)
@@ -206,15 +206,15 @@ def score(
     context: str = "",
     config: GenerationConfig | None = None,
 ) -> Score:
-    """Score a text, token by token, as ``generate`` would spend on it (teacher forcing).
+    """Score a text token by token under a schedule (teacher forcing).
 
     Args:
-        model: as ``load_model`` returns it.
-        text: at least two tokens; one is enough with a context.
+        model: as returned by ``load_model``.
+        text: at least two tokens, or one with a context.
         policy, budget, config: as for ``generate``.
-        context: text before it, read densely and not scored. Without one the first token is not
+        context: preceding text, read densely and not scored. Without it, the first token is not
             scored, because nothing predicts it.
-    Returns: NLL in nats of every scored token, the action of the step that predicted it, its cost.
+    Returns: NLL in nats of each scored token, with the action and cost of its step.
     Raises: SolError for a text that cannot be scored.
     """
     from sol_core.generation.schedules import with_schedule
@@ -230,15 +230,15 @@ def score(
 
 
 def predict(model: LanguageModel, budget: Budget, context: int) -> Prediction:
-    """Estimate what a budget does after so many tokens: damage in words, and speed here.
+    """Predict a budget's damage, in words, and its speed on this machine.
 
-    Damage is the static schedule's, from tables that were measured; speed is that of this machine,
-    from a few steps that were timed when the model was first loaded.
+    Damage is the static schedule's, from measured tables. Speed comes from a few steps that were
+    timed when the model was first loaded.
 
     Args:
-        model: as ``load_model`` returns it.
-        budget: on the default grid.
-        context: tokens that a step attends over, its own included; at least 1.
+        model: as returned by ``load_model``.
+        budget: a budget on the default grid.
+        context: tokens that the step attends over, its own included; at least 1.
     Raises: ConfigError for a share that cannot be reached after so few tokens.
     """
     from sol_core.budgets.mixes import mix_table
@@ -254,11 +254,11 @@ def predict(model: LanguageModel, budget: Budget, context: int) -> Prediction:
 
 
 def count_tokens(model: LanguageModel, text: str) -> int:
-    """Number of a text's tokens, special ones at its start included, as ``score`` reads it.
+    """Count a text's tokens as ``score`` reads it, special tokens at its start included.
 
     Args:
-        model: as ``load_model`` returns it.
-        text: of any length.
+        model: as returned by ``load_model``.
+        text: a text of any length.
     """
     check_model(model)
     check_text("the text", text)
@@ -268,7 +268,7 @@ def count_tokens(model: LanguageModel, text: str) -> int:
 def _request(
     policy: Policy | Schedule | None, budget: Budget | None, **options: Unpack[GenerateOptions]
 ) -> tuple[GenerationConfig, RunOptions, PolicyFinder]:
-    """The configuration, what it cannot hold, and what finds policies by name."""
+    """Return the configuration, the options that it cannot hold, and a finder of policies."""
     from sol_core.generation.schedules import with_schedule
     from sol_core.generation.sequence import RECORDS, RunOptions
 
@@ -291,7 +291,7 @@ def _request(
 
 
 def _gathered(events: list[Any], prompt: str, model: str, config: GenerationConfig) -> Generation:
-    """A generation from its PrefillEvent, TokenEvents and FinishEvent."""
+    """Build a generation from its PrefillEvent, TokenEvents and FinishEvent."""
     finish = events[-1]
     tokens = tuple(event for event in events if isinstance(event, TokenEvent))
     prefill = next(event for event in events if isinstance(event, PrefillEvent))

@@ -1,4 +1,4 @@
-"""Inspect a text, or ask what if of one of its tokens: one call each."""
+"""Inspect a text, or try other actions at one of its tokens, each in one call."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Inspection:
     """A text scored token by token under several schedules.
 
     Attributes:
-        start: names of the rows, and the prefix.
-        tokens: every scored token, with a row per schedule.
+        start: the rows' names and the prefix.
+        tokens: each scored token, with a row per schedule.
         end: totals per row, and the report.
-        text, model, config: what was asked of which model, the grid resolved.
+        text, model, config: the request, with the grid resolved.
     """
 
     start: InspectionStart
@@ -97,15 +97,16 @@ def inspect(
     """Score a text token by token under several schedules, beside the full model.
 
     Args:
-        model: as ``load_model`` returns it.
+        model: as returned by ``load_model``.
         text: at least two tokens.
-        methods: up to three by name, or one: a policy, a schedule of your own, or "static",
-            "random", "emc" or "dac". Rows of policies and own schedules are called "policy:NAME".
-        budget: of all of them; what is called without a budget decides alone.
+        methods: up to three methods by name, or a single one: a policy, your own schedule, or
+            "static", "random", "emc" or "dac". Rows of policies and your own schedules are named
+            "policy:NAME".
+        budget: the budget of all methods that take one; own schedules may do without.
         config: everything else; None is the default.
-        settings: fields of ``InspectionConfig`` with other values.
+        settings: fields of ``InspectionConfig`` to change.
     Returns: the rows' names, a row of numbers per token and method, and totals.
-    Raises: SolError for what cannot be run.
+    Raises: SolError for a request that cannot run.
     """
     from sol_core.generation.schedules import with_grid
     from sol_core.inspection.engine import inspect_text
@@ -129,17 +130,17 @@ def what_if(
     config: InspectionConfig | None = None,
     without: Sequence[int] = (),
 ) -> LensView:
-    """Decode one step of a text at every level of every axis.
+    """Decode one step of a text at each level of each axis.
 
     Args:
-        model: as ``load_model`` returns it.
+        model: as returned by ``load_model``.
         text: at least two tokens.
-        token: number of the token, 0 is the first that is scored.
-        schedule: of all other steps and axes, as of ``inspect``; None is the full model.
-        budget: of the schedule.
+        token: index of the token; 0 is the first scored one.
+        schedule: schedule of the other steps and axes, as for ``inspect``; None is the full model.
+        budget: the schedule's budget.
         config: grid and prefix; None is the default.
-        without: pages of the KV cache; ``LensView.without`` says what the step is without them.
-    Returns: NLL, KL and entropy in nats of every level, and what followed.
+        without: pages of the KV cache to leave out once, for ``LensView.without``.
+    Returns: NLL, KL and entropy in nats at each level, and the effect on the following tokens.
     Raises: ConfigError for a token or page that the text does not have; SolError.
     """
     from sol_core.lens.engine import Lens, run_of_text
@@ -162,7 +163,7 @@ def _asked(
     methods: Any,
     budget: Budget | None,
 ) -> tuple[InspectionConfig, Callable[[str], Any]]:
-    """The configuration with the schedules of some methods, and what finds them by name."""
+    """Return the configuration with the methods' schedules, and a finder of methods by name."""
     from sol_core.generation.schedules import schedule_configs
     from sol_core.inspection.records import InspectionConfig
 

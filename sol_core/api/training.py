@@ -1,4 +1,4 @@
-"""Train a policy in one call; Ctrl+C keeps what was done."""
+"""Train a policy in one call; Ctrl+C keeps the progress."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def train(
     """Train a policy for a model: a warm start, then the paper's GRPO (arXiv:2605.10875).
 
     Args:
-        model: as ``load_model`` returns it; its weights do not change.
-        folder: the run's own folder; an interrupted run in it is resumed. The policy's files are
-            in ``folder / "policy"``.
+        model: as returned by ``load_model``; its weights do not change.
+        folder: the run's own folder; an interrupted run in it resumes. The policy's files are
+            written to ``folder / "policy"``.
         config: a preset (quick, standard or paper), or a TrainConfig.
-        corpus: a name, a path, a text, a list of texts or a ``datasets.Dataset``; None is the
+        corpus: a name, a path, a text, a list of texts or a ``datasets.Dataset``; None means the
             configuration's.
         allow_untrained: also return a policy that learnt nothing or is worse than static on its
             held-out text.
-        on_event: called with every event of the run: metrics, samples, checkpoints.
+        on_event: called with each event of the run: metrics, samples, checkpoints.
         data_dir: folder of cached text; None as for ``load_model``.
         on_progress: called with a message and the fraction done; None shows a bar on stderr.
-        settings: fields of ``TrainConfig`` with other values; those of a nested one may be a dict
-            of changes, as in ``grpo={"updates": 3}``.
+        settings: fields of ``TrainConfig`` to change; for a nested one, a dict of changes, as in
+            ``grpo={"updates": 3}``.
     Raises: SolError for a training that cannot run; PolicyError for a policy that is not kept;
-        OSError when the disk is full; KeyboardInterrupt after a checkpoint, when Ctrl+C asks to
-        end (at once when it asks twice): the same call goes on.
+        OSError if the disk is full; KeyboardInterrupt after Ctrl+C: once, it waits for a
+        checkpoint, twice, it stops at once. The same call resumes.
     """
     from sol_core.policy.policy import load_policy as load
     from sol_core.training.config import TrainConfig, preset
@@ -74,7 +74,7 @@ def train(
 def _events(
     model: LanguageModel, config: TrainConfig, run: Path, root: Path, asked: Callable[[], bool]
 ) -> Iterator[WorkEvent]:
-    """The events of measuring the model's tables, training, and measuring where it pays."""
+    """Measure the model's tables, train, and measure where the policy pays; yield all events."""
     from sol_core.evaluation.gains import trained_with_gains
     from sol_core.evaluation.measure_tables import measure_tables
     from sol_core.training.checkpoint import check_own

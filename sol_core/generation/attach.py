@@ -50,8 +50,8 @@ class Attached:
     """Record of the spend in the block so far.
 
     Attributes:
-        actions: of every decoded token, of all generations; prompts are read densely.
-        cost, dense_cost: computed, of all these steps at their actions, and densely.
+        actions: action of each decoded token of all generations; prompts are read densely.
+        cost, dense_cost: computed cost of these steps at their actions, and done densely.
     """
 
     actions: list[Action] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Attached:
 
     @property
     def spend(self) -> Spend | None:
-        """Mean of the actions; None before the first."""
+        """Return the mean spend; None before the first token."""
         if not self.actions:
             return None
         sums = map(sum, zip(*(action.as_tuple() for action in self.actions), strict=True))
@@ -86,13 +86,13 @@ def attach(
     are copied for the length of the block.
 
     Args:
-        policy, budget: as for ``generate``: a policy with its budget, a function of your own, a
-            budget alone (static), or neither (dense).
-        grid: levels and mechanisms without a policy; None is the default one.
+        policy, budget: as for ``generate``: a policy with its budget, your own function, a budget
+            alone (static), or neither (dense).
+        grid: levels and mechanisms without a policy; None is the default grid.
         max_new_tokens: room in a generation's cache.
     Yields: the record of the spend so far.
-    Raises: ConfigError; UnsupportedModelError for a family that this decoder does not have;
-        PolicyError for a policy of another model.
+    Raises: ConfigError; UnsupportedModelError for an unsupported family; PolicyError for another
+        model's policy.
     """
     from transformers import PreTrainedModel
 
@@ -103,11 +103,11 @@ def attach(
 
     chosen = with_grid(with_schedule(GenerationConfig(grid=grid), policy, budget), find)
     lm, fingerprint, _ = frozen_copy(model)
-    # Neither tokenizer nor name: they stay with the caller's model.
+    # Without tokenizer and name, which stay with the caller's model.
     ours = LanguageModel("", fingerprint, lm, None, frozenset())  # type: ignore[arg-type]
     schedules = GenerationSchedules(ours, chosen, find)
     options = DecodeOptions(max_new_tokens, chosen.grid_in_use.mechanisms)
-    schedules.build(max_new_tokens, [0])  # what is wrong with a budget is said now
+    schedules.build(max_new_tokens, [0])  # raises now if the budget is wrong
     steps = _Steps(lm, chosen.grid_in_use.page_size, schedules, options, ours.prefixes)
     with _decoded_by(steps, model):
         yield steps.spent
@@ -115,7 +115,7 @@ def attach(
 
 @contextmanager
 def _decoded_by(steps: _Steps, model: PreTrainedModel) -> Iterator[None]:
-    """Let ``forward`` of a model be ``steps``', and refuse what its ``generate`` cannot do then."""
+    """Replace a model's ``forward`` by ``steps``', and refuse unsupported modes of ``generate``."""
     patched: Any = model
     whole_generate = patched.generate
 
@@ -130,7 +130,7 @@ def _decoded_by(steps: _Steps, model: PreTrainedModel) -> Iterator[None]:
         check_modes(model, values, given)
         return whole_generate(*values, **given)
 
-    # Of a block or a library around this one.
+    # Patches of an enclosing block or library.
     before = {name: vars(model)[name] for name in _PATCHED if name in vars(model)}
     patched.forward, patched.generate = forward, generate
     try:

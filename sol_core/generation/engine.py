@@ -1,9 +1,9 @@
 """Text generation under a compute schedule: prompts in, frozen events out.
 
-Consumes the one decode loop (``loop.py``). A prompt is prefilled densely up to its last token;
-every generated token is then produced by exactly one decode step, the first of which feeds the
-prompt's last token. Several prompts are decoded one after another on a CPU and together on a GPU,
-each with a sampler and schedules of its own.
+A prompt is prefilled densely up to its last token. Each generated token then takes exactly one
+step of the decode loop (``loop.py``), the first of which feeds the prompt's last token. Several
+prompts are decoded one after another on a CPU and together on a GPU, each with its own sampler and
+schedules.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import no_stop
 
-# Prompts of one batch by device: up to 16 rows take as long one by one on a CPU.
+# Prompts per batch, by device: on a CPU, up to 16 rows take as long one by one.
 PROMPTS_TOGETHER = {"cuda": 32, "cpu": 1}
 
 
 def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]:
-    """Token ids of a prompt, in the model's chat template if requested."""
+    """Encode a prompt, in the model's chat template if requested."""
     if not prompt.strip():
         raise ConfigError("the prompt is empty; type some text to continue")
     check_text("the prompt", prompt)
@@ -68,10 +68,10 @@ def generate(
     """Generate from a prompt.
 
     Args:
-        should_stop: asked before every step and every prefill chunk.
-        policies: finds a policy, or its folder, by its name; by default the name is a folder.
-        tokens: the prompt's, where the caller has encoded it; at least one.
-        options: what no stored configuration can hold.
+        should_stop: polled before each step and each prefill chunk.
+        policies: finds a policy, or its folder, by name; by default the name is a folder.
+        tokens: the prompt's tokens if the caller has encoded it; at least one.
+        options: options that no stored configuration can hold.
     Yields: PrefillProgress while a long prompt is read, one PrefillEvent, a TokenEvent per token,
         one FinishEvent.
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
@@ -96,13 +96,13 @@ def generate_many(
 ) -> Iterator[tuple[int, Event]]:
     """Generate from prompts of different lengths, up to ``PROMPTS_TOGETHER`` in one batch.
 
-    On a CPU each gets the tokens that it gets alone, bit for bit. In a GPU's batch products are
+    On a CPU, each gets the tokens that it gets alone, bit for bit. In a GPU's batch, products are
     summed in another order (1e-6 of a logit in fp32), so tokens that are nearly as probable, pages
-    and rounded activations may swap. There a prompt that has ended is fed on, unseen,
-    until its batch has; one of a single token and one that fills the context are decoded alone.
+    and rounded activations may swap. There, a finished prompt is fed on, unseen, until its batch
+    ends; prompts of one token and prompts that fill the context are decoded alone.
 
-    Args: as for ``generate``; every prompt is drawn for with the same seed.
-    Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
+    Args: as for ``generate``; all prompts are sampled with the same seed.
+    Yields: a prompt's index and an event; per prompt, in the order of ``generate``.
     Raises: SolError naming the prompt that cannot be run, before any event.
     """
     options, config = options or RunOptions(), with_grid(config, policies)
@@ -125,7 +125,7 @@ def generate_many(
 def _batches(
     sequences: Sequence[GeneratedSequence], most: int
 ) -> Iterator[list[GeneratedSequence]]:
-    """Those that fit beside others, ``most`` at a time; each of the others alone."""
+    """Group sequences that fit beside others, ``most`` at a time; the rest run alone."""
     together = [sequence for sequence in sequences if sequence.fits_beside_others]
     for first in range(0, len(together), most):
         yield together[first : first + most]
@@ -137,7 +137,7 @@ def _batches(
 def _with_number(
     number: int, reading: Generator[PrefillProgress, None, ReadPrefix]
 ) -> Generator[tuple[int, Event], None, ReadPrefix]:
-    """Read a prefix, each event with the number of its prompt."""
+    """Read a prefix; yield each event with its prompt's index."""
     while True:
         try:
             event = next(reading)
@@ -149,7 +149,7 @@ def _with_number(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Some generations whose steps are taken together."""
+    """Generations whose steps run together."""
 
     model: LanguageModel
     config: GenerationConfig
@@ -181,7 +181,7 @@ class _Batch:
             self._stop()
         else:
             for step in self._steps(caches, PrefixState.joined(states)):
-                # All are described before the first is shown: nobody's pause counts as work.
+                # Events are made before the first is yielded: a consumer's pause is not timed.
                 yield from self._token_events(step, began)
                 if self.should_stop():
                     self._stop()

@@ -1,4 +1,4 @@
-"""Finished work of the library: a generation, and a text that was scored."""
+"""Results of the library: a finished generation and a scored text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Generation:
     """A finished generation.
 
     Attributes:
-        text: what was generated, the prompt left out.
-        tokens: one event per token: its action, surprisal, entropy, cost, time.
+        text: the generated text, without the prompt.
+        tokens: one event per token: its action, surprisal, entropy, cost and time.
         finish: why it ended, totals, tokens per second.
-        prompt, model, config, prefill: what was asked of which model, the grid resolved, and its
-            first event; a notebook shows them.
+        prompt, model, config, prefill: the request with its grid resolved, and its first event, for
+            display in a notebook.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Generation:
 
     @property
     def spend(self) -> Spend | None:
-        """Achieved mean; None without tokens."""
+        """Return the achieved mean spend; None without tokens."""
         return self.finish.spend
 
     def __repr__(self) -> str:
@@ -43,13 +43,13 @@ class Generation:
         return f"Generation({self.text!r}, {len(self.tokens)} tokens{spent})"
 
     def _repr_html_(self) -> str:
-        """HTML for a notebook: the page's own coloured text, card and charts, in a frame."""
+        """Show the page's coloured text, card and charts in a notebook, in a frame."""
         events: list[Event] = [self.prefill, *self.tokens, self.finish]
         records = [event_to_dict(event) for event in events]
         return framed("run", self.prompt, self.model, self.config.to_dict(), records)
 
     def plot(self) -> Any:
-        """Figure of every step's share of the bytes, and its surprisal and KL to the full model."""
+        """Plot each step's share of the bytes, its surprisal and its KL to the full model."""
         at = [token.index for token in self.tokens]
         share = [token.cost.bytes_read / token.dense_cost.bytes_read for token in self.tokens]
         lost = [Line("surprisal", at, [token.surprisal for token in self.tokens])]
@@ -60,13 +60,13 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A text's tokens, what was spent on each, and their negative log-likelihood.
+    """A text's scored tokens, their spend and negative log-likelihood.
 
     Attributes:
-        token_ids: the scored ones.
-        actions: of the decode step that predicted each.
-        nll: of each, nats.
-        costs, dense_costs: computed, of each step at its action, and of the same step densely.
+        token_ids: the scored tokens.
+        actions: action of the decode step that predicted each token.
+        nll: NLL of each token, nats.
+        costs, dense_costs: computed cost of each step at its action, and of the same step dense.
         made_on: versions and machine (``provenance.py``).
     """
 
@@ -79,27 +79,27 @@ class Score:
 
     @property
     def cost(self) -> StepCost:
-        """Computed, of all steps."""
+        """Return the computed cost of all steps."""
         return sum(self.costs, StepCost())
 
     @property
     def dense_cost(self) -> StepCost:
-        """Computed, of the same steps densely."""
+        """Return the computed cost of the same steps done densely."""
         return sum(self.dense_costs, StepCost())
 
     @property
     def mean_nll(self) -> float:
-        """Nats per token."""
+        """Return the mean NLL, nats per token."""
         return math.fsum(self.nll) / len(self.nll)
 
     @property
     def perplexity(self) -> float:
-        """Exponential of the mean NLL."""
+        """Return the exponential of the mean NLL."""
         return math.exp(self.mean_nll)
 
     @property
     def spend(self) -> Spend:
-        """Achieved mean."""
+        """Return the achieved mean spend."""
         axes = zip(*(action.as_tuple() for action in self.actions), strict=True)
         read, dense = self.cost.bytes_read, self.dense_cost.bytes_read
         return Spend.of_steps(map(math.fsum, axes), len(self.actions), read, dense)
@@ -109,14 +109,14 @@ class Score:
         return f"Score({of}, {self.spend.words})"
 
     def plot(self) -> Any:
-        """Figure of every step's share of the bytes, and the token's NLL."""
+        """Plot each step's share of the bytes and each token's NLL."""
         at = list(range(len(self.nll)))
         pairs = zip(self.costs, self.dense_costs, strict=True)
         share = [cost.bytes_read / dense.bytes_read for cost, dense in pairs]
         return _plot(at, share, [Line("NLL", at, self.nll)])
 
     def _repr_html_(self) -> str:
-        """HTML for a notebook: the means."""
+        """Show the means in a notebook."""
         rows = {
             "tokens": f"{len(self.nll):,}",
             "nats per token": f"{self.mean_nll:.4f}",

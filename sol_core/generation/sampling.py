@@ -1,9 +1,8 @@
-"""Draw the next token from a step's logits, and make visible text of tokens.
+"""Samples the next token from a step's logits, and turns tokens into visible text.
 
-A character may span several tokens (an emoji is four bytes, often three tokens), and
-some tokenizers join words depending on what came before. So text is decoded with its
-left neighbours, and held back while it ends inside a character. A stop string may span several
-tokens as well.
+A character may span several tokens (an emoji is four bytes, often three tokens), and some
+tokenizers join words depending on their left context. Text is therefore decoded with its left
+neighbours, and held back while it ends inside a character. A stop string may also span tokens.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from sol_core.errors import ConfigError
 if TYPE_CHECKING:
     from sol_core.models.checkpoint import TextCodec
 
-# Of input_ids [1, T] int64 and scores [1, V] fp32 → scores [1, V]; transformers' classes are some.
+# Maps input_ids [1, T] int64 and scores [1, V] fp32 to scores [1, V], as transformers' classes do.
 LogitsProcessor = Callable[..., Tensor]
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-_MOST_HELD_BACK = 8  # tokens, before a broken character is shown as such
-_UNFINISHED = 3  # tokens at most that are the beginning of one character, of four bytes
+_MOST_HELD_BACK = 8  # tokens before an incomplete character is shown as U+FFFD
+_UNFINISHED = 3  # most tokens that can begin one four-byte character
 _CONTEXT = 6  # neighbours decoded with a token
 
 
 class TokenSampler:
-    """Repetition penalty, processors of the caller's, temperature, top-k and top-p: the order of
-    transformers.
+    """Applies repetition penalty, the caller's processors, temperature, top-k and top-p, in the
+    order of transformers.
 
-    Randomness comes from one generator seeded by the configuration, on the CPU: the
-    same seed and the same logits give the same tokens on every device.
+    Randomness comes from one generator on the CPU, seeded by the configuration: the same seed and
+    logits give the same tokens on every device.
 
     Args:
-        processors: see ``LogitsProcessor``; each is given what the one before it returned.
+        processors: see ``LogitsProcessor``; each receives the previous one's result.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class TokenSampler:
         self._generator = torch.Generator().manual_seed(config.seed)
 
     def draw(self, logits: Tensor, given: int | None = None) -> int:
-        """Pick a token from [V] logits, and remember it for the repetition penalty."""
+        """Sample a token from [V] logits and record it for the repetition penalty."""
         logits = logits.detach().float().cpu()
         config = self._config
         if config.repetition_penalty != 1.0 and self._seen:
@@ -92,7 +91,7 @@ class TokenSampler:
 
 
 def _nucleus(logits: Tensor, top_k: int, top_p: float) -> Tensor:
-    """[V] logits → [V] probabilities with the tail cut; at least one token survives."""
+    """Turn [V] logits into [V] probabilities without the tail; at least one token remains."""
     if 0 < top_k < logits.numel():
         threshold = logits.topk(top_k).values[-1]
         logits = logits.masked_fill(logits < threshold, -torch.inf)
@@ -112,8 +111,8 @@ class TextStream:
         self._tokenizer = tokenizer
         self._specials = set(tokenizer.all_special_ids)
         visible = [token for token in context or [] if token not in self._specials]
-        self._shown = visible[-_CONTEXT:]  # the last tokens whose text is out
-        self._pending: list[int] = []  # those held back
+        self._shown = visible[-_CONTEXT:]  # last tokens whose text was returned
+        self._pending: list[int] = []  # tokens held back
 
     def push(self, token: int) -> str:
         """Return the text that this token adds: "" while a character is incomplete."""
@@ -125,7 +124,7 @@ class TextStream:
         if text.endswith(_INCOMPLETE):
             if count < _MOST_HELD_BACK:
                 return ""
-            count -= _UNFINISHED  # broken, but its last tokens may be a whole character's first
+            count -= _UNFINISHED  # the last tokens may begin a valid character
             text = _added_text(self._tokenizer, self._shown, self._pending[:count])
         self._shown = (self._shown + self._pending[:count])[-_CONTEXT:]
         self._pending = self._pending[count:]
@@ -146,20 +145,20 @@ def page_texts(tokenizer: TextCodec, tokens: list[int], page_size: int) -> Itera
 
 
 def _added_text(tokenizer: TextCodec, before: list[int], tokens: list[int]) -> str:
-    """Text that tokens add to that of others before them, special tokens left out."""
+    """Return the text that tokens add after others, without special tokens."""
     decode = partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return str(decode(before + tokens))[len(decode(before)) :]
 
 
 class TextUntilStop:
-    """Visible text so far, which ends before the first of its stop strings."""
+    """Visible text so far, cut before the first stop string."""
 
     def __init__(self, stop_strings: Sequence[str]) -> None:
         self._stop_strings = stop_strings
-        self.text = ""  # cut where a stop string began
+        self.text = ""  # without the stop string and what follows
 
     def add(self, piece: str) -> bool:
-        """Add a piece; returns whether a stop string appeared."""
+        """Append a piece; return whether a stop string appeared."""
         known = len(self.text)
         self.text += piece
         end = len(self.text)

@@ -1,4 +1,4 @@
-"""The schedules of one generation: the main row's and its side rows', policies loaded."""
+"""Loads the schedules of one generation: the main row's and the side rows'."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.scheduler import PolicyRows, schedule_by_policy
 
-# Finds what a name means: a policy's folder, a policy, a schedule function or a class of such.
+# Looks up a name: a policy's folder, a policy, a schedule function or a class of such functions.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule | WithoutBudget"]
 KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
-ConfigT = TypeVar("ConfigT", bound=WithGrid)  # of a generation, or of an inspection
+ConfigT = TypeVar("ConfigT", bound=WithGrid)  # a generation's or an inspection's
 
 
 class WithoutBudget(NamedTuple):
-    """A function or class that nobody gave a budget: its own default holds."""
+    """A function or class without a budget from the caller; its own default applies."""
 
     schedule: Schedule
 
 
 class GenerationSchedules:
-    """Loads what the rows' schedules need, builds their scheduler, and tells a step's cost.
+    """Loads what the rows' schedules need, and builds their scheduler and cost model.
 
     Args:
-        copies: a function of the caller's keeps its state in a shallow copy for each sequence.
-        on_host: as of ``DecodeOptions``: policies choose on the CPU.
+        copies: give each sequence a shallow copy of the caller's function, with its own state.
+        on_host: policies choose on the CPU, as in ``DecodeOptions``.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class GenerationSchedules:
 
     @property
     def observed(self) -> Mechanisms | None:
-        """Mechanisms of a prefill that policies or functions observe; None where none does."""
+        """Return the mechanisms if a policy or function observes the prefill, else None."""
         policies = self._policies.values()
         is_read = any(not isinstance(policy, Policy) or policy.observes for policy in policies)
         return self._config.grid_in_use.mechanisms if is_read else None
@@ -79,8 +79,8 @@ class GenerationSchedules:
     def build(self, total_steps: int, contexts: Sequence[int]) -> BatchScheduler:
         """Return a new scheduler for the rows of some sequences, each sequence's main row first.
 
-        ``policy_rows`` are of the scheduler made last. A function of the caller's is called for
-        one row at a time.
+        ``policy_rows`` refers to the last scheduler. A caller's function is called for one row at a
+        time.
 
         Args:
             contexts: tokens before each sequence's first step.
@@ -117,7 +117,7 @@ def _checked_policy(
     *,
     on_host: bool,
 ) -> Policy | Schedule | WithoutBudget:
-    """Raises: PolicyError when it is made for another model or grid."""
+    """Load a policy given as a folder. Raises: PolicyError if made for another model or grid."""
     if isinstance(source, Path):
         source = load_policy(source, model, grid=grid)
     elif isinstance(source, Policy):
@@ -129,7 +129,7 @@ def _checked_policy(
 
 
 def with_grid(config: ConfigT, find: PolicyFinder) -> ConfigT:
-    """The configuration with a grid: its own, else that of its first policy, else the default."""
+    """Return the configuration with its own grid, else its first policy's, else the default."""
     given: Any = config  # a dataclass with ``schedules``
     methods = (find(schedule.policy) for schedule in given.schedules if schedule.policy)
     grid = resolved_grid(config.grid, methods)
@@ -139,7 +139,7 @@ def with_grid(config: ConfigT, find: PolicyFinder) -> ConfigT:
 def with_schedule(
     config: GenerationConfig | None, policy: Policy | Schedule | None, budget: Budget | None
 ) -> GenerationConfig:
-    """The configuration with the schedule that policy and budget ask for."""
+    """Return the configuration with the schedule that policy and budget request."""
     chosen = GenerationConfig() if config is None else config
     check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
     if policy is None and budget is None:
@@ -156,11 +156,11 @@ def with_schedule(
 def schedule_config(
     given: Policy | Schedule | str, budget: Budget | None, name: str = ""
 ) -> ScheduleConfig:
-    """The schedule of a policy, a function, a class of them or a kind.
+    """Make the schedule of a policy, a function, a class of functions, or a kind.
 
     Args:
-        name: of a policy or schedule in hand; "" is its own.
-    Raises: ConfigError for what is none, a budget that is missing, or one that nothing takes.
+        name: name of a given policy or function; "" means its own.
+    Raises: ConfigError for anything else, a missing budget, or a budget that is not taken.
     """
     wanted = f"a Budget({', '.join(AXIS_FIELDS)})"
     check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
@@ -184,7 +184,7 @@ def schedule_config(
 def schedule_configs(
     methods: Mapping[str, Policy | Schedule | str], budget: Budget | None
 ) -> tuple[tuple[ScheduleConfig, ...], PolicyFinder]:
-    """Schedules of several methods, of which some take the budget, and what finds those in hand."""
+    """Return the schedules of several methods, and a finder of the given policies by name."""
 
     def schedule(name: str, given: Policy | Schedule | str) -> ScheduleConfig:
         decides = not isinstance(given, (Policy, str)) and not takes_budget(given)
@@ -199,19 +199,19 @@ def schedule_configs(
 def mark_without_budget(
     policy: Policy | Schedule, budget: Budget | None
 ) -> Policy | Schedule | WithoutBudget:
-    """A policy, function or class of the caller's as a ``PolicyFinder`` gives it."""
+    """Return a caller's policy, function or class as a ``PolicyFinder`` does."""
     return policy if isinstance(policy, Policy) or budget is not None else WithoutBudget(policy)
 
 
 def schedule_name(policy: Policy | Schedule) -> str:
-    """Return a name under which a configuration refers to a policy or function in hand."""
+    """Return the name by which a configuration refers to a given policy or function."""
     if isinstance(policy, Policy):
         return policy.info.name or "policy"
     return str(getattr(policy, "__name__", type(policy).__name__))
 
 
 def check_is_policy(policy: object) -> None:
-    """Raises: ConfigError for what is neither a policy nor a schedule of the caller's."""
+    """Raise ConfigError unless it is a policy or a caller's schedule."""
     if isinstance(policy, Policy) or not is_schedule(policy):
         wanted = "a Policy, as load_policy(name, model) returns it, or a function of an observation"
         check_kind("policy", policy, Policy, f"{wanted}, or a class of them")

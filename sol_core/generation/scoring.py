@@ -1,12 +1,10 @@
 """Teacher-forced scoring: the NLL of given tokens under given schedules.
 
-The format is that of the authors' golden file: a case has ``input_ids``,
-``context_len``, ``page_size`` and ``schedules`` (one list of
-``[keep_fraction, channel_keep_ratio, bit_width]`` per schedule; the first two may be lists of
-a number per layer). Step t feeds
-``input_ids[context_len + t]`` after a dense prefill of ``input_ids[:context_len]`` and
-scores ``input_ids[context_len + t + 1]``; all schedules of a case run as rows of one
-batch that shares the prefix.
+Cases have the format of the authors' golden file: ``input_ids``, ``context_len``, ``page_size`` and
+``schedules`` (one list of ``[keep_fraction, channel_keep_ratio, bit_width]`` per schedule; the
+first two may be lists with a number per layer). After a dense prefill of
+``input_ids[:context_len]``, step t feeds ``input_ids[context_len + t]`` and scores the next token.
+All schedules of a case run as rows of one batch.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ from sol_core.models.provenance import made_on
 
 @dataclass(frozen=True, slots=True)
 class ScoreCase:
-    """A text and the schedules to score it under; see the module's text."""
+    """A text and the schedules to score it under; see the module docstring."""
 
     input_ids: tuple[int, ...]
     context_len: int
@@ -83,13 +81,13 @@ def parse_case(record: Any, label: str = "case") -> ScoreCase:
 def score_case(
     model: LanguageModel, case: ScoreCase, mechanisms: Mechanisms = PAPER
 ) -> list[list[float]]:
-    """NLL of each step under each schedule, nats."""
+    """Return the NLL of each step under each schedule, nats."""
     nll: list[list[float]] = _score(model, case, PlannedRows(case.schedules), mechanisms)[0]
     return nll
 
 
 def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[float]:
-    """NLL of ``tokens[first:]`` under the full model, nats, as a run's own dense row has it."""
+    """Return the NLL of ``tokens[first:]`` under the full model, nats, as a run's dense row."""
     if not 1 <= first < len(tokens):
         raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
     steps = (DENSE,) * (len(tokens) - first)
@@ -98,7 +96,7 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
 
 
 def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
-    """Token ids, encoded as one so that a leading space falls to the text; the first to score."""
+    """Encode context and text as one; return the ids and the index of the first to score."""
     check_text("the context", context)
     check_text("the text", text)
     before = model.encode(context) if context else []

@@ -1,4 +1,4 @@
-"""State of one generation while it runs: steps of its rows in, tokens and their events out."""
+"""State of one running generation: takes decode steps, makes tokens and their events."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.provenance import made_on
 from sol_core.policy.scheduler import Distribution
 
-MOST_CELLS = 64  # of a layer
-_MOST_LEVELS = 3072  # of a record: 1,024 characters
+MOST_CELLS = 64  # per layer
+_MOST_LEVELS = 3072  # per record: 1,024 characters
 _DIGITS = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8
-)  # of base64
-_PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly
+)  # base64
+_PARTLY = 2  # levels for a cell that is read in part; one more for a cell read in full
 NUM_ALTERNATIVES = 5
 RECORDS = ("hidden", "attention", "pages")
 
 
 def check_tokens(model: LanguageModel, tokens: Sequence[int], what: str, fed: int = 0) -> None:
-    """Raises: ConfigError for no tokens of the model, ContextLengthError where too many are fed."""
+    """Raise ConfigError for unknown tokens, ContextLengthError if too many are fed."""
     if tokens and not 0 <= min(tokens) <= max(tokens) < model.spec.vocab_size:
         raise ConfigError(
             f"{what} has tokens outside the vocabulary of {model.name} "
@@ -63,10 +63,10 @@ def check_tokens(model: LanguageModel, tokens: Sequence[int], what: str, fed: in
 
 
 def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageReads:
-    """Record of which pages were read.
+    """Record which pages were read.
 
     Args:
-        readers: array [L, P] of integers, how many KV heads read each page; P at least 1.
+        readers: [L, P] integer array, the number of KV heads that read each page; P ≥ 1.
     """
     num_layers, pages = readers.shape
     most = max(1, min(MOST_CELLS, _MOST_LEVELS // num_layers))
@@ -83,30 +83,30 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
 def row_page_reads(
     model: LanguageModel, step: DecodeStep, row: int, grid: ActionGrid, *, exact: bool = False
 ) -> PageReads:
-    """Record of which pages a row of a step read, where that was recorded."""
+    """Record which pages a step's row read; the step must have recorded pages."""
     return page_reads(page_readers(step, row, grid), model.spec.num_kv_heads, exact=exact)
 
 
 def page_readers(step: DecodeStep, row: int, grid: ActionGrid) -> Any:
-    """Array [L, P], how many KV heads of a row read each page, where that was recorded."""
+    """Return [L, P], the number of KV heads of a row that read each page."""
     assert step.output.page_readers is not None
     pages = -(-step.cached_tokens[row] // grid.page_size)
     return step.output.page_readers[row, :, :pages].cpu().numpy()
 
 
 def reads_by_page(readers: Any, num_kv_heads: int) -> str:
-    """``PageReads.by_page`` of array [L, P], as of ``page_reads``."""
+    """Return ``PageReads.by_page`` for readers [L, P], see ``page_reads``."""
     fractions = readers.mean(0, dtype=np.float64) / num_kv_heads
     return "" if fractions.min() == 1 else base64_digits(fractions)
 
 
 def base64_digits(parts: Any) -> str:
-    """A base64 digit for each of an array's numbers from 0 to 1, in 63rds, rounded up."""
+    """Encode numbers from 0 to 1 as base64 digits, in 63rds, rounded up."""
     return str(_DIGITS[np.ceil(parts * 63 - 1e-9).astype(int)].tobytes(), "ascii")
 
 
 def _packed(levels: Any) -> str:
-    """Base64 of two bits a level, four to a byte."""
+    """Encode levels as base64, two bits each."""
     quads = np.pad(levels.ravel(), (0, -levels.size % 4)).reshape(-1, 4)
     return base64.b64encode((quads @ [1, 4, 16, 64]).astype(np.uint8).tobytes()).decode()
 
@@ -115,12 +115,12 @@ def _packed(levels: Any) -> str:
 class RunOptions:
     """Options of one call that no stored configuration can hold."""
 
-    logits_processors: Sequence[LogitsProcessor] = ()  # they change what is drawn, nothing measured
-    record: frozenset[str] = frozenset()  # of RECORDS: "pages" exactly, the others as tensors
+    logits_processors: Sequence[LogitsProcessor] = ()  # change draws, not measurements
+    record: frozenset[str] = frozenset()  # some of RECORDS: exact "pages", the others as tensors
 
 
 class GeneratedSequence:
-    """A prompt, the ``number``-th of its call, and what is generated after it."""
+    """The ``number``-th prompt of a call, and what is generated after it."""
 
     def __init__(
         self,
@@ -142,12 +142,12 @@ class GeneratedSequence:
                 f"{', '.join(map(str, config.left_out))}"
             )
         self.number, self.tokens = number, tokens
-        self.next_token = tokens[-1]  # drawn last; the prompt's last one before the first draw
+        self.next_token = tokens[-1]  # last drawn token; before the first draw, the prompt's last
         self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
-        self.ended: FinishReason | None = None  # why nothing more is drawn; None: it goes on
+        self.ended: FinishReason | None = None  # why it ended; None while it runs
         self._model, self._config, self._schedules = model, config, schedules
         self._prompt, self._options = prompt, options
-        self._keeps_tensors = bool(options.record - {"pages"})  # which no stored run has
+        self._keeps_tensors = bool(options.record - {"pages"})  # never for stored runs
         self._side_names = [row.name for row in config.side_rows]
         self._sampler = TokenSampler(config.sampling, tokens, options.logits_processors)
         self._stream = TextStream(model.text_codec, tokens)
@@ -155,14 +155,14 @@ class GeneratedSequence:
         self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
         self._visible = TextUntilStop(config.stop_strings)
         self._prefill_ms = 0.0
-        # Of the steps so far, summed at the end.
+        # Collected per step, summed at the end.
         self._actions: list[Action] = []
         self._costs: list[StepCost] = []
         self._dense_costs: list[StepCost] = []
 
     @property
     def fits_beside_others(self) -> bool:
-        """Return whether its steps may be those of other prompts too."""
+        """Return whether it can be decoded in a batch with other prompts."""
         whole = self.max_steps == self._config.max_new_tokens
         return whole and len(self.tokens) > 1
 
@@ -177,7 +177,7 @@ class GeneratedSequence:
         return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts, reused)
 
     def consume(self, step: DecodeStep, began: float, policy: Distribution | None) -> TokenEvent:
-        """Take the given token, or draw the next one from row 0, and describe the step."""
+        """Take the given token or draw the next from row 0; return the step's event."""
         given = self._config.given[step.index : step.index + 1]
         token = self._sampler.draw(step.output.logits[0], *given)
         self.next_token = token
@@ -204,7 +204,7 @@ class GeneratedSequence:
         )
 
     def finish(self, decode_ms: float, left_at: float | None) -> FinishEvent:
-        """The last event; where nothing else ended it, there were no more steps."""
+        """Return the last event; without another reason, the steps ran out."""
         self._visible.add(self._stream.flush())
         if self.ended is None:
             whole = self.max_steps == self._config.max_new_tokens
@@ -258,10 +258,7 @@ class GeneratedSequence:
         )
 
     def _beside(self, step: DecodeStep, token: int) -> tuple[float | None, tuple[SideEvent, ...]]:
-        """KL(dense ‖ this) of the step, nats, and the step as the side rows saw it.
-
-        KL is None without a dense row.
-        """
+        """Return KL(dense ‖ this), nats, or None without a dense row, and the side rows' events."""
         kl, *divergences = self._kl_to_dense(step.log_probabilities)
         log_probabilities = step.log_probabilities[1:]
         firsts = log_probabilities.max(-1)
@@ -277,7 +274,7 @@ class GeneratedSequence:
         return kl, tuple(SideEvent(*row) for row in values)
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
-        """KL(dense ‖ row) of every row, nats; None without a dense row."""
+        """Return KL(dense ‖ row) of each row, nats; None without a dense row."""
         if DENSE_ROW not in self._side_names:
             return [None] * log_probabilities.shape[0]
         row = 1 + self._side_names.index(DENSE_ROW)
@@ -287,7 +284,7 @@ class GeneratedSequence:
 
 
 def top_alternatives(model: LanguageModel, log_probabilities: Tensor) -> tuple[Alternative, ...]:
-    """The five most probable tokens of a distribution [V], best first."""
+    """Return the five most probable tokens of a distribution [V], best first."""
     best = top_k(log_probabilities, min(NUM_ALTERNATIVES, log_probabilities.shape[0]))
     return alternatives(model, *best)
 
@@ -295,11 +292,11 @@ def top_alternatives(model: LanguageModel, log_probabilities: Tensor) -> tuple[A
 def alternatives(
     model: LanguageModel, log_probabilities: Tensor, tokens: Tensor
 ) -> tuple[Alternative, ...]:
-    """Tokens [N] int64, spelled, with their probabilities."""
+    """Spell tokens [N] int64 and add their probabilities."""
     pairs = zip(tokens.tolist(), log_probabilities.exp().tolist(), strict=True)
     return tuple(Alternative(token, model.spelled(token), likely) for token, likely in pairs)
 
 
 def ms_since(start: float) -> float:
-    """Milliseconds since ``time.perf_counter()`` was ``start``."""
+    """Return the milliseconds since ``time.perf_counter()`` was ``start``."""
     return (time.perf_counter() - start) * 1000
