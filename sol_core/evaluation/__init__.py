@@ -1,5 +1,5 @@
-"""Evaluation of policies at matched spend: contenders, baselines, intervals, probes, results.
+"""Evaluates policies at matched spend: contenders, baselines, intervals, results.
 
-Accuracy on tasks is in ``sol_core.accuracy``. ``config`` imports no torch, as the page reads
+Accuracy on tasks is in ``sol_core.accuracy``. ``config`` imports no torch, because the page reads
 configurations.
 """

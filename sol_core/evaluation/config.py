@@ -1,4 +1,4 @@
-"""Configuration of an evaluation: frozen, validated, stored with its result."""
+"""Configuration of an evaluation, validated and stored with its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASELINES_HELP = "static, dense, emc, dac, or random:N with N schedules, as in r
 MAX_RANDOM = 1000
 MAX_BUDGETS = 64
 
-# Every level of one axis meets every level of the others once: (κ, ρ, b).
+# Each pair of levels of two axes occurs once: (κ, ρ, b).
 REFERENCE_BUDGETS = tuple(
     Budget(keep_fraction, ratio, (6.0, 8.0, 16.0)[(row + column) % 3])
     for row, keep_fraction in enumerate((0.3, 0.5, 0.7))
@@ -26,7 +26,7 @@ REFERENCE_BUDGETS = tuple(
 @configuration
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig(Record):
-    """Settings that decide an evaluation besides the model, the policies and the machine."""
+    """Everything besides model, policies and machine that determines an evaluation."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {
         "refresh": False,
@@ -71,38 +71,38 @@ class EvaluationConfig(Record):
 
     @property
     def block_len(self) -> int:
-        """Tokens of a text: the context, those that are fed, and a last one, only predicted."""
+        """Return a text's tokens: the context, those that are fed, and a last, only predicted."""
         return self.context + self.windows * self.steps + 1
 
     @property
     def num_rollouts(self) -> int:
-        """Rollouts of every schedule: the windows of all texts."""
+        """Return the rollouts of each schedule: the windows of all texts."""
         return self.texts * self.windows
 
     @property
     def scored_tokens(self) -> int:
-        """Tokens that every schedule is scored on."""
+        """Return the number of tokens that each schedule is scored on."""
         return self.num_rollouts * self.steps
 
     def first_context(self, rollout: int) -> int:
-        """Tokens that the first step of a rollout attends over; counted over texts and windows."""
+        """Return the tokens that a rollout's first step attends over."""
         return self.context + rollout % self.windows * self.steps + 1
 
     @property
     def num_random(self) -> int:
-        """Random schedules per text and budget; 0 without that baseline."""
+        """Return the random schedules per text and budget; 0 without that baseline."""
         return next((_number(name) for name in self.baselines if name.startswith("random")), 0)
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """The requested signal-driven baselines: emc, dac."""
+        """Return the requested signal-driven baselines: emc, dac."""
         return tuple(name for name in ("emc", "dac") if name in self.baselines)
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:
-    """Read ``"0.5,0.6,8;0.3,0.5,7"``: keep, channels and bits, budgets parted by ";".
+    """Parse budgets: ``"0.5,0.6,8;0.3,0.5,7"`` (keep, channels, bits) or ``"50%,65%"`` (shares).
 
-    Or ``"50%,65%"``, parted by "," or ";": shares of the dense bytes.
+    Budgets are separated by ";", shares also by ",".
     """
     parts = [part.strip() for part in text.split(";") if part.strip()]
     if not parts:
@@ -120,7 +120,7 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """Read ``"static,random:10"``: baselines or tasks, which the configurations check."""
+    """Split ``"static,random:10"`` into names, which the configurations check."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -135,7 +135,7 @@ def _check_baselines(names: tuple[str, ...]) -> None:
 
 
 def _number(name: str) -> int:
-    """N of "random:N"."""
+    """Parse N of "random:N"."""
     kind, _, count = name.partition(":")
     if kind != "random":
         raise ConfigError(f'unknown baseline "{name}"; allowed: {BASELINES_HELP}')
@@ -147,7 +147,7 @@ def _number(name: str) -> int:
 
 
 def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
-    """Raises: ConfigError for no budget, too many, one that is there twice, or two kinds."""
+    """Raise ConfigError for no budget, too many, duplicates, or mixed kinds."""
     if not budgets or not all(isinstance(b, Budget) for b in budgets):
         raise ConfigError(f"budgets must name at least one budget: {', '.join(SHORT_AXES)}")
     for budget in budgets:

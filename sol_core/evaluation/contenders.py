@@ -1,4 +1,4 @@
-"""The policies and own schedules of an evaluation, checked against the model and each other."""
+"""Loads the policies and own schedules of an evaluation and checks that they fit together."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.policy import Policy, load_policy
 from sol_core.policy.scheduler import schedule_by_policy
 
-EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
-# Makes a new scheduler: a row for each budget, given the tokens before the row's first step.
+EPISODE_STEPS = GenerationConfig().episode_steps  # for schedules without their own
+# Makes a scheduler with a row per budget, given the tokens before each row's first step.
 MakeScheduler = Callable[[Sequence[Budget], Sequence[int]], BatchScheduler]
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A policy that is compared, or a schedule instead of one."""
+    """A compared policy or schedule."""
 
     name: str
     make_scheduler: MakeScheduler
     grid: ActionGrid  # the action grid it was trained for
     episode_steps: int  # steps after which it restarts
     trained_on: str  # fingerprint of its training corpus; "" when unknown
-    fingerprint: str = ""  # of its weights or its source
-    weights_sha256: str = ""  # of a policy, as its folder's config.json has it
-    source_sha256: str | None = None  # of a schedule; None where Python has no source of it
+    fingerprint: str = ""  # hash of its weights or source
+    weights_sha256: str = ""  # a policy's, as in its folder's config.json
+    source_sha256: str | None = None  # a schedule's; None if its source is not available
 
 
 def load_contenders(
     model: LanguageModel,
     policies: Mapping[str, Path | Policy | Schedule],
-    budgets: Sequence[Budget],  # that will be asked for
-    grid: ActionGrid | None,  # of functions; None is ``resolved_grid``'s
+    budgets: Sequence[Budget],  # to be requested
+    grid: ActionGrid | None,  # for functions; None is ``resolved_grid``'s
 ) -> list[Contender]:
-    """Load the policies that are folders, in the order given. Raises: ConfigError, PolicyError."""
+    """Load the contenders in the given order. Raises: ConfigError, PolicyError."""
     by_share = budgets[0].bytes_share is not None
     contenders = [
         _trained(name, given, model, by_share)
@@ -79,7 +79,7 @@ def load_contenders(
 def _own(
     name: str, given: Any, grid: ActionGrid, model: LanguageModel, by_share: bool
 ) -> Contender:
-    """A function, or a class of them; each row has its own."""
+    """Make a contender of a function or a class of functions; each row has its own instance."""
     if not is_schedule(given):
         kind = kind_of(given) if not isinstance(given, type) else given.__name__
         raise ConfigError(
@@ -111,7 +111,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
     def scheduler(budgets: Sequence[Budget], contexts: Sequence[int]) -> BatchScheduler:
         if policy.embedding.device.type != "cpu":
             return schedule_by_policy(policy, budgets, mixes, contexts).scheduler
-        # A row's choice is the same in any company.
+        # One scheduler per row, so a row's choice does not depend on the others.
         pairs = enumerate(zip(budgets, contexts, strict=True))
         return SplitScheduler(
             [

@@ -1,6 +1,6 @@
 """Measures where a policy pays: its KL against static's at equal bytes, by context and share.
 
-The last part of a training of a policy that takes shares of the bytes.
+This is the last part of training a policy that takes shares of the bytes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sol_core.training.config import TrainConfig
 logger = logging.getLogger(__name__)
 CONTEXTS = (32, 256, 2000)
 SHARES = (0.55, 0.6, 0.7, 0.8, 0.9)
-WINDOWS = 8  # of a text
-MARGIN = 0.01  # between the least share of any mix and one that a policy is measured at
+WINDOWS = 8  # per text
+MARGIN = 0.01  # between the least share of any mix and the least measured share
 MESSAGE = "measuring where the policy pays"
 
 
@@ -38,10 +38,10 @@ def trained_with_gains(
     data_dir: Path,
     should_stop: Callable[[], bool] = no_stop,
 ) -> Iterator[WorkEvent]:
-    """A training's events; before the last one its policy gets the gains that are measured.
+    """Yield a training's events, and store the measured gains in its policy before the last.
 
-    Only where shares have texts of their own (``config.shares_from``): gains on texts of the
-    policy's own corpus promise too much.
+    Requires separate texts for shares (``config.shares_from``), because gains on the policy's own
+    corpus are too optimistic.
     """
     for event in training:
         if isinstance(event, WorkFinished) and config.shares_from != "corpus":
@@ -58,7 +58,7 @@ def trained_with_gains(
                     yield made
                     if isinstance(made, WorkStopped):
                         return
-            except SolError as error:  # what was trained is kept
+            except SolError as error:  # the trained policy is kept
                 logger.warning("where the policy pays was not measured: %s", error)
         yield event
 
@@ -71,9 +71,9 @@ def measure_gains(
     texts: int,
     should_stop: Callable[[], bool],
 ) -> Iterator[WorkEvent | GainTable]:
-    """Measure a policy as one that always schedules; ends with the table, unless it is stopped.
+    """Measure a policy that schedules at every budget; yield the table last, unless stopped.
 
-    Shares that no mix reaches at a context have the gain of the next one.
+    Shares that no mix reaches at a context get the next share's gain.
     """
     always, rows = copy.copy(policy), list[tuple[float, ...]]()
     always.gains = None
@@ -107,7 +107,7 @@ def measure_gains(
 
 
 def _recovered_at_least(budget: dict[str, Any]) -> float:
-    """Return the lower end of the KL that is recovered, as a fraction of static's; 0: unmatched."""
+    """Return the recovered fraction of static's KL, lower end; 0 if bytes are not matched."""
     pair, static = budget["paired"]["static"], budget["methods"]["static"]
     if pair["kl_low"] is None:
         return 0.0

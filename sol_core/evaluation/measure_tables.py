@@ -1,8 +1,8 @@
-"""Measures the tables of a model that has none of its own: page floors, head directions, damage.
+"""Measures a model's tables: page floors, head directions, damage.
 
-Pages are weighed from 4-bit keys, as a decode step weighs them, around each context of one dense
-pass; a level's floor is the need that so many of all layers' pages reach. A level's damage is the
-mean KL of teacher-forced steps, the level alone; their keys and values stay in the cache.
+Around each context of a dense pass, pages are weighed from 4-bit keys as in a decode step. A
+level's floor is the need that this fraction of all layers' pages reaches. A level's damage is the
+mean KL of teacher-forced steps at that level alone; their keys and values stay in the cache.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from sol_core.progress import WorkEvent, WorkProgress, WorkStopped, no_stop
 
 logger = logging.getLogger(__name__)
 FLOOR_CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
-# Finer at the lower end than today's grids.
+# Finer than the grids at the lower end.
 LEVELS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 FLOOR_TEXTS = 2  # of the longest context; each serves all shorter ones
-TOKENS = 48  # looked at around each context, of each text
+TOKENS = 48  # sampled around each context, per text
 _DIGITS = 3
-_PREFILL = 512  # tokens of a pass
-NUM_DIRECTIONS = 32  # a block of the preview's channels
-_FIRST_TOKENS = 16  # tokens left out: a text's first ones have states of their own
-STEPS = 16  # of a window, as many as an episode has
-WINDOWS = 4  # of a context and text, one behind another
+_PREFILL = 512  # tokens per pass
+NUM_DIRECTIONS = 32  # one block of the preview's channels
+_FIRST_TOKENS = 16  # skipped, because a text's first tokens have unusual states
+STEPS = 16  # per window, as in an episode
+WINDOWS = 4  # consecutive, per context and text
 CONTEXTS = (64, 256, 1024, 2048, 4096, 8064)
-TEXTS = 4  # of papers, joined to the longest context
+TEXTS = 4  # papers, joined to the longest context
 MESSAGE = "measuring the model"
 
 
 def joined_texts(
     model: LanguageModel, source: str, data_dir: Path, length: int
 ) -> Iterator[list[int]]:
-    """Training-side documents of a corpus, joined until they have ``length`` tokens."""
+    """Yield texts of ``length`` tokens, joined from a corpus' training documents."""
     documents = iter(load_corpus(source, data_dir=data_dir, split="train").shuffled(0))
     while True:
         text: list[int] = []
@@ -80,7 +80,7 @@ def measure_page_floors(model: LanguageModel, texts: Sequence[Sequence[int]]) ->
 def _weigh(
     lm: FrozenLM, text: Sequence[int], contexts: Sequence[int], needs: list[list[Tensor]]
 ) -> None:
-    """Add the needs of the pages that tokens around each context see."""
+    """Append the needs of the pages that tokens around each context see."""
     cache = lm.new_cache(1, len(text))
     fed = torch.tensor([list(text)], device=lm.device)
     watched = [_around(context, len(text)) for context in contexts]
@@ -93,7 +93,7 @@ def _weigh(
                 continue
             seen, window = query[:, :, here - start], lm.spec.windows[layer]
             attention, valid = text_fractions(seen, block, here, cache.page_size, window)
-            heaviest = attention >= attention.amax(-1, keepdim=True)  # read in any case
+            heaviest = attention >= attention.amax(-1, keepdim=True)  # always read
             need = page_need(attention, valid).masked_fill(heaviest, torch.inf)
             needs[number].append(need[valid[:, None].expand_as(need)].cpu())
 
@@ -105,7 +105,7 @@ def _weigh(
 
 
 def _around(context: int, length: int) -> Tensor:
-    """Positions of tokens with about so many before them, [n ≤ TOKENS] int64, ascending."""
+    """Return positions with about ``context`` tokens before, [n ≤ TOKENS] int64, ascending."""
     first, last = round(context / 1.1), min(round(context * 1.1), length)
     if last <= first:
         return torch.empty(0, dtype=torch.int64)
@@ -114,15 +114,15 @@ def _around(context: int, length: int) -> Tensor:
 
 
 def _floors(needs: Tensor) -> tuple[float, ...]:
-    """The logarithms of the floors that each level's fraction of the pages reaches."""
+    """Return the log floors that each level's fraction of the pages reaches."""
     ranked = needs.sort(descending=True).values
-    most = float(ranked[ranked.isfinite()][0]) * 1.1  # where the heaviest pages alone are more
+    most = float(ranked[ranked.isfinite()][0]) * 1.1  # if the heaviest pages exceed a level
     floors = [ranked[max(1, round(level * len(ranked))) - 1].clamp(1e-30, most) for level in LEVELS]
     return tuple(round(math.log(floor), _DIGITS) for floor in floors)
 
 
 def measure_directions(lm: FrozenLM, texts: Iterable[Sequence[int]]) -> Tensor:
-    """The leading eigenvectors of final hidden states' second moments: [C, 32] float32."""
+    """Return the leading eigenvectors of final hidden states' second moments: [C, 32] float32."""
     moments = torch.zeros(lm.spec.hidden_size, lm.spec.hidden_size, dtype=torch.float64)
     for text in texts:
         seen = list(text[: lm.spec.max_positions])
@@ -169,7 +169,7 @@ def measure_damage(
 
 
 def text_len(contexts: Sequence[int] = CONTEXTS) -> int:
-    """Tokens of a text that ``measure_damage`` reads."""
+    """Return the tokens of a text that ``measure_damage`` reads."""
     return contexts[-1] + WINDOWS * STEPS + 1
 
 
@@ -181,7 +181,7 @@ def _damage(
     actions: Sequence[Action],
     grid: ActionGrid,
 ) -> torch.Tensor:
-    """Mean KL of each action over the windows after a context: [actions] fp64."""
+    """Return the mean KL of each action over the windows after a context: [actions] fp64."""
     starts = [context + STEPS * window for window in range(WINDOWS)]
     paths = [list(text[start : start + STEPS + 1]) for start in starts]
     state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
@@ -201,7 +201,7 @@ def ensure_tables(
 ) -> None:
     """Measure a model's tables for the default grid before its first compressed use.
 
-    Where the texts cannot be had the default model's tables serve, and a warning says so.
+    If the texts are not available, warn and use the default model's tables.
     """
     try:
         for event in measure_tables(model, GRIDS[DEFAULT_GRID], data_dir, no_stop):
@@ -214,7 +214,7 @@ def ensure_tables(
 def measure_tables(
     model: LanguageModel, grid: ActionGrid, data_dir: Path, should_stop: Callable[[], bool]
 ) -> Iterator[WorkEvent]:
-    """Measure floors and damage where pages are read by need, unless that was done."""
+    """Measure floors and damage for grids with pages by need, unless known."""
     if not grid.mechanisms.chooses_by_group or has_own_damage(model, grid):
         return
     lm, name = model.lm, mechanisms_name(grid)

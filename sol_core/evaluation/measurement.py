@@ -1,8 +1,8 @@
-"""The driver of evaluation and tasks: stage after stage, batch after batch.
+"""Runs evaluations and tasks in stages of batches, and resumes them.
 
-``should_stop`` is asked between batches (some seconds). A finished batch is a file, written in one
-rename: a resumed measurement reads it back, and its result is the uninterrupted one's. Files of
-other settings, another policy or another text are passed over, and so is a damaged one.
+``should_stop`` is polled between batches (some seconds). Each finished batch is a file, written
+atomically. A resumed measurement reads it back and gives the uninterrupted result. Files of other
+settings, policies or texts and damaged files are ignored.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ _LOG = logging.getLogger(__name__)
 class Batch:
     """Texts or continuations that a stage runs, saves and restores together."""
 
-    first: int  # number that names its file: of its first text, or of the batch
-    count: int  # of its texts or continuations
+    first: int  # number in its file's name: its first text's, or the batch's
+    count: int  # number of texts or continuations
     work: float  # in steps of one row
 
 
 class Stage(Protocol):
-    """A part of a measurement that runs in batches, in order; its files begin with its name."""
+    """A part of a measurement that runs in batches, in order; its name begins its files' names."""
 
     @property
     def name(self) -> str: ...
     @property
     def batches(self) -> Sequence[Batch]: ...
-    def message(self, batch: Batch) -> str: ...  # the progress line once the batch is done
+    def message(self, batch: Batch) -> str: ...  # progress line after the batch
     def run(self, batch: Batch) -> None: ...
-    def saved(self, batch: Batch) -> dict[str, Floats]: ...  # what ``restore`` needs of it
+    def saved(self, batch: Batch) -> dict[str, Floats]: ...  # input of ``restore``
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None: ...
 
 
 class BatchRunner:
-    """Runs stages, keeps and restores their batches, reports."""
+    """Runs stages, saves and restores their batches, and reports progress."""
 
     def __init__(
         self,
         should_stop: Callable[[], bool],
-        work: float,  # of all batches of all stages, in the unit of ``Batch.work``
-        folder: Path | None,  # of partial results, made with the first; None keeps nothing
+        work: float,  # total of all batches, in the unit of ``Batch.work``
+        folder: Path | None,  # for partial results; None keeps nothing
         key: str,  # see ``measurement_key``
     ) -> None:
         self._should_stop, self._work, self._folder, self._key = should_stop, work, folder, key
         self._done = self._restored_s = 0.0
         self._began = time.perf_counter()
         self._is_failing = False
-        self.stopped = False  # ``should_stop`` was obeyed
+        self.stopped = False  # stopped by ``should_stop``
 
     def run(self, stage: Stage) -> Iterator[WorkProgress]:
-        """Report after every batch that was not restored."""
+        """Run a stage; yield progress after each batch that was not restored."""
         for batch in stage.batches:
             if self._should_stop():
                 self.stopped = True
@@ -85,11 +85,11 @@ class BatchRunner:
 
     @property
     def elapsed_s(self) -> float:
-        """Time worked, before an interruption too."""
+        """Return the time worked, including before interruptions."""
         return self._restored_s + time.perf_counter() - self._began
 
     def _restore(self, stage: Stage, batch: Batch) -> bool:
-        """Put a finished batch back into its stage; False when there is none."""
+        """Restore a finished batch; return False if there is none."""
         path = self._path(stage, batch)
         if path is None or not path.is_file():
             return False
@@ -105,7 +105,7 @@ class BatchRunner:
         return True
 
     def _save(self, stage: Stage, batch: Batch, seconds: float) -> None:
-        """Keep a batch that took ``seconds``. A full disk is logged; the measurement goes on."""
+        """Save a batch that took ``seconds``. If the disk is full, log it and continue."""
         path = self._path(stage, batch)
         if path is None:
             return
@@ -131,11 +131,11 @@ class BatchRunner:
 def measurement_key(
     model: LanguageModel,
     contenders: Sequence[Contender],
-    config: Mapping[str, Any],  # with former fields: what an earlier release began is found
+    config: Mapping[str, Any],  # with former fields, so earlier releases' batches are found
     texts: Sequence[Sequence[int]],
-    program: str = "",  # what measures, where settings and texts do not tell
+    program: str = "",  # distinguishes measurements with equal settings and texts
 ) -> str:
-    """SHA-256 of what decides a measurement's numbers besides the machine."""
+    """Return a SHA-256 of everything that determines a measurement besides the machine."""
     name = f"{model.fingerprint} {model.dtype_name} {model.device_name}"
     record = {
         "schema": SCHEMA,

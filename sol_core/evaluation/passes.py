@@ -1,9 +1,8 @@
 """The passes of an evaluation at matched spend, each beside the dense model, and their tables.
 
-Pass 1 finds what the first method really spends at every budget; the others get exactly that, per
-axis or in bytes. Rollouts compensate for bytes that earlier ones read too much or too little, so
-that the means are equal. A pass goes over texts in batches; N counts rollouts: the windows of all
-texts, text after text.
+Pass 1 measures what the first method spends at each budget; the others get exactly that, per axis
+or in bytes. Rollouts compensate for deviations of earlier ones, so that the mean bytes are equal. A
+pass runs over texts in batches; N counts rollouts: the windows of all texts, text after text.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ from sol_core.evaluation.rollout import Floats, RolloutScores, roll_out
 from sol_core.models import FrozenLM
 
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
-MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default model's cache
-PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
-MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
-ScheduledRows = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
+MOST_PREFILLED = 65_536  # tokens per batch: 1.5 GB of the default model's cache
+PREFILL_UNITS = 0.5  # work of a prefilled token relative to a decoded row's step
+MOST_OWED = 0.1  # of dense; largest correction of a rollout's target
+ScheduledRows = tuple[list[tuple[int, int]], BatchScheduler]  # (rollout, row) pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Setting:
 
 
 def assemble(parts: Sequence[ScheduledRows], count: int, group: int) -> SplitScheduler:
-    """Make one scheduler of all rows; row 0 of each rollout is dense."""
+    """Combine schedulers of all rows; row 0 of each rollout is dense."""
     dense_rows = [(rollout, -1) for rollout in range(count)]
     dense: ScheduledRows = dense_rows, PlannedRows([[DENSE]] * count)
     return SplitScheduler(
@@ -85,20 +84,20 @@ def assemble(parts: Sequence[ScheduledRows], count: int, group: int) -> SplitSch
 
 
 def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
-    """Cut ``count`` things into the fewest ranges of at most ``most``, about equal."""
+    """Split ``count`` items into the fewest nearly equal ranges of at most ``most``."""
     pieces = max(1, -(-count // most))
     return [(count * i // pieces, count * (i + 1) // pieces) for i in range(pieces)]
 
 
 class TablePass:
-    """Runs rows over the texts; means over the steps of N rollouts, nats per token.
+    """Runs rows over the texts; holds means over the steps of N rollouts, nats per token.
 
-    Subclasses say what schedules the rows.
+    Subclasses provide the rows' schedulers.
     """
 
     name, title = "", ""
-    part = ""  # "part 1 of 2": its number among the passes
-    observes = False  # whether the rows look at the prefill's signals
+    part = ""  # position among the passes: "part 1 of 2"
+    observes = False  # whether the rows observe the prefill
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         config = setting.config
@@ -106,11 +105,11 @@ class TablePass:
         self.rows = list(rows)
         self.columns = {row: column for column, row in enumerate(rows)}
         shape = config.num_rollouts, len(rows)
-        # Bytes, and shares of the dense step's, are 0 where they are not counted.
+        # Bytes and shares are 0 if not counted.
         self.nll, self.kl, self.share, self.num_bytes = np.zeros((4, *shape))
         self.spend = np.zeros((*shape, len(AXES)))
         self.dense_nll, self.dense_bytes = np.zeros((2, config.num_rollouts))
-        self.done = 0  # rollouts filled in so far, counted from the first, for every row
+        self.done = 0  # number of leading rollouts done in all rows
         self.costs = CostModel.of(setting.lm, setting.grid)
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         largest_group = 1 + max(stop - start for start, stop in self._pieces)
@@ -158,8 +157,7 @@ class TablePass:
                 self._add(first, start, scores)
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
-        """Return the numbers of a batch's texts, as views into the pass's own arrays: ``restore``
-        writes through them."""
+        """Return a batch's numbers as views of the pass's arrays, which ``restore`` writes to."""
         by_share = self.setting.config.by_share
         counted = ("share", "num_bytes", "dense_bytes") if by_share else ()
         names = ("nll", "kl", "spend", "dense_nll", *counted)
@@ -167,7 +165,7 @@ class TablePass:
         return {name: getattr(self, name)[rollouts] for name in names}
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
-        """Take a batch as run; batches come in order, restored or run."""
+        """Restore a batch; batches come in order, restored or run."""
         for name, view in self.saved(batch).items():
             view[...] = arrays[name]
         self.done = self._rollouts(batch).stop
@@ -181,7 +179,7 @@ class TablePass:
         return slice(batch.first * windows, (batch.first + batch.count) * windows)
 
     def _add(self, first: int, first_column: int, rollout: RolloutScores) -> None:
-        """Fill in rollouts ``first`` …, whose rows, dense aside, are consecutive columns."""
+        """Store rollouts from ``first`` on; their rows without dense are consecutive columns."""
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
         columns = slice(first_column, first_column + group - 1)
@@ -201,8 +199,8 @@ class TablePass:
 
 
 class BaselineSchedules:
-    """Schedules of the baseline rows at mean spends per axis; static and random ones run on through
-    all rollouts, so that their means are met.
+    """Schedules of the baseline rows at mean spends per axis; static and random ones continue
+    through all rollouts, so that their means are met.
     """
 
     def __init__(
@@ -210,12 +208,12 @@ class BaselineSchedules:
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
         self._planners: dict[Row, RandomSchedule] = {}
-        self._plans: dict[Row, list[FixedSchedule]] = {}  # of random rows, by rollout
+        self._plans: dict[Row, list[FixedSchedule]] = {}  # random rows', by rollout
 
     def schedule(self, row: Row, rollout: int) -> Schedule:
-        """The schedule of a baseline row in one rollout."""
+        """Return a baseline row's schedule in one rollout."""
         spend, steps = self._spends[row.budget], self._horizon.total_steps
-        if row.method == "static":  # mixes levels by the number of the step
+        if row.method == "static":  # mixes levels by step number
             return StaticSchedule(spend, self._grid, first_step=rollout * steps)
         if row.method != "random":
             config = ScheduleConfig(cast(ScheduleKind, row.method), spend)
@@ -231,20 +229,20 @@ class BaselineSchedules:
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of its own for everything random, below 2^63."""
+    """Derive a separate seed, below 2^63."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 class ContenderPass(TablePass):
-    """Methods that observe the steps, each at every budget."""
+    """Runs methods that observe the steps, each at every budget."""
 
     observes = True
 
     def __init__(
         self,
         setting: Setting,
-        sources: Mapping[str, Contender],  # by row
+        sources: Mapping[str, Contender],  # by method
         budgets: Callable[[], Sequence[Budget]],
     ) -> None:
         self._sources, self._budgets = sources, budgets
@@ -264,7 +262,7 @@ class ContenderPass(TablePass):
 
 
 class PolicyPass(ContenderPass):
-    """Pass 1: the first method at every requested budget."""
+    """Pass 1: runs the first method at every requested budget."""
 
     name, title = "policy", "Running the policy"
 
@@ -273,7 +271,7 @@ class PolicyPass(ContenderPass):
         super().__init__(setting, {"policy": contender}, lambda: config.budgets)
 
     def matched(self) -> list[Budget]:
-        """Budgets asked of all others: mean shares of the bytes, or mean spends per axis."""
+        """Return the budgets for all others: mean shares of the bytes, or mean spends per axis."""
         matched = []
         for budget in range(len(self.setting.config.budgets)):
             column = self.columns[Row("policy", budget)]
@@ -286,7 +284,7 @@ class PolicyPass(ContenderPass):
 
 
 class OtherMethodsPass(ContenderPass):
-    """The other methods at what the first one spent; pass 1 must have run over all texts."""
+    """Runs the other methods at the first one's spend, after pass 1 on all texts."""
 
     name, title = "rivals", "Running the other methods at its spend"
 
@@ -296,7 +294,7 @@ class OtherMethodsPass(ContenderPass):
 
 
 class BaselinePass(TablePass):
-    """Pass 2: the baselines at what pass 1 spent; it must have run over all texts."""
+    """Pass 2: runs the baselines at pass 1's spend, after pass 1 on all texts."""
 
     name, title = "baselines", "Running the baselines at the same spend"
 
@@ -331,7 +329,7 @@ class BaselinePass(TablePass):
         return [(slots, RowSchedules(made))]
 
     def _aim(self, row: Row, first: int, count: int) -> float:
-        """Share for the next ``count`` rollouts; all before the first are in the table."""
+        """Return the share for the next ``count`` rollouts, corrected by the previous ones."""
         share = self._spends[row.budget].bytes_share
         assert share is not None
         owed = float((share - self.share[:first, self.columns[row]]).sum()) / count

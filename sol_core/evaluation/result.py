@@ -1,7 +1,7 @@
 """The result of an evaluation as JSON (docs/formats.md).
 
-"random_best" is the random schedule whose NLL over all texts is lowest. (Choosing one for every
-rollout by its NLL would read the answer: with 30 of them it came out below the dense model.)
+"random_best" is the random schedule with the lowest NLL over all texts. (Choosing per rollout would
+peek at the answer: with 30 schedules, the result was below the dense model.)
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from sol_core.reporting.verdict import MEASURES, Verdict, budgets_verdict, metho
 ValueT = TypeVar("ValueT")
 TextLoss = dict[str, Any]
 SCHEMA = 3
-SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
-SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
+SHARE_TOLERANCE = 0.01  # of dense bytes, for matched baselines
+SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # for matched baselines
 _WORDS = {"good": "better", "bad": "worse", "open": "no difference shown"}  # in a record
-MIN_GAP = 1e-6  # nats; below it static loses nothing and no fraction of it can be recovered
+MIN_GAP = 1e-6  # nats; if static loses less, no fraction can be recovered
 
 
 class MethodScores(NamedTuple):
-    """Losses of one method at one budget, text by text."""
+    """Losses of one method at one budget, by text."""
 
     nll: Floats  # [texts] nats per token
     kl: Floats  # [texts] nats per token
     spend: Floats  # [texts, axes]
-    share: Floats  # [texts] of the dense step's bytes; 0 where not counted
-    num_bytes: Floats  # [texts]; 0 where not counted
+    share: Floats  # [texts] of the dense step's bytes; 0 if not counted
+    num_bytes: Floats  # [texts]; 0 if not counted
 
     def by_text(self, windows: int) -> MethodScores:
-        """Means over the windows of each text, from rollouts text after text."""
+        """Average rollouts over the windows of each text."""
         return MethodScores(
             *(values.reshape(-1, windows, *values.shape[1:]).mean(1) for values in self)
         )
@@ -55,11 +55,11 @@ class EvaluationResult(dict[str, Any]):
     """The JSON of an evaluation (docs/formats.md), with the losses of every text.
 
     Attributes:
-        per_text: a dict per text, budget and method: ``text`` and ``budget`` (their numbers), the
-            requested budget (``asked_keep`` …), ``method``, whether it is ``matched`` (over all
-            texts it spent what the first method did), and means over the text's scored tokens:
-            ``nll``, ``kl`` (nats per token), ``keep``, ``channels``, ``bits``, and at shares of the
-            bytes ``share``.
+        per_text: a dict per text, budget and method: ``text`` and ``budget`` (their indices), the
+            requested budget (``asked_keep`` …), ``method``, whether it is ``matched`` (it spent as
+            much as the first method over all texts), and means over the text's scored tokens:
+            ``nll``, ``kl`` (nats per token), ``keep``, ``channels``, ``bits``, and for shares of
+            the bytes, ``share``.
     """
 
     def __init__(self, result: Mapping[str, Any], per_text: Sequence[TextLoss] = ()) -> None:
@@ -67,7 +67,7 @@ class EvaluationResult(dict[str, Any]):
         self.per_text = tuple(per_text)
 
     def verdict(self, baseline: str = "static", measure: str = "kl") -> Verdict | None:
-        """Judge the first method against a baseline, in "kl" or "nll"; None: not compared."""
+        """Judge the first method against a baseline by "kl" or "nll"; None if not compared."""
         first = str(self["policy"])
         budgets: list[dict[str, Any]] = self["budgets"]
         key = first if first in budgets[0]["methods"] else "policy"
@@ -81,11 +81,11 @@ class EvaluationResult(dict[str, Any]):
         )
 
     def to_pandas(self) -> Any:
-        """A ``pandas.DataFrame`` of ``per_text``; pandas must be installed."""
+        """Return ``per_text`` as a ``pandas.DataFrame``; requires pandas."""
         return import_module("pandas").DataFrame(self.per_text)
 
     def _repr_html_(self) -> str:
-        """HTML for a notebook: a row per budget and method, losses with their 95 % intervals."""
+        """Show losses with 95 % intervals by budget and method in a notebook."""
         rows = [
             (
                 ", ".join(f"{axis} {asked:.4g}" for axis, asked in budget["requested"].items()),
@@ -101,7 +101,7 @@ class EvaluationResult(dict[str, Any]):
         return f"<p>{escape(about)}</p>{html_table(head, rows)}"
 
     def plot(self) -> Any:
-        """Figure of KL to the full model by share of the bytes, with 95 % intervals."""
+        """Plot KL to the full model by share of the bytes, with 95 % intervals."""
         points: dict[str, list[tuple[float, ...]]] = {}
         for budget in self["budgets"]:
             for name, row in budget["methods"].items():
@@ -115,13 +115,13 @@ class EvaluationResult(dict[str, Any]):
         return plot([Panel("share of the full model's bytes", "KL to dense, nats", lines)])
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON with its SHA-256, which shows whether anybody changed it afterwards."""
+        """Write the JSON with its SHA-256, which reveals later changes."""
         whole = self | {"sha256": _sha256(self)}
         Path(path).write_text(json.dumps(whole, allow_nan=False, indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> EvaluationResult:
-        """Read what ``save`` wrote. Raises: ConfigError for a file that was changed."""
+        """Read a saved result. Raises: ConfigError for a file that was changed."""
         record = json.loads(Path(path).read_text("utf-8"))
         if record.pop("sha256", None) != _sha256(record):
             raise ConfigError(f"{path} is not what was measured: its sha256 is another one")
@@ -139,7 +139,7 @@ def _sha256(record: Mapping[str, Any]) -> str:
 def method_scores(
     budget: int, policies: PolicyPass, others: Sequence[TablePass]
 ) -> dict[str, MethodScores]:
-    """Every method at one budget, the policy first, by its role."""
+    """Return each method's scores at one budget by role, the policy first."""
     count = len(policies.dense_nll)
     methods = {
         row.method: _at(table, column)
@@ -158,7 +158,7 @@ def method_scores(
         if columns := table.random_columns(budget):
             best = table.nll[:, columns].mean(axis=0).argmin()
             methods["random_best"] = _at(table, columns[int(best)])
-    # The windows of a text are no independent samples.
+    # The windows of a text are not independent samples.
     windows = policies.setting.config.windows
     return {name: scores.by_text(windows) for name, scores in methods.items()}
 
@@ -170,14 +170,14 @@ def budget_record(
     scores: Mapping[str, MethodScores],
     bootstrap: PairedBootstrap,
 ) -> dict[str, Any]:
-    """The record of one budget, by the methods' roles."""
+    """Return the record of one budget, by the methods' roles."""
     policy, static, dense = (scores[name] for name in ("policy", "static", "dense"))
     requested = policies.setting.config.budgets[index]
     columns = baselines.random_columns(index)
     methods = {
         name: _method_record(method, policy, dense, bootstrap) for name, method in scores.items()
     }
-    # Dense is the reference, and spends everything.
+    # Dense is the reference and always compared.
     compared = {name for name, made in methods.items() if made["matched"]} | {"dense"}
     pairs = {
         name: _paired_record(method, policy, bootstrap, policies.setting.config.scored_tokens)
@@ -209,7 +209,7 @@ def text_losses(
     scores: Mapping[str, MethodScores],
     methods: Mapping[str, Mapping[str, Any]],  # their records
 ) -> list[TextLoss]:
-    """The losses of every text at a budget, method by method."""
+    """Return the losses of each text at a budget, by method."""
     asked = {f"asked_{name}": value for name, value in asked_record(requested).items()}
     rows = []
     for method, of_method in scores.items():
@@ -226,10 +226,10 @@ def text_losses(
 
 
 def by_own_names(
-    part: Mapping[str, ValueT],  # of every role, with or without the policy
-    names: Sequence[str],  # of the policies and schedules, the first one's first
+    part: Mapping[str, ValueT],  # by role
+    names: Sequence[str],  # of the policies and schedules, in order
 ) -> dict[str, ValueT]:
-    """Values by the methods' own names instead of roles; one that a baseline has keeps its role."""
+    """Rename roles to the methods' names; a name that a baseline has keeps its role."""
     first, *others = names
     own = {"policy": first} | {f"policy:{name}": name for name in others}
     taken = {*part} - {"policy"}
@@ -267,7 +267,7 @@ def _method_record(
             "matched": bool(abs(share - float(policy.share.mean())) <= SHARE_TOLERANCE),
         }
     for measure in ("nll", "kl"):
-        # Ends of the 95 % interval of what it loses to dense, added to dense's own loss.
+        # Dense's loss plus the 95 % interval of the loss beyond dense.
         base = getattr(dense, measure)
         lost = bootstrap.interval(getattr(method, measure) - base)
         record[f"{measure}_low"] = float(base.mean()) + lost.low
@@ -288,13 +288,13 @@ def _paired_record(
 
 
 def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
-    """(static − policy) / (static − dense); None where static loses nothing."""
+    """Return (static − policy) / (static − dense); None if static loses nothing."""
     lost = float(static.mean() - dense.mean())
     return float(static.mean() - policy.mean()) / lost if lost > MIN_GAP else None
 
 
 def _adherence(policies: PolicyPass, index: int, requested: Budget) -> dict[str, dict[str, float]]:
-    """The policy's distance from its budget: the mean, and the mean size over rollouts."""
+    """Return the policy's deviation from its budget: mean, and mean magnitude over rollouts."""
     names, column = SHORT_AXES, policies.columns[Row("policy", index)]
     gaps = (policies.spend[:, column] - np.asarray(requested.as_tuple())) / [
         axis.dense for axis in AXES
@@ -307,12 +307,12 @@ def _adherence(policies: PolicyPass, index: int, requested: Budget) -> dict[str,
 
 
 def asked_record(budget: Budget) -> dict[str, float]:
-    """A requested budget: ``{"share", "bits"}``, or a number per axis."""
+    """Return a requested budget as ``{"share", "bits"}``, or a number per axis."""
     if budget.bytes_share is not None:
         return {"share": budget.bytes_share, "bits": budget.bit_width}
     return axes_record(budget.as_tuple())
 
 
 def axes_record(values: Sequence[float]) -> dict[str, float]:
-    """A number per axis, by the axes' short names."""
+    """Return values keyed by the axes' short names."""
     return dict(zip(SHORT_AXES, values, strict=True))

@@ -1,8 +1,8 @@
-"""Teacher-forced rollouts of several schedules on the same texts, scored as they run.
+"""Runs and scores teacher-forced rollouts of several schedules on the same texts.
 
-A text may have several windows: rollouts that start at different tokens of it. All rows of a
-window share its token path; row 0 is dense and the reference for KL. Step t of a window that
-starts at token s feeds token s + t and is scored on token s + t + 1. Logits live for one step only.
+A text may have several windows: rollouts that start at different tokens. All rows of a window share
+its token path; row 0 is dense and the reference for KL. Step t of a window that starts at token s
+feeds token s + t and is scored on token s + t + 1. Logits are kept for one step only.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class RolloutScores:
     nll: Floats  # [B, G, T] nats
     kl: Floats  # [B, G, T] nats, KL(dense ‖ row); 0 for row 0
     spend: Floats  # [B, G, T, axes]
-    num_bytes: Floats | None  # [B, G, T] computed bytes read; None unless counted
+    num_bytes: Floats | None  # [B, G, T] computed bytes read; None if not counted
 
 
 @torch.no_grad()
 def roll_out(
     lm: FrozenLM,
-    cache: KVCache,  # of the rows
-    paths: Sequence[Sequence[int]],  # [B][T + 1], the tokens to feed and, shifted by one, to score
+    cache: KVCache,  # a row per schedule and window
+    paths: Sequence[Sequence[int]],  # [B][T + 1], tokens to feed and, shifted by one, to score
     scheduler: BatchScheduler,
     options: DecodeOptions,
     state: PrefixState,
-    costs: CostModel | None = None,  # counts the bytes read
+    costs: CostModel | None = None,  # to count the bytes read
 ) -> RolloutScores:
     """Run all rows of the windows and score them; the first row of each must be dense."""
     group = cache.num_rows // len(paths)
@@ -62,13 +62,13 @@ def roll_out(
 
 
 def step_levels(step: DecodeStep, group: int) -> Floats:
-    """Levels of one step's rows: [B, group, axes]."""
+    """Return the levels of a step's rows: [B, group, axes]."""
     levels = np.asarray([action.as_tuple() for action in step.actions], dtype=np.float64)
     return levels.reshape(-1, group, len(AXES))
 
 
 def step_reading(step: DecodeStep, costs: CostModel, group: int, *, exact: bool = True) -> Floats:
-    """Computed bytes that one step's rows read, or that their actions allow: [B, group]."""
+    """Compute the bytes that a step's rows read, or that their actions allow: [B, group]."""
     if not exact:
         allowed = (read._replace(tokens=None, head_rows=None) for read in step.reads)
         step = replace(step, reads=tuple(allowed))

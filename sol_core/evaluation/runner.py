@@ -1,8 +1,8 @@
-"""An evaluation: the passes at matched spend, the result.
+"""Runs an evaluation: the passes at matched spend, and the result.
 
-Deterministic for a seed on one machine. ``measurement.py`` drives it: batches, stops, partial
-results. Samples are the means so far: ``{"texts", "budgets": [{"requested", "methods": {NAME:
-{"nll", "kl"}}}]}``.
+Deterministic for a seed on one machine. ``measurement.py`` handles batches, stops and partial
+results. Samples are means so far: ``{"texts", "budgets": [{"requested", "methods": {NAME: {"nll",
+"kl"}}}]}``.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ from sol_core.progress import (
 
 def evaluate(
     model: LanguageModel,
-    policies: Mapping[str, Path | Policy | Schedule],  # all others get the first one's spend
+    policies: Mapping[str, Path | Policy | Schedule],  # the others match the first one's spend
     config: EvaluationConfig,
     *,
-    data_dir: Path,  # where corpora are kept
+    data_dir: Path,  # holds corpora
     should_stop: Callable[[], bool] = no_stop,
-    partial: Path | None = None,  # folder in which finished texts are kept, and found later
-    grid: ActionGrid | None = None,  # of functions; None is ``resolved_grid``'s
+    partial: Path | None = None,  # folder of finished texts, to resume from
+    grid: ActionGrid | None = None,  # for functions; None is ``resolved_grid``'s
 ) -> Iterator[WorkEvent]:
     """Measure policies against the baselines at matched spend.
 
-    Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
-        cannot be run; then CorpusError when the text cannot be read or is too short.
+    Raises: before the first event, ConfigError, PolicyError or ContextLengthError for an invalid
+        request; later, CorpusError if the text cannot be read or is too short.
     """
     contenders = load_contenders(model, policies, config.budgets, grid)
     mixes = mix_table(model, contenders[0].grid) if config.by_share else None
@@ -84,7 +84,7 @@ def evaluate(
         )
         run = _Run(model, contenders, config, texts, mixes)
         kept = config.FORMER_FIELDS | config.to_dict()
-        # In earlier releases they did otherwise.
+        # Distinguishes results from those of earlier releases.
         if contenders[1:]:
             kept |= {"rivals": "at the first one's spend"}
         if config.signals:
@@ -128,7 +128,7 @@ class _Run:
         yield self._finished(runner.elapsed_s)
 
     def _partial(self) -> dict[str, Any]:
-        """Means over the texts that every method has finished."""
+        """Return means over the texts that all methods have finished."""
         windows = self.config.windows
         compared = self.baselines.done // windows
         count = compared or self.policies.done // windows
@@ -201,7 +201,7 @@ class _Run:
         scores = self._scores(index, self.config.texts)
         record = results.budget_record(index, self.policies, self.baselines, scores, bootstrap)
         costs = CostModel.of(self.model.lm, self.setting.grid)
-        # Of a step at the mean spend, halfway through the scored tokens.
+        # Costs of a step at the mean spend, halfway through the scored tokens.
         cached = self.config.context + self.config.windows * self.config.steps // 2
         whole = costs.decode_step(DENSE, cached).bytes_read
         for method in record["methods"].values():
@@ -215,7 +215,7 @@ class _Run:
         return record | {part: results.by_own_names(record[part], names) for part in parts}
 
     def _scores(self, index: int, compared: int) -> dict[str, results.MethodScores]:
-        """Scores of the policies and of passes that finished ``compared`` texts, at least one."""
+        """Return the scores of the policies and of passes that finished ``compared`` texts."""
         enough = max(compared, 1) * self.config.windows
         passes = (self.others, self.baselines)
         done = [stage for stage in passes if stage is not None and stage.done >= enough]

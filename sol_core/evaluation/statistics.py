@@ -1,8 +1,7 @@
-"""Paired comparison of methods over texts: bootstrap intervals; rank correlation.
+"""Compares methods over texts by paired bootstrap intervals; rank correlation.
 
-All methods score the same texts, so differences are taken text by text; the resamples
-are the same for every comparison, which makes them antisymmetric: method A over B is
-exactly the negative of B over A, interval included.
+All methods score the same texts, so differences are taken per text. All comparisons use the same
+resamples and are therefore antisymmetric: A over B is exactly the negative of B over A.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ CONFIDENCE = 0.95
 
 
 class PairedBootstrap:
-    """Percentile bootstrap over texts, the same resamples for every call."""
+    """Percentile bootstrap over texts, with the same resamples for every call."""
 
     def __init__(self, num_texts: int, *, seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -28,9 +27,9 @@ class PairedBootstrap:
         self._weights = (counts / num_texts).astype(np.float32)  # [resamples, N]
 
     def interval(self, values: Values) -> Interval:
-        """Mean over texts with its 95 % interval; values: [N], one per text."""
+        """Return the mean of values [N], one per text, with its 95 % interval."""
         mean = float(values.mean())
-        # Resample deviations, which are small, so that fp32 weights lose nothing.
+        # Deviations are small, so fp32 weights lose nothing.
         deviations = self._weights @ (values - mean).astype(np.float32)
         tail = (1.0 - CONFIDENCE) / 2
         low, high = np.quantile(mean + deviations.astype(np.float64), [tail, 1.0 - tail])
@@ -38,14 +37,14 @@ class PairedBootstrap:
 
 
 def rank_correlation(left: Values, right: Values) -> float:
-    """Spearman's, as surprisal is far from normal; 0 where one side never varies."""
+    """Return Spearman's correlation; 0 if either side is constant."""
     first, second = (ranks - ranks.mean() for ranks in map(_ranks, (left, right)))
     scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum()) / scale if scale > 0 else 0.0
 
 
 def _ranks(values: Values) -> Values:
-    """Ranks from 0; equal values share the mean of theirs."""
+    """Rank values from 0; equal values get their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     means = ends - (counts + 1) / 2

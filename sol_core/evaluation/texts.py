@@ -1,7 +1,7 @@
-"""The texts of an evaluation: blocks of tokens the policy was not trained on.
+"""Loads the texts of an evaluation: blocks of tokens that the policy was not trained on.
 
-A corpus that the policy was trained on (the same fingerprint) gives its held-out side
-only; any other is unseen as a whole and gives both sides.
+If the policy was trained on the corpus (same fingerprint), only its held-out side is used, else
+both sides.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class EvaluationTexts:
     """Tokens that an evaluation scores, and the corpus they are from."""
 
-    corpus: str  # short name for people
-    fingerprint: str  # of the whole corpus
-    held_out_only: bool  # the policy was trained on this corpus, so only its other side is here
+    corpus: str  # short display name
+    fingerprint: str  # the whole corpus'
+    held_out_only: bool  # whether the policy was trained on this corpus
     blocks: list[list[int]]  # N blocks of equal length, token ids
 
 
@@ -41,7 +41,7 @@ def load_texts(
     trained_on: Collection[str],
     data_dir: Path,
 ) -> EvaluationTexts:
-    """Read, tokenise and cut texts; of a corpus in ``trained_on`` only the held-out side."""
+    """Read, tokenise and cut texts; only the held-out side if the corpus is in ``trained_on``."""
     sides = _load_sides(source, data_dir)
     any_side = next(iter(sides.values()))
     held_out_only = any_side.fingerprint in trained_on
@@ -71,7 +71,7 @@ def load_texts(
 
 
 def _load_sides(source: str, data_dir: Path) -> dict[Split, Corpus]:
-    """The sides that hold text; a short text may have none on one of them."""
+    """Load the sides that hold text; a short text may leave one empty."""
     sides: dict[Split, Corpus] = {}
     failures = []
     for split in SPLITS:

@@ -1,5 +1,5 @@
-"""Any text, token by token, under several schedules at once; nothing is generated.
+"""Scores any text token by token under several schedules at once; generates nothing.
 
-One token under all levels is in ``sol_core.lens``. ``records`` has what is asked for and what comes
-back, plain and free of torch.
+``sol_core.lens`` tries all levels at one token. ``records`` holds requests and results, without
+torch.
 """

@@ -1,12 +1,12 @@
 """Scores a text token by token under several schedules, as rows of one batch.
 
-Teacher forcing on the one decode loop (``loop.py``): the step that feeds a token is scored
-on the one after it. All rows share the densely read prefix and the text's token path; each has
-its own schedule and its own KV cache from there on, so what a compressed step left in its
-cache stays with it (SOL, arXiv:2605.10875, "KV pollution"). Row 0 is dense and the reference.
+Uses teacher forcing in the decode loop (``loop.py``): the step that feeds a token is scored on the
+next one. All rows share the densely read prefix and the token path. From there on, each has its own
+schedule and KV cache, so a compressed step's keys and values stay with it (SOL, arXiv:2605.10875,
+"KV pollution"). Row 0 is dense and the reference.
 
-Static is scored once more at the bytes that another row really read, where they differ: a schedule
-does not win by overspending.
+If a row read other bytes than static, static is scored again at the row's bytes, so no schedule
+wins by overspending.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from sol_core.models.provenance import made_on
 from sol_core.progress import no_stop
 from sol_core.reporting.verdict import ENOUGH_TOKENS
 
-MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
+MATCHED_SHARE = 0.01  # of the dense bytes; rows within it spent the same
 BISECTIONS = 40
 
 
@@ -51,7 +51,7 @@ def inspect_text(
     text: str,
     config: InspectionConfig,
     should_stop: Callable[[], bool] = no_stop,
-    policies: PolicyFinder = Path,  # the folder of a policy by its name
+    policies: PolicyFinder = Path,
 ) -> Iterator[InspectionEvent]:
     """Score a text under ``config.rows``.
 
@@ -66,7 +66,7 @@ def inspect_text(
 
 
 def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tuple[list[int], int]:
-    """All tokens of a text, and how many of them are the prefix; it may need cutting yet."""
+    """Return a text's tokens, not yet cut, and the length of the prefix."""
     if config.generated:
         check_tokens(model, config.generated, "generated")
         prompt = encode_prompt(model, text, chat=config.chat)
@@ -84,18 +84,18 @@ def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tu
 
 
 def cut(model: LanguageModel, tokens: list[int], config: InspectionConfig) -> list[int]:
-    """The tokens that are looked at: up to ``max_tokens`` and the end of the context."""
-    room = model.context_length + 1  # the last one is scored and not fed
+    """Cut tokens to ``max_tokens`` and the context window."""
+    room = model.context_length + 1  # the last token is scored, not fed
     return tokens[: min(room, config.max_tokens or room)]
 
 
 def budget_of_bytes(
     costs: CostModel, grid: ActionGrid, near: Budget, context: int, num_bytes: float
 ) -> Budget:
-    """The budget per axis that reads ``num_bytes`` a step, or the nearest.
+    """Find the budget per axis that reads ``num_bytes`` per step, or the nearest.
 
-    Attention and channels move together, from ``near`` towards their highest or lowest levels;
-    bits stay, since no byte depends on them.
+    Attention and channels move together from ``near`` towards their highest or lowest levels. Bits
+    stay, because no byte depends on them.
     """
     keeps, ratios, _ = grid.levels()
     middle = near.keep_fraction, near.channel_keep_ratio
@@ -117,7 +117,7 @@ def budget_of_bytes(
 
 
 class _Inspection:
-    """State of one inspection while it runs."""
+    """A running inspection."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class _Inspection:
         self.schedules, self.should_stop = schedules, should_stop
         self.text_tokens = len(tokens)
         self.tokens = cut(model, tokens, config)
-        self.path = self.tokens[prefix - 1 :]  # to feed, and one more to score
+        self.path = self.tokens[prefix - 1 :]  # tokens to feed, and a last one to score
         self.kinds = predicted_kinds(model.tokenizer, self.tokens)
         self.stream = TextStream(model.text_codec, self.tokens[:prefix])
         self.specials = set(model.text_codec.all_special_ids)
@@ -190,7 +190,7 @@ class _Inspection:
     def _end(
         self, decode_ms: float, cache: KVCache, state: PrefixState | None, *, stopped: bool
     ) -> records.InspectionEnd:
-        """The totals; static is scored again for them."""
+        """Make the last event, scoring static again where bytes differ."""
         names, count = self.config.rows, len(self.made)
         rows = enumerate(names if count else ())
         totals = tuple(self._totals(row, name) for row, name in rows)
@@ -259,7 +259,7 @@ class _Inspection:
     def _static_again(
         self, totals: Sequence[records.RowTotals], cache: KVCache, state: PrefixState | None
     ) -> Iterator[records.MatchedStatic]:
-        """Static at the bytes of each row that read more or less than it."""
+        """Score static at the bytes of each row that read more or less."""
         dense, static = totals[0], next(row for row in totals if row.name == "static")
         for row in totals[1:]:
             gap = row.cost.bytes_read - static.cost.bytes_read
@@ -268,14 +268,14 @@ class _Inspection:
             budget = self._budget(row, dense)
             try:
                 nll, kl, cost = self._score_static(budget, cache, state)
-            except ConfigError:  # at the first step: no mix reads so few bytes
+            except ConfigError:  # no mix reads so few bytes
                 continue
             if len(nll) < len(self.made):  # stopped
                 return
             yield records.MatchedStatic(row.name, budget, tuple(nll), cost, tuple(kl))
 
     def _budget(self, row: records.RowTotals, dense: records.RowTotals) -> Budget:
-        """The budget of static with which it reads what a row read."""
+        """Return the budget at which static reads as much as a row."""
         asked = next(row.budget for row in self.config.schedules if row.kind == "static")
         if asked.bytes_share is not None:
             share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
@@ -288,7 +288,7 @@ class _Inspection:
     def _score_static(
         self, budget: Budget, cache: KVCache, state: PrefixState | None
     ) -> tuple[list[float], list[float], StepCost]:
-        """NLL and KL of all tokens, or fewer if it was stopped; and the cost."""
+        """Score static; return NLL and KL per token, fewer if stopped, and the cost."""
         grid, steps = self.config.grid_in_use, len(self.made)
         config = replace(self.config, schedules=(ScheduleConfig("static", budget),))
         schedules = GenerationSchedules(self.model, config.as_generation(), Path)

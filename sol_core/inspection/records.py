@@ -22,25 +22,25 @@ from sol_core.events import Alternative, PrefillProgress, StepCost
 from sol_core.fields import Positive, Range, added_field, check_fields, configuration
 from sol_core.reporting.verdict import Verdict
 
-MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
+MAX_SCHEDULES = 3  # besides the dense row
 
 
 @configuration
 @dataclass(frozen=True, slots=True)
 class InspectionConfig(WithGrid):
-    """Settings that decide an inspection besides the model and the text.
+    """Everything besides the model and the text that determines an inspection.
 
     Attributes:
-        schedules: one to three, other than dense; a dense row always rides along, first.
-        grid: levels, page size and mechanisms; None takes those of the policy, else of the budget.
-        episode_steps: steps per episode; the schedulers restart there.
-        prefix_tokens: tokens of the text that are read densely and not scored; at least 1,
-            because nothing predicts the first one.
-        max_tokens: tokens of the text that are read; None reads on to the end of the context.
-        read_pages: rows say which pages of the KV cache their steps read.
+        schedules: one to three schedules other than dense; a dense row always comes first.
+        grid: levels, page size and mechanisms; None uses the policy's, else the budget's.
+        episode_steps: steps per episode; schedulers restart at each.
+        prefix_tokens: tokens of the text that are read densely and not scored; at least 1, because
+            nothing predicts the first.
+        max_tokens: tokens of the text to read; None reads to the end of the context.
+        read_pages: record which pages of the KV cache each step read.
         chat: the text is a prompt in the model's chat template; only with ``generated``.
-        generated: tokens that a model wrote after the text. Where there are some, only they
-            are scored, and the whole text is the prefix.
+        generated: tokens that a model generated after the text; then only they are scored, and the
+            whole text is the prefix.
     """
 
     schedules: tuple[ScheduleConfig, ...]
@@ -73,11 +73,11 @@ class InspectionConfig(WithGrid):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """The rows' names, in the order of every token's scores."""
+        """Return the rows' names, in the order of each token's scores."""
         return ("dense", *(schedule.name for schedule in self.schedules))
 
     def as_generation(self) -> GenerationConfig:
-        """These rows as a generation's: a dense one, and the others beside it."""
+        """Return a generation's configuration with these rows: a dense one and side rows."""
         return GenerationConfig(
             schedule=ScheduleConfig("dense"),
             side_rows=tuple(SideRowConfig(schedule.name, schedule) for schedule in self.schedules),
@@ -91,19 +91,17 @@ class InspectionStart:
     """The prefix has been read densely; scoring starts."""
 
     rows: tuple[str, ...]  # names, "dense" first: "static", "policy:NAME" … in every list's order
-    prefix: tuple[int, ...]  # token ids that were read and are not scored
-    prefix_text: str  # the same as text, special tokens spelled out
+    prefix: tuple[int, ...]  # token ids that are read and not scored
+    prefix_text: str  # the prefix as text, special tokens spelled out
     text_tokens: int  # tokens of the whole text
-    scored_tokens: int  # fewer than the rest of the text where it was cut
-    elapsed_ms: float  # of the dense pass
-    reused_tokens: int = added_field(0)  # of the prefix, kept from an earlier text
-    page_texts: tuple[str, ...] = added_field(
-        ()
-    )  # of the prefix by pages; none unless pages are read
+    scored_tokens: int  # fewer than the rest of the text if it was cut
+    elapsed_ms: float  # duration of the dense pass
+    reused_tokens: int = added_field(0)  # prefix tokens reused from an earlier text
+    page_texts: tuple[str, ...] = added_field(())  # the prefix by page, if pages are recorded
 
     @property
     def tokens_left_out(self) -> int:
-        """Tokens at the text's end that are not scored."""
+        """Return the number of unscored tokens at the text's end."""
         return self.text_tokens - len(self.prefix) - self.scored_tokens
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,32 +110,30 @@ class InspectionStart:
 
 @dataclass(frozen=True, slots=True)
 class InspectedRow:
-    """The step that predicted a token, as one schedule took it, on its own KV cache."""
+    """The step that predicted a token, under one schedule, on its own KV cache."""
 
-    name: str  # of the row, as in ``InspectionStart.rows``
-    action: Action  # what the step was allowed to spend
+    name: str  # row name, as in ``InspectionStart.rows``
+    action: Action  # the step's limits
     nll: float  # −log p(token), nats
     kl: float  # KL(dense ‖ row) of the step's distribution, nats; 0 for the dense row
-    entropy: float  # of the row's distribution, nats
-    cost: StepCost  # computed cost of the step at its action, the policy's network included
-    policy: tuple[tuple[float, ...], ...] | None = None  # its probability of every level, per axis
-    pages_read: str = added_field(
-        ""
-    )  # ``PageReads.by_page``; "" where all were, or it was not asked for
+    entropy: float  # entropy of the row's distribution, nats
+    cost: StepCost  # computed cost at its action, the policy's network included
+    policy: tuple[tuple[float, ...], ...] | None = None  # probability of each level, per axis
+    pages_read: str = added_field("")  # ``PageReads.by_page``; "" if all pages, or not recorded
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedToken:
     """A token of the text under every schedule."""
 
-    index: int  # 0-based number among the scored tokens
+    index: int  # 0-based index among the scored tokens
     token_id: int  # id in the tokenizer's vocabulary
     text: str  # what the token adds to the visible text; "" while a character is incomplete
     kind: str  # one of ``token_kinds.KINDS``; "code" in older records
     top: tuple[Alternative, ...]  # the dense row's five most probable tokens, best first
     rows: tuple[InspectedRow, ...]  # in the order of ``InspectionStart.rows``; the dense row first
     cached_tokens: int  # KV cache length that the step attended over, its own input included
-    step_ms: float  # measured wall time of the step, all rows together
+    step_ms: float  # measured wall time of the step, for all rows
     elapsed_ms: float  # measured wall time since the inspection began
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,7 +142,7 @@ class InspectedToken:
 
 @dataclass(frozen=True, slots=True)
 class RowTotals:
-    """A schedule over all scored tokens; nll, kl: means per token, nats."""
+    """A schedule's totals over all scored tokens; nll and kl are means per token, nats."""
 
     name: str
     nll: float
@@ -157,27 +153,27 @@ class RowTotals:
 
 @dataclass(frozen=True, slots=True)
 class MatchedStatic:
-    """Static scored once more, at the bytes that another row read."""
+    """Static scored again at the bytes that another row read."""
 
-    name: str  # of that row
+    name: str  # name of that row
     budget: Budget
-    nll: tuple[float, ...]  # of every scored token, nats
+    nll: tuple[float, ...]  # per scored token, nats
     cost: StepCost  # computed, summed
-    kl: tuple[float, ...] = ()  # of every scored token, nats; empty in old records
+    kl: tuple[float, ...] = ()  # per scored token, nats; empty in old records
 
 
 @dataclass(frozen=True, slots=True)
 class ListedToken:
-    """An entry of a list: a token, and the numbers that put it there."""
+    """A listed token and the numbers that put it on the list."""
 
-    index: int  # of the token, as in ``InspectedToken``
+    index: int  # as in ``InspectedToken``
     text: str
-    nll: float  # of the list's row, nats
-    kl: float  # of the list's row, nats
-    loss: float  # NLL of the row less that of the dense row, nats; negative where it was lucky
-    entropy: float  # of the dense row, nats
+    nll: float  # the row's, nats
+    kl: float  # the row's, nats
+    loss: float  # NLL of the row minus the dense row's, nats; may be negative
+    entropy: float  # the dense row's, nats
     spend: float  # net keep rate of the row's action: mean of attention, channels and bits / 16
-    cheaper: str = ""  # of an over-served token, the row that spent less at no harm; "" elsewhere
+    cheaper: str = ""  # for an over-served token, the row that spent less without harm
     cheaper_spend: float | None = None  # that row's net keep rate
     cheaper_kl: float | None = None
 
@@ -187,25 +183,25 @@ class KindSpend:
     """Tokens of one kind under one schedule."""
 
     kind: str
-    tokens: int  # how many there are
-    share: float  # fraction of all scored tokens that are of it
+    tokens: int  # number of tokens
+    share: float  # their fraction of all scored tokens
     keep: float  # mean spend per axis, by the axes' short names
     channels: float
     bits: float
     kl: float  # mean KL to dense, nats
-    loss: float  # mean NLL less that of the dense row, nats
+    loss: float  # mean NLL minus the dense row's, nats
 
 
 @dataclass(frozen=True, slots=True)
 class RowReport:
-    """Tokens on which one schedule spent, and those that needed it."""
+    """Where one schedule spent, and where it was needed."""
 
     name: str
-    # Spearman's, per axis with the dense row's surprisal and entropy; 0 where an axis never varies.
+    # Spearman's, per axis, with the dense row's surprisal and entropy; 0 if an axis never varies.
     correlation: dict[str, dict[str, float]]
-    kinds: tuple[KindSpend, ...]  # spend by kind of token; kinds that do not occur are left out
-    under_served: tuple[ListedToken, ...]  # lost more than the noise floor, the largest loss first
-    # Another row spent less and stayed within ``HARMLESS_KL``; the largest difference first.
+    kinds: tuple[KindSpend, ...]  # spend by kind of token, without absent kinds
+    under_served: tuple[ListedToken, ...]  # lost more than the noise floor, largest loss first
+    # Another row spent less and stayed within ``HARMLESS_KL``; largest difference first.
     over_served: tuple[ListedToken, ...]
 
 
@@ -213,22 +209,22 @@ class RowReport:
 class DifficultyReport:
     """Spend against difficulty."""
 
-    least_confident: tuple[ListedToken, ...]  # to which the dense row gave the least probability
-    rows: tuple[RowReport, ...]  # per schedule, without the dense row, which spends all everywhere
+    least_confident: tuple[ListedToken, ...]  # least probable under the dense row
+    rows: tuple[RowReport, ...]  # per schedule, without the dense row
 
 
 @dataclass(frozen=True, slots=True)
 class InspectionEnd:
     """The inspection ended."""
 
-    reason: Literal["finished", "stopped", "time_limit"]  # the last where its owner had no more
+    reason: Literal["finished", "stopped", "time_limit"]  # time_limit: the owner ran out of time
     num_tokens: int
-    decode_ms: float  # measured, the prefix not counted
+    decode_ms: float  # measured, without the prefix
     tokens_per_s: float
     rows: tuple[RowTotals, ...]  # totals per row; empty without tokens
     report: DifficultyReport | None  # None without tokens
     matched: tuple[MatchedStatic, ...] = ()  # for rows that read more or less than static
-    verdicts: tuple[Verdict, ...] = added_field(())  # on schedules, the one that matters most first
+    verdicts: tuple[Verdict, ...] = added_field(())  # most important first
     made_on: dict[str, Any] | None = added_field(None)  # versions and machine (``provenance.py``)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,15 +1,14 @@
-"""Spend against difficulty, and verdicts, read off an inspection.
+"""Reports spend against difficulty, and verdicts, from an inspection.
 
-No level is tried that no row took. So a token counts as over-served only where another row of the
-inspection really spent less on it and came to no harm, and a loss holds what earlier compressed
-steps left in the row's cache as well. The noise floor of compressed steps is measured on the
-default model (``launch.py bench noise``): two computations of one schedule that differ in the last
-bit choose other pages and channels here and there; later layers and steps amplify it.
+Only levels that some row took are considered. A token counts as over-served if another row spent
+less on it without harm. A loss includes the effect of earlier compressed steps on the row's cache.
+The noise floor of compressed steps is measured on the default model (``launch.py bench noise``):
+two computations of one schedule that differ in the last bit choose some other pages and channels,
+and later layers and steps amplify that.
 
-Verdicts say first which schedules break the text, or that all stay with the full model. Then they
-judge each against static, or against the first one; a painted schedule against every other one.
-Where static read more or less than a row, it was scored once more at the row's bytes, and that is
-what the row is compared with.
+The first verdict names schedules that break the text, or says that all stay with the full model.
+Others compare each schedule with static, or with the first; a painted one with every other. If
+static read more or less than a row, the row is compared with static scored at the row's bytes.
 """
 
 from __future__ import annotations
@@ -43,27 +42,27 @@ from sol_core.reporting.verdict import (
     within,
 )
 
-HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
-LISTED = 10  # entries of a list at most
-# Change of NLL that 95 % of tokens stay within, nats, at 0.3 of the attention and 0.7 of the MLP;
-# from so many bits on. Of float32 and bfloat16 the larger, with a scale per token; a scale per 32
-# channels halves the one of 5 bits (0.99).
+HARMLESS_KL = 0.01  # nats; a step this close to dense needed no more
+LISTED = 10  # most entries of a list
+# By least bits: change of NLL that 95 % of tokens stay within, nats, at 0.3 of the attention and
+# 0.7 of the MLP; the larger of float32 and bfloat16, with a scale per token. A scale per 32
+# channels halves that of 5 bits (0.99).
 NLL_FLOOR = {5: 1.84, 6: 1.18, 7: 0.71, 16: 0.65}
-# Of tokens whose KL is at most 0.01 in one computation, 95 % stay below 0.03 in another from this
-# many bits on; below that, some reach 0.23, with a scale per 32 channels 0.033.
+# With at least this many bits, 95 % of tokens whose KL is at most 0.01 in one computation stay
+# below 0.03 in another; with fewer, some reach 0.23, or 0.033 with a scale per 32 channels.
 FEWEST_BITS = 6
 STATIC, PAINTED = "static", "painted"
 
 
 def noise_floor(action: Action) -> float:
-    """Bound how a token's NLL differs in another computation of its step, nats; 0 if dense."""
+    """Bound the change of a token's NLL in another computation of its step, nats; 0 if dense."""
     if action.is_dense:
         return 0.0
     return NLL_FLOOR[max((bits for bits in NLL_FLOOR if bits <= action.bit_width), default=5)]
 
 
 def difficulty(tokens: Sequence[InspectedToken]) -> records.DifficultyReport:
-    """The report of at least one token."""
+    """Report on one or more tokens."""
     by_surprisal = sorted(tokens, key=lambda token: -token.rows[0].nll)
     return records.DifficultyReport(
         least_confident=tuple(_listed(token, 0) for token in by_surprisal[:LISTED]),
@@ -80,7 +79,7 @@ def _row_report(row: int, tokens: Sequence[InspectedToken]) -> records.RowReport
         "entropy": np.array([full.entropy for full in dense]),
     }
     spend = np.array([step.action.as_tuple() for step in steps], dtype=np.float64)
-    # Steps that got less than everything and lost more than noise, the largest loss first.
+    # Compressed steps that lost more than noise, largest loss first.
     worst = [
         tokens[at]
         for at in np.argsort(-loss, kind="stable").tolist()
@@ -104,7 +103,7 @@ def _spend_by_kind(
     kl: Values,  # kl, loss: [N] nats
     loss: Values,
 ) -> tuple[records.KindSpend, ...]:
-    """Means over the tokens of each kind that occurs."""
+    """Average over the tokens of each kind that occurs."""
     of_tokens, made = np.array([token.kind for token in tokens]), []
     for kind in KINDS:
         chosen = of_tokens == kind
@@ -115,11 +114,11 @@ def _spend_by_kind(
 
 
 def _over_served(row: int, tokens: Sequence[InspectedToken]) -> tuple[ListedToken, ...]:
-    """Steps on which another row spent less at no harm, the largest difference first."""
+    """List steps on which another row spent less without harm, largest difference first."""
     shifts = []
     for token in tokens:
         spent = token.rows[row].action.net_keep_rate
-        # Dense is harmless by definition and never cheaper; it takes no part.
+        # Dense is never cheaper.
         harmless = [
             (step.action.net_keep_rate, other)
             for other, step in enumerate(token.rows)
@@ -153,10 +152,10 @@ def _listed(token: InspectedToken, row: int, cheaper: InspectedRow | None = None
 
 def inspection_verdicts(
     tokens: Sequence[InspectedToken],
-    totals: Sequence[RowTotals],  # the full model's first
+    totals: Sequence[RowTotals],  # the full model first
     matched: Sequence[MatchedStatic],
 ) -> tuple[Verdict, ...]:
-    """Judge every row; with too few tokens that is said once."""
+    """Judge every row; with too few tokens, return a single verdict that says so."""
     rows = [row.name for row in totals[1:]]
     if not rows:
         return ()
@@ -190,7 +189,7 @@ def inspection_verdicts(
 def _text_verdict(
     totals: Sequence[RowTotals], shares: Mapping[str, float], samples: int
 ) -> Verdict | None:
-    """Name the schedules that break the text, or all of them where none changes it noticeably."""
+    """Name the schedules that break the text, or all if none changes it noticeably."""
     broken = [row for row in totals[1:] if row.kl > BROKEN_KL]
     judged = broken or totals[1:]
     if not broken and (samples < ENOUGH_TOKENS or any(row.kl > SAME_KL for row in judged)):

@@ -1,8 +1,8 @@
-"""The counterfactual lens: what one token of a run would have been under other actions.
+"""The counterfactual lens: tries other actions at one token of a run.
 
-The run's KV cache is rebuilt as it was at a decode step, to the bit. From there the one step is
-decoded again, all alternatives as rows of one batch. Some go on for the tokens that followed, under
-the actions taken there: how far their keys and values carry the damage (SOL, arXiv:2605.10875).
+The run's KV cache is rebuilt bit for bit as it was at a decode step. That step is decoded again
+with all alternatives as rows of one batch. Some rows continue with the following tokens and their
+actions, which shows how far their keys and values carry the damage (SOL, arXiv:2605.10875).
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from sol_core.lens.records import LensRun, PageEffect, PageEffects
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-FOLLOWING = 16  # tokens that the damage is followed for
+FOLLOWING = 16  # following tokens to measure damage on
 ROWS_AT_ONCE = 128
-PAGES_AT_ONCE = 32  # left out one at a time, a row each: half a second after 2,048 tokens
+PAGES_AT_ONCE = 32  # rows, each without one page; half a second after 2,048 tokens
 
 
 class Lens:
-    """Measures single steps of one run; keeps the replayed cache for the next measurement."""
+    """Measures single steps of one run; keeps the replayed cache between measurements."""
 
     def __init__(self, model: LanguageModel, run: LensRun) -> None:
         check_tokens(model, run.tokens, "the run", len(run.tokens) - 1)
         self._model, self._lm, self._run = model, model.lm, run
-        # The run as it was decoded; it grows with the looks.
-        self._along: KVCache | None = None  # its row, and the full model's if it ran along
-        self._cache: KVCache | None = None  # its row alone, to branch from
+        # The replayed part of the run, extended on demand.
+        self._along: KVCache | None = None  # the run's row, and the full model's if it ran along
+        self._cache: KVCache | None = None  # a copy of the run's row, to branch from
         self._replayed: list[records.ReplayedStep] = []
-        self._effects: dict[int, tuple[list[PageEffect], list[float]]] = {}  # of pages, by token
+        self._effects: dict[int, tuple[list[PageEffect], list[float]]] = {}  # by token
 
     @torch.no_grad()
     def look(self, index: int, without: Sequence[int] = ()) -> records.LensView:
-        """Every level of every axis, what came of the lowest ones, the step without some pages."""
+        """Measure a step at each level, the effect of the lowest ones, and it without pages."""
         taken, grid = self._taken(index), self._run.grid
         axes = [
             [taken.with_level(axis, level) for level in levels]
@@ -71,7 +71,7 @@ class Lens:
 
     @torch.no_grad()
     def without(self, index: int, sets: Sequence[Sequence[int]]) -> tuple[PageEffect, ...]:
-        """The step as it was taken, without each of these sets of pages of its cache."""
+        """Measure the step as taken, without each of these sets of pages."""
         taken, count = self._taken(index), self._page_count(index)
         if not all(0 <= page < count for pages in sets for page in pages):
             raise ConfigError(
@@ -90,7 +90,7 @@ class Lens:
         )
 
     def page_effects(self, index: int, most: int = PAGES_AT_ONCE) -> PageEffects:
-        """The effects of the next ``most`` single pages; call again until all are there."""
+        """Measure the next ``most`` single pages; call again until all are done."""
         self._taken(index)
         if index not in self._effects:
             self._effects[index] = [], self._attention(index)
@@ -105,11 +105,11 @@ class Lens:
         return PageEffects(index, count, tuple(known), tuple(attention), correlation)
 
     def _page_count(self, index: int) -> int:
-        """Pages before the one that the step's own token is in."""
+        """Return the number of pages before that of the step's own token."""
         return (self._run.before + index) // self._run.grid.page_size
 
     def _attention(self, index: int) -> list[float]:
-        """Fraction of a dense step's attention that each page gets, where it can be left out."""
+        """Return each removable page's fraction of a dense step's attention."""
         at, pages = self._run.before + index, self._page_count(index)
         if not pages:
             return []
@@ -128,7 +128,7 @@ class Lens:
         return self._run.actions[index]
 
     def _rows(self, index: int, actions: Sequence[Action]) -> dict[Action, records.LensRow]:
-        """The step under each of these actions and the dense one."""
+        """Measure the step under each of these actions and the dense one."""
         rows: dict[Action, records.LensRow] = {}
         for batch in _batches(actions, ROWS_AT_ONCE):
             (scored,) = self._steps(index, [[action] for action in batch])
@@ -140,7 +140,7 @@ class Lens:
         return rows
 
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[records.LensTrail, ...]:
-        """Return the effect of each of these actions at this step on the following tokens."""
+        """Measure the effect of each action at this step on the following tokens."""
         followed = self._run.actions[index + 1 : index + 1 + FOLLOWING]
         tried = list(dict.fromkeys((DENSE, *named.values())))
         scores = self._steps(index, [[action, *followed] for action in tried])[1:]
@@ -158,7 +158,7 @@ class Lens:
         schedules: Sequence[Sequence[Action]],
         left_out: Sequence[Sequence[int]] | None = None,
     ) -> list[ScoredStep]:
-        """The steps from ``index`` on, one row per schedule."""
+        """Decode the steps from ``index`` on, one row per schedule."""
         steps, start = len(schedules[0]), self._run.before + index
         cache = self._replay(index).branch(len(schedules), steps, [start], [0])
         if left_out is None and self._run.left_out:
@@ -166,7 +166,7 @@ class Lens:
         return list(self._decode(cache, index, schedules, left_out))
 
     def _replay(self, index: int) -> KVCache:
-        """Replay the run through step ``index`` at least; return the cache of its row."""
+        """Replay the run at least through step ``index``; return its row's cache."""
         run = self._run
         if self._along is None:
             before, kept = run.tokens[: run.before], self._model.prefixes
@@ -196,14 +196,14 @@ class Lens:
         schedules: Sequence[Sequence[Action]],
         left_out: Sequence[Sequence[int]] | None,
     ) -> Iterator[ScoredStep]:
-        """The loop from step ``first`` on along the run's tokens, one row per schedule."""
+        """Decode along the run's tokens from step ``first`` on, one row per schedule."""
         options = DecodeOptions(len(schedules[0]), self._run.grid.mechanisms, left_out=left_out)
         path = self._run.tokens[self._run.before + first :]
         return teacher_forced(self._lm, cache, [path], PlannedRows(schedules), options)
 
 
 def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
-    """Different actions in batches of at most ``most`` rows, each behind a dense row."""
+    """Yield distinct actions in batches of at most ``most`` rows, a dense row first."""
     others = [action for action in dict.fromkeys(actions) if not action.is_dense]
     for first in range(0, max(len(others), 1), most - 1):
         yield [DENSE, *others[first : first + most - 1]]
@@ -212,11 +212,11 @@ def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
 def run_of_text(
     model: LanguageModel,
     text: str,
-    index: int,  # 0-based among the scored tokens, as an inspection counts them
-    config: InspectionConfig,  # its schedule takes the other steps and axes; dense without one
+    index: int,  # 0-based among the scored tokens, as in an inspection
+    config: InspectionConfig,  # its schedule applies to other steps and axes; dense without one
     policies: PolicyFinder = Path,
 ) -> tuple[LensRun, int]:
-    """Return the run along a text, and the id of its token ``index``."""
+    """Make the run along a text; return it and the id of its token ``index``."""
     config = with_grid(config, policies)
     tokens, prefix = text_tokens(model, text, config)
     tokens = cut(model, tokens, config)

@@ -1,7 +1,7 @@
-"""Single steps of a text, each compressed alone; spenders of them; and massive activations.
+"""Compresses single steps of a text, compares ways to divide a budget, finds massive activations.
 
-Every step branches off one dense run under every action, so none sees what another's
-compression left behind. Spenders divide the same channels: evenly, by a policy, in hindsight.
+Each step branches off a dense run under each action, so no step sees another's compression.
+Spenders divide the same channels evenly, by a policy, or in hindsight.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from sol_core.policy.policy import Policy
 class MlpOutput:
     """One token's output of one layer's MLP, and its rounding."""
 
-    token: int  # its number in the text
+    token: int  # index in the text
     layer: int  # 1-based
-    layers: int  # of the model
-    magnitudes: tuple[float, ...]  # of all channels, largest first
-    median: float  # of the magnitudes
+    layers: int  # number of layers
+    magnitudes: tuple[float, ...]  # channels' magnitudes, largest first
+    median: float  # median magnitude
     bits: tuple[int, ...]
-    zeros: tuple[int, ...]  # per bit width of ``bits``, how many channels round to 0
+    zeros: tuple[int, ...]  # per bit width, channels that round to 0
     block_zeros: tuple[int, ...]  # the same with a scale per ``SCALE_BLOCK`` channels
 
 
 def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
-    """MLP outputs of a dense pass over T tokens: [layers, T, C] fp32."""
-    outputs: dict[int, Tensor] = {}  # a card that was short of memory begins with layer 0 again
+    """Return the MLP outputs of a dense pass over T tokens: [layers, T, C] fp32."""
+    outputs: dict[int, Tensor] = {}  # a retry after out-of-memory begins at layer 0
 
     def noted(index: int, down: Linear) -> Any:
         def multiply(inputs: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
 def most_massive_output(
     model: LanguageModel, tokens: Sequence[int], first: int, bits: Sequence[int]
 ) -> MlpOutput:
-    """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude."""
+    """Find the most uneven MLP output from token ``first`` on: largest over median magnitude."""
     check_tokens(model, tokens, "the text", len(tokens))
     outputs = _mlp_outputs(model.lm, tokens)[:, first:]
     magnitudes = outputs.abs()
@@ -96,37 +96,37 @@ def most_massive_output(
 
 @dataclass(frozen=True, slots=True)
 class StepLoss:
-    """Loss of one step under one action, its past dense."""
+    """Loss of one step under one action after a dense past."""
 
-    nll: float  # of the text's next token, nats
-    kl: float  # KL(dense ‖ this) of the step, nats
-    page_reads: PageReads | None = None  # None unless asked for
+    nll: float  # NLL of the text's next token, nats
+    kl: float  # KL(dense ‖ this), nats
+    page_reads: PageReads | None = None  # None unless requested
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
     """Most probable next tokens after one step."""
 
-    kl: float  # KL(dense ‖ this) of the step, nats
-    entropy: float  # of this, nats
-    top: tuple[Alternative, ...]  # the most probable tokens
+    kl: float  # KL(dense ‖ this), nats
+    entropy: float  # nats
+    top: tuple[Alternative, ...]  # most probable tokens
 
 
 @torch.no_grad()
 def single_step_losses(
     model: LanguageModel,
     tokens: Sequence[int],
-    first: int,  # number of the first scored token, at least 1
+    first: int,  # index of the first scored token, at least 1
     actions: Sequence[Action],
     grid: ActionGrid,
     *,
     with_reads: bool = False,
     after_step: Callable[[], None] = lambda: None,
 ) -> list[list[StepLoss]]:
-    """The loss of every step from ``first`` on, under every action: [actions][steps].
+    """Measure the loss of each step from ``first`` on under each action: [actions][steps].
 
     Args:
-        after_step: called after each step; what it raises ends the measurement.
+        after_step: called after each step; an exception from it ends the measurement.
     """
     check_tokens(model, tokens, "the text", len(tokens))
     table: list[list[StepLoss]] = [[] for _ in actions]
@@ -144,9 +144,9 @@ def single_step_losses(
 def next_choices(
     model: LanguageModel, tokens: Sequence[int], actions: Sequence[Action]
 ) -> list[Choices]:
-    """Return the next tokens after a text whose last step is dense, then under each action."""
+    """Return the most probable next tokens after a text, densely and under each action."""
     check_tokens(model, tokens, "the text", len(tokens))
-    unread = [*tokens, 0]  # as the token that should follow, which is not known
+    unread = [*tokens, 0]  # a placeholder for the unknown next token
     (step,) = _steps(model, unread, range(len(tokens) - 1, len(tokens)), actions, ActionGrid())
     numbers = zip(step.kl[0].tolist(), step.step.entropy.tolist(), strict=True)
     return [
@@ -166,7 +166,7 @@ def _steps(
     *,
     with_reads: bool = False,
 ) -> Iterator[ScoredStep]:
-    """Decode the steps that feed these tokens, under a dense action and the given ones."""
+    """Decode the steps that feed these tokens, densely and under the given actions."""
     lm, record = model.lm, {"pages"} if with_reads else ()
     group, how = 1 + len(actions), grid.mechanisms
     options = DecodeOptions(1, how, record=record)
@@ -182,7 +182,7 @@ def _steps(
 def best_in_hindsight(
     damages: Sequence[Sequence[float]], levels: Sequence[float], mean: float
 ) -> list[int]:
-    """Each step's level of least damage ([steps][levels], nats) for at most ``mean`` channels."""
+    """Choose levels of least total damage ([steps][levels], nats) with a mean ≤ ``mean``."""
     chosen = [0] * len(damages)
     left = mean * len(damages) - levels[0] * len(damages) + 1e-9
     while True:
@@ -207,11 +207,12 @@ def compare_spenders(
     policy: Policy | None,
     after_step: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, list[float]], list[list[StepLoss]]]:
-    """Divide what the policy spends, or the budget, among the steps.
+    """Divide the policy's spend, or the budget, among the steps.
 
-    Returns: channels of every step by spender ("policy" if there is one, "even", "hindsight"), and
-        the losses [levels][steps].
-    ``after_step`` as of ``single_step_losses``.
+    Args:
+        after_step: as for ``single_step_losses``.
+    Returns: channels of each step by spender ("policy" if given, "even", "hindsight"), and the
+        losses [levels][steps].
     """
     grid = policy.info.grid if policy else GRIDS[DEFAULT_GRID]
     levels = grid.channel_keep_ratios

@@ -1,4 +1,4 @@
-"""The decoder: reads Hugging Face weights of the supported families, is handed its cache."""
+"""The decoder: reads Hugging Face weights of the supported families; takes an explicit cache."""
 
 from sol_core.models.decoder import FrozenLM
 from sol_core.models.families.readers import spec_from_config

@@ -1,7 +1,7 @@
 """The KV cache: an explicit object that steps pass in and out.
 
-Rows may share a prefix of whole pages (``branch``); the few tokens past it are copied to each row,
-so that no page straddles the two.
+Rows may share a prefix of whole pages (``branch``). The few tokens past it are copied to each row,
+so no page straddles the two.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sol_core.models.huge_pages import HugePages
 from sol_core.models.spec import ModelSpec
 
 POOLED_TOKENS = 256  # capacities of pooled stores are multiples of this
-MOST_FREE = 4  # sets of stores, of one cache each: a run's, its branch's, and as many before
+MOST_FREE = 4  # sets of stores kept, one per cache: a run's, its branch's, and the two before
 
 
 @dataclass(slots=True, eq=False)
@@ -37,33 +37,33 @@ class LayerStore:
 
     keys: Tensor  # keys, values: [R, Hkv, capacity, D]
     values: Tensor
-    codes: tuple[Tensor, Tensor] | None = None  # and scales; see ``encode_keys``
+    codes: tuple[Tensor, Tensor] | None = None  # codes and scales, see ``encode_keys``
 
     def rows(self, part: slice) -> LayerStore:
-        """View some rows; the memory stays theirs."""
+        """Return a view of some rows."""
         codes = None if self.codes is None else (self.codes[0][part], self.codes[1][part])
         return LayerStore(self.keys[part], self.values[part], codes)
 
     @property
     def buffers(self) -> tuple[Tensor, ...]:
-        """Return keys, values and, where there are any, codes and scales."""
+        """Return keys, values and, if present, codes and scales."""
         return (self.keys, self.values, *(self.codes or ()))
 
     def addresses(self) -> list[int]:
-        """Addresses of keys, values, codes and scales; without codes the keys' for both."""
+        """Return addresses of keys, values, codes and scales; the keys' twice without codes."""
         buffers = (self.keys, self.values, *(self.codes or (self.keys, self.keys)))
         return [buffer.data_ptr() for buffer in buffers]
 
 
 class StorePool:
-    """Stores of caches that are gone, for the next of their sizes: CUDA graphs need the memory."""
+    """Reuses the stores of freed caches by size, so CUDA graphs find the same memory."""
 
     def __init__(self) -> None:
         self._free: list[tuple[Hashable, list[LayerStore]]] = []
         KEEPERS.add(self)
 
     def take(self, key: Hashable, make: Callable[[], list[LayerStore]]) -> list[LayerStore]:
-        """Stores as new: kept ones of this key, or those that ``make`` returns."""
+        """Return zeroed stores: kept ones with this key, or new ones from ``make``."""
         for index in reversed(range(len(self._free))):
             if self._free[index][0] == key:
                 _, stores = self._free.pop(index)
@@ -82,7 +82,7 @@ class StorePool:
 
 
 class KVCache:
-    """Keys and values of R rows, optionally behind prefixes that M groups of rows share."""
+    """Keys and values of R rows, optionally after prefixes that M groups of rows share."""
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class KVCache:
         device: torch.device | str = "cpu",
         pool: StorePool | None = None,
     ) -> None:
-        """An empty cache; with a ``pool``, in memory that comes from there and returns to it."""
-        self.spec = spec  # the model it belongs to
+        """Make an empty cache; with a ``pool``, its memory comes from there and returns to it."""
+        self.spec = spec  # its model's
         self.num_rows = num_rows  # R; rows m·R/M … (m+1)·R/M − 1 are group m
         self.page_size = page_size  # tokens per page
         self.dtype, self.device = dtype, torch.device(device)
@@ -118,33 +118,33 @@ class KVCache:
             weakref.finalize(self, pool.give, key, self.layers).atexit = False
         self._shared: KVCache | None = None
         self._sources: Tensor | None = None
-        # Per row, tokens in the shared prefix, and in its own memory.
+        # Per row, tokens in the shared prefix and in its own memory.
         self.shared_lengths, self.own_lengths = [0] * num_rows, [0] * num_rows
-        # Tokens of every row whose 4-bit keys are current, and the same by row, or empty; they are
+        # Tokens whose 4-bit keys are current: in all rows, and by row (or empty). These keys are
         # made when a step first reads them.
         self._coded, self._coded_ends = 0, list[int]()
-        # Results of ``addresses``, by whether the own and the shared keys had 4-bit copies.
+        # Results of ``addresses``, keyed by whether own and shared keys have 4-bit copies.
         self._addresses: dict[tuple[bool, bool], tuple[Any, Any]] = {}
-        # Per row, the shared prefix's sequence that it continues; 0 without one.
+        # Per row, the sequence of the shared prefix that it continues; 0 without a prefix.
         self.row_sources = [0] * num_rows
 
     @property
     def num_bytes(self) -> int:
-        """Return the bytes of its own memory."""
+        """Return the bytes of the cache's own memory."""
         return sum(buffer.nbytes for store in self.layers for buffer in store.buffers)
 
     @property
     def lengths(self) -> list[int]:
-        """Cached tokens per row, the shared prefix included."""
+        """Return the cached tokens per row, the shared prefix included."""
         return list(map(add, self.shared_lengths, self.own_lengths))
 
     @property
     def shared_width(self) -> int:
-        """Tokens of the longest shared prefix: where a row's own tokens start in a mask."""
+        """Return the longest shared prefix's tokens; in a mask, own tokens start there."""
         return max(self.shared_lengths, default=0)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store tokens [R, Hkv, T, D], keys rotated, after each row's last; not counted yet."""
+        """Store rotated keys and values [R, Hkv, T, D] after each row's last; see ``advance``."""
         self._check_room(keys.shape[2])
         if len(set(self.own_lengths)) > 1:
             raise ShapeError("rows of different lengths take one token at a time")
@@ -154,12 +154,12 @@ class KVCache:
         store.values[:, :, start : start + keys.shape[2]] = values
 
     def advance(self, counts: int | list[int]) -> None:
-        """Count tokens written to every row (or to each row, a list)."""
+        """Count tokens written to all rows; a list has a count per row."""
         steps = [counts] * self.num_rows if isinstance(counts, int) else counts
         self.own_lengths = list(map(add, self.own_lengths, steps))
 
     def truncate(self, length: int) -> None:
-        """Forget tokens past ``length`` in every row; the cache must not have a shared prefix."""
+        """Drop tokens past ``length`` in every row; the cache must have no shared prefix."""
         if self._shared is not None:
             raise ShapeError("only a cache without a shared prefix can be truncated")
         self.own_lengths = [min(own, length) for own in self.own_lengths]
@@ -170,10 +170,10 @@ class KVCache:
         layer: int,
         pending: int,
         *,
-        codes: bool = False,  # with the 4-bit keys, which ``prepare_token_write`` has made
+        codes: bool = False,  # with the 4-bit keys made by ``prepare_token_write``
         width: int | None = None,
     ) -> list[KVBlock]:
-        """The layer's keys in order, ``pending`` just-written tokens included."""
+        """Return the layer's keys and values in order, with ``pending`` uncounted tokens."""
         blocks = []
         if self._shared is not None:
             block = self._shared._block(layer, self.shared_width, codes)
@@ -181,7 +181,7 @@ class KVCache:
         return [*blocks, self._block(layer, width or max(self.own_lengths) + pending, codes)]
 
     def keys(self, layer: int, row: int) -> Tensor:
-        """[Hkv, S, D] of a row, the token just written included."""
+        """Return a row's keys [Hkv, S, D], the token just written included."""
         own = self.layers[layer].keys[row, :, : self.own_lengths[row] + 1]
         if self._shared is None:
             return own
@@ -198,14 +198,14 @@ class KVCache:
         if self._coded_ends != self.own_lengths:
             self._coded_ends = []
             return False
-        # Not beyond the new tokens: the step may fail.
+        # Without the new tokens, because the step may fail.
         self._coded, self._coded_ends = min(self.own_lengths), [n + 1 for n in self.own_lengths]
         return True
 
     def addresses(self) -> tuple[Any, Any]:
         """Return ``LayerStore.addresses`` [L, 2, 4], own and shared; rows and capacities [2, 2]."""
         other = self if self._shared is None else self._shared
-        # The last layer's codes are made after all others'.
+        # The last layer's codes are made last.
         coded = self.layers[-1].codes is not None, other.layers[-1].codes is not None
         if coded not in self._addresses:
             pairs = zip(self.layers, other.layers, strict=True)
@@ -215,7 +215,7 @@ class KVCache:
         return self._addresses[coded]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
-        """[R, L, P] per page of a step's blocks → per page of each row, oldest first, and zeros."""
+        """Reorder [R, L, P] from a step's blocks to each row's pages, oldest first, padded."""
         size, first_own = self.page_size, self.shared_width // self.page_size
         rows = []
         pairs = zip(self.shared_lengths, self.own_lengths, strict=True)
@@ -226,7 +226,7 @@ class KVCache:
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).transpose(1, 2)
 
     def layout(self) -> Hashable:
-        """Equal for two caches whose steps read and write the same memory in the same way."""
+        """Return a key, equal for caches whose steps use the same memory in the same way."""
         known = self._sources
         sources = None if known is None else (known.data_ptr(), len(known))
         addresses, sizes = self.addresses()
@@ -235,11 +235,11 @@ class KVCache:
     def branch(
         self,
         rows_per_group: int,  # G
-        extra_capacity: int,  # tokens each new row may add
-        lengths: list[int] | None = None,  # per group, branch after this many tokens; default all
-        sources: list[int] | None = None,  # per group, the sequence it continues
+        extra_capacity: int,  # tokens that each new row may add
+        lengths: list[int] | None = None,  # per group, tokens to branch after; default all
+        sources: list[int] | None = None,  # per group, the sequence to continue
     ) -> KVCache:
-        """A cache whose rows continue this one's sequences; this one must outlive it."""
+        """Make a cache whose rows continue this one's sequences; this one must outlive it."""
         sources = list(range(self.num_rows)) if sources is None else sources
         lengths = [self.own_lengths[n] for n in sources] if lengths is None else lengths
         self._check_branch(sources, lengths)
@@ -265,7 +265,7 @@ class KVCache:
 
     @staticmethod
     def joined(caches: Sequence[KVCache], extra_capacity: int) -> KVCache:
-        """A cache of one row for each of several caches of one row, which may be of any lengths."""
+        """Join several caches of one row, of any lengths, as the rows of one cache."""
         first, lengths = caches[0], [cache.own_lengths[0] for cache in caches]
         made = first._empty(len(caches), max(lengths) + extra_capacity)
         made.own_lengths = lengths
@@ -274,8 +274,8 @@ class KVCache:
         return made
 
     def view(self, first: int, count: int, *, current_codes: bool) -> KVCache:
-        """View some rows for one step, in this cache's memory; ``current_codes`` is the answer of
-        ``prepare_token_write`` for all rows."""
+        """Return a view of some rows for one step; ``current_codes`` is what
+        ``prepare_token_write`` returned for all rows."""
         part = slice(first, first + count)
         view = copy.copy(self)
         view.num_rows, view.row_sources = count, self.row_sources[part]
@@ -288,7 +288,7 @@ class KVCache:
         return view
 
     def copy_row(self, row: int) -> KVCache:
-        """Copy a row to a cache of its own, which can be branched; no memory is shared with it."""
+        """Copy a row to a separate cache, which can be branched."""
         shared, own = self.shared_lengths[row], self.own_lengths[row]
         copy = self._empty(1, shared + own)
         copy.own_lengths = [shared + own]
@@ -298,12 +298,12 @@ class KVCache:
         return copy
 
     def copy_tokens(self, other: KVCache, count: int) -> None:
-        """Copy the first tokens of another cache of one row into this empty one."""
+        """Copy the first tokens of another one-row cache into this empty one."""
         self._copy(0, 0, other, 0, count)
         self.own_lengths = [count]
 
     def _copy(self, row: int, start: int, cache: KVCache, source: int, count: int) -> None:
-        """Take over the first ``count`` of another cache's own tokens, from ``start`` on."""
+        """Copy the first ``count`` of another cache's own tokens to ``start`` and on."""
         for mine, theirs in zip(self.layers, cache.layers, strict=True):
             mine.keys[row, :, start : start + count] = theirs.keys[source, :, :count]
             mine.values[row, :, start : start + count] = theirs.values[source, :, :count]
@@ -326,7 +326,7 @@ class KVCache:
         if width == 0:
             return
         which = torch.tensor(sources, device=self.device)[:, None]
-        # Shorter tails take tokens past their end along; they are overwritten or masked.
+        # Shorter tails copy tokens past their end, which are overwritten or masked.
         taken = torch.tensor(starts, device=self.device)[:, None]
         taken = (taken + torch.arange(width, device=self.device)).clamp_(max=parent.capacity - 1)
         for mine, theirs in zip(self.layers, parent.layers, strict=True):
@@ -360,7 +360,7 @@ class KVCache:
         return block
 
     def _zeros(self, *kinds: tuple[Sequence[int], torch.dtype]) -> list[tuple[Tensor, ...]]:
-        """Make zeros of these shapes for each layer; on a CPU they lie together."""
+        """Make zeros of these shapes for each layer; on a CPU, in one piece of memory."""
         layers = range(self.spec.num_layers)
         make: Callable[..., Tensor] = partial(torch.zeros, device=self.device)
         if self.device.type == "cpu":
@@ -369,7 +369,7 @@ class KVCache:
         return [tuple(make(shape, dtype=dtype) for shape, dtype in kinds) for _ in layers]
 
     def _encode(self) -> None:
-        """Bring the 4-bit keys of all layers up to date."""
+        """Update the 4-bit keys of all layers."""
         if self.layers[0].codes is None:
             rows, heads, capacity, size = self.layers[0].keys.shape
             octets = (rows, heads, -(-capacity // OCTET))

@@ -1,4 +1,4 @@
-"""Files of a model's folder: configuration, weights, tokenizer. No code of a folder runs."""
+"""Reads a model folder: configuration, weights, tokenizer. Code in the folder never runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-# Names of the class that reads any tokenizer.json.
+# Class names that read any tokenizer.json.
 _GENERAL = ("PreTrainedTokenizerFast", "TokenizersBackend")
-# Roles of special tokens, in the order in which transformers lists them.
+# Roles of special tokens, in transformers' order.
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
-# Further fields that tokenizer_config.json may hold here; transformers acts on anything more.
+# Other fields of tokenizer_config.json that may be ignored; transformers acts on any more.
 _IGNORED = {"backend", "is_local", "local_files_only", "model_max_length", "tokenizer_class"}
 _FURTHER_FILES = ("added_tokens.json", "special_tokens_map.json")
 _SETTINGS = "tokenizer_config.json"
@@ -37,7 +37,7 @@ _CONVERT = (
 
 
 def read_config(folder: Path) -> Any:
-    """The configuration of a folder; nothing else of it is read."""
+    """Read a folder's configuration and nothing else."""
     path = folder / "config.json"
     if not path.is_file():
         raise ModelLoadError(
@@ -68,7 +68,7 @@ def read_config(folder: Path) -> Any:
 
 
 def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
-    """Token ids that end a text, by the configurations and the tokenizer."""
+    """Return the token ids that end a text, from the configurations and the tokenizer."""
     sources = [config.eos_token_id, tokenizer.eos_token_id]
     path = folder / "generation_config.json"
     if path.is_file():
@@ -80,13 +80,13 @@ def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
 
 
 def whole_ids(sources: Iterable[Any]) -> frozenset[int]:
-    """The whole numbers among these and in lists among these."""
+    """Collect the integers among these and in lists among these."""
     lists = [source if isinstance(source, list) else [source] for source in sources]
     return frozenset(number for some in lists for number in some if isinstance(number, int))
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
-    """Read all weights of a folder. Raises: ModelLoadError for what is no whole safetensors."""
+    """Read all weights of a folder. Raises: ModelLoadError for missing or damaged safetensors."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -110,7 +110,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files that the index names, else the one without an index, if any."""
+    """Return the files that the index names, else the single file, if any."""
     index = folder / f"{_WEIGHTS_NAME}.index.json"
     if not index.is_file():
         return [folder / _WEIGHTS_NAME] if (folder / _WEIGHTS_NAME).is_file() else []
@@ -125,17 +125,17 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 class PlainTokenizer:
-    """A folder's tokenizer for text and ids; methods and attributes are those of transformers."""
+    """A folder's tokenizer; a subset of transformers' methods and attributes."""
 
     def __init__(self, folder: Path, backend: Tokenizer, special: dict[str, int]) -> None:
         self._folder, self._backend = folder, backend
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
-        self.eos_token_id = special.get("eos_token")  # the end-of-text token, if there is one
-        self.all_special_ids = list(dict.fromkeys(special.values()))  # of tokens with a role
+        self.eos_token_id = special.get("eos_token")  # end-of-text token, if any
+        self.all_special_ids = list(dict.fromkeys(special.values()))  # tokens with a role
 
     @classmethod
     def read(cls, folder: Path) -> PlainTokenizer | None:
-        """A folder's tokenizer; None where transformers must read it, or say what is wrong."""
+        """Read a folder's tokenizer; None if transformers must read it, or report an error."""
         settings = read_json_object(folder / _SETTINGS)
         further = any((folder / name).exists() for name in _FURTHER_FILES)
         general = settings.get("tokenizer_class") in _GENERAL
@@ -168,16 +168,16 @@ class PlainTokenizer:
 
     @cached_property
     def of_transformers(self) -> PreTrainedTokenizerBase:
-        """Return transformers' tokenizer of the folder, for chat templates and batches."""
+        """Return the tokenizer as transformers loads it, for chat templates and batches."""
         return _of_transformers(self._folder)
 
 
-# Turns text into ids and back; two that do it alike.
+# Turns text into ids and back.
 TextCodec: TypeAlias = "PlainTokenizer | PreTrainedTokenizerBase"
 
 
 def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
-    """Read a folder's tokenizer. Raises: ModelLoadError where it is missing, or another model's."""
+    """Read a folder's tokenizer. Raises: ModelLoadError if missing or another model's."""
     tokenizer = PlainTokenizer.read(folder) or _of_transformers(folder)
     check_vocabulary(tokenizer, spec)
     return tokenizer
@@ -205,8 +205,8 @@ def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def check_vocabulary(tokenizer: TextCodec, spec: ModelSpec) -> None:
-    """Raises: ModelLoadError for a tokenizer with more tokens than the model has embeddings."""
-    # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
+    """Raise ModelLoadError for a tokenizer with more tokens than the model has embeddings."""
+    # Added tokens may lie beyond: Gemma 3 has one for images, which never occurs in text.
     if tokenizer.vocab_size > spec.vocab_size:
         raise ModelLoadError(
             f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model {spec.vocab_size:,}: it "

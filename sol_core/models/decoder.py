@@ -53,8 +53,8 @@ ResultT = TypeVar("ResultT")
 
 
 def _on_its_card(method: Callable[P, ResultT]) -> Callable[P, ResultT]:
-    """Run on the model's card; where its memory is short, free what is kept and run again, except
-    with ``watch``, which would see layers twice."""
+    """Run on the model's device; on out-of-memory, free kept memory and run again, except with
+    ``watch``, which would see layers twice."""
 
     @wraps(method)
     def on_its_card(*given: P.args, **how: P.kwargs) -> ResultT:
@@ -77,12 +77,12 @@ class FrozenLM:
         self.weights = weights  # laid out for decoding
         self.batch_weights = weights
         self.dtype, self.device = weights.embedding.dtype, weights.embedding.device
-        self.tuning: Tuning | None = None  # of a CPU's few-row kernels, which changes no result
-        self.step_times: StepTimes | None = None  # as measured with the tuning
+        self.tuning: Tuning | None = None  # for a CPU's few-row kernels; changes no result
+        self.step_times: StepTimes | None = None  # measured with the tuning
         self.page_thresholds: PageThresholds | None = None
         self.head_directions: Tensor | None = None
         self._preview: PreviewedHead | None = None
-        # Rounded as transformers does; so do published numbers.
+        # Rounded as in transformers and in published numbers.
         self._embedding_scale = torch.tensor(spec.embedding_scale, dtype=self.dtype).item()
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
@@ -90,12 +90,12 @@ class FrozenLM:
 
     @property
     def steps_are_quantised(self) -> bool | None:
-        """Return whether steps of few rows read a GGUF file's blocks; None without their kernel."""
+        """Return whether steps of few rows read a GGUF file's blocks; None without the kernel."""
         return None if self._few_rows is None else self._few_rows.quantised
 
     @property
     def weight_bytes(self) -> WeightBytes:
-        """Bytes of weights that a step of one row reads."""
+        """Return the bytes of weights that a step of one row reads."""
         if self._few_rows is not None:
             head = self._previewed_head
             preview = None if head is None else head.bytes_read
@@ -103,7 +103,7 @@ class FrozenLM:
         return WeightBytes.unpacked(self.spec, self.dtype.itemsize)
 
     def prepare_for_batches(self) -> None:
-        """Arrange the weights once more for many rows on a bf16 CPU: their memory again."""
+        """Pack a second copy of the weights for many rows on a bf16 CPU; doubles their memory."""
         if self.batch_weights is self.weights:
             self.batch_weights = packed_for_many_rows(self.weights, MANY_ROWS)
 
@@ -128,9 +128,9 @@ class FrozenLM:
         *,
         watch: Callable[[int, Tensor, KVBlock], None] | None = None,  # layer, queries, keys
         on_stream: Callable[[int, Tensor], None] | None = None,  # stream after a layer
-        batched: bool = False,  # with the weights that ``prepare_for_batches`` arranged
+        batched: bool = False,  # use the weights that ``prepare_for_batches`` packed
     ) -> Tensor:
-        """Dense pass over T more tokens of every row: [R, T, C] fp32 after the final norm."""
+        """Run T more tokens of every row densely; return [R, T, C] fp32 after the final norm."""
         rows, count = tokens.shape
         counts = [count] * rows if lengths is None else list(lengths)
         start, spec = cache.own_lengths[0], self.spec
@@ -175,11 +175,11 @@ class FrozenLM:
         cache: KVCache,
         lengths: Sequence[int] | None = None,
         *,
-        mechanisms: Mechanisms = PAPER,  # of the steps whose signals the observed ones stand for
-        observed: Tensor | None = None,  # [N] int64, ascending, of the T new tokens; None is all
-        batched: bool = False,  # as of ``prefill``
+        mechanisms: Mechanisms = PAPER,  # of the decode steps that follow
+        observed: Tensor | None = None,  # [N] int64, ascending, among the T tokens; None is all
+        batched: bool = False,  # as in ``prefill``
     ) -> PrefillOutput:
-        """``prefill`` and what a policy observes of it."""
+        """Run ``prefill`` and return what a policy observes of it."""
         seen = PrefillObserver(self.spec, cache, tokens.shape[1], mechanisms.scorer, observed)
         hidden = self.prefill(
             tokens, cache, lengths, watch=seen.watch, on_stream=seen.on_stream, batched=batched
@@ -197,15 +197,15 @@ class FrozenLM:
         mechanisms: Mechanisms = PAPER,  # how the step skips what its actions drop
         observe: Observe = Observe.NOTHING,  # what else to return
         left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read
-        record: Collection[str] = (),  # "pages" that were read, "hidden", "attention"
-        clock: StepClock | None = None,  # told when attention, MLP and head are done
+        record: Collection[str] = (),  # of "pages", "hidden", "attention"
+        clock: StepClock | None = None,  # records a lap after attention, MLP and head
         batched: bool = False,  # faster with many rows, and not batch-invariant
     ) -> StepOutput:
         """Feed one token to every row, each compressed by its own action.
 
-        On a CPU a row's numbers are batch-invariant: the same to the bit in any company, whatever
-        is observed and recorded. ``batched`` leaves products of more than ``FEW_ROWS`` rows to
-        torch, whose sums depend on how many there are; so they do on a GPU.
+        On a CPU, a row's numbers are batch-invariant: bit-identical whatever the other rows,
+        observations and records. With ``batched``, torch computes products of more than
+        ``FEW_ROWS`` rows, and its sums depend on their number; on a GPU they always do.
         """
         actions = [action] * cache.num_rows if isinstance(action, Action) else list(action)
         if tokens.shape != (cache.num_rows,) or len(actions) != cache.num_rows:
@@ -233,7 +233,7 @@ class FrozenLM:
         return output
 
     def _step(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
-        """One step, of some rows at a time; the cache is written but not advanced."""
+        """Run one step, some rows at a time; the cache is written but not advanced."""
         few = self._few_rows
         compiled = few if few is not None and few.supports(cache, request) else None
         most = 1 if compiled is None else ROWS_AT_ONCE
@@ -252,13 +252,13 @@ class FrozenLM:
 
     @torch.no_grad()
     def logits(self, hidden: Tensor, *, batched: bool = False) -> Tensor:
-        """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
+        """Return logits [..., V] fp32 from hidden states [..., C] after the final norm."""
         weights = self.batch_weights if batched and hidden.shape[0] >= MANY_ROWS else self.weights
         return final_logits(weights.head(hidden).float(), self.spec)
 
     @property
     def _previewed_head(self) -> PreviewedHead | None:
-        """Made once there are directions, which may be measured after the first steps."""
+        """Return the previewed head, made once directions are measured."""
         if self._preview is None and self.steps_are_quantised:
             head, directions = self.weights.head.blocks, self.head_directions
             self._preview = PreviewedHead.make(self.spec, head, directions, self.dtype)
@@ -266,7 +266,7 @@ class FrozenLM:
 
     @cached_property
     def graphs(self) -> StepGraphs | None:
-        """CUDA graphs of decode steps; None on a CPU, and while graphs are off."""
+        """Return the CUDA graphs of decode steps; None on a CPU, and while graphs are off."""
         return StepGraphs.make(self.device)
 
     @cached_property
@@ -275,17 +275,17 @@ class FrozenLM:
 
     @cached_property
     def host_embedding(self) -> Tensor:
-        """[V, C] in the host's memory, where the policies of a generation look tokens up."""
+        """Return the embedding [V, C] in host memory, for a generation's policies."""
         return self.weights.embedding.cpu()
 
     @property
     def _in_buckets(self) -> bool:
-        """Return whether steps must be alike whatever their lengths, as they are on a GPU."""
+        """Return whether steps round lengths up to buckets, as on a GPU."""
         on_gpu = self.device.type == "cuda" or runs_triton(self.weights.embedding)
         return on_gpu or self.graphs is not None
 
     def _decode_planned(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
-        """``_decode`` by a plan that is made on the device; in a graph where there are some."""
+        """Plan the step on the device and run ``_decode``, in a CUDA graph if available."""
         spec = self.spec
         shape = step_shape(spec, cache, request, in_buckets=self._in_buckets)
         numbers = step_numbers(spec, cache, request)
@@ -310,12 +310,12 @@ class FrozenLM:
     def _decode(
         self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap, record: Collection[str]
     ) -> StepOutput:
-        """One step; the cache is written but not advanced."""
+        """Run one step; the cache is written but not advanced."""
         batched = cache.num_rows >= MANY_ROWS
         weights = self.batch_weights if batched else self.weights
         angles, spec, pruner = self._angles(plan.positions), self.spec, plan.shape.mechanisms.pruner
         hidden, update = self._embed(tokens), None
-        # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
+        # A GPU's kernels round inputs of weight products once; a CPU's use fp32.
         dtype = self.dtype if self._in_buckets else torch.float32
         kept = LayerOutputs(spec, plan.shape.observe, keeps_streams="hidden" in record)
         lap("rest")
@@ -343,7 +343,7 @@ class FrozenLM:
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
-        """Prepared when a few rows are first decoded."""
+        """Return the compiled step of few rows, prepared at its first use."""
         return None if self._in_buckets else FewRowStep.make(self.spec, self.weights)
 
     def _embed(self, tokens: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Devices, dtypes and CPUs: choice by name or the best of this machine, and their names."""
+"""Chooses devices and dtypes, by name or the machine's best, and names CPUs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sol_core.files.paths import DEVICE_VARIABLE
 
 NO_GPU = "no GPU was found"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# With these set, torch or its libraries take instructions, and so sums, of another kind of CPU.
+# These make torch or its libraries use another CPU's instructions, which changes sums.
 HOLDING = (
     "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
     "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
@@ -30,7 +30,7 @@ _VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "neon": "NEON"}
 
 
 def pick_device(name: str) -> torch.device:
-    """A device by name; "auto" is ``SOL_DEVICE``, else the first usable CUDA device or the CPU."""
+    """Return a device by name; "auto" is ``SOL_DEVICE``, else the first usable GPU or the CPU."""
     if name == "auto":
         name = os.environ.get(DEVICE_VARIABLE, "").strip() or "auto"
     if name == "auto":
@@ -48,7 +48,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def why_no_gpu() -> str | None:
-    """Reason that torch cannot compute on a GPU here; None where it can."""
+    """Return why torch cannot compute on a GPU here; None if it can."""
     if not torch_has_gpu_code():
         return "torch was built without CUDA"
     if not torch.cuda.is_available():
@@ -57,7 +57,7 @@ def why_no_gpu() -> str | None:
         needed = f"torch needs {torch.version.cuda}: install a newer driver"
         return f"the NVIDIA driver knows CUDA {driver}, {needed}"
     major, minor = torch.cuda.get_device_capability()
-    # Machine code of the card's generation, or code to compile for it.
+    # Machine code for the card's generation, or code that can be compiled for it.
     names = re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(torch.cuda.get_arch_list()))
     has_code = any(
         (int(first), int(second)) <= (major, minor) and (kind == "compute" or int(first) == major)
@@ -72,14 +72,14 @@ def why_no_gpu() -> str | None:
 
 
 def driver_version() -> str:
-    """The CUDA that the driver knows; "0.0" without one."""
-    ask: Any = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)  # with CUDA alone
+    """Return the driver's CUDA version; "0.0" without a driver."""
+    ask: Any = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)  # only in CUDA builds
     version = ask()
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """A dtype by its name; "auto" is bfloat16 where the device has units for it."""
+    """Return a dtype by name; "auto" is bfloat16 if the device has units for it."""
     if name == "auto":
         if device.type == "cuda":
             has_units = torch.cuda.get_device_capability(device) >= (8, 0)
@@ -93,14 +93,14 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def use_device(device: torch.device) -> None:
-    """Make a card the current one of this thread: that of pinned memory, free memory and waits."""
+    """Make a CUDA device this thread's current one, used for pinned memory and waits."""
     if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
         torch.cuda.set_device(device)
 
 
 def from_host(numbers: ArrayLike, device: torch.device) -> Tensor:
-    """Whole numbers (in lists or not) as int64 on a device."""
-    # numpy: beside a step that empties the caches, each operation of torch takes 10 to 50 µs.
+    """Copy integers (nested lists or an array) to a device as int64."""
+    # By numpy: after a step, which empties the caches, a torch operation takes 10 to 50 µs.
     made = torch.from_numpy(np.array(numbers, np.int64))
     return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made
 
@@ -110,14 +110,14 @@ def torch_has_gpu_code() -> bool:
 
 
 def cpu_kernels() -> str:
-    """Return "compiled", or why a CPU's steps are torch's, by the first line of the reason."""
+    """Return "compiled", or the first line of why torch computes a CPU's steps."""
     if (reason := why_no_kernels()) is None:
         return "compiled"
     return f"none, torch computes all steps, slowly: {reason.splitlines()[0]}"
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether torch computes in bfloat16 at speed; ``ATEN_CPU_CAPABILITY`` may hold it."""
+    """Return whether torch is fast in bfloat16; ``ATEN_CPU_CAPABILITY`` may prevent it."""
     has_library = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     if has_library is None or has_instructions is None:
@@ -127,8 +127,8 @@ def cpu_has_bf16() -> bool:
 
 
 def cpu_name() -> str:
-    """Return the CPU's name by its maker, where the system tells, LLVM's name and vectors of the
-    CPU that kernels are compiled for, and the variables that hold libraries back."""
+    """Return the maker's name of the CPU, LLVM's name and vectors of the CPU that kernels are
+    compiled for, and the set variables of ``HOLDING``."""
     maker = platform.processor()
     with contextlib.suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -1,7 +1,7 @@
-"""A CPU's memory in huge pages: a step reads more than a TLB of 4 kB pages covers.
+"""Allocates CPU memory in huge pages, because a step reads more than a TLB of 4 kB pages covers.
 
-Memory that nothing uses is kept for the next cache, up to a limit: on a virtual machine the first
-use of a page can take 2 s a gigabyte. The system may take it meanwhile.
+Unused memory is kept for the next cache, up to a limit, because on a virtual machine touching new
+pages can take 2 s per gigabyte. The system may reclaim it meanwhile.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 HUGE_PAGE = 2 << 20  # bytes; of x86-64, and of ARM with pages of 4 kB
-MOST_FREE = 256 << 20  # bytes that are kept for the next
-_LINE = 64  # bytes; tensors begin at multiples of it
+MOST_FREE = 256 << 20  # bytes kept for reuse
+_LINE = 64  # bytes; alignment of tensors
 _PIECE = 64 << 20
 
 
 class HugePages:
-    """Hands out a CPU's memory, in huge pages where the system has them.
+    """Allocates CPU memory, in huge pages if the system has them.
 
-    A piece is free with the last tensor in it. What is never written takes no memory.
+    A piece is freed with its last tensor. Memory that is never written is never committed.
     """
 
     def __init__(self, piece: int = _PIECE) -> None:
-        """Take so many bytes at once, for several tensors; a larger tensor has its own piece."""
+        """Allocate ``piece`` bytes at once for several tensors; larger tensors get their own."""
         self._piece, self._left = piece, torch.empty(0, dtype=torch.uint8)
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -43,29 +43,29 @@ class HugePages:
         return memory.view(dtype).view(shape)
 
     def copy(self, tensor: Tensor) -> Tensor:
-        """A tensor's copy; a transposed matrix lies as it does."""
+        """Copy a tensor; a transposed matrix keeps its layout."""
         if tensor.dim() == 2 and not tensor.is_contiguous():
             return self.copy(tensor.t().contiguous()).t()
         return self.zeros(tensor.shape, tensor.dtype).copy_(tensor)
 
 
-_free: list[mmap.mmap] = []  # the last one given back last; changed by finalizers, at any time
+_free: list[mmap.mmap] = []  # oldest first; finalizers change it at any time
 
 
 def free_bytes() -> int:
-    """Bytes that later tensors can take without asking the system."""
+    """Return the bytes that are kept for reuse."""
     return sum(len(area) - HUGE_PAGE for area in list(_free))
 
 
 def _piece(size: int) -> Tensor | None:
-    """[size] zeros, uint8; None for a small piece, and where there are no huge pages."""
-    advice = getattr(mmap, "MADV_HUGEPAGE", None)  # of Linux alone
+    """Allocate [size] zeros, uint8; None if small, or without huge pages."""
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux only
     if advice is None or size < HUGE_PAGE:
         return None
     area, used = _kept(size), True
     if area is None:
         try:
-            # Private: other memory of this kind is a file's, and under another switch.
+            # Private, because shared mappings have a separate switch for huge pages.
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
             area, used = mmap.mmap(-1, size + HUGE_PAGE, flags=flags), False
             area.madvise(advice)
@@ -79,12 +79,12 @@ def _piece(size: int) -> Tensor | None:
 
 
 def _kept(size: int) -> mmap.mmap | None:
-    """Take the smallest free area that holds this and wastes at most half of itself."""
+    """Take the smallest kept area that fits and wastes at most half of itself."""
     fits = [area for area in list(_free) if size <= len(area) - HUGE_PAGE <= 2 * size]
     for area in sorted(fits, key=len):
         try:
             _free.remove(area)
-        except ValueError:  # another thread's by now
+        except ValueError:  # another thread took it
             continue
         return area
     return None
@@ -92,7 +92,7 @@ def _kept(size: int) -> mmap.mmap | None:
 
 def _give(area: mmap.mmap) -> None:
     try:
-        area.madvise(mmap.MADV_FREE)  # the system takes its pages when it needs them
+        area.madvise(mmap.MADV_FREE)  # the system may reclaim its pages
     except OSError:  # before Linux 4.5
         return
     _free.append(area)

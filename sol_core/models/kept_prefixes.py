@@ -1,7 +1,7 @@
-"""KV caches of the texts that were read last, so that a text is read once.
+"""Keeps the KV caches of recent texts, so that a text is read once.
 
-The caches are only branched, never written to, so any number of runs may start from one. Texts are
-kept by owner: how fast a server answers must not tell a visitor what others have read.
+Kept caches are only branched, never written, so any number of runs may start from one. They are
+kept per owner, because response times must not reveal what others have read.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from typing import Any
 
 from sol_core.models.cache import KVCache
 
-# How many of two texts' first tokens are read in the same pieces.
+# Returns how many leading tokens of two texts are read in the same chunks.
 InCommon = Callable[[Sequence[int], Sequence[int]], int]
 DEFAULT_LIMIT = 512_000_000  # bytes
-LEAST_FREE = 1_000_000_000  # bytes of the machine's memory; with less, nothing is kept
+LEAST_FREE = 1_000_000_000  # bytes of free memory; below it, nothing is kept
 
 
 @dataclass(eq=False, slots=True)
 class KeptPrefix:
-    """A text as it was read."""
+    """A text that was read."""
 
     owner: str
     tokens: tuple[int, ...]
-    cache: KVCache  # of one row, with these tokens
-    states: dict[Hashable, Any] = field(default_factory=dict)  # of its last token, by observation
+    cache: KVCache  # one row with these tokens
+    states: dict[Hashable, Any] = field(default_factory=dict)  # last token's, by observation
 
 
 class KeptPrefixes:
-    """The last texts of a model's runs, within a limit; the least recently used go first."""
+    """Recent texts of a model, up to a limit; evicts the least recently used."""
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        self.limit = limit  # bytes of all caches together; 0 keeps none
-        self._kept: list[KeptPrefix] = []  # the most recently used one last
+        self.limit = limit  # total bytes; 0 keeps none
+        self._kept: list[KeptPrefix] = []  # most recently used last
         self._lock = threading.Lock()
 
     def longest(
         self, owner: str, tokens: Sequence[int], in_common: InCommon
     ) -> tuple[KeptPrefix, int] | None:
-        """Find the owner's text that has most in common with another one, and how much; it is then
-        the most recently used."""
+        """Return the owner's text with the longest common prefix, and that length; mark it as
+        most recently used."""
         with self._lock:
             mine = [kept for kept in self._kept if kept.owner == owner]
             lengths = [(in_common(kept.tokens, tokens), kept) for kept in mine]
@@ -53,7 +53,7 @@ class KeptPrefixes:
             return best, length
 
     def add(self, made: KeptPrefix) -> None:
-        """Keep a text instead of those that it begins with, as far as the limit allows."""
+        """Keep a text and drop the texts that it extends, within the limit."""
         with self._lock:
             self._kept = [kept for kept in self._kept if not _is_part(kept, made)]
             if made.cache.num_bytes <= self.limit:
@@ -67,14 +67,14 @@ class KeptPrefixes:
 
 @dataclass(frozen=True, slots=True)
 class OwnersPrefixes:
-    """The kept texts of one owner."""
+    """One owner's kept texts."""
 
     kept: KeptPrefixes = field(default_factory=KeptPrefixes)
     owner: str = ""
 
 
 def _is_part(kept: KeptPrefix, made: KeptPrefix) -> bool:
-    """Return whether another text of the same owner begins with a kept one."""
+    """Return whether a text of the same owner begins with a kept one."""
     return kept.owner == made.owner and made.tokens[: len(kept.tokens)] == kept.tokens
 
 

@@ -1,5 +1,4 @@
-"""Loads a language model: the default one, a local folder or GGUF file, a Hub id, transformers'
-own."""
+"""Loads a language model: the default, a local folder, a GGUF file, a Hub id, or transformers'."""
 
 from __future__ import annotations
 
@@ -72,14 +71,14 @@ class LanguageModel:
     """A frozen model, its tokenizer and what identifies them.
 
     Attributes:
-        name: as requested; of a GGUF file, its name without the ending.
+        name: the requested name; for a GGUF file, its name without the suffix.
         fingerprint: hex digest of architecture and weights; policies are bound to it.
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
-        damage: by name of a grid, what was measured of this model (``model_tables/tables.py``).
-        prefixes: caches of the texts that were read last, see ``kept_prefixes.py``.
-        notes: what its device does in another way than it should, in sentences.
+        damage: measured damage by grid name (``model_tables/tables.py``).
+        prefixes: caches of recent texts, see ``kept_prefixes.py``.
+        notes: sentences on what its device runs differently than intended.
     """
 
     name: str
@@ -92,41 +91,41 @@ class LanguageModel:
     prefixes: OwnersPrefixes = field(default_factory=OwnersPrefixes, repr=False, compare=False)
 
     def of_owner(self, owner: str) -> LanguageModel:
-        """The same model, where one owner's texts are kept apart from others'."""
+        """Return the model with one owner's kept texts."""
         return replace(self, prefixes=replace(self.prefixes, owner=owner))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer as transformers loads it."""
+        """Return the tokenizer as transformers loads it."""
         codec = self.text_codec
         return codec.of_transformers if isinstance(codec, PlainTokenizer) else codec
 
     @property
     def spec(self) -> ModelSpec:
-        """Shapes and features of its architecture."""
+        """Return the architecture's shapes and features."""
         return self.lm.spec
 
     @property
     def context_length(self) -> int:
-        """Tokens that fit its context window."""
+        """Return the size of the context window, tokens."""
         return self.lm.spec.max_positions
 
     @property
     def dtype_name(self) -> str:
-        """Number format of its weights: float32, bfloat16 or float16."""
+        """Return the dtype of the weights: float32, bfloat16 or float16."""
         return str(self.lm.dtype).removeprefix("torch.")
 
     @property
     def device_name(self) -> str:
-        """Device of its weights: cpu, cuda:0 …"""
+        """Return the device of the weights: cpu, cuda:0 …"""
         return str(self.lm.device)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Token ids of a text.
+        """Encode a text as token ids.
 
         Args:
-            text: of any length.
-            add_special_tokens: such as the beginning of text, where the tokenizer has one.
+            text: a text of any length.
+            add_special_tokens: add a beginning-of-text token if the tokenizer has one.
         Raises: ConfigError for a token without an embedding in the model.
         """
         ids = self.text_codec.encode(text, add_special_tokens=add_special_tokens)
@@ -139,7 +138,7 @@ class LanguageModel:
         return ids
 
     def spelled(self, token: int) -> str:
-        """A token on its own, special tokens spelled out, partial characters as U+FFFD.
+        """Decode a single token; special tokens are spelled out, partial characters are U+FFFD.
 
         Args:
             token: id in the tokenizer's vocabulary.
@@ -150,12 +149,12 @@ class LanguageModel:
 def load_language_model(
     name: str = DEFAULT_MODEL,
     *,
-    data_dir: Path,  # where downloads are kept, and what GGUF files were converted to
+    data_dir: Path,  # holds downloads and converted GGUF files
     dtype: str = "auto",  # auto, float32, bfloat16 or float16
     device: str = "auto",  # auto, cpu, cuda, cuda:1 …
     on_progress: Progress = ignore_progress,  # called with a message and a fraction in [0, 1]
 ) -> LanguageModel:
-    """Load a model from its folder, file or Hub id, downloaded first where it must be."""
+    """Load a model from its folder, file or Hub id, downloading it first if necessary."""
     torch_device = pick_device(device)
     torch_dtype = pick_dtype(dtype, torch_device)
     folder = locate_model(name, data_dir, on_progress)
@@ -180,7 +179,7 @@ def load_language_model(
         lm = arrange(torch_dtype)
         tokenizer = read_tokenizer(folder, spec)
         if dtype == "auto" and torch_dtype == torch.float16 and not _is_finite(lm):
-            del lm  # its memory goes before the other's is taken
+            del lm  # free its memory before allocating the other's
             give_memory_back()
             notes = [_FLOAT32_NOTE.format(name=name)]
             lm = arrange(torch.float32)
@@ -199,7 +198,7 @@ def load_language_model(
 
 
 def layer_bits(name: str, data_dir: Path) -> int | None:
-    """Bits of the quantised weights that a model's layers will have; None without."""
+    """Return the bits of the quantised weights of a model's layers; None if unquantised."""
     if is_gguf_name(name):
         made = converted_folder(Path(name), data_dir)
         return common_bits(block_kinds(made) if made and made.exists() else gguf_kinds(Path(name)))
@@ -210,14 +209,14 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress = ignore_progress) -> str:
-    """Return the fingerprint of a model without arranging its weights."""
+    """Return a model's fingerprint without preparing its weights for decoding."""
     folder = locate_model(name, data_dir, on_progress)
     spec = spec_from_config(read_config(folder))
     return fingerprint_of(spec, read_tensors(folder, name))
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
-    """The local folder of a model, with damaged files fetched again."""
+    """Fetch damaged files of a model again; return its local folder."""
     if name == DEFAULT_MODEL:
         return repair_default_model(data_dir, report)
     if is_gguf_name(name):
@@ -232,7 +231,7 @@ def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
 
 
 def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = True) -> Path:
-    """The local folder of a model, fetched or converted first where it must be."""
+    """Return a model's local folder, fetching or converting it first if necessary."""
     if is_gguf_name(name):
         return ensure_gguf_model(Path(name), data_dir, report)
     folder = Path(name).expanduser()
@@ -264,7 +263,7 @@ def _fetched(name: str, data_dir: Path, report: Progress) -> Path:
 
     report(f"fetching {name} from the Hugging Face Hub", 0.0)
     try:
-        spec_from_config(read_config(fetched(["config.json"])))  # refused before it is fetched
+        spec_from_config(read_config(fetched(["config.json"])))  # refuses before fetching weights
         return fetched(_HUB_FILES)
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelLoadError(
@@ -277,7 +276,7 @@ def _fetched(name: str, data_dir: Path, report: Progress) -> Path:
 def _prepare_card(
     device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path, report: Progress
 ) -> list[str]:
-    """Test a card once; notes on what it does in another way. On ZeroGPU there is none to test."""
+    """Test a card once; return notes on replaced operations. ZeroGPU has no card to test yet."""
     if device.type == "cpu" and torch_has_gpu_code() and (reason := why_no_gpu()):
         return [] if reason == NO_GPU else [f"This runs on the CPU: {reason}."]
     if device.type != "cuda" or "spaces" in sys.modules:
@@ -289,7 +288,7 @@ def _prepare_card(
 
 
 def _is_finite(lm: FrozenLM) -> bool:
-    """Return whether a model's states fit its number format, by a short text of many tokens."""
+    """Return whether states stay finite in the model's dtype, on a short text of many tokens."""
     count = min(64, lm.spec.max_positions)
     tokens = torch.arange(count, device=lm.device)[None] * (lm.spec.vocab_size // count)
     hidden = lm.prefill(tokens, lm.new_cache(1, count))
@@ -299,7 +298,7 @@ def _is_finite(lm: FrozenLM) -> bool:
 def _check_fits(
     name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Raise ModelLoadError for a model that is larger than its card's free memory."""
+    """Raise ModelLoadError for a model larger than its card's free memory."""
     if device.type != "cuda" or "spaces" in sys.modules:
         return
     (free, _), size = torch.cuda.mem_get_info(device), _size(tensors, dtype)
@@ -322,7 +321,7 @@ def _too_large(
 
 
 def fingerprint_of(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
-    """Digest of the architecture and of a sample of every tensor."""
+    """Return a digest of the architecture and of a sample of each tensor."""
     given = asdict(spec, dict_factory=lambda pairs: {k: v for k, v in pairs if v is not None})
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for name in sorted(tensors):
@@ -338,15 +337,15 @@ def fingerprint_of(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
 def from_transformers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = ""
 ) -> LanguageModel:
-    """Take over a loaded causal language model, on its device and in its number format.
+    """Copy a loaded causal language model, on its device and in its dtype.
 
     Args:
         model: a causal language model of a supported family (docs/models.md).
         tokenizer: the model's tokenizer.
-        name: of the result; "" takes the folder or Hub id that the model was loaded from.
-    Returns: a copy. Its fingerprint equals that of the model's files, so their policies fit it.
-    Raises: UnsupportedModelError for a family that this decoder does not support; ModelLoadError
-        for weights that do not fit their configuration.
+        name: name of the result; "" means the folder or Hub id that it was loaded from.
+    Returns: a copy with the fingerprint of the model's files, so their policies fit it.
+    Raises: UnsupportedModelError for an unsupported family; ModelLoadError for weights that do not
+        match their configuration.
     """
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -368,7 +367,7 @@ def from_transformers(
 
 @torch.no_grad()
 def frozen_copy(model: PreTrainedModel) -> tuple[FrozenLM, str, list[str]]:
-    """A model's weights for this decoder, its fingerprint, and notes on its card, tested once."""
+    """Copy a model's weights into a decoder; return it, its fingerprint and its card's notes."""
     spec, tensors = spec_from_config(model.config), dict(model.state_dict())
     head = model.get_output_embeddings()
     if head is not None and head.weight is model.get_input_embeddings().weight:

@@ -1,4 +1,4 @@
-"""Record of the program and machine that made some numbers."""
+"""Records the program and machine behind a result."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def package_version(name: str) -> str | None:
 
 @cache
 def commit() -> str | None:
-    """The git commit of this program, "-dirty" where files differ; None outside a checkout."""
+    """Return the program's git commit, "-dirty" if files differ; None outside a checkout."""
     if not (_PROJECT / ".git").exists():
         return None
     asked = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
@@ -45,12 +45,12 @@ def commit() -> str | None:
 
 
 def provenance(model: LanguageModel) -> dict[str, Any]:
-    """``made_on`` and the command; JSON-ready."""
+    """Return ``made_on`` and the command, as JSON."""
     return made_on(model) | {"command": shlex.join(sys.argv)}
 
 
 def made_on(model: LanguageModel) -> dict[str, Any]:
-    """Versions, commit, format, device, processor, threads and kernels in use; JSON-ready."""
+    """Return versions, commit, dtype, device, processor, threads and kernels, as JSON."""
     versions = {"sol-explorer": __version__, "python": platform.python_version()}
     versions |= {name: version for name in PACKAGES if (version := package_version(name))}
     device = model.lm.device

@@ -11,7 +11,7 @@ from sol_core.models.spec import RopeSpec
 
 
 def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) -> Tensor:
-    """Radians per position of each channel pair: [D / 2] fp32, zeros for those not rotated."""
+    """Return the radians per position of each channel pair: [D / 2] fp32, 0 if not rotated."""
     rotated = 0 if rope.kind == "none" else rope.rotated or head_size
     exponent = torch.arange(0, rotated, 2, dtype=torch.int64, device=device).float() / rotated
     lengths = rope.theta**exponent
@@ -30,7 +30,7 @@ def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) ->
 def rotary_angles(
     frequencies: Tensor, positions: Tensor, amplitude: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Cosine and sine for each position. Returns: two [..., D] fp32 tensors, both halves alike."""
+    """Return cosine and sine for each position: two [..., D] fp32 tensors with equal halves."""
     angles = positions[..., None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     if amplitude is None:
@@ -40,7 +40,7 @@ def rotary_angles(
 
 
 def _yarn_frequencies(ramp: tuple[float, float], factor: float, lengths: Tensor) -> Tensor:
-    """Interpolate by YaRN between ``lengths``, positions per radian [D / 2], and stretched ones."""
+    """Interpolate by YaRN between ``lengths``, positions per radian [D / 2], and scaled ones."""
     first, last = ramp
     pairs = torch.arange(len(lengths), dtype=torch.float32, device=lengths.device)
     kept = 1 - ((pairs - first) / (last - first)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Observations of a pass for a policy besides its last hidden state, both nearly free."""
+"""What a policy observes of a pass besides the last hidden state; costs almost nothing."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kernels.page_scorers import PAGE_SCORERS, PageScorer, TextScores
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
-BEST_PAGES = 0.4  # fraction of the pages whose mass does not count as spread
-_SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
+BEST_PAGES = 0.4  # fraction of the pages that count as best
+_SCORES_PER_CHUNK = 2**22  # page scores in memory at a time in a prefill: 16 MB
 
 
 class Observe(IntEnum):
-    """Outputs of a step besides logits and hidden state; each includes those before it."""
+    """Extra outputs of a step; each includes the previous ones."""
 
     NOTHING = 0
     STATES = 1
-    CONCENTRATION = 2  # pages are then scored even where all are read
+    CONCENTRATION = 2  # scores pages even if all are read
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillOutput:
-    """Outputs of an observed prefill; padding is undefined."""
+    """Output of an observed prefill; padding is undefined."""
 
     hidden: Tensor  # [R, T, C] fp32, after the final norm
     attention_concentration: Tensor  # [R, N, num_layers] fp32, mass outside the best pages
@@ -36,15 +36,15 @@ class PrefillOutput:
 
 
 class PrefillObserver:
-    """Gathers the signals of a prefill's tokens, layer by layer."""
+    """Collects the signals of a prefill's tokens, layer by layer."""
 
     def __init__(
         self,
         spec: ModelSpec,
-        cache: KVCache,  # before the prefill of ``count`` tokens
+        cache: KVCache,  # as it is before the prefill of ``count`` tokens
         count: int,
         scorer: PageScorer,
-        observed: Tensor | None,  # [N] int64, ascending, of these tokens; None is all
+        observed: Tensor | None,  # [N] int64, ascending, among these tokens; None is all
     ) -> None:
         self._spec, self._page_size, self._scorer = spec, cache.page_size, scorer
         self._seen = slice(None) if observed is None else observed
@@ -53,8 +53,8 @@ class PrefillObserver:
         self._concentration, self._middle = list[Tensor](), list[Tensor]()
 
     def watch(self, index: int, query: Tensor, block: KVBlock) -> None:
-        """Take a layer's queries [R, H, T, D], rotated and scaled, and its keys, those of the new
-        tokens among them: the attention mass outside the best pages counts."""
+        """Record the attention mass outside the best pages, from a layer's rotated and scaled
+        queries [R, H, T, D] and its keys, including those of the new tokens."""
         scorer, size, window = self._scorer, self._page_size, self._spec.windows[index]
         query = query.transpose(1, 2)[:, self._seen].transpose(1, 2)
         rows, heads, _, _ = query.shape
@@ -69,13 +69,13 @@ class PrefillObserver:
         for some, piece in pieces:
             tokens = _tokens_per_page(some, -(-cached // size), size, window)
             scores = find(piece, some, size, window)
-            # Masses count a page's tokens already.
+            # Masses already sum over a page's tokens.
             weights = (tokens > 0).long() if scorer.is_mass else tokens
             parts.append(page_mass_outside(scores, tokens > 0, weights, BEST_PAGES))
         self._concentration.append(torch.cat(parts, dim=1).mean(-1))
 
     def on_stream(self, index: int, hidden: Tensor) -> None:
-        """Take the residual stream [R, T, C] after a layer."""
+        """Record the residual stream [R, T, C] after a layer."""
         times = self._spec.middle_layers.count(index)
         self._middle += [hidden[:, self._seen].float()] * times
 
@@ -87,7 +87,7 @@ class PrefillObserver:
 def text_fractions(
     query: Tensor, block: KVBlock, positions: Tensor, page_size: int, window: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Each page's fraction of a KV group's attention for T tokens of one text, by 4-bit keys."""
+    """Return each page's fraction of a KV group's attention for T tokens, from 4-bit keys."""
     _, kv_heads, cached, _ = block.keys.shape
     find = _RowScores(PAGE_SCORERS["int4"], block)
     seen = _tokens_per_page(positions, -(-cached // page_size), page_size, window) > 0
@@ -96,7 +96,7 @@ def text_fractions(
 
 
 class _RowScores:
-    """Scores by which every token is a row of a decode step; see ``TextScores``."""
+    """Scores each token as a row of a decode step; see ``TextScores``."""
 
     def __init__(self, scorer: PageScorer, block: KVBlock) -> None:
         self._score = scorer.score
@@ -124,7 +124,7 @@ class _RowScores:
 def _tokens_per_page(
     positions: Tensor, num_pages: int, page_size: int, window: int | None
 ) -> Tensor:
-    """[T, P]: how many tokens of each page a token at each position sees."""
+    """Return [T, P], how many tokens of each page each position sees."""
     first_seen = torch.zeros_like(positions)
     if window is not None:
         first_seen = (positions + 1 - window).clamp(min=0)

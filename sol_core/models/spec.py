@@ -1,4 +1,4 @@
-"""Architecture of a decoder-only transformer with gated MLPs, and bytes of its stored weights."""
+"""Architecture of a decoder-only transformer with gated MLPs, and its weights' bytes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 
 Activation = Literal["silu", "gelu_tanh"]
 
-# A field that was added later is None where it does not apply, and then no part of a model's
-# fingerprint: policies stay bound to the models that they were trained for.
+# Fields added later are None if they do not apply, and then not part of a model's fingerprint, so
+# policies stay bound to the models that they were trained for.
 
 
 @dataclass(frozen=True, slots=True)
 class RopeSpec:
-    """Rotary position embedding (arXiv:2104.09864) and how it is stretched."""
+    """Rotary position embedding (arXiv:2104.09864) and its scaling."""
 
     theta: float = 10_000.0
     # "linear": positions divided by ``factor``; "llama3": wavelengths above ``original_positions /
@@ -25,10 +25,10 @@ class RopeSpec:
     low_frequency: float = 1.0
     high_frequency: float = 4.0
     original_positions: int = 8192
-    rotated: int | None = None  # the first channels of a stored head; None is all
-    ramp: tuple[float, float] | None = None  # YaRN's: pairs kept up to, and divided from
-    divisors: tuple[float, ...] | None = None  # LongRoPE's, of each pair's frequency
-    amplitude: float | None = None  # factor on the rotated channels of queries and keys; None is 1
+    rotated: int | None = None  # number of leading channels that are rotated; None is all
+    ramp: tuple[float, float] | None = None  # YaRN: last pair kept, first pair fully scaled
+    divisors: tuple[float, ...] | None = None  # LongRoPE: divisor of each pair's frequency
+    amplitude: float | None = None  # factor on rotated channels; None is 1
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,24 @@ class ModelSpec:
     num_heads: int
     num_kv_heads: int
     head_size: int
-    max_positions: int  # the longest text that is decoded as the family defines it
-    norm_eps: float  # of the decoder's residual stream, see ``stream_scale``
+    max_positions: int  # context window
+    norm_eps: float  # relative to the decoder's residual stream, see ``stream_scale``
     activation: Activation
     attention_scale: float  # factor on query·key
-    windows: tuple[int | None, ...]  # per layer, how many last tokens attention sees; None is all
+    windows: tuple[int | None, ...]  # per layer, attention window in tokens; None is all
     ropes: tuple[RopeSpec, ...]  # per layer, its rotary embedding
     tied_head: bool
     norm_offset: float = 0.0  # added to every norm weight (Gemma stores weight − 1)
     embedding_scale: float = 1.0  # factor on token embeddings, rounded to their dtype
-    stream_scale: float | None = None  # factor on the residual stream, from the embeddings on
-    attention_cap: float | None = None  # scores softly limited to ±cap
-    logit_cap: float | None = None  # likewise logits
+    stream_scale: float | None = None  # factor on the residual stream
+    attention_cap: float | None = None  # soft cap on scores
+    logit_cap: float | None = None  # soft cap on logits
     logit_scale: float | None = None  # factor on logits
     stored_head_size: int | None = None
 
     @property
     def middle_layers(self) -> tuple[int, int]:
-        """The layers a third and two thirds up, after which a policy sees the stream."""
+        """Return the layers a third and two thirds up, after which a policy sees the stream."""
         return self.num_layers // 3, 2 * self.num_layers // 3
 
     @cached_property
@@ -73,7 +73,7 @@ class ModelSpec:
 
 
 def plain_llama(max_positions: int, **sizes: int) -> ModelSpec:
-    """A Llama without stretched positions whose head is tied; ``sizes`` are all of a spec's."""
+    """Make a Llama's spec with a tied head and unscaled positions; ``sizes`` are its sizes."""
     layers = sizes["num_layers"]
     return ModelSpec(
         family="llama",
@@ -90,14 +90,14 @@ def plain_llama(max_positions: int, **sizes: int) -> ModelSpec:
 
 @dataclass(frozen=True)
 class MatrixBytes:
-    """Bytes of a matrix, or of the same matrix of all layers."""
+    """Bytes of a matrix, or of one matrix in all layers."""
 
     always: float  # read by every step: scales and minima of quantised blocks, norms, biases
-    by_channel: float  # of the input channels; those of a pruned channel are not read
-    bits: int  # of a weight
+    by_channel: float  # input channels' bytes; pruned channels are not read
+    bits: int  # per weight
 
     def read(self, channels_kept: float) -> float:
-        """Bytes that a step reads with this fraction of the channels."""
+        """Return the bytes that a step reads with this fraction of the channels."""
         return self.always + channels_kept * self.by_channel
 
     @cached_property
@@ -107,17 +107,17 @@ class MatrixBytes:
 
 @dataclass(frozen=True, slots=True)
 class WeightBytes:
-    """Bytes of a model's weights as they are stored, by matrix."""
+    """Bytes of a model's stored weights, by matrix."""
 
-    attention: MatrixBytes  # of the projections of queries, keys, values and output
-    gate_up: MatrixBytes  # gate_up, down: of the MLP
-    down: MatrixBytes  # its input channels are the inner ones
-    head: MatrixBytes  # of the vocabulary
-    preview: tuple[float, float] | None = None  # of the vocabulary: ``preview_bytes``
+    attention: MatrixBytes  # projections of queries, keys, values and output
+    gate_up: MatrixBytes
+    down: MatrixBytes  # its input channels are the MLP's inner ones
+    head: MatrixBytes
+    preview: tuple[float, float] | None = None  # the head's ``preview_bytes``
 
     @classmethod
     def unpacked(cls, spec: ModelSpec, bytes_per_weight: int) -> WeightBytes:
-        """Weights of one dtype, without norms and biases."""
+        """Return the bytes of weights of one dtype, without norms and biases."""
 
         def matrix(size: int) -> MatrixBytes:
             return MatrixBytes(0.0, float(size * bytes_per_weight), 8 * bytes_per_weight)

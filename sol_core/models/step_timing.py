@@ -1,8 +1,8 @@
-"""Times of a few decode steps, from which those of all others follow.
+"""Times a few decode steps, from which all others are estimated.
 
-Attention takes a part for each token that it reads, MLP and head take what their levels do; all of
-them take longer after a long text, which leaves less of the caches. What a generation does with a
-step's logits is a step's, too.
+Attention's time grows with the tokens it reads, the MLP's and the head's with their levels. All of
+them grow with the context, which displaces the CPU's caches. A generation's work on a step's logits
+counts as part of the step.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ MECHANISMS = GRIDS["default"].mechanisms
 _CONTEXTS, _KEPT = (256, 2000, 7000), (0.9, 0.5, 0.1)
 _MOST_READ = 2000  # tokens; reading 7,000 takes several seconds
 _CHANNELS = (0.25, 0.5, 0.75, 0.95, 1.0)
-_STEPS, _TURNS = 20, 4  # of each kind; the lower quartile counts: other programs only add
+_STEPS, _TURNS = 20, 4  # per action; the lower quartile counts, as other programs only add time
 _MOST_SPREAD = 1.2  # 1.03 to 1.14 on a quiet machine; 1.07 to 2.9 beside one busy program
-_MOST_APART = 1.4  # of the MLP after different contexts: 1.2 on a quiet machine
-_ALTERNATIVES = 5  # of a token, that are shown
-_WRITTEN = 128 + _STEPS  # tokens of the model's own, whose states are those of text
+_MOST_APART = 1.4  # ratio of the MLP's times after different contexts: 1.2 on a quiet machine
+_ALTERNATIVES = 5  # shown per token
+_WRITTEN = 128 + _STEPS  # tokens sampled from the model, whose states resemble text
 
 
 class _Parts(NamedTuple):
-    """Lower quartiles over some steps of one action."""
+    """Lower quartiles over the steps of one action."""
 
     attention: float  # ms, as the next two
     mlp: float
     head: float
     around: float
     tokens_read: float  # summed over layers and KV heads, in the mean
-    spread: float  # median of the steps' times over the shortest
+    spread: float  # median step time over the shortest
 
 
 def can_time_steps(lm: FrozenLM) -> bool:
-    """Return whether a step's parts can be told apart, after as long a text as is needed."""
+    """Return whether a step's parts can be timed, and the context is long enough."""
     return HAS_TICKS and lm.spec.max_positions >= _CONTEXTS[1] + _STEPS
 
 
 def measure_step_times(lm: FrozenLM) -> StepTimes | None:
-    """Measure a model's steps; a few seconds. None where other programs took the cores meanwhile.
+    """Measure a model's steps in a few seconds; None if other programs used the cores meanwhile.
 
-    See ``can_time_steps``.
+    Requires ``can_time_steps``.
     """
     text = _written(lm)
     readers = lm.spec.num_layers * lm.spec.num_kv_heads
@@ -81,16 +81,16 @@ def measure_step_times(lm: FrozenLM) -> StepTimes | None:
                 round(dense.around, 4),
             )
         )
-    whole = [times.mlp for times in at]  # which no context changes
+    whole = [times.mlp for times in at]  # independent of the context
     if max(spreads) > _MOST_SPREAD or max(whole) > _MOST_APART * min(whole):
         return None
     return StepTimes(tuple(at), _CHANNELS, tuple(mlp), readers)
 
 
 def _prefix(lm: FrozenLM, text: torch.Tensor, context: int) -> KVCache:
-    """A cache of so many tokens: the text, and copies of what was read, which takes as long."""
+    """Make a cache of ``context`` tokens; beyond those read, copies take as long to attend to."""
     cache, read = lm.new_cache(1, context + _STEPS), min(context, _MOST_READ)
-    before = text[:-_STEPS]  # the steps' tokens are new
+    before = text[:-_STEPS]  # without the tokens of the timed steps
     fed = before.repeat(-(-read // len(before)))[None, :read]
     lm.prefill(fed, cache)
     for at in range(read, context, read):
@@ -103,7 +103,7 @@ def _prefix(lm: FrozenLM, text: torch.Tensor, context: int) -> KVCache:
 
 
 def _fitted(known: Sequence[tuple[float, ...]], taken: Sequence[float]) -> tuple[float, ...]:
-    """Least squares of terms that take no negative time."""
+    """Fit times by least squares without negative terms."""
     terms, wanted = np.array(known), np.array(taken)
     fitted = np.zeros(terms.shape[1])
     use = np.ones(len(fitted), bool)
@@ -117,7 +117,7 @@ def _fitted(known: Sequence[tuple[float, ...]], taken: Sequence[float]) -> tuple
 
 
 def _written(lm: FrozenLM) -> torch.Tensor:
-    """[N] tokens that the model draws after its first one."""
+    """Sample tokens [N] from the model."""
     generator = torch.Generator().manual_seed(0)
     cache, tokens = lm.new_cache(1, _WRITTEN), [0]
     for _ in range(_WRITTEN - 1):
@@ -127,7 +127,7 @@ def _written(lm: FrozenLM) -> torch.Tensor:
 
 
 def _describe(logits: torch.Tensor) -> None:
-    """Do what a generation does after each step."""
+    """Do a generation's work after each step."""
     log_probabilities, entropy = log_softmax_and_entropy(logits)
     entropy.tolist()
     for count in (1, _ALTERNATIVES):
@@ -137,13 +137,13 @@ def _describe(logits: torch.Tensor) -> None:
 def _parts_by_turns(
     lm: FrozenLM, cache: KVCache, text: torch.Tensor, actions: Sequence[Action]
 ) -> list[_Parts]:
-    """Time each action's steps, a few at a time, so that a busy moment meets all of them."""
+    """Time each action's steps in turns, so that a busy moment affects all of them."""
     context = cache.lengths[0]
     steps: list[list[tuple[float, ...]]] = [[] for _ in actions]
     for tokens in text.split(_STEPS // _TURNS):
         for action, taken in zip(actions, steps, strict=True):
             cache.truncate(context)
-            # A turn's first step is of what the one before left in the caches.
+            # Skip a turn's first step, which depends on what the previous one left in the caches.
             taken += [_parts(lm, cache, token, action) for token in tokens][1:]
     made = []
     for taken in steps:
@@ -157,7 +157,7 @@ def _parts_by_turns(
 def _parts(
     lm: FrozenLM, cache: KVCache, token: torch.Tensor, action: Action
 ) -> tuple[float, float, float, float, float]:
-    """One step's attention, MLP, head, what is around them, ms, and tokens read."""
+    """Time one step: attention, MLP, head and the rest, ms; and tokens read."""
     clock, started = StepClock(lm.device), time.perf_counter()
     output = lm.decode_step(token[None], cache, action, mechanisms=MECHANISMS, clock=clock)
     _describe(output.logits)

@@ -1,4 +1,4 @@
-"""The CPU kernels' tuning, measured once on a machine and model; no result depends on it."""
+"""Tunes the CPU kernels, once per machine and model; no result depends on the tuning."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 TUNING = "measuring what suits this CPU"
-TUNING_VARIABLE = "SOL_CPU_TUNING"  # "threads,ahead", instead of what was measured
+TUNING_VARIABLE = "SOL_CPU_TUNING"  # "threads,ahead" instead of the measured tuning
 _FILE = "tuning.json"
-_MOST_TURNS = 10  # of each choice
+_MOST_TURNS = 10  # per choice
 _TURN_SECONDS = 0.03
-_SECONDS = 1.2  # for one question, but for a last round; there are two or three
-_LEAST_GAIN = 0.03  # of the time: less is noise, and the default stays
-_LEAST_BUSY = 0.85  # of the threads' time on a core: with less, other programs decide the race
-_QUICK_STEPS_MS = 100.0  # for a step of each of _ACTIONS
+_SECONDS = 1.2  # per race, after which a last round ends; there are two or three races
+_LEAST_GAIN = 0.03  # fraction of the time; a smaller gain is noise, and the default stays
+_LEAST_BUSY = 0.85  # least fraction of the threads' time on a core; else other programs decide
+_QUICK_STEPS_MS = 100.0  # for one step of each of _ACTIONS
 _MECHANISMS = GRIDS["default"].mechanisms
-_ACTIONS = (DENSE, Action(0.5, 0.6, 16))  # what is left out makes memory's order another
+_ACTIONS = (DENSE, Action(0.5, 0.6, 16))  # they read memory in different orders
 _CAPACITY = 512  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTuning:
-    """The fastest tuning of a model, and the step times it was chosen by."""
+    """The fastest tuning of a model, and the step times behind it."""
 
-    model: str  # its name when it was measured
-    threads: int  # threads, ahead: as of Tuning
+    model: str  # name at the time
+    threads: int  # threads, ahead: as in Tuning
     ahead: int
     step_ms: dict[str, float]
     times: StepTimes | None = None
 
 
 def tuning_folder(data_dir: Path) -> Path:
-    """Folder of the tunings: with the machine code, which another version compiles elsewhere."""
+    """Return the folder of the tunings, which is that of the compiled kernels."""
     compiled = os.environ.get("NUMBA_CACHE_DIR", "").strip()
     return Path(compiled) if compiled else data_dir / "cache"
 
 
 def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -> None:
-    """Set a model's tuning: the variable's, else the measured; on a busy machine the default."""
+    """Set a model's tuning from the variable, else measured; on a busy machine the default."""
     lm, folder = model.lm, tuning_folder(data_dir)
     text = os.environ.get(TUNING_VARIABLE, "").strip()
     if text:
@@ -85,23 +85,23 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
 
 
 def _is_soon_timed(lm: FrozenLM, known: MeasuredTuning) -> bool:
-    """Return whether steps can be timed within seconds; a large model would read for minutes."""
+    """Return whether steps can be timed within seconds."""
     return can_time_steps(lm) and min(known.step_ms.values()) < _QUICK_STEPS_MS
 
 
 def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
-    """Tunings measured on this CPU with this many threads, by the weights' name."""
+    """Return the tunings measured on this CPU with this many threads, by weights."""
     record = read_json_object(folder / _FILE).get(machine_name())
     try:
         return {
             name: from_json(MeasuredTuning, values) for name, values in dict(record or {}).items()
         }
-    except (ConfigError, TypeError, ValueError):  # written by hand, or by another version
+    except (ConfigError, TypeError, ValueError):  # edited, or from another version
         return {}
 
 
 def _measure(model: LanguageModel) -> MeasuredTuning | None:
-    """The fastest choice; None where other programs took the cores meanwhile."""
+    """Measure the fastest choice; None if other programs used the cores meanwhile."""
     lm = model.lm
     threads, quantised = kernel_threads(), bool(lm.steps_are_quantised)
     first = default_tuning(threads, quantised=quantised)
@@ -122,7 +122,7 @@ def _measure(model: LanguageModel) -> MeasuredTuning | None:
         return None
     fewer = sorted({threads - threads // 4, threads - threads // 2, 1} - {threads}, reverse=True)
     best = fastest([best, *(best._replace(threads=count) for count in fewer)])
-    if best != first:  # once more, in case another program ran meanwhile
+    if best != first:  # again, in case another program interfered
         best = fastest([first, best])
     return MeasuredTuning(model.name, *best, step_ms)
 
@@ -143,8 +143,8 @@ def _steps(lm: FrozenLM) -> Callable[[Tuning], None]:
 
 
 def _race(run: Callable[[Tuning], None], choices: Sequence[Tuning]) -> dict[Tuning, float]:
-    """The shortest step of each choice, seconds, but for a turn's first, of cold threads."""
-    run(choices[0])  # compiled, and memory touched for the first time
+    """Return each choice's shortest step, seconds, without a turn's first, with cold threads."""
+    run(choices[0])  # compiles, and touches memory for the first time
     times = dict.fromkeys(choices, math.inf)
     begin = time.perf_counter()
     for _ in range(_MOST_TURNS):
@@ -175,12 +175,12 @@ def _from_text(text: str) -> Tuning:
 
 
 def machine_name() -> str:
-    """Return what sums on a CPU depend on beside the format: its kind and the threads."""
+    """Return what a CPU's sums depend on besides the dtype: its kind and the threads."""
     return f"{cpu_name()}, {kernel_threads()} threads"
 
 
 def _store(folder: Path, name: str, measured: MeasuredTuning) -> None:
-    """Keep a tuning; where nothing can be written it is measured again another time."""
+    """Store a tuning; if that fails, it is measured again next time."""
     known = {cpu: asdict(values) for cpu, values in stored_tunings(folder).items()}
     kept = read_json_object(folder / _FILE) | {machine_name(): known | {name: asdict(measured)}}
     with contextlib.suppress(OSError):

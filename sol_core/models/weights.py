@@ -1,8 +1,8 @@
 """Model weights, read from safetensors and laid out for decoding, addressed as [in, out].
 
-In memory fp32 is in-channel-major: one-row products read 16–22 GB/s instead of 11, and a pruned
-channel is one row. 16-bit types are out-channel-major, where bf16 products are fastest, but for the
-MLP on CUDA, whose kernels skip pruned channels.
+fp32 is in-channel-major in memory: one-row products read 16–22 GB/s instead of 11, and a pruned
+channel is one row. 16-bit types are out-channel-major, where bf16 products are fastest, except for
+the MLP on CUDA, whose kernels skip pruned channels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sol_core.models.spec import ModelSpec
 
 
 def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBlocks]:
-    """The blocks of a model's folder by checkpoint name; none where it has no such file."""
+    """Read a model folder's quantised blocks by checkpoint name; empty without the file."""
     if not (folder / BLOCKS_NAME).is_file():
         return {}
     with _opened(folder / BLOCKS_NAME) as (file, kinds):
@@ -42,7 +42,7 @@ def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBl
 
 
 def block_kinds(folder: Path) -> dict[str, str]:
-    """The kinds of these blocks, without reading them. Raises: ModelLoadError likewise."""
+    """Return the blocks' kinds without reading them. Raises: ModelLoadError."""
     if not (folder / BLOCKS_NAME).is_file():
         return {}
     with _opened(folder / BLOCKS_NAME) as (_, kinds):
@@ -50,7 +50,7 @@ def block_kinds(folder: Path) -> dict[str, str]:
 
 
 def common_bits(kinds: Mapping[str, str]) -> int | None:
-    """Bits of the numbers in all layers' blocks; None where they differ or some are no blocks."""
+    """Return the bits that all layers' blocks have; None if they differ or are not blocks."""
     bits = {
         KINDS[kind][0] if kind in KINDS else None
         for name, kind in kinds.items()
@@ -74,7 +74,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
 
 
 def join_blocks(blocks: Mapping[str, GgufBlocks], names: list[str]) -> GgufBlocks | None:
-    """Matrices side by side, if all are there and of one kind."""
+    """Concatenate matrices if all are present and of one kind."""
     parts = [blocks[name] for name in names if name in blocks]
     if len(parts) < len(names) or len({tensor.kind for tensor in parts}) != 1:
         return None
@@ -83,15 +83,15 @@ def join_blocks(blocks: Mapping[str, GgufBlocks], names: list[str]) -> GgufBlock
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """An affine map: weight [in, out], bias [out]; packed for many rows; blocks of its file."""
+    """An affine map: weight [in, out], bias [out], and optional other forms of the weight."""
 
     weight: Tensor
     bias: Tensor | None = None
-    packed: Tensor | None = None  # the weight once more, for products of many rows
-    blocks: GgufBlocks | None = None  # as the file it is from has it
+    packed: Tensor | None = None  # the weight packed for products of many rows
+    blocks: GgufBlocks | None = None  # the weight as its file stores it
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """[..., in] of any float dtype → [..., out] in the weight's dtype or fp32."""
+        """Map [..., in] of any float dtype to [..., out] in the weight's dtype or fp32."""
         if self.packed is not None:
             return packed_product(inputs, self.packed, self.bias)
         product = linear(inputs, self.weight)
@@ -100,7 +100,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """Weights of a layer; norms are [C] fp32, offset included; of heads [D], or [H·D] of all."""
+    """A layer's weights; norms are fp32 with their offset, [C], per head [D] or all heads [H·D]."""
 
     attention_norm: Tensor | None
     query_key_value: Linear  # [C, (H + 2·Hkv)·D]
@@ -116,13 +116,13 @@ class LayerWeights:
 
     @property
     def matrices(self) -> tuple[Linear, Linear, Linear, Linear]:
-        """The matrices in the order in which a step multiplies with them."""
+        """Return the matrices in the order of their use in a step."""
         return self.query_key_value, self.attention_output, self.gate_up, self.down
 
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
-    """A model's weights; a tied ``head`` is the embedding's own memory."""
+    """A model's weights; a tied ``head`` shares the embedding's memory."""
 
     embedding: Tensor  # [V, C]
     layers: tuple[LayerWeights, ...]
@@ -137,7 +137,7 @@ class ModelWeights:
 
 @dataclass(slots=True)
 class _Reader:
-    """Takes tensors by name, checks their shape, moves them, and knows which were left over."""
+    """Takes tensors by name, checks and moves them, and tracks which were used."""
 
     tensors: Mapping[str, Tensor]
     spec: ModelSpec
@@ -163,7 +163,7 @@ class _Reader:
     def linear(
         self, prefix: str, names: dict[str, int], in_size: int, *, heads: int | None = None
     ) -> Linear:
-        """Matrices side by side; a bias where any of them has one (zero for the others)."""
+        """Concatenate matrices; with a bias if any has one (zero for the others)."""
         weights, biases = [], []
         has_bias = any(f"{prefix}{name}.bias" in self.tensors for name in names)
         for name, out in names.items():
@@ -186,7 +186,7 @@ class _Reader:
 
 
 def _in_out_view(weight: Tensor) -> Tensor:
-    """[out, in] → the same matrix addressed as [in, out], in the layout this dtype likes."""
+    """Address [out, in] as [in, out], in the dtype's preferred layout."""
     return weight.t().contiguous() if weight.dtype == torch.float32 else weight.contiguous().t()
 
 
@@ -196,7 +196,7 @@ def in_channel_major(linear: Linear) -> Linear:
 
 
 def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
-    """Put a packed copy beside each matrix, where the CPU gains by it."""
+    """Add a packed copy of each matrix if the CPU gains from it."""
 
     def pack(linear: Linear) -> Linear:
         return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))
@@ -223,7 +223,7 @@ def arrange_weights(
     embedding = reader.take(embedding_name, spec.vocab_size, spec.hidden_size)
     layers = tuple(_layer(reader, f"model.layers.{i}.") for i in range(spec.num_layers))
     final_norm = reader.norm("model.norm", spec.hidden_size)
-    # A head of its own counts where the config claims that there is none, as in transformers.
+    # A separate head is used even if the config says that it is tied, as in transformers.
     is_tied = spec.tied_head and torch.equal(tensors.get("lm_head.weight", embedding), embedding)
     if not is_tied:
         head = reader.linear("", {"lm_head": spec.vocab_size}, spec.hidden_size)
@@ -233,10 +233,10 @@ def arrange_weights(
         tied = join_blocks(reader.blocks, [embedding_name])
         head = Linear(to_device(_in_out_view(embedding.to(dtype))), blocks=tied)
         looked_up = head.weight.t()
-    if head.blocks is not None:  # a previewed head reads some of them
+    if head.blocks is not None:  # for a previewed head
         data = to_device(head.blocks.data)
         head = dataclasses.replace(head, blocks=head.blocks._replace(data=data))
-    # Old checkpoints carry the rotary frequencies, which are recomputed.
+    # Old checkpoints hold rotary frequencies, which are recomputed.
     left = [name for name in tensors if not name.endswith("rotary_emb.inv_freq")]
     if unknown := sorted(set(left) - reader.used):
         raise ModelLoadError(
@@ -261,7 +261,7 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
 
     gate_up = reader.linear(mlp, _output_sizes(names.gate_up, [spec.intermediate_size] * 2), width)
     down = reader.linear(mlp, {"down_proj": width}, spec.intermediate_size)
-    # ZeroGPU's stand-in for a GPU: device says cuda, is_cuda says no.
+    # On ZeroGPU, device is cuda while is_cuda is False.
     if down.weight.device.type == "cuda":
         gate_up, down = in_channel_major(gate_up), in_channel_major(down)
     return LayerWeights(
@@ -282,5 +282,5 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
 
 
 def _output_sizes(names: tuple[str, ...], sizes: list[int]) -> dict[str, int]:
-    """Outputs of the matrices; one name is of all of them."""
+    """Return output sizes by name; a single name stands for all of them."""
     return {names[0]: sum(sizes)} if len(names) == 1 else dict(zip(names, sizes, strict=True))

@@ -1,1 +1,1 @@
-"""Results as people read them: verdicts in one sentence, tables and figures of notebooks."""
+"""Presents results: verdicts in one sentence, tables and figures for notebooks."""

@@ -1,7 +1,7 @@
-"""Results in notebooks: as the page's own parts, as tables, and as figures of a plotting library.
+"""Shows results in notebooks: as parts of the page, as tables, and as figures.
 
-Nothing is imported before it is asked for. The page's parts are the package ``app`` beside this
-one, or inside it in a wheel; they need no server.
+Imports are lazy. The page's parts come from the package ``app`` beside this one, or inside it in a
+wheel; they need no server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sol_core.errors import ConfigError
 
 
 class Line(NamedTuple):
-    """A line of a panel; ``low`` and ``high`` are ends of intervals, or empty."""
+    """A line of a panel; ``low`` and ``high`` are interval ends, or empty."""
 
     name: str
     x: Sequence[float]
@@ -37,14 +37,14 @@ class Panel(NamedTuple):
 def framed(
     kind: str, text: str, model: str, config: dict[str, Any], events: list[dict[str, Any]]
 ) -> str:
-    """A run as ``app/sharing/html_page.py`` frames it for a notebook."""
+    """Return a run as HTML for a notebook, from ``app/sharing/html_page.py``."""
     beside = kernels_name.removesuffix("kernels")
     document = import_module(f"{beside}app.sharing.html_page")
     return str(document.notebook_html(kind, text, model, config, events))
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table of texts, whatever they hold."""
+    """Return an HTML table of escaped texts."""
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
@@ -52,9 +52,9 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plot(panels: Sequence[Panel]) -> Any:
-    """Panels below each other: matplotlib's figure, or plotly's where only that is installed.
+    """Plot panels below each other with matplotlib, or with plotly if only that is installed.
 
-    Raises: ConfigError where neither is.
+    Raises: ConfigError if neither is installed.
     """
     if find_spec("matplotlib"):
         return _by_matplotlib(panels)
@@ -64,11 +64,11 @@ def plot(panels: Sequence[Panel]) -> Any:
 
 
 def _by_matplotlib(panels: Sequence[Panel]) -> Any:
-    pyplot = import_module("matplotlib.pyplot")  # which teaches notebooks to show figures
+    pyplot = import_module("matplotlib.pyplot")  # registers its display in notebooks
     figure, axes = pyplot.subplots(
         len(panels), squeeze=False, figsize=(8, 2.6 * len(panels)), layout="constrained"
     )
-    pyplot.close(figure)  # or a notebook shows it twice
+    pyplot.close(figure)  # else a notebook shows it twice
     for (ax,), panel in zip(axes, panels, strict=True):
         for line in panel.lines:
             ax.plot(line.x, line.y, marker=".", label=line.name)

@@ -1,7 +1,7 @@
-"""The sentence that every comparison begins with: one rule for pages, commands and Python.
+"""Verdicts: the sentence that summarises a comparison, by one rule for page, commands and Python.
 
-A verdict says nothing that was not measured: too few samples, other bytes, or an interval across 0
-are no difference.
+A verdict states a difference only if it was measured: not with too few samples, unequal bytes, or
+an interval that includes 0.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ METHOD_LABELS = SCHEDULE_LABELS | {
     "random_best": "Random, best",
     "paper": "Paper's mechanisms",
 }
-BLOCK = 10  # tokens: neighbours depend on each other
-T_VALUE = 2.09  # of Student's distribution, 95 %, twenty blocks
-ENOUGH_TOKENS = 200  # scored, to tell methods apart
+BLOCK = 10  # tokens, because neighbours are correlated
+T_VALUE = 2.09  # Student's t, 95 %, twenty blocks
+ENOUGH_TOKENS = 200  # scored tokens needed for a verdict
 ENOUGH_QUESTIONS = 50
 SAME_KL = 0.001  # nats in the mean, up to which the text is usually the same (docs/results.md)
 BROKEN_KL = 0.3  # nats in the mean, from which on most tokens are others (docs/results.md)
 BROKEN_OTHERS = 0.4  # fraction of the tokens
-MATCHED = 0.0105  # of the dense bytes: one point, and what rounding adds
+MATCHED = 0.0105  # of the dense bytes: one point, plus rounding
 Kind = Literal["good", "bad", "open"]
-Spent = tuple[float | None, float | None]  # shares of the dense bytes, of the method and the other
+Spent = tuple[float | None, float | None]  # the two methods' shares of the dense bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Verdict:
     """Outcome of a comparison; ``str`` is the whole sentence.
 
     Attributes:
-        kind: good or bad for the method that is judged; open: no difference is shown.
+        kind: good or bad for the judged method; open: no difference is shown.
         head: the finding.
-        rest: what it rests on.
+        rest: the evidence.
     """
 
     kind: Kind
@@ -60,26 +60,26 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Quantity that is compared; a gain above 0 favours the method that is judged."""
+    """A compared quantity; a gain above 0 favours the judged method."""
 
-    better: str  # "is …" than another one
+    better: str  # completes "is … than"
     worse: str
-    more: str  # of a gain above 0
+    more: str  # describes a gain above 0
     less: str
     unit: str
     counted: str = "scored token"
     enough: int = ENOUGH_TOKENS
     scale: float = 1.0
-    noticed: float = 0.0  # the least gain that a reader may notice
+    noticed: float = 0.0  # least noticeable gain
 
     def kind(self, gain: Interval | None, samples: int) -> Kind:
-        """Judge a gain by itself; None where there is none."""
+        """Judge a gain by itself; without one, the verdict is open."""
         if gain is None or samples < self.enough or gain.low <= 0 <= gain.high:
             return "open"
         return "good" if gain.low > 0 else "bad"
 
     def side(self, value: float) -> str:
-        """The word that stands for a gain's sign."""
+        """Return the word for a gain's sign."""
         return self.more if value >= 0 else self.less
 
 
@@ -104,14 +104,14 @@ MEASURES = {
 
 
 def method_name(name: str) -> str:
-    """Return a method's name for people: "policy:mine" → "Policy mine"."""
+    """Return a method's display name: "policy:mine" → "Policy mine"."""
     if name.startswith(POLICY_PREFIX):
         return policy_name(name.removeprefix(POLICY_PREFIX))
     return METHOD_LABELS.get(name, name[:1].upper() + name[1:])
 
 
 def policy_name(policy: str) -> str:
-    """Return a policy's name for people, of a folder its last part."""
+    """Return a policy's display name; for a folder, its last part."""
     last = policy.rstrip("/").rpartition("/")[2]
     return "Default policy" if last == DEFAULT_POLICY else f"Policy {last}"
 
@@ -127,12 +127,12 @@ def verdict_of(
     """Judge one method against another one.
 
     Args:
-        name, other: as ``method_name`` gives them.
-        gains: one for each budget; None where there is no number.
-        samples: scored tokens or questions, of which a verdict needs enough.
-        measure: of ``MEASURES``.
-        spent: one for each budget; () where bytes were not counted.
-    Returns: None where nothing was measured.
+        name, other: display names, see ``method_name``.
+        gains: one per budget; None without a number.
+        samples: number of scored tokens or questions.
+        measure: a key of ``MEASURES``.
+        spent: one per budget; () if bytes were not counted.
+    Returns: None if nothing was measured.
     """
     if not gains:
         return None
@@ -174,7 +174,7 @@ def budgets_verdict(
 
     Args:
         method: its key in the records.
-        names: of both, as ``verdict_of`` takes them.
+        names: display names of both, as for ``verdict_of``.
     """
     gains, spent = [], list[Spent]()
     for record in budgets:
@@ -188,7 +188,7 @@ def budgets_verdict(
 
 
 def training_verdict(policy: str, held_out: Mapping[str, Any]) -> Verdict | None:
-    """Judge a policy by the last report of its training; None where that measured nothing."""
+    """Judge a policy by the last report of its training; None if that measured nothing."""
     static, own = held_out.get("kl_static"), held_out.get("kl")
     if static is None or own is None:
         return None
@@ -201,7 +201,7 @@ def training_verdict(policy: str, held_out: Mapping[str, Any]) -> Verdict | None
 
 
 def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
-    """Judge a policy at every budget of a result of the tasks, over all their questions."""
+    """Judge a policy over all questions of a tasks result, at every budget."""
     tasks = result["tasks"]
     scored = (result.get("pooled") or tasks)[0]
     if len(scored.get("tasks", "1")) != len(tasks):  # several, and not pooled: schema 1
@@ -220,7 +220,7 @@ def tasks_verdict(result: Mapping[str, Any]) -> Verdict | None:
 
 
 def left_to_static_verdict(name: str) -> Verdict:
-    """Say that a policy was not run: where it has no measured advantage, it is static."""
+    """Return the verdict on a policy that left all steps to static."""
     words = ": it has no measured advantage at this budget and context, so both are one schedule."
     return Verdict("open", f"{name} left every step to static", words)
 
@@ -228,13 +228,13 @@ def left_to_static_verdict(name: str) -> Verdict:
 def answer_verdict(
     compared: int, others: int, kl: float | None, parted: int | None = None
 ) -> Verdict | None:
-    """Judge a run by the full model beside it; None where that did not run.
+    """Judge a run by the full model beside it; None if that did not run.
 
     Args:
-        compared: tokens for which the full model's choice is known.
-        others: of them, those for which it prefers another token.
-        kl: mean to the full model, nats a token.
-        parted: index of the first of the others, after which its own answer is another text.
+        compared: number of tokens with a known choice of the full model.
+        others: number of these for which it prefers another token.
+        kl: mean KL to the full model, nats per token.
+        parted: index of the first such token, where the texts diverge.
     """
     if not compared:
         return None
@@ -252,7 +252,7 @@ def answer_verdict(
 
 
 def gain_of(mean: Any, low: Any, high: Any) -> Interval | None:
-    """A record's gain; None where one of its numbers is missing."""
+    """Return a record's gain; None if a number is missing."""
     numbers = [value for value in (mean, low, high) if isinstance(value, (int, float))]
     return Interval(*numbers) if len(numbers) == 3 else None
 
@@ -261,7 +261,7 @@ def block_interval(own: Sequence[float], other: Sequence[float] | None = None) -
     """Measure how much less ``own`` lost than ``other``, with a 95 % interval over blocks.
 
     Args:
-        own: losses of neighbouring tokens; where ``other`` is None, gains of as many.
+        own: losses of consecutive tokens, at least one; gains if ``other`` is None.
         other: losses on another text.
     """
     mean, error = _block_mean(own)
@@ -273,8 +273,8 @@ def block_interval(own: Sequence[float], other: Sequence[float] | None = None) -
 
 
 def _block_mean(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its squared error by blocks; where not even two are full, by halves, and of a
-    lone value 0: a verdict needs far more.
+    """Return the mean and its squared error over blocks; over halves if there are fewer than two
+    blocks; 0 for a single value, which is too few for a verdict.
     """
     if len(values) == 1:
         return values[0], 0.0
@@ -285,7 +285,7 @@ def _block_mean(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _is_bought(gain: Interval | None, spent: Spent, of: Measure, samples: int) -> bool:
-    """Return whether the winner spent over a point more, or nobody won beside such a gap."""
+    """Return whether the winner spent over a point more, or no one won despite such a gap."""
     own, other = spent
     if own is None or other is None or abs(own - other) <= MATCHED:
         return False
@@ -346,7 +346,7 @@ def _at_several_budgets(
 
 
 def _at(spent: Sequence[Spent]) -> str:
-    """ ", at 60.0 % of the bytes"; where they were not counted, axis by axis the spend was one."""
+    """Return ", at 60.0 % of the bytes"; if not counted, spends were equal per axis."""
     pairs = [(own, other) for own, other in spent if own is not None and other is not None]
     if not pairs:
         return ", at the same spend"
@@ -359,7 +359,7 @@ def _at(spent: Sequence[Spent]) -> str:
 
 
 def _unequal(other: str, spent: Sequence[Spent]) -> str:
-    """ "spends 6.0 points more than static (80.0 % against 74.0 % of the bytes)"."""
+    """Return "spends 6.0 points more than static (80.0 % against 74.0 % of the bytes)"."""
     pairs = [(own or 0.0, its or 0.0) for own, its in spent]
     own, its = max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
     most = "up to " if len(pairs) > 1 else ""
@@ -371,7 +371,7 @@ def _unequal(other: str, spent: Sequence[Spent]) -> str:
 
 
 def _form(gains: Sequence[Interval], of: Measure) -> Callable[[float], str]:
-    """Digits of a sentence's numbers, whose signs are words."""
+    """Return a formatter of a sentence's numbers, whose signs are words."""
     if of.scale != 1:
         return lambda value: f"{of.scale * abs(value):.1f}"
     digits = 3 if max(abs(gain.mean) for gain in gains) >= 0.01 else 4
@@ -394,7 +394,7 @@ def _sentence(name: str) -> str:
 
 
 def within(name: str) -> str:
-    """Return a name as it is inside a sentence: "Static" → "static"; "A" and "EMC" stay."""
+    """Return a name as written within a sentence: "Static" → "static"; "A" and "EMC" stay."""
     if name == METHOD_LABELS["dense"]:
         return "the full model"
     return name[:1].lower() + name[1:] if name[1:2].islower() else name

@@ -1,1 +1,1 @@
-"""A CUDA card: what it can run, its self-test, and its errors in words."""
+"""The self-test of a CUDA card."""

@@ -1,8 +1,8 @@
-"""Checks of this card: every operation's Triton kernels, whole decode steps, and their graphs.
+"""Checks a card: each operation's Triton kernels, whole decode steps, and their graphs.
 
 ``python -m sol_core.models.card.checks DEVICE DTYPE WIDTHS REPLACED CHECK…`` prints JSON lines up
-to the first error, which spoils all that a process does afterwards. The device "cpu" is Triton's
-interpreter. Steps run with what will be used: the operations that are replaced are.
+to the first error, because a CUDA error invalidates the process. The device "cpu" is Triton's
+interpreter. Steps run with the operations that will be used, so replaced ones are replaced here.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from sol_core.models.step.graph import StepGraphs
 STEPS = "steps"  # eager decode steps against the references'
 GRAPHS = "graphs"  # steps in CUDA graphs against eager ones
 
-_NUM_STEPS = 32  # of each kind
+_NUM_STEPS = 32  # per kind
 _CONTEXT = {"cuda": 600, "cpu": 100}  # tokens: a long text's attention is split
 _HALF = Action(0.5, 0.5)
-# Actions of each row; several rows share a prefix.
+# Actions by row; several rows share a prefix.
 _KINDS = {"dense": [DENSE], "sparse": [_HALF], "several": [_HALF, DENSE, Action(0.3, 0.7, 8)]}
 
 
 def run_check(name: str, at: Setting) -> None:
-    """Run one of ``CHECKS``. Raises: WrongNumbersError; whatever a compiler or CUDA raises."""
+    """Run one of ``CHECKS``. Raises: WrongNumbersError, or any error of a compiler or CUDA."""
     torch.manual_seed(at.seed)
     with gpu.kernels_must_start():
         CHECKS[name](at)
@@ -45,14 +45,14 @@ def run_check(name: str, at: Setting) -> None:
 
 
 def check_lines(names: Sequence[str], at: Setting, replaced: Collection[str] = ()) -> Iterator[str]:
-    """Run some of ``CHECKS`` in order, up to the first error; yield the lines of the module."""
+    """Run some of ``CHECKS`` in order, up to the first error; yield JSON lines."""
     gpu.use_reference(replaced)
     with gpu.triton_on_cpu() if at.device.type == "cpu" else contextlib.nullcontext():
         for name in names:
             yield json.dumps([name])
             try:
                 run_check(name, at)
-            except Exception as error:  # of Triton's compiler, its tools or CUDA, of many kinds
+            except Exception as error:  # any error of Triton's compiler, its tools or CUDA
                 lines = str(error).strip().splitlines() or [""]
                 yield json.dumps([name, f"{type(error).__name__}: {lines[-1][:200]}"])
                 return
@@ -97,7 +97,7 @@ CHECKS: dict[str, Callable[[Setting], None]] = {
 def _logits_of_steps(
     at: Setting, tensors: dict[str, Tensor], graphs: StepGraphs | None = None, timed: bool = False
 ) -> dict[str, Tensor]:
-    """Logits [steps · R, V] of each kind of steps of a small model, after a prefill."""
+    """Return a small model's logits [steps · R, V] by kind of step, after a prefill."""
     context, device = _CONTEXT[at.device.type], at.device
     lm = small_model(tensors, at)
     lm.graphs = graphs
@@ -119,7 +119,7 @@ def _logits_of_steps(
 
 
 def main(device: str, dtype: str, widths: str, replaced: str, *names: str) -> None:
-    """Print the lines of the checks of these names."""
+    """Run the named checks and print their lines."""
     at = Setting(torch.device(device), DTYPES[dtype], Widths(*json.loads(widths)))
     for line in check_lines(names, at, json.loads(replaced)):
         sys.stdout.write(line + "\n")

@@ -1,4 +1,4 @@
-"""Checks of single operations, with the widths of the loaded model: each against its reference."""
+"""Checks each operation against its reference, at the loaded model's widths."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from sol_core.models.card.small_model import Setting
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
-# Rounding makes both choose other channels and pages than fp32: what counts is how far off both
-# are, root mean square of the differences over that of the numbers.
+# Rounding makes both choose other channels and pages than fp32, so their distances to fp32 are
+# compared: root mean square of the differences over that of the numbers.
 FARTHER = 1.2
 _ALWAYS_ALLOWED = 1e-3
-_USUAL = 0.75  # of the steps
+_USUAL = 0.75  # quantile of the steps
 PAGE = 8
-# Rows, tokens of each of two shared prefixes and of each row: a part of a sequence is a program of
-# its own from 128 tokens on, and from 513 pages on the kernel that ranks them is another.
+# Rows, tokens of each of two shared prefixes, and of each row. From 128 tokens on, a sequence is
+# split between programs; from 513 pages on, another kernel ranks them.
 _TEXTS = {"ragged rows": (2, 0, 72), "a long text": (1, 0, 4200), "shared prefixes": (4, 528, 24)}
-_BEST_FRACTION = 0.25  # of the pages, half of which stand out
+_BEST_FRACTION = 0.25  # of the pages; half of them stand out
 _MLP_ROWS = (1, 3, 18)
 
 
 class WrongNumbersError(ArithmeticError):
-    """A kernel's numbers are not its reference's."""
+    """A kernel's numbers differ from its reference's."""
 
 
 def both(
     operation: Callable[P, ResultT], *given: P.args, **how: P.kwargs
 ) -> tuple[ResultT, ResultT]:
-    """The results of an operation as it is used now, and by references alone."""
+    """Return an operation's results as currently configured, and by references only."""
     return operation(*given, **how), by_references(operation, *given, **how)
 
 
@@ -68,12 +68,12 @@ def check_no_farther(
     *,
     by_step: bool = False,
 ) -> None:
-    """Raise WrongNumbersError where numbers are farther from fp32's than the reference's are, and
-    than ``rounding``, which a few numbers may be off by luck.
+    """Raise WrongNumbersError if numbers are farther from fp32 than the reference's are, and
+    farther than ``rounding``, the distance that chance alone may cause.
 
     Args:
-        by_step: compare the distances that three in four rows keep. In any format two ways to add
-            up may choose another page or channel at some steps, and then both are right.
+        by_step: compare the 75 % quantiles of the rows' distances. In any dtype, two orders of
+            summation may choose another page or channel at some steps, and both are right.
     """
     mine, right = (_distance(some, exact, by_step) for some in (numbers, expected))
     if not mine <= max(FARTHER * right, rounding):
@@ -102,7 +102,7 @@ def check_residual(at: Setting) -> None:
 
 
 def check_writes(at: Setting) -> None:
-    """Heads of ragged rows, with and without 4-bit keys."""
+    """Check ragged rows, with and without 4-bit keys."""
     angles = torch.randn(2, at.widths.head_size, device=at.device)
     still = torch.ones_like(angles), torch.zeros_like(angles)
     for turn, tolerance in ((still, 0.0), ((angles.cos(), angles.sin()), 0.01)):
@@ -126,7 +126,7 @@ def _written(at: Setting, turn: tuple[Tensor, Tensor], coded: bool) -> list[Tens
 
 
 def check_attention(at: Setting) -> None:
-    """Pages that are needed, and all; the former stand out, so that rounding chooses no others."""
+    """Check needed pages and all pages; needed ones stand out, so rounding chooses no others."""
     for name, (rows, shared, own) in _TEXTS.items():
         query, blocks, plan = _text(at, rows, shared, own)
         mine, right = both(attend, query, blocks, plan, _BEST_FRACTION, readers=True)
@@ -141,7 +141,7 @@ def check_attention(at: Setting) -> None:
 def _text(
     at: Setting, rows: int, shared: int, own: int
 ) -> tuple[Tensor, list[KVBlock], AttentionPlan]:
-    """A query, its blocks of ``shared`` (0: without) and ``own`` tokens, and a plan."""
+    """Make a query, its blocks of ``shared`` (if any) and ``own`` tokens, and a plan."""
     widths, size, device = at.widths, at.widths.head_size, at.device
     toward = torch.randn(widths.kv_heads, 1, size, device=device)
     toward = toward / toward.norm(dim=-1, keepdim=True)
@@ -167,9 +167,9 @@ def _text(
 
 
 def check_mlp(at: Setting) -> None:
-    """Rows pruned on one side and on both, quantised at the output or at both inputs.
+    """Check rows pruned on one side and on both, quantised at the output or at both inputs.
 
-    A row keeps whole groups of inner channels of far other norms: rounding chooses no others.
+    A row keeps whole groups of inner channels with distant norms, so rounding chooses no others.
     """
     width, inner = at.widths.hidden, at.widths.inner
     groups = torch.randint(3, (inner,), device=at.device)

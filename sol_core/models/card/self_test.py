@@ -1,7 +1,7 @@
-"""The self-test of a card, kept for each card, driver, torch, Triton, dtype, widths and source.
+"""The self-test of a card, stored per card, driver, torch, Triton, dtype, widths and source.
 
-It runs in a child process, so that an error of CUDA cannot spoil the page. Kept are verdicts on
-numbers alone: what failed for want of memory, time or a compiler is tried again at the next load.
+It runs in a child process, so a CUDA error cannot break the page. Only verdicts on numbers are
+stored; checks that failed for lack of memory, time or a compiler run again at the next load.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from sol_core.progress import Progress
 
 FOLDER = "cards"  # in the data directory
 CHILD_SECONDS = 900.0  # a child compiles about 30 kernels
-# Of checks that are pending, with some operations replaced: its output so far, and its status.
+# Runs pending checks with some operations replaced; returns the output so far and the status.
 RunChild = Callable[[Sequence[str], Collection[str]], tuple[str, int]]
 Verdicts = dict[str, str | None]  # by check; None for right numbers
-_REPORTS: dict[Path, CardReport] = {}  # of this process, by what would be kept of them
+_REPORTS: dict[Path, CardReport] = {}  # this process's, by the path of their file
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
-    """Verdicts of the self-test on one card, and what follows from them."""
+    """A card's verdicts and their consequences."""
 
     verdicts: Verdicts = field(default_factory=dict)
-    missing: str | None = None  # what the system lacks for Triton; nothing was tried then
+    missing: str | None = None  # what Triton lacks here; then nothing was tested
 
     @property
     def replaced(self) -> dict[str, str]:
-        """Operations that run on their references, and why."""
+        """Return the operations that run on their references, and why."""
         if self.missing is not None:
             return dict.fromkeys(gpu.OPERATIONS, self.missing)
         verdict = self.verdicts.get
@@ -63,7 +63,7 @@ class CardReport:
 
     @property
     def graphs(self) -> str | None:
-        """Why steps do not run in CUDA graphs; None where they do."""
+        """Return why steps do not run in CUDA graphs; None if they do."""
         return self.verdicts.get(GRAPHS) or self.verdicts.get(STEPS)
 
     def sentences(self) -> list[str]:
@@ -78,7 +78,7 @@ class CardReport:
         return made
 
     def apply(self) -> None:
-        """Switch off in this process what was found wrong, for any of its models; log it."""
+        """Switch off what was found wrong in this process, for all its models, and log it."""
         gpu.use_reference(gpu.replaced_operations().union(self.replaced))
         StepGraphs.off = self.graphs or StepGraphs.off
         for sentence in self.sentences():
@@ -88,8 +88,8 @@ class CardReport:
 def checked_card(
     device: torch.device, dtype: torch.dtype, widths: Widths, data_dir: Path, report: Progress
 ) -> CardReport:
-    """The verdicts on this card for such a model; checks without one are run, once a process."""
-    if (missing := missing_for_triton()) is not None:  # not kept: it must be installed
+    """Return the card's verdicts for a model, running missing checks once per process."""
+    if (missing := missing_for_triton()) is not None:  # not stored, as it may be installed
         return CardReport(missing=missing)
     name = "-".join(map(str, (_digest(device, dtype), *widths)))
     path = data_dir / FOLDER / f"{name}.json"
@@ -102,21 +102,21 @@ def checked_card(
         return _run_child([*arguments, *checks], report)
 
     made = _REPORTS[path] = run_checks(run_child, _kept(path))
-    with contextlib.suppress(OSError):  # a full disk: it is tested again at the next start
+    with contextlib.suppress(OSError):  # a full disk: tests run again at the next start
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(_on_numbers(made.verdicts)), "utf-8")
     return made
 
 
 def forget_verdicts(data_dir: Path) -> None:
-    """Let the next load repeat all tests of its card."""
+    """Make the next load repeat all tests of its card."""
     _REPORTS.clear()
     for path in (data_dir / FOLDER).glob("*.json"):
         path.unlink()
 
 
 def kept_reports(device: torch.device, dtype: torch.dtype, data_dir: Path) -> list[CardReport]:
-    """Read reports without a test: what the system lacks, or what was found for each model."""
+    """Read stored reports without testing: what Triton lacks here, or the verdicts per model."""
     if (missing := missing_for_triton()) is not None:
         return [CardReport(missing=missing)]
     paths = sorted((data_dir / FOLDER).glob(f"{_digest(device, dtype)}-*.json"))
@@ -125,16 +125,16 @@ def kept_reports(device: torch.device, dtype: torch.dtype, data_dir: Path) -> li
 
 
 def run_checks(run_child: RunChild, known: Verdicts | None = None) -> CardReport:
-    """Run the checks without a verdict; steps and graphs use the operations that passed."""
+    """Run checks that have no verdict; steps and graphs use the operations that passed."""
     report = CardReport(dict(known or {}))
     while pending := [name for name in CHECKS if name not in report.verdicts]:
         output, status = run_child(pending, report.replaced)
         verdicts = _results(output, status)
-        if not verdicts:  # it did not come to its first check
+        if not verdicts:  # it failed before the first check
             words = output.strip().splitlines() or [f"it ended with status {status}"]
             verdicts = dict.fromkeys(pending, f"the self-test did not start: {words[-1][:200]}")
         report.verdicts.update(verdicts)
-        if report.verdicts.get(STEPS) is not None:  # the graphs' steps would be no better
+        if report.verdicts.get(STEPS) is not None:  # the graphs' steps would fail, too
             report.verdicts.setdefault(GRAPHS, report.verdicts[STEPS])
     return report
 
@@ -142,7 +142,7 @@ def run_checks(run_child: RunChild, known: Verdicts | None = None) -> CardReport
 def _on_numbers(verdicts: Mapping[str, str | None]) -> Verdicts:
     wrong = WrongNumbersError.__name__
     kept = {name: why for name, why in verdicts.items() if why is None or why.startswith(wrong)}
-    # Steps ran without what has no verdict, and graphs are of these steps.
+    # Steps ran without operations that lack a verdict, and graphs consist of such steps.
     for name, before in ((STEPS, gpu.OPERATIONS), (GRAPHS, (*gpu.OPERATIONS, STEPS))):
         if not kept.keys() >= set(before):
             kept.pop(name, None)
@@ -158,13 +158,13 @@ def _kept(path: Path) -> Verdicts:
 
 
 def _results(output: str, status: int) -> Verdicts:
-    """Verdicts of the checks that were begun."""
+    """Parse the verdicts of the checks that began."""
     verdicts: Verdicts = {}
     for line in output.splitlines():
         try:
             name, *verdict = json.loads(line)
         except (ValueError, TypeError):
-            continue  # of a library
+            continue  # a library's output
         if name in CHECKS:
             died = f"the process that tried it ended with status {status}"
             verdicts[name] = verdict[0] if verdict else died
@@ -192,7 +192,7 @@ def _run_child(arguments: Sequence[str], report: Progress) -> tuple[str, int]:
 
 
 def _digest(device: torch.device, dtype: torch.dtype) -> str:
-    """Digest of the card, what drives it, the number format and the source of the checks."""
+    """Return a digest of the card, its driver, versions, the dtype and the checked source."""
     driver = Path("/proc/driver/nvidia/version")
     card = torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
     versions = torch.__version__, importlib.metadata.version("triton"), str(dtype)
@@ -206,7 +206,7 @@ def _digest(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def missing_for_triton() -> str | None:
-    """The first part that is missing, in a sentence with the package to install."""
+    """Describe the first part that Triton lacks here, and the package to install."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed: pip install triton"
     compiler = os.environ.get("CC", "").strip()

@@ -1,4 +1,4 @@
-"""Subjects of checks and warm-ups: a small model of random weights, as wide as the loaded one."""
+"""A small model of random weights, as wide as the loaded one, for checks and warm-ups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_POSITIONS = 1024
 
 
 class Widths(NamedTuple):
-    """Sizes of a layer that decide how kernels are compiled and started."""
+    """Sizes of a layer that determine how kernels are compiled and launched."""
 
     hidden: int
     inner: int
@@ -31,7 +31,7 @@ class Widths(NamedTuple):
 
     @classmethod
     def of(cls, spec: ModelSpec, names: Iterable[str]) -> Widths:
-        """Widths of an architecture and of weights by their Hugging Face names."""
+        """Return the widths of an architecture and of weights by Hugging Face names."""
         sizes = spec.hidden_size, spec.intermediate_size, spec.num_heads, spec.num_kv_heads
         biased = any(".mlp." in name and name.endswith(".bias") for name in names)
         return cls(*sizes, spec.head_size, spec.activation, biased)
@@ -42,7 +42,7 @@ class Widths(NamedTuple):
         return cls.of(lm.spec, [".mlp.bias"] if biased else [])
 
     def spec(self) -> ModelSpec:
-        """The small model's architecture."""
+        """Return the small model's architecture."""
         sizes = {"hidden_size": self.hidden, "intermediate_size": self.inner,
                  "num_heads": self.heads, "num_kv_heads": self.kv_heads,
                  "head_size": self.head_size, "vocab_size": _VOCABULARY,
@@ -51,7 +51,7 @@ class Widths(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """Subject of a check: a card, a number format and the loaded model's widths."""
+    """A check's device, dtype and the loaded model's widths."""
 
     device: torch.device
     dtype: torch.dtype
@@ -59,21 +59,21 @@ class Setting(NamedTuple):
     seed: int = 0
 
     def random(self, *shape: int, scale: float = 1.0) -> Tensor:
-        """Normal numbers of the format, on the device."""
+        """Draw normal numbers of the dtype, on the device."""
         return (torch.randn(shape, device=self.device) * scale).to(self.dtype)
 
     def counts(self, low: int, high: int, rows: int) -> Tensor:
-        """[rows] int64 in [low, high]."""
+        """Draw [rows] int64 in [low, high]."""
         return torch.randint(low, high + 1, (rows,), device=self.device)
 
 
-# The proportions of a small Llama: the kernels for one text ask for whole vectors of channels.
+# Proportions of a small Llama; the few-row kernels need whole vectors of channels.
 SMALL = Widths(192, 256, 3, 1, 64)
 SMALL_SPEC = SMALL.spec()
 
 
 def small_model(tensors: dict[str, Tensor], at: Setting) -> FrozenLM:
-    """The decoder over such weights, laid out as on a card everywhere."""
+    """Make the decoder, with weights laid out as on a card on any device."""
     spec = at.widths.spec()
     weights = arrange_weights(tensors, spec, at.dtype, lambda tensor: tensor.to(at.device))
     layers = tuple(
@@ -84,7 +84,7 @@ def small_model(tensors: dict[str, Tensor], at: Setting) -> FrozenLM:
 
 
 def small_tensors(widths: Widths = SMALL, seed: int = 0) -> dict[str, Tensor]:
-    """Random weights of ``widths.spec()`` under their Hugging Face names."""
+    """Make random weights of ``widths.spec()`` under their Hugging Face names."""
     generator = torch.Generator().manual_seed(seed)
     size, spec = widths.hidden, widths.spec()
     shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (spec.vocab_size, size)}

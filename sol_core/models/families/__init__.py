@@ -1,1 +1,1 @@
-"""Families of models: what their Hugging Face configs and checkpoints mean to the one decoder."""
+"""Model families: maps Hugging Face configs and checkpoints to the decoder."""

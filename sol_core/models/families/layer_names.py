@@ -1,7 +1,7 @@
-"""A layer as a family's checkpoints store it: names of its tensors, and order of a head's channels.
+"""How a family's checkpoints store a layer: tensor names, and the order of a head's channels.
 
-The kernels rotate channel d of a head of D with d + D/2, and take D in whole eights: channels that
-are not rotated become pairs turned by no angle, and zeros are added. No score changes.
+The kernels rotate channel d of a head of D with d + D/2, and need D to be a multiple of eight.
+Channels that are not rotated become pairs with angle 0, and zeros are added. No score changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sol_core.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class LayerNames:
-    """Names in a layer, None for a norm that there is not."""
+    """Tensor names in a layer; None for a norm that the family lacks."""
 
     attention_norm: str | None = "input_layernorm"
     attention_output_norm: str | None = None
@@ -54,7 +54,7 @@ def layer_names(family: str) -> LayerNames:
 
 
 def head_channels(spec: ModelSpec) -> Tensor | None:
-    """The stored channel of each channel of a head, [D] int64; −1 is a zero that is added."""
+    """Return the stored channel of each head channel, [D] int64; −1 is an added zero."""
     stored, half = spec.stored_head_size or spec.head_size, spec.head_size // 2
     rotated = next((rope.rotated for rope in spec.ropes if rope.rotated), stored)
     if stored == rotated == spec.head_size:
@@ -67,7 +67,7 @@ def head_channels(spec: ModelSpec) -> Tensor | None:
 
 
 def spread_heads(matrix: Tensor, channels: Tensor, stored: int, dim: int) -> Tensor:
-    """The heads of one axis in the decoder's order."""
+    """Reorder the heads along one axis to the decoder's channel order."""
     heads = matrix.unflatten(dim, (-1, stored))
     zero = torch.zeros_like(heads.narrow(dim + 1, 0, 1))
     which = torch.where(channels < 0, stored, channels)

@@ -1,6 +1,6 @@
-"""A family's transformers config as a ``ModelSpec``, and what is refused before that.
+"""Reads a family's transformers config as a ``ModelSpec``, and refuses unsupported models.
 
-Where a rotary embedding changes with a text's length, the context ends before that.
+If a rotary embedding changes with the text's length, the context ends before that length.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from sol_core.models.spec import Activation, ModelSpec, RopeSpec
 
 _ACTIVATIONS: dict[str, Activation] = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _LAYERS = ("full_attention", "sliding_attention")
-_WHOLE = 8  # channels of a head come in multiples of it
+_WHOLE = 8  # head sizes are rounded up to a multiple of it
 _KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 _PARTIAL = ("phi3",)  # families whose code in transformers rotates a part of a head
 
 
 def spec_from_config(config: Any) -> ModelSpec:
-    """Make a config's spec. Raises: UnsupportedModelError for what the decoder lacks."""
+    """Make a config's spec. Raises: UnsupportedModelError for unsupported features."""
     refuse_family({**vars(config), "model_type": config.model_type}, SUPPORTED_FAMILIES)
     return _READERS[config.model_type](config)
 
 
 def _common(config: Any, **differences: Any) -> ModelSpec:
-    """Llama's spec but for the differences, which may name an activation of transformers."""
+    """Make Llama's spec with differences, which may name one of transformers' activations."""
     act = differences.pop("activation", None) or config.hidden_act
     if act not in _ACTIVATIONS:
         raise UnsupportedModelError(
@@ -66,7 +66,7 @@ def _common(config: Any, **differences: Any) -> ModelSpec:
 
 
 def _head_sizes(config: Any) -> tuple[int, int]:
-    """Channels of a head in the checkpoint, and in the decoder."""
+    """Return a head's channels in the checkpoint and in the decoder."""
     stored = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     used = -(-stored // _WHOLE) * _WHOLE
     if used != stored and layer_names(config.model_type).query_key_norms:
@@ -166,7 +166,7 @@ def _rope_spec(values: Mapping[str, Any], config: Any, stored: int, used: int) -
 
 
 def _longest_text(values: Mapping[str, Any], positions: int) -> int:
-    """Tokens up to which a rope's angles do not depend on the text's length."""
+    """Return the text length up to which a rope's angles do not depend on it."""
     if values.get("rope_type") == "longrope":
         return min(positions, _original(values, positions))
     return positions
@@ -187,11 +187,11 @@ def _original(values: Mapping[str, Any], positions: int) -> int:
 def _stretch(
     values: Mapping[str, Any], positions: int, channels: int, theta: float
 ) -> dict[str, Any]:
-    """Fields of the ``RopeSpec`` that say how it is stretched; none for the default."""
+    """Return the ``RopeSpec`` fields of the scaling; none for the default."""
     match kind := values.get("rope_type", "default"):
         case "default":
             return {}
-        case "dynamic":  # which begins beyond the context
+        case "dynamic":  # scales beyond the context only
             _number(values, "factor")
             return {}
         case "linear":
@@ -229,7 +229,7 @@ def _stretch(
 def _ramp(
     values: Mapping[str, Any], original: int, channels: int, theta: float
 ) -> tuple[float, float]:
-    """YaRN's pairs (arXiv:2309.00071), with the defaults of transformers."""
+    """Return YaRN's ramp over pairs (arXiv:2309.00071), with transformers' defaults."""
     slow, fast = _number(values, "beta_slow", 1.0), _number(values, "beta_fast", 32.0)
     ends = [
         channels * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(theta))
@@ -253,7 +253,7 @@ def _yarn_amplitude(values: Mapping[str, Any], factor: float) -> float:
 
 
 def _divisors(values: Mapping[str, Any], channels: int) -> tuple[float, ...]:
-    """LongRoPE's (arXiv:2402.13753) of texts up to the original length: the short factors."""
+    """Return LongRoPE's short factors (arXiv:2402.13753), for texts up to the original length."""
     divisors = values.get("short_factor")
     if not isinstance(divisors, list) or len(divisors) != channels // 2:
         raise ModelLoadError(
@@ -293,7 +293,7 @@ def _experts(record: Mapping[str, Any]) -> bool:
     return any(isinstance(count, int) and count > 1 for count in counts)
 
 
-# Of any family; and what only explains why one is not supported.
+# Unsupported in any family; the second table only explains why a family is unsupported.
 _LACKING: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "an encoder and a decoder": _any_of("is_encoder_decoder"),
     "attention in both directions": _any_of("use_bidirectional_attention"),
@@ -315,7 +315,7 @@ _OTHERWISE = _LACKING | {
 
 
 def refuse_family(record: Mapping[str, Any], supported: Sequence[str]) -> None:
-    """Raise for a family that is not supported, or a feature that none of the supported has."""
+    """Raise UnsupportedModelError for an unsupported family or feature."""
     family = record.get("model_type")
     known = _LACKING if family in supported else _OTHERWISE
     lacking = " and ".join(words for words, asks in known.items() if asks(record))
@@ -330,7 +330,7 @@ def refuse_family(record: Mapping[str, Any], supported: Sequence[str]) -> None:
 
 
 def refuse_denied_biases(config: Any, names: Iterable[str]) -> None:
-    """Raises: ModelLoadError for a bias that the family's code in transformers would leave out."""
+    """Raise ModelLoadError for a bias that the family's code in transformers would ignore."""
     attention, mlp = (getattr(config, name, False) for name in ("attention_bias", "mlp_bias"))
     allowed = (_ATTENTION if attention else frozenset()) | (_MLP if mlp else frozenset())
     if config.model_type == "qwen2":
@@ -344,7 +344,7 @@ def refuse_denied_biases(config: Any, names: Iterable[str]) -> None:
             )
 
 
-# Fields that are read of a Llama's config.json, and their types.
+# Fields read from a Llama's config.json, and their types.
 _COUNTS = (
     "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
     "num_key_value_heads head_dim max_position_embeddings"
@@ -356,13 +356,13 @@ _LLAMA: dict[str, tuple[type, ...]] = {
     "hidden_act": (str,),
     "eos_token_id": (int, list),
 }
-# Ropes of which nothing is filled in from elsewhere, and the names from which it would be.
+# Ropes that need no other fields, and the fields that others take defaults from.
 _PLAIN_ROPES = ("default", "linear", "llama3")
 _ELSEWHERE = ("original_max_position_embeddings", "partial_rotary_factor", "rope_scaling")
 
 
 def complete_config(record: Mapping[str, Any]) -> Any:
-    """A Llama's config.json that says all that is read here, else None (transformers: 1.4 s)."""
+    """Return a complete Llama config without importing transformers (1.4 s), else None."""
     rope = record.get("rope_parameters")
     complete = record.get("model_type") == "llama" and all(
         type(record.get(name)) in kinds for name, kinds in _LLAMA.items()

@@ -1,7 +1,7 @@
-"""Clock of one decode step's parts; on a GPU its laps are CUDA events, and few.
+"""Times the parts of one decode step; on a GPU, by few CUDA events.
 
-There, attention and MLP are timed apart in every fifth layer; the layers in between are timed
-together and shared in the same proportion.
+On a GPU, attention and MLP are timed apart in every fifth layer. The layers in between are timed
+together, and their time is divided in the same proportion.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ import torch
 from sol_core.events import PartTimes
 
 GPU_STEPS_APART = 8
-# Kinds of layers that take turns by 2, 3, 4 or 6, as those with windows do, are met evenly.
+# Coprime to the periods of alternating layer kinds (2, 3, 4, 6), as with windows.
 GPU_LAYERS_APART = 5
 Part = Literal["attention", "mlp", "head", "policy", "rest"]
 Lap = Callable[[Part], None]
 
 
 def no_lap(part: Part) -> None:
-    """The lap of a step that has no clock."""
+    """Do nothing; the lap of a step without a clock."""
 
 
 class StepClock:
-    """Laps of one step, read before the next one; in a graph, events that each replay records."""
+    """Laps of one step, valid until the next; in a graph, each replay records the events."""
 
     def __init__(self, device: torch.device, *, in_graph: bool = False) -> None:
         self._on_gpu, self._in_graph = device.type == "cuda" or in_graph, in_graph
         self._device = device
-        self._times = [time.perf_counter()]  # laps of a CPU
-        self._events: list[torch.cuda.Event] = []  # of a GPU
+        self._times = [time.perf_counter()]  # CPU laps
+        self._events: list[torch.cuda.Event] = []  # GPU laps
         self._parts: list[Part | Literal["layers"]] = []
-        self._layers, self._between = 0, False  # layers begun; whether some are not timed yet
+        self._layers, self._between = 0, False  # layers begun; whether some are untimed
         if self._on_gpu and not in_graph:
             self._record()
 
     @staticmethod
     def for_step(device: torch.device, index: int) -> StepClock | None:
-        """The clock of a generation's step; on a GPU, whose graph waits for every lap's event, one
-        step in eight has one."""
+        """Make the clock of a generation's step; on a GPU, whose graph waits for each event, only
+        one step in eight has a clock."""
         return StepClock(device) if device.type != "cuda" or not index % GPU_STEPS_APART else None
 
     def lap(self, part: Part) -> None:
-        """Count the time since the last lap as ``part``; a GPU may count some with the next."""
+        """Assign the time since the last lap to ``part``; a GPU may merge it with the next lap."""
         if not self._on_gpu:
             self._times.append(time.perf_counter())
         elif self._goes_on(part):
@@ -58,7 +58,7 @@ class StepClock:
         self._between = False
 
     def _goes_on(self, part: Part) -> bool:
-        """Return whether a GPU's lap is left out, as its layer is timed with its neighbours."""
+        """Return whether a GPU's lap is skipped because its layer is timed with its neighbours."""
         if part not in ("attention", "mlp"):
             return False
         self._layers += part == "attention"
@@ -68,7 +68,7 @@ class StepClock:
         return not is_apart and not ends_before_one
 
     def shared_lap(self, ticks: Mapping[Part, int]) -> None:
-        """Share the CPU time since the last lap among these parts, in proportion to ``ticks``."""
+        """Divide the CPU time since the last lap among parts, in proportion to ``ticks``."""
         begin, total = self._times[-1], max(sum(ticks.values()), 1)
         taken, counted = time.perf_counter() - begin, 0
         for part, count in ticks.items():
@@ -77,12 +77,12 @@ class StepClock:
             self._times.append(begin + taken * counted / total)
 
     def replayed(self, laps: StepClock) -> None:
-        """A graph that was captured with these laps has been started."""
+        """Take the laps of a replayed graph."""
         self._parts += laps._parts
         self._events += laps._events
 
     def part_times(self, step_ms: float) -> PartTimes:
-        """Milliseconds by part; on a GPU it waits for the last lap."""
+        """Return milliseconds by part; on a GPU, wait for the last lap."""
         sums = dict.fromkeys(("attention", "mlp", "head", "policy", "layers"), 0.0)
         if self._on_gpu:
             self._events[-1].synchronize()
@@ -96,7 +96,7 @@ class StepClock:
         if between and apart:
             sums["attention"] *= 1 + between / apart
             sums["mlp"] *= 1 + between / apart
-        # The events' clock is not the host's: their sum may exceed it by rounding.
+        # Events have another clock than the host, so their sum may exceed the step by rounding.
         return PartTimes(**sums, rest=max(0.0, step_ms - sum(sums.values())))
 
     def _record(self) -> None:

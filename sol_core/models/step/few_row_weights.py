@@ -1,4 +1,4 @@
-"""A model's weights as the kernel of few rows takes them: arranged once, before its first step."""
+"""Prepares a model's weights for the few-row kernel, once, before its first step."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from sol_core.models.huge_pages import HugePages
 from sol_core.models.spec import MatrixBytes, ModelSpec, WeightBytes
 from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 
-_MLP_NORM, _GATE_UP, _DOWN = 8, 9, 10  # of a layer's arrays
+_MLP_NORM, _GATE_UP, _DOWN = 8, 9, 10  # indices among a layer's arrays
 
 
 class KernelWeights:
-    """The arrays of one model, and the table of their addresses, which they must outlive.
+    """A model's arrays and the table of their addresses; the arrays must outlive the table.
 
     Attributes:
-        arrays: of each layer, in the order of ``AttentionWeights``, then of ``MlpWeights``.
+        arrays: per layer, in the order of ``AttentionWeights``, then of ``MlpWeights``.
         table: ModelTable.
-        quantised: whether they are read as the blocks of a GGUF file.
-        nbytes: bytes that a step reads of them.
+        quantised: whether they are a GGUF file's blocks.
+        nbytes: bytes of them that a step reads.
     """
 
     def __init__(self, spec: ModelSpec, model: ModelWeights) -> None:
         from kernels.cpu.addresses import table_of
         from kernels.decode_layer.step import ModelTable
 
-        # A pruned channel must be one row. 16-bit weights lie the other way, for the products of
-        # many rows, so their gate and up are copied once a few rows are first decoded.
+        # A pruned channel must be one row. 16-bit weights have the other layout, for products of
+        # many rows, so gate and up are copied when few rows are first decoded.
         in_major = all(layer.gate_up.weight.is_contiguous() for layer in model.layers)
         packed = packed_weights(model) if multiplies_quantised() else None
         self.quantised = packed is not None
@@ -70,7 +70,7 @@ class KernelWeights:
 
 
 def fits_kernels(spec: ModelSpec, model: ModelWeights) -> bool:
-    """Return whether the kernels can take a model's weights."""
+    """Return whether the kernels support a model's weights."""
     head = model.head.weight
     grouped = spec.num_heads // spec.num_kv_heads <= MOST_HEADS and spec.attention_cap is None
     stored = head.device.type == "cpu" and head.dtype in DTYPES and model.head.bias is None
@@ -88,7 +88,7 @@ def _weight_bytes(layers: Sequence[Sequence[Any]], head: Any) -> WeightBytes:
 
     first = layers[0]
     return WeightBytes(
-        # Its norms and biases are 0.1 % of it.
+        # Includes norms and biases, 0.1 %.
         attention=matrix(first[1], nbytes(0, _MLP_NORM)),
         gate_up=matrix(first[_GATE_UP], nbytes(_GATE_UP, _DOWN), nbytes(_MLP_NORM, _GATE_UP)),
         down=matrix(first[_DOWN], nbytes(_DOWN, _DOWN + 1), nbytes(_DOWN + 1, len(first))),
@@ -96,7 +96,7 @@ def _weight_bytes(layers: Sequence[Sequence[Any]], head: Any) -> WeightBytes:
     )
 
 
-# Bits of a weight, and the fraction of a matrix' bytes that are scales and minima, by array type.
+# By array type: bits per weight, and the fraction of bytes that are scales and minima.
 _STORAGE = {
     "float32": (32, 0.0),
     "uint16": (16, 0.0),
@@ -106,7 +106,7 @@ _STORAGE = {
 
 
 def _fits(layer: LayerWeights, dtype: torch.dtype, head_size: int) -> bool:
-    """Return whether the kernels can address a layer's weights, and have its norms."""
+    """Return whether the kernels support a layer's weights and norms."""
     around, of_heads = (layer.attention_norm, layer.mlp_norm), (layer.query_norm, layer.key_norm)
     one_row = (layer.query_key_value, layer.attention_output, layer.down)
     layouts = {lies_out_major(linear.weight) for linear in one_row}
@@ -121,7 +121,7 @@ def _fits(layer: LayerWeights, dtype: torch.dtype, head_size: int) -> bool:
 
 
 def _unpacked_matrices(layer: LayerWeights, blocks: int, pages: HugePages) -> list[Any]:
-    """Query, key and value, attention output, gate and up, and down."""
+    """Return query-key-value, attention output, gate-up and down as arrays."""
     from kernels.decode_layer.mlp import in_blocks
 
     mlp = [as_array(layer.gate_up.weight), as_array(layer.down.weight)]
@@ -132,7 +132,7 @@ def _unpacked_matrices(layer: LayerWeights, blocks: int, pages: HugePages) -> li
 
 
 def packed_weights(weights: ModelWeights) -> tuple[list[list[Tensor]], Tensor] | None:
-    """Pack the matrices of every layer, and the head, as the few-row kernels take them."""
+    """Pack each layer's matrices and the head for the few-row kernels; None if unsupported."""
     pages = HugePages()
     head = _packed(weights.head, 8, pages)
     first = weights.layers[0].gate_up.blocks
@@ -140,7 +140,7 @@ def packed_weights(weights: ModelWeights) -> tuple[list[list[Tensor]], Tensor] |
     for layer in weights.layers if head is not None else ():
         some = [_packed(linear, first.bits if first else 0, pages) for linear in layer.matrices]
         whole = [matrix for matrix in some if matrix is not None]
-        # Gate and up are one matrix: up's first output must begin a tile.
+        # Gate and up are one matrix, and up's first output must begin a tile.
         if len(whole) < len(some) or layer.gate_up.weight.shape[1] % 256:
             return None
         layers.append(whole)
@@ -154,7 +154,7 @@ def _packed(linear: Linear, bits: int, pages: HugePages) -> Tensor | None:
 
 
 def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
-    """The arrays of AttentionWeights, then of MlpWeights, in their order."""
+    """Return a layer's arrays in the order of AttentionWeights, then of MlpWeights."""
     query_key_value, attention_output, gate_up, down = matrices
     return [
         _vector(layer.attention_norm),
@@ -174,7 +174,7 @@ def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
 
 
 def _matrix(linear: Linear) -> tuple[Any, bool]:
-    """The weights as they lie in memory, and whether that is [out, in]."""
+    """Return the weights in memory order, and whether that is [out, in]."""
     out_major = bool(lies_out_major(linear.weight))
     return as_array(linear.weight.t() if out_major else linear.weight), out_major
 

@@ -1,4 +1,4 @@
-"""Decode step of some rows on the CPU: one compiled call that skips what is dropped."""
+"""Decodes a few rows on the CPU in one compiled call that skips what is dropped."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from sol_core.models.step.clock import Part, StepClock
     from sol_core.models.weights import ModelWeights
 
-ROWS_AT_ONCE = 16  # more take as long by row, and more memory
-_ALONE = 4  # lines of ``FewRowStep._plan`` before those of windows and layers
-_STRETCH, _MOST_STRETCHES = 256, 64  # positions; of each a quarter of a megabyte at D = 64
+ROWS_AT_ONCE = 16  # more take as long per row, and more memory
+_ALONE = 4  # lines of ``FewRowStep._plan`` before those by window and layer
+_STRETCH, _MOST_STRETCHES = 256, 64  # positions per stretch; one takes 256 kB at D = 64
 _NO_TICKS = np.empty(0, np.int64)
 _NO_PREVIEW: tuple[Any, Any, Any] = (
     np.empty((0, 0), np.uint8),
@@ -44,13 +44,13 @@ _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 
 
 class FewRowStep:
-    """The step of one model; it keeps the weights as the kernel takes them."""
+    """One model's compiled step, with the weights prepared for it."""
 
     def __init__(self, spec: ModelSpec, model: ModelWeights, kernel: Callable[..., None]) -> None:
         self._spec, self._kernel = spec, kernel
         weights = KernelWeights(spec, model)
         self.quantised, self.weight_bytes = weights.quantised, weights.nbytes
-        self._arrays, self._table = weights.arrays, weights.table  # which has their addresses
+        self._arrays, self._table = weights.arrays, weights.table  # holds the arrays' addresses
         self._windows = list(dict.fromkeys(spec.windows))
         self._spans = np.array([[window or spec.max_positions] for window in self._windows])
         self._lines = [_lines_of_layers(spec.windows, by_layer=some) for some in (False, True)]
@@ -61,13 +61,13 @@ class FewRowStep:
 
     @staticmethod
     def make(spec: ModelSpec, model: ModelWeights) -> FewRowStep | None:
-        """Return None for weights that the kernels cannot take, and where they cannot run."""
+        """Make the step; None if the kernels do not support the weights or cannot run."""
         kernel = few_row_kernel() if fits_kernels(spec, model) else None
         return None if kernel is None else FewRowStep(spec, model, kernel)
 
     def supports(self, cache: KVCache, request: StepRequest) -> bool:
-        """Return whether the kernels can read and write this cache, and know these mechanisms."""
-        # A row's action decides, not what is observed: its sums would be others.
+        """Return whether the kernels support this cache and these mechanisms."""
+        # Decided by actions, not observations, which must not change a row's sums.
         reads = request.kernels_choose or request.is_dense
         few = cache.num_rows <= FEW_ROWS or not request.batched
         return few and cache.dtype in DTYPES and reads and request.mechanisms.pruner.fused
@@ -117,7 +117,7 @@ class FewRowStep:
         )
 
     def _concentration(self, cache: KVCache, queries: Tensor, scorer: PageScorer) -> Tensor:
-        """[R, num_layers] by a scorer without a kernel, from the step's queries [R, L, H, D]."""
+        """Return [R, num_layers] by a scorer without a kernel, from queries [R, L, H, D]."""
         outside, size = torch.empty(queries.shape[:2]), cache.page_size
         for at, keys, first in self._attended(cache):
             by_head = mass_outside_of_row(queries[at], keys, size, first, scorer, BEST_PAGES)
@@ -125,14 +125,14 @@ class FewRowStep:
         return outside
 
     def _page_mass(self, cache: KVCache, queries: Tensor, readers: Tensor) -> Tensor:
-        """[R, L, H, P], from the step's queries [R, L, H, D] and pages read [R, L, Hkv, P]."""
+        """Return [R, L, H, P] from queries [R, L, H, D] and pages read [R, L, Hkv, P]."""
         mass, size = torch.zeros(*queries.shape[:3], readers.shape[3]), cache.page_size
         for at, keys, first in self._attended(cache):
             mass[at] = mass_of_pages(queries[at], keys, readers[at], size, first)
         return mass
 
     def _attended(self, cache: KVCache) -> Iterator[tuple[tuple[int, int], Tensor, int]]:
-        """(Row, layer), keys [Hkv, S, D] and the first token seen, of every row and layer."""
+        """Yield (row, layer), keys [Hkv, S, D] and the first visible token."""
         for row, length in enumerate(cache.lengths):
             for layer, window in enumerate(self._spec.windows):
                 first = max(0, length + 1 - window) if window else 0
@@ -141,7 +141,7 @@ class FewRowStep:
     def _run(
         self, kinds: Any, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
     ) -> None:
-        """Run the step in one call; part by part, a seventh slower, for a clock without ticks."""
+        """Run the step in one call; if a clock lacks ticks, part by part, a seventh slower."""
         parts = 2 * self._spec.num_layers + 1
         if clock is None:
             self._kernel(kinds, ((0, parts), *arguments, _NO_TICKS, tuning))
@@ -172,7 +172,7 @@ class FewRowStep:
         windows = self._spec.windows if request.is_by_layer else self._windows
         budgets, floors = page_limits(cache, request, windows)
         channels, inner = channel_limits(self._spec, request)
-        # One array: making one takes longer than reading all of it.
+        # One array, because creating arrays takes longer than filling them.
         alone = [cache.row_sources, cache.shared_lengths, own, [a.bit_width for a in actions]]
         numbers = np.array(alone + first_seen + budgets + channels + inner, np.int64)
         of_layers = numbers.take(self._lines[request.is_by_layer], 0)
@@ -197,7 +197,7 @@ class FewRowStep:
 
 
 def _lines_of_layers(windows: Sequence[int | None], *, by_layer: bool) -> Any:
-    """[4, L] int64: where ``_plan`` has each layer's first token, pages, input, inner channels."""
+    """Return [4, L] int64, ``_plan``'s lines of each layer's first token, pages and channels."""
     known, layers = list(dict.fromkeys(windows)), np.arange(len(windows))
     of_windows = np.array([known.index(window) for window in windows])
     if by_layer:
@@ -209,7 +209,7 @@ def _lines_of_layers(windows: Sequence[int | None], *, by_layer: bool) -> Any:
 
 
 class RotaryTable:
-    """Angles that are looked up, for steps of a few rows: computed for stretches of positions."""
+    """Caches rotary angles by stretches of positions, for steps of a few rows."""
 
     def __init__(self, ropes: Sequence[RopeSpec], head_size: int) -> None:
         device = torch.device("cpu")
@@ -219,7 +219,7 @@ class RotaryTable:
         self._stretches: dict[int, Any] = {}
 
     def at(self, positions: Sequence[int]) -> Any:
-        """[N, 2, R, D] float32 numpy: per rope cosine and sine of R positions."""
+        """Return [N, 2, R, D] float32 numpy, cosine and sine of R positions per rope."""
         angles = []
         for position in positions:
             stretch, offset = divmod(position, _STRETCH)

@@ -1,7 +1,7 @@
-"""Decode steps as CUDA graphs: a step's hundreds of kernels are started at once.
+"""Runs decode steps as CUDA graphs, which launch a step's hundreds of kernels at once.
 
-A graph serves one *key*, a step's shape and its cache's layout; tokens and numbers reach it in two
-buffers that every replay reads. Results are bit for bit those of the same step without a graph.
+A graph serves one *key*: a step's shape and its cache's layout. Each replay reads tokens and
+numbers from two buffers. Results are bit-identical to the same step without a graph.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from sol_core.models.step.output import StepOutput
 
 # A capture costs about as much as two steps, and an episode's cache lives for sixteen.
 STEPS_BEFORE_CAPTURE = 2
-# One row under a policy meets 8 kinds of steps (each of three knobs dense or not) in each
-# bucket of lengths. A graph of a thousand launches takes the driver a few megabytes.
+# One row under a policy has 8 kinds of steps (each of three axes dense or not) per bucket of
+# lengths. A graph of a thousand launches takes a few megabytes of the driver's memory.
 MOST_GRAPHS = 16
 _MOST_COUNTS = 256
-_Key = tuple[Hashable, bool]  # of a step, and whether it has a clock
+_Key = tuple[Hashable, bool]  # a step's key, and whether it has a clock
 _log = logging.getLogger(__name__)
 
 Numbers = list[list[int]]  # see ``step_numbers``
 Step = Callable[[Tensor, Tensor, Lap], StepOutput]
-# Records what a step starts, its laps included: of a step, its lap and a graph whose memory it may
-# share, a graph that can be replayed, and where its output will be. RuntimeError where it cannot.
+# Captures a step, its laps included: takes the step, its lap and a graph whose memory it may share;
+# returns a graph to replay and the location of its output. Raises RuntimeError if it cannot.
 Capture = Callable[[Callable[[Lap], StepOutput], Lap, Any], tuple[Any, StepOutput]]
 
 
@@ -43,52 +43,52 @@ Capture = Callable[[Callable[[Lap], StepOutput], Lap, Any], tuple[Any, StepOutpu
 class _Captured:
     graph: Any
     kind: Hashable
-    tokens: Tensor  # [R] int64; numbers: [N, …] int64; set before a replay
+    tokens: Tensor  # [R] int64; numbers: [N, …] int64; written before a replay
     numbers: Tensor
-    output: StepOutput  # set by a replay, overwritten by the next one
-    laps: StepClock | None  # of a step with a clock
+    output: StepOutput  # written by a replay, overwritten by the next
+    laps: StepClock | None  # None without a clock
 
 
 class StepGraphs:
-    """The graphs of one model, the most recently used ones."""
+    """One model's most recently used graphs."""
 
-    off: ClassVar[str | None] = None  # why this process makes none; None while it does
+    off: ClassVar[str | None] = None  # why graphs are off in this process; None if on
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._graphs: OrderedDict[_Key, _Captured] = OrderedDict()
-        self._seen = Counter[Hashable]()  # steps of a kind that were due to run alone
-        self.failure: str | None = None  # why there are no graphs any more; None while there are
+        self._seen = Counter[Hashable]()  # steps run without a graph, by kind
+        self.failure: str | None = None  # why graphs failed; None if they work
         self._uncapturable: WeakSet[object] = WeakSet()  # caches with a step that was not captured
-        # A replay's inputs, its work and the copy of its results belong together.
+        # Guards a replay's inputs, its run and the copy of its results.
         self._lock = threading.RLock()
         KEEPERS.add(self)
 
     def clear(self) -> None:
-        """Let go of all graphs; later steps make new ones."""
+        """Free all graphs; later steps make new ones."""
         with self._lock:
             self._graphs.clear()
             self._seen.clear()
 
     @staticmethod
     def make(device: torch.device) -> StepGraphs | None:
-        """Return the graphs of a model on a CUDA device; None elsewhere, and while they are off."""
+        """Make the graphs of a model on a CUDA device; None elsewhere, and while they are off."""
         if device.type != "cuda" or StepGraphs.off is not None:
             return None
         return StepGraphs(partial(_captured_on, torch.cuda.Stream(device)))
 
     def run(
         self,
-        key: Hashable,  # equal for steps that are the same work over the same memory
-        kind: Hashable,  # the key but for lengths
-        step: Step,  # of tokens, numbers and a lap
+        key: Hashable,  # equal for steps with the same work on the same memory
+        kind: Hashable,  # the key without lengths
+        step: Step,
         tokens: Tensor,  # [R] int64 on the model's device
         numbers: Numbers,
         clock: StepClock | None,
-        owner: object,  # the cache; none of its steps is captured once one could not be
+        owner: object,  # the cache; after one failed capture, its steps are never captured
     ) -> StepOutput:
-        """Run a step in its graph, or without one where it has none."""
-        # Graphs share memory on the default stream alone.
+        """Run a step in its graph if it has one, else without."""
+        # Graphs share memory only on the default stream.
         cuda, device = torch.cuda, tokens.device
         is_elsewhere = device.type == "cuda" and (
             cuda.current_stream(device) != cuda.default_stream(device)
@@ -113,8 +113,8 @@ class StepGraphs:
             return captured.output.clone()
 
     def _is_due(self, kind: Hashable) -> bool:
-        """Count a step of this kind; return whether so many ran that it is worth graphs: from then
-        on one at once for all lengths, with a clock and without."""
+        """Count a step of this kind; return whether enough ran to make graphs worthwhile, for all
+        lengths, with and without a clock."""
         if self.failure is not None:
             return False
         if len(self._seen) > _MOST_COUNTS:
@@ -125,7 +125,7 @@ class StepGraphs:
     def _captured(
         self, key: _Key, kind: Hashable, step: Step, tokens: Tensor, numbers: Numbers
     ) -> _Captured | None:
-        """A new graph; None, and a line in the log, where the step cannot be captured."""
+        """Capture a graph; log a warning and return None if the step cannot be captured."""
         fed, given = tokens.clone(), from_host(numbers, tokens.device)
         laps = StepClock(tokens.device, in_graph=True) if key[1] else None
         beside = next((other.graph for other in self._graphs.values()), None)
@@ -133,10 +133,10 @@ class StepGraphs:
         try:
             graph, output = self._capture(partial(step, fed, given), lap, beside)
         except RuntimeError as error:
-            # Ending a capture that ran out of memory raises an error of its own.
+            # Ending a capture that ran out of memory raises another error.
             if any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__)):
                 _log.warning("a run goes on without CUDA graphs: no memory for one")
-                self.clear()  # the run may need theirs
+                self.clear()  # the run may need their memory
                 return None
             self.failure = f"one could not be made: {error}"
             _log.warning("decode steps run without CUDA graphs, %s", self.failure)
@@ -144,14 +144,14 @@ class StepGraphs:
         self._graphs[key] = _Captured(graph, kind, fed, given, output, laps)
         if len(self._graphs) > MOST_GRAPHS:
             _, dropped = self._graphs.popitem(last=False)
-            del self._seen[dropped.kind]  # it must be worth one anew
+            del self._seen[dropped.kind]  # count again before the next capture
         return self._graphs[key]
 
 
 def run_without_graph(
     step: Step, tokens: Tensor, numbers: Numbers, clock: StepClock | None
 ) -> StepOutput:
-    """Run one step without a graph; arguments as ``StepGraphs.run``."""
+    """Run one step without a graph; arguments as for ``StepGraphs.run``."""
     lap = no_lap if clock is None else clock.lap
     return step(tokens, from_host(numbers, tokens.device), lap)
 
@@ -159,10 +159,10 @@ def run_without_graph(
 def _captured_on(
     stream: torch.cuda.Stream, step: Callable[[Lap], StepOutput], lap: Lap, beside: Any
 ) -> tuple[Any, StepOutput]:
-    """Capture on a stream of its own, after a warm-up there, as torch's documentation asks."""
+    """Capture on a separate stream after a warm-up there, as torch's documentation requires."""
     before = torch.cuda.current_stream(stream.device)
     stream.wait_stream(before)
-    # The outer context restores the stream even where ending a capture fails.
+    # The outer context restores the stream even if ending a capture fails.
     with torch.cuda.stream(stream):
         step(no_lap)
         graph, pool = torch.cuda.CUDAGraph(), None if beside is None else beside.pool()

@@ -1,4 +1,4 @@
-"""The parts of a layer around its matrices, and the MLP of a decode step."""
+"""A layer's operations around its matrices, and the MLP of a decode step."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sol_core.models.weights import LayerWeights
 
 
 def final_logits(logits: Tensor, spec: ModelSpec) -> Tensor:
-    """Logits of the model from the products of its head, [..., V] fp32: scaled and capped."""
+    """Scale and cap the head's products [..., V] fp32."""
     if spec.logit_scale is not None:
         logits = logits * spec.logit_scale
     return logits if spec.logit_cap is None else soft_cap(logits, spec.logit_cap)
 
 
 def normed_update(update: Tensor, norm: Tensor | None, spec: ModelSpec) -> Tensor:
-    """The numbers [..., C] that attention or MLP adds, after its own norm if any."""
+    """Apply the output norm, if any, to what attention or MLP adds [..., C]."""
     return update if norm is None else rms_norm(update.float(), norm, spec.norm_eps)
 
 
 def heads_of(spec: ModelSpec, layer: LayerWeights, normed: Tensor) -> Tensor:
-    """[..., C] → queries, keys and values [..., H + 2·Hkv, D] of each token, before rotation."""
+    """Project [..., C] to queries, keys and values [..., H + 2·Hkv, D], before rotation."""
     sizes = spec.num_heads, spec.num_kv_heads, spec.num_kv_heads
     joined = layer.query_key_value(normed)
     heads: Tensor = joined.unflatten(-1, (sum(sizes), spec.head_size))
@@ -39,7 +39,7 @@ def heads_of(spec: ModelSpec, layer: LayerWeights, normed: Tensor) -> Tensor:
 
 
 def _norm(heads: Tensor, weight: Tensor, spec: ModelSpec) -> Tensor:
-    """[..., N, D] after a norm of each head, weight [D], or of all of them at once, [N · D]."""
+    """Norm [..., N, D] per head, weight [D], or over all heads, weight [N · D]."""
     if weight.shape[0] == spec.head_size:
         return rms_norm(heads, weight, spec.norm_eps)
     whole = rms_norm(heads.flatten(-2), weight, spec.norm_eps)
@@ -49,11 +49,11 @@ def _norm(heads: Tensor, weight: Tensor, spec: ModelSpec) -> Tensor:
 
 def step_mlp(
     layer: LayerWeights,
-    residual: Residual,  # the stream as it enters the MLP, R rows
+    residual: Residual,  # the stream before the MLP, R rows
     plan: MlpPlan,
     pruner: MlpPruner,
     activation: Activation,
-    dtype: torch.dtype,  # of what dense rows multiply with the weights
+    dtype: torch.dtype,  # of dense rows' inputs
 ) -> tuple[Tensor, Tensor]:
     gate_up, down, kept, bits = layer.gate_up, layer.down, plan.channels_kept, plan.bit_widths
     dense = kept is None and bits is None

@@ -17,20 +17,20 @@ from sol_core.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """Tensors of their own: no later step overwrites them. What is not asked for is None."""
+    """Tensors that no later step overwrites; None if not requested."""
 
     hidden: Tensor  # [R, C] fp32, last hidden state after the final norm
     logits: Tensor  # [R, V] fp32
-    tokens_read: Tensor  # [R, num_layers] int64, keys read by any query head, over KV heads
+    tokens_read: Tensor  # [R, num_layers] int64, keys read, summed over KV heads
     attention_concentration: Tensor | None = None  # [R, num_layers] fp32, outside the best pages
     mid_hidden: Tensor | None = None  # [R, 2, C] fp32, a third and two thirds up the layers
     page_readers: Tensor | None = None  # [R, num_layers, P] uint8, KV heads that read a page
     hidden_states: Tensor | None = None  # [R, num_layers + 1, C] fp32; the last one is ``hidden``
-    page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, of the attention, by page
-    head_rows: Tensor | None = None  # [R, 1] int64, outputs computed exactly after a preview
+    page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, attention by page
+    head_rows: Tensor | None = None  # [R, 1] int64, head rows computed exactly after a preview
 
     def on_host(self) -> StepOutput:
-        """Copy all tensors to the host at once; this waits for the device."""
+        """Copy all tensors to the host in one transfer; this waits for the device."""
         given = self._present()
         # fp32 holds counts below 2^24 exactly.
         flat = torch.cat([tensor.float().flatten() for tensor in given.values()]).cpu()
@@ -42,7 +42,7 @@ class StepOutput:
         return replace(self, **copies)
 
     def with_pages_in_order(self, in_order: Callable[[Tensor], Tensor]) -> StepOutput:
-        """Order pages as ``in_order`` orders those of [R, X, P]."""
+        """Reorder pages by ``in_order``, which takes [R, X, P]."""
         readers, mass = self.page_readers, self.page_mass
         if readers is not None:
             readers = in_order(readers)
@@ -52,11 +52,11 @@ class StepOutput:
 
     @staticmethod
     def joined(outputs: Sequence[StepOutput]) -> StepOutput:
-        """The outputs of several parts of a step's rows, in order."""
+        """Concatenate the outputs of a step's parts, in row order."""
 
         def cat(name: str) -> Tensor:
             parts = [getattr(output, name) for output in outputs]
-            width = max(part.shape[-1] for part in parts)  # pages, of rows of other lengths
+            width = max(part.shape[-1] for part in parts)  # pages differ with rows' lengths
             return torch.cat([F.pad(part, (0, width - part.shape[-1])) for part in parts])
 
         return StepOutput(**{name: cat(name) for name in outputs[0]._present()})
@@ -73,16 +73,16 @@ class StepOutput:
 
 
 class LayerOutputs:
-    """Outputs of one step's layers, gathered from the first to the last."""
+    """Collects the outputs of one step's layers, first to last."""
 
     def __init__(self, spec: ModelSpec, observe: Observe, *, keeps_streams: bool) -> None:
         self._middle_layers = spec.middle_layers if observe else ()
         self._scores_pages = observe is Observe.CONCENTRATION
         self._keeps_streams = keeps_streams
-        self._kept: dict[str, list[Tensor]] = defaultdict(list)  # by field of StepOutput
+        self._kept: dict[str, list[Tensor]] = defaultdict(list)  # keyed by field of StepOutput
 
     def add_stream(self, index: int, stream: Tensor) -> None:
-        """Add the residual stream [R, C] after a layer; before the first, after layer −1."""
+        """Add the residual stream [R, C] after a layer; −1 is before the first."""
         if self._keeps_streams:
             self._kept["hidden_states"].append(stream.float())
         self._kept["mid_hidden"] += [stream.float()] * self._middle_layers.count(index)
@@ -100,7 +100,7 @@ class LayerOutputs:
                 self._kept[name].append(tensor)
 
     def output(self, hidden: Tensor, logits: Tensor) -> StepOutput:
-        """The step's output; arguments as its fields."""
+        """Make the step's output; arguments are its fields."""
         if self._keeps_streams:
             self._kept["hidden_states"][-1] = hidden
         layers = {name: torch.stack(kept, 1) for name, kept in self._kept.items() if kept}

@@ -1,7 +1,7 @@
-"""Turns the rows' actions into the numbers and masks that a decode step works with.
+"""Turns the rows' actions into the numbers and masks of a decode step.
 
-Steps of one ``StepShape`` are the same operations over the same buffers, a CUDA graph: all that
-differs is in ``step_numbers``. An axis on which every row is dense is None.
+Steps of one ``StepShape`` are the same operations on the same buffers, so one CUDA graph; they
+differ only in ``step_numbers``. An axis on which every row is dense is None.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from sol_core.models.spec import ModelSpec
 from sol_core.models.step.clock import StepClock
 from sol_core.models.step.preview import PreviewedHead
 
-# Own tokens are rounded up to a multiple of this where a step must not depend on their number: at
-# most four programs of the attention kernel idle.
+# Own tokens are rounded up to a multiple of this if a step must not depend on their number; at most
+# four programs of the attention kernel are idle.
 BUCKET_TOKENS = 256
 
 
 @dataclass(slots=True)
 class StepRequest:
-    """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""
+    """A step's request besides its tokens; see ``FrozenLM.decode_step``."""
 
     actions: Sequence[Action]
     mechanisms: Mechanisms
@@ -45,11 +45,11 @@ class StepRequest:
     batched: bool
     preview: PreviewedHead | None = None
     is_dense: bool = field(init=False, default=True)  # every row keeps everything
-    is_layered: bool = field(init=False)  # no graph: made layer by layer, each on its own
-    is_by_layer: bool = field(init=False, default=False)  # some row has numbers by layer
+    is_layered: bool = field(init=False)  # records or leaves out pages by layer, so no graph
+    is_by_layer: bool = field(init=False, default=False)  # some row has values by layer
     is_sparse: bool = field(init=False, default=False)  # some row drops pages
     reads_codes: bool = field(init=False)  # pages are scored by 4-bit keys
-    kernels_choose: bool = field(init=False)  # the CPU's kernels know how pages are chosen
+    kernels_choose: bool = field(init=False)  # the CPU's kernels support this choice of pages
 
     def __post_init__(self) -> None:
         self.is_layered = self.left_out is not None or not {"pages"}.issuperset(self.record)
@@ -63,7 +63,7 @@ class StepRequest:
         self.kernels_choose = self.mechanisms.page_choice == scorer.compiled_choice
 
     def rows(self, first: int, count: int) -> StepRequest:
-        """The request of some rows, as if there were no others."""
+        """Select some rows of the request."""
         part = slice(first, first + count)
         left_out = None if self.left_out is None else self.left_out[part]
         return replace(self, actions=self.actions[part], left_out=left_out)
@@ -71,25 +71,25 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """Sizes that decide a step's operations and tensors; hashable."""
+    """Sizes that determine a step's operations and tensors; hashable."""
 
     num_rows: int
     page_size: int
-    own_width: int  # tokens of the rows' own memory that are looked at
-    shared_width: int  # of a shared prefix; which of all these a row sees is masked
-    masked: tuple[bool, ...]  # per window (sorted, None last): some row sees fewer than that
+    own_width: int  # tokens of the rows' own memory in use
+    shared_width: int  # tokens of the shared prefix
+    masked: tuple[bool, ...]  # per window (sorted, None last): some row sees fewer tokens
     sparse: bool  # sparse, pruned, quantised: whether some row drops pages, channels, bits
     pruned: bool
     quantised: bool
-    by_layer: bool  # whether every layer has numbers of its own
-    observe: Observe  # what else the step returns
-    records_pages: bool  # the step also returns which pages it read
-    mechanisms: Mechanisms  # how what is dropped is skipped
-    extend: bool  # the new token must be taken among the 4-bit keys
+    by_layer: bool  # whether each layer has its own numbers
+    observe: Observe  # extra outputs
+    records_pages: bool  # whether to return which pages were read
+    mechanisms: Mechanisms
+    extend: bool  # whether to encode the new key in 4 bits
 
     @property
     def kind(self) -> StepShape:
-        """The shape whatever the rows' lengths."""
+        """Return the shape without the rows' lengths."""
         return replace(self, own_width=0, masked=())
 
 
@@ -97,24 +97,24 @@ class StepShape:
 class StepPlan:
     shape: StepShape
     positions: Tensor  # [R] int64, position of the new token
-    slots: Tensor  # [R] int64, where it goes in the row's own memory
-    attention: Sequence[AttentionPlan]  # of each layer
-    tokens_seen: Sequence[Tensor]  # likewise [R, 1] int64, summed over KV heads
-    mlp: Sequence[MlpPlan]  # likewise
+    slots: Tensor  # [R] int64, its slot in the row's own memory
+    attention: Sequence[AttentionPlan]  # per layer
+    tokens_seen: Sequence[Tensor]  # per layer [R, 1] int64, summed over KV heads
+    mlp: Sequence[MlpPlan]  # per layer
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
-    """Quest's page budget: pages that hold ``ceil(κ·L)`` tokens."""
+    """Return Quest's page budget: the pages that hold ``ceil(κ·L)`` tokens."""
     return -(-ceil_fraction(keep_fraction, visible_tokens) // page_size)
 
 
 def page_limits(
     cache: KVCache,
     request: StepRequest,
-    windows: Sequence[int | None],  # of the model; of every layer where the request is by layer
+    windows: Sequence[int | None],  # the model's; one per layer for a request by layer
 ) -> tuple[list[list[int]], np.ndarray[Any, np.dtype[np.float32]]]:
-    """Pages that each row keeps, a line of R numbers per window, and the need from which on it
-    reads one, [1, R] or [L, R] by layer. The new token is counted as cached."""
+    """Return the pages that each row keeps, R numbers per window, and the least need at which it
+    reads a page, [1, R] or [L, R] by layer. The new token counts as cached."""
     kept_pages = [[max(cache.lengths) + 1] * cache.num_rows for _ in windows]
     floors = np.zeros((len(windows) if request.is_by_layer else 1, cache.num_rows), np.float32)
     for row, (action, cached) in enumerate(zip(request.actions, cache.lengths, strict=True)):
@@ -138,7 +138,7 @@ def page_limits(
 def channel_limits(
     spec: ModelSpec, request: StepRequest
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Input and inner channels that each row keeps: a line of R numbers, or of each layer one."""
+    """Return the input and inner channels that each row keeps: R numbers, once or per layer."""
     how, sizes = request.mechanisms, (spec.hidden_size, spec.intermediate_size)
     count = spec.num_layers if request.is_by_layer else 1
     rows = [
@@ -152,8 +152,8 @@ def channel_limits(
 def step_shape(
     spec: ModelSpec, cache: KVCache, request: StepRequest, *, in_buckets: bool
 ) -> StepShape:
-    """Prepare a cache for a step over its rows and return the step's shape; in buckets the next
-    token finds the same one."""
+    """Prepare a cache for a step and return the step's shape; with buckets, it rarely changes from
+    token to token."""
     how, actions = request.mechanisms, request.actions
     width = max(cache.own_lengths) + 1
     if in_buckets:
@@ -188,7 +188,7 @@ def step_shape(
 
 
 def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[list[int]]:
-    """Return N lines of R numbers, in which steps of one shape differ; see ``plan_step``."""
+    """Return N lines of R numbers, the only difference between steps of one shape."""
     entering, inner = channel_limits(spec, request)
     windows = spec.windows if request.is_by_layer else _windows(spec)
     kept_pages, floors = page_limits(cache, request, windows)
@@ -196,14 +196,14 @@ def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[
     lines = [cache.own_lengths, cache.lengths, bits, *entering, *inner, *kept_pages]
     if request.thresholds is not None:
         lines += floors.view(np.int32).tolist()
-    # Every line starts at 16 bytes then: Triton compiles no other variant of the kernels.
+    # Keeps lines aligned to 16 bytes, so Triton compiles no other variant of the kernels.
     return [line + [0] * (-len(line) % 4) for line in lines]
 
 
 def pages_left_out(
     cache: KVCache, left_out: Sequence[Iterable[int]]
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """[R, P]: 1 for a page left out, oldest page 0. Raises: ShapeError: no such page."""
+    """Mark pages left out, [R, P], oldest first. Raises: ShapeError for a missing page."""
     size, lengths = cache.page_size, cache.lengths
     pages_out = np.zeros((len(lengths), max(lengths) // size + 1), np.uint8)
     for row, (pages, length) in enumerate(zip(left_out, lengths, strict=True)):
@@ -218,7 +218,7 @@ def pages_left_out(
 
 
 def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]]) -> Tensor:
-    """[R, S] bool: ``pages_left_out`` as tokens of the rows' blocks."""
+    """Return ``pages_left_out`` as tokens of the rows' blocks, [R, S] bool."""
     pages = torch.from_numpy(pages_left_out(cache, left_out)).bool()
     tokens = pages.repeat_interleave(cache.page_size, 1)
     missing = torch.zeros(cache.num_rows, cache.shared_width + width, dtype=torch.bool)
@@ -233,9 +233,9 @@ def plan_step(
     spec: ModelSpec,
     shape: StepShape,
     numbers: Tensor,
-    left_out: Tensor | None = None,  # [R, S] bool, tokens that rows may not see
+    left_out: Tensor | None = None,  # [R, S] bool, hidden tokens
 ) -> StepPlan:
-    """The plan of a step, on the numbers' device and without a look at the host."""
+    """Plan a step on the numbers' device, without synchronising with the host."""
     windows, num_layers = _windows(spec), spec.num_layers
     slots, positions, bits, *lines = numbers[:, : shape.num_rows].unbind()
     count = num_layers if shape.by_layer else 1
@@ -282,17 +282,17 @@ def plan_step(
 
 
 def _windows(spec: ModelSpec) -> list[int | None]:
-    """The attention windows that occur in a model, the narrowest first."""
+    """Return the distinct attention windows of a model, narrowest first."""
     return sorted(set(spec.windows), key=lambda window: (window is None, window))
 
 
-@lru_cache(maxsize=256)  # of 30 layers 0.15 ms, and a schedule has few lists
+@lru_cache(maxsize=256)  # 0.15 ms for 30 layers, and schedules repeat few values
 def channels_kept(
     ratios: tuple[float, ...],
-    sizes: tuple[int, int],  # of a layer's input and of what is between
+    sizes: tuple[int, int],  # input and inner channels of a layer
     mechanisms: Mechanisms,
 ) -> list[tuple[int, int]]:
-    """Input and inner channels that each of some layers keeps, by an action's ratios."""
+    """Return the input and inner channels that layers keep at an action's ratios."""
     pairs = [mechanisms.mlp_fractions(ratio) for ratio in ratios]
     return [(ceil_fraction(a, sizes[0]), ceil_fraction(b, sizes[1])) for a, b in pairs]
 
@@ -305,7 +305,7 @@ def _plan_attention(
     window: int | None,
     left_out: Tensor | None,
 ) -> AttentionPlan:
-    """The plan of a window's layers without the pages that they keep."""
+    """Plan a window's layers, without the pages that they keep."""
     spans, scored = None, shape.sparse or shape.observe is Observe.CONCENTRATION
     if slots.device.type == "cpu" and left_out is None:
         first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
@@ -338,7 +338,7 @@ def _tokens_seen(
 def _visible_tokens(
     shape: StepShape, slots: Tensor, positions: Tensor, window: int | None
 ) -> Tensor:
-    """[R, S] bool over the shared block's tokens, then the rows' own."""
+    """Return [R, S] bool over the shared block's tokens, then the rows' own."""
     own, shared = slots[:, None], (positions - slots)[:, None]
     own_tokens = torch.arange(shape.own_width, device=slots.device)[None]
     own_seen = own_tokens <= own

@@ -1,4 +1,4 @@
-"""A model's head in two passes, where it has a second form."""
+"""Computes a model's head in two passes, if it has a preview form."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sol_core.models.step.output import StepOutput
 
 
 class PreviewedHead:
-    """The second form of a head, made when a step first asks for it."""
+    """A head's preview form, made at its first use."""
 
     def __init__(self, blocks: GgufBlocks, directions: Tensor, dtype: torch.dtype) -> None:
         self._blocks, self._directions, self._dtype = blocks, directions, dtype
@@ -34,8 +34,8 @@ class PreviewedHead:
     def make(
         spec: ModelSpec, blocks: GgufBlocks | None, directions: Tensor | None, dtype: torch.dtype
     ) -> PreviewedHead | None:
-        """Make a head's preview; None where it is always read whole."""
-        raw = spec.logit_scale is None and spec.logit_cap is None  # as the margin is meant
+        """Make a head's preview; None if the head is always read whole."""
+        raw = spec.logit_scale is None and spec.logit_cap is None  # the margin assumes raw logits
         if blocks is None or directions is None or not raw:
             return None
         fits = preview_bytes(blocks, directions.shape[1]) is not None
@@ -52,17 +52,17 @@ class PreviewedHead:
 
     @cached_property
     def arrays(self) -> list[Any]:
-        """Return the arrays that the kernels of few rows take, see ``decode_layer/head.py``."""
+        """Return the arrays for the few-row kernels, see ``decode_layer/head.py``."""
         _, *parts = self._form
         return [as_array(part) for part in parts]
 
     @cached_property
     def _weights(self) -> Tensor:
-        """[V, C + D]."""
+        """Return the weights of the preview, [V, C + D]."""
         return unpack_blocks(self._form.blocks).to(self._dtype)
 
     def logits(self, output: StepOutput, actions: Sequence[Action]) -> Tensor:
-        """Logits [R, V] of a step of many rows: previewed in the rows that drop something."""
+        """Return logits [R, V] of many rows, previewed in rows that drop something."""
         previewed = torch.tensor([not action.is_dense for action in actions])
         extended = preview_input(output.hidden, self._directions)
         coarse = (extended.to(self._dtype) @ self._weights.t()).float()

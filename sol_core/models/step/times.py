@@ -1,4 +1,4 @@
-"""Times of decode steps on one machine: what a budget would gain."""
+"""Estimates decode step times on one machine from a few measured ones."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ class TimesAtContext:
     """Milliseconds of the parts of a step after so many tokens."""
 
     context: int
-    dense: float  # attention that reads all
-    sparse: tuple[float, float]  # where pages are chosen, and for 1,000 tokens read of a KV head
-    mlp: float  # whole
+    dense: float  # dense attention
+    sparse: tuple[float, float]  # sparse attention: fixed, and per 1,000 tokens of a KV head read
+    mlp: float  # whole MLP
     head: tuple[float, float]  # whole, and previewed
-    around: float  # of a token: what the kernel is given, drawing and describing it
+    around: float  # the rest of a token: planning, sampling, its event
 
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Times at some contexts, ascending, two or more; a step's lie on lines through them."""
+    """Times at two or more ascending contexts; others are interpolated linearly."""
 
     at: tuple[TimesAtContext, ...]
-    channels: tuple[float, ...]  # fractions of the MLP that are kept, ascending
+    channels: tuple[float, ...]  # measured channel keep ratios, ascending
     mlp: tuple[float, ...]  # ms at each of them, after the first context
     readers: int  # layers times KV heads
 
     def step_ms(self, action: Action | Budget, context: int) -> float:
-        """Estimate a step after so many tokens, ms; a mean spend is interpolated."""
+        """Estimate a step at a context, ms; a mean spend is interpolated."""
         known = [self._known(times, action) for times in self.at]
         contexts = [times.context for times in self.at]
         last = min(int(np.searchsorted(contexts, context)), len(contexts) - 1)
-        first = max(last, 1) - 1  # the nearest two, beyond them too
+        first = max(last, 1) - 1  # nearest two; extrapolates beyond the ends
         slope = (known[first + 1] - known[first]) / (contexts[first + 1] - contexts[first])
         return known[first] + slope * (context - contexts[first])
 
