@@ -1,8 +1,8 @@
-"""Price on bytes over attention and MLP alike: how a policy spends a share of the dense bytes.
+"""One price on bytes for attention and MLP: how a policy spends a share of the dense bytes.
 
-The schedule of least damage takes, at every step and on both axes, the level of least ``damage +
-price · bytes`` (Lagrange). What a level costs on average is measured (``sol_core/budgets``); the
-network says by what factor this step differs. The price of a share is read off kept states.
+The schedule of least damage takes, at each step and on both axes, the level of least ``damage +
+price · bytes`` (Lagrange). A level's mean damage is measured (``sol_core/budgets``); the network
+predicts the factor by which a step differs. The price for a share follows from sample states.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ LogDamages = Callable[[Floats], Floats]
 
 BYTE_AXES = ("keep_fraction", "channel_keep_ratio")  # the fields whose levels change bytes
 NUM_FEATURES = 3 + 3 * len(BYTE_AXES)  # see ``history_features``
-RIDGE = 1.0  # states' worth of evidence for no influence
+RIDGE = 1.0  # weight of the prior (no influence), in states
 MAX_GROUPS, STATES_PER_CONTEXT = 6, 64
 SHORTEST = 64  # tokens; the cache is 1 % of the bytes there
-CONTEXT_STEP = 1.15  # contexts that are closer to each other than this share their prices
-NUM_BYTE_PRICES = 81  # that shares are known for; tabulated anew as the context grows
-LEAST_DAMAGE = 1e-3  # nats; what is below is rounding in bf16
-# Levels that lose nothing beyond the floor are told apart by this, so that shares above all of them
-# are met by the highest ones: dense steps would pay the floor too, among steps that are not.
-NEXT_TO_NOTHING = 1e-6  # nats, of the lowest level
-_NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
+CONTEXT_STEP = 1.15  # contexts within this ratio use the same prices
+NUM_BYTE_PRICES = 81  # entries of the table, which is rebuilt as the context grows
+LEAST_DAMAGE = 1e-3  # nats; less is bf16 rounding
+# Separates levels without damage beyond the floor, so that high shares use the highest levels;
+# dense steps among compressed ones would pay the floor, too.
+NEXT_TO_NOTHING = 1e-6  # nats, at the lowest level
+_NO_DAMAGE = 1e-9  # nats; avoids the logarithm of 0
 
 
 @dataclass(frozen=True, slots=True)
 class SampleStates:
-    """Sensitivity and slope of both axes, as a network predicted them in its policy's episodes.
+    """Sensitivity and slope of both axes, as predicted in the policy's own episodes.
 
-    After compressed steps it predicts more damage, whatever the token needs. What the episode's
-    history explains is fitted and subtracted; the rest counts as far as damage followed it.
+    After compressed steps, the network predicts more damage for any token. The part explained by
+    the episode's history is fitted and subtracted; the rest counts as far as damage followed it.
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
-    trust: tuple[float, ...]  # [axes], how much of the rest counts, 0 to 1
-    contexts: tuple[float, ...]  # tokens before the episodes of each group, ascending
+    trust: tuple[float, ...]  # [axes], weight of the rest, 0 to 1
+    contexts: tuple[float, ...]  # per group, tokens before its episodes, ascending
     shapes: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
 
     def __post_init__(self) -> None:
@@ -64,14 +64,14 @@ class SampleStates:
 
     @staticmethod
     def of(
-        shapes: Floats,  # [E, T, axes, 2], what the network predicted
-        spends: Floats,  # [E, T, axes], what was taken then, fractions of dense
+        shapes: Floats,  # [E, T, axes, 2], the network's predictions
+        spends: Floats,  # [E, T, axes], levels taken, fractions of dense
         contexts: Floats,  # [E], tokens before each episode
         damages: Floats,  # [E, T], KL to the dense step, nats
-        log_damages: LogDamages,  # of those levels, from shapes: [E, T, axes, 2] → [E, T]
+        log_damages: LogDamages,  # at those levels, from shapes: [E, T, axes, 2] → [E, T]
         texts: int = 1,
     ) -> SampleStates:
-        """Fit the history of some episodes, and keep states of each context."""
+        """Fit the history of some episodes, and sample states of each context."""
         steps = shapes.shape[1]
         before = np.cumsum(spends, 1) - spends
         means = np.concatenate(
@@ -90,8 +90,8 @@ class SampleStates:
             for axis in np.eye(len(BYTE_AXES))[:, :, None]
         ]
         seen = (np.log(np.maximum(damages, LEAST_DAMAGE)) - known).ravel()
-        # Seen damage on the history again, beside what was foreseen of each axis: its trust. Other
-        # kinds of text differ by more than these do from each other, so it is the lower end.
+        # Trust: regress measured damage on the history and each axis's prediction. Take the lower
+        # end, because other kinds of text differ more than these do.
         said_beyond = np.column_stack(foreseen)
         fit = _fit(np.column_stack((flat, said_beyond)), seen)
         rest = seen - flat @ fit[:NUM_FEATURES]
@@ -113,7 +113,7 @@ class SampleStates:
         return from_json(SampleStates, record, "sample states")
 
     def near(self, context: int) -> Floats:
-        """The states of the group whose context is nearest, in ratio, weighed by trust."""
+        """Return the states of the group with the nearest context, weighted by trust."""
         gaps = [abs(math.log(max(context, 1) / max(known, 1.0))) for known in self.contexts]
         shapes = np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
         counts: Floats = shapes * np.asarray(self.trust)[:, None]
@@ -121,15 +121,15 @@ class SampleStates:
 
 
 def _fit(features: Floats, wanted: Floats) -> Floats:
-    """Least squares: [N, F] and [N, …] → [F, …]."""
+    """Solve ridge regression: [N, F] and [N, …] → [F, …]."""
     system = features.T @ features + RIDGE * np.eye(features.shape[1])
     return np.asarray(np.linalg.solve(system, features.T @ wanted), dtype=np.float64)
 
 
 def history_features(step: int, means: Floats, contexts: Floats) -> Floats:
-    """An episode so far: [R, features]; contexts: [R], tokens before the episode."""
+    """Return features of an episode so far, [R, features]; contexts [R]: tokens before it."""
     first = 1 / (step + 1)
-    # Of a few rows, in plain numbers: six operations of arrays took five times as long.
+    # In plain numbers: for a few rows, array operations took five times as long.
     return np.array(
         [
             (1.0, first, math.log2(max(context, 1)) / 8, a, b, a * first, b * first, a * a, b * b)
@@ -140,10 +140,10 @@ def history_features(step: int, means: Floats, contexts: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """Costs of the levels of both axes after a context; a short axis is padded with infinity."""
+    """Costs of both axes' levels at a context; a shorter axis is padded with infinity."""
 
     log_means: Floats
-    bytes_read: Floats  # [axes, L], beyond a dense step's, as shares of it: 0 and below
+    bytes_read: Floats  # [axes, L], change from a dense step, as a share of it: at most 0
     shares: Floats
     log_prices: Floats
 
@@ -166,7 +166,7 @@ class BytePrices:
 
     @staticmethod
     def fits(grid: ActionGrid, mixes: MixTable) -> bool:
-        """Return whether there is a choice on both axes, and every level's damage is measured."""
+        """Return whether both axes have several levels, all with measured damage."""
         levels = (grid.keep_fractions, grid.channel_keep_ratios)
         is_choice = all(len(axis) > 1 for axis in levels)
         return mixes.levels == levels and is_choice
@@ -174,7 +174,7 @@ class BytePrices:
     def terms(
         self, features: Floats, shares: Sequence[float], contexts: Sequence[int]
     ) -> ByteTerms:
-        """Terms of a step's choices, besides what the network says."""
+        """Return the terms of a step's choices besides the network's prediction."""
         known = [self._at(context) for context in contexts]
         prices = [
             math.exp(np.interp(share, terms.shares, terms.log_prices))

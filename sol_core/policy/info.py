@@ -1,4 +1,4 @@
-"""Kind, shape and model of a policy, as its config.json says. Read without torch."""
+"""Reads a policy's config.json: its kind, shape and model. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from sol_core.models.spec import ModelSpec
 
-MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
+MAX_POLICY_STEPS = 4096  # per episode; the network keeps a state for each
 NetworkName = Literal["factored", "joint"]
-SCHEMA = 2  # in 1 the checksum covered the weights alone
+SCHEMA = 2  # in 1, the checksum covered only the weights
 READ_SCHEMAS = (1, SCHEMA)
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
-# The files of a policy folder, and how large each may be.
+# The files of a policy folder and their largest sizes.
 MAX_BYTES = {CONFIG_FILE: 4_000_000, WEIGHTS_FILE: 200_000_000, CARD_FILE: 1_000_000}
-# Parts of config.json that are not PolicyInfo's.
+# Fields of config.json outside PolicyInfo.
 _BESIDE = ("schema", "weights_sha256", "prices", "correction", "states", "gains")
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
 
@@ -69,7 +69,7 @@ class InputLayout:
 
     @property
     def width(self) -> int:
-        """Numbers per row, without the embedding."""
+        """Return the numbers per row, without the embedding."""
         return 3 * self.hidden_size + self.num_layers + NUM_SCALARS + len(AXES)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,19 +87,19 @@ class PolicyInfo:
     """Contents of a policy folder's config.json."""
 
     name: str  # the policy's own name
-    model: str  # model, fingerprint: of the language model it was trained on
+    model: str  # model, fingerprint: the language model's that it was trained on
     fingerprint: str
     grid: ActionGrid  # levels, quantisation site and page size it chooses from
     config: PolicyConfig
     layout: InputLayout  # sizes of its inputs
     episode_steps: Annotated[int, Range(1, MAX_POLICY_STEPS)] = 16  # steps per episode
-    corpus_fingerprint: str = ""  # of the text it was trained on
+    corpus_fingerprint: str = ""  # the training text's
     created: str = ""  # ISO 8601, UTC
     summary: dict[str, Any] = field(default_factory=dict)
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Raises: PolicyError for another grid than its own."""
+        """Raise PolicyError unless the grid is the policy's own."""
         if grid != self.grid:
             raise PolicyError(
                 f"policy {self.name!r} chooses from another grid ({self.grid}) than the one in "
@@ -135,7 +135,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def info_from_record(record: dict[str, Any], folder: Path) -> PolicyInfo:
-    """Read a policy's description. Raises: PolicyError for a field missing or of the wrong kind."""
+    """Read a policy's description. Raises: PolicyError for missing or invalid fields."""
     own = {name: value for name, value in record.items() if name not in _BESIDE}
     try:
         return from_json(PolicyInfo, own, rules=_RULES)

@@ -1,9 +1,9 @@
-"""The policy networks, whose input of a step is one row of numbers (``step.py``).
+"""The policy networks, whose input per step is one row of numbers (``step.py``).
 
-``DamageNetwork`` (ours) predicts what each level of each axis would cost in KL to the dense step:
-how sensitive this step is, and how steeply that falls with the level. Damage is additive over the
-axes to a good approximation (docs/results.md), so a head per axis suffices. ``JointNetwork`` is
-that of the authors of SOL (arXiv:2605.10875).
+``DamageNetwork`` (ours) predicts each level's KL to the dense step, by axis: the step's
+sensitivity, and how steeply it falls with the level. Damage is nearly additive over the axes
+(docs/results.md), so one head per axis suffices. ``JointNetwork`` is that of the authors of SOL
+(arXiv:2605.10875).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from sol_core.policy.info import InputLayout, PolicyConfig
 
 
 def observed_signals(layout: InputLayout) -> Observe:
-    """Return what a network with these inputs reads of a step."""
+    """Return the observations that a network with these inputs needs."""
     return Observe.CONCENTRATION if layout.num_layers else Observe.STATES
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
-    """Each axis' levels as fractions of dense: [levels] fp32."""
+    """Return each axis's levels as fractions of dense: [levels] fp32."""
     return [
         torch.tensor(levels, dtype=torch.float32) / axis.dense
         for axis, levels in zip(AXES, grid.levels(), strict=True)
@@ -34,7 +34,7 @@ def level_values(grid: ActionGrid) -> list[Tensor]:
 
 
 class CausalEncoder(nn.Module):
-    """A projection of the inputs and one causal pre-norm transformer block over the steps."""
+    """Projects the inputs and applies one causal pre-norm transformer block over the steps."""
 
     def __init__(self, num_inputs: int, mlp_ratio: int, config: PolicyConfig) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class CausalEncoder(nn.Module):
         self.dropout = config.dropout
 
     def mix(self, encoded: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The block: [N, T, width] → the same, and the cache that includes these steps."""
+        """Apply the block to [N, T, width]; return the result and the extended cache."""
         mixed, cache = self._attend(self.attention_norm(encoded), cache)
         encoded = encoded + self._drop(mixed)
         inner = F.gelu(self.mlp_in(self.mlp_norm(encoded)))
@@ -78,7 +78,7 @@ class CausalEncoder(nn.Module):
 
 
 class StateEncoder(CausalEncoder):
-    """Encoder of all that is observed; positions are not learned, the causal mask orders."""
+    """Encodes all observations; without learned positions."""
 
     rest_mean: Tensor
     rest_scale: Tensor
@@ -97,7 +97,7 @@ class StateEncoder(CausalEncoder):
         """Encode T more steps of N episodes; rows: [N, T, layout.width]."""
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
-        # Scales differ by 100 between the states: each is normalised on its own.
+        # The states' scales differ by 100, so each is normalised separately.
         hidden, first, second = F.layer_norm(states, size).unbind(-2)
         fed = F.layer_norm(embedding.float(), size)
         scaled = (rest - self.rest_mean) / self.rest_scale
@@ -106,17 +106,17 @@ class StateEncoder(CausalEncoder):
 
     @torch.no_grad()
     def fit_scales(self, rows: Tensor) -> None:
-        """Set mean and deviation of the inputs that are not states from a sample [..., width]."""
+        """Fit mean and deviation of the non-state inputs to a sample [..., width]."""
         rest = self.layout.split(rows.float().flatten(0, -2))[1]
         self.rest_mean.copy_(rest.mean(0))
         self.rest_scale.copy_(rest.std(0).clamp(min=1e-3))
 
 
 class PaperEncoder(CausalEncoder):
-    """The paper's observation alone: last hidden state, embedding, previous action and budget."""
+    """Encodes the paper's observation: last hidden state, embedding, previous action, budget."""
 
     def __init__(self, layout: InputLayout, config: PolicyConfig, num_steps: int) -> None:
-        # The previous action, progress and whether it can be controlled, targets and deviations.
+        # Previous action, progress, a flag, targets and deviations.
         self.num_numbers = len(AXES) + 2 + 2 * len(AXES)
         super().__init__(2 * layout.hidden_size + self.num_numbers, 4, config)
         self.layout = layout
@@ -136,7 +136,7 @@ class PaperEncoder(CausalEncoder):
 
 
 class DamageNetwork(nn.Module):
-    """Predicted log KL per axis and level: ``base[l] + sensitivity + slope · u[l]``, u in ±½."""
+    """Predicts log KL per axis and level: ``base[l] + sensitivity + slope · u[l]``, u in ±½."""
 
     padded: Tensor
 
@@ -156,7 +156,7 @@ class DamageNetwork(nn.Module):
             self.register_buffer(name, rise - 0.5)
             bases.append(nn.Parameter(math.log(start) - folds * rise))
         self.base = nn.ParameterList(bases)
-        self._bases = tuple(bases)  # the same ones; walking a ParameterList takes 30 µs
+        self._bases = tuple(bases)  # same parameters; iterating a ParameterList takes 30 µs
         self.floor = nn.Parameter(torch.tensor(-5.0))  # log KL of a dense step after others
         self.entropy_head = nn.Linear(config.width, 1)  # auxiliary: the dense step's entropy
         self.log_sharpness = nn.Parameter(torch.full((len(bases),), math.log(20.0)))
@@ -167,7 +167,7 @@ class DamageNetwork(nn.Module):
             [end - size + min(level, size - 1) for level in range(max(sizes))]
             for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)
         ]
-        # Each level's index in all axes' bases, then scaled levels; a short axis repeats its last.
+        # Index of each level in the bases, then the scaled levels; a short axis repeats its last.
         index = torch.tensor(rows).flatten()
         self.register_buffer("padded", torch.cat((index, index + sum(sizes))), persistent=False)
 
@@ -182,25 +182,25 @@ class DamageNetwork(nn.Module):
 
     @property
     def scaled_levels(self) -> list[Tensor]:
-        """Levels of each axis, scaled to ±½."""
+        """Return each axis's levels, scaled to ±½."""
         return [getattr(self, name) for name in self._scaled_names]
 
     def shapes(self, encoded: Tensor) -> Tensor:
-        """Encoded steps [..., width] → sensitivity and slope [..., axes, 2]."""
+        """Map encoded steps [..., width] to sensitivity and slope [..., axes, 2]."""
         weight = torch.cat([head.weight for head in self.linears])
         bias = torch.cat([head.bias for head in self.linears])
         return F.linear(encoded, weight, bias).view(*encoded.shape[:-1], -1, 2)
 
     def log_damages(self, shapes: Tensor) -> Tensor:
-        """Sensitivity and slope [..., axes, 2] → log damage [..., axes, levels of the longest]."""
+        """Map sensitivity and slope [..., axes, 2] to log damage [..., axes, most levels]."""
         sensitivity, slope = shapes[..., None].unbind(-2)
-        # Collected anew each time: a copy kept aside would miss what training changes.
+        # Not cached, because training changes the parameters.
         curves = torch.cat([*self._bases, *self.scaled_levels])
         base, scaled = curves.index_select(0, self.padded).view(2, len(self._bases), -1).unbind()
         return torch.addcmul(base + sensitivity, slope, scaled)
 
     def total_damage(self, log_damages: list[Tensor], levels: Tensor) -> Tensor:
-        """Predicted KL of chosen levels: levels [N, T, axes] int64 → [N, T], nats."""
+        """Return the predicted KL of levels [N, T, axes] int64: [N, T], nats."""
         total = self.floor.exp()
         for axis, log_damage in enumerate(log_damages):
             total = total + log_damage.gather(-1, levels[..., axis : axis + 1])[..., 0].exp()
@@ -224,7 +224,7 @@ class JointNetwork(nn.Module):
     def forward(
         self, rows: Tensor, embedding: Tensor, budget: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits [N, T, A]; the levels of the last axis follow one another."""
+        """Return logits [N, T, A]; the last axis varies fastest."""
         encoded, cache = self.encoder(torch.cat((rows, budget), -1), embedding, cache)
         logits: Tensor = self.head(encoded) + self.budget(budget[..., 2 : 2 + len(AXES)])
         return logits, cache
@@ -233,6 +233,6 @@ class JointNetwork(nn.Module):
 def build_network(
     layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
 ) -> DamageNetwork | JointNetwork:
-    """A fresh network; its weights come from torch's global random state."""
+    """Make a network with weights from torch's global random state."""
     kind = JointNetwork if config.network == "joint" else DamageNetwork
     return kind(layout, grid, config, num_steps)

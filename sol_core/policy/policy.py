@@ -1,4 +1,4 @@
-"""A policy: network, prices, and what it was made for."""
+"""A policy: network, prices, and the model and grid that it was made for."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class StepInputs(NamedTuple):
     """Inputs of a policy for T steps of N episodes."""
 
     rows: Tensor  # [N, T, layout.width], see ``step.py``
-    tokens: Tensor  # [N, T] int64, about to be fed
-    budget: Tensor
-    aims: Tensor  # [N, T, axes], mean spend to aim for at this step, fractions of dense
+    tokens: Tensor  # [N, T] int64, the steps' input
+    budget: Tensor  # [N, T, …], inputs of the joint network only
+    aims: Tensor  # [N, T, axes], target spend at this step, fractions of dense
 
 
 class Policy(
@@ -46,19 +46,19 @@ class Policy(
     paper_url="https://arxiv.org/abs/2605.10875",
     tags=["per-token-compute", "policy"],
 ):
-    """Network and prices; chooses among the grid's levels.
+    """A network with prices, which chooses among the grid's levels.
 
-    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` are those of the Hub's mixin, over
-    the same folder that ``folder.py`` reads and writes, with the same refusals.
+    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` come from the Hub's mixin and use
+    the folder that ``folder.py`` reads and writes, with the same checks.
 
     Attributes:
-        info: what it is.
+        info: its description.
         network: DamageNetwork or JointNetwork.
-        states: that a price on bytes is read off; None of policies that lack them.
-        gains: where it pays at a share of the bytes; None: not measured, so it always schedules.
-        embedding: [V, C] of the language model, to look tokens up in.
-        levels: of each axis, ascending, fractions of dense.
-        ends: [axes] each, the axes' lowest and highest levels.
+        states: sample states for prices on bytes; None if the policy lacks them.
+        gains: where it pays at a share of the bytes; None if not measured: it always schedules.
+        embedding: [V, C], the language model's embedding.
+        levels: each axis's levels, ascending, fractions of dense.
+        ends: lowest and highest levels, [axes] each.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Policy(
         self.states, self.info, self.network, self.embedding = states, info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
-        # Choices per step: one an axis, or one over the joint actions.
+        # Choices per step: one per axis, or one joint action.
         self.num_heads = 1 if isinstance(network, JointNetwork) else len(self.levels)
         low, high = torch.stack([values[[0, -1]] for values in self.levels], 1)
         self.ends = (low, high)
@@ -87,7 +87,7 @@ class Policy(
 
     @property
     def prices(self) -> list[PriceTable]:
-        """Per axis; none with the joint network."""
+        """Return the price table of each axis; none with the joint network."""
         return self._prices
 
     @prices.setter
@@ -97,7 +97,7 @@ class Policy(
 
     @property
     def rule(self) -> PriceRule:
-        """Raises: PolicyError when there are no prices."""
+        """Return the price rule. Raises: PolicyError without prices."""
         if self._rule is None:
             raise PolicyError(f"policy {self.info.name!r} has no price tables")
         return self._rule
@@ -115,18 +115,18 @@ class Policy(
 
     @property
     def damage_network(self) -> DamageNetwork:
-        """The network of a policy that has prices."""
+        """Return the network of a policy with prices."""
         assert isinstance(self.network, DamageNetwork)
         return self.network
 
     @property
     def observes(self) -> Observe:
-        """Return what its network reads of a step."""
+        """Return the observations that its network needs."""
         return observed_signals(self.info.layout)
 
     @property
     def reads(self) -> StepReads:
-        """Return what it adds to every step: each weight is read and used once."""
+        """Return its cost per step: each weight is read and used once."""
         weights = list(self.network.parameters())
         number = sum(value.numel() for value in weights)
         bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)
@@ -138,14 +138,13 @@ class Policy(
         return StepReads(observed=self.observes is Observe.CONCENTRATION, policy=cost)
 
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Unnormalised log probabilities of T steps of N episodes.
+        """Return unnormalised log probabilities for T steps of N episodes.
 
         Args:
-            inputs: of these steps.
-            cache: of the steps before, as the last call returned it; None at an episode's start.
-        Returns: [N, T, axes, levels of the longest] (what a shorter axis lacks is never
-            chosen), or [N, T, 1, A]; and the step cache. The most probable level is the one
-            the price rule chooses.
+            inputs: inputs of these steps.
+            cache: the step cache from the last call; None at an episode's start.
+        Returns: [N, T, axes, most levels] (missing levels of a shorter axis are never chosen), or
+            [N, T, 1, A]; and the step cache. The most probable level is the price rule's choice.
         """
         if isinstance(self.network, JointNetwork):
             embedded = self.embedding[inputs.tokens]
@@ -155,40 +154,40 @@ class Policy(
         return self.logits_at_prices(self.network.log_damages(shapes), inputs.aims), cache
 
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache."""
+        """Return sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the cache."""
         network = self.damage_network
         encoded, cache = network.encoder(inputs.rows, self.embedding[inputs.tokens], cache)
         return network.shapes(encoded), cache
 
     def logits_at_prices(self, log_damages: Tensor, aims: Tensor) -> Tensor:
-        """Logits of predictions [..., axes, levels of the longest], at the prices of aims."""
+        """Return logits from predictions [..., axes, most levels], at the aims' prices."""
         sharpness = self.damage_network.log_sharpness.exp()
         return self.rule.logits(log_damages.exp(), aims, sharpness)
 
     @property
     def sharpness(self) -> NDArray[np.float64]:
-        """Logits per unit of cost of a DamageNetwork: [axes]."""
+        """Return a DamageNetwork's logits per unit of cost: [axes]."""
         return self.damage_network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def split_by_head(self, values: Tensor) -> list[Tensor]:
-        """Split [..., heads, levels] by head, without what a short axis lacks: [..., levels]."""
+        """Split [..., heads, levels] by head, without padding: [..., levels]."""
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
 
     def axis_levels(self, choices: Tensor) -> Tensor:
-        """Level of each axis [..., axes] that the heads' choices [..., num_heads] int64 mean."""
+        """Convert choices [..., num_heads] int64 to levels per axis [..., axes]."""
         if self.num_heads == len(self.levels):
             return choices
         levels = torch.unravel_index(choices[..., 0], [len(levels) for levels in self.levels])
         return torch.stack(levels, -1)
 
     def spends(self, levels: Tensor) -> Tensor:
-        """Spends [..., axes] fp32, fractions of dense, of levels [..., axes] int64."""
+        """Convert levels [..., axes] int64 to spends [..., axes] fp32, fractions of dense."""
         return self._level_table[self._axes, levels]
 
     def actions(self, levels: Tensor) -> list[Action]:
-        """The action of every row of levels [R, axes] int64."""
+        """Convert levels [R, axes] int64 to one action per row."""
         grid = self.info.grid
         keeps, ratios, widths = grid.keep_fractions, grid.channel_keep_ratios, grid.bit_widths
         return [Action.at(keeps[k], ratios[r], widths[w]) for k, r, w in levels.tolist()]
@@ -206,12 +205,11 @@ class Policy(
 
         Args:
             pretrained_model_name_or_path: the folder or the repository.
-            model: the language model it is for; needed.
-            grid: the levels and site in use; None accepts the policy's own.
-            hub: force_download, token, cache_dir, local_files_only, revision: as for every model
-                of the Hub.
-        Raises: PolicyError when it is damaged, or made for another model or grid; DownloadError
-            when the Hub does not give it; TypeError for an argument that is none.
+            model: the language model that it is for; required.
+            grid: the grid in use; None accepts the policy's own.
+            hub: force_download, token, cache_dir, local_files_only, revision, as for any Hub model.
+        Raises: PolicyError if it is damaged, or made for another model or grid; DownloadError if
+            the Hub does not provide it; TypeError for an unknown argument.
         """
         check_names(hub, HUB_OPTIONS, "from_pretrained() takes no argument")
         folder = Path(pretrained_model_name_or_path)
@@ -226,7 +224,7 @@ class Policy(
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write the policy's files into a folder; options are the Hub's mixin's.
 
-        Raises: PolicyError when no folder can be made there; OSError when the disk is full.
+        Raises: PolicyError if the folder cannot be made; OSError if the disk is full.
         """
         try:
             Path(save_directory).mkdir(parents=True, exist_ok=True)
@@ -239,25 +237,25 @@ class Policy(
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Publish the policy on the Hub; options are the Hub's mixin's.
 
-        Raises: DownloadError when the Hub refuses it or is not reached.
+        Raises: DownloadError if the Hub refuses it or is not reachable.
         """
         with hub_client(repo_id, options.get("token")):
             return super().push_to_hub(repo_id, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """The mixin's hook."""
+        """Write the files; called by the mixin."""
         write_policy_files(self.parts, save_directory)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of its network, which every step reads: matrices that float16 holds, in that."""
+        """Return the network's bytes per step; matrices are read in float16 if that is exact."""
         return sum(
             value.nbytes // 2 if self._narrow and value.ndim > 1 else value.nbytes
             for value in self.network.parameters()
         )
 
     def check_model(self, fingerprint: str) -> None:
-        """Raises: PolicyError for the fingerprint of another model than its own."""
+        """Raise PolicyError unless the fingerprint is its own model's."""
         if fingerprint != self.info.fingerprint:
             raise PolicyError(
                 f"policy {self.info.name!r} was trained for {self.info.model} "
@@ -272,12 +270,12 @@ def fits_float16(weight: Tensor) -> bool:
 
 
 def budget_fractions(budgets: Sequence[Budget]) -> Tensor:
-    """Budgets as fractions of dense: [R, axes] fp32."""
+    """Convert budgets to fractions of dense: [R, axes] fp32."""
     return torch.tensor([budget.fractions() for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    """Read a policy's folder. Raises: PolicyError for another model's, or another grid."""
+    """Read a policy folder. Raises: PolicyError for another model or grid."""
     info, network, prices, states, gains = read_policy_folder(shipped_policy_for(folder, grid))
     policy = Policy(info, network, prices, model.lm.weights.embedding, states, gains)
     policy.check_model(model.fingerprint)
@@ -287,7 +285,7 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
-    """Write a policy into a new folder, in one rename."""
+    """Write a policy into a new folder, atomically."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged_folder(folder) as staging:
         made = staging / "policy"

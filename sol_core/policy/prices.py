@@ -1,7 +1,7 @@
-"""Tables that are measured of a policy: a price per axis, and where it gains over static.
+"""A policy's measured tables: prices per axis, and where it gains over static.
 
-The schedule of least damage of a given mean spend chooses, at every step, the level of least
-``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to.
+At a given mean spend, the schedule of least damage takes at each step the level of least
+``damage + price · level`` (Lagrange). A table maps each price to the resulting mean spend.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
 AT_END = 1e-6  # fraction of dense
 FORCE = 100.0  # unit of cost per unit of spend
-# All axes lie in one table for ``np.interp``, axis n shifted by n times this: more than any
-# spend, and exact in floating point.
+# All axes are in one table for ``np.interp``, axis n shifted by n times this, which exceeds any
+# spend and is exact in floating point.
 AXIS_OFFSET = 4.0
 
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Mean spend (fraction of dense) against log price, one axis; rounded as its JSON is."""
+    """An axis's mean spend (fraction of dense) by log price, rounded as in its JSON."""
 
     log_prices: tuple[float, ...]  # ascending
     spends: tuple[float, ...]  # falling, as long
@@ -42,7 +42,7 @@ class PriceTable:
 
     @staticmethod
     def measure(damages: Tensor, levels: Tensor) -> PriceTable:
-        """Tabulate sample states; damages: [M, levels], nats, of M states."""
+        """Tabulate M sample states; damages: [M, levels], nats."""
         log_prices = torch.linspace(*LOG_PRICE_RANGE, NUM_PRICES, dtype=torch.float64)
         damages, levels = non_increasing(damages).double(), levels.double()
         spends = [
@@ -53,18 +53,18 @@ class PriceTable:
 
 
 def non_increasing(damages: Tensor) -> Tensor:
-    """Damage that never rises with the level: [..., levels]."""
+    """Make damage non-increasing in the level: [..., levels]."""
     return damages.cummin(-1).values
 
 
 def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Tensor:
-    """Index of the level of least ``damage + price · level``: [..., levels] → [...]."""
+    """Return the index of the least ``damage + price · level``: [..., levels] → [...]."""
     price = torch.as_tensor(prices, dtype=damages.dtype, device=damages.device)
     return (damages + price[..., None] * levels).argmin(-1)
 
 
 def padded_levels(levels: Sequence[Tensor]) -> Tensor:
-    """Levels of each axis → [axes, levels of the longest], the end of a shorter one NEVER."""
+    """Stack the axes' levels to [axes, most levels], padded with NEVER."""
     return pad_sequence(list(levels), batch_first=True, padding_value=NEVER)
 
 
@@ -76,12 +76,12 @@ class PriceRule:
         low = torch.stack([values[0] for values in levels])[:, None]
         high = torch.stack([values[-1] for values in levels])[:, None]
         self._low, self._high = low + AT_END, high - AT_END
-        # Costs of an axis' levels when the aim is at one of its ends.
+        # Costs of levels if the aim is at an end of the axis.
         self._cost_at_low = FORCE * (self._levels - low)
         self._cost_at_high = FORCE * (high - self._levels).where(self._levels <= high, NEVER)
         self._ends = (self._low[:, 0].cpu().numpy(), self._high[:, 0].cpu().numpy())
         self._starts = AXIS_OFFSET * np.arange(len(tables))
-        # The axes' tables behind one another, by falling spend; beyond its ends each is flat.
+        # The axes' tables in sequence, by falling spend, flat beyond their ends.
         self._positions = np.concatenate(
             [
                 start + np.array([-1.5, *(-spend for spend in table.spends), 1.0])
@@ -93,24 +93,24 @@ class PriceRule:
         )
 
     def price(self, aims: Tensor) -> Tensor:
-        """Prices, nats per unit of spend, at which the mean spend meets each aim [..., axes]."""
+        """Return prices, nats per unit of spend, at which mean spends meet aims [..., axes]."""
         positions = self._starts - aims.detach().cpu().numpy()
         log_prices = np.interp(positions, self._positions, self._log_prices)
         return torch.from_numpy(np.exp(log_prices).astype(np.float32)).to(aims.device)
 
     def arrays(self) -> tuple[Any, ...]:
-        """Return all it knows as numpy, in the order of ``kernels.policy_step``'s Prices."""
+        """Return its arrays in the order of ``kernels.policy_step``'s Prices."""
         tensors = (self._levels, self._cost_at_low, self._cost_at_high)
         costs = [tensor.cpu().numpy() for tensor in tensors]
         return (*costs, *self._ends, self._starts, self._positions, self._log_prices)
 
     def logits(self, damages: Tensor, aims: Tensor, sharpness: Tensor) -> Tensor:
-        """Unnormalised log probabilities; the greatest is the choice at the aims' prices."""
-        # In units of spend, so that how sure a choice is does not depend on the budget.
+        """Return unnormalised log probabilities; the greatest is the choice at the aims' prices."""
+        # In units of spend, so that the distribution's sharpness does not depend on the budget.
         cost = non_increasing(damages) / self.price(aims)[..., None] + self._levels
         known, (lowest, highest) = aims.detach().cpu().numpy(), self._ends
         if (known <= lowest).any() or (known >= highest).any():
-            # An aim at an end of the axis leaves nothing to choose, whatever is predicted.
+            # An aim at an end of the axis leaves no choice.
             aim = aims[..., None]
             cost = torch.where(aim >= self._high, self._cost_at_high, cost)
             cost = torch.where(aim <= self._low, self._cost_at_low, cost)
@@ -119,10 +119,10 @@ class PriceRule:
 
 @dataclass(frozen=True, slots=True)
 class GainTable:
-    """Fraction of static's KL that a policy surely recovers, by context and share of the bytes."""
+    """Lower bound of the fraction of static's KL that a policy recovers, by context and share."""
 
     contexts: tuple[float, ...]  # tokens before the first step, ascending
-    shares: tuple[float, ...]  # of a dense step's bytes, the policy's own counted, ascending
+    shares: tuple[float, ...]  # of a dense step's bytes, the policy's included, ascending
     recovered: tuple[tuple[float, ...], ...]  # [contexts][shares], lower ends of 95 % intervals
 
     def __post_init__(self) -> None:
@@ -135,8 +135,8 @@ class GainTable:
             raise ConfigError("gains need a finite number per context and share")
 
     def pays(self, context: int, share: float) -> bool:
-        """Return whether more than nothing is recovered at the context nearest in ratio, and on
-        both sides of a share that lies between two."""
+        """Return whether gains are positive at the nearest context (in ratio), at both neighbours
+        of a share between two."""
         recovered = self.recovered[self.contexts.index(self.nearest(context))]
         return all(recovered[column] > 0 for column in _neighbouring_knots(self.shares, share))
 
@@ -146,7 +146,7 @@ class GainTable:
 
 
 def _neighbouring_knots(knots: Sequence[float], at: float) -> set[int]:
-    """The knots next to a value: two of them, or the one that it is at or beyond."""
+    """Return the knots around a value, or the one at or nearest to it."""
     right = bisect_left(knots, at - 1e-9)
     if right == len(knots):
         return {right - 1}

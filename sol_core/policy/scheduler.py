@@ -1,5 +1,4 @@
-"""Schedulers of a policy in a decode loop: observe, aim, choose, account; or static where it does
-not pay."""
+"""Schedules rows by a policy: observe, aim, choose, account; or by static where it does not pay."""
 
 from __future__ import annotations
 
@@ -30,18 +29,18 @@ if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
 
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
-# Overspending of an axis is made good over this many steps. Sixteen, an episode, halved the gain:
-# the point of a price is to spend unevenly (docs/results.md).
+# Steps over which an axis's overspending is compensated. With 16, an episode, the gain halved,
+# because prices gain by spending unevenly (docs/results.md).
 FEEDBACK_STEPS = 32
-# Reads beyond the share are made good over so many steps: a price spends unevenly. Those that
-# exceed a quarter of a dense step are made good sooner: where all steps like the same of two levels
-# that lie far apart, as 0.5 and 1 of the attention, prices alone missed 90 % by 6 points.
+# Steps over which excess bytes are compensated: slowly, because prices spend unevenly; the part
+# beyond a quarter of a dense step, sooner. If all steps prefer the same of two distant levels (0.5
+# and 1 of the attention), prices alone missed 90 % by 6 points.
 RECOVERY_STEPS, SOONER_STEPS = 64, 4
 SLACK = 0.25  # dense steps
 
 
 class ByteBudgets:
-    """Prices the levels of attention and MLP for R rows, and keeps their mean shares."""
+    """Prices the levels of attention and MLP for R rows, and maintains their mean shares."""
 
     def __init__(self, policy: Policy, shares: Sequence[float], mixes: MixTable) -> None:
         assert policy.states is not None
@@ -53,15 +52,15 @@ class ByteBudgets:
         self._prices = BytePrices(policy.info.grid, mixes, policy.states, sharpness)
         self._own = policy.reads
         self._contexts: list[int] = []
-        self._dense = np.empty(0)  # bytes of a dense step there
-        self._began = np.empty(0)  # contexts of the episode's first step
-        self._spent = np.empty(0)  # [R, axes], by the episode so far
+        self._dense = np.empty(0)  # bytes of a dense step at the contexts
+        self._began = np.empty(0)  # contexts at the episode's first step
+        self._spent = np.empty(0)  # [R, axes], sum over the episode so far
 
     @staticmethod
     def make(
         policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None
     ) -> ByteBudgets | None:
-        """Make it for budgets that are all shares; None where the policy lacks what it takes."""
+        """Make it if all budgets are shares and the policy supports them, else return None."""
         shares = [b.bytes_share for b in budgets if b.bytes_share is not None]
         if mixes is None or policy.states is None or len(shares) < len(budgets):
             return None
@@ -72,11 +71,10 @@ class ByteBudgets:
     def terms(
         self, step: int, observation: StepObservation, previous: Sequence[Action]
     ) -> ByteTerms:
-        """Terms of the choice of attention and MLP at this step of the episode.
+        """Return the terms of choosing attention and MLP at this step of the episode.
 
         Args:
-            previous: actions of the step before, whose bytes count now that they are known; none
-                at the first step of all.
+            previous: actions of the previous step, whose bytes are known now; empty at the first.
         """
         costs = self._mixes.costs
         if previous:
@@ -101,26 +99,26 @@ class ByteBudgets:
 
 
 class StepChoice(NamedTuple):
-    """Inputs and choices of the policy at one step, R rows; kept for training and the page."""
+    """A policy's inputs and choices at one step, R rows, for training and the page."""
 
-    inputs: StepInputs  # of this step, T = 1
+    inputs: StepInputs  # T = 1
     choices: Tensor  # [R, num_heads] int64
     logits: Tensor  # [R, num_heads, levels]
-    temperature: float  # of the draws
+    temperature: float  # of sampling
 
     @property
     def log_probabilities(self) -> Tensor:
-        """Log probabilities [R, num_heads, levels]; greedy decoding never asks for them."""
+        """Return log probabilities [R, num_heads, levels], computed on demand."""
         return (self.logits / self.temperature).log_softmax(-1)
 
     @property
     def log_probability(self) -> Tensor:
-        """Log probability of the choices: [R]."""
+        """Return the log probability of the choices: [R]."""
         return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
 
 
 def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
-    """Mean entropy of some heads' distributions, nats: log probabilities [..., levels] → [...]."""
+    """Return the heads' mean entropy, nats, from log probabilities [..., levels]: [...]."""
     total = torch.zeros_like(heads[0][..., 0])
     for head in heads:
         total = total - (head.exp() * head).sum(-1)
@@ -128,10 +126,10 @@ def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
 
 
 class PolicyScheduler:
-    """A policy's actions for R rows, each with a budget of its own.
+    """Schedules R rows by a policy, each with its own budget.
 
-    Budgets of bytes need ``mixes``: a policy with states chooses attention and MLP at one price on
-    bytes, another aims at the mean of the mixes that meet the share.
+    Shares of the bytes need ``mixes``: a policy with states chooses attention and MLP at one price
+    on bytes; others aim at the mean of the mixes that meet the share.
     """
 
     def __init__(
@@ -154,7 +152,7 @@ class PolicyScheduler:
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
         targets = budget_fractions(budgets).to(policy.embedding.device)
         self._feedback = Feedback(targets, FEEDBACK_STEPS)
-        self._previous, self._actions = torch.ones_like(targets), list[Action]()  # of the last step
+        self._previous, self._actions = torch.ones_like(targets), list[Action]()  # last step's
         self._no_budget = targets[:, None, :0]
         self._cache: Tensor | None = None
         self._bytes = ByteBudgets.make(policy, budgets, mixes)
@@ -202,7 +200,7 @@ class PolicyScheduler:
         return self._reads
 
     def _logits(self, inputs: StepInputs, terms: ByteTerms) -> Tensor:
-        """Logits of one step: [R, num_heads, levels]."""
+        """Return the logits of one step: [R, num_heads, levels]."""
         policy = self.policy
         if self._bytes is None:
             logits, self._cache = policy.logits(inputs, self._cache)
@@ -216,7 +214,7 @@ class PolicyScheduler:
         return logits
 
     def _aim_at_mixes(self, mixes: MixTable, contexts: Sequence[int]) -> None:
-        """Budgets of bytes become the means per axis that meet them at these contexts."""
+        """Convert shares of the bytes to means per axis at these contexts."""
         means = []
         for budget, context in zip(self._budgets, contexts, strict=True):
             if budget.bytes_share is not None:
@@ -229,18 +227,18 @@ class PolicyScheduler:
         self._feedback.targets = targets.clamp(*self.policy.ends)
 
     def inputs(self) -> StepInputs:
-        """Return the inputs of the kept steps, as T steps of R episodes."""
+        """Return the inputs of the kept T steps of R episodes."""
         fields = zip(*(step.inputs for step in self.steps), strict=True)
         return StepInputs(*(torch.cat(parts, 1) for parts in fields))
 
     def entropies(self) -> Tensor:
-        """Entropies of the kept steps, mean of rows and heads: [T], nats, on the CPU."""
+        """Return the kept steps' mean entropies over rows and heads: [T], nats, on the CPU."""
         logits = torch.stack([step.logits.cpu() / step.temperature for step in self.steps])
         heads = [head.log_softmax(-1) for head in self.policy.split_by_head(logits)]
         return mean_entropy(heads).mean(-1)
 
     def distributions(self) -> list[Distribution]:
-        """Probabilities of the levels at the last step, of each row."""
+        """Return each row's level probabilities at the last step."""
         probabilities = self.policy.split_by_head(self.steps[-1].log_probabilities.exp())
         if self.policy.num_heads == 1:
             shape = [len(values) for values in self.policy.levels]
@@ -266,7 +264,7 @@ class PolicyScheduler:
         return StepInputs(row.unsqueeze(1), tokens, budget, aims.unsqueeze(1))
 
     def _draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """Logits [R, num_heads, levels] → choices [R, num_heads]."""
+        """Sample choices [R, num_heads] from logits [R, num_heads, levels]."""
         probabilities = (logits / self._temperature).softmax(-1).to(generator.device)
         heads = self.policy.split_by_head(probabilities)
         picks = [torch.multinomial(head, 1, generator=generator) for head in heads]
@@ -274,15 +272,15 @@ class PolicyScheduler:
 
 
 class PolicyRows(NamedTuple):
-    """The scheduler of rows that asked for a policy, some of which it may leave to static."""
+    """The scheduler of rows with a policy, some of which it may leave to static."""
 
-    scheduler: BatchScheduler  # of all of them
-    by_policy: PolicyScheduler | None  # of those that the policy takes, if any
-    own: Sequence[int]  # which these are
-    left_at: Mapping[int, float]  # static's rows: the measured context that decided it
+    scheduler: BatchScheduler  # schedules all rows
+    by_policy: PolicyScheduler | None  # schedules the policy's rows, if any
+    own: Sequence[int]  # the policy's rows
+    left_at: Mapping[int, float]  # static's rows, with the measured context that decided it
 
     def distributions(self) -> list[Distribution | None]:
-        """Return ``PolicyScheduler``'s by row; None for one whose network is not run."""
+        """Return level probabilities by row; None for static's rows."""
         made: list[Distribution | None] = [None] * (len(self.own) + len(self.left_at))
         if self.by_policy is not None:
             for row, axes in zip(self.own, self.by_policy.distributions(), strict=True):
@@ -293,7 +291,7 @@ class PolicyRows(NamedTuple):
 def schedule_by_policy(
     policy: Policy, budgets: Sequence[Budget], mixes: MixTable | None, contexts: Sequence[int]
 ) -> PolicyRows:
-    """Schedule rows by a policy, or by the static mix where it was measured not to pay.
+    """Schedule rows by a policy, or by the static mix where the policy does not pay.
 
     Args:
         contexts: tokens before each row's first step.

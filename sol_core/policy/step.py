@@ -1,4 +1,4 @@
-"""A policy's step: its inputs as one row of numbers, and few rows through a kernel on the CPU."""
+"""A policy's step: inputs as one row of numbers; few rows run in a compiled kernel on the CPU."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sol_core.policy.prices import PriceRule
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder
 
-_MAX_NATS = 15.0  # of surprisal
-_MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
+_MAX_NATS = 15.0  # largest surprisal
+_MAX_KEPT = 2.0**15  # largest state; fp16 ends just below 2**16
 
 
 def input_parts(observation: StepObservation, layout: InputLayout) -> list[Tensor]:
-    """Parts [R, …] of a row: three states, concentration, entropy, surprisal, what is known."""
+    """Return the parts [R, …] of a row: states, concentration, entropy, surprisal, context."""
     tokens, has_state = observation.tokens, float(observation.hidden is not None)
     known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
     parts = (
@@ -50,14 +50,14 @@ def input_parts(observation: StepObservation, layout: InputLayout) -> list[Tenso
 def input_rows(
     observation: StepObservation, previous_action: Tensor, layout: InputLayout
 ) -> Tensor:
-    """The rows of one step. Returns: [R, layout.width] fp32."""
+    """Return one step's rows: [R, layout.width] fp32."""
     *parts, surprisal, known = input_parts(observation, layout)
     bounded = surprisal.clamp(max=_MAX_NATS)
     return torch.cat((*parts, bounded, known, previous_action.to(known.device)), dim=1)
 
 
 def rows_in_float16(rows: Tensor, layout: InputLayout) -> Tensor:
-    """Rows in fp16; states beyond it (Gemma 3: 100,000) are halved, as networks normalise them."""
+    """Convert rows to fp16; larger states (Gemma 3: 100,000) are halved, as networks norm them."""
     states, rest = layout.split(rows)
     largest = states.abs().amax(-1, keepdim=True)
     halvings = (largest / _MAX_KEPT).clamp(min=1.0).log2().ceil()
@@ -65,7 +65,7 @@ def rows_in_float16(rows: Tensor, layout: InputLayout) -> Tensor:
 
 
 class FewRowPolicy:
-    """``Policy.logits`` step by step for R rows, with the episode's memory inside."""
+    """Runs ``Policy.logits`` step by step for R rows; keeps the episode's memory."""
 
     def __init__(
         self, policy: Policy, network: DamageNetwork, kernel: Callable[..., None], num_rows: int
@@ -75,7 +75,7 @@ class FewRowPolicy:
         self._parameters = list(network.parameters())
         self._version = -1
         self._network: tuple[Any, ...] = ()
-        self._arrays: list[Any] = []  # that the network's table of addresses is of
+        self._arrays: list[Any] = []  # keeps the arrays behind the network's table alive
         steps, width = policy.info.episode_steps, policy.info.config.width
         self._memory = np.empty((2, num_rows, steps, width), np.float32)
         self._layout, self._width = policy.info.layout, policy.info.layout.width
@@ -85,7 +85,7 @@ class FewRowPolicy:
 
     @staticmethod
     def make(policy: Policy, num_rows: int) -> FewRowPolicy | None:
-        """Make it for a policy and a number of rows; None where the kernel cannot run them."""
+        """Make it for a policy and a number of rows; None if the kernel does not support them."""
         network, embedding = policy.network, policy.embedding
         fits = embedding.device.type == "cpu" and embedding.dtype in DTYPES
         if num_rows > FEW_ROWS or not fits or not isinstance(network, DamageNetwork):
@@ -96,12 +96,12 @@ class FewRowPolicy:
     def step(
         self,
         observation: StepObservation,
-        step: int,  # of the episode; they come in order
-        aims: Tensor,  # [R, 3] float32 as the next, fractions of dense: what prices aim at
-        previous: Tensor,  # spends of the step before
-        terms: ByteTerms,  # of a price on bytes
+        step: int,  # in the episode; must come in order
+        aims: Tensor,  # [R, 3] float32, target spends, fractions of dense
+        previous: Tensor,  # [R, 3] float32, the previous step's spends
+        terms: ByteTerms,  # for a price on bytes
     ) -> tuple[StepInputs, Tensor, Tensor]:
-        """Inputs of the step, T = 1, logits and the most probable levels."""
+        """Return the step's inputs (T = 1), logits and most probable levels."""
         num_rows = observation.tokens.shape[0]
         seen = tuple(part.numpy() for part in input_parts(observation, self._layout))
         if step == 0:
@@ -124,7 +124,7 @@ class FewRowPolicy:
         return inputs, torch.from_numpy(logits), torch.from_numpy(choices)
 
     def _refresh_arrays(self) -> None:
-        """Take encoder, heads and prices as they are now."""
+        """Copy the current encoder, heads and prices."""
         from kernels.policy_step.cpu import Prices
 
         version = sum(parameter._version for parameter in self._parameters)
@@ -135,7 +135,7 @@ class FewRowPolicy:
 
 
 def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
-    """The encoder, and the arrays whose addresses it holds."""
+    """Return the encoder, and the arrays whose addresses it holds."""
     from kernels.cpu.addresses import table_of
     from kernels.policy_step.cpu import Encoder
 
@@ -151,7 +151,7 @@ def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
         encoder.mlp_out,
         encoder.final_norm,
     )
-    # In float16, as a policy's folder holds them, if that loses nothing; half as much to read.
+    # In float16, as in a policy's folder, if that is exact; half the bytes to read.
     maps = [module for module in modules if isinstance(module, nn.Linear)]
     narrow = all(fits_float16(module.weight) for module in maps)
     arrays = [as_array(encoder.rest_mean), as_array(encoder.rest_scale)]
