@@ -1,1 +1,1 @@
-"""Training: damage labels, a warm start on them, GRPO on rollouts, checkpoints."""
+"""Trains policies: damage labels, a warm start on them, GRPO on rollouts, checkpoints."""

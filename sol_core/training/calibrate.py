@@ -1,4 +1,4 @@
-"""The phase "calibrating": prices, from episodes that a policy itself plays."""
+"""The phase "calibrating": sets prices from episodes that the policy itself plays."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ HIGHEST = 0.95  # share of the dense bytes
 
 
 class CalibrationEpisodes(NamedTuple):
-    """Greedy episodes and their damage."""
+    """E greedy episodes of T steps, and their damage."""
 
-    shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
-    levels: Tensor  # [E, T, axes] int64, taken then
+    shapes: Tensor  # [E, T, axes, 2], predicted sensitivity and slope
+    levels: Tensor  # [E, T, axes] int64, the levels taken
     damages: Tensor  # [E, T] fp32, KL to the dense step, nats
 
 
 def calibrate(state: RunState) -> Iterator[WorkEvent]:
-    """Prices per axis, then states for a price on bytes, on fresh texts."""
+    """Measure prices per axis, then sample states for prices on bytes, on unused texts."""
     policy, config = state.policy, state.config
     if not policy.prices:
         return
@@ -45,7 +45,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     priced, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
 
     def unused_tokens(number: int) -> list[int]:
-        """A text not yet used by GRPO."""
+        """Return a text that GRPO has not used."""
         return state.texts.nth("grpo", config.grpo.updates + number)
 
     def damages(number: int) -> list[Tensor]:
@@ -67,7 +67,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         yield from _play_texts(state, others, 1, at_shares, played)
         policy.states = sample_states(policy, played, config.starts)
     yield from measure(state)
-    # Saved only now: a run that is cut off here calibrates again from where it began.
+    # Saved only now: an interrupted run restarts calibration.
     state.keep_prices()
     state.unsaved_reports = 0
 
@@ -75,7 +75,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
 def _play_texts(
     state: RunState, texts: range, rows: int, play: Callable[[int], T], played: list[T]
 ) -> Iterator[WorkEvent]:
-    """Add to what was played, with ``rows`` budgets a window, until the time is over."""
+    """Play more texts, with ``rows`` budgets a window, until the time limit."""
     for number in texts:
         played.append(play(number))
         state.calibrated += 1
@@ -88,7 +88,7 @@ def _play_texts(
 
 @torch.no_grad()
 def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> CalibrationEpisodes:
-    """Greedy episodes from every window of a text, with equally many budgets in each."""
+    """Play greedy episodes from every window of a text, each with equally many budgets."""
     policy, starts = state.policy, state.config.starts
     text = prefill_text(state.model.lm, tokens, state.config)
     scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
@@ -102,7 +102,7 @@ def _play(state: RunState, tokens: list[int], budgets: Sequence[Budget]) -> Cali
 
 
 def _mixes_to_play(state: RunState) -> MixTable | None:
-    """The model's mixes under the grid; None where a level was not measured."""
+    """Return the model's mixes under the grid; None if a level was not measured."""
     try:
         mixes = mix_table(state.model, state.config.grid)
     except ConfigError:
@@ -113,7 +113,7 @@ def _mixes_to_play(state: RunState) -> MixTable | None:
 def draw_shares(
     mixes: MixTable, contexts: Sequence[int], generator: torch.Generator
 ) -> list[Budget]:
-    """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
+    """Draw shares evenly from the lowest to ``HIGHEST``; return their mixes' mean spends."""
     drawn = torch.rand(len(contexts), generator=generator).tolist()
     lowest = [mixes.lowest_share(context + 1) for context in contexts]
     return [
@@ -125,7 +125,7 @@ def draw_shares(
 def sample_states(
     policy: Policy, played: Sequence[CalibrationEpisodes], contexts: Sequence[int]
 ) -> SampleStates:
-    """States for prices on bytes, of a policy whose first axes are ``BYTE_AXES``."""
+    """Choose sample states for prices on bytes; the policy's first axes are ``BYTE_AXES``."""
     axes = slice(len(BYTE_AXES))
     shapes, levels, damages = (
         torch.cat([getattr(episode, name) for episode in played])
@@ -155,7 +155,7 @@ def sample_states(
 
 @torch.no_grad()
 def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
-    """Predicted damage per axis, [M, levels] each on the CPU, in states of N · T = M steps."""
+    """Predict damage per axis, [M, levels] each on the CPU, for M = N · T states."""
     network = policy.damage_network
     network.eval()
     encoded, _ = network.encoder(rows.to(policy.embedding.device), policy.embedding[tokens])
@@ -170,7 +170,7 @@ def _damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
 
 
 def measured_prices(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:
-    """Prices per axis, from the damages of several groups of states."""
+    """Compute prices per axis from the damages of several groups of states."""
     return [
         PriceTable.measure(torch.cat(damages), levels.cpu())
         for damages, levels in zip(zip(*seen, strict=True), policy.levels, strict=True)

@@ -1,6 +1,6 @@
-"""Checkpoints: one safetensors file, written in one rename; the one before is kept.
+"""Writes checkpoints, each one safetensors file, atomically; keeps the previous one.
 
-Random numbers need no state: every unit of work seeds its own from its number.
+Random generators need no state: every unit of work seeds its own from its number.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from sol_core.files.staging import flush_to_disk, read_safetensors, sealed, writ
 from sol_core.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)
-LABELS = "labels"  # folder of a run's labelled texts
+LABELS = "labels"  # folder of a run's label files
 _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
 @dataclass(slots=True)
 class RunProgress:
-    """Progress of a training, as a checkpoint holds it."""
+    """Progress of a training run, as stored in a checkpoint."""
 
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
     labelled: int = 0  # texts
     warm_steps: int = 0
     updates: int = 0
-    label_limit: int | None = None  # texts the warm start uses; None until labelling ended
-    reports: int = 0  # reports made so far
-    elapsed_s: float = 0.0  # time worked, interruptions left out
+    label_limit: int | None = None  # texts the warm start uses; None until labelling ends
+    reports: int = 0  # reports made
+    elapsed_s: float = 0.0  # working time, without interruptions
     prices: list[dict[str, Any]] = field(default_factory=list)  # price tables as JSON
-    states: dict[str, Any] | None = None  # that prices on bytes are read off, as JSON
+    states: dict[str, Any] | None = None  # sample states for prices on bytes, as JSON
     measured: dict[str, Any] = field(default_factory=dict)  # the last held-out metrics
 
 
 def check_own(folder: Path) -> None:
-    """Raises: ConfigError for a folder that holds something, but no run."""
+    """Raises: ConfigError for a folder with files but no run."""
     held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if held and not held & {_NAME, _PREVIOUS, LABELS}:
         raise ConfigError(
@@ -58,7 +58,7 @@ def write_checkpoint(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Raises: OSError when the disk is full; the checkpoint before it is then intact."""
+    """Write a checkpoint. Raises: OSError if the disk is full; the last one stays intact."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
@@ -82,7 +82,7 @@ def write_checkpoint(
 def read_checkpoint(
     folder: Path, config: dict[str, Any]
 ) -> tuple[RunProgress, dict[str, Tensor]] | None:
-    """The last whole checkpoint of this configuration; None when there is none."""
+    """Return the last intact checkpoint of this configuration, or None."""
     paths = [path for path in (folder / _NAME, folder / _PREVIOUS) if path.exists()]
     problems = []
     for path in paths:
@@ -93,7 +93,7 @@ def read_checkpoint(
             problems.append(f"{path}: {error}")
             _LOG.warning("checkpoint %s is damaged and passed over: %s", path, error)
             continue
-        with contextlib.suppress(ConfigError):  # an older release's lacks later fields
+        with contextlib.suppress(ConfigError):  # of an older release, without later fields
             if from_json(TrainConfig, kept) == from_json(TrainConfig, config):
                 return RunProgress(**progress), tensors
         raise PolicyError(
@@ -111,7 +111,7 @@ def read_checkpoint(
 def restore(
     network: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
 ) -> None:
-    """Put weights and moments back; the optimiser must be over the network's parameters."""
+    """Restore weights and moments; the optimiser must hold the network's parameters."""
     weights: dict[str, Tensor] = {}
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

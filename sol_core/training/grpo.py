@@ -28,9 +28,9 @@ from sol_core.training.warm_start import gamma_loss
 CALIBRATE_EVERY = 5  # updates
 WARM_UP_UPDATES = 5  # Adam's first step without moments would move half of all choices
 EPOCHS = 2  # gradient passes over each batch of rollouts
-DISCOUNT = 0.85  # how far a step answers for later ones
+DISCOUNT = 0.85  # γ of the returns
 CLIP = 0.2  # limit on the probability ratio
-PENALTY, TOLERANCE = 100.0, 0.02  # weight of the squared budget gap, the gap that costs nothing
+PENALTY, TOLERANCE = 100.0, 0.02  # weight of the squared budget gap; free gap
 UPDATE_METRICS = ("loss", "entropy", "clip_fraction", "reward", *GAPS)
 
 
@@ -38,7 +38,7 @@ UPDATE_METRICS = ("loss", "entropy", "clip_fraction", "reward", *GAPS)
 class RolloutBatch:
     """N = windows · G episodes of T steps."""
 
-    inputs: StepInputs  # what the policy saw
+    inputs: StepInputs  # of the policy
     choices: Tensor  # [N, T, heads] int64
     log_probability: Tensor  # [N, T]
     advantage: Tensor  # [N, T]
@@ -48,7 +48,7 @@ class RolloutBatch:
 
 
 class GrpoLoss(NamedTuple):
-    """GRPO's surrogate loss, and scalars of it (detached)."""
+    """GRPO's surrogate loss and its detached metrics."""
 
     loss: Tensor
     entropy: float
@@ -56,7 +56,7 @@ class GrpoLoss(NamedTuple):
 
 
 def grpo(state: RunState) -> Iterator[WorkEvent]:
-    """Rollouts and updates; prices follow the policy's own states."""
+    """Alternate rollouts and updates; refresh prices from the policy's own states."""
     updates, progress = state.config.grpo.updates, state.progress
     state.metrics = {}
     while progress.updates < updates and not state.is_past(GRPO_END):
@@ -67,7 +67,7 @@ def grpo(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _update(state: RunState) -> None:
-    """Roll out an update's text and learn from it."""
+    """Roll out one update's text and update the policy."""
     config, progress = state.config, state.progress
     number = progress.updates
     tokens, generator = state.texts.nth("grpo", number), state.generator_of("grpo", number)
@@ -79,7 +79,7 @@ def _update(state: RunState) -> None:
     state.decisions += rows * config.steps
     progress.updates += 1
     if state.policy.prices and progress.updates % CALIBRATE_EVERY == 0:
-        # From this update alone: what a resumed run no longer has must not decide.
+        # From this update alone, so that a resumed run sets the same prices.
         damages = damages_at(state.policy, batch.inputs.rows, batch.inputs.tokens)
         state.set_prices(measured_prices(state.policy, [damages]))
 
@@ -87,7 +87,7 @@ def _update(state: RunState) -> None:
 def sample_rollouts(
     policy: Policy, text: TextPrefill, config: TrainConfig, generator: torch.Generator
 ) -> RolloutBatch:
-    """Sample G schedules from each of some windows of a text."""
+    """Sample G schedules from each window of a text."""
     grpo = config.grpo
     windows = torch.randperm(config.windows, generator=generator)[: grpo.windows]
     starts = [config.starts[window] for window in windows.sort().values.tolist()]
@@ -142,8 +142,8 @@ def budget_penalty(spends: Tensor, targets: Tensor) -> Tensor:
 def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") -> Tensor:
     """Group-relative, in deviations of their group or batch: [B, G, T] → [B, G, T]."""
     relative = returns - returns.mean(1, keepdim=True)
-    # A harsh budget's returns vary a hundred times as much as a mild one's: whitened together, as
-    # in the paper, only harsh budgets are learnt.
+    # Returns of a harsh budget vary 100 times as much as those of a mild one. Whitened together, as
+    # in the paper, the policy learns only harsh budgets.
     axes = (1, 2) if whitening == "group" else (0, 1, 2)
     return relative / relative.std(axes, keepdim=True).clamp(min=1e-6)
 
@@ -151,7 +151,7 @@ def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") 
 def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
     """Make ``EPOCHS`` gradient passes over one update's rollouts; return metrics."""
     config, done = state.config.grpo, state.progress.updates
-    # Falling to zero: constant steps recovered 24.6 % after 25 updates, 15.9 % after 50.
+    # Decays to zero: constant steps recovered 24.6 % after 25 updates, 15.9 % after 50.
     pace = min((done + 1) / WARM_UP_UPDATES, 1 - done / max(1, config.updates))
     if config.pace == "constant":
         pace = 1.0
@@ -163,11 +163,11 @@ def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
 
 
 def _loss(policy: Policy, batch: RolloutBatch, config: GrpoConfig) -> tuple[Tensor, GrpoLoss]:
-    """The loss to descend, and its part that compares schedules."""
+    """Return the total loss, and its GRPO part."""
     network, inputs = policy.network, batch.inputs
     damage_loss: Tensor | float = 0.0
     if isinstance(network, DamageNetwork):
-        # The warm start's loss too, on the rollouts' own steps.
+        # Adds the warm start's loss on the rollouts' steps.
         log_damages = network.log_damages(policy.shapes(inputs)[0])
         predicted = network.total_damage(policy.split_by_head(log_damages), batch.choices)
         logits = policy.split_by_head(policy.logits_at_prices(log_damages, inputs.aims))
@@ -185,7 +185,7 @@ def clipped_loss(
     advantage: Tensor,
     config: GrpoConfig,
 ) -> GrpoLoss:
-    """PPO's clipped surrogate with an entropy bonus, to be minimised."""
+    """Return PPO's clipped surrogate loss with an entropy bonus."""
     log_probability = torch.zeros_like(old_log_probability)
     heads = [torch.log_softmax(values / config.temperature, -1) for values in logits]
     for head, values in enumerate(heads):

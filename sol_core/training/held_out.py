@@ -1,4 +1,4 @@
-"""Held-out quality of a policy, beside static's at the same spend."""
+"""Measures a policy's held-out quality beside static's at the same spend."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sol_core.training.config import GAPS, TrainConfig
 from sol_core.training.run_state import RunState
 from sol_core.training.text_prefill import TextPrefill, prefill_text
 
-FALLBACK_POINTS = (0.5, 0.65, 0.35)  # the ends of an axis that lacks one of its three values
+FALLBACK_POINTS = (0.5, 0.65, 0.35)  # of an axis that lacks one of the three values
 WINDOWS_PER_TEXT = 6
 
 
 def held_out_budgets(grid: ActionGrid) -> list[Budget]:
-    """Three budgets that a grid's levels can meet: the same ones for every grid that holds them."""
+    """Return three budgets that the grid can meet, the same for every grid that has them."""
     axes = []
     for axis, levels in zip(AXES, grid.levels(), strict=True):
         values, low, high = axis.measured, levels[0], levels[-1]
@@ -33,10 +33,10 @@ def held_out_budgets(grid: ActionGrid) -> list[Budget]:
 
 
 def measure(state: RunState) -> Iterator[WorkEvent]:
-    """Held-out quality of the policy now, and a sample text."""
+    """Measure the policy's held-out quality; yield it with a sample text."""
     config = state.config
     yield state.report("measuring")
-    if not state.held_out:  # read and prefilled once, untimed
+    if not state.held_out:  # prefilled once, not counted as measuring
         texts = state.texts.held_out(config.measured_texts)
         state.held_out = [prefill_text(state.model.lm, text, config) for text in texts]
     with state.measuring():
@@ -70,12 +70,12 @@ def measure(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Means over greedy policy and static at its spend; and what the policy played."""
+    """Return mean metrics of the greedy policy and of static, and the policy's rollouts."""
     config, starts = state.config, _starts(state.config)
     asked = held_out_budgets(config.grid)
 
     def greedy(_: int) -> PolicyScheduler:
-        temperature = config.grpo.temperature  # of the entropy alone
+        temperature = config.grpo.temperature  # for the entropy only
         budgets = asked * len(starts)
         return PolicyScheduler(state.policy, budgets, temperature=temperature, keep_steps=True)
 
@@ -84,13 +84,13 @@ def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
     realised = [_budget(fractions, config.grid) for fractions in grouped.tolist()]
 
     def static(text: int) -> RowSchedules:
-        """Its mixing goes on from window to window, so that the mean is met."""
+        """Mix levels on from window to window, so that the mean meets the budget."""
         firsts = [(text * len(starts) + start) * config.steps for start in range(len(starts))]
         pairs = [(budget, first) for first in firsts for budget in realised]
         return RowSchedules([StaticSchedule(b, config.grid, first_step=at) for b, at in pairs])
 
     beside = _play_texts(static, state)
-    # Mean over the budgets: of one token their losses depend on each other.
+    # Mean over the budgets: their losses at one token are dependent.
     by_budget = (beside["kl"] - played["kl"]).unflatten(1, (len(starts), -1))
     gains = by_budget.mean(2).flatten().tolist()
     interval = block_interval(gains)
@@ -108,7 +108,7 @@ def _metrics(state: RunState) -> tuple[dict[str, float], dict[str, Tensor]]:
 
 
 def _starts(config: TrainConfig) -> Sequence[int]:
-    """Starts of the windows in each held-out text, in tokens."""
+    """Return the windows' starts in each held-out text, in tokens."""
     count = min(WINDOWS_PER_TEXT, config.windows)
     every = config.windows // count
     return config.starts[: count * every : every]
@@ -117,7 +117,7 @@ def _starts(config: TrainConfig) -> Sequence[int]:
 def _play_texts(
     scheduler_of: Callable[[int], BatchScheduler], state: RunState
 ) -> dict[str, Tensor]:
-    """kl, nll [texts, R, T], dense_nll [texts, B, T], spends and entropy of a scheduler a text."""
+    """Return kl, nll [texts, R, T], dense_nll [texts, B, T], spends and entropy."""
 
     def play(number: int, text: TextPrefill) -> dict[str, Tensor]:
         scheduler = scheduler_of(number)
@@ -134,11 +134,11 @@ def _play_texts(
 
 
 def _budget(fractions: Sequence[float], grid: ActionGrid) -> Budget:
-    """Fractions of dense as a budget; sums in fp32 may end beside a level that every step took."""
+    """Return fractions of dense as a budget, rounded: fp32 means miss a level slightly."""
     pairs = zip(_values(fractions), grid.levels(), strict=True)
     return Budget(*(min(max(value, some[0]), some[-1]) for value, some in pairs))
 
 
 def _values(fractions: Sequence[float]) -> list[float]:
-    """Fractions of dense as values of the axes."""
+    """Convert fractions of dense to values of the axes."""
     return [axis.dense * fraction for axis, fraction in zip(AXES, fractions, strict=True)]

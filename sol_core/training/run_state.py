@@ -1,4 +1,4 @@
-"""The state of one training run, its texts by number, and what every phase needs of it."""
+"""State of a training run, shared by all phases, and its numbered texts."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from sol_core.training.config import (
 )
 from sol_core.training.text_prefill import TextPrefill
 
-CHECKPOINT_S = 20.0  # at most so much work is lost when a process dies
+CHECKPOINT_S = 20.0  # at most this much work is lost in a crash
 MAX_GRADIENT_NORM = 1.0
 
 
 class TrainingTexts:
-    """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass."""
+    """Blocks of ``config.block_len`` tokens of a corpus, reshuffled on every pass."""
 
     def __init__(self, model: LanguageModel, config: TrainConfig, data_dir: Path) -> None:
         self._model, self._config, self._data_dir = model, config, data_dir
@@ -50,18 +50,18 @@ class TrainingTexts:
         self._corpus: Corpus | None = None
 
     def open(self) -> str:
-        """Find the corpus and read its first text; returns the corpus's fingerprint."""
+        """Open the corpus and read its first text; return the corpus's fingerprint."""
         self._corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="train")
         next(self._endless("label"))
         return self._corpus.fingerprint
 
     def held_out(self, count: int) -> list[list[int]]:
-        """Texts that training never sees: at most ``count``, at least one."""
+        """Return at least one and at most ``count`` texts that training never sees."""
         corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="held_out")
         return list(self._cut(corpus, seed=0, limit=count))
 
     def nth(self, stream: str, number: int) -> list[int]:
-        """A text of the stream "label", "grpo" (another order) or "papers"."""
+        """Return a text of the stream "label", "grpo" (another order) or "papers"."""
         read, blocks = self._streams.get(stream, (number + 1, iter(())))
         if read > number:
             read, blocks = 0, self._endless(stream)
@@ -83,7 +83,7 @@ class TrainingTexts:
 
 
 class RunState:
-    """Model, policy, optimiser and progress of a run; reports and checkpoints."""
+    """Model, policy, optimiser and progress of a run; makes its reports and checkpoints."""
 
     def __init__(
         self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path
@@ -117,23 +117,23 @@ class RunState:
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
-        self.held_out: list[TextPrefill] = []  # texts that training never sees
-        # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins again.
+        self.held_out: list[TextPrefill] = []  # never trained on
+        # Not in checkpoints: an interrupted calibration restarts.
         self.calibrated, self.unsaved_reports = 0, 0
         self._began = time.monotonic()
         self._before_s = self.progress.elapsed_s
-        self.decisions, self._decisions_since = 0, self._began  # of the next report
+        self.decisions, self._decisions_since = 0, self._began  # for the next report
         self._last_checkpoint = self._began
         self._measured_at, self._measure_s = self._began, 0.0
-        self._idle_s = 0.0  # time worked before anything that counts as progress was done
+        self._idle_s = 0.0  # working time before any progress
 
     @property
     def elapsed_s(self) -> float:
-        """Time worked, interruptions left out."""
+        """Working time in seconds, without interruptions."""
         return self._before_s + time.monotonic() - self._began
 
     def is_past(self, end: float) -> bool:
-        """Return whether a fraction of the time limit is over, less what the end takes at least."""
+        """Return whether a fraction of the time limit, less the minimal ending, has passed."""
         limit = self.config.time_limit_minutes
         if limit is None:
             return False
@@ -142,26 +142,26 @@ class RunState:
         return self.elapsed_s > (60 * limit - last_s) * end
 
     def seed_of(self, unit: str, number: int) -> int:
-        """A seed for one unit of work, from the run's seed and the unit's number."""
+        """Derive the seed of a unit of work from the run's seed and the unit's number."""
         text = f"{self.config.seed} {unit} {number}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
     def generator_of(self, unit: str, number: int) -> torch.Generator:
-        """A random generator seeded by ``seed_of``."""
+        """Return a random generator seeded by ``seed_of``."""
         return torch.Generator().manual_seed(self.seed_of(unit, number))
 
     def set_prices(self, tables: Sequence[PriceTable]) -> None:
-        """New prices; states belong to the prices they were measured with."""
+        """Set prices and drop the sample states, which belong to the old prices."""
         self.policy.prices, self.policy.states = list(tables), None
         self.keep_prices()
 
     def keep_prices(self) -> None:
-        """The policy's prices, and what belongs to them, are those of the next checkpoint."""
+        """Put the policy's prices and sample states into the next checkpoint."""
         kept = prices_record(self.policy.prices, self.policy.states)
         self.progress.prices, self.progress.states = kept["prices"], kept["states"]
 
     def optimiser_step(self, losses: Iterable[Tensor], rate: float) -> float:
-        """Take one step down the sum of some losses; returns that sum."""
+        """Take one gradient step on the sum of the losses; return the sum."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
@@ -176,7 +176,7 @@ class RunState:
         return float(total)
 
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
-        """Raises: TrainingDivergedError naming the first that is NaN or infinite."""
+        """Raises: TrainingDivergedError naming the first non-finite number."""
         for name, value in numbers.items():
             if not bool(torch.isfinite(torch.as_tensor(value)).all()):
                 raise TrainingDivergedError(
@@ -186,7 +186,7 @@ class RunState:
                 )
 
     def report(self, phase: Phase, measured: Mapping[str, float] | None = None) -> WorkProgress:
-        """The state as an event, with what was measured; clears the decision counter."""
+        """Return the state as an event with new measurements; reset the decision counter."""
         now = time.monotonic()
         metrics = self.metrics | dict(measured or {})
         if self.decisions:
@@ -209,13 +209,13 @@ class RunState:
         return WorkProgress(fraction, phase, eta, row)
 
     def fraction(self) -> float:
-        """Estimated fraction of the work that is done, in [0, 1]."""
+        """Return the estimated fraction of the work done, in [0, 1]."""
         config, done = self.config, self.progress
         warm, grpo = config.warm_start, config.grpo
         if done.phase == "done":
             return 1.0
-        # In decode steps: the prefill of a text costs about two thirds of a step per token;
-        # a gradient step on labelled steps about a thirtieth.
+        # In units of a decode step: prefill costs about two thirds a token,
+        # a gradient step about a thirtieth a labelled step.
         per_text, prefill = config.windows * config.steps, 0.7 * config.block_len
         label_unit = per_text * SCHEDULES + prefill
         update_unit = grpo.windows * grpo.rollouts * config.steps * 1.2 + prefill
@@ -236,7 +236,7 @@ class RunState:
         return time.monotonic() >= self._last_checkpoint + CHECKPOINT_S
 
     def is_measure_due(self, done: int, total: int) -> bool:
-        """Return whether a phase's work is at a mark, or it is time."""
+        """Return whether the work reached a mark, or enough time has passed."""
         if done % max(1, -(-total // MEASURES_PER_PHASE)) == 0 or done == total:
             return True
         longest = max(MEASURE_FRACTION * self.elapsed_s, MEASURE_REST * self._measure_s)
@@ -245,14 +245,14 @@ class RunState:
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Count the time within as spent on measuring."""
+        """Count the time in the block as measuring time."""
         began = time.monotonic()
         yield
         self._measured_at = time.monotonic()
         self._measure_s = self._measured_at - began
 
     def checkpoint(self) -> WorkCheckpoint:
-        """Write one now; OSError when the disk is full leaves the one before intact."""
+        """Write a checkpoint. Raises: OSError if the disk is full; the last one stays intact."""
         self.progress.elapsed_s = self.elapsed_s
         kept = replace(self.progress, reports=self.progress.reports - self.unsaved_reports)
         write_checkpoint(
@@ -263,7 +263,7 @@ class RunState:
 
     @torch.no_grad()
     def _price_untrained(self, network: DamageNetwork) -> None:
-        """Price by the starting curves, near static, at sensitivities that price all spends."""
+        """Set prices from the untrained network's curves, which are near static."""
         spread = torch.linspace(-math.log(2), math.log(2), 65, device=self.model.lm.device)
         pairs = zip(network.base, self.policy.levels, strict=True)
         damages = [((base + spread[:, None]).exp(), levels) for base, levels in pairs]

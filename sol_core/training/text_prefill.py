@@ -1,4 +1,4 @@
-"""Teacher-forced rollouts of one text on one dense prefill."""
+"""Runs teacher-forced rollouts of a text from a single dense prefill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sol_core.training.config import TrainConfig
 
 
 class Rollout(NamedTuple):
-    """T teacher-forced steps of R rows, which start at B windows; nats."""
+    """T teacher-forced steps of R rows from B windows, in nats."""
 
     kl: Tensor  # [R, T], to the dense step
     nll: Tensor  # [R, T]
@@ -31,18 +31,18 @@ class Rollout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TextPrefill:
-    """A text, prefilled densely once, of which rollouts start at a run's windows."""
+    """A text prefilled densely once; rollouts start at the run's windows."""
 
     lm: FrozenLM
     config: TrainConfig
-    tokens: Tensor  # [N + 1] int64; the last one is only predicted
+    tokens: Tensor  # [N + 1] int64; the last is only predicted
     cache: KVCache
-    output: PrefillOutput  # of the prefill of the first N, observed before all windows
+    output: PrefillOutput  # of the first N tokens, observed before each window
 
     def rollout(
         self, starts: Sequence[int], rows_per_start: int, scheduler: BatchScheduler
     ) -> Rollout:
-        """Decode from several windows at once, with the text's own tokens fed."""
+        """Decode from several windows at once, feeding the text's own tokens."""
         first = torch.tensor(starts)
         seen = torch.searchsorted(torch.tensor(self.config.starts), first)
         prefix = PrefixState(
@@ -64,7 +64,7 @@ class TextPrefill:
         return Rollout(kl, nll, dense_nll, entropy, actions)
 
     def _score(self, scored: ScoredStep, first: Tensor) -> tuple[Tensor, ...]:
-        """KL and NLL of a step's rows [R], NLL and entropy of the dense step [B]."""
+        """Return KL and NLL of a step's rows [R], NLL and entropy of the dense step [B]."""
         hidden = self.output.hidden[0, first + scored.step.index]
         dense = torch.log_softmax(self.lm.logits(hidden, batched=True), -1)
         kl, entropy = kl_to_dense(dense, scored.log_probabilities)
@@ -73,7 +73,7 @@ class TextPrefill:
 
 
 def prefill_text(lm: FrozenLM, tokens: Sequence[int], config: TrainConfig) -> TextPrefill:
-    """Prefill all tokens but the last, by a model that is prepared for batches."""
+    """Prefill all tokens but the last, with the model prepared for batches."""
     lm.prepare_for_batches()
     text = torch.tensor(tokens)
     cache = lm.new_cache(1, len(tokens) - 1, page_size=config.grid.page_size)
@@ -85,7 +85,7 @@ def prefill_text(lm: FrozenLM, tokens: Sequence[int], config: TrainConfig) -> Te
 
 
 def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> list[Budget]:
-    """Targets, uniform over each axis (METHOD 5)."""
+    """Draw target budgets, uniform over each axis."""
     budgets = []
     for _ in range(count):
         points = torch.rand(len(AXES), generator=generator).tolist()

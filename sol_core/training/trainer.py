@@ -1,4 +1,4 @@
-"""Trains a policy: a generator of frozen events over its phases."""
+"""Trains a policy through its phases, as a generator of events."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _PHASES = {"labelling": label, "warm start": warm_start, "grpo": grpo, "calibrat
 def train(
     model: LanguageModel,
     config: TrainConfig,
-    folder: Path,  # the run's own
+    folder: Path,  # of this run
     *,
-    data_dir: Path,  # where corpora are kept
-    should_stop: Callable[[], bool] = no_stop,  # asked after every unit of work
+    data_dir: Path,  # holds the corpora
+    should_stop: Callable[[], bool] = no_stop,  # called after every unit of work
 ) -> Iterator[WorkEvent]:
     """Train a policy for a model; the last event is WorkFinished or WorkStopped."""
     if folder.exists() and not folder.is_dir():
@@ -59,7 +59,7 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEv
         for event in _PHASES[name](state):
             yield event
             if not (isinstance(event, WorkProgress) and event.message == name):
-                continue  # inside a unit of work, which nobody could go on with
+                continue  # inside a unit of work, not resumable
             if should_stop():
                 yield state.checkpoint()
                 yield WorkStopped()
@@ -88,7 +88,7 @@ def _finish(state: RunState) -> WorkFinished:
 
 
 def check_kept(summary: dict[str, Any]) -> None:
-    """Raises: PolicyNotKeptError for a policy that learnt nothing, or is no better than static."""
+    """Raises: PolicyNotKeptError for a policy that is untrained or no better than static."""
     if summary.get("warm_steps") == summary.get("updates") == 0:
         raise PolicyNotKeptError(
             "the training was cut off before anything was learnt (no gradient step in "

@@ -1,8 +1,8 @@
-"""The phases "labelling" and "warm start": damage labels from random schedules, and a fit.
+"""The phases "labelling" and "warm start": fit the network to damage under random schedules.
 
 A step's label is its KL to the dense step. The fit is a gamma regression with a log link, ``loss =
-y / m + log m``: least where m is the conditional mean, and alike at 0.01 and at 1 nat. An auxiliary
-head predicts the dense step's entropy, which helps (docs/results.md).
+y / m + log m``. It is minimal at the conditional mean and scale-invariant: 0.01 nats weigh like 1.
+An auxiliary head predicts the dense step's entropy, which helps (docs/results.md).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from sol_core.training.run_state import RunState
 from sol_core.training.text_prefill import prefill_text
 
 EPISODES_PER_BATCH = 64
-EPISODES_PER_PART = 16  # each draws its own dropout
+EPISODES_PER_PART = 16  # each part draws its own dropout
 CALIBRATION_EPISODES = 400
 ENTROPY_WEIGHT = 0.3
-DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad luck
-# At most a fifth of all steps: a short run at a rising step size learnt a quarter less.
+DAMAGE_RANGE = (1e-4, 8.0)  # nats, clamped: rounding below, outliers above
+# At most a fifth of all steps: short runs that were mostly warm-up learnt a quarter less.
 WARM_UP_STEPS, WARM_UP_FRACTION = 50, 1 / 5
 
 
@@ -52,7 +52,7 @@ class LabelledSteps(NamedTuple):
     """Steps of N episodes."""
 
     rows: Tensor  # [N, T, layout.width] fp16, see ``policy/step.py``
-    tokens: Tensor  # [N, T] int64, fed at each step
+    tokens: Tensor  # [N, T] int64, the tokens fed
     levels: Tensor  # [N, T, axes] uint8
     damage: Tensor  # [N, T] fp32, KL to the dense step, nats
     entropy: Tensor  # [N, T] fp32, of the dense step
@@ -62,7 +62,7 @@ class LabelledSteps(NamedTuple):
 
 
 def label(state: RunState) -> Iterator[WorkEvent]:
-    """Label texts under random schedules; every text is a file of its own."""
+    """Label texts under random schedules, one file a text."""
     progress = state.progress
     (state.folder / LABELS).mkdir(exist_ok=True)
     limit = state.config.warm_start.texts
@@ -81,7 +81,7 @@ def _label_file(state: RunState, number: int) -> Path:
 
 
 def _label(state: RunState, number: int) -> None:
-    """Label a text that has no file."""
+    """Label a text unless its file exists."""
     path = _label_file(state, number)
     if not path.exists():
         tokens, generator = state.texts.nth("label", number), state.generator_of("label", number)
@@ -115,7 +115,7 @@ def label_text(
 
 
 def read_labels(path: Path) -> LabelledSteps:
-    """Read a text's labels. Raises: PolicyError for a file that is missing or damaged."""
+    """Read a text's labels. Raises: PolicyError for a missing or damaged file."""
     try:
         header, tensors = read_safetensors(path, "pt")
         if header.get("text", number := str(int(path.stem))) != number:
@@ -128,7 +128,7 @@ def read_labels(path: Path) -> LabelledSteps:
 
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Level indices [rows, steps, axes] int64 of random schedules."""
+    """Draw random schedules as level indices, [rows, steps, axes] int64."""
     rows, steps = shape
     axes = []
     for axis, values in zip(AXES, level_values(grid), strict=True):
@@ -143,7 +143,7 @@ def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Gener
 
 
 class ExplorationScheduler(PlannedRows):
-    """Plays drawn levels and keeps what a policy would have seen; levels: [R, T, axes] int64."""
+    """Plays given levels, [R, T, axes] int64, and records a policy's inputs at each step."""
 
     def __init__(self, levels: Tensor, grid: ActionGrid, layout: InputLayout) -> None:
         plans = [[grid.action(step) for step in row] for row in levels.tolist()]
@@ -151,7 +151,7 @@ class ExplorationScheduler(PlannedRows):
         self._layout = layout
         axes = zip(level_values(grid), levels.unbind(-1), strict=True)
         spends = torch.stack([values[taken] for values, taken in axes], -1)
-        # [R, 1 + T, axes], of the step before; an episode's first step follows a dense prefix.
+        # [R, 1 + T, axes], levels of the previous step; an episode's first follows a dense prefix.
         self._previous = torch.cat((torch.ones_like(spends[:, :1]), spends), 1)
         self.rows: list[Tensor] = []  # per step [R, layout.width] fp16
 
@@ -162,7 +162,7 @@ class ExplorationScheduler(PlannedRows):
 
 
 def warm_start(state: RunState) -> Iterator[WorkEvent]:
-    """Descend on the labels, with prices and held-out quality along the way."""
+    """Fit the labels; update prices and measure held-out quality along the way."""
     config, progress = state.config, state.progress
 
     texts = [read_labels(_label_file(state, n)) for n in range(progress.label_limit or 0)]
@@ -186,7 +186,7 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
             yield from measure(state)
         yield state.report("warm start")
     _price(state, labels)
-    state.optimiser.state.clear()  # GRPO starts with moments of its own
+    state.optimiser.state.clear()  # GRPO starts with fresh moments
 
 
 def _price(state: RunState, labels: LabelledSteps) -> None:
@@ -197,12 +197,12 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
 
 
 def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
-    """Take one gradient step on labelled episodes; returns the loss."""
+    """Take one gradient step on labelled episodes; return the loss."""
     network, embedding = state.policy.damage_network, state.policy.embedding
     parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
 
     def loss_of(number: int) -> Tensor:
-        # For dropout.
+        # Seeds dropout.
         torch.manual_seed(state.seed_of(f"warm {state.progress.warm_steps}", number))
         some = LabelledSteps(*(values[parts[number]].to(embedding.device) for values in batch))
         weight = len(parts[number]) / batch.damage.shape[0]
@@ -216,24 +216,24 @@ def _warm_step(state: RunState, batch: LabelledSteps, rate: float) -> float:
 
 
 def damage_loss(network: DamageNetwork, batch: LabelledSteps, embedding: Tensor) -> Tensor:
-    """Mean loss of some episodes, a scalar; embedding: [V, C] of the language model."""
+    """Return the episodes' mean loss; embedding: [V, C] of the language model."""
     log_damages, log_entropy, _ = network(batch.rows, embedding[batch.tokens])
     fit = gamma_loss(network.total_damage(log_damages, batch.levels.long()), batch.damage)
     return fit + ENTROPY_WEIGHT * F.mse_loss(log_entropy, (batch.entropy + 0.1).log())
 
 
 def gamma_loss(predicted: Tensor, damage: Tensor) -> Tensor:
-    """Mean of ``y / m + log m``, a scalar; least where m is the conditional mean of y."""
+    """Return the mean of ``y / m + log m``, minimal where m is the conditional mean of y."""
     return (damage.clamp(*DAMAGE_RANGE) / predicted + predicted.log()).mean()
 
 
 def batches_of_epoch(num_episodes: int, seed: int, epoch: int) -> list[Tensor]:
-    """Episode numbers of each batch of one epoch, in an order that the seed decides."""
+    """Return the episode numbers of each batch of an epoch, in seeded order."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return list(torch.randperm(num_episodes, generator=generator).split(EPISODES_PER_BATCH))
 
 
 def learning_rate_at(step: int, num_steps: int, config: WarmStartConfig) -> float:
-    """Linear warm-up, then a half cosine to zero."""
+    """Return the learning rate: linear warm-up, then a half cosine to zero."""
     rise = min(1.0, (step + 1) / min(WARM_UP_STEPS, max(1.0, WARM_UP_FRACTION * num_steps)))
     return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / max(1, num_steps)))

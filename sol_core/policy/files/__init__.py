@@ -1,1 +1,1 @@
-"""A policy on disk, as a zip and on the Hub, and how a name leads to it."""
+"""Policies on disk, in zip files and on the Hub, and their lookup by name."""

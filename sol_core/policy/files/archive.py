@@ -1,4 +1,4 @@
-"""A policy folder as a zip, and back, file by file and never unpacked; its notes."""
+"""Packs a policy folder into a zip and reads it back, file by file; keeps a policy's notes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ NOTES_FILE = "notes.json"
 MAX_NOTES_BYTES = 1_000_000
 logger = logging.getLogger(__name__)
 MAX_ZIP_BYTES = sum(MAX_BYTES.values())
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: the same policy gives the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: equal policies make equal bytes
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# The last two: an encrypted entry, and an entry's name that says it is UTF-8 and is not.
+# The last two: an encrypted entry, and an entry's name that is wrongly marked as UTF-8.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, UnicodeDecodeError)
 _KINDS = f"{CONFIG_FILE}, {WEIGHTS_FILE} and {CARD_FILE}"
 
 
 @dataclass(frozen=True, slots=True)
 class FormerName:
-    """Former name of a policy here, valid until a moment (ISO 8601)."""
+    """A former name of a stored policy, used until a moment (ISO 8601)."""
 
     name: str
     until: str
@@ -38,17 +38,17 @@ class FormerName:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNotes:
-    """Notes on a policy, beside its files; they stay on this machine."""
+    """Notes on a policy, kept beside its files and never exported."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"tags": list}
 
-    former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still name these
-    added: str = ""  # when it was imported, ISO 8601; "" for one that was trained here
-    job: str = ""  # the training job that made it here, by its id; "" for any other
+    former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still use them
+    added: str = ""  # import time, ISO 8601; "" if trained here
+    job: str = ""  # id of the training job that made it here, else ""
 
 
 def read_notes(folder: Path) -> PolicyNotes:
-    """Read a policy's notes; empty ones where they are missing or damaged."""
+    """Read a policy's notes; return empty ones if they are missing or damaged."""
     try:
         return from_json(
             PolicyNotes, json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
@@ -61,7 +61,7 @@ def read_notes(folder: Path) -> PolicyNotes:
 
 
 def write_notes(folder: Path, notes: PolicyNotes) -> None:
-    """Replace the notes in one rename that a power cut leaves whole. Raises: OSError."""
+    """Replace the notes atomically. Raises: OSError."""
     staged = folder / f".{NOTES_FILE}.new"
     staged.write_text(json.dumps(asdict(notes), indent=1) + "\n", "utf-8")
     publish(staged, folder / NOTES_FILE, folder)
@@ -101,7 +101,7 @@ def unpack_policy(source: Path, target: Path) -> None:
 
 
 def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
-    """The entry of each of a policy's files, in any folder; no other entry is read."""
+    """Find the entry of each policy file, in any folder of the zip; ignore other entries."""
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         name = PurePosixPath(entry.filename).name
@@ -118,7 +118,7 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
 
 
 def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, limit: int) -> None:
-    """Read one entry, counting what really comes out: its header may lie about the size."""
+    """Extract one entry, counting the bytes read: its header may understate the size."""
     if entry.file_size > limit:
         raise _too_large(entry.filename, limit)
     with archive.open(entry) as packed:

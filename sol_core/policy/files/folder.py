@@ -1,4 +1,4 @@
-"""A policy on disk: config.json, model.safetensors, README.md (its model card). Never pickle."""
+"""Reads and writes policy folders: config.json, model.safetensors, README.md (model card)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def model_card(info: PolicyInfo) -> str:
         for axis, some in zip(AXES, info.grid.levels(), strict=True)
     )
     summary = json.dumps(info.summary, indent=1, sort_keys=True)
-    # The Hub takes its own ids only, so a local folder has none.
+    # The Hub accepts only its own ids here, so a local model is left out.
     hub_id = _HUB_IDS.get(info.model, info.model)
     base_model = f"base_model: {hub_id}\n" if is_hub_id(hub_id) else ""
     return f"""---
@@ -97,21 +97,21 @@ class PolicyParts(NamedTuple):
 
 
 def weights_sha256(policy: PolicyParts) -> str:
-    """The checksum that ``write_policy_files`` would write: of weights, configuration, prices."""
+    """Return the checksum that ``write_policy_files`` would write."""
     from safetensors.torch import save
 
     return policy_checksum(save(_tensors(policy.network)), _record(policy))
 
 
 def policy_checksum(weights: bytes, record: Mapping[str, Any]) -> str:
-    """SHA-256 of the weights' file and of everything that config.json says beside it."""
+    """Return the SHA-256 of the weights file and of the rest of config.json."""
     covered = {name: value for name, value in record.items() if name != _CHECKSUM}
     text = json.dumps(covered, sort_keys=True)
     return hashlib.sha256(weights + text.encode()).hexdigest()
 
 
 def _record(policy: PolicyParts) -> dict[str, Any]:
-    """config.json without its checksum."""
+    """Return config.json without its checksum."""
     prices = prices_record(policy.prices, policy.states)
     gains = {} if policy.gains is None else {"gains": asdict(policy.gains)}
     return {"schema": SCHEMA, **record_of(policy.info), **prices, **gains}
@@ -122,7 +122,7 @@ def _tensors(network: DamageNetwork | JointNetwork) -> dict[str, Tensor]:
 
 
 def write_policy_files(policy: PolicyParts, folder: Path) -> None:
-    """Write the three files into an existing folder, each in one rename; others stay."""
+    """Write the three files into an existing folder, each atomically; keep its other files."""
     with replacing(folder / WEIGHTS_FILE) as path:
         write_safetensors(_tensors(policy.network), path)
     record = _record(policy)
@@ -135,7 +135,7 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
 
 
 def read_policy_folder(folder: Path) -> PolicyParts:
-    """Raises: PolicyError naming the file that is missing or damaged, and what is wrong with it."""
+    """Read a policy folder. Raises: PolicyError naming the missing or damaged file and why."""
     record = read_config(folder)
     info = info_from_record(record, folder)
     _check_size(info, folder)
@@ -152,7 +152,7 @@ def read_policy_folder(folder: Path) -> PolicyParts:
 
 
 def _check_size(info: PolicyInfo, folder: Path) -> None:
-    """A configuration of absurd sizes must not take memory: its weights must fit into the file."""
+    """Raise for a configuration whose weights exceed the file, before memory is allocated."""
     actions = math.prod(map(len, info.grid.levels()))
     ours = {
         "factored": info.layout.width,
@@ -164,7 +164,7 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
 
 
 def prices_record(prices: Sequence[PriceTable], states: SampleStates | None) -> dict[str, Any]:
-    """Prices and the states that belong to them, JSON-ready."""
+    """Return prices and their sample states as JSON-ready values."""
     return {
         "prices": [asdict(table) for table in prices],
         "states": None if states is None else asdict(states),
@@ -172,7 +172,7 @@ def prices_record(prices: Sequence[PriceTable], states: SampleStates | None) -> 
 
 
 def prices_from_record(record: Mapping[str, Any]) -> tuple[list[PriceTable], SampleStates | None]:
-    """Read ``prices_record`` back; older policies have no states."""
+    """Read the result of ``prices_record``; older policies have no states."""
     states = record.get("states")
     return (
         [from_json(PriceTable, table, "a price table") for table in record["prices"]],
@@ -183,7 +183,7 @@ def prices_from_record(record: Mapping[str, Any]) -> tuple[list[PriceTable], Sam
 def _read_weights(
     path: Path, network: DamageNetwork | JointNetwork, record: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """The weights, checked like their checksum."""
+    """Read the weights; check their checksum, names, shapes and values."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -204,7 +204,7 @@ def _read_weights(
 
 
 def _check_sum(weights: bytes, record: Mapping[str, Any], folder: Path) -> None:
-    """Raises: PolicyError for a checksum that is missing or another."""
+    """Raises: PolicyError for a missing or different checksum."""
     known = record.get(_CHECKSUM)
     if known is None:
         raise PolicyError(

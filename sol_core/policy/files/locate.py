@@ -1,7 +1,7 @@
-"""Finds a policy by "default", a stored name, a folder or a Hub id, and moves policies to the Hub.
+"""Finds policies by "default", stored name, folder or Hub id; moves them to and from the Hub.
 
-A renamed policy is found by its former name too. A token is given to the Hub's own client, kept
-nowhere and shown nowhere. Read without torch.
+A renamed policy is also found by its former name. Hub tokens go to the Hub's own client; they are
+neither stored nor shown. Imports no torch.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_OPTIONS = ("force_download", "token", "cache_dir", "local_files_only", "revision")
-_LISTED = 12  # names in a message
+_LISTED = 12  # most names listed in a message
 _FILES: dict[str, Any] = {"allow_patterns": list(MAX_BYTES)}
 
 
 def shipped_policy_for(folder: Path, grid: ActionGrid | None) -> Path:
-    """The shipped policy for a grid where ``folder`` is the shipped one's, else ``folder``."""
+    """Return the shipped policy for the grid if ``folder`` is a shipped one, else ``folder``."""
     if folder != SHIPPED_POLICY:
         return folder
     shipped = SHIPPED_POLICIES.items()
@@ -42,20 +42,20 @@ def shipped_policy_for(folder: Path, grid: ActionGrid | None) -> Path:
 
 
 def resolved_grid(chosen: ActionGrid | None, methods: Iterable[object]) -> ActionGrid:
-    """The grid of some methods: the chosen one, else the first policy's, else the default."""
+    """Return the chosen grid, else the first policy's, else the default."""
     if chosen is not None:
         return chosen
-    for method in methods:  # folders of policies, policies and other schedules
+    for method in methods:  # policy folders, policies and other schedules
         if isinstance(method, Path):
             return read_policy_info(method).grid
         own = getattr(method, "info", None)
-        if isinstance(own, PolicyInfo):  # no schedule of a caller's own
+        if isinstance(own, PolicyInfo):  # not a caller's own schedule
             return own.grid
     return GRIDS[DEFAULT_GRID]
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
-    """The folder of a policy, fetched from the Hub where it must be."""
+    """Return the folder of a policy, downloaded from the Hub if necessary."""
     root = data_dir or default_data_dir()
     policies, text = root / "policies", str(name)
     if not text.strip():
@@ -78,7 +78,7 @@ def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
 
 
 def is_hub_id(text: str) -> bool:
-    """Return whether this may be the Hub's "owner/name"."""
+    """Return whether the text has the form "owner/name"."""
     return _HUB_ID.fullmatch(text) is not None
 
 
@@ -87,12 +87,12 @@ def is_policy_name(text: str) -> bool:
 
 
 def holds_policy(folder: Path) -> bool:
-    """Return whether the folder looks like a policy's; nothing is read."""
+    """Return whether the folder looks like a policy's, without reading it."""
     return (folder / CONFIG_FILE).is_file()
 
 
 def find_stored(policies: Path, name: str) -> Path | None:
-    """The folder of a stored policy, by its name or else by a former one."""
+    """Return the folder of a stored policy by its name, else by a former name."""
     if not is_policy_name(name):
         return None
     if holds_policy(policies / name):
@@ -108,12 +108,12 @@ def find_stored(policies: Path, name: str) -> Path | None:
 
 
 def stored_folders(policies: Path) -> list[Path]:
-    """The folders of all stored policies, newest first."""
+    """Return the folders of all stored policies, newest first."""
     stored = []
     for folder in policies.iterdir() if policies.is_dir() else ():
         is_named = is_policy_name(folder.name) and folder.name != DEFAULT_POLICY
         if is_named and holds_policy(folder):
-            with contextlib.suppress(OSError):  # deleted at this moment
+            with contextlib.suppress(OSError):  # deleted meanwhile
                 stored.append((-(folder / CONFIG_FILE).stat().st_mtime, folder.name, folder))
     return [folder for *_, folder in sorted(stored)]
 
@@ -126,7 +126,7 @@ def _choices(policies: Path) -> str:
 
 
 def push_policy(folder: Path, repository: str, *, private: bool = False) -> str:
-    """Put a policy's files into the repository "owner/name"; returns its address."""
+    """Upload a policy's files to the repository "owner/name"; return its address."""
     with hub_client(repository, None) as api:
         made = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(
@@ -142,7 +142,7 @@ def pull_policy(repository: str, target: Path) -> None:
     """Copy a Hub repository's policy into ``target``. Raises: DownloadError, PolicyError."""
     with hub_client(repository, None) as api:
         about = _checked(api, repository, None)
-        # The commit that was looked at, even if the branch moves on meanwhile.
+        # The checked commit, even if the branch moves meanwhile.
         api.snapshot_download(repository, revision=about.sha, local_dir=target, **_FILES)
 
 
@@ -155,7 +155,7 @@ def fetch_policy(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> Path:
-    """The folder of a policy in the Hub's own cache, fetched first where it must be."""
+    """Return a policy's folder in the Hub's cache, downloaded if necessary."""
     from huggingface_hub.errors import HfHubHTTPError
 
     from_cache = local_files_only
@@ -164,7 +164,7 @@ def fetch_policy(
             try:
                 _checked(api, repository, revision)
             except HfHubHTTPError:
-                raise  # the Hub answered: no such repository, or not for this token
+                raise  # the repository is missing, or closed to this token
             except _refusals():
                 logger.warning("the Hub is not reached; %s is looked for in the cache", repository)
                 from_cache = True
@@ -180,7 +180,7 @@ def fetch_policy(
 
 
 def _checked(api: HfApi, repository: str, revision: str | None) -> ModelInfo:
-    """Contents of a repository; PolicyError where a policy's file is missing or too large."""
+    """Return a repository's listing. Raises: PolicyError if a file is missing or too large."""
     about = api.model_info(repository, revision=revision, files_metadata=True)
     sizes = {file.rfilename: file.size for file in about.siblings or []}
     for name, limit in MAX_BYTES.items():
@@ -195,14 +195,14 @@ def _refusals() -> tuple[type[Exception], ...]:
     """Return the errors that the Hub's client raises when the Hub refuses or is not reached."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    # The client changes its HTTP library between releases; its own error inherits that one's root.
+    # The client's HTTP library differs by release; its own error inherits that library's root.
     roots = [kind for kind in HfHubHTTPError.__bases__ if issubclass(kind, Exception)]
     return (*roots, HFValidationError, OSError)
 
 
 @contextlib.contextmanager
 def hub_client(repository: str, token: str | bool | None) -> Iterator[HfApi]:
-    """Yield a client of the Hub; in the block its errors become DownloadError."""
+    """Yield a Hub client; turn its errors in the block into DownloadError."""
     from huggingface_hub import HfApi
 
     if repository.count("/") != 1:
