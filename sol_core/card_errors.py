@@ -1,4 +1,4 @@
-"""Errors of a card in words, its free memory, and giving memory back."""
+"""Explains a GPU's errors, and frees its memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from weakref import WeakSet
 
 from sol_core.errors import CardLostError, CardMemoryError, SolError
 
-KEEPERS: WeakSet[Any] = WeakSet()  # of memory: their ``clear`` is called to give it back
+KEEPERS: WeakSet[Any] = WeakSet()  # objects whose ``clear`` frees memory
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
-_CUDA = re.compile(r"(?:CUDA error|Triton Error \[CUDA\]): (.*)")  # in torch's words, in Triton's
+_CUDA = re.compile(r"(?:CUDA error|Triton Error \[CUDA\]): (.*)")  # torch's and Triton's messages
 _ASKED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
 _LOST = (
     "The GPU reported an error that this process cannot recover from ({reason}): end it and start "
@@ -24,11 +24,11 @@ _LOST = (
 
 
 def card_error(error: BaseException) -> SolError | None:
-    """The error of a card that a user can understand; None for any other error."""
+    """Return a GPU's error with an explanation; None for other errors."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None
-    # Older releases of torch raise a plain RuntimeError of these words, as Triton does.
+    # Older torch releases and Triton raise a plain RuntimeError with these words.
     said = _CUDA.match(str(error)) if isinstance(error, RuntimeError) else None
     if isinstance(error, torch.OutOfMemoryError) or (said and "out of memory" in said[1]):
         asked = _ASKED.search(str(error))
@@ -44,7 +44,7 @@ def card_error(error: BaseException) -> SolError | None:
 
 
 def retry_out_of_memory(work: Callable[P, ResultT], *given: P.args, **how: P.kwargs) -> ResultT:
-    """Call ``work``; where a card runs out of memory, free what is kept and call once more."""
+    """Call ``work``; if a GPU runs out of memory, free memory and call it once more."""
     try:
         return work(*given, **how)
     except RuntimeError as error:
@@ -55,7 +55,7 @@ def retry_out_of_memory(work: Callable[P, ResultT], *given: P.args, **how: P.kwa
 
 
 def give_memory_back(error: BaseException | None = None) -> None:
-    """Hand what this process keeps of a card's memory, unused, back to the driver."""
+    """Release the GPU memory that this process caches but does not use."""
     if error is not None:
         traceback.clear_frames(error.__traceback__)
     for keeper in list(KEEPERS):
@@ -71,6 +71,6 @@ def _free() -> str:
 
     try:
         free, total = torch.cuda.mem_get_info()
-    except (RuntimeError, AssertionError):  # a build without CUDA; a card that is lost
+    except (RuntimeError, AssertionError):  # a build without CUDA, or a lost GPU
         return "less"
     return f"{free / 1024**3:.2f} of {total / 1024**3:.1f} GiB"

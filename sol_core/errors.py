@@ -1,12 +1,12 @@
 """The engine's error hierarchy.
 
-Every error is a ``SolError`` and one of the built-in kind that it refines. Messages name the
-value, the legal values and the remedy. ``app`` shows them unchanged.
+Every error is a ``SolError`` and also of the built-in class that it refines. Messages name the
+value, the legal values and the remedy; ``app`` shows them unchanged.
 """
 
 
 class SolError(Exception):
-    """Root of every error this project raises on purpose."""
+    """Base class of the project's errors."""
 
 
 class ConfigError(SolError, ValueError):
@@ -14,7 +14,7 @@ class ConfigError(SolError, ValueError):
 
 
 class UnknownNameError(ConfigError, TypeError):
-    """A keyword or setting that there is none of."""
+    """An unknown keyword or setting."""
 
 
 class ShapeError(SolError, ValueError):
@@ -42,23 +42,23 @@ class PolicyError(SolError, ValueError):
 
 
 class PolicyNotKeptError(PolicyError):
-    """A trained policy that is of no use."""
+    """A trained policy that is no better than static."""
 
 
 class TrainingDivergedError(SolError, ArithmeticError):
-    """Training met a number that is not finite; the last good checkpoint is kept."""
+    """A non-finite number in training; the last good checkpoint is kept."""
 
 
 class NotFiniteError(SolError, ArithmeticError):
-    """A model computed NaN or infinity: damaged weights, or too narrow a format."""
+    """A NaN or infinity computed by a model: damaged weights, or too narrow a format."""
 
 
 class CardMemoryError(SolError, MemoryError):
-    """A GPU's memory is full; the next run may fit."""
+    """A GPU out of memory; the next run may fit."""
 
 
 class CardLostError(SolError, RuntimeError):
-    """A GPU's error after which all its work fails in this process."""
+    """A GPU error that this process cannot recover from."""
 
 
 class ContextLengthError(SolError, ValueError):

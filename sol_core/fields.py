@@ -1,9 +1,9 @@
-"""Rules for the fields of configurations, forms and documents, and the one reader of them.
+"""Validates the fields of configurations, forms and documents.
 
-A dataclass says it in its annotations, as in ``updates: Annotated[int, Range(0, 1000)]``.
-``check_fields`` holds an object to them when it is made, ``from_json`` makes one from JSON that
-came from anywhere. Numbers without a ``Range`` have at most 64 bits: that is what SQLite, JSON and
-the browser can carry on.
+A dataclass declares the rules in annotations, as in ``updates: Annotated[int, Range(0, 1000)]``.
+``check_fields`` applies them to an object in its ``__post_init__``; ``from_json`` makes an object
+from untrusted JSON. Numbers without a ``Range`` have at most 64 bits, the limit of SQLite and
+browsers.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ RecordT = TypeVar("RecordT")
 ValueT = TypeVar("ValueT")
 P = ParamSpec("P")
 MAX_WHOLE = 2**63 - 1
-MAX_TEXT = 1_000_000  # characters of one text
-MAX_ITEMS = 10_000  # of one list
-MAX_DEPTH = 40  # of JSON inside JSON that no dataclass describes
+MAX_TEXT = 1_000_000  # characters of a text
+MAX_ITEMS = 10_000  # of a list
+MAX_DEPTH = 40  # of nested JSON without a dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Range:
-    """The smallest and the largest number that a field may hold.
+    """The smallest and largest number allowed in a field.
 
     Compared by identity: ``typing`` would unify 0–1 and 0.0–1.0.
     """
@@ -42,31 +42,31 @@ class Range:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneOf:
-    """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere."""
+    """The words allowed in a field, from a table; use ``Literal`` for fixed words."""
 
     words: Collection[str]  # the table's keys
-    kind: type | None = None  # of an object that the caller may give instead of a word
+    kind: type | None = None  # of an object allowed instead of a word
 
 
 def setting(default: ValueT, text: str) -> ValueT:
-    """A configuration's field with a default, and what it means, which pages show."""
+    """Declare a configuration's field with a default and a help text, shown on pages."""
     made: ValueT = field(default=default, metadata={"help": text})
     return made
 
 
 def added_field(default: ValueT) -> ValueT:
-    """A field that files of earlier releases lack; ``record_of`` leaves it out at its default."""
+    """Declare a field newer than some files; ``record_of`` omits it at its default."""
     made: ValueT = field(default=default, metadata={"added": True})
     return made
 
 
 def is_unset(item: dataclasses.Field[Any], value: object) -> bool:
-    """Return whether a value of this field says no more than files that lack it."""
+    """Return whether the value equals the default of an added field."""
     return "added" in item.metadata and bool(value == item.default)
 
 
 def configuration(kind: type[RecordT]) -> type[RecordT]:
-    """Class decorator: help names all fields; an unknown keyword is answered by the nearest one."""
+    """Class decorator: document all fields; suggest the nearest one for an unknown keyword."""
     fields = dataclasses.fields(cast(Any, kind))
     names = [item.name for item in fields]
     documented = [
@@ -83,7 +83,7 @@ def configuration(kind: type[RecordT]) -> type[RecordT]:
 
 
 def with_nearest(function: Callable[P, ValueT]) -> Callable[P, ValueT]:
-    """Decorator: an unknown keyword is answered by the nearest one."""
+    """Decorator: suggest the nearest keyword for an unknown one."""
     names = list(inspect.signature(function).parameters)
     return _with_known_names(function, names, f"{function.__name__}() takes no")
 
@@ -100,7 +100,7 @@ def _with_known_names(
 
 
 def check_names(given: Iterable[str], known: Collection[str], what: str) -> None:
-    """Raises: UnknownNameError for a name that is not known, with the nearest one that is."""
+    """Raises: UnknownNameError for an unknown name, with the nearest known one."""
     for name in given:
         if name in known:
             continue
@@ -112,7 +112,7 @@ def check_names(given: Iterable[str], known: Collection[str], what: str) -> None
 
 
 def changed(config: RecordT, changes: Mapping[str, Any]) -> RecordT:
-    """A configuration with other values; those of a nested one may be a dict of changes."""
+    """Return the configuration with changes; a nested one may be given as a dict of changes."""
     kind, made = type(config), {}
     check_names(changes, _hints(cast(Any, kind)), f"{kind.__name__} has no setting")
     for name, value in changes.items():
@@ -128,19 +128,19 @@ Positive = Annotated[int, Range(1, 1_000_000)]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Differences allowed between JSON and the dataclasses."""
+    """Allowed differences between JSON and the dataclasses."""
 
-    # Fields, with their types, that the JSON of a dataclass carries on top.
+    # Additional fields in the JSON of a dataclass, with their types.
     derived: Mapping[type, Mapping[str, type]] = field(default_factory=dict)
-    partial: frozenset[type] | None = None  # whose defaults may be missing; None: of all
-    nullable: frozenset[str] = frozenset()  # float fields that may be null: JSON knows no NaN
-    name: str = ""  # what messages call the whole; without one they name its class
+    partial: frozenset[type] | None = None  # whose defaulted fields may be missing; None: all
+    nullable: frozenset[str] = frozenset()  # float fields that may be null, as JSON has no NaN
+    name: str = ""  # of the document in messages; "" for its class
 
 
 def from_json(
     kind: type[RecordT], value: Any, where: str = "", rules: Rules | None = None
 ) -> RecordT:
-    """The dataclass ``kind`` that ``value`` describes; ``rules`` say what it may leave out."""
+    """Make an object of the dataclass ``kind`` from JSON, with differences per ``rules``."""
     rules = rules or Rules()
     name = where or rules.name or kind.__name__
     if not isinstance(value, dict):
@@ -153,7 +153,7 @@ def from_json(
     for part, hint in derived.items():
         _checked(hint, value.get(part), _path_to(where, part), rules)
     made = {}
-    is_whole = rules.partial is not None and kind not in rules.partial  # defaults must be there too
+    is_whole = rules.partial is not None and kind not in rules.partial  # no field may be missing
     for item in dataclasses.fields(kind):  # type: ignore[arg-type]  # is one
         if item.name in value:
             hint = hints[item.name]
@@ -171,7 +171,7 @@ def from_json(
 
 
 def _without_former_fields(kind: type, record: dict[str, Any], where: str) -> dict[str, Any]:
-    """Drop ``FORMER_FIELDS`` of this value, or of a type that is given for any value."""
+    """Drop the class's ``FORMER_FIELDS`` that have the declared value, or type."""
     former: dict[str, Any] = vars(kind).get("FORMER_FIELDS", {})
     for name, known in former.items():
         value = record.get(name, known)
@@ -184,7 +184,7 @@ def _without_former_fields(kind: type, record: dict[str, Any], where: str) -> di
 
 
 def check_fields(record: Any, where: str = "") -> None:
-    """Check a record in ``__post_init__``; a list becomes a tuple, a dict its dataclass."""
+    """Check a record in ``__post_init__``; turn lists into tuples, dicts into dataclasses."""
     for name, hint in _hints(cast(Any, type(record))).items():
         value = getattr(record, name)
         checked = _checked(hint, value, _path_to(where, name), None)
@@ -193,13 +193,13 @@ def check_fields(record: Any, where: str = "") -> None:
 
 
 def plain_scalar(value: Any) -> Any:
-    """Python's number for a scalar of numpy or torch; anything else as it is."""
+    """Convert a numpy or torch scalar to a Python number; return other values unchanged."""
     item = getattr(value, "item", None)
     return item() if callable(item) and getattr(value, "shape", None) == () else value
 
 
 def check_text(name: str, text: object) -> None:
-    """Raises: ConfigError for what is no text, or holds half a character."""
+    """Raises: ConfigError unless the value is a text without lone surrogates."""
     check_kind(name, text, str, "text")
     try:
         cast(str, text).encode("utf-8")
@@ -212,19 +212,19 @@ def check_text(name: str, text: object) -> None:
 
 
 def kind_of(value: object) -> str:
-    """A value's kind for people: "a list", "an int"."""
+    """Return a value's kind with its article: "a list", "an int"."""
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
 
 
 def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Raises: ConfigError for an argument that is none of the kinds, naming what is wanted."""
+    """Raises: ConfigError naming the wanted kind for an argument of another kind."""
     if not isinstance(value, kinds):
         raise _wrong(name, value, wanted)
 
 
 def is_servable(value: Any, depth: int = 0) -> bool:
-    """Return whether a nested value is plain JSON with finite numbers of at most 64 bits."""
+    """Return whether a value is plain JSON with finite numbers of at most 64 bits."""
     if depth > MAX_DEPTH:
         return False
     if isinstance(value, dict):
@@ -241,7 +241,7 @@ def is_servable(value: Any, depth: int = 0) -> bool:
 
 
 def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
-    """The value that the hint asks for."""
+    """Return the value converted to the hint's type. Raises: ConfigError."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _object(hint, value, where, rules)
     origin, inner = get_origin(hint), get_args(hint)
@@ -305,7 +305,7 @@ def _number(kind: type, value: Any, where: str, within: Range | None) -> Any:
     value = plain_scalar(value)
     low, high = (within.low, within.high) if within else (-MAX_WHOLE, MAX_WHOLE)
     kinds = int if kind is int else (int, float)
-    # Comparisons alone: NaN fails them, and a number that no float can hold does not overflow.
+    # Only comparisons: NaN fails them, and huge integers do not overflow.
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         word = "whole number" if kind is int else "number" if within else "finite number"
         bounds = f"from {low:,} to {high:,}" if within else "of at most 64 bits"
@@ -321,7 +321,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 @functools.cache
 def _nullable(hint: Any) -> Any:
-    """The hint with ``float | None`` for every float inside."""
+    """Return the hint with ``float | None`` for every float inside."""
     origin, inner = get_origin(hint), tuple(map(_nullable, get_args(hint)))
     if hint is float:
         return float | None

@@ -6,11 +6,11 @@ lm-eval has no plug-ins for models, so run it through this module, which registe
         --model_args pretrained=smollm2-135m-instruct,policy=default,keep=0.5,channels=0.7,bits=8 \\
         --tasks arc_easy --limit 200
 
-A context is read densely; every token of a continuation is one decode step under the schedule.
-With everything kept (the default) continuations are scored in dense passes. Requests of about equal
-length run as one batch. The mean spend over all tokens is printed, and in lm-eval's results as
-well: a policy may spend more on short contexts than asked (docs/results.md), so compare
-it with static at what it spent.
+A context is prefilled densely; each token of a continuation is one decode step under the schedule.
+A dense schedule (the default) scores continuations in dense passes. Requests of similar length run
+as one batch. The mean spend over all tokens is printed and stored in lm-eval's results. A policy
+may spend more than requested on short contexts (docs/results.md): compare it with static at the
+same spend.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from sol_core.models.loading import load_language_model
 from sol_core.policy.files.locate import resolved_grid
 from sol_core.policy.scheduler import PolicyScheduler
 
-DEFAULT_TOKENS = 256  # generated, where a task does not say
+DEFAULT_TOKENS = 256  # generated if the task sets no limit
 EPISODE_STEPS = 16
 SchedulerOf = Callable[[Sequence[Continuation]], BatchScheduler]
-BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
+BATCH_TOKENS = 16_384  # in a batch's cache, padding included: 0.75 GB for SmolLM2-135M in fp32
 
 
 @register_model("sol")
@@ -59,10 +59,10 @@ class SolLM(TemplateLM):
     Args:
         pretrained: smollm2-135m-instruct, a local folder, a GGUF file or a Hub id.
         policy: "default" for the shipped one, a stored policy's name, a policy folder or a Hub id.
-        schedule: without a policy: dense, static, random, emc or dac; "" is static where a
-            budget is given, else dense.
-        batch_size: requests that are read or decoded at once; fewer where texts are long.
-        max_batch_size: ignored; lm-eval hands it to every model.
+        schedule: without a policy: dense, static, random, emc or dac; "" is static with a
+            budget, else dense.
+        batch_size: most requests in a batch; long texts run in smaller ones.
+        max_batch_size: ignored; lm-eval passes it to every model.
         budget: keep, channels, bits: a mean for each axis by its short name; dense by default.
     """
 
@@ -85,7 +85,7 @@ class SolLM(TemplateLM):
         asked = Budget(**{fields[name]: float(value) for name, value in budget.items()})
         folder = Path(data_dir) if data_dir else default_data_dir()
         if device is None or (device.startswith("cuda") and not torch.cuda.is_available()):
-            device = "auto"  # lm-eval asks for a GPU unasked, also where there is none
+            device = "auto"  # lm-eval's default is a GPU, even without one
         self.model = load_language_model(pretrained, data_dir=folder, dtype=dtype, device=device)
         self.tokenizer = self.model.tokenizer
         self.batch_size = int(batch_size) if str(batch_size).isdigit() else 64  # type: ignore[arg-type]  # or "auto"
@@ -101,20 +101,20 @@ class SolLM(TemplateLM):
         if not self.is_dense:
             self.grid.check_budget(asked)
         self._costs = CostModel.of(self.model.lm, self.grid)
-        self._sums = np.zeros(len(AXES))  # of all tokens
-        self._num_bytes = self._num_dense_bytes = 0.0  # computed, as they were read and densely
-        self.num_tokens = 0  # that were scored or generated
+        self._sums = np.zeros(len(AXES))  # over all tokens
+        self._num_bytes = self._num_dense_bytes = 0.0  # estimated: read, and read by the full model
+        self.num_tokens = 0  # scored or generated
 
     @property
     def mean_spend(self) -> Spend | None:
         if not self.num_tokens:
             return None
-        # A sum of many may end a little above what nothing can be above.
+        # A float sum may slightly exceed the maximum.
         sums = np.minimum(self._sums, self.num_tokens * np.array(DENSE.as_tuple())).tolist()
         return Spend.of_steps(sums, self.num_tokens, self._num_bytes, self._num_dense_bytes)
 
     def get_model_info(self) -> dict[str, Any]:
-        """Print the run's mean spend, and return it for the configuration in lm-eval's results."""
+        """Print the run's mean spend; return it for lm-eval's results."""
         spend, kind = self.mean_spend, self.schedule.kind
         if spend is not None:
             pairs = zip(SHORT_AXES, spend.as_tuple(), strict=True)
@@ -132,7 +132,7 @@ class SolLM(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """Token before a text without context: the beginning of text, as ``--model hf`` has it."""
+        """Id of the beginning-of-text token, the context of texts without one, as in ``hf``."""
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
 
@@ -146,7 +146,7 @@ class SolLM(TemplateLM):
         options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         begins = str(self.tokenizer.decode(self.prefix_token_id))
         if add_special_tokens is None and string.startswith(begins):
-            options = {"add_special_tokens": False}  # a chat template has written it already
+            options = {"add_special_tokens": False}  # the chat template has added them
         return [int(token) for token in self.tokenizer.encode(string, **options)]
 
     def apply_chat_template(
@@ -170,7 +170,7 @@ class SolLM(TemplateLM):
             for number, (_, context, tokens) in enumerate(requests)
         ]
         sizes = [(len(request.tokens), len(request.context), 0) for request in asked]
-        if self.is_dense:  # one pass: only the whole length counts
+        if self.is_dense:  # one pass: only the total length matters
             sizes = [(0, steps + context, 0) for steps, context, _ in sizes]
         scheduler_of = self._schedulers(asked)
         results: list[tuple[float, bool]] = [(0.0, False)] * len(asked)
@@ -198,7 +198,7 @@ class SolLM(TemplateLM):
         configs = [self._generation(dict(request.args[1])) for request in requests]
         prompts = []
         for request, config in zip(requests, configs, strict=True):
-            # A long prompt loses its beginning, as with --model hf.
+            # A long prompt is truncated on the left, as in --model hf.
             room = max(1, self.model.context_length - config.max_new_tokens)
             prompts.append(self.tok_encode(request.args[0])[-room:] or [self.prefix_token_id])
         kinds = list(dict.fromkeys(configs))
@@ -210,7 +210,7 @@ class SolLM(TemplateLM):
         for batch in self._batches(sizes, disable_tqdm):
             texts, ids = zip(*((requests[n].args[0], prompts[n]) for n in batch), strict=True)
             config, find = configs[batch[0]], lambda _: self.policy
-            for at, end in generate_many(self.model, texts, config, policies=find, tokens=ids):  # type: ignore[arg-type]  # only a policy is asked for
+            for at, end in generate_many(self.model, texts, config, policies=find, tokens=ids):  # type: ignore[arg-type]  # only policies are looked up
                 if not isinstance(end, FinishEvent):
                     continue
                 written[batch[at]] = end.text
@@ -222,7 +222,7 @@ class SolLM(TemplateLM):
         return written
 
     def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
-        """A text as contexts and the tokens scored after each."""
+        """Cut a text into contexts and the tokens scored after each."""
         windows = utils.get_rolling_token_windows(
             self.tok_encode(text), self.prefix_token_id, self.model.context_length, context_len=1
         )
@@ -231,7 +231,7 @@ class SolLM(TemplateLM):
     def _batches(
         self, sizes: Sequence[tuple[int, int, int]], disable_tqdm: bool
     ) -> Iterator[list[int]]:
-        """Numbers of requests that run together, of (steps, tokens before, kind) about equal."""
+        """Batch request indices by similar (steps, context tokens, kind)."""
         batches: list[list[int]] = [[]]
         for number in sorted(range(len(sizes)), key=sizes.__getitem__):
             steps, contexts, kinds = zip(*(sizes[n] for n in (*batches[-1], number)), strict=True)
@@ -250,13 +250,13 @@ class SolLM(TemplateLM):
     ) -> Continuation:
         room = self.model.context_length
         if self.is_dense:
-            # The last token is scored and never read, so one more than the context fits.
+            # The last token is scored but not read, so the context length plus 1 fits.
             before = context[-(room + 1 - len(tokens)) :]
         else:
-            # Rows take as many steps as the longest one beside them.
+            # All rows of a batch take as many steps as the longest.
             tokens = tokens[-(room - 2) :]
             before = context[-max(2, room - longest) :]
-            # A first step needs something that was read: it comes after a second prefix token.
+            # A first step needs a prefilled token: add a second prefix token.
             before = [self.prefix_token_id] * (2 - len(before)) + before
         return Continuation(number, 0, tuple(before), tuple(tokens), 1)
 
@@ -286,7 +286,7 @@ class SolLM(TemplateLM):
         self._num_dense_bytes += dense
 
     def _schedulers(self, asked: Sequence[Continuation]) -> SchedulerOf:
-        """Make schedulers that begin again with each row; static meets its mean over all rows."""
+        """Make a scheduler that restarts for each row; static meets its mean over all rows."""
         if self.policy is not None:
             policy, budget = self.policy, self.schedule.budget
             return lambda rows: PolicyScheduler(policy, [budget] * len(rows))
@@ -323,7 +323,7 @@ class SolLM(TemplateLM):
 
 
 def main() -> None:
-    """Run lm-eval's own command line."""
+    """Run lm-eval's command line."""
     from lm_eval.__main__ import cli_evaluate
 
     torch.set_grad_enabled(False)

@@ -1,1 +1,1 @@
-"""Text to train and evaluate on: documents, split into train and held-out, cut into blocks."""
+"""Training and evaluation text: documents, their split, blocks of tokens."""

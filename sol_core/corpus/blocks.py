@@ -1,4 +1,4 @@
-"""Cut documents into blocks of a fixed number of tokens, streaming."""
+"""Cuts a stream of documents into blocks of a fixed number of tokens."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DOCUMENTS_AT_ONCE = 32
-PIECE_CHARACTERS = 20_000  # a longer document is tokenised in pieces cut at a space
-# The token that stood between documents in pretraining, where it is not the one that ends
-# an answer. SmolLM2-135M-Instruct on stories, first 60 tokens after the separator:
-# 3.40 nats with <|endoftext|>, 3.63 with <|im_end|>, 3.76 with none.
+PIECE_CHARACTERS = 20_000  # longer documents are tokenised in pieces, cut at spaces
+# The separator of pretraining documents, if it differs from the end of an answer. For
+# SmolLM2-135M-Instruct on stories, the first 60 tokens after a separator take 3.40 nats each with
+# <|endoftext|>, 3.63 with <|im_end|>, 3.76 without one.
 DOCUMENT_SEPARATORS = ("<|endoftext|>", "<|end_of_text|>")
 
 
@@ -27,7 +27,7 @@ def token_blocks(
     block_len: int,
     *,
     limit: int | None = None,
-    prompts: bool = False,  # some documents in chat format, and each begins a block
+    prompts: bool = False,  # chat format for some; each document begins a block
 ) -> Iterator[list[int]]:
     """Yield at most ``limit`` blocks of ``block_len`` token ids. Raises: CorpusError."""
     name = documents.source if isinstance(documents, Corpus) else "the text"
@@ -37,7 +37,7 @@ def token_blocks(
     wanted = block_len - len(start)
     pending: list[int] = []
     num_tokens = num_blocks = 0
-    is_middle = False  # what is pending begins in the middle of a document
+    is_middle = False  # pending tokens begin within a document
     for tokens, is_last in _tokenised(documents, tokenizer):
         pending += tokens
         num_tokens += len(tokens)
@@ -59,7 +59,7 @@ def token_blocks(
 
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The token to put between documents; None if the tokenizer has no such token."""
+    """Return the separator token of documents, or None."""
     vocabulary = tokenizer.get_vocab()
     ids = [vocabulary[token] for token in DOCUMENT_SEPARATORS if token in vocabulary]
     separator: int | None = ids[0] if ids else tokenizer.eos_token_id
@@ -69,7 +69,7 @@ def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 def _tokenised(
     documents: Iterable[str], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[list[int], bool]]:
-    """Token ids of the documents' pieces, and whether a document ends, a separator after it."""
+    """Yield each piece's token ids, and whether it ends its document (separator included)."""
     separator = separator_id(tokenizer)
     end = [] if separator is None else [separator]
     pieces = _pieces(documents)
@@ -82,7 +82,7 @@ def _tokenised(
 
 
 def _pieces(documents: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Texts of bounded length, each with whether it is the end of its document."""
+    """Yield pieces of bounded length, and whether each ends its document."""
     for document in documents:
         start = 0
         while len(document) - start > PIECE_CHARACTERS:
@@ -94,6 +94,6 @@ def _pieces(documents: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens put before every text: [beginning-of-text] or nothing."""
+    """Return the tokens before every text: [beginning-of-text] or []."""
     added: list[int] = tokenizer("")["input_ids"]
     return added if added == [tokenizer.bos_token_id] else []

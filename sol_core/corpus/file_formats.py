@@ -1,9 +1,8 @@
-"""Read documents from a user's text, .jsonl, .csv and .parquet files, with their side of the split.
+"""Reads documents and their split from a user's .txt, .jsonl, .csv and .parquet files.
 
-Rows of tables are split by a hash; of ten text files or more, whole files are held out, of fewer
-the last tenth of each. Everything is read in small pieces:
-``datasets`` holds a growing part of a large Parquet file in memory (0.7 GB for 1.1 GB of text),
-and cannot say which line of JSON is wrong.
+A hash splits the rows of tables. Of ten or more text files, whole files are held out; of fewer,
+the last tenth of each. Files are streamed: ``datasets`` takes 0.7 GB of memory for a Parquet file
+with 1.1 GB of text, and cannot name the invalid line of JSON.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from sol_core.files.paths import whole_characters
 
 PIECE_BYTES = 1 << 20
 MAX_CONTROL_FRACTION = 0.01
-ENCODING = "utf-8-sig"  # UTF-8, with its mark or without
+ENCODING = "utf-8-sig"  # UTF-8, with or without a byte order mark
 _CONTROLS = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27})
 _REMEDY = "save it as UTF-8, in an editor or with: iconv -f ENCODING -t UTF-8"
 DOCUMENT_CHARACTERS = 2_000
-MAX_DOCUMENT_CHARACTERS = 8_000  # a longer paragraph is cut at a line end or a space
+MAX_DOCUMENT_CHARACTERS = 8_000  # longer paragraphs are cut at a line end or space
 READ_CHARACTERS = 1 << 16
 _PARAGRAPH_BORDER = re.compile(r"\n[ \t\r]*\n\s*")
 TEXT_COLUMNS = ("text", "content", "document", "passage")
@@ -45,14 +44,14 @@ MAX_LINE_CHARACTERS = 64_000_000
 PARQUET_BUFFER_BYTES = 1 << 20  # instead of a whole column of a row group
 PARQUET_BATCH_ROWS = 500
 FILES_TO_SPLIT_WHOLE = 10
-ROWS_TO_RANK = 100  # below this, a hash threshold could hold out nothing
+ROWS_TO_RANK = 100  # with fewer, a hash threshold could hold out none
 MAX_REMEMBERED = 1_000_000  # hashes kept to find duplicates: about 64 MB
 
 
 def _count_characters(path: Path) -> int:
-    """The characters of a whole file, line ends as they are.
+    """Count a file's characters, without newline translation.
 
-    Raises: CorpusError for a file that is empty, no text, or not UTF-8.
+    Raises: CorpusError for a file that is empty, binary, or not UTF-8.
     """
     with path.open("rb") as file:
         start = file.read(PIECE_BYTES)
@@ -71,7 +70,7 @@ def _count_characters(path: Path) -> int:
 
 
 def read_text_file(path: Path) -> Iterator[tuple[str, float, float]]:
-    """Yield the documents in order, each with the stretch of the file it covers (0 to 1)."""
+    """Yield the documents in order, each with its start and end in the file (0 to 1)."""
     total, done = max(_count_characters(path), 1), 0
     # newline="" keeps the characters as counted; \r\n becomes \n in each document.
     with path.open(encoding=ENCODING, newline="") as file:
@@ -89,7 +88,7 @@ def read_text_file(path: Path) -> Iterator[tuple[str, float, float]]:
 
 
 def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
-    """Return the end of the document that begins at ``offset``; None: read on (or nothing left)."""
+    """Return the end of the document at ``offset``; None if more text is needed or none is left."""
     available = len(pending) - offset
     if available > MAX_DOCUMENT_CHARACTERS:
         earliest, latest = offset + DOCUMENT_CHARACTERS, offset + MAX_DOCUMENT_CHARACTERS
@@ -107,7 +106,7 @@ def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
 
 
 def choose_column(available: Sequence[str], wanted: str | None, where: object) -> str:
-    """The column that holds the text: the wanted one, else the first known name."""
+    """Return the text column: the wanted one, else the first with a known name."""
     if wanted is not None and wanted in available:
         return wanted
     if wanted is None:
@@ -122,7 +121,7 @@ def choose_column(available: Sequence[str], wanted: str | None, where: object) -
 
 
 def _read_json_lines(path: Path) -> Iterator[str]:
-    """Yield one text a line, "" for null; blank lines are skipped."""
+    """Yield a text a line, "" for null; skip blank lines."""
     _count_characters(path)
     number, column = 0, None
     with path.open(encoding=ENCODING, newline="\n") as file:
@@ -146,7 +145,7 @@ def _read_json_lines(path: Path) -> Iterator[str]:
             value = record[column]
             if not isinstance(value, str | None):
                 raise CorpusError(f"{where}: {column!r} holds {kind_of(value)}, not text")
-            yield whole_characters(value or "")  # JSON may hold halves of characters
+            yield whole_characters(value or "")  # JSON may hold lone surrogates
 
 
 def _read_csv(path: Path) -> Iterator[str]:
@@ -170,7 +169,7 @@ def _read_csv(path: Path) -> Iterator[str]:
 
 def _read_parquet(path: Path) -> Iterator[str]:
     try:
-        # pre_buffer would keep every byte read until the end: 0.6 GB for a 0.6 GB file.
+        # pre_buffer would keep all bytes read: 0.6 GB for a 0.6 GB file.
         with pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
             column = choose_column(file.schema_arrow.names, None, path)
             kind = file.schema_arrow.field(column).type
@@ -182,12 +181,12 @@ def _read_parquet(path: Path) -> Iterator[str]:
         raise CorpusError(f"{path} is not a readable Parquet file: {error}") from error
 
 
-# Readers of the files that hold a text a row.
+# Readers of files with a text a row.
 TABLES = {".jsonl": _read_json_lines, ".csv": _read_csv, ".parquet": _read_parquet}
 
 
 class LocalSource:
-    """A file, or all supported files below a folder."""
+    """A local file, or all supported files below a folder."""
 
     def __init__(self, path: Path) -> None:
         self._root = path
@@ -196,15 +195,15 @@ class LocalSource:
 
     @property
     def signature(self) -> str:
-        """Changes when a file is added, removed or written to."""
+        """Return a text that changes if a file is added, removed or modified."""
         state = [
             (self._name(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files
         ]
-        # None stands where a column did, so that texts read by earlier releases are found.
+        # None replaces a former column, so that earlier releases' caches match.
         return hashlib.sha256(repr((state, None)).encode()).hexdigest()
 
     def documents(self) -> Iterator[Document]:
-        """Read everything once, in order; of documents that repeat, only the first."""
+        """Yield all documents in order, repeated ones once."""
         seen: set[int] = set()
         texts = [file for file in self.files if file.suffix.lower() == ".txt"]
         tables = [file for file in self.files if file.suffix.lower() != ".txt"]
@@ -240,7 +239,7 @@ class LocalSource:
 
 
 def _ranked(texts: list[str]) -> Iterator[Document]:
-    """Hold out the tenth with the lowest hashes: at least one of two different texts."""
+    """Hold out the tenth with the lowest hashes, at least one of two distinct texts."""
     hashes = sorted({text_hash(text) for text in texts})
     count = max(1, round(len(hashes) * HELD_OUT_FRACTION)) if len(hashes) > 1 else 0
     held_out = set(hashes[:count])
@@ -264,7 +263,7 @@ def _find_files(path: Path) -> list[Path]:
         return files
     if not path.exists():
         raise CorpusError(f"there is no file {path}")
-    if not path.is_file():  # opening it could wait for ever, and it is read more than once
+    if not path.is_file():  # opening a pipe may block; files are read twice
         raise CorpusError(
             f"{path} is a pipe, a device or a socket, not a file: write the text to a file, one of "
             f"{supported}, and give its path"

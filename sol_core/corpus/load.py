@@ -1,7 +1,7 @@
-"""Open a corpus by name: the built-in text, a local file or folder, or a Hub data set.
+"""Opens a corpus by name: the built-in text, a local file or folder, or a Hub data set.
 
-Text is read once, split, and kept in ``<data dir>/corpora``, one Parquet file a side and a
-manifest; a Hub data set is streamed.
+Text is read and split once, and cached in ``<data dir>/corpora`` as one Parquet file a side and a
+manifest. Hub data sets are streamed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 GROUP_CHARACTERS = 4_000_000
 GROUP_DOCUMENTS = 10_000
-SHUFFLED_GROUPS = 4  # mixed with one another when reading in random order
+SHUFFLED_GROUPS = 4  # shuffled together
 _SCHEMA = pa.schema([("text", pa.string())])
 
 
@@ -57,7 +57,7 @@ def _cached(
     signature: str,
     documents: Callable[[], Iterator[Document]],
 ) -> Corpus:
-    """The corpus kept in ``folder``, written first if its signature is another."""
+    """Return the corpus cached in ``folder``, written first if its signature differs."""
 
     def write(staging: Path) -> Path:
         made = staging / "corpus"
@@ -81,7 +81,7 @@ def _cached(
 
 
 def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
-    """Yield the texts of one side, in order or shuffled, four row groups (16 MB) at a time."""
+    """Yield one side's texts, in order or shuffled, by four row groups (16 MB)."""
     with pq.ParquetFile(folder / f"{split}.parquet", pre_buffer=False) as file:
         groups = list(range(file.num_row_groups))
         if seed is None:
@@ -102,7 +102,7 @@ def _texts(file: Any, groups: list[int]) -> list[str]:
 
 
 def _read_manifest(folder: Path, signature: str) -> dict[str, Any] | None:
-    """The manifest if the folder holds a corpus with this signature; None if it must be made."""
+    """Return the manifest if the folder's corpus has this signature, else None."""
     try:
         record: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         known = record["schema"], record["signature"], set(record["num_documents"])
@@ -115,7 +115,7 @@ def _read_manifest(folder: Path, signature: str) -> dict[str, Any] | None:
 def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, int]]:
     fingerprint = hashlib.sha256()
     counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
-    pending: dict[str, list[str]] = {split: [] for split in SPLITS}  # of a row group, about 4 MB
+    pending: dict[str, list[str]] = {split: [] for split in SPLITS}  # next row group, 4 MB
     characters = dict.fromkeys(SPLITS, 0)
     with ExitStack() as stack:
         files = {
@@ -149,7 +149,7 @@ SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 @contextmanager
 def _reaching_hub(source: str) -> Iterator[None]:
-    """Raise one clear error for network trouble, a wrong name or a gated data set; log nothing."""
+    """Raise one clear error for network errors, wrong names and gated data sets; log nothing."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
     levels = [log.level for log in loggers]
     for log in loggers:
@@ -170,11 +170,11 @@ def _reaching_hub(source: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A side of a corpus: iterate over it for its documents, as often as needed."""
+    """One side of a corpus, an iterable of its documents."""
 
-    name: str  # short name for people
-    source: str  # what ``load_corpus`` was given
-    fingerprint: str  # hex; of the whole corpus's text, or of the name of a Hub data set
+    name: str  # short display name
+    source: str  # argument of ``load_corpus``
+    fingerprint: str  # hex, of the corpus's text, or of a Hub data set's name
     num_documents: int | None  # on this side; None when streamed
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
 
@@ -243,12 +243,12 @@ def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
 
 
 def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
-    """A data set as ``name:config:part:column`` says it; what is left out is chosen.
+    """Open the data set ``name:config:part:column``; parts left out have defaults.
 
-    That is the only or default configuration, its part train or the first one, and the first
+    These are the only or default configuration, its part "train" or the first, and the first
     column with a known name.
     """
-    import datasets  # here, because it takes a second
+    import datasets  # takes a second to import
 
     name, config, asked_part, asked_column, *_ = *source.split(":"), "", "", ""
     with _reaching_hub(source):
@@ -276,7 +276,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
                 if text and split_of(text_hash(text)) == split:
                     yield text
 
-    # Of the name of what is read: the same however that was written.
+    # Of the resolved name, so that every way to write it gives the same.
     named = ":".join((name, config)).removesuffix(":")
     if part != usual:
         named = ":".join((name, config, part))
@@ -285,7 +285,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
 
 
 def _explain(error: OSError, source: str, data_dir: Path) -> str:
-    """The user's file cannot be read, or the data directory cannot be written."""
+    """Explain whether the user's file or the data directory failed."""
     path = Path(error.filename).absolute() if isinstance(error.filename, str) else data_dir
     if path.is_relative_to(data_dir.absolute()) or path == data_dir:
         return f"cannot keep the text of {source}: {explain_os_error(error, path)}"

@@ -1,1 +1,1 @@
-"""Files on disk: fetched, verified, locked, staged and renamed."""
+"""Fetches, verifies, locks, stages and renames files."""

@@ -1,6 +1,6 @@
-"""Downloads of the program itself, and the check and repair of a model's files.
+"""Downloads the default model and the evaluation data; checks and repairs model files.
 
-The default model and the evaluation data come out of pinned PyPI wheels that are never installed.
+Both come from pinned PyPI wheels, which are read but not installed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from sol_core.files.paths import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import STAMPS_NAME, check_free_space, leftovers, make_once, storing
 from sol_core.progress import Progress, ignore_progress, part_of
 
-DOWNLOAD_FRACTION = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
+DOWNLOAD_FRACTION = 0.6  # of the progress bar: 1 to 60 s, and 24 s of conversion
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAsset:
-    """A model that is made from a GGUF file inside a wheel."""
+    """A model made from a GGUF file inside a wheel."""
 
-    name: str  # its folder in ``models``
+    name: str  # of its folder in ``models``
     wheel: PinnedWheel
     member: str  # path of the GGUF file inside the wheel
-    eos_token: str  # the token that ends an answer
-    num_bytes: int  # size of the converted folder, for the disk check
+    eos_token: str  # ends an answer
+    num_bytes: int  # of the converted folder, for the disk check
 
 
 DEFAULT_MODEL_ASSET = ModelAsset(
@@ -58,7 +58,7 @@ EVALUATION_WHEEL = PinnedWheel(
 
 
 def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
-    """Return the GGUF file that the default model is made from, for programs that read such."""
+    """Return the default model's GGUF file, for programs that read GGUF."""
     asset, folder = DEFAULT_MODEL_ASSET, data_dir / "gguf"
     gguf = folder / Path(asset.member).name
 
@@ -81,7 +81,7 @@ def ensure_model(
     on_progress: Progress = ignore_progress,
     check: CheckFolder = check_model,
 ) -> Path:
-    """Return ``<data_dir>/models/<asset.name>``, made from its wheel unless it passes ``check``."""
+    """Return ``<data_dir>/models/<asset.name>``, remade from its wheel if ``check`` fails."""
     models = data_dir / "models"
     folder = models / asset.name
     packed = models / asset.wheel.filename
@@ -113,7 +113,7 @@ def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:
 
 
 def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
-    """Check a model of the data directory; reads its files once after every change."""
+    """Check the files of a model in the data directory; read them only after a change."""
     stamps = data_dir / "cache" / STAMPS_NAME
     try:
         if name == DEFAULT_MODEL:
@@ -127,7 +127,7 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
 
 
 def repair_default_model(data_dir: Path, on_progress: Progress) -> Path:
-    """Read every byte; fetch and convert again if one is wrong, or blocks were not kept then."""
+    """Verify every byte; fetch and convert again if it fails or quantised blocks are missing."""
 
     def check(folder: Path) -> None:
         gguf_folder.verify_model(folder)
@@ -138,7 +138,7 @@ def repair_default_model(data_dir: Path, on_progress: Progress) -> Path:
 
 
 def discard_damaged_downloads(folder: Path) -> None:
-    """Delete those files of a Hub snapshot that are damaged; the next download fetches them."""
+    """Delete a Hub snapshot's damaged files, so that the next download fetches them."""
     for path, sha256 in _downloads(folder).items():
         try:
             gguf_folder.refuse_damaged({path: sha256}, None)
@@ -147,7 +147,7 @@ def discard_damaged_downloads(folder: Path) -> None:
 
 
 def _downloads(folder: Path) -> dict[Path, str]:
-    """The large files behind a snapshot's links, and the SHA-256 that each is named by."""
+    """Return the large files behind a snapshot's links, with the SHA-256 in their names."""
     files = {path.resolve() for path in folder.iterdir() if path.is_symlink()}
     return {
         path: path.name for path in sorted(files) if path.is_file() and _SHA256.fullmatch(path.name)

@@ -1,8 +1,8 @@
-"""Fetch a pinned wheel from PyPI: a file that is either absent or has the right SHA-256.
+"""Fetches a pinned wheel from PyPI: the file is either absent or has the right SHA-256.
 
-``pip download`` does the transfer, so the user's index, proxy and certificates apply. It runs in a
-child that cannot outlive its parent: a pipe that is never written to closes with it. That is not
-the standard input, whose kind Windows tells nobody while a thread reads it.
+``pip download`` does the transfer, so the user's index, proxy and certificates apply. The child
+process exits with its parent, when a pipe from it closes. The child duplicates the pipe from
+standard input: Windows cannot query the type of standard input while a thread reads it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sol_core.files.staging import check_free_space, make_once, sha256_of, stori
 from sol_core.progress import Progress, ignore_progress, megabytes
 
 logger = logging.getLogger(__name__)
-# Everything that this program writes stays in its data directory: no cache of pip's.
+# This program writes to its data directory only, so pip keeps no cache.
 _PIP_DOWNLOAD = (
     "download --no-deps --only-binary=:all: --ignore-requires-python --no-cache-dir --no-input "
     "--progress-bar=off --disable-pip-version-check"
 )
-# Words of pip's output when a download fails, the most telling first, and what they mean.
+# Patterns of pip's output after a failed download, the most specific first, with explanations.
 _REASONS = (
     (r"No module named pip", "pip is missing from this Python (try: python -m ensurepip)"),
     (
@@ -68,17 +68,17 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True, slots=True)
 class PinnedWheel:
-    """A file on PyPI that must have a known checksum."""
+    """A file on PyPI with a known checksum."""
 
     project: str
     version: str
     filename: str
-    sha256: str  # hex digest that the file must have
-    num_bytes: int  # its size, for the progress bar and the disk check
+    sha256: str  # hex digest
+    num_bytes: int  # for the progress bar and the disk check
 
 
 def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore_progress) -> Path:
-    """Return the wheel's path in ``folder``, downloading it first if it is not there."""
+    """Return the wheel's path in ``folder``, downloaded if missing."""
     target, deleted = folder / wheel.filename, ""
 
     def is_there() -> bool:
@@ -105,7 +105,7 @@ def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore
 
 
 def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
-    """The downloaded file, whose SHA-256 pip has checked."""
+    """Return the downloaded file; pip has checked its SHA-256."""
     requirement = f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n"
     requirements, destination, scratch = (
         staging / name for name in ("requirements.txt", "wheel", "scratch")
@@ -145,9 +145,9 @@ def _explain(output: str, wheel: PinnedWheel) -> str:
 
 
 def _fetched_bytes(folder: Path) -> int:
-    """Size of the biggest wheel, or part of one, below ``folder``; pip moves it meanwhile."""
+    """Return the size of the biggest (partial) wheel below ``folder``; pip moves it meanwhile."""
     largest = 0
-    # Unlike rglob, os.walk passes over a folder that vanishes under it.
+    # Unlike rglob, os.walk skips folders that vanish meanwhile.
     for parent, _, names in os.walk(folder):
         for name in names:
             if name.endswith(".whl"):
@@ -164,7 +164,7 @@ def run_module(
     environment: Mapping[str, str],
     on_poll: Callable[[str], None],
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m module arguments`` and wait for it; its output goes through ``folder``."""
+    """Run ``python -m module arguments`` and wait; its output goes to a file in ``folder``."""
     output_path = folder / OUTPUT_NAME
     with output_path.open("wb") as output:
         process = subprocess.Popen(
@@ -187,24 +187,24 @@ def run_module(
 
 
 def own_python_path() -> str:
-    """Return the path on which the child finds this package: it may be a clone, not installed."""
+    """Return the PYTHONPATH for the child: this package may be a clone, not installed."""
     ours = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
 
 
 def report_progress(message: str, fraction: float) -> None:
-    """Write, in the child, a line that ``reported_progress`` finds in its output."""
+    """Print a progress line, in the child, for ``reported_progress``."""
     sys.stdout.write(f"PROGRESS {fraction:.3f} {message}\n")
     sys.stdout.flush()
 
 
 def reported_progress(output: str) -> list[tuple[str, float]]:
-    """Return every message and fraction that the child has reported, in order."""
+    """Return all messages and fractions that the child reported, in order."""
     return [(message, float(fraction)) for fraction, message in _PROGRESS_LINE.findall(output)]
 
 
 def last_line(output: str) -> str:
-    """The last line that says something."""
+    """Return the last non-empty line."""
     return ([line for line in output.splitlines() if line.strip()] or ["no output"])[-1]
 
 

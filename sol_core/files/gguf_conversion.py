@@ -1,7 +1,7 @@
-"""Turn a GGUF file into a folder of safetensors weights, configuration and tokenizer.
+"""Converts a GGUF file to a folder of safetensors weights, configuration and tokenizer.
 
-A child process, ``python -m sol_core.files.gguf_conversion GGUF FOLDER [EOS_TOKEN]``: transformers
-draws progress bars that no setting turns off, and a child gives its memory back.
+It runs as a child process, ``python -m sol_core.files.gguf_conversion GGUF FOLDER [EOS_TOKEN]``, to
+hide transformers' progress bars, which no setting turns off, and to free its memory.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from sol_core.files.fetch import report_progress
 from sol_core.files.gguf_header import GgufHeader, GgufTensor
 from sol_core.files.paths import BLOCKS_NAME
 
-DIGIT_SPLITTING = "smollm"  # GGUF's name of SmolLM's pre-tokenizer
+DIGIT_SPLITTING = "smollm"  # SmolLM's pre-tokenizer in GGUF
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> None:
-    """Write weights, configurations, blocks and tokenizer; ``eos_token`` alone ends an answer."""
+    """Write weights, configuration, quantised blocks and tokenizer; ``eos_token`` ends answers."""
     report_progress("reading the tokenizer", 0.0)
     header = gguf_header.read_gguf_header(source)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
@@ -47,11 +47,11 @@ def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> No
 def _fix_tokenizer(
     tokenizer: PreTrainedTokenizerFast, header: GgufHeader, eos_token: str | None
 ) -> None:
-    """Set the end-of-text token, and the digit splitting that transformers drops."""
+    """Set the end-of-text token; restore the digit splitting that transformers drops."""
     tokenizer.eos_token = eos_token or tokenizer.eos_token
     if eos_token is not None or tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    # Else a number after two newlines makes two tokens of them; the model was trained on one.
+    # Without it, two newlines before a number become two tokens instead of one.
     if header.metadata.get("tokenizer.ggml.pre") == DIGIT_SPLITTING:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -62,7 +62,7 @@ def _fix_tokenizer(
 
 
 def _save_config(header: GgufHeader, folder: Path, ends: list[int], pad: int | None) -> None:
-    """Save the configuration as of a model that was never quantised."""
+    """Save the configuration of the dequantised model."""
     family = gguf_header.FAMILIES[header.architecture]
     eos = ends[0] if len(ends) == 1 else ends
     values = {**gguf_header.config_values(header), "eos_token_id": eos, "pad_token_id": pad}
@@ -73,13 +73,13 @@ def _save_config(header: GgufHeader, folder: Path, ends: list[int], pad: int | N
 
 
 def _save_weights(header: GgufHeader, folder: Path) -> None:
-    """Write the weights, and beside them the blocks of the matrices that have such."""
+    """Write the weights, and the quantised blocks of matrices in a separate file."""
     weights: dict[str, Tensor] = {}
     blocks: dict[str, Tensor] = {}
     kinds: dict[str, str] = {}
     content = np.memmap(header.path, mode="r")
     names, config = gguf_header.checkpoint_names(header), gguf_header.config_values(header)
-    paired = {}  # matrices whose rows pair the halves of each head, and how many there are
+    paired = {}  # matrices with interleaved rotary rows → number of heads
     if header.architecture == "llama":
         heads = config["num_attention_heads"], config["num_key_value_heads"]
         paired = dict(zip(("attn_q", "attn_k"), heads, strict=True))
@@ -88,7 +88,7 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
         tensor = header.tensors[stored]
         data = content[tensor.offset : tensor.offset + tensor.num_bytes]
         rows = torch.from_numpy(data.reshape(tensor.shape[0], -1).copy())
-        if count := paired.get(stored.split(".")[-2]):  # in a checkpoint's order
+        if count := paired.get(stored.split(".")[-2]):  # to a checkpoint's order
             rows = rows.view(count, -1, 2, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
         if tensor.kind in KINDS and len(tensor.shape) == 2:
             packed = GgufBlocks(tensor.kind, rows.view(len(rows), tensor.shape[1] // BLOCK, -1))
@@ -97,14 +97,14 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
         else:
             weights[name] = _values(rows, tensor)
         if header.architecture == "gemma3" and name.endswith("norm.weight"):
-            weights[name] = weights[name].float() - 1  # the file has what is multiplied with
+            weights[name] = weights[name].float() - 1  # the file stores 1 + weight
     report_progress("writing the weights", 0.8)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     save_file(blocks, folder / BLOCKS_NAME, metadata={"kinds": json.dumps(kinds)})
 
 
 def _values(rows: Tensor, tensor: GgufTensor) -> Tensor:
-    """A tensor of numbers or of blocks that are not kept; rows: [axis 0, bytes] uint8."""
+    """Return a tensor's values, dequantised if necessary; rows: [axis 0, bytes] uint8."""
     if tensor.kind in _PLAIN:
         return rows.view(_PLAIN[tensor.kind]).view(tensor.shape)
     values = dequantize(rows.numpy(), GGMLQuantizationType[tensor.kind])

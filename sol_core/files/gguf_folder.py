@@ -1,4 +1,4 @@
-"""A GGUF file as a model folder in the data directory, named by its SHA-256, made once; its
+"""Keeps a GGUF file's converted model in the data directory, named by its SHA-256, with a
 manifest."""
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from sol_core.files.staging import STAMPS_NAME, check_free_space, known_sha256, 
 from sol_core.progress import Progress, megabytes, part_of
 
 logger = logging.getLogger(__name__)
-CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged one
+CheckFolder = Callable[[Path], object]  # raises ModelLoadError if damaged
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
-TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
+TOKENIZER_BYTES = 50_000_000  # an upper bound: Gemma's takes 33 MB
 CHECKSUM_FRACTION = 0.1  # of the progress bar
 
 
 class FileRecord(NamedTuple):
-    """Size and checksum of a file, as the manifest has them."""
+    """Size and checksum of a file in the manifest."""
 
     num_bytes: int
     sha256: str
 
 
 class GgufSource(NamedTuple):
-    """Source of a folder; file, sha256: what the manifest says it was made from."""
+    """Source of a model folder; the manifest records ``file`` and ``sha256``."""
 
-    name: str  # the model's
+    name: str  # of the model
     file: str
     sha256: str
-    num_bytes: int  # size of the folder, for the disk check
-    eos_token: str | None = None  # the token that ends an answer; None where the file says it
+    num_bytes: int  # of the folder, for the disk check
+    eos_token: str | None = None  # ends an answer; None: as in the file
 
 
 def write_manifest(folder: Path, source: GgufSource) -> None:
-    """Write what every file of a freshly converted folder is."""
+    """Write the sizes and checksums of a newly converted folder's files."""
     files = {
         path.name: FileRecord(path.stat().st_size, known_sha256(path, None))._asdict()
         for path in sorted(folder.iterdir())
@@ -62,7 +62,7 @@ def write_manifest(folder: Path, source: GgufSource) -> None:
 
 
 def check_model(folder: Path) -> dict[str, FileRecord]:
-    """Fast check: every file but the manifest has its size. Returns: what it should be."""
+    """Check the files' sizes (fast); return their records."""
     path = folder / MANIFEST_NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -87,13 +87,13 @@ def check_model(folder: Path) -> dict[str, FileRecord]:
 
 
 def verify_model(folder: Path, stamps: Path | None = None) -> None:
-    """Full check: every file has its SHA-256 (reads the whole folder: 0.3 to 1 s)."""
+    """Check the files' SHA-256 (reads the whole folder: 0.3 to 1 s)."""
     files = check_model(folder)
     refuse_damaged({folder / name: file.sha256 for name, file in files.items()}, stamps)
 
 
 def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
-    """Raise ModelLoadError naming the first file with another SHA-256 than expected."""
+    """Raises: ModelLoadError naming the first file with an unexpected SHA-256."""
     for path, wanted in expected.items():
         try:
             actual = known_sha256(path, stamps)
@@ -104,21 +104,21 @@ def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
 
 
 def is_gguf_name(name: str) -> bool:
-    """Return whether a model's name is that of a file, there or not."""
+    """Return whether a model's name is a GGUF file's, existing or not."""
     path = Path(name).expanduser()
     is_file = path.suffix.lower() == ".gguf" or path.is_file()
     return name != DEFAULT_MODEL and is_file and not path.is_dir()
 
 
 def gguf_kinds(path: Path) -> dict[str, str]:
-    """The kinds of matrices by checkpoint names: "F16", "Q4_0" …"""
+    """Return the matrices' kinds by checkpoint name: "F16", "Q4_0" …"""
     header = _checked(path)
     stored = ((name, header.tensors[key]) for key, name in checkpoint_names(header).items())
     return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}
 
 
 def converted_folder(path: Path, data_dir: Path) -> Path | None:
-    """The folder of a file that was read before, made or not; None for any other file."""
+    """Return the folder for a file whose checksum is known, existing or not; else None."""
     stamps, path = data_dir / "cache" / STAMPS_NAME, path.expanduser().absolute()
     if str(path) not in read_json_object(stamps) or not path.is_file():
         return None
@@ -128,7 +128,7 @@ def converted_folder(path: Path, data_dir: Path) -> Path | None:
 def ensure_gguf_model(
     path: Path, data_dir: Path, on_progress: Progress, *, whole: bool = False
 ) -> Path:
-    """Return the folder of a GGUF file's model, converting it the first time."""
+    """Return the folder of a GGUF file's model, converted on first use."""
     path = _existing(path)
     before = converted_folder(path, data_dir)
     header = _checked(path) if before is None or not before.exists() else None
@@ -144,7 +144,7 @@ def ensure_gguf_model(
 
         def make(staging: Path) -> Path:
             rest = part_of(on_progress, CHECKSUM_FRACTION, 1)
-            # At most what the folder takes: weights of four bytes, and the blocks once more.
+            # An upper bound of the folder: four bytes a weight, and a copy of the blocks.
             tensors = (header or _checked(path)).tensors.values()
             sizes = (4 * math.prod(tensor.shape) + tensor.num_bytes for tensor in tensors)
             source = GgufSource(path.stem, path.name, sha256, sum(sizes) + TOKENIZER_BYTES)
@@ -156,7 +156,7 @@ def ensure_gguf_model(
 
 
 def is_complete(folder: Path, check: CheckFolder) -> bool:
-    """Return whether the folder passes the check; one without our manifest is never touched."""
+    """Return whether the folder passes. Raises: ModelLoadError for another program's folder."""
     if not folder.exists():
         return False
     if not (folder / MANIFEST_NAME).exists():
@@ -173,7 +173,7 @@ def is_complete(folder: Path, check: CheckFolder) -> bool:
 
 
 def make_gguf_folder(gguf: Path, source: GgufSource, staging: Path, on_progress: Progress) -> Path:
-    """Convert into a folder in ``staging``."""
+    """Convert a GGUF file into a folder in ``staging``."""
     check_free_space(staging, source.num_bytes)
     made = staging / "model"
     made.mkdir()
@@ -196,7 +196,7 @@ def _checked(path: Path) -> GgufHeader:
 
 
 def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) -> None:
-    """Convert in a child process that draws nothing and asks the network nothing."""
+    """Convert in a child process, silent and offline."""
     on_progress(f"Converting {source.name}", 0.0)
 
     reported = 0
@@ -217,7 +217,7 @@ def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) 
             "TRANSFORMERS_VERBOSITY": "error",
             "HF_HUB_OFFLINE": "1",
             "TQDM_DISABLE": "1",
-            "CUDA_VISIBLE_DEVICES": "",  # dequantising needs no GPU, and may not hold one
+            "CUDA_VISIBLE_DEVICES": "",  # dequantising must not occupy a GPU
         },
         on_poll=report,
     )

@@ -1,6 +1,6 @@
-"""A GGUF file's header: its model's configuration and where its tensors are.
+"""Reads a GGUF file's header: the model's configuration and its tensors' offsets.
 
-``gguf`` reads the vocabulary too and takes seconds, so a file that was converted is not read again
+``gguf`` also reads the vocabulary, which takes seconds, so a converted file is not read again
 (``gguf_folder.converted_folder``). To add a family, list its architecture in ``FAMILIES``.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gguf import GGUFReader
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
-# transformers' families by GGUF's architecture.
+# GGUF architecture → family in transformers.
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
 ROPE_FACTORS = "rope_freqs.weight"
 _TOP = ("model.embed_tokens", "model.norm", "lm_head")
@@ -29,7 +29,7 @@ _LAYER = (
     "self_attn.q_norm self_attn.k_norm post_attention_layernorm pre_feedforward_layernorm "
     "post_feedforward_layernorm mlp.gate_proj mlp.up_proj mlp.down_proj"
 )
-_GEMMA_27B_LAYERS = 62  # the one whose queries are scaled otherwise, and no key says so
+_GEMMA_27B_LAYERS = 62  # scales its queries differently, and no key tells
 _LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
@@ -38,32 +38,32 @@ _LLAMA3 = {
 
 
 class GgufTensor(NamedTuple):
-    """A tensor in the file; offset, num_bytes: from the beginning of the file."""
+    """A tensor in the file; its offset counts from the beginning of the file."""
 
-    kind: str  # of its numbers or blocks, as GGML names it: "F16", "Q4_0" …
-    shape: tuple[int, ...]  # as torch has it, the innermost axis last
+    kind: str  # GGML's type: "F16", "Q4_0" …
+    shape: tuple[int, ...]  # in torch's order, innermost last
     offset: int
     num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """A file's metadata, and where its tensors are."""
+    """A file's metadata and its tensors' offsets."""
 
     path: Path
-    metadata: dict[str, Any]  # by GGUF's keys; of an array of texts only its length
-    tensors: dict[str, GgufTensor]  # by GGUF's names
+    metadata: dict[str, Any]  # by GGUF key; arrays of texts as their lengths
+    tensors: dict[str, GgufTensor]  # by GGUF name
 
     @property
     def architecture(self) -> str:
         return str(self.metadata.get("general.architecture"))
 
     def value(self, key: str, default: Any = None) -> Any:
-        """A value of the architecture's own."""
+        """Return an architecture-specific value."""
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A number of the architecture, one for all layers. Raises: SolError for anything else."""
+        """Return an architecture-specific number, common to all layers. Raises: SolError."""
         value = self.value(key, default)
         if value is None:
             raise ModelLoadError(
@@ -81,7 +81,7 @@ class GgufHeader:
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
-    """Read a file's header, and see that the file is as long as it says."""
+    """Read a file's header and check the file's length."""
     from gguf import GGUFReader
 
     try:
@@ -128,7 +128,7 @@ def _header(path: Path, reader: GGUFReader) -> GgufHeader:
 
 
 def check_gguf(header: GgufHeader) -> None:
-    """Raise where a file's model cannot be decoded, whatever its weights are."""
+    """Raises: ModelLoadError, UnsupportedModelError for a file that cannot be decoded."""
     path, metadata = header.path, header.metadata
     if header.architecture not in FAMILIES:
         raise UnsupportedModelError(
@@ -150,7 +150,7 @@ def check_gguf(header: GgufHeader) -> None:
 
 
 def checkpoint_names(header: GgufHeader) -> dict[str, str]:
-    """Checkpoint names ("model.layers.0.…") by GGUF's names, but for the rotary factors."""
+    """Map GGUF names to checkpoint names ("model.layers.0.…"), except rotary factors."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
     (family,) = (key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
@@ -172,7 +172,7 @@ def checkpoint_names(header: GgufHeader) -> dict[str, str]:
 
 
 def config_values(header: GgufHeader) -> dict[str, Any]:
-    """The arguments of the family's configuration in transformers."""
+    """Return the arguments of the family's configuration in transformers."""
     layers, width = header.integer("block_count"), header.integer("embedding_length")
     heads = header.integer("attention.head_count")
     rotated = header.integer("rope.dimension_count", width // heads)
@@ -205,7 +205,7 @@ def config_values(header: GgufHeader) -> dict[str, Any]:
 
 
 def end_ids(header: GgufHeader) -> list[int]:
-    """Tokens that end a text, a turn or a message, the first of them the tokenizer's own."""
+    """Return the ids that end a text, turn or message, the tokenizer's own first."""
     keys = [f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom")]
     return list(dict.fromkeys(header.metadata[key] for key in keys if key in header.metadata))
 
@@ -213,7 +213,7 @@ def end_ids(header: GgufHeader) -> list[int]:
 def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
     layers = values["num_hidden_layers"]
     pattern = header.value("attention.sliding_window_pattern", 6)
-    if not isinstance(pattern, list):  # every so many layers, one sees everything
+    if not isinstance(pattern, list):  # period of the layers with full attention
         pattern = [(layer + 1) % pattern != 0 for layer in range(layers)]
     scaled = values["hidden_size"] // values["num_attention_heads"]
     local = float(header.number("rope.freq_base_swa", 10_000.0))
@@ -231,7 +231,7 @@ def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stretch(header: GgufHeader) -> dict[str, Any]:
-    """Stretching of the rotary embedding: none, by a factor, or as Llama 3's."""
+    """Return the rotary scaling: none, linear, or Llama 3's."""
     kind = header.value("rope.scaling.type", "none")
     if ROPE_FACTORS in header.tensors:
         return _llama3(header)
@@ -246,7 +246,7 @@ def _stretch(header: GgufHeader) -> dict[str, Any]:
 
 
 def _llama3(header: GgufHeader) -> dict[str, Any]:
-    """The parameters behind a file's factors by wavelength; all of Meta's models share but one."""
+    """Return Llama 3's rotary parameters that match the file's factors."""
     tensor = header.tensors[ROPE_FACTORS]
     count, low, high, positions = tensor.shape[-1], *_LLAMA3.values()
     given = np.fromfile(header.path, "<f4", count, offset=tensor.offset)

@@ -1,4 +1,4 @@
-"""Default paths, a reader for files that a user names, texts that UTF-8 can hold; no package."""
+"""Default paths, and safe reading of files and texts from users. Imports no package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from sol_core.errors import ConfigError
 
 DATA_DIR_VARIABLE = "SOL_DATA_DIR"
-DEVICE_VARIABLE = "SOL_DEVICE"  # of the page and its worker, where a command does not say
+DEVICE_VARIABLE = "SOL_DEVICE"  # default device of the page and its worker
 APP_NAME = "sol-explorer"
 LAUNCHER = "launch.py"
 SCRIPT = "sol-explorer"  # pyproject.toml's console script
@@ -21,13 +21,13 @@ BLOCKS_NAME = "quantised.safetensors"  # of a model's folder: see ``sol_core/mod
 # For the default model; trained by this project's own trainer.
 _SHIPPED = Path(__file__).parents[1] / "policy" / "shipped"
 SHIPPED_POLICY = _SHIPPED / "smollm2-135m-instruct"
-# "default" is one policy for each named grid: the one for the grid in use is taken.
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # opening a pipe would wait
+# "default" names one policy for each named grid; the grid in use selects it.
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # opening a pipe would block
 SHIPPED_POLICIES = {"default": SHIPPED_POLICY, "paper": _SHIPPED / "smollm2-135m-instruct-paper"}
 
 
 def default_data_dir() -> Path:
-    """``SOL_DATA_DIR``, else the platform's own folder for an application's data."""
+    """Return ``SOL_DATA_DIR``, else the platform's folder for application data."""
     chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
     if not chosen:
         import platformdirs
@@ -40,13 +40,13 @@ def default_data_dir() -> Path:
 
 
 def program_name() -> str:
-    """Return what a user types to start the program, in a checkout or as an installed package."""
+    """Return the command that starts the program, in a checkout or installed."""
     checkout = (Path(__file__).resolve().parents[2] / LAUNCHER).is_file()
     return f"python {LAUNCHER}" if checkout else SCRIPT
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """The content of a regular file of at most ``max_bytes``."""
+    """Read a regular file of at most ``max_bytes``."""
     try:
         with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -62,7 +62,7 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A file's JSON object; an empty one where it is missing, damaged or another thing."""
+    """Read a file's JSON object; return {} if it is missing, damaged or no object."""
     try:
         record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -71,20 +71,20 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def whole_characters(text: str) -> str:
-    """Return the text with halves of characters (lone surrogates) as U+FFFD."""
+    """Replace lone surrogates in a text by U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def first_line(error: BaseException) -> str:
-    """Return at most 200 characters of a library's error; the class where there is no text."""
+    """Return at most 200 characters of a library's error, or its class if it has no text."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
 def why_not_parsed(error: Exception) -> str:
-    """The reason why JSON or TOML cannot be parsed, in the user's words."""
+    """Return the reason why JSON or TOML cannot be parsed, for users."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"
     if "integer string conversion" in str(error):

@@ -1,5 +1,4 @@
-"""Files that are absent or whole, whatever kills the process: lock, staging folder, one rename;
-SHA-256."""
+"""Writes files atomically, by a lock, a staging folder and a rename; computes their SHA-256."""
 
 from __future__ import annotations
 
@@ -27,18 +26,18 @@ _ON_WINDOWS = os.name == "nt"
 SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
 STAMPS_NAME = "checksums.json"
 _SEAL = "sha256"
-_OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes it
+_OS_ERROR = re.compile(r"os error (\d+)")  # format of Rust's standard library
 
 
 def make_once(
     target: Path,
     is_there: Callable[[], bool],
-    make: Callable[[Path], Path],  # of a private folder: what replaces the target
-    on_progress: Progress = ignore_progress,  # told of waiting while another process makes it
+    make: Callable[[Path], Path],  # private folder → replacement of the target
+    on_progress: Progress = ignore_progress,  # called while another process makes it
 ) -> None:
-    """Make a file or folder unless it is there; of several processes, one does."""
+    """Make a file or folder unless it exists; only one process at a time does."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    import filelock  # not before the command line has found its packages
+    import filelock  # after the command line has found its packages
 
     lock = filelock.FileLock(target.parent / f".{target.name}.lock")
     try:
@@ -58,7 +57,7 @@ def make_once(
 
 @contextmanager
 def storing(name: str, folder: Path, kind: type[SolError]) -> Iterator[None]:
-    """Raises: an error of this kind where the disk of a folder refuses something."""
+    """Turn an OSError in the block into an error of the given kind."""
     try:
         yield
     except OSError as error:
@@ -66,14 +65,14 @@ def storing(name: str, folder: Path, kind: type[SolError]) -> Iterator[None]:
 
 
 def leftovers(target: Path) -> list[Path]:
-    """Staging folders that a killed process left, or in which a living one is at work."""
+    """Return the target's staging folders, of killed or running processes."""
     return list(target.parent.glob(f"{glob.escape(_prefix(target))}*"))
 
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty private folder beside ``target``; it is gone afterwards, whatever happens."""
-    # A fresh name each time: a killed process's child may still be writing into the old one.
+    """Yield an empty private folder beside ``target``, deleted afterwards."""
+    # A new name each time: a killed process's child may still write to the old one.
     folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
     try:
         yield folder
@@ -83,7 +82,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a private path beside ``target`` for a file that replaces it in one rename."""
+    """Yield a private path beside ``target``, for a file that replaces it atomically."""
     staged = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
         yield staged
@@ -93,7 +92,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def publish(staged: Path, target: Path, staging: Path) -> None:
-    """Flush a file or folder to disk and move it from ``staging`` to ``target`` in one rename."""
+    """Flush a file or folder and move it from ``staging`` to ``target`` atomically."""
     for path in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
         flush_to_disk(path)
     if target.is_dir():
@@ -103,7 +102,7 @@ def publish(staged: Path, target: Path, staging: Path) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
-    """fsync a file or a folder. Windows flushes what is open for writing, and opens no folders."""
+    """fsync a file or folder. Windows needs a file open for writing and opens no folders."""
     if _ON_WINDOWS and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDWR if _ON_WINDOWS else os.O_RDONLY)
@@ -119,7 +118,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_free_space(folder: Path, num_bytes: int) -> None:
-    """Raise OSError(ENOSPC) with both sizes when ``folder``'s disk cannot take ``num_bytes``."""
+    """Raises: OSError(ENOSPC) with both sizes if ``num_bytes`` do not fit on the disk."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes + SPARE_BYTES:
         need = (num_bytes + SPARE_BYTES) / 1e6
@@ -127,7 +126,7 @@ def check_free_space(folder: Path, num_bytes: int) -> None:
 
 
 def explain_os_error(error: OSError, folder: Path) -> str:
-    """Say in one sentence for the user what the disk refused, where, and what to do."""
+    """Explain to the user in one sentence which disk operation failed and the remedy."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {folder} is full ({reason}): free some space or use another --data-dir"
@@ -141,7 +140,7 @@ def _prefix(target: Path) -> str:
 
 
 def known_sha256(path: Path, stamps: Path | None) -> str:
-    """A file's hex SHA-256; remembered in ``stamps`` until size, mtime or inode change."""
+    """Return a file's hex SHA-256, cached in ``stamps`` by size, mtime and inode."""
     if stamps is None:
         return sha256_of(path)
     status, key, known = path.stat(), str(path), read_json_object(stamps)
@@ -149,7 +148,7 @@ def known_sha256(path: Path, stamps: Path | None) -> str:
     record = known.get(key)
     if not isinstance(record, dict) or record.get("stamp") != stamp:
         known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}
-        with contextlib.suppress(OSError):  # read-only or full: it is computed again
+        with contextlib.suppress(OSError):  # read-only or full: not cached
             stamps.parent.mkdir(parents=True, exist_ok=True)
             with replacing(stamps) as staged:
                 staged.write_text(json.dumps(known, indent=1), "utf-8")
@@ -157,9 +156,9 @@ def known_sha256(path: Path, stamps: Path | None) -> str:
 
 
 def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Header and tensors ("pt") or arrays ("numpy").
+    """Read a file's header and its tensors ("pt") or arrays ("numpy").
 
-    Raises: ValueError for a file that is cut, or was ``sealed`` and has changed.
+    Raises: ValueError for a file that is truncated, or ``sealed`` and changed.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -176,7 +175,7 @@ def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[s
 
 
 def sealed(tensors: dict[str, Any], header: dict[str, str]) -> dict[str, str]:
-    """A header with a digest of all, by which ``read_safetensors`` finds a flipped bit."""
+    """Return the header with a digest that lets ``read_safetensors`` detect changes."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
@@ -191,7 +190,7 @@ def sealed(tensors: dict[str, Any], header: dict[str, str]) -> dict[str, str]:
 def write_safetensors(
     tensors: dict[str, Any], path: Path, header: dict[str, str] | None = None
 ) -> None:
-    """Write torch's tensors, which share no memory and are contiguous."""
+    """Write contiguous torch tensors that share no memory."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -1,5 +1,5 @@
-"""Tables measured of a model: floors of attention by need, directions of its head, damage.
+"""Tables measured on a model: page floors, damage of levels, directions of its head.
 
-The default model's ship with the program; another one's are measured once, in
-``sol_core/evaluation/measure_tables.py``.
+The program ships the default model's. ``sol_core/evaluation/measure_tables.py`` measures those of
+another model once.
 """

@@ -1,7 +1,7 @@
-"""Tables that budgets of bytes rest on, of the default model or measured here for another one.
+"""Tables for byte budgets, shipped for the default model and measured here for others.
 
-A page is read by need if its part of a step's attention reaches a floor, in units of a mean page's
-part. All layers have the same floor: for a given total, the pages with the most attention are read.
+Attention by need reads a page if its fraction of a step's attention reaches a floor, in units of
+the mean page's fraction. All layers share the floor, so the pages with the most attention are read.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from sol_core.files.staging import replacing
 _HERE = Path(__file__).parent
 _SHIPPED_FLOORS = _HERE / "floors" / "smollm2-135m-instruct.json"
 _SHIPPED_HEAD = _HERE / "head" / "smollm2-135m-instruct.json"
-_SCHEMA = 2  # in 1 the default grid's damage had the name "need", another grid's was "default"
+_SCHEMA = 2  # in 1, "need" named the default grid's damage, "default" another grid's
 _MAX_BYTES = 4_000_000
-SHIPPED_DAMAGE = _HERE / "damage.json"  # of levels, see ``sol_core/budgets/mixes.py``
+SHIPPED_DAMAGE = _HERE / "damage.json"  # of levels; see ``sol_core/budgets/mixes.py``
 
 
 @dataclass(frozen=True)
 class PageThresholds:
-    """Floors of the fraction of attention from which on a page is read."""
+    """The smallest attention with which a page is read, by level and context."""
 
-    fingerprint: str  # of the model that they were measured for
-    contexts: tuple[int, ...]  # tokens that a row sees, ascending
-    levels: tuple[float, ...]  # of attention, ascending, each above 0 and below 1
+    fingerprint: str  # of the model measured
+    contexts: tuple[int, ...]  # tokens, ascending
+    levels: tuple[float, ...]  # fractions of attention in (0, 1), ascending
     log_floors: tuple[tuple[float, ...], ...]  # [contexts][levels], natural logarithms
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class PageThresholds:
             raise ConfigError("page floors must be finite numbers")
 
     def floors(self, levels: Sequence[float], context: int) -> list[float]:
-        """The levels' floors, interpolated in the context's logarithm; flat beyond the table."""
+        """Return the levels' floors, interpolated in log context and constant beyond the table."""
         first, last, weight = _bracketing_knots(self.contexts, context)
         if last > first:
             weight = math.log(context / self.contexts[first])
@@ -75,7 +75,7 @@ def shipped_floors() -> PageThresholds:
 
 
 def _bracketing_knots(knots: Sequence[float], at: float) -> tuple[int, int, float]:
-    """Indices of the knots around ``at``, and how far it is from the first to the second."""
+    """Return the indices of the knots around ``at``, and its fraction of their distance."""
     right = bisect_left(knots, at)
     if right in (0, len(knots)):
         end = min(right, len(knots) - 1)
@@ -86,13 +86,13 @@ def _bracketing_knots(knots: Sequence[float], at: float) -> tuple[int, int, floa
 class MeasuredTables(NamedTuple):
     """The tables of one model."""
 
-    floors: PageThresholds | None  # of attention by need; None without
-    damage: Mapping[str, Any]  # by name of a grid, a ``DamageTable`` as JSON
+    floors: PageThresholds | None  # None without attention by need
+    damage: Mapping[str, Any]  # grid name → ``DamageTable`` as JSON
     directions: Tensor | None  # [C, D] fp32, for the head's preview; None without
 
 
 def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
-    """Read a model's tables: those with the program, or those measured here; they may be empty."""
+    """Read a model's tables, shipped or measured here; they may be empty."""
     path = _path(data_dir, fingerprint)
     if not path.exists():
         floors, head = shipped_floors(), json.loads(_SHIPPED_HEAD.read_text("utf-8"))
@@ -120,7 +120,7 @@ def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
 
 
 def write_tables(data_dir: Path, name: str, fingerprint: str, tables: MeasuredTables) -> None:
-    """Keep a model's tables. Raises: OSError when they cannot be written."""
+    """Store a model's tables. Raises: OSError if they cannot be written."""
     assert tables.floors is not None
     assert tables.directions is not None
     record = {
@@ -141,13 +141,13 @@ def _path(data_dir: Path, fingerprint: str) -> Path:
 
 
 def directions_record(directions: Tensor) -> dict[str, Any]:
-    """JSON-ready form of [C, D] float32, in 16 bits."""
+    """Return [C, D] float32 as JSON-ready values of 16 bits."""
     data = base64.b64encode(directions.half().contiguous().numpy().tobytes())
     return {"shape": list(directions.shape), "float16": data.decode("ascii")}
 
 
 def directions_from_record(record: Mapping[str, Any]) -> Tensor:
-    """Read ``directions_record`` back. Raises: ConfigError for anything else."""
+    """Read the result of ``directions_record``. Raises: ConfigError for other values."""
     try:
         data = base64.b64decode(record["float16"], validate=True)
         directions = torch.frombuffer(bytearray(data), dtype=torch.float16).float()
